@@ -1,0 +1,217 @@
+//! Sets of scopes: parsing (RFC 6749 §3.3), comparing, and asking what they allow.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use super::account::{AccountAttr, AccountScope, IdentityAttr};
+use super::blob::MimeGlob;
+use super::permission::Permission;
+use super::repo::RepoAction;
+use super::{Scope, Transition};
+use crate::nsid::Nsid;
+
+/// The longest scope parameter. Larger ones do not fit into a URL anyway.
+const MAX_LEN: usize = 8 * 1024;
+/// The most scopes in one set.
+const MAX_SCOPES: usize = 128;
+
+/// What a client asks for, or was granted: scopes without repetition, in canonical order.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ScopeSet(BTreeSet<Scope>);
+
+/// Why a text is not a scope parameter. Unknown words are no error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ScopeError {
+    /// More than 8 KiB.
+    #[error("a scope parameter has at most {MAX_LEN} characters")]
+    TooLong,
+    /// More than 128 scopes.
+    #[error("at most {MAX_SCOPES} scopes can be asked for at once")]
+    TooMany,
+    /// A character that RFC 6749 §3.3 does not allow.
+    #[error(
+        "scopes are printable ASCII without quotation marks and backslashes, separated by spaces"
+    )]
+    Characters,
+}
+
+impl ScopeSet {
+    /// Parses a space-separated list; the empty text is the empty set.
+    pub fn parse(text: &str) -> Result<Self, ScopeError> {
+        if text.len() > MAX_LEN {
+            return Err(ScopeError::TooLong);
+        }
+        let allowed = |b: u8| matches!(b, b' ' | 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+        if !text.bytes().all(allowed) {
+            return Err(ScopeError::Characters);
+        }
+        let mut set = BTreeSet::new();
+        for token in text.split(' ').filter(|token| !token.is_empty()) {
+            set.insert(Scope::parse(token));
+            if set.len() > MAX_SCOPES {
+                return Err(ScopeError::TooMany);
+            }
+        }
+        Ok(Self(set))
+    }
+
+    /// The scopes, in canonical order.
+    pub fn iter(&self) -> impl Iterator<Item = &Scope> {
+        self.0.iter()
+    }
+
+    /// Whether there is no scope.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The number of scopes.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether this very scope is in the set. See [`Self::covers`] for what it allows.
+    pub fn contains(&self, scope: &Scope) -> bool {
+        self.0.contains(scope)
+    }
+
+    /// Whether every scope of this set is in `other` as well, as text and not by meaning.
+    pub fn is_subset_stringwise(&self, other: &Self) -> bool {
+        self.0.is_subset(&other.0)
+    }
+
+    /// The words that this server does not know, and that therefore grant nothing.
+    pub fn unknown(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|scope| match scope {
+            Scope::Other(word) => Some(word.as_str()),
+            _ => None,
+        })
+    }
+
+    /// Whether everything that `scope` allows is allowed by this set: by this very scope, or by
+    /// others together. Words and `include:` are covered by themselves only.
+    pub fn covers(&self, scope: &Scope) -> bool {
+        if self.contains(scope) {
+            return true;
+        }
+        let wanted = scope.permissions();
+        !wanted.is_empty() && wanted.iter().all(|permission| self.permits(permission))
+    }
+
+    /// Whether this set covers every scope of `other`.
+    pub fn covers_all(&self, other: &Self) -> bool {
+        other.0.iter().all(|scope| self.covers(scope))
+    }
+
+    /// What both sets allow, as far as scopes can say it: the result is covered by both. Where
+    /// no scope says it exactly (all methods of a service, without chat), it is left out.
+    #[must_use]
+    pub fn intersect(&self, other: &Self) -> Self {
+        let mine = self.0.iter().filter(|scope| other.covers(scope));
+        let theirs = other.0.iter().filter(|scope| self.covers(scope));
+        let mut both = Self(mine.chain(theirs).cloned().collect());
+        for (a, b) in self
+            .0
+            .iter()
+            .flat_map(|a| other.0.iter().map(move |b| (a, b)))
+        {
+            // Two hostile sets could multiply; what does not fit is not granted.
+            if both.len() >= MAX_SCOPES {
+                break;
+            }
+            if let Some(scope) = a.meet(b).filter(|scope| !both.covers(scope)) {
+                both.0.insert(scope);
+            }
+        }
+        both
+    }
+
+    /// The scopes of both sets.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        Self(self.0.union(&other.0).cloned().collect())
+    }
+
+    /// Whether records of `collection` may be written in this way.
+    pub fn allows_repo(&self, collection: &Nsid, action: RepoAction) -> bool {
+        self.permits(&Permission::Repo {
+            collection: Some(collection),
+            action,
+        })
+    }
+
+    /// Whether the method may be called at `audience` (`did#service`), by proxying or with a
+    /// service token.
+    pub fn allows_rpc(&self, method: &Nsid, audience: &str) -> bool {
+        self.permits(&Permission::Rpc {
+            method: Some(method),
+            audience: Some(audience),
+        })
+    }
+
+    /// Whether a file of this media type (the value of `Content-Type`, parameters are ignored) may
+    /// be uploaded.
+    pub fn allows_blob(&self, media_type: &str) -> bool {
+        let essence = media_type.split(';').next().unwrap_or_default().trim();
+        MimeGlob::parse(essence).is_some_and(|glob| self.permits(&Permission::Blob(&glob)))
+    }
+
+    /// Whether the attribute of the account may be read or, with `manage`, changed.
+    pub fn allows_account(&self, attr: AccountAttr, manage: bool) -> bool {
+        self.permits(&Permission::Account(AccountScope { attr, manage }))
+    }
+
+    /// Whether the attribute of the identity may be changed.
+    pub fn allows_identity(&self, attr: IdentityAttr) -> bool {
+        self.permits(&Permission::Identity(attr))
+    }
+
+    fn permits(&self, permission: &Permission<'_>) -> bool {
+        let transitions = permission.transitions();
+        let has = |transition: &Transition| self.contains(&Scope::Transition(*transition));
+        (!transitions.is_empty() && transitions.iter().all(has))
+            || self.0.iter().any(|scope| scope.grants(permission))
+    }
+}
+
+impl fmt::Display for ScopeSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, scope) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str(" ")?;
+            }
+            scope.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for ScopeSet {
+    type Err = ScopeError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text)
+    }
+}
+
+impl FromIterator<Scope> for ScopeSet {
+    fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
+        Self(scopes.into_iter().collect())
+    }
+}
+
+impl Extend<Scope> for ScopeSet {
+    fn extend<I: IntoIterator<Item = Scope>>(&mut self, scopes: I) {
+        self.0.extend(scopes);
+    }
+}
+
+impl<'a> IntoIterator for &'a ScopeSet {
+    type Item = &'a Scope;
+    type IntoIter = std::collections::btree_set::Iter<'a, Scope>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
+}

@@ -1,0 +1,21 @@
+//! The leaf every other room stands on: what must be *handed in* (time, randomness, network) and
+//! the small types that would otherwise be written again in each room.
+//!
+//! No domain word and no I/O lives here; [`SystemClock`] and [`SystemRng`] are the only places
+//! where ambient time and randomness enter the program.
+
+mod backoff;
+mod blame;
+mod clock;
+mod dns;
+mod http;
+mod id;
+mod rng;
+
+pub use backoff::Backoff;
+pub use blame::Blame;
+pub use clock::{Clock, SystemClock, Timestamp};
+pub use dns::{DnsError, DnsTxt};
+pub use http::{Body, BodyError, Fetched, Http, HttpError, Limits, empty, full};
+pub use id::RowId;
+pub use rng::{Rng, SystemRng, random_token};

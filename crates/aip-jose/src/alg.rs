@@ -1,0 +1,51 @@
+//! The signature algorithms that AIP signs and verifies with (RFC 7518 §3.1, RFC 8812 §3.2).
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A signature algorithm. `none` and the MACs are not among them, so no token can name them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Alg {
+    /// ECDSA on P-256 with SHA-256: what the AT Protocol asks of every client.
+    Es256,
+    /// ECDSA on secp256k1 with SHA-256: the other curve of account keys.
+    Es256k,
+    /// RSASSA-PKCS1-v1_5 with SHA-256: what every OpenID Connect library knows.
+    Rs256,
+}
+
+/// A name that is none of the supported algorithms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a supported signature algorithm (supported: ES256, ES256K, RS256)")]
+pub struct UnknownAlg;
+
+impl Alg {
+    /// Every supported algorithm, the preferred first.
+    pub const ALL: [Self; 3] = [Self::Es256, Self::Es256k, Self::Rs256];
+
+    /// The name in `alg` members, as registered with IANA.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Es256 => "ES256",
+            Self::Es256k => "ES256K",
+            Self::Rs256 => "RS256",
+        }
+    }
+}
+
+impl fmt::Display for Alg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Alg {
+    type Err = UnknownAlg;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|alg| alg.as_str() == name)
+            .ok_or(UnknownAlg)
+    }
+}

@@ -1,0 +1,134 @@
+//! A JWK as it comes in, before it is known to be a public key that AIP can use.
+
+use std::str::FromStr as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny};
+
+use crate::key::{Curve, Material, VerifyingKey};
+use crate::{Alg, PublicJwk};
+
+/// Longer key ids are refused, as they end up in logs and columns.
+const MAX_KID: usize = 256;
+
+/// Why a JWK is not a public key that AIP can use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum JwkError {
+    /// Not a JSON object with the members of a JWK.
+    #[error("not a JSON Web Key")]
+    Malformed,
+    /// It carries a private or symmetric member: somebody is leaking a key.
+    #[error("the key carries private members")]
+    Private,
+    /// Its type, curve, algorithm or use is none that AIP verifies with.
+    #[error("the key's type, curve, algorithm or use is not supported")]
+    Unsupported,
+    /// A member is missing or malformed.
+    #[error("the member `{0}` is missing or malformed")]
+    Member(&'static str),
+    /// The numbers are not a point of the curve or not an acceptable RSA key.
+    #[error("the numbers are not a valid public key")]
+    NotAKey,
+}
+
+/// The members AIP looks at. Unknown ones are ignored (RFC 7517 §4).
+#[derive(Deserialize)]
+pub(crate) struct RawJwk {
+    kty: String,
+    crv: Option<String>,
+    x: Option<String>,
+    y: Option<String>,
+    n: Option<String>,
+    e: Option<String>,
+    kid: Option<String>,
+    alg: Option<String>,
+    #[serde(rename = "use")]
+    key_use: Option<String>,
+    #[serde(default)]
+    d: Present,
+    #[serde(default)]
+    p: Present,
+    #[serde(default)]
+    q: Present,
+    #[serde(default)]
+    dp: Present,
+    #[serde(default)]
+    dq: Present,
+    #[serde(default)]
+    qi: Present,
+    #[serde(default)]
+    oth: Present,
+    #[serde(default)]
+    k: Present,
+}
+
+/// Whether a member is there, whatever its value: `"d": null` counts.
+#[derive(Default)]
+pub(crate) struct Present(pub(crate) bool);
+
+impl RawJwk {
+    /// The public key, provided that nothing private came along.
+    pub(crate) fn into_public(self) -> Result<PublicJwk, JwkError> {
+        let private = [
+            &self.d, &self.p, &self.q, &self.dp, &self.dq, &self.qi, &self.oth, &self.k,
+        ];
+        if private.iter().any(|member| member.0) {
+            return Err(JwkError::Private);
+        }
+        self.into_public_half()
+    }
+
+    /// The public half of a key that may be private.
+    pub(crate) fn into_public_half(self) -> Result<PublicJwk, JwkError> {
+        let material = match (self.kty.as_str(), self.crv.as_deref()) {
+            ("EC", Some("P-256")) => self.point(Curve::P256)?,
+            ("EC", Some("secp256k1")) => self.point(Curve::Secp256k1)?,
+            ("RSA", _) => Material::Rsa {
+                n: number("n", self.n.as_deref())?,
+                e: number("e", self.e.as_deref())?,
+            },
+            _ => return Err(JwkError::Unsupported),
+        };
+        let key = VerifyingKey::from_material(material).map_err(|_| JwkError::NotAKey)?;
+        // An RSA key for PS256 must not verify RS256: one algorithm per key.
+        let other_alg = self
+            .alg
+            .is_some_and(|alg| Alg::from_str(&alg) != Ok(key.alg()));
+        let other_use = self.key_use.is_some_and(|key_use| key_use != "sig");
+        if other_alg || other_use {
+            return Err(JwkError::Unsupported);
+        }
+        if self.kid.as_ref().is_some_and(|kid| kid.len() > MAX_KID) {
+            return Err(JwkError::Member("kid"));
+        }
+        Ok(PublicJwk::new(key, self.kid))
+    }
+
+    fn point(&self, curve: Curve) -> Result<Material, JwkError> {
+        let x = coordinate("x", self.x.as_deref())?;
+        let y = coordinate("y", self.y.as_deref())?;
+        Ok(Material::Ec { curve, x, y })
+    }
+}
+
+impl<'de> Deserialize<'de> for Present {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|IgnoredAny| Self(true))
+    }
+}
+
+/// A coordinate has the full length of the field, leading zeros included (RFC 7518 §6.2.1.2).
+fn coordinate(name: &'static str, text: Option<&str>) -> Result<[u8; 32], JwkError> {
+    text.and_then(|text| URL_SAFE_NO_PAD.decode(text).ok())
+        .and_then(|bytes| bytes.try_into().ok())
+        .ok_or(JwkError::Member(name))
+}
+
+/// A number has no leading zeros (RFC 7518 §2, `Base64urlUInt`).
+fn number(name: &'static str, text: Option<&str>) -> Result<Vec<u8>, JwkError> {
+    text.and_then(|text| URL_SAFE_NO_PAD.decode(text).ok())
+        .filter(|bytes| bytes.first().is_some_and(|first| *first != 0))
+        .ok_or(JwkError::Member(name))
+}

@@ -1,0 +1,65 @@
+//! JWK Sets (RFC 7517 §5).
+
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+use super::PublicJwk;
+use super::raw::{JwkError, RawJwk};
+use crate::Alg;
+
+/// The public keys of somebody.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct JwkSet {
+    keys: Vec<PublicJwk>,
+}
+
+/// Nobody rotates through more keys than this at a time.
+const MAX_KEYS: usize = 64;
+
+impl JwkSet {
+    /// A set of `keys`.
+    pub fn new(keys: Vec<PublicJwk>) -> Self {
+        Self { keys }
+    }
+
+    /// The keys.
+    pub fn keys(&self) -> &[PublicJwk] {
+        &self.keys
+    }
+
+    /// The key that a token with this `kid` and `alg` must be signed with. Without a `kid` there
+    /// must be only one candidate: keys are not tried out.
+    pub fn select(&self, kid: Option<&str>, alg: Alg) -> Option<&PublicJwk> {
+        let mut candidates = self
+            .keys
+            .iter()
+            .filter(|key| key.alg() == alg && (kid.is_none() || key.kid() == kid));
+        candidates.next().filter(|_| candidates.next().is_none())
+    }
+}
+
+/// Keys that AIP cannot use are left out, as RFC 7517 §5 asks; a private one spoils the set.
+impl<'de> Deserialize<'de> for JwkSet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct RawSet {
+            keys: Vec<serde_json::Value>,
+        }
+
+        let raw = RawSet::deserialize(deserializer)?;
+        if raw.keys.len() > MAX_KEYS {
+            return Err(de::Error::custom(format_args!("more than {MAX_KEYS} keys")));
+        }
+        let mut keys = Vec::with_capacity(raw.keys.len());
+        for key in raw.keys {
+            let Ok(key) = serde_json::from_value::<RawJwk>(key) else {
+                continue;
+            };
+            match key.into_public() {
+                Ok(key) => keys.push(key),
+                Err(private @ JwkError::Private) => return Err(de::Error::custom(private)),
+                Err(_unusable) => {}
+            }
+        }
+        Ok(Self { keys })
+    }
+}

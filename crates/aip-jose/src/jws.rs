@@ -1,0 +1,226 @@
+//! Signed JSON Web Tokens in the compact form (RFC 7515 §7.1, RFC 7519), after RFC 8725:
+//! the algorithm comes from the key, `crit` is refused, the type is the caller's to check.
+
+use std::str::FromStr as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::json::{self, JsonError};
+use crate::jwk::{JwkError, Present, PublicJwk, RawJwk, RequiredMembers};
+use crate::{Alg, SignError, SigningKey};
+
+/// Longer tokens are refused before anything is decoded.
+const MAX_TOKEN: usize = 16 * 1024;
+
+/// Why a token is not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum JwsError {
+    /// Longer than 16 KiB.
+    #[error("the token is longer than {MAX_TOKEN} bytes")]
+    TooLong,
+    /// Not three parts of unpadded base64url.
+    #[error("not a compact JWS: three parts of unpadded base64url")]
+    Malformed,
+    /// The header is not a JSON object with known types, or it names a member twice.
+    #[error("the header is malformed: {0}")]
+    Header(#[source] JsonError),
+    /// `none`, a MAC, or another algorithm that AIP does not verify.
+    #[error("the algorithm of the token is not supported")]
+    UnsupportedAlg,
+    /// An extension that must be understood, and is not.
+    #[error("the header has critical extensions")]
+    Critical,
+    /// The header's `jwk` is not a supported public key.
+    #[error("the key in the header is refused: {0}")]
+    Jwk(#[from] JwkError),
+    /// The token was signed with another algorithm than was agreed on.
+    #[error("the token is signed with {found}, not with {expected}")]
+    AlgMismatch {
+        /// What was agreed on.
+        expected: Alg,
+        /// What the header says.
+        found: Alg,
+    },
+    /// The signature is not that of the key.
+    #[error("the signature does not verify")]
+    Signature,
+    /// The claims are not what was asked for, or a member is named twice.
+    #[error("the claims are malformed: {0}")]
+    Claims(#[source] JsonError),
+}
+
+/// The header of a token.
+#[derive(Debug, Clone)]
+pub struct JwsHeader {
+    /// The algorithm that the signer says it used.
+    pub alg: Alg,
+    /// The type, as written.
+    pub typ: Option<String>,
+    /// The id of the key.
+    pub kid: Option<String>,
+    /// The public key that came along, as in DPoP proofs. Trust it only after deciding to.
+    pub jwk: Option<PublicJwk>,
+}
+
+/// A well-formed token of which nothing is proved yet.
+#[derive(Clone)]
+pub struct UnverifiedJws {
+    header: JwsHeader,
+    signing_input: String,
+    payload: Vec<u8>,
+    signature: Vec<u8>,
+}
+
+/// A token whose signature verified. Only [`UnverifiedJws::verify`] makes one.
+pub struct VerifiedJws {
+    header: JwsHeader,
+    payload: Vec<u8>,
+}
+
+#[derive(Deserialize)]
+struct RawHeader {
+    alg: String,
+    typ: Option<String>,
+    kid: Option<String>,
+    jwk: Option<RawJwk>,
+    #[serde(default)]
+    crit: Present,
+}
+
+#[derive(Serialize)]
+struct HeaderOut<'a> {
+    alg: &'static str,
+    typ: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kid: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jwk: Option<RequiredMembers>,
+}
+
+/// Signs `claims` as a token of type `typ`, with the key's `kid` in the header.
+pub fn sign_jwt(key: &SigningKey, typ: &str, claims: &impl Serialize) -> Result<String, SignError> {
+    let header = HeaderOut {
+        alg: key.alg().as_str(),
+        typ,
+        kid: key.kid(),
+        jwk: None,
+    };
+    sign(key, &header, claims)
+}
+
+/// Signs `claims` as a token of type `typ`, with the whole public key in the header.
+pub fn sign_with_jwk_header(
+    key: &SigningKey,
+    typ: &str,
+    claims: &impl Serialize,
+) -> Result<String, SignError> {
+    let jwk = Some(key.public().required_members());
+    let header = HeaderOut {
+        alg: key.alg().as_str(),
+        typ,
+        kid: None,
+        jwk,
+    };
+    sign(key, &header, claims)
+}
+
+fn sign(
+    key: &SigningKey,
+    header: &HeaderOut<'_>,
+    claims: &impl Serialize,
+) -> Result<String, SignError> {
+    let mut token = URL_SAFE_NO_PAD.encode(serde_json::to_vec(header)?);
+    token.push('.');
+    URL_SAFE_NO_PAD.encode_string(serde_json::to_vec(claims)?, &mut token);
+    let signature = key.sign(token.as_bytes())?;
+    token.push('.');
+    URL_SAFE_NO_PAD.encode_string(signature, &mut token);
+    Ok(token)
+}
+
+impl UnverifiedJws {
+    /// Takes a compact token apart. Its claims prove nothing before [`Self::verify`].
+    pub fn parse(token: &str) -> Result<Self, JwsError> {
+        if token.len() > MAX_TOKEN {
+            return Err(JwsError::TooLong);
+        }
+        let decode = |part: &str| {
+            URL_SAFE_NO_PAD
+                .decode(part)
+                .map_err(|_| JwsError::Malformed)
+        };
+        let (signing_input, signature) = token.rsplit_once('.').ok_or(JwsError::Malformed)?;
+        let (header, payload) = signing_input.split_once('.').ok_or(JwsError::Malformed)?;
+        let raw: RawHeader = json::parse(&decode(header)?).map_err(JwsError::Header)?;
+        if raw.crit.0 {
+            return Err(JwsError::Critical);
+        }
+        let header = JwsHeader {
+            alg: Alg::from_str(&raw.alg).map_err(|_| JwsError::UnsupportedAlg)?,
+            typ: raw.typ,
+            kid: raw.kid,
+            jwk: raw.jwk.map(RawJwk::into_public).transpose()?,
+        };
+        Ok(Self {
+            header,
+            payload: decode(payload)?,
+            signature: decode(signature)?,
+            signing_input: signing_input.to_owned(),
+        })
+    }
+
+    /// The header.
+    pub fn header(&self) -> &JwsHeader {
+        &self.header
+    }
+
+    /// The claims, unproved: only to find out whose key to verify with.
+    pub fn unverified_claims<T: DeserializeOwned>(&self) -> Result<T, JwsError> {
+        json::parse(&self.payload).map_err(JwsError::Claims)
+    }
+
+    /// Verifies the signature with `key`, which must be of the `expected` algorithm, as must the
+    /// header: neither alone decides.
+    pub fn verify(self, key: &PublicJwk, expected: Alg) -> Result<VerifiedJws, JwsError> {
+        for found in [key.alg(), self.header.alg] {
+            if found != expected {
+                return Err(JwsError::AlgMismatch { expected, found });
+            }
+        }
+        key.verifying_key()
+            .verify(self.signing_input.as_bytes(), &self.signature)
+            .map_err(|_| JwsError::Signature)?;
+        Ok(VerifiedJws {
+            header: self.header,
+            payload: self.payload,
+        })
+    }
+}
+
+impl VerifiedJws {
+    /// The header.
+    pub fn header(&self) -> &JwsHeader {
+        &self.header
+    }
+
+    /// The claims.
+    pub fn claims<T: DeserializeOwned>(&self) -> Result<T, JwsError> {
+        json::parse(&self.payload).map_err(JwsError::Claims)
+    }
+}
+
+impl JwsHeader {
+    /// Whether the type is `typ`: any case, `application/` may be written out (RFC 7515 §4.1.9).
+    pub fn is_typ(&self, typ: &str) -> bool {
+        self.typ.as_deref().is_some_and(|found| {
+            let bare = match found.split_at_checked("application/".len()) {
+                Some((prefix, bare)) if prefix.eq_ignore_ascii_case("application/") => bare,
+                _ => found,
+            };
+            bare.eq_ignore_ascii_case(typ)
+        })
+    }
+}

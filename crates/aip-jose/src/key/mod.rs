@@ -1,0 +1,10 @@
+//! Parsed keys: [`SigningKey`] signs, [`VerifyingKey`] verifies. Both know their one algorithm.
+
+mod rsa_der;
+mod signing;
+mod verifying;
+
+pub use signing::{KeyError, SignError, SigningKey};
+pub use verifying::{SignatureError, VerifyingKey};
+
+pub(crate) use verifying::{Curve, Material};

@@ -1,0 +1,176 @@
+//! A key set as a JWK Set (RFC 7517 §5) of private keys.
+//!
+//! Purpose and state are two members more, `aip_purpose` and `aip_state`, which other software
+//! ignores. A set without them is one of an older AIP: its ES256 keys are upstream keys, of which
+//! a setting names the active ones.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use aip_jose::{Alg, KeyError, SigningKey};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use zeroize::Zeroizing;
+
+use super::{Entry, KeySet, KeySetError, KeyState, OIDC_ALGS, Purpose};
+
+const PURPOSE: &str = "aip_purpose";
+const STATE: &str = "aip_state";
+
+#[derive(Serialize, Deserialize)]
+struct File {
+    keys: Vec<Map<String, Value>>,
+}
+
+impl KeySet {
+    /// Reads a JWK Set of private keys.
+    ///
+    /// `active` names upstream keys, the one that is to sign first; it wins over the states in
+    /// the file. When it is empty and the file has no states, the first ES256 key signs.
+    pub fn load_json(json: &str, active: &[String]) -> Result<Self, KeySetError> {
+        let file: File = serde_json::from_str(json).map_err(|_| KeySetError::Malformed)?;
+        let plain = !file.keys.iter().any(|key| key.contains_key(STATE));
+        let entries: Vec<_> = (1..)
+            .zip(file.keys)
+            .map(|(number, key)| parse_key(number, key))
+            .collect::<Result<_, _>>()?;
+        check_unique(&entries)?;
+        check_one_active(&entries)?;
+        let signing = choose_upstream(&entries, active, plain)?;
+        let kid = signing.kid.clone();
+        let mut set = Self {
+            upstream: Arc::clone(&signing.key),
+            entries,
+        };
+        set.activate(&kid)?;
+        if plain {
+            set.activate_first_oidc()?;
+        }
+        Ok(set)
+    }
+
+    fn activate_first_oidc(&mut self) -> Result<(), KeySetError> {
+        for alg in OIDC_ALGS {
+            let first = self
+                .published(Purpose::Oidc)
+                .find(|entry| entry.key.alg() == alg);
+            if let Some(kid) = first.map(|entry| entry.kid.clone()) {
+                self.activate(&kid)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The JSON text, to be written to a file of mode 0600 or to a secret store.
+    pub fn to_json(&self) -> Result<SecretString, KeySetError> {
+        let mut keys = Vec::with_capacity(self.entries.len());
+        for entry in &self.entries {
+            let jwk = entry
+                .key
+                .to_private_jwk_json()
+                .map_err(KeySetError::Library)?;
+            let mut key: Map<String, Value> =
+                serde_json::from_str(jwk.expose_secret()).map_err(|_| KeySetError::Malformed)?;
+            key.insert(PURPOSE.to_owned(), entry.purpose.as_str().into());
+            key.insert(STATE.to_owned(), entry.state.as_str().into());
+            keys.push(key);
+        }
+        serde_json::to_string(&File { keys })
+            .map(SecretString::from)
+            .map_err(|_| KeySetError::Malformed)
+    }
+}
+
+fn parse_key(number: usize, mut key: Map<String, Value>) -> Result<Entry, KeySetError> {
+    let refused = |source| KeySetError::Key { number, source };
+    let state = key.remove(STATE);
+    let purpose = key.remove(PURPOSE);
+    let mut signing = parse_jwk(&key).map_err(refused)?;
+    if signing.kid().is_none() {
+        key.insert(
+            "kid".to_owned(),
+            signing.public().thumbprint().as_str().into(),
+        );
+        signing = parse_jwk(&key).map_err(refused)?;
+    }
+    let purpose = match purpose {
+        Some(name) => named(&name, Purpose::ALL, Purpose::as_str).ok_or(KeySetError::Member {
+            number,
+            member: PURPOSE,
+        })?,
+        // No PDS takes RSA, so this can only be meant for apps.
+        None if signing.alg() == Alg::Rs256 => Purpose::Oidc,
+        None => Purpose::Upstream,
+    };
+    let state = match state {
+        Some(name) => named(&name, KeyState::ALL, KeyState::as_str).ok_or(KeySetError::Member {
+            number,
+            member: STATE,
+        })?,
+        None => KeyState::Published,
+    };
+    Entry::new(signing, purpose, state)
+}
+
+fn parse_jwk(key: &Map<String, Value>) -> Result<SigningKey, KeyError> {
+    // A map of JSON values is always serialisable; an empty text is refused as no JWK.
+    let json = Zeroizing::new(serde_json::to_string(key).unwrap_or_default());
+    SigningKey::from_jwk_json(&json)
+}
+
+fn named<T: Copy, const N: usize>(
+    name: &Value,
+    all: [T; N],
+    as_str: impl Fn(T) -> &'static str,
+) -> Option<T> {
+    all.into_iter()
+        .find(|member| name.as_str() == Some(as_str(*member)))
+}
+
+/// One key under two ids, or for two purposes, would be one key for two purposes.
+fn check_unique(entries: &[Entry]) -> Result<(), KeySetError> {
+    let mut kids = HashSet::new();
+    let mut thumbprints = HashSet::new();
+    for entry in entries {
+        if !kids.insert(&entry.kid) || !thumbprints.insert(entry.key.public().thumbprint()) {
+            return Err(KeySetError::Duplicate(entry.kid.clone()));
+        }
+    }
+    Ok(())
+}
+
+fn check_one_active(entries: &[Entry]) -> Result<(), KeySetError> {
+    for (number, entry) in entries.iter().enumerate() {
+        let (purpose, alg) = (entry.purpose, entry.key.alg());
+        let earlier = &entries[..number];
+        if entry.state == KeyState::Active && earlier.iter().any(|one| one.signs(purpose, alg)) {
+            return Err(KeySetError::TwoActive { purpose, alg });
+        }
+    }
+    Ok(())
+}
+
+/// The upstream key that is to sign: the first that the setting names, else the active one.
+fn choose_upstream<'a>(
+    entries: &'a [Entry],
+    active: &[String],
+    plain: bool,
+) -> Result<&'a Entry, KeySetError> {
+    let mut upstream = entries
+        .iter()
+        .filter(|entry| entry.purpose == Purpose::Upstream && entry.state != KeyState::Retired);
+    let find = |kid: &String| {
+        let mut upstream = upstream.clone();
+        upstream
+            .find(|entry| entry.kid == *kid)
+            .ok_or_else(|| KeySetError::Unknown(kid.clone()))
+    };
+    let named = active.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+    match named.first() {
+        Some(first) => Ok(first),
+        None => upstream
+            .find(|entry| plain || entry.state == KeyState::Active)
+            .ok_or(KeySetError::NoUpstream),
+    }
+}

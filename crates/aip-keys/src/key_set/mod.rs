@@ -1,0 +1,369 @@
+//! The private keys that AIP signs with.
+//!
+//! A key has one purpose and never changes it: a PDS must not be able to take an `id_token` for
+//! a client assertion, nor an app the reverse. For each purpose and algorithm one key is active.
+//!
+//! Life of a key: *published* (in the public set, so that caches learn it) → *active* (signs what
+//! is new) → *published* again (upstream sessions stay bound to their key for life) → *retired*
+//! (no longer published, still verifies old `id_token_hint`s) → removed.
+
+mod file;
+
+use std::fmt;
+use std::sync::Arc;
+
+use aip_base::{Clock, Rng, RowId};
+use aip_jose::{Alg, JwkSet, KeyError, SigningKey};
+
+/// AIP's private keys. There is always an active upstream key.
+#[derive(Clone)]
+pub struct KeySet {
+    upstream: Arc<SigningKey>,
+    entries: Vec<Entry>,
+}
+
+/// What a key signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Client assertions towards PDSs.
+    Upstream,
+    /// `id_token`s and other tokens that apps verify.
+    Oidc,
+}
+
+/// Where a key is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyState {
+    /// Published, and signs what is new.
+    Active,
+    /// Published; an upstream key still signs for the sessions that are bound to it.
+    Published,
+    /// Not published; only verifies what it signed before.
+    Retired,
+}
+
+/// A key, as it may be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyInfo<'a> {
+    /// Its id.
+    pub kid: &'a str,
+    /// Its algorithm.
+    pub alg: Alg,
+    /// What it signs.
+    pub purpose: Purpose,
+    /// Where it is in its life.
+    pub state: KeyState,
+}
+
+/// Why a key set was not loaded or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum KeySetError {
+    /// Not a JWK Set.
+    #[error("not a JWK Set: a JSON object with an array `keys`")]
+    Malformed,
+    /// A key of the set is not a private key that AIP can use.
+    #[error("key number {number} of the set is refused")]
+    Key {
+        /// Counted from 1.
+        number: usize,
+        /// Why.
+        source: KeyError,
+    },
+    /// The crypto library failed.
+    #[error("a key was not generated or exported")]
+    Library(#[source] KeyError),
+    /// A purpose or state with an unknown name.
+    #[error("key number {number} of the set has an unknown `{member}`")]
+    Member {
+        /// Counted from 1.
+        number: usize,
+        /// The name of the member.
+        member: &'static str,
+    },
+    /// An algorithm that is not used for this purpose.
+    #[error(
+        "the key `{kid}` is {alg}, which is not used for {purpose} keys (upstream: ES256; \
+         oidc: ES256, RS256)"
+    )]
+    Unsuitable {
+        /// The key.
+        kid: String,
+        /// Its algorithm.
+        alg: Alg,
+        /// Its purpose.
+        purpose: Purpose,
+    },
+    /// Two keys share an id, or are the same key.
+    #[error("the key `{0}` is in the set twice")]
+    Duplicate(String),
+    /// Two active keys of one purpose and algorithm.
+    #[error("there are two active {purpose} keys for {alg}; make one of them `published`")]
+    TwoActive {
+        /// The purpose.
+        purpose: Purpose,
+        /// The algorithm.
+        alg: Alg,
+    },
+    /// No key to authenticate towards PDSs with.
+    #[error("there is no active upstream key: an ES256 key that is listed as active is needed")]
+    NoUpstream,
+    /// No such key.
+    #[error("there is no key `{0}` in the set that could be used for this")]
+    Unknown(String),
+    /// An active key would be lost.
+    #[error("the key `{0}` is active: activate another one first")]
+    Active(String),
+}
+
+#[derive(Clone)]
+struct Entry {
+    key: Arc<SigningKey>,
+    kid: String,
+    purpose: Purpose,
+    state: KeyState,
+}
+
+/// The algorithms towards apps. RS256 is the one that every OpenID Connect library knows.
+const OIDC_ALGS: [Alg; 2] = [Alg::Es256, Alg::Rs256];
+
+impl KeySet {
+    /// A fresh set: one upstream key, and one key towards apps for each algorithm.
+    pub fn generate(clock: &dyn Clock, rng: &dyn Rng) -> Result<Self, KeySetError> {
+        let upstream =
+            Entry::generate(Purpose::Upstream, Alg::Es256, KeyState::Active, clock, rng)?;
+        let mut set = Self {
+            upstream: Arc::clone(&upstream.key),
+            entries: vec![upstream],
+        };
+        set.add_missing_oidc(clock, rng)?;
+        Ok(set)
+    }
+
+    /// The key that signs towards PDSs in new sessions.
+    pub fn upstream_active(&self) -> &Arc<SigningKey> {
+        &self.upstream
+    }
+
+    /// The upstream key that a session is bound to, unless it was retired.
+    pub fn upstream_by_kid(&self, kid: &str) -> Option<&Arc<SigningKey>> {
+        self.published(Purpose::Upstream)
+            .find(|entry| entry.kid == kid)
+            .map(|entry| &entry.key)
+    }
+
+    /// The key that signs towards apps with `alg`.
+    pub fn oidc(&self, alg: Alg) -> Option<&Arc<SigningKey>> {
+        self.entries
+            .iter()
+            .find(|entry| entry.signs(Purpose::Oidc, alg))
+            .map(|entry| &entry.key)
+    }
+
+    /// The key towards apps with this id, even a retired one: to verify an `id_token_hint`.
+    pub fn oidc_by_kid(&self, kid: &str) -> Option<&Arc<SigningKey>> {
+        self.entries
+            .iter()
+            .find(|entry| entry.purpose == Purpose::Oidc && entry.kid == kid)
+            .map(|entry| &entry.key)
+    }
+
+    /// The public keys that PDSs verify AIP with.
+    pub fn public_upstream_jwks(&self) -> JwkSet {
+        self.public(Purpose::Upstream)
+    }
+
+    /// The public keys that apps verify AIP's tokens with.
+    pub fn public_oidc_jwks(&self) -> JwkSet {
+        self.public(Purpose::Oidc)
+    }
+
+    /// Every key, as it may be shown.
+    pub fn list(&self) -> impl Iterator<Item = KeyInfo<'_>> {
+        self.entries.iter().map(|entry| KeyInfo {
+            kid: &entry.kid,
+            alg: entry.key.alg(),
+            purpose: entry.purpose,
+            state: entry.state,
+        })
+    }
+
+    /// Generates the keys towards apps that are not there yet, as in a set that was made for
+    /// upstream keys alone. Whether there were any, so that the set is to be stored.
+    pub fn add_missing_oidc(
+        &mut self,
+        clock: &dyn Clock,
+        rng: &dyn Rng,
+    ) -> Result<bool, KeySetError> {
+        let missing = OIDC_ALGS
+            .into_iter()
+            .filter(|alg| self.oidc(*alg).is_none());
+        let missing: Vec<_> = missing.collect();
+        for alg in &missing {
+            let entry = Entry::generate(Purpose::Oidc, *alg, KeyState::Active, clock, rng)?;
+            self.entries.push(entry);
+        }
+        Ok(!missing.is_empty())
+    }
+
+    /// Generates a key and publishes it; to be activated when caches have learned of it.
+    /// Returns its id.
+    pub fn add(
+        &mut self,
+        purpose: Purpose,
+        alg: Alg,
+        clock: &dyn Clock,
+        rng: &dyn Rng,
+    ) -> Result<String, KeySetError> {
+        let entry = Entry::generate(purpose, alg, KeyState::Published, clock, rng)?;
+        let kid = entry.kid.clone();
+        self.entries.push(entry);
+        Ok(kid)
+    }
+
+    /// Lets a published key sign; the one that signed before stays published.
+    pub fn activate(&mut self, kid: &str) -> Result<(), KeySetError> {
+        let chosen = self
+            .entries
+            .iter()
+            .find(|entry| entry.kid == kid && entry.state != KeyState::Retired)
+            .ok_or_else(|| KeySetError::Unknown(kid.to_owned()))?;
+        let (purpose, alg, key) = (chosen.purpose, chosen.key.alg(), Arc::clone(&chosen.key));
+        for entry in &mut self.entries {
+            if entry.kid == kid {
+                entry.state = KeyState::Active;
+            } else if entry.signs(purpose, alg) {
+                entry.state = KeyState::Published;
+            }
+        }
+        if purpose == Purpose::Upstream {
+            self.upstream = key;
+        }
+        Ok(())
+    }
+
+    /// Takes a key out of the public set. Sessions that are bound to it are lost: the caller
+    /// makes sure that there are none.
+    pub fn retire(&mut self, kid: &str) -> Result<(), KeySetError> {
+        let number = self.inactive(kid)?;
+        self.entries[number].state = KeyState::Retired;
+        Ok(())
+    }
+
+    /// Forgets a key. Sessions that are bound to it are lost: the caller makes sure that there
+    /// are none.
+    pub fn remove(&mut self, kid: &str) -> Result<(), KeySetError> {
+        let number = self.inactive(kid)?;
+        self.entries.remove(number);
+        Ok(())
+    }
+
+    /// The place of a key that is not active.
+    fn inactive(&self, kid: &str) -> Result<usize, KeySetError> {
+        let number = self
+            .entries
+            .iter()
+            .position(|entry| entry.kid == kid)
+            .ok_or_else(|| KeySetError::Unknown(kid.to_owned()))?;
+        if self.entries[number].state == KeyState::Active {
+            return Err(KeySetError::Active(kid.to_owned()));
+        }
+        Ok(number)
+    }
+
+    fn public(&self, purpose: Purpose) -> JwkSet {
+        JwkSet::new(
+            self.published(purpose)
+                .map(|entry| entry.key.public().clone())
+                .collect(),
+        )
+    }
+
+    fn published(&self, purpose: Purpose) -> impl Iterator<Item = &Entry> {
+        self.entries
+            .iter()
+            .filter(move |entry| entry.purpose == purpose && entry.state != KeyState::Retired)
+    }
+}
+
+impl fmt::Debug for KeySet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.list()).finish()
+    }
+}
+
+impl Entry {
+    fn new(key: SigningKey, purpose: Purpose, state: KeyState) -> Result<Self, KeySetError> {
+        let kid = key.kid().unwrap_or_default().to_owned();
+        let alg = key.alg();
+        let suitable = match purpose {
+            Purpose::Upstream => alg == Alg::Es256,
+            Purpose::Oidc => OIDC_ALGS.contains(&alg),
+        };
+        if !suitable {
+            return Err(KeySetError::Unsuitable { kid, alg, purpose });
+        }
+        Ok(Self {
+            key: Arc::new(key),
+            kid,
+            purpose,
+            state,
+        })
+    }
+
+    fn generate(
+        purpose: Purpose,
+        alg: Alg,
+        state: KeyState,
+        clock: &dyn Clock,
+        rng: &dyn Rng,
+    ) -> Result<Self, KeySetError> {
+        // Row ids sort by time, so the newest key is the last one in every list.
+        let kid = RowId::new(clock, rng).to_string();
+        let key = SigningKey::generate(alg, Some(kid)).map_err(KeySetError::Library)?;
+        Self::new(key, purpose, state)
+    }
+
+    fn signs(&self, purpose: Purpose, alg: Alg) -> bool {
+        self.state == KeyState::Active && self.purpose == purpose && self.key.alg() == alg
+    }
+}
+
+impl Purpose {
+    const ALL: [Self; 2] = [Self::Upstream, Self::Oidc];
+
+    /// The name in files and on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Upstream => "upstream",
+            Self::Oidc => "oidc",
+        }
+    }
+}
+
+impl KeyState {
+    const ALL: [Self; 3] = [Self::Active, Self::Published, Self::Retired];
+
+    /// The name in files and on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Published => "published",
+            Self::Retired => "retired",
+        }
+    }
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for KeyState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+//! The tokens and secrets that AIP hands out: `<prefix><43 characters><6 characters checksum>`.
+//!
+//! The prefix tells kinds apart and lets secret scanners find leaks; the checksum lets a typo be
+//! refused without asking the database. Neither is a protection: the 256 random bits are.
+
+use aip_base::Rng;
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use secrecy::SecretString;
+use zeroize::Zeroizing;
+
+/// A kind of token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TokenKind {
+    /// An opaque access token.
+    AccessToken,
+    /// A refresh token.
+    RefreshToken,
+    /// An authorization code.
+    Code,
+    /// A device code (RFC 8628).
+    DeviceCode,
+    /// The secret of a confidential client.
+    ClientSecret,
+    /// The random part of a `request_uri` (RFC 9126).
+    RequestUri,
+    /// The value of the cookie of a browser session.
+    BrowserSession,
+    /// A registration access token (RFC 7592), or an initial one.
+    RegistrationToken,
+    /// A token that a person made for a script of their own.
+    DeveloperToken,
+}
+
+/// Why a text cannot be a token of AIP's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TokenShapeError {
+    /// No known prefix, or not of the right length.
+    #[error("not a token of this server")]
+    Unknown,
+    /// The checksum does not fit: mistyped or cut.
+    #[error("the token is mistyped or was cut")]
+    Checksum,
+    /// A token of another kind.
+    #[error("a token of another kind ({found:?})")]
+    WrongKind {
+        /// What it is.
+        found: TokenKind,
+    },
+}
+
+/// 32 bytes in base64url.
+const SECRET_LEN: usize = 43;
+const CHECKSUM_LEN: usize = 6;
+
+impl TokenKind {
+    /// Every kind.
+    pub const ALL: [Self; 9] = [
+        Self::AccessToken,
+        Self::RefreshToken,
+        Self::Code,
+        Self::DeviceCode,
+        Self::ClientSecret,
+        Self::RequestUri,
+        Self::BrowserSession,
+        Self::RegistrationToken,
+        Self::DeveloperToken,
+    ];
+
+    /// What tokens of this kind begin with.
+    pub const fn prefix(self) -> &'static str {
+        match self {
+            Self::AccessToken => "aip_at_",
+            Self::RefreshToken => "aip_rt_",
+            Self::Code => "aip_ac_",
+            Self::DeviceCode => "aip_dc_",
+            Self::ClientSecret => "aip_cs_",
+            Self::RequestUri => "aip_ru_",
+            Self::BrowserSession => "aip_bs_",
+            Self::RegistrationToken => "aip_rg_",
+            Self::DeveloperToken => "aip_pt_",
+        }
+    }
+
+    /// A fresh token of this kind.
+    pub fn mint(self, rng: &dyn Rng) -> SecretString {
+        let mut secret = Zeroizing::new([0; 32]);
+        rng.fill(secret.as_mut_slice());
+        self.with_secret(&secret)
+    }
+
+    /// The token of this kind with these secret bytes.
+    pub(crate) fn with_secret(self, secret: &[u8; 32]) -> SecretString {
+        let mut token = self.prefix().to_owned();
+        URL_SAFE_NO_PAD.encode_string(secret, &mut token);
+        let checksum = checksum(&token);
+        token.push_str(&checksum);
+        token.into()
+    }
+
+    /// The kind of `token`, if its shape is right. Whether it was ever handed out is another
+    /// question.
+    pub fn recognise(token: &str) -> Result<Self, TokenShapeError> {
+        let (kind, rest) = Self::ALL
+            .into_iter()
+            .find_map(|kind| Some((kind, token.strip_prefix(kind.prefix())?)))
+            .ok_or(TokenShapeError::Unknown)?;
+        if rest.len() != SECRET_LEN + CHECKSUM_LEN {
+            return Err(TokenShapeError::Unknown);
+        }
+        match token.split_at_checked(token.len() - CHECKSUM_LEN) {
+            Some((body, found)) if checksum(body) == found => Ok(kind),
+            _ => Err(TokenShapeError::Checksum),
+        }
+    }
+
+    /// Refuses what cannot be a token of this kind.
+    pub fn parse(self, token: &str) -> Result<(), TokenShapeError> {
+        match Self::recognise(token)? {
+            found if found == self => Ok(()),
+            found => Err(TokenShapeError::WrongKind { found }),
+        }
+    }
+}
+
+/// The beginning of the SHA-256 of everything before it.
+fn checksum(body: &str) -> String {
+    let mut checksum = URL_SAFE_NO_PAD.encode(digest(&SHA256, body.as_bytes()));
+    checksum.truncate(CHECKSUM_LEN);
+    checksum
+}

@@ -1,0 +1,214 @@
+//! One function per check. Each takes the parameters, and gives the typed value or the refusal.
+
+use aip_atproto::{Scope, ScopeSet};
+use aip_storage::client::Client;
+
+use super::error::RefusalCode;
+use crate::params::Params;
+use crate::pkce;
+
+/// The longest `state` and `nonce`: enough for anything but smuggled documents.
+pub(super) const MAX_STATE: usize = 2048;
+/// The longest `login_hint`: a DID has at most 2048 characters.
+pub(super) const MAX_LOGIN_HINT: usize = 2048;
+
+type Refused = (RefusalCode, String);
+
+/// A `prompt` value (OpenID Connect Core §3.1.2.1, Initiating User Registration 1.0).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prompt {
+    /// No page may be shown.
+    None,
+    /// Sign in again.
+    Login,
+    /// Ask again.
+    Consent,
+    /// Choose an account.
+    SelectAccount,
+    /// Make an account.
+    Create,
+}
+
+/// The `prompt` values of a request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Prompts(Vec<Prompt>);
+
+impl Prompt {
+    /// Every value, for the metadata.
+    pub const ALL: [Self; 5] = [
+        Self::None,
+        Self::Login,
+        Self::Consent,
+        Self::SelectAccount,
+        Self::Create,
+    ];
+
+    /// The value on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Login => "login",
+            Self::Consent => "consent",
+            Self::SelectAccount => "select_account",
+            Self::Create => "create",
+        }
+    }
+}
+
+impl Prompts {
+    /// Parses the parameter. `none` stands alone.
+    pub fn parse(value: &str) -> Option<Self> {
+        let known = |word: &str| Prompt::ALL.into_iter().find(|it| it.as_str() == word);
+        let prompts = value
+            .split(' ')
+            .filter(|word| !word.is_empty())
+            .map(known)
+            .collect::<Option<Vec<_>>>()?;
+        let contradictory = prompts.contains(&Prompt::None) && prompts.len() > 1;
+        (!contradictory).then_some(Self(prompts))
+    }
+
+    /// Whether the app asked for that.
+    pub fn has(&self, prompt: Prompt) -> bool {
+        self.0.contains(&prompt)
+    }
+
+    /// The values as a parameter; `None` when there are none.
+    pub fn to_param(&self) -> Option<String> {
+        let words: Vec<&str> = self.0.iter().map(|it| it.as_str()).collect();
+        (!words.is_empty()).then(|| words.join(" "))
+    }
+}
+
+/// Parameters whose silent neglect would change what the app gets.
+pub(super) fn unsupported(params: &Params) -> Result<(), Refused> {
+    for (name, code) in [
+        ("request", RefusalCode::RequestNotSupported),
+        ("request_uri", RefusalCode::RequestUriNotSupported),
+        ("registration", RefusalCode::RegistrationNotSupported),
+        // OpenID Connect Core §3.1.2.1 lets a server be asked whether somebody is *still* signed
+        // in; without support for the hint the honest answer is a refusal.
+        ("id_token_hint", RefusalCode::InvalidRequest),
+    ] {
+        if params.get(name).is_some() {
+            return Err((code, format!("the parameter `{name}` is not supported")));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn response_type(params: &Params) -> Result<(), Refused> {
+    match params.get("response_type") {
+        Some("code") => Ok(()),
+        Some(_) => Err((
+            RefusalCode::UnsupportedResponseType,
+            "`response_type` must be `code`".to_owned(),
+        )),
+        None => Err((
+            RefusalCode::InvalidRequest,
+            "`response_type` is missing; it must be `code`".to_owned(),
+        )),
+    }
+}
+
+pub(super) fn response_mode(params: &Params) -> Result<(), Refused> {
+    match params.get("response_mode") {
+        None | Some("query") => Ok(()),
+        Some(_) => Err((
+            RefusalCode::InvalidRequest,
+            "`response_mode` must be `query`".to_owned(),
+        )),
+    }
+}
+
+pub(super) fn bounded(params: &Params, name: &str, max: usize) -> Result<Option<String>, Refused> {
+    match params.get(name) {
+        Some(value) if value.len() > max => Err((
+            RefusalCode::InvalidRequest,
+            format!("`{name}` is longer than {max} bytes"),
+        )),
+        value => Ok(value.map(str::to_owned)),
+    }
+}
+
+pub(super) fn code_challenge(params: &Params, client: &Client) -> Result<Option<String>, Refused> {
+    let invalid = |detail: &str| Err((RefusalCode::InvalidRequest, detail.to_owned()));
+    match (
+        params.get("code_challenge"),
+        params.get("code_challenge_method"),
+    ) {
+        // RFC 7636 §4.3: without a method it would be `plain`, which is not supported.
+        (Some(_), method) if method != Some("S256") => {
+            invalid("`code_challenge_method` must be `S256`")
+        }
+        (Some(challenge), _) if pkce::is_challenge(challenge) => Ok(Some(challenge.to_owned())),
+        (Some(_), _) => {
+            invalid("`code_challenge` must be the base64url of a SHA-256 hash, 43 characters")
+        }
+        (None, Some(_)) => invalid("there is a `code_challenge_method` without a `code_challenge`"),
+        (None, None) if client.require_pkce || !client.is_confidential() => {
+            invalid("PKCE is required: send a `code_challenge` with `code_challenge_method=S256`")
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+pub(super) fn dpop_jkt(params: &Params) -> Result<Option<String>, Refused> {
+    match params.get("dpop_jkt") {
+        Some(jkt) if !pkce::is_challenge(jkt) => Err((
+            RefusalCode::InvalidRequest,
+            "`dpop_jkt` must be the base64url of a SHA-256 hash".to_owned(),
+        )),
+        jkt => Ok(jkt.map(str::to_owned)),
+    }
+}
+
+pub(super) fn scope(params: &Params, client: &Client) -> Result<ScopeSet, Refused> {
+    let Some(text) = params.get("scope") else {
+        return Ok(client.scope.clone());
+    };
+    let asked: ScopeSet = text.parse().map_err(|e| {
+        (
+            RefusalCode::InvalidScope,
+            format!("`scope` is malformed: {e}"),
+        )
+    })?;
+    // A word that neither we nor the client's registration know is left out, not fatal: the
+    // grammar grows (RFC 6749 §3.3 lets a server ignore what it does not know).
+    let known = |scope: &&Scope| !matches!(scope, Scope::Other(_)) || client.scope.covers(scope);
+    let asked: ScopeSet = asked.iter().filter(known).cloned().collect();
+    if client.scope.covers_all(&asked) {
+        Ok(asked)
+    } else {
+        Err((
+            RefusalCode::InvalidScope,
+            "`scope` goes beyond what the client registered".to_owned(),
+        ))
+    }
+}
+
+pub(super) fn prompts(params: &Params) -> Result<Prompts, Refused> {
+    params
+        .get("prompt")
+        .map_or(Ok(Prompts::default()), |value| {
+            Prompts::parse(value).ok_or_else(|| {
+                (
+                    RefusalCode::InvalidRequest,
+                    "`prompt` has an unknown value, or `none` with another".to_owned(),
+                )
+            })
+        })
+}
+
+pub(super) fn max_age(params: &Params) -> Result<Option<u64>, Refused> {
+    let invalid = || {
+        (
+            RefusalCode::InvalidRequest,
+            "`max_age` must be a number of seconds".to_owned(),
+        )
+    };
+    params
+        .get("max_age")
+        .map(|value| value.parse().map_err(|_| invalid()))
+        .transpose()
+}

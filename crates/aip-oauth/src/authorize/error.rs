@@ -1,0 +1,141 @@
+//! Errors of the authorization endpoint (RFC 6749 §4.1.2.1, OpenID Connect Core §3.1.2.6).
+
+use aip_base::Blame;
+use aip_storage::StorageError;
+use aip_storage::client::{ClientId, RedirectUri};
+
+/// Why an authorization request ends here.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorizeError {
+    /// Client or redirect URI are not known good: the person gets a page, nobody is redirected.
+    #[error(transparent)]
+    Page(#[from] PageError),
+    /// The app is told by redirect.
+    #[error("refused: {}: {}", .0.code.as_str(), .0.detail)]
+    Refused(Refusal),
+    /// Our fault.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// An error before the redirect URI is verified. The words are for the person in front of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PageError {
+    /// There is no (single) `client_id`.
+    #[error("The app did not say which app it is: `client_id` is missing or repeated.")]
+    NoClient,
+    /// No such client.
+    #[error("The app that sent you here is not registered.")]
+    UnknownClient,
+    /// There is no (single) `redirect_uri`.
+    #[error("The app did not say where to send you back: `redirect_uri` is missing or repeated.")]
+    NoRedirect,
+    /// Not one of the client's redirect URIs.
+    #[error("The app wants you sent to an address that is not registered for it.")]
+    UnknownRedirect {
+        /// The client.
+        client: ClientId,
+    },
+}
+
+/// An error that goes to the app.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    /// The app.
+    pub client_id: ClientId,
+    /// Its verified redirect URI.
+    pub redirect_uri: RedirectUri,
+    /// Its `state`.
+    pub state: Option<String>,
+    /// What the app is told.
+    pub code: RefusalCode,
+    /// What its developer is told (`error_description`): fixed words about the request.
+    pub detail: String,
+}
+
+/// The registered codes of an authorization error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusalCode {
+    /// A parameter is missing, repeated, malformed or contradictory.
+    InvalidRequest,
+    /// This client may not do that.
+    UnauthorizedClient,
+    /// The person or their PDS said no.
+    AccessDenied,
+    /// Not `code`.
+    UnsupportedResponseType,
+    /// Unknown, malformed or more than the client registered.
+    InvalidScope,
+    /// Something of ours or upstream broke.
+    ServerError,
+    /// Something of ours or upstream is away for a while.
+    TemporarilyUnavailable,
+    /// `prompt=none`, and nobody is signed in.
+    LoginRequired,
+    /// `prompt=none`, and the person must allow the app.
+    ConsentRequired,
+    /// `prompt=none`, and there is more than one account.
+    AccountSelectionRequired,
+    /// `prompt=none`, and some page is needed.
+    InteractionRequired,
+    /// `request` is not supported (OpenID Connect Core §6.1).
+    RequestNotSupported,
+    /// `request_uri` is not supported here.
+    RequestUriNotSupported,
+    /// `registration` is not supported.
+    RegistrationNotSupported,
+}
+
+impl RefusalCode {
+    /// The code on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request",
+            Self::UnauthorizedClient => "unauthorized_client",
+            Self::AccessDenied => "access_denied",
+            Self::UnsupportedResponseType => "unsupported_response_type",
+            Self::InvalidScope => "invalid_scope",
+            Self::ServerError => "server_error",
+            Self::TemporarilyUnavailable => "temporarily_unavailable",
+            Self::LoginRequired => "login_required",
+            Self::ConsentRequired => "consent_required",
+            Self::AccountSelectionRequired => "account_selection_required",
+            Self::InteractionRequired => "interaction_required",
+            Self::RequestNotSupported => "request_not_supported",
+            Self::RequestUriNotSupported => "request_uri_not_supported",
+            Self::RegistrationNotSupported => "registration_not_supported",
+        }
+    }
+
+    /// The registered code of that name, as a PDS may send it.
+    pub fn from_wire(code: &str) -> Option<Self> {
+        [
+            Self::InvalidRequest,
+            Self::UnauthorizedClient,
+            Self::AccessDenied,
+            Self::InvalidScope,
+            Self::ServerError,
+            Self::TemporarilyUnavailable,
+            Self::LoginRequired,
+            Self::ConsentRequired,
+            Self::AccountSelectionRequired,
+            Self::InteractionRequired,
+        ]
+        .into_iter()
+        .find(|it| it.as_str() == code)
+    }
+}
+
+impl AuthorizeError {
+    /// Whose fault it is.
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::Page(_) => Blame::Caller,
+            Self::Refused(refusal) => match refusal.code {
+                RefusalCode::ServerError | RefusalCode::TemporarilyUnavailable => Blame::Upstream,
+                _ => Blame::Caller,
+            },
+            Self::Storage(_) => Blame::Ours,
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The checks of an authorization request, in order (OAuth 2.1 §4.1.1, OpenID Connect Core §3.1.2).
+//!
+//! Two phases with two error types, so that nobody can redirect too early: until client and
+//! redirect URI are known good an error is a [`PageError`] for the person, afterwards a
+//! [`Refusal`] for the app, which carries the redirect URI, `state` and (RFC 9207) `iss`.
+
+mod checks;
+mod error;
+
+use std::time::Duration;
+
+use aip_atproto::ScopeSet;
+use aip_base::RowId;
+use aip_keys::TokenKind;
+use aip_storage::StorageError;
+use aip_storage::client::{Client, ClientId, RedirectUri};
+use aip_storage::request::AuthorizationRequest;
+use secrecy::{ExposeSecret as _, SecretString};
+
+pub use self::checks::{Prompt, Prompts};
+pub use self::error::{AuthorizeError, PageError, Refusal, RefusalCode};
+use crate::AuthorizationServer;
+use crate::params::{Lenient, Params};
+use crate::redirect;
+
+/// How long a person may take between the app's redirect and their decision.
+const REQUEST_TTL: Duration = Duration::from_mins(30);
+
+/// An authorization request that passed every check.
+#[derive(Debug, Clone)]
+pub struct ValidRequest {
+    /// The app.
+    pub client: Client,
+    /// Where the answer goes, as sent.
+    pub redirect_uri: RedirectUri,
+    /// Echoed to the app.
+    pub state: Option<String>,
+    /// What the app asks for.
+    pub scope: ScopeSet,
+    /// Put into the `id_token`.
+    pub nonce: Option<String>,
+    /// The PKCE challenge (S256).
+    pub code_challenge: Option<String>,
+    /// The DPoP key that must redeem the code.
+    pub dpop_jkt: Option<String>,
+    /// What the app knows of the person.
+    pub login_hint: Option<String>,
+    /// What the app wants the person to be asked.
+    pub prompts: Prompts,
+    /// How old the sign-in may be, in seconds.
+    pub max_age: Option<u64>,
+}
+
+/// A client whose redirect URI is verified: from here on errors may be redirected.
+struct WithRedirect {
+    client: Client,
+    redirect_uri: RedirectUri,
+    state: Option<String>,
+}
+
+impl AuthorizationServer {
+    /// Checks an authorization request given as query string or form body.
+    pub async fn check_authorization(
+        &self,
+        encoded: &[u8],
+    ) -> Result<ValidRequest, AuthorizeError> {
+        let verified = self.verify_redirect(&Lenient::parse(encoded)).await?;
+        check_rest(&verified, encoded).map_err(|(code, detail)| {
+            AuthorizeError::Refused(Refusal {
+                client_id: verified.client.id,
+                redirect_uri: verified.redirect_uri,
+                state: verified.state,
+                code,
+                detail,
+            })
+        })
+    }
+
+    /// The first phase: a known client and one of its redirect URIs.
+    async fn verify_redirect(&self, params: &Lenient) -> Result<WithRedirect, AuthorizeError> {
+        let id = params.get("client_id").ok_or(PageError::NoClient)?;
+        let id: ClientId = id.parse().map_err(|_| PageError::UnknownClient)?;
+        let client = self
+            .storage
+            .client(&id)
+            .await?
+            .ok_or(PageError::UnknownClient)?;
+        let sent = params.get("redirect_uri").ok_or(PageError::NoRedirect)?;
+        if !redirect::matches(&client.redirect_uris, client.application_type, sent) {
+            return Err(PageError::UnknownRedirect { client: client.id }.into());
+        }
+        let state = params
+            .get("state")
+            .filter(|it| it.len() <= checks::MAX_STATE)
+            .map(str::to_owned);
+        Ok(WithRedirect {
+            redirect_uri: RedirectUri::from_checked(sent.to_owned()),
+            client,
+            state,
+        })
+    }
+
+    /// Stores a checked request for that browser and returns the token that names it in forms.
+    pub async fn begin(
+        &self,
+        valid: &ValidRequest,
+        browser: RowId,
+    ) -> Result<SecretString, StorageError> {
+        let token = TokenKind::RequestUri.mint(&*self.rng);
+        self.storage
+            .put_request(&AuthorizationRequest {
+                token: self.hasher.hash(token.expose_secret()),
+                browser,
+                client_id: valid.client.id.clone(),
+                redirect_uri: valid.redirect_uri.clone(),
+                scope: valid.scope.clone(),
+                state: valid.state.clone(),
+                nonce: valid.nonce.clone(),
+                code_challenge: valid.code_challenge.clone(),
+                dpop_jkt: valid.dpop_jkt.clone(),
+                login_hint: valid.login_hint.clone(),
+                prompt: valid.prompts.to_param(),
+                max_age: valid.max_age,
+                signed_in: None,
+                expires_at: self.clock.now() + REQUEST_TTL,
+            })
+            .await?;
+        Ok(token)
+    }
+}
+
+/// The second phase: every check in the order in which its error should win.
+fn check_rest(
+    verified: &WithRedirect,
+    encoded: &[u8],
+) -> Result<ValidRequest, (RefusalCode, String)> {
+    let params =
+        Params::parse(encoded).map_err(|e| (RefusalCode::InvalidRequest, e.to_string()))?;
+    let client = &verified.client;
+    checks::unsupported(&params)?;
+    checks::response_type(&params)?;
+    checks::response_mode(&params)?;
+    let state = checks::bounded(&params, "state", checks::MAX_STATE)?;
+    let nonce = checks::bounded(&params, "nonce", checks::MAX_STATE)?;
+    let code_challenge = checks::code_challenge(&params, client)?;
+    let dpop_jkt = checks::dpop_jkt(&params)?;
+    let scope = checks::scope(&params, client)?;
+    let prompts = checks::prompts(&params)?;
+    let max_age = checks::max_age(&params)?;
+    let login_hint = checks::bounded(&params, "login_hint", checks::MAX_LOGIN_HINT)?;
+    Ok(ValidRequest {
+        client: client.clone(),
+        redirect_uri: verified.redirect_uri.clone(),
+        state,
+        scope,
+        nonce,
+        code_challenge,
+        dpop_jkt,
+        login_hint,
+        prompts,
+        max_age,
+    })
+}

@@ -1,0 +1,170 @@
+//! Client authentication at the token, revocation and introspection endpoints (RFC 6749 §2.3).
+//!
+//! The registered method is the only one accepted, unknown clients and wrong secrets look the
+//! same from outside, and nothing is spent before this succeeded.
+
+use aip_base::Blame;
+use aip_storage::StorageError;
+use aip_storage::client::{Client, ClientAuthMethod, ClientId};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::AuthorizationServer;
+use crate::params::Params;
+
+/// A client that proved who it is (a confidential one) or said who it is (a public one).
+/// Made only by [`AuthorizationServer::authenticate_client`].
+#[derive(Debug, Clone)]
+pub struct AuthenticatedClient(Client);
+
+/// Why a client is refused. Outside it is always `invalid_client`; the detail is for the log.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientAuthError {
+    /// There is no `client_id` and no Basic credential.
+    #[error("the request does not name a client")]
+    Missing,
+    /// The Basic credential cannot be decoded.
+    #[error("the Basic credential is malformed")]
+    MalformedBasic,
+    /// Two methods at once (RFC 6749 §2.3).
+    #[error("the client used more than one authentication method")]
+    TwoMethods,
+    /// No such client.
+    #[error("there is no such client")]
+    Unknown,
+    /// Not the method that the client registered.
+    #[error("the client registered {registered} and used {used}")]
+    WrongMethod {
+        /// The registered method.
+        registered: &'static str,
+        /// The method it used.
+        used: &'static str,
+    },
+    /// Not the client's secret.
+    #[error("the client secret is wrong")]
+    WrongSecret,
+    /// Our fault.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// What a request presents. The secret is borrowed from the request and goes no further than the
+/// hash below.
+struct Presented {
+    client_id: String,
+    secret: Option<String>,
+    method: ClientAuthMethod,
+}
+
+impl AuthenticatedClient {
+    /// The client.
+    pub fn client(&self) -> &Client {
+        &self.0
+    }
+}
+
+impl AuthorizationServer {
+    /// Authenticates the client of a request from its `Authorization` header and body.
+    pub async fn authenticate_client(
+        &self,
+        authorization: Option<&str>,
+        params: &Params,
+    ) -> Result<AuthenticatedClient, ClientAuthError> {
+        let presented = present(authorization, params)?;
+        let id: ClientId = presented
+            .client_id
+            .parse()
+            .map_err(|_| ClientAuthError::Unknown)?;
+        let client = self
+            .storage
+            .client(&id)
+            .await?
+            .ok_or(ClientAuthError::Unknown)?;
+        if client.auth_method != presented.method {
+            return Err(ClientAuthError::WrongMethod {
+                registered: client.auth_method.as_str(),
+                used: presented.method.as_str(),
+            });
+        }
+        match (&client.secret_hash, &presented.secret) {
+            // Comparison of keyed hashes, in constant time: no prefix of the secret shows in it.
+            (Some(expected), Some(secret)) if self.hasher.hash(secret) == *expected => {
+                Ok(AuthenticatedClient(client))
+            }
+            (None, None) => Ok(AuthenticatedClient(client)),
+            _ => Err(ClientAuthError::WrongSecret),
+        }
+    }
+}
+
+fn present(authorization: Option<&str>, params: &Params) -> Result<Presented, ClientAuthError> {
+    let in_body = params.get("client_secret");
+    if let Some(credential) = authorization.and_then(basic_credential) {
+        if in_body.is_some() {
+            return Err(ClientAuthError::TwoMethods);
+        }
+        let (client_id, secret) =
+            decode_basic(credential).ok_or(ClientAuthError::MalformedBasic)?;
+        if params
+            .get("client_id")
+            .is_some_and(|in_body| in_body != client_id)
+        {
+            return Err(ClientAuthError::TwoMethods);
+        }
+        return Ok(Presented {
+            client_id,
+            secret: Some(secret),
+            method: ClientAuthMethod::SecretBasic,
+        });
+    }
+    let client_id = params
+        .get("client_id")
+        .ok_or(ClientAuthError::Missing)?
+        .to_owned();
+    Ok(match in_body {
+        Some(secret) => Presented {
+            client_id,
+            secret: Some(secret.to_owned()),
+            method: ClientAuthMethod::SecretPost,
+        },
+        None => Presented {
+            client_id,
+            secret: None,
+            method: ClientAuthMethod::None,
+        },
+    })
+}
+
+/// The credential of a Basic header; the scheme's case does not matter (RFC 9110 §11.1).
+fn basic_credential(header: &str) -> Option<&str> {
+    let (scheme, credential) = header.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("basic")
+        .then(|| credential.trim())
+}
+
+/// RFC 6749 §2.3.1: both halves are form-encoded before they are joined and encoded.
+fn decode_basic(credential: &str) -> Option<(String, String)> {
+    let joined = String::from_utf8(STANDARD.decode(credential).ok()?).ok()?;
+    let (id, secret) = joined.split_once(':')?;
+    Some((form_decode(id)?, form_decode(secret)?))
+}
+
+fn form_decode(encoded: &str) -> Option<String> {
+    let spaced = encoded.replace('+', " ");
+    percent_encoding::percent_decode_str(&spaced)
+        .decode_utf8()
+        .ok()
+        .map(std::borrow::Cow::into_owned)
+}
+
+impl ClientAuthError {
+    /// Whose fault it is.
+    pub fn blame(&self) -> Blame {
+        if matches!(self, Self::Storage(_)) {
+            Blame::Ours
+        } else {
+            Blame::Caller
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The person's decision: a yes becomes grant, code and consent in one transaction; a no goes to
+//! the app. Every answer carries `state` and `iss` (RFC 9207).
+
+use std::time::Duration;
+
+use aip_base::RowId;
+use aip_keys::TokenKind;
+use aip_storage::StorageError;
+use aip_storage::audit::AuditKind;
+use aip_storage::client::RedirectUri;
+use aip_storage::grant::{Approval, Approve, Grant, NewCode};
+use aip_storage::request::{AuthorizationRequest, SignedIn};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::AuthorizationServer;
+use crate::authorize::{Refusal, RefusalCode};
+
+/// How long a code may be redeemed.
+const CODE_TTL: Duration = Duration::from_mins(1);
+
+/// What goes to the app by redirect.
+#[derive(Debug)]
+pub struct Answer {
+    redirect_uri: RedirectUri,
+    params: Vec<(&'static str, SecretString)>,
+}
+
+impl Answer {
+    /// The URL to redirect the browser to. It carries the code: never log it.
+    pub fn location(&self) -> SecretString {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        for (name, value) in &self.params {
+            query.append_pair(name, value.expose_secret());
+        }
+        let uri = self.redirect_uri.as_str();
+        let joint = if uri.contains('?') { '&' } else { '?' };
+        format!("{uri}{joint}{}", query.finish()).into()
+    }
+}
+
+impl AuthorizationServer {
+    /// Finishes `request` with a yes of the account that signed in for it. `None`: it was
+    /// finished before, or expired meanwhile.
+    pub async fn approve(
+        &self,
+        request: &AuthorizationRequest,
+        who: &SignedIn,
+    ) -> Result<Option<Answer>, StorageError> {
+        let now = self.clock.now();
+        let code = TokenKind::Code.mint(&*self.rng);
+        let grant = Grant {
+            id: RowId::new(&*self.clock, &*self.rng),
+            client_id: request.client_id.clone(),
+            did: who.did.clone(),
+            scope: request.scope.clone(),
+            upstream_session: who.upstream_session,
+            dpop_jkt: None,
+            auth_time: who.auth_time,
+            created_at: now,
+            revoked: None,
+        };
+        let approval = Approval {
+            request: request.token,
+            browser: request.browser,
+            grant,
+            code: NewCode {
+                hash: self.hash(&code),
+                redirect_uri: request.redirect_uri.clone(),
+                code_challenge: request.code_challenge.clone(),
+                dpop_jkt: request.dpop_jkt.clone(),
+                nonce: request.nonce.clone(),
+                expires_at: now + CODE_TTL,
+            },
+        };
+        if self.storage.approve(&approval).await? == Approve::RequestGone {
+            return Ok(None);
+        }
+        let detail = format!("grant {}: {}", approval.grant.id, approval.grant.scope);
+        let detail = detail.chars().take(500).collect();
+        self.audit(
+            AuditKind::GrantGiven,
+            Some(&who.did),
+            Some(&request.client_id),
+            detail,
+        )
+        .await?;
+        Ok(Some(self.answer(
+            &request.redirect_uri,
+            request.state.as_deref(),
+            vec![("code", code)],
+        )))
+    }
+
+    /// Tells the app that its request ends without a grant.
+    pub fn refuse(&self, refusal: &Refusal) -> Answer {
+        let params = vec![
+            ("error", refusal.code.as_str().to_owned().into()),
+            ("error_description", refusal.detail.clone().into()),
+        ];
+        self.answer(&refusal.redirect_uri, refusal.state.as_deref(), params)
+    }
+
+    /// The refusal of a stored request.
+    pub fn refusal_of(
+        &self,
+        request: &AuthorizationRequest,
+        code: RefusalCode,
+        detail: &str,
+    ) -> Refusal {
+        Refusal {
+            client_id: request.client_id.clone(),
+            redirect_uri: request.redirect_uri.clone(),
+            state: request.state.clone(),
+            code,
+            detail: detail.to_owned(),
+        }
+    }
+
+    fn answer(
+        &self,
+        redirect_uri: &RedirectUri,
+        state: Option<&str>,
+        mut params: Vec<(&'static str, SecretString)>,
+    ) -> Answer {
+        if let Some(state) = state {
+            params.push(("state", state.to_owned().into()));
+        }
+        params.push(("iss", self.issuer.as_str().to_owned().into()));
+        Answer {
+            redirect_uri: redirect_uri.clone(),
+            params,
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! `grant_type=authorization_code` (OAuth 2.1 §4.1.3).
+
+use aip_keys::TokenKind;
+use aip_storage::audit::AuditKind;
+use aip_storage::client::RedirectUri;
+use aip_storage::grant::{CodeRedemption, RedeemCode};
+
+use super::{GrantRefusal, Redeeming, TokenError, TokenResponse, grant_revoked, missing};
+use crate::AuthorizationServer;
+use crate::dpop::ProvenKey;
+use crate::pkce;
+
+impl AuthorizationServer {
+    pub(super) async fn redeem_authorization_code(
+        &self,
+        redeeming: &Redeeming<'_>,
+    ) -> Result<TokenResponse, TokenError> {
+        let Redeeming {
+            params,
+            client,
+            key,
+        } = redeeming;
+        let client = client.client();
+        let code = params.get("code").ok_or_else(|| missing("code"))?;
+        let redirect_uri = params
+            .get("redirect_uri")
+            .ok_or_else(|| missing("redirect_uri"))?;
+        let unusable = TokenError::Grant(GrantRefusal::Unusable);
+        // A verifier is compared with the code's challenge even if the code has none: to ignore
+        // it would let an attacker strip the challenge from the request (RFC 9700 §2.1.1).
+        let challenge = match params.get("code_verifier").map(pkce::s256) {
+            Some(None) => return Err(unusable),
+            challenge => challenge.flatten(),
+        };
+        if TokenKind::Code.parse(code).is_err() {
+            return Err(unusable);
+        }
+        let minted = self.mint(client, TokenKind::RefreshToken.mint(&*self.rng), None);
+        let redemption = CodeRedemption {
+            code: self.hasher.hash(code),
+            client_id: client.id.clone(),
+            redirect_uri: RedirectUri::from_checked(redirect_uri.to_owned()),
+            challenge,
+            dpop_jkt: key.as_ref().map(ProvenKey::thumbprint).map(str::to_owned),
+            tokens: minted.tokens.clone(),
+            now: self.clock.now(),
+        };
+        match self.storage.redeem_code(&redemption).await? {
+            RedeemCode::Redeemed(redeemed) => {
+                self.respond(client, &redeemed.grant, redeemed.nonce.as_deref(), minted)
+            }
+            RedeemCode::AlreadySpent(grant) => {
+                self.audit(
+                    AuditKind::CodeReplayed,
+                    Some(&grant.did),
+                    Some(&grant.client_id),
+                    grant_revoked(&grant),
+                )
+                .await?;
+                Err(TokenError::Grant(GrantRefusal::Replayed))
+            }
+            RedeemCode::Refused => Err(unusable),
+        }
+    }
+}

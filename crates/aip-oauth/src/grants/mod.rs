@@ -1,0 +1,255 @@
+//! The token endpoint (OAuth 2.1 §3.2): one file per grant type, one table of them.
+
+mod authorization_code;
+mod refresh_token;
+
+use aip_atproto::{OpenIdScope, Scope, ScopeSet};
+use aip_base::Blame;
+use aip_keys::{TokenHash, TokenKind};
+use aip_storage::StorageError;
+use aip_storage::client::Client;
+use aip_storage::grant::{Grant, NewTokens, RevokeReason};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::AuthorizationServer;
+use crate::client_auth::{AuthenticatedClient, ClientAuthError};
+use crate::dpop::{ProofError, ProvenKey, Target};
+use crate::id_token::IdTokenError;
+use crate::params::{Params, ParamsError};
+
+/// The grant types of the token endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GrantType {
+    /// A code from the authorization endpoint.
+    AuthorizationCode,
+    /// A refresh token.
+    RefreshToken,
+}
+
+/// A token request that arrived over HTTP.
+#[derive(Clone, Copy)]
+pub struct TokenRequest<'a> {
+    /// The form body.
+    pub body: &'a [u8],
+    /// The `Authorization` header.
+    pub authorization: Option<&'a str>,
+    /// The `DPoP` header; the caller made sure that there is at most one.
+    pub dpop: Option<&'a str>,
+    /// What a proof must be about.
+    pub target: Target<'a>,
+}
+
+/// Tokens for an app.
+#[derive(Debug)]
+pub struct TokenResponse {
+    /// The access token.
+    pub access_token: SecretString,
+    /// `DPoP` when the tokens are bound to a key, otherwise `Bearer`.
+    pub token_type: &'static str,
+    /// Seconds until the access token expires.
+    pub expires_in: u64,
+    /// The refresh token.
+    pub refresh_token: SecretString,
+    /// What the access token may do.
+    pub scope: ScopeSet,
+    /// Who signed in, when `openid` was granted.
+    pub id_token: Option<SecretString>,
+}
+
+/// Why the token endpoint refuses. `detail` words are fixed and name no value.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// 401 `invalid_client`.
+    #[error(transparent)]
+    Client(#[from] ClientAuthError),
+    /// 400 `invalid_request`.
+    #[error("{0}")]
+    Request(String),
+    /// 400 `unsupported_grant_type`.
+    #[error("this grant type is not supported")]
+    GrantType,
+    /// 400 `invalid_grant`.
+    #[error("{0}")]
+    Grant(GrantRefusal),
+    /// 400 `invalid_scope`.
+    #[error("the scope is malformed or wider than what was granted")]
+    Scope,
+    /// 400 `invalid_dpop_proof` or `use_dpop_nonce`.
+    #[error(transparent)]
+    Proof(#[from] ProofError),
+    /// Our fault.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// Our fault.
+    #[error(transparent)]
+    IdToken(#[from] IdTokenError),
+}
+
+/// Why a code or refresh token is no good. The words are the `error_description`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum GrantRefusal {
+    /// One answer for unknown, expired and foreign ones: nobody learns which it was.
+    #[error(
+        "the code or token is unknown, expired, or not for this client, redirect URI, verifier or key"
+    )]
+    Unusable,
+    /// Spent before; what it had produced is revoked.
+    #[error("the code or token was used before; everything that came from it is revoked")]
+    Replayed,
+    /// Its grant ended.
+    #[error("the grant has ended: {}", .0.as_str())]
+    Ended(RevokeReason),
+}
+
+/// The parameters and the client of a token request, both checked.
+struct Redeeming<'a> {
+    params: &'a Params,
+    client: &'a AuthenticatedClient,
+    key: Option<ProvenKey>,
+}
+
+impl GrantType {
+    /// Every grant type, for dispatch and metadata.
+    pub const ALL: [Self; 2] = [Self::AuthorizationCode, Self::RefreshToken];
+
+    /// The `grant_type` on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AuthorizationCode => "authorization_code",
+            Self::RefreshToken => "refresh_token",
+        }
+    }
+}
+
+impl From<ParamsError> for TokenError {
+    fn from(error: ParamsError) -> Self {
+        Self::Request(error.to_string())
+    }
+}
+
+impl TokenError {
+    /// Whose fault it is.
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::Client(error) => error.blame(),
+            Self::Proof(error) => error.blame(),
+            Self::Storage(_) | Self::IdToken(_) => Blame::Ours,
+            Self::Request(_) | Self::GrantType | Self::Grant(_) | Self::Scope => Blame::Caller,
+        }
+    }
+}
+
+impl AuthorizationServer {
+    /// Answers a token request: client first, then the proof, then the grant, so that a failure
+    /// of an earlier one spends nothing of a later one.
+    pub async fn token(&self, request: TokenRequest<'_>) -> Result<TokenResponse, TokenError> {
+        let params = Params::parse(request.body)?;
+        let name = params
+            .get("grant_type")
+            .ok_or_else(|| missing("grant_type"))?;
+        let grant_type = GrantType::ALL
+            .into_iter()
+            .find(|it| it.as_str() == name)
+            .ok_or(TokenError::GrantType)?;
+        let client = self
+            .authenticate_client(request.authorization, &params)
+            .await?;
+        let key = match request.dpop {
+            Some(proof) => Some(self.check_proof(proof, request.target, None).await?),
+            None => None,
+        };
+        let redeeming = Redeeming {
+            params: &params,
+            client: &client,
+            key,
+        };
+        match grant_type {
+            GrantType::AuthorizationCode => self.redeem_authorization_code(&redeeming).await,
+            GrantType::RefreshToken => self.redeem_refresh_token(&redeeming).await,
+        }
+    }
+}
+
+/// A freshly minted access token and the hashes to be stored.
+struct Minted {
+    access: SecretString,
+    refresh: SecretString,
+    tokens: NewTokens,
+}
+
+impl AuthorizationServer {
+    fn mint(
+        &self,
+        client: &Client,
+        refresh: SecretString,
+        access_scope: Option<ScopeSet>,
+    ) -> Minted {
+        let now = self.clock.now();
+        let access = TokenKind::AccessToken.mint(&*self.rng);
+        let tokens = NewTokens {
+            access: self.hash(&access),
+            access_expires_at: now + client.access_token_ttl,
+            access_scope,
+            refresh: self.hash(&refresh),
+            refresh_expires_at: now + client.refresh_token_ttl,
+        };
+        Minted {
+            access,
+            refresh,
+            tokens,
+        }
+    }
+
+    /// The keyed hash under which a token of ours is stored.
+    pub(crate) fn hash(&self, token: &SecretString) -> TokenHash {
+        self.hasher.hash(token.expose_secret())
+    }
+
+    fn respond(
+        &self,
+        client: &Client,
+        grant: &Grant,
+        nonce: Option<&str>,
+        minted: Minted,
+    ) -> Result<TokenResponse, TokenError> {
+        let scope = minted
+            .tokens
+            .access_scope
+            .unwrap_or_else(|| grant.scope.clone());
+        let id_token = if scope.contains(&Scope::OpenId(OpenIdScope::OpenId)) {
+            let access = minted.access.expose_secret();
+            Some(
+                self.id_token(client, grant, nonce, access, self.clock.now())?
+                    .into(),
+            )
+        } else {
+            None
+        };
+        Ok(TokenResponse {
+            access_token: minted.access,
+            token_type: token_type(grant),
+            expires_in: client.access_token_ttl.as_secs(),
+            refresh_token: minted.refresh,
+            scope,
+            id_token,
+        })
+    }
+}
+
+/// How the tokens of a grant are presented.
+pub(crate) fn token_type(grant: &Grant) -> &'static str {
+    if grant.dpop_jkt.is_some() {
+        "DPoP"
+    } else {
+        "Bearer"
+    }
+}
+
+fn missing(name: &str) -> TokenError {
+    TokenError::Request(format!("the parameter `{name}` is missing"))
+}
+
+/// What the audit stream says when a replay ended a grant.
+fn grant_revoked(grant: &Grant) -> String {
+    format!("grant {} revoked", grant.id)
+}

@@ -1,0 +1,79 @@
+//! `grant_type=refresh_token` with rotation and a single-successor grace (RFC 9700 §4.14).
+//!
+//! The successor is derived from the presented token under a key of ours, so a repeat within the
+//! grace computes the very same successor and nothing readable needs to be stored for it.
+
+use aip_atproto::ScopeSet;
+use aip_keys::TokenKind;
+use aip_storage::audit::AuditKind;
+use aip_storage::grant::{RevokeReason, Rotate, Rotation};
+
+use super::{GrantRefusal, Redeeming, TokenError, TokenResponse, grant_revoked, missing};
+use crate::AuthorizationServer;
+use crate::dpop::ProvenKey;
+
+impl AuthorizationServer {
+    pub(super) async fn redeem_refresh_token(
+        &self,
+        redeeming: &Redeeming<'_>,
+    ) -> Result<TokenResponse, TokenError> {
+        let Redeeming {
+            params,
+            client,
+            key,
+        } = redeeming;
+        let client = client.client();
+        let presented = params
+            .get("refresh_token")
+            .ok_or_else(|| missing("refresh_token"))?;
+        let unusable = TokenError::Grant(GrantRefusal::Unusable);
+        if TokenKind::RefreshToken.parse(presented).is_err() {
+            return Err(unusable);
+        }
+        let now = self.clock.now();
+        let hash = self.hasher.hash(presented);
+        let narrowed = match params.get("scope") {
+            Some(text) => Some(text.parse::<ScopeSet>().map_err(|_| TokenError::Scope)?),
+            None => None,
+        };
+        if let Some(narrowed) = &narrowed
+            && let Some(token) = self.storage.refresh_token(&hash, now).await?
+            && token.grant.client_id == client.id
+            && !token.grant.scope.covers_all(narrowed)
+        {
+            // RFC 6749 §6: never wider. Checked before the token is spent; a grant's scope does
+            // not change, so nothing can come between.
+            return Err(TokenError::Scope);
+        }
+        let successor = self.hasher.derive(TokenKind::RefreshToken, presented);
+        let minted = self.mint(client, successor, narrowed);
+        let rotation = Rotation {
+            refresh: hash,
+            client_id: client.id.clone(),
+            dpop_jkt: key.as_ref().map(ProvenKey::thumbprint).map(str::to_owned),
+            grace: client.refresh_grace,
+            tokens: minted.tokens.clone(),
+            now,
+        };
+        match self.storage.rotate_refresh_token(&rotation).await? {
+            Rotate::Rotated(grant) => self.respond(client, &grant, None, minted),
+            Rotate::Replayed(grant) => {
+                self.audit(
+                    AuditKind::RefreshReplayed,
+                    Some(&grant.did),
+                    Some(&grant.client_id),
+                    grant_revoked(&grant),
+                )
+                .await?;
+                Err(TokenError::Grant(GrantRefusal::Replayed))
+            }
+            Rotate::Ended(grant) => {
+                let reason = grant
+                    .revoked
+                    .map_or(RevokeReason::UpstreamEnded, |it| it.reason);
+                Err(TokenError::Grant(GrantRefusal::Ended(reason)))
+            }
+            Rotate::Refused => Err(unusable),
+        }
+    }
+}

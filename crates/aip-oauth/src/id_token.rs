@@ -1,0 +1,81 @@
+//! The `id_token` (OpenID Connect Core §2): short-lived, signed with a key that signs nothing else.
+
+use std::time::Duration;
+
+use aip_base::Timestamp;
+use aip_jose::{Alg, SignError, sign_jwt};
+use aip_storage::client::{Client, IdTokenAlg};
+use aip_storage::grant::Grant;
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Serialize;
+
+use crate::AuthorizationServer;
+
+/// How long an `id_token` may be presented: it proves a sign-in that just happened.
+const TTL: Duration = Duration::from_mins(10);
+
+/// Why no `id_token` could be made. Both are our fault.
+#[derive(Debug, thiserror::Error)]
+pub enum IdTokenError {
+    /// The key set has no key of the client's algorithm.
+    #[error("there is no {0} key to sign id_tokens with; make one with `aip keys generate`")]
+    NoKey(&'static str),
+    /// Signing failed.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+}
+
+/// The claims of an `id_token`.
+#[derive(Serialize)]
+struct Claims<'a> {
+    iss: &'a str,
+    sub: &'a str,
+    aud: &'a str,
+    iat: i64,
+    exp: i64,
+    auth_time: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nonce: Option<&'a str>,
+    at_hash: String,
+}
+
+impl AuthorizationServer {
+    /// Makes the `id_token` that accompanies `access_token`. `nonce` is that of the authorization
+    /// request, and absent after a refresh (OpenID Connect Core §12.2).
+    pub(crate) fn id_token(
+        &self,
+        client: &Client,
+        grant: &Grant,
+        nonce: Option<&str>,
+        access_token: &str,
+        now: Timestamp,
+    ) -> Result<String, IdTokenError> {
+        let alg = match client.id_token_alg {
+            IdTokenAlg::Es256 => Alg::Es256,
+            IdTokenAlg::Rs256 => Alg::Rs256,
+        };
+        let key = self
+            .keys
+            .oidc(alg)
+            .ok_or(IdTokenError::NoKey(client.id_token_alg.as_str()))?;
+        let claims = Claims {
+            iss: self.issuer.as_str(),
+            sub: grant.did.as_str(),
+            aud: client.id.as_str(),
+            iat: now.as_secs(),
+            exp: (now + TTL).as_secs(),
+            auth_time: grant.auth_time.as_secs(),
+            nonce,
+            at_hash: at_hash(access_token),
+        };
+        Ok(sign_jwt(key, "JWT", &claims)?)
+    }
+}
+
+/// The left half of the SHA-256 of the access token (OpenID Connect Core §3.1.3.6); both
+/// supported algorithms use SHA-256.
+fn at_hash(access_token: &str) -> String {
+    URL_SAFE_NO_PAD.encode(&digest(&SHA256, access_token.as_bytes()).as_ref()[..16])
+}

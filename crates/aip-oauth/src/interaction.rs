@@ -1,0 +1,100 @@
+//! What to ask the person: a pure decision over what the app wants and what this browser has.
+//!
+//! AIP may be let in at a PDS without any page there (silent sign-in of a confidential client), so
+//! its own consent is what keeps one app from riding on another app's grant. It is skipped only
+//! for the same client, account and scopes in the same browser, or for the operator's own apps.
+
+use aip_atproto::{Did, ScopeSet};
+use aip_base::Timestamp;
+use aip_storage::browser::BrowserAccount;
+use aip_storage::client::Client;
+
+use crate::authorize::{Prompt, Prompts, RefusalCode};
+
+/// What an app's request asks of a person.
+#[derive(Debug)]
+pub struct Wish<'a> {
+    /// The app.
+    pub client: &'a Client,
+    /// What it wants to do.
+    pub scope: &'a ScopeSet,
+    /// What it wants the person to be asked.
+    pub prompts: &'a Prompts,
+    /// How old the sign-in may be, in seconds.
+    pub max_age: Option<u64>,
+    /// The account it means, when its hint named one for certain.
+    pub hinted: Option<&'a Did>,
+}
+
+/// The next thing to happen before anybody has signed in for the request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// Show the sign-in page.
+    SignIn,
+    /// Go on with this account of the browser, without signing in again.
+    Use(BrowserAccount),
+    /// The app allowed no page, and one is needed.
+    Refuse(RefusalCode),
+}
+
+/// Why the consent page is shown. The page and the `prompt=none` error come from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConsentReason {
+    /// This person never allowed this app in this browser.
+    FirstTime,
+    /// The app wants more than was allowed.
+    NewScopes,
+    /// The app wants the person asked.
+    Asked,
+}
+
+/// Decides how a request begins, given the accounts signed in at this browser.
+pub fn entry(wish: &Wish<'_>, accounts: &[BrowserAccount], now: Timestamp) -> Entry {
+    let silent = wish.prompts.has(Prompt::None);
+    let page = |code| {
+        if silent {
+            Entry::Refuse(code)
+        } else {
+            Entry::SignIn
+        }
+    };
+    if [Prompt::Login, Prompt::SelectAccount, Prompt::Create]
+        .into_iter()
+        .any(|it| wish.prompts.has(it))
+    {
+        return Entry::SignIn;
+    }
+    let candidates: Vec<&BrowserAccount> = accounts
+        .iter()
+        .filter(|account| wish.hinted.is_none_or(|did| *did == account.did))
+        .collect();
+    match candidates.as_slice() {
+        [] => page(RefusalCode::LoginRequired),
+        [account] if !is_fresh(account, wish.max_age, now) => page(RefusalCode::LoginRequired),
+        // Without a hint even a single account is offered rather than taken: the person may want
+        // to sign in as somebody else. With no page allowed it is the only possible meaning.
+        [account] if silent || wish.hinted.is_some() => Entry::Use((*account).clone()),
+        [_] => Entry::SignIn,
+        _ => page(RefusalCode::AccountSelectionRequired),
+    }
+}
+
+/// Whether the person signed in recently enough for the app (OpenID Connect Core §3.1.2.1).
+pub fn is_fresh(account: &BrowserAccount, max_age: Option<u64>, now: Timestamp) -> bool {
+    max_age.is_none_or(|seconds| now.since(account.auth_time).as_secs() < seconds)
+}
+
+/// Why this person must be asked, if they must.
+pub fn consent_reason(wish: &Wish<'_>, allowed_here: Option<&ScopeSet>) -> Option<ConsentReason> {
+    if wish.prompts.has(Prompt::Consent) {
+        return Some(ConsentReason::Asked);
+    }
+    if wish.client.first_party {
+        return None;
+    }
+    match allowed_here {
+        None => Some(ConsentReason::FirstTime),
+        Some(allowed) if allowed.covers_all(wish.scope) => None,
+        Some(_) => Some(ConsentReason::NewScopes),
+    }
+}

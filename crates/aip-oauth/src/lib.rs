@@ -1,0 +1,76 @@
+//! The authorization server towards apps (OAuth 2.1, OpenID Connect Core), without HTTP or SQL.
+//!
+//! Reading order: [`authorize`] checks what an app asks for, [`interaction`] decides what to ask
+//! the person, [`grants`] turn codes and refresh tokens into tokens, [`resource`] says who calls
+//! with a token, [`tokens`] revokes and introspects. Wire formats live in `aip-http`.
+
+mod audit;
+pub mod authorize;
+pub mod client_auth;
+pub mod decision;
+pub mod dpop;
+pub mod grants;
+pub mod id_token;
+pub mod interaction;
+pub mod params;
+pub mod pkce;
+pub mod redirect;
+pub mod registration;
+pub mod resource;
+pub mod tokens;
+
+use std::sync::Arc;
+
+use aip_base::{Clock, Rng};
+use aip_keys::{KeySet, TokenHasher};
+use aip_storage::Storage;
+
+/// The public base URL of this AIP, which is its issuer identifier (RFC 8414 §2): scheme, host
+/// and port, without a trailing slash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issuer(String);
+
+/// What every operation of the authorization server works with.
+#[derive(Clone)]
+pub struct AuthorizationServer {
+    /// Who we are.
+    pub issuer: Issuer,
+    /// Where things are kept.
+    pub storage: Arc<dyn Storage>,
+    /// The keys that sign `id_token`s.
+    pub keys: Arc<KeySet>,
+    /// Hashes tokens before they meet the storage.
+    pub hasher: Arc<TokenHasher>,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub rng: Arc<dyn Rng>,
+}
+
+impl Issuer {
+    /// Takes the external base URL, without its trailing slash if it has one.
+    pub fn new(external_base: &str) -> Self {
+        Self(external_base.trim_end_matches('/').to_owned())
+    }
+
+    /// The issuer identifier.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether this AIP runs on plain-http loopback, for development.
+    pub fn is_loopback(&self) -> bool {
+        ["http://127.0.0.1", "http://[::1]", "http://localhost"]
+            .iter()
+            .any(|base| {
+                self.0
+                    .strip_prefix(base)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+            })
+    }
+
+    /// The absolute URL of a path that begins with `/`.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.0)
+    }
+}

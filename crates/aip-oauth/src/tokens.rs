@@ -1,0 +1,148 @@
+//! Revocation (RFC 7009) and introspection (RFC 7662) of AIP's own tokens.
+
+use aip_base::{Blame, Timestamp};
+use aip_keys::TokenKind;
+use aip_storage::StorageError;
+use aip_storage::audit::AuditKind;
+use aip_storage::grant::{Grant, RevokeReason};
+
+use crate::AuthorizationServer;
+use crate::client_auth::ClientAuthError;
+use crate::grants::token_type;
+use crate::params::{Params, ParamsError};
+
+/// Why a revocation or introspection request is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenManagementError {
+    /// 401 `invalid_client`.
+    #[error(transparent)]
+    Client(#[from] ClientAuthError),
+    /// 401 `invalid_client`: introspection needs a client that can prove who it is.
+    #[error("a public client cannot introspect tokens")]
+    PublicClient,
+    /// 400 `invalid_request`.
+    #[error("{0}")]
+    Request(String),
+    /// Our fault.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// What introspection says of a live token of the asking client.
+#[derive(Debug)]
+pub struct Introspection {
+    /// The token's grant.
+    pub grant: Grant,
+    /// What the token may do, space-separated.
+    pub scope: String,
+    /// `Bearer` or `DPoP`; `None` for a refresh token.
+    pub token_type: Option<&'static str>,
+    /// When it was issued.
+    pub issued_at: Timestamp,
+    /// When it expires.
+    pub expires_at: Timestamp,
+}
+
+impl From<ParamsError> for TokenManagementError {
+    fn from(error: ParamsError) -> Self {
+        Self::Request(error.to_string())
+    }
+}
+
+impl TokenManagementError {
+    /// Whose fault it is.
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::Client(error) => error.blame(),
+            Self::Storage(_) => Blame::Ours,
+            Self::PublicClient | Self::Request(_) => Blame::Caller,
+        }
+    }
+}
+
+impl AuthorizationServer {
+    /// Revokes a token of the asking client. A refresh token takes its whole grant with it, and
+    /// with the last grant the session at the PDS; an access token only itself. Tokens that are
+    /// unknown or another client's change nothing, and the answer is the same (RFC 7009 §2.2).
+    pub async fn revoke(
+        &self,
+        body: &[u8],
+        authorization: Option<&str>,
+    ) -> Result<(), TokenManagementError> {
+        let params = Params::parse(body)?;
+        let client = self.authenticate_client(authorization, &params).await?;
+        let token = token_param(&params)?;
+        let hash = self.hasher.hash(token);
+        let now = self.clock.now();
+        if TokenKind::AccessToken.parse(token).is_ok() {
+            self.storage
+                .revoke_access_token(&hash, &client.client().id)
+                .await?;
+        } else if TokenKind::RefreshToken.parse(token).is_ok()
+            && let Some(found) = self.storage.refresh_token(&hash, now).await?
+            && found.grant.client_id == client.client().id
+        {
+            self.storage
+                .revoke_grant(found.grant.id, RevokeReason::ByClient, now)
+                .await?;
+            let detail = format!(
+                "grant {}: {}",
+                found.grant.id,
+                RevokeReason::ByClient.as_str()
+            );
+            let Grant { did, client_id, .. } = &found.grant;
+            self.audit(AuditKind::GrantRevoked, Some(did), Some(client_id), detail)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Says what a token of the asking client is; `None` for any other: the answer is then
+    /// `{"active": false}` and nothing else.
+    pub async fn introspect(
+        &self,
+        body: &[u8],
+        authorization: Option<&str>,
+    ) -> Result<Option<Introspection>, TokenManagementError> {
+        let params = Params::parse(body)?;
+        let client = self.authenticate_client(authorization, &params).await?;
+        if !client.client().is_confidential() {
+            return Err(TokenManagementError::PublicClient);
+        }
+        let token = token_param(&params)?;
+        let hash = self.hasher.hash(token);
+        let now = self.clock.now();
+        let found = if TokenKind::AccessToken.parse(token).is_ok() {
+            self.storage
+                .access_token(&hash, now)
+                .await?
+                .map(|it| Introspection {
+                    token_type: Some(token_type(&it.grant)),
+                    scope: it.scope.to_string(),
+                    issued_at: it.issued_at,
+                    expires_at: it.expires_at,
+                    grant: it.grant,
+                })
+        } else if TokenKind::RefreshToken.parse(token).is_ok() {
+            self.storage
+                .refresh_token(&hash, now)
+                .await?
+                .map(|it| Introspection {
+                    token_type: None,
+                    scope: it.grant.scope.to_string(),
+                    issued_at: it.issued_at,
+                    expires_at: it.expires_at,
+                    grant: it.grant,
+                })
+        } else {
+            None
+        };
+        Ok(found.filter(|it| it.grant.client_id == client.client().id))
+    }
+}
+
+fn token_param(params: &Params) -> Result<&str, TokenManagementError> {
+    params
+        .get("token")
+        .ok_or_else(|| TokenManagementError::Request("the parameter `token` is missing".to_owned()))
+}

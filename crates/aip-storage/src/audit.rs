@@ -1,0 +1,80 @@
+//! The audit stream: what happened to accounts, grants and sessions, without any secret.
+
+use aip_atproto::Did;
+use aip_base::{RowId, Timestamp};
+use async_trait::async_trait;
+
+use crate::StorageError;
+use crate::client::ClientId;
+
+/// What happened. The names are stable: operators build alerts on them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditKind {
+    /// A person signed in through their PDS.
+    SignedIn,
+    /// A sign-in was refused: an identity proof or a token check failed.
+    SignInRefused,
+    /// A person allowed an app.
+    GrantGiven,
+    /// A grant ended; the detail says why.
+    GrantRevoked,
+    /// A spent code was presented again; what it produced was revoked.
+    CodeReplayed,
+    /// A spent refresh token was presented again; its family was revoked.
+    RefreshReplayed,
+    /// An upstream session ended or needs the person; the detail says why.
+    UpstreamEnded,
+}
+
+/// One event.
+#[derive(Debug, Clone)]
+pub struct AuditEvent {
+    /// Its id.
+    pub id: RowId,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub kind: AuditKind,
+    /// The account concerned.
+    pub did: Option<Did>,
+    /// The client concerned.
+    pub client_id: Option<ClientId>,
+    /// Which check, which reason: fixed words, at most 500 characters, no secret.
+    pub detail: String,
+}
+
+/// The audit stream.
+#[async_trait]
+pub trait Audit: Send + Sync {
+    /// Appends an event.
+    async fn record(&self, event: &AuditEvent) -> Result<(), StorageError>;
+
+    /// The newest events, newest first, at most `limit`.
+    async fn audit_events(&self, limit: u32) -> Result<Vec<AuditEvent>, StorageError>;
+}
+
+impl AuditKind {
+    /// Every kind.
+    pub const ALL: [Self; 7] = [
+        Self::SignedIn,
+        Self::SignInRefused,
+        Self::GrantGiven,
+        Self::GrantRevoked,
+        Self::CodeReplayed,
+        Self::RefreshReplayed,
+        Self::UpstreamEnded,
+    ];
+
+    /// The stable name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SignedIn => "signed_in",
+            Self::SignInRefused => "sign_in_refused",
+            Self::GrantGiven => "grant_given",
+            Self::GrantRevoked => "grant_revoked",
+            Self::CodeReplayed => "code_replayed",
+            Self::RefreshReplayed => "refresh_replayed",
+            Self::UpstreamEnded => "upstream_ended",
+        }
+    }
+}

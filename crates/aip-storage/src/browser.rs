@@ -1,0 +1,72 @@
+//! Browser sessions: AIP's own cookie session, which may hold several accounts.
+
+use aip_atproto::{Did, ScopeSet};
+use aip_base::{RowId, Timestamp};
+use aip_keys::TokenHash;
+use async_trait::async_trait;
+
+use crate::StorageError;
+use crate::client::ClientId;
+
+/// A browser that AIP knows by its cookie.
+#[derive(Debug, Clone)]
+pub struct BrowserSession {
+    /// Its id, which stays when the cookie's value is renewed.
+    pub id: RowId,
+    /// The keyed hash of the cookie's value.
+    pub token: TokenHash,
+    /// When it began.
+    pub created_at: Timestamp,
+    /// When it ends; moved on by use.
+    pub expires_at: Timestamp,
+    /// The accounts signed in here, the latest first.
+    pub accounts: Vec<BrowserAccount>,
+}
+
+/// An account that is signed in at a browser.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrowserAccount {
+    /// The account.
+    pub did: Did,
+    /// When the person last proved to be the account at its PDS (`auth_time`).
+    pub auth_time: Timestamp,
+}
+
+/// The known browsers.
+#[async_trait]
+pub trait Browsers: Send + Sync {
+    /// Stores a new browser session (without accounts).
+    async fn create_browser_session(&self, session: &BrowserSession) -> Result<(), StorageError>;
+
+    /// The live session of that cookie.
+    async fn browser_session(
+        &self,
+        token: &TokenHash,
+        now: Timestamp,
+    ) -> Result<Option<BrowserSession>, StorageError>;
+
+    /// Adds or refreshes `account` at browser `id`, moves its end to `expires_at`, and gives it
+    /// the new cookie `token`: the value from before the sign-in is worthless from here on
+    /// (session fixation). `false`: the browser session is gone.
+    async fn sign_in_browser(
+        &self,
+        id: RowId,
+        token: &TokenHash,
+        account: &BrowserAccount,
+        expires_at: Timestamp,
+    ) -> Result<bool, StorageError>;
+
+    /// Signs one account out of the browser, with its consents there.
+    async fn sign_out_account(&self, id: RowId, did: &Did) -> Result<(), StorageError>;
+
+    /// Forgets the browser and all that hangs from it.
+    async fn delete_browser_session(&self, id: RowId) -> Result<(), StorageError>;
+
+    /// The scopes this person allowed this client in this browser, if any.
+    async fn consent(
+        &self,
+        browser: RowId,
+        client: &ClientId,
+        did: &Did,
+    ) -> Result<Option<ScopeSet>, StorageError>;
+}

@@ -1,0 +1,245 @@
+//! Clients: the apps registered at AIP (RFC 6749 §2, OpenID Connect Registration §2 for the names).
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use aip_atproto::ScopeSet;
+use aip_base::{Rng, Timestamp, random_token};
+use aip_keys::TokenHash;
+use async_trait::async_trait;
+
+use crate::StorageError;
+
+/// The `client_id` of an app: 1 to 255 visible ASCII characters without space, quote or backslash.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(String);
+
+/// Not a `client_id`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a client id has 1 to 255 visible ASCII characters, without space, quote or backslash")]
+pub struct InvalidClientId;
+
+/// Where an app receives its answer. Kept exactly as registered: comparison is by bytes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RedirectUri(String);
+
+/// How a client proves itself at the token endpoint (`token_endpoint_auth_method`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuthMethod {
+    /// A public client: it cannot keep a secret.
+    None,
+    /// HTTP Basic (RFC 6749 §2.3.1).
+    SecretBasic,
+    /// `client_secret` in the form body.
+    SecretPost,
+}
+
+/// Whether the app runs on a server or in a browser (`web`), or on the person's device (`native`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApplicationType {
+    /// Redirects are `https`, compared exactly.
+    Web,
+    /// May use loopback redirects with any port (RFC 8252 §7.3) and private-use schemes (§7.1).
+    Native,
+}
+
+/// The algorithm of a client's `id_token`s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdTokenAlg {
+    /// ECDSA on P-256, the default.
+    Es256,
+    /// RSA PKCS#1, which OpenID Connect Core §15.1 requires of every provider.
+    Rs256,
+}
+
+/// A registered app.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// Its id.
+    pub id: ClientId,
+    /// The name shown to people; escaped wherever it is printed.
+    pub name: String,
+    /// Server or device.
+    pub application_type: ApplicationType,
+    /// How it authenticates.
+    pub auth_method: ClientAuthMethod,
+    /// The keyed hash of its secret; `None` exactly for public clients.
+    pub secret_hash: Option<TokenHash>,
+    /// Where answers may go.
+    pub redirect_uris: Vec<RedirectUri>,
+    /// What it may ask for at most.
+    pub scope: ScopeSet,
+    /// Whether an authorization without PKCE is refused. Always true for public clients.
+    pub require_pkce: bool,
+    /// The operator's own app: people are not asked for consent.
+    pub first_party: bool,
+    /// How its `id_token`s are signed.
+    pub id_token_alg: IdTokenAlg,
+    /// Life of an access token.
+    pub access_token_ttl: Duration,
+    /// Life of a refresh token that is not used.
+    pub refresh_token_ttl: Duration,
+    /// How long a repeated refresh gets the same successor, 0 to 60 s.
+    pub refresh_grace: Duration,
+    /// When it was registered.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+/// The outcome of a registration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CreateClient {
+    /// It is stored.
+    Created,
+    /// The id is taken; nothing changed.
+    Exists,
+}
+
+/// The registered apps.
+#[async_trait]
+pub trait Clients: Send + Sync {
+    /// Registers `client`.
+    async fn create_client(&self, client: &Client) -> Result<CreateClient, StorageError>;
+
+    /// The client of that id.
+    async fn client(&self, id: &ClientId) -> Result<Option<Client>, StorageError>;
+
+    /// All clients, by id.
+    async fn list_clients(&self) -> Result<Vec<Client>, StorageError>;
+
+    /// Writes every column of `client` but its secret. `false`: there is no such client.
+    async fn update_client(&self, client: &Client) -> Result<bool, StorageError>;
+
+    /// Replaces the secret of a confidential client. `false`: there is none of that id.
+    async fn replace_client_secret(
+        &self,
+        id: &ClientId,
+        secret: &TokenHash,
+        now: Timestamp,
+    ) -> Result<bool, StorageError>;
+
+    /// Deletes the client with its codes, grants, tokens and consents, and marks its upstream
+    /// sessions ended and due for revocation at their PDS. `false`: there is no such client.
+    async fn delete_client(&self, id: &ClientId, now: Timestamp) -> Result<bool, StorageError>;
+}
+
+impl Client {
+    /// Whether the client can keep a secret (RFC 6749 §2.1).
+    pub fn is_confidential(&self) -> bool {
+        self.auth_method != ClientAuthMethod::None
+    }
+}
+
+impl ClientId {
+    /// A new id of 128 random bits; base64url is within the alphabet of ids.
+    pub fn random(rng: &dyn Rng) -> Self {
+        Self(random_token::<16>(rng))
+    }
+
+    /// The id as sent on the wire.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ClientId {
+    type Err = InvalidClientId;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        let allowed = |b: u8| b.is_ascii_graphic() && b != b'"' && b != b'\\';
+        if (1..=255).contains(&s.len()) && s.bytes().all(allowed) {
+            Ok(Self(s.to_owned()))
+        } else {
+            Err(InvalidClientId)
+        }
+    }
+}
+
+impl fmt::Display for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl RedirectUri {
+    /// Takes a URI that registration has checked (`aip-oauth`), or one read back from storage.
+    pub fn from_checked(uri: String) -> Self {
+        Self(uri)
+    }
+
+    /// The URI, byte for byte as registered or sent.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl ClientAuthMethod {
+    /// The registered name (RFC 7591 §2).
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::SecretBasic => "client_secret_basic",
+            Self::SecretPost => "client_secret_post",
+        }
+    }
+}
+
+impl ApplicationType {
+    /// `web` or `native`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Web => "web",
+            Self::Native => "native",
+        }
+    }
+}
+
+impl IdTokenAlg {
+    /// The JWS name (RFC 7518 §3.1).
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Es256 => "ES256",
+            Self::Rs256 => "RS256",
+        }
+    }
+}
+
+/// A stored word outside its list: the row was not written by this program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not one of the known words")]
+pub struct UnknownWord;
+
+impl FromStr for ClientAuthMethod {
+    type Err = UnknownWord;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        [Self::None, Self::SecretBasic, Self::SecretPost]
+            .into_iter()
+            .find(|it| it.as_str() == s)
+            .ok_or(UnknownWord)
+    }
+}
+
+impl FromStr for ApplicationType {
+    type Err = UnknownWord;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        [Self::Web, Self::Native]
+            .into_iter()
+            .find(|it| it.as_str() == s)
+            .ok_or(UnknownWord)
+    }
+}
+
+impl FromStr for IdTokenAlg {
+    type Err = UnknownWord;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        [Self::Es256, Self::Rs256]
+            .into_iter()
+            .find(|it| it.as_str() == s)
+            .ok_or(UnknownWord)
+    }
+}

@@ -1,0 +1,19 @@
+//! The one error of storage: every expected refusal is an outcome, not an error.
+
+/// Storage could not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The database is away, full, read-only or too slow. Worth a retry later (503).
+    #[error("the database does not answer: {0}")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A row that no version of this program writes. That row alone is unusable.
+    #[error("row {row} of table {table} is not readable: {what}")]
+    Inconsistent {
+        /// The table.
+        table: &'static str,
+        /// The row's key; never a secret.
+        row: String,
+        /// What is wrong with it, without the value.
+        what: String,
+    },
+}

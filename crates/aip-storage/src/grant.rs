@@ -1,0 +1,292 @@
+//! Grants and what hangs from them: codes, access tokens, refresh tokens.
+//!
+//! A grant is the family of its tokens. Its `revoked_at` is the one switch that kills them all, on
+//! every replica at once. Rotation with grace follows RFC 9700 §4.14: a spent refresh token has
+//! exactly one successor, and a repeat within the grace gets that same successor.
+
+use std::time::Duration;
+
+use aip_atproto::{Did, ScopeSet};
+use aip_base::{RowId, Timestamp};
+use aip_keys::TokenHash;
+use async_trait::async_trait;
+
+use crate::StorageError;
+use crate::client::{ClientId, RedirectUri};
+
+/// What a person allowed a client.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    /// Its id; also the `family` of its refresh tokens.
+    pub id: RowId,
+    /// The app.
+    pub client_id: ClientId,
+    /// The person.
+    pub did: Did,
+    /// What was allowed.
+    pub scope: ScopeSet,
+    /// The upstream session behind it.
+    pub upstream_session: RowId,
+    /// The thumbprint of the DPoP key that its tokens are bound to (RFC 9449 §6.1), set when its
+    /// code is redeemed; `None` means Bearer tokens.
+    pub dpop_jkt: Option<String>,
+    /// When the person proved to be the account (`auth_time`).
+    pub auth_time: Timestamp,
+    /// When it was given.
+    pub created_at: Timestamp,
+    /// When it ended and why; `None` while it lives.
+    pub revoked: Option<Revoked>,
+}
+
+/// The end of a grant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revoked {
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: RevokeReason,
+}
+
+/// Why a grant ended. The words are shown to apps as `error_description`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RevokeReason {
+    /// The app gave its tokens back (RFC 7009).
+    ByClient,
+    /// The person took it back on the account page.
+    ByPerson,
+    /// A spent code was presented again.
+    CodeReplayed,
+    /// A spent refresh token was presented again.
+    RefreshReplayed,
+    /// The session at the PDS is over.
+    UpstreamEnded,
+}
+
+/// An authorization code to be stored with its grant.
+#[derive(Debug, Clone)]
+pub struct NewCode {
+    /// The keyed hash of the code.
+    pub hash: TokenHash,
+    /// The redirect URI of the authorization request, as sent.
+    pub redirect_uri: RedirectUri,
+    /// The PKCE challenge (S256), if one was sent.
+    pub code_challenge: Option<String>,
+    /// The DPoP key that must redeem it, if the request named one (`dpop_jkt`, RFC 9449 §10).
+    pub dpop_jkt: Option<String>,
+    /// The OpenID Connect `nonce`.
+    pub nonce: Option<String>,
+    /// When it expires.
+    pub expires_at: Timestamp,
+}
+
+/// The person said yes: what becomes of the request.
+#[derive(Debug, Clone)]
+pub struct Approval {
+    /// The request that is finished by this.
+    pub request: TokenHash,
+    /// The browser it belongs to.
+    pub browser: RowId,
+    /// The grant that is given.
+    pub grant: Grant,
+    /// The code that goes to the app.
+    pub code: NewCode,
+}
+
+/// The outcome of an approval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Approve {
+    /// Request spent; grant, code and the consent of this browser stored.
+    Approved,
+    /// The request was finished before, expired, or belongs to another browser.
+    RequestGone,
+}
+
+/// Tokens to be stored when a code or refresh token is spent.
+#[derive(Debug, Clone)]
+pub struct NewTokens {
+    /// The keyed hash of the access token.
+    pub access: TokenHash,
+    /// When the access token expires.
+    pub access_expires_at: Timestamp,
+    /// The scope of the access token if narrower than the grant's.
+    pub access_scope: Option<ScopeSet>,
+    /// The keyed hash of the refresh token.
+    pub refresh: TokenHash,
+    /// When the refresh token expires unless used.
+    pub refresh_expires_at: Timestamp,
+}
+
+/// A code presented at the token endpoint by an authenticated client.
+#[derive(Debug, Clone)]
+pub struct CodeRedemption {
+    /// The keyed hash of the code.
+    pub code: TokenHash,
+    /// The client that authenticated.
+    pub client_id: ClientId,
+    /// The `redirect_uri` of the token request.
+    pub redirect_uri: RedirectUri,
+    /// The S256 transform of the `code_verifier`, if one was sent.
+    pub challenge: Option<String>,
+    /// The key of the DPoP proof, if one was sent. It must be the code's, where that names one;
+    /// the grant is bound to it from now on.
+    pub dpop_jkt: Option<String>,
+    /// What to store if the code is good.
+    pub tokens: NewTokens,
+    /// The present instant.
+    pub now: Timestamp,
+}
+
+/// A code's outcome.
+#[derive(Debug)]
+pub enum RedeemCode {
+    /// Spent now, by this call alone; the tokens are stored.
+    Redeemed(Box<RedeemedCode>),
+    /// Spent before: its grant is revoked by this call.
+    AlreadySpent(Box<Grant>),
+    /// Unknown, expired, or bound to another client, redirect, verifier or key. Nothing was spent.
+    Refused,
+}
+
+/// What a good code stands for.
+#[derive(Debug)]
+pub struct RedeemedCode {
+    /// The grant.
+    pub grant: Grant,
+    /// The OpenID Connect `nonce` of the request.
+    pub nonce: Option<String>,
+}
+
+/// A refresh token presented by an authenticated client.
+#[derive(Debug, Clone)]
+pub struct Rotation {
+    /// The keyed hash of the presented refresh token.
+    pub refresh: TokenHash,
+    /// The client that authenticated.
+    pub client_id: ClientId,
+    /// The key of the DPoP proof, if one was sent. It must be exactly the grant's.
+    pub dpop_jkt: Option<String>,
+    /// How long after its first use a repeat gets the same successor.
+    pub grace: Duration,
+    /// What to store. `tokens.refresh` is derived from the presented token, so that a repeat
+    /// computes the same successor.
+    pub tokens: NewTokens,
+    /// The present instant.
+    pub now: Timestamp,
+}
+
+/// A refresh token's outcome.
+#[derive(Debug)]
+pub enum Rotate {
+    /// Spent now or repeated within the grace while its successor is unused: the access token is
+    /// stored, and `tokens.refresh` is the one successor.
+    Rotated(Box<Grant>),
+    /// Used outside the grace or after its successor: the family is revoked by this call.
+    Replayed(Box<Grant>),
+    /// Its grant has ended; the grant says why.
+    Ended(Box<Grant>),
+    /// Unknown, expired, another client's, or bound to another key. Nothing changed.
+    Refused,
+}
+
+/// A live access token.
+#[derive(Debug, Clone)]
+pub struct AccessToken {
+    /// Its grant.
+    pub grant: Grant,
+    /// What it may do: the grant's scope or less.
+    pub scope: ScopeSet,
+    /// When it was issued.
+    pub issued_at: Timestamp,
+    /// When it expires.
+    pub expires_at: Timestamp,
+}
+
+/// A live refresh token.
+#[derive(Debug, Clone)]
+pub struct RefreshToken {
+    /// Its grant.
+    pub grant: Grant,
+    /// When it was issued.
+    pub issued_at: Timestamp,
+    /// When it expires unless used.
+    pub expires_at: Timestamp,
+}
+
+/// Grants, codes and tokens.
+#[async_trait]
+pub trait Grants: Send + Sync {
+    /// Finishes a request with a yes: spends the request and stores grant, code and consent, in
+    /// one transaction.
+    async fn approve(&self, approval: &Approval) -> Result<Approve, StorageError>;
+
+    /// Spends a code and stores its tokens, in one transaction.
+    async fn redeem_code(&self, redemption: &CodeRedemption) -> Result<RedeemCode, StorageError>;
+
+    /// Spends or repeats a refresh token and stores its successor, in one transaction.
+    async fn rotate_refresh_token(&self, rotation: &Rotation) -> Result<Rotate, StorageError>;
+
+    /// The access token of that hash, if it and its grant are live.
+    async fn access_token(
+        &self,
+        hash: &TokenHash,
+        now: Timestamp,
+    ) -> Result<Option<AccessToken>, StorageError>;
+
+    /// The refresh token of that hash, if it and its grant are live and it has not been used.
+    async fn refresh_token(
+        &self,
+        hash: &TokenHash,
+        now: Timestamp,
+    ) -> Result<Option<RefreshToken>, StorageError>;
+
+    /// Deletes one access token; its grant lives on. `false`: not there, or another client's.
+    async fn revoke_access_token(
+        &self,
+        hash: &TokenHash,
+        client: &ClientId,
+    ) -> Result<bool, StorageError>;
+
+    /// Ends a grant with its codes and tokens, and marks its upstream session ended and due for
+    /// revocation at the PDS unless another live grant uses it. Repeating it changes nothing.
+    async fn revoke_grant(
+        &self,
+        id: RowId,
+        reason: RevokeReason,
+        now: Timestamp,
+    ) -> Result<(), StorageError>;
+
+    /// The live grants of an account, newest first.
+    async fn grants_of(&self, did: &Did) -> Result<Vec<Grant>, StorageError>;
+
+    /// Ends every live grant of that client and account as [`Grants::revoke_grant`] does, and
+    /// forgets the consents. Returns how many there were.
+    async fn revoke_client_grants(
+        &self,
+        client: &ClientId,
+        did: &Did,
+        reason: RevokeReason,
+        now: Timestamp,
+    ) -> Result<u64, StorageError>;
+}
+
+impl RevokeReason {
+    /// Every reason.
+    pub const ALL: [Self; 5] = [
+        Self::ByClient,
+        Self::ByPerson,
+        Self::CodeReplayed,
+        Self::RefreshReplayed,
+        Self::UpstreamEnded,
+    ];
+
+    /// The stable name, as stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ByClient => "by_client",
+            Self::ByPerson => "by_person",
+            Self::CodeReplayed => "code_replayed",
+            Self::RefreshReplayed => "refresh_replayed",
+            Self::UpstreamEnded => "upstream_ended",
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Housekeeping: how long what is over is kept, and the verbs that forget it in batches.
+//!
+//! | what | forgotten |
+//! | --- | --- |
+//! | authorization requests, upstream flows | when they expire |
+//! | codes | 1 day after they expire, so that a late replay is still recognised |
+//! | access tokens, refresh tokens | when they expire |
+//! | browser sessions, with their consents | when they expire |
+//! | grants, with their codes | 30 days after they ended |
+//! | upstream sessions | 30 days after they ended, if their PDS knows |
+//! | audit events | after 1 year |
+
+use std::time::Duration;
+
+use aip_base::Timestamp;
+use async_trait::async_trait;
+
+use crate::StorageError;
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// What is kept for a time only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Perishable {
+    /// Apps' authorization requests in flight.
+    AuthorizationRequests,
+    /// Sign-ins under way at a PDS.
+    UpstreamFlows,
+    /// Authorization codes.
+    Codes,
+    /// Access tokens.
+    AccessTokens,
+    /// Refresh tokens.
+    RefreshTokens,
+    /// Browser sessions.
+    BrowserSessions,
+    /// Ended grants.
+    Grants,
+    /// Ended upstream sessions.
+    UpstreamSessions,
+    /// The audit stream.
+    AuditEvents,
+}
+
+/// What one round of housekeeping forgot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Purged {
+    /// Rows by kind, for each of [`Perishable::ALL`].
+    pub counts: Vec<(Perishable, u64)>,
+    /// Whether a batch was full, so that another round has work to do.
+    pub more: bool,
+}
+
+/// What keeps the tables from growing for ever.
+#[async_trait]
+pub trait Housekeeping: Send + Sync {
+    /// Forgets what is past its time, at most `batch` rows of each kind.
+    async fn purge_expired(&self, now: Timestamp, batch: u32) -> Result<Purged, StorageError>;
+
+    /// Ends up to `batch` live grants, given before `before`, whose refresh tokens have all
+    /// expired: nothing can come back to them, and their upstream sessions need no keeping.
+    /// Returns how many there were.
+    async fn end_expired_grants(&self, before: Timestamp, now: Timestamp, batch: u32) -> Result<u64, StorageError>;
+
+    /// Whether the database answers.
+    async fn ping(&self) -> Result<(), StorageError>;
+}
+
+impl Perishable {
+    /// Every kind, in the order in which they are forgotten.
+    pub const ALL: [Self; 9] = [
+        Self::AuthorizationRequests,
+        Self::UpstreamFlows,
+        Self::Codes,
+        Self::AccessTokens,
+        Self::RefreshTokens,
+        Self::BrowserSessions,
+        Self::Grants,
+        Self::UpstreamSessions,
+        Self::AuditEvents,
+    ];
+
+    /// The stable name, for metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AuthorizationRequests => "authorization_requests",
+            Self::UpstreamFlows => "upstream_flows",
+            Self::Codes => "codes",
+            Self::AccessTokens => "access_tokens",
+            Self::RefreshTokens => "refresh_tokens",
+            Self::BrowserSessions => "browser_sessions",
+            Self::Grants => "grants",
+            Self::UpstreamSessions => "upstream_sessions",
+            Self::AuditEvents => "audit_events",
+        }
+    }
+
+    /// How long it is kept after its time has come.
+    pub fn kept_for(self) -> Duration {
+        match self {
+            Self::AuthorizationRequests
+            | Self::UpstreamFlows
+            | Self::AccessTokens
+            | Self::RefreshTokens
+            | Self::BrowserSessions => Duration::ZERO,
+            Self::Codes => DAY,
+            Self::Grants | Self::UpstreamSessions => DAY * 30,
+            Self::AuditEvents => DAY * 365,
+        }
+    }
+}

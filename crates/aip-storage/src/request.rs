@@ -1,0 +1,129 @@
+//! Requests in flight: an app's authorization request while the person clicks, and the upstream
+//! flow while the person is at their PDS. Both live in the database, so a restart loses none.
+
+use aip_atproto::{Did, Origin, ScopeSet};
+use aip_base::{RowId, Timestamp};
+use aip_keys::{Sealed, TokenHash};
+use async_trait::async_trait;
+
+use crate::StorageError;
+use crate::client::{ClientId, RedirectUri};
+
+/// An app's authorization request that passed every check, waiting for the person.
+#[derive(Debug, Clone)]
+pub struct AuthorizationRequest {
+    /// The keyed hash of the token that names it in forms and URLs.
+    pub token: TokenHash,
+    /// The browser that began it; no other one can see or finish it.
+    pub browser: RowId,
+    /// The app.
+    pub client_id: ClientId,
+    /// Where the answer goes, as sent.
+    pub redirect_uri: RedirectUri,
+    /// What the app asks for.
+    pub scope: ScopeSet,
+    /// Echoed to the app.
+    pub state: Option<String>,
+    /// Put into the `id_token`.
+    pub nonce: Option<String>,
+    /// The PKCE challenge (S256).
+    pub code_challenge: Option<String>,
+    /// The DPoP key that must redeem the code (RFC 9449 §10).
+    pub dpop_jkt: Option<String>,
+    /// What the app knows of the person.
+    pub login_hint: Option<String>,
+    /// `prompt` values that still apply, space-separated as sent.
+    pub prompt: Option<String>,
+    /// `max_age` in seconds.
+    pub max_age: Option<u64>,
+    /// Who signed in for it, once somebody has.
+    pub signed_in: Option<SignedIn>,
+    /// When it is forgotten.
+    pub expires_at: Timestamp,
+}
+
+/// The account behind an authorization request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedIn {
+    /// The account.
+    pub did: Did,
+    /// The upstream session that will serve the grant.
+    pub upstream_session: RowId,
+    /// When the person proved to be the account at its PDS.
+    pub auth_time: Timestamp,
+}
+
+/// A sign-in under way at a PDS.
+#[derive(Debug, Clone)]
+pub struct UpstreamFlow {
+    /// The keyed hash of the `state` sent to the PDS.
+    pub state: TokenHash,
+    /// The row id used as associated data of `sealed`.
+    pub id: RowId,
+    /// The browser that began it.
+    pub browser: RowId,
+    /// The authorization request it serves; `None` for a sign-in from the account page.
+    pub request: Option<TokenHash>,
+    /// The issuer that was asked.
+    pub issuer: Origin,
+    /// The account that must come back, when it is known beforehand.
+    pub expected: Option<Did>,
+    /// PKCE verifier, DPoP key and what else the callback needs, sealed.
+    pub sealed: Sealed,
+    /// When it is forgotten.
+    pub expires_at: Timestamp,
+}
+
+/// The outcome of taking a flow by its `state`.
+#[derive(Debug)]
+pub enum TakeFlow {
+    /// It is taken: nobody can take it again.
+    Taken(Box<UpstreamFlow>),
+    /// It belongs to another browser; it stays for that one.
+    OtherBrowser,
+    /// Never seen, already taken, or expired.
+    Unknown,
+}
+
+/// Requests in flight.
+#[async_trait]
+pub trait Requests: Send + Sync {
+    /// Stores an authorization request.
+    async fn put_request(&self, request: &AuthorizationRequest) -> Result<(), StorageError>;
+
+    /// The live request of that token, for that browser only.
+    async fn request(
+        &self,
+        token: &TokenHash,
+        browser: RowId,
+        now: Timestamp,
+    ) -> Result<Option<AuthorizationRequest>, StorageError>;
+
+    /// Notes who signed in for a live request of that browser. `false`: it is gone.
+    async fn sign_in_request(
+        &self,
+        token: &TokenHash,
+        browser: RowId,
+        who: &SignedIn,
+        now: Timestamp,
+    ) -> Result<bool, StorageError>;
+
+    /// Ends a request without a grant (refused, failed) and returns it, once.
+    async fn take_request(
+        &self,
+        token: &TokenHash,
+        browser: RowId,
+        now: Timestamp,
+    ) -> Result<Option<AuthorizationRequest>, StorageError>;
+
+    /// Stores an upstream flow.
+    async fn put_flow(&self, flow: &UpstreamFlow) -> Result<(), StorageError>;
+
+    /// Takes the flow of that `state` in one statement that also checks browser and age.
+    async fn take_flow(
+        &self,
+        state: &TokenHash,
+        browser: RowId,
+        now: Timestamp,
+    ) -> Result<TakeFlow, StorageError>;
+}
