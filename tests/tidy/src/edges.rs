@@ -1,0 +1,268 @@
+//! Which room may use which: dependencies point from the rim to the core.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use crate::checkout::{assert_clean, root};
+
+/// Each package and the packages of this workspace it may use, core first.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("aip-base", &[]),
+    ("aip-atproto", &["aip-base"]),
+    ("aip-jose", &["aip-base"]),
+    ("pulumi-files", &[]),
+    ("aip-keys", &["aip-base", "aip-jose"]),
+    ("aip-storage", &["aip-atproto", "aip-base", "aip-keys"]),
+    (
+        "aip-pds",
+        &[
+            "aip-atproto",
+            "aip-base",
+            "aip-jose",
+            "aip-keys",
+            "aip-storage",
+        ],
+    ),
+    (
+        "aip-sessions",
+        &[
+            "aip-atproto",
+            "aip-base",
+            "aip-jose",
+            "aip-keys",
+            "aip-pds",
+            "aip-storage",
+        ],
+    ),
+    (
+        "aip-oauth",
+        &[
+            "aip-atproto",
+            "aip-base",
+            "aip-jose",
+            "aip-keys",
+            "aip-storage",
+        ],
+    ),
+    (
+        "aip-xrpc",
+        &[
+            "aip-atproto",
+            "aip-base",
+            "aip-jose",
+            "aip-pds",
+            "aip-sessions",
+            "aip-storage",
+        ],
+    ),
+    (
+        "aip-http",
+        &[
+            "aip-atproto",
+            "aip-base",
+            "aip-jose",
+            "aip-keys",
+            "aip-oauth",
+            "aip-pds",
+            "aip-sessions",
+            "aip-storage",
+            "aip-xrpc",
+        ],
+    ),
+    // Implementations, handed in by the binary.
+    (
+        "aip-storage-sql",
+        &["aip-atproto", "aip-base", "aip-keys", "aip-storage"],
+    ),
+    ("aip-outbound", &["aip-base"]),
+    ("aip-listen", &["aip-base"]),
+    ("aip-telemetry", &["aip-base"]),
+    // Only `aip` imports the configuration, so it may know every room's own settings.
+    (
+        "aip-config",
+        &[
+            "aip-atproto",
+            "aip-base",
+            "aip-http",
+            "aip-keys",
+            "aip-listen",
+            "aip-oauth",
+            "aip-outbound",
+            "aip-pds",
+            "aip-sessions",
+            "aip-storage-sql",
+            "aip-telemetry",
+            "aip-xrpc",
+        ],
+    ),
+    (
+        "aip",
+        &[
+            "aip-atproto",
+            "aip-base",
+            "aip-config",
+            "aip-http",
+            "aip-jose",
+            "aip-keys",
+            "aip-listen",
+            "aip-oauth",
+            "aip-outbound",
+            "aip-pds",
+            "aip-sessions",
+            "aip-storage",
+            "aip-storage-sql",
+            "aip-telemetry",
+            "aip-xrpc",
+        ],
+    ),
+    // The sandbox runs AIP beside its stand-ins; nothing of it may reach `aip`.
+    (
+        "aip-sandbox",
+        &["aip", "aip-atproto", "aip-base", "aip-jose", "aip-keys"],
+    ),
+    // Development only: boots the whole application in a test.
+    (
+        "aip-testkit",
+        &[
+            "aip",
+            "aip-atproto",
+            "aip-base",
+            "aip-config",
+            "aip-http",
+            "aip-jose",
+            "aip-keys",
+            "aip-oauth",
+            "aip-outbound",
+            "aip-pds",
+            "aip-sandbox",
+            "aip-sessions",
+            "aip-storage",
+            "aip-storage-sql",
+            "aip-telemetry",
+            "aip-xrpc",
+        ],
+    ),
+    ("tidy", &[]),
+    ("xtask", &[]),
+];
+
+/// Packages that only tests may use.
+const DEVELOPMENT: &[&str] = &["aip-sandbox", "aip-testkit"];
+
+/// A dependency of one workspace package on another.
+struct Edge {
+    from: String,
+    to: String,
+    dev: bool,
+}
+
+struct Workspace {
+    packages: BTreeSet<String>,
+    edges: Vec<Edge>,
+}
+
+fn workspace() -> Workspace {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version=1", "--no-deps", "--offline"])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    let metadata: serde_json::Value =
+        serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON");
+    let list = metadata["packages"].as_array().unwrap();
+    let name = |value: &serde_json::Value| value["name"].as_str().unwrap().to_owned();
+    let packages: BTreeSet<String> = list.iter().map(&name).collect();
+    let edges = list
+        .iter()
+        .flat_map(|package| {
+            let dependencies = package["dependencies"].as_array().unwrap();
+            dependencies.iter().map(|dependency| Edge {
+                from: name(package),
+                to: name(dependency),
+                dev: dependency["kind"] == "dev",
+            })
+        })
+        .filter(|edge| packages.contains(&edge.to))
+        .collect();
+    Workspace { packages, edges }
+}
+
+fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
+    ALLOWED.iter().copied().collect()
+}
+
+#[test]
+fn rooms_use_only_what_the_table_allows() {
+    let allowed = allowed();
+    let findings: Vec<String> = workspace()
+        .edges
+        .iter()
+        .filter(|edge| !(edge.dev && DEVELOPMENT.contains(&edge.to.as_str())))
+        .filter(|edge| {
+            !allowed
+                .get(edge.from.as_str())
+                .is_some_and(|to| to.contains(&edge.to.as_str()))
+        })
+        .map(|edge| format!("{} uses {}", edge.from, edge.to))
+        .collect();
+    assert_clean(
+        &findings,
+        "hand the thing in through a trait of the inner room; a new edge that keeps the direction \
+         goes into ALLOWED in tests/tidy/src/edges.rs",
+    );
+}
+
+#[test]
+fn the_table_names_every_room_and_no_other() {
+    let packages = workspace().packages;
+    let allowed = allowed();
+    let unknown = packages
+        .iter()
+        .filter(|package| !allowed.contains_key(package.as_str()))
+        .map(|package| format!("{package} is not in the table"));
+    let gone = allowed
+        .keys()
+        .filter(|name| !packages.contains(**name))
+        .map(|name| format!("{name} is in the table and nowhere else"));
+    assert_clean(
+        &unknown.chain(gone).collect::<Vec<_>>(),
+        "edit ALLOWED in tests/tidy/src/edges.rs",
+    );
+}
+
+#[test]
+fn the_table_has_no_cycle() {
+    for (at, (name, uses)) in ALLOWED.iter().enumerate() {
+        let earlier: BTreeSet<&str> = ALLOWED[..at].iter().map(|(name, _)| *name).collect();
+        for used in *uses {
+            assert!(
+                earlier.contains(used),
+                "{name} may use {used}, which stands after it: order ALLOWED core first"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_program_contains_nothing_that_is_for_tests() {
+    let edges = workspace().edges;
+    let mut reached: BTreeSet<&str> = BTreeSet::from(["aip"]);
+    loop {
+        let more: BTreeSet<&str> = edges
+            .iter()
+            .filter(|edge| !edge.dev && reached.contains(edge.from.as_str()))
+            .map(|edge| edge.to.as_str())
+            .filter(|to| !reached.contains(to))
+            .collect();
+        if more.is_empty() {
+            break;
+        }
+        reached.extend(more);
+    }
+    for name in DEVELOPMENT {
+        assert!(
+            !reached.contains(name),
+            "`aip` depends on {name}: make it a dev-dependency"
+        );
+    }
+}

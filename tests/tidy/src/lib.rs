@@ -1,0 +1,13 @@
+//! The rules of the house as tests. Each failure says how to mend it.
+//!
+//! `docs/architecture.md` explains the rules; what is only written there and tested nowhere drifts.
+
+#![cfg(test)]
+
+mod checkout;
+mod documents;
+mod edges;
+mod manifests;
+mod security_tests;
+mod sources;
+mod strangers;

@@ -1,0 +1,48 @@
+//! `cargo xtask`: the one door for chores. One file (or folder) per command.
+
+mod bench;
+mod check;
+mod docs;
+mod paths;
+mod process;
+mod say;
+mod stopwatch;
+mod test;
+mod tools;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Chores of this repository")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Everything that needs no running server: format, lints, dependencies, tidy, docs.
+    Check,
+    /// Sets the machine up, then runs the tests.
+    Test(test::Args),
+    /// Measures release builds on this machine.
+    Bench(bench::Args),
+    /// Writes the generated pages of `docs/` anew.
+    Docs,
+}
+
+fn main() -> ExitCode {
+    let done = |()| ExitCode::SUCCESS;
+    let outcome = match Cli::parse().command {
+        Command::Check => check::run().map(done),
+        Command::Test(args) => test::run(&args),
+        Command::Bench(args) => bench::run(&args).map(done),
+        Command::Docs => docs::write().map(done),
+    };
+    outcome.unwrap_or_else(|error| {
+        say::error(&format!("{error:#}"));
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,79 @@
+//! The suites that `cargo test` runs.
+//!
+//! A story is an integration test in a target named `stories`; everything else is a unit test.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result};
+
+use super::tally::Tally;
+use crate::{process, say};
+
+const STORIES: &str = "stories";
+
+pub(super) fn unit() -> Result<Tally> {
+    let mut test = cargo_test()?;
+    test.args(["--lib", "--bins"]);
+    for target in integration_tests()? {
+        if target != STORIES {
+            test.args(["--test", &target]);
+        }
+    }
+    count(&mut test)
+}
+
+pub(super) fn stories() -> Result<Tally> {
+    count(cargo_test()?.args(["--test", STORIES]))
+}
+
+fn cargo_test() -> Result<Command> {
+    let mut test = process::cargo();
+    test.args(["test", "--workspace", "--locked", "--no-fail-fast"])
+        .env("PATH", path_with_postgres()?);
+    Ok(test)
+}
+
+/// Debian keeps the PostgreSQL server's programs off the `PATH`, one folder per version.
+fn path_with_postgres() -> Result<std::ffi::OsString> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<PathBuf> = std::env::split_paths(&path)
+        .chain(super::needs::debian_postgres())
+        .collect();
+    std::env::join_paths(folders).context("PATH cannot be extended")
+}
+
+/// Names of the integration test targets of all crates.
+fn integration_tests() -> Result<BTreeSet<String>> {
+    let text = process::output(process::cargo().args([
+        "metadata",
+        "--format-version=1",
+        "--no-deps",
+        "--locked",
+    ]))?;
+    let metadata: serde_json::Value = serde_json::from_str(&text)?;
+    let packages = metadata["packages"].as_array();
+    Ok(packages
+        .into_iter()
+        .flatten()
+        .flat_map(|package| package["targets"].as_array().into_iter().flatten())
+        .filter(|target| target["kind"][0] == "test")
+        .filter_map(|target| target["name"].as_str().map(str::to_owned))
+        .collect())
+}
+
+/// Runs a test runner, shows its output as it comes, and counts.
+pub(super) fn count(command: &mut Command) -> Result<Tally> {
+    let mut child = command.stdout(Stdio::piped()).spawn()?;
+    let output = child.stdout.take().context("the runner has no output")?;
+    let mut tally = Tally::default();
+    for line in BufReader::new(output).split(b'\n') {
+        // Tests may print anything, not only UTF-8.
+        let line = String::from_utf8_lossy(&line?).into_owned();
+        tally.read(line.trim_end());
+        say::line(&line);
+    }
+    Ok(tally.finish(child.wait()?.success()))
+}
