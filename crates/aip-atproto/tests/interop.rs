@@ -101,3 +101,16 @@ fn at_uris_follow_the_restricted_syntax_and_name_accounts_with_blessed_dids() {
         none_parses::<AtUri>(&[text, &real]);
     }
 }
+
+#[test]
+fn json_strings_become_identifiers_or_an_error_that_says_why() {
+    let did: Did = serde_json::from_str(&format!("\"{REAL_DID}\"")).unwrap();
+    assert_eq!(did.as_str(), REAL_DID);
+    let escaped: Handle = serde_json::from_str(r#""\u0061lice.test""#).unwrap();
+    assert_eq!(escaped.as_str(), "alice.test");
+    let error = serde_json::from_str::<Did>("\"did:key:z6Mk\"").unwrap_err();
+    assert!(
+        error.to_string().starts_with(&DidError::Method.to_string()),
+        "{error}"
+    );
+}

@@ -9,10 +9,30 @@ use std::fmt;
 
 use serde::de::{self, DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
 
-/// Why bytes are not the JSON that was asked for.
-#[derive(Debug, thiserror::Error)]
-#[error("not the expected JSON: {0}")]
-pub struct JsonError(#[from] serde_json::Error);
+/// Why bytes are not the JSON that was asked for. Nothing of the content is kept, as it may be a
+/// key or a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{problem} at line {line}, column {column}")]
+pub struct JsonError {
+    problem: &'static str,
+    line: usize,
+    column: usize,
+}
+
+impl From<serde_json::Error> for JsonError {
+    fn from(error: serde_json::Error) -> Self {
+        let problem = if error.is_data() {
+            "a member is missing, of the wrong type or named twice"
+        } else {
+            "not JSON"
+        };
+        Self {
+            problem,
+            line: error.line(),
+            column: error.column(),
+        }
+    }
+}
 
 /// Parses `bytes` as `T`, refusing duplicate member names at every depth.
 ///
@@ -93,6 +113,16 @@ mod tests {
         }
         let once = br#"{"a":[null,true,-1,1.5,"x",{"a":{}}],"b":{"a":18446744073709551615}}"#;
         assert!(parse::<serde_json::Value>(once).is_ok());
+    }
+
+    #[test]
+    fn an_error_says_where_and_quotes_nothing() {
+        let error = parse::<u64>(br#""a private key""#).unwrap_err();
+        let shown = format!("{error} {error:?}");
+        assert!(
+            shown.contains("line 1") && !shown.contains("private"),
+            "{shown}"
+        );
     }
 
     #[test]

@@ -5,7 +5,6 @@
 
 use std::fmt;
 
-use aws_lc_rs::hkdf::{HKDF_SHA256, Prk};
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use secrecy::SecretString;
 use subtle::{Choice, ConstantTimeEq};
@@ -27,7 +26,7 @@ pub struct TokenHash([u8; 32]);
 
 impl TokenHasher {
     pub(crate) fn new(pepper: &Key) -> Self {
-        let pepper = Prk::new_less_safe(HKDF_SHA256, pepper.as_slice());
+        let pepper = hmac::Key::new(HMAC_SHA256, pepper.as_slice());
         Self {
             hashing: subkey(&pepper, b"aip token hash v1"),
             deriving: subkey(&pepper, b"aip token derivation v1"),
@@ -91,14 +90,10 @@ impl fmt::Debug for TokenHash {
     }
 }
 
-/// Expands one of the keys that come from the pepper (RFC 5869 §2.3).
-fn subkey(pepper: &Prk, label: &[u8]) -> hmac::Key {
-    let info = [label];
-    match pepper.expand(&info, HMAC_SHA256) {
-        Ok(okm) => hmac::Key::from(okm),
-        // Only a length of more than 255 hashes is refused, and this is one.
-        Err(_) => unreachable!("HKDF expands to one hash"),
-    }
+/// One of the keys that come from the pepper: HKDF-Expand to one block (RFC 5869 §2.3).
+fn subkey(pepper: &hmac::Key, label: &[u8]) -> hmac::Key {
+    let block = Zeroizing::new(mac(pepper, &[label, &[1]].concat()));
+    hmac::Key::new(HMAC_SHA256, block.as_slice())
 }
 
 fn mac(key: &hmac::Key, message: &[u8]) -> [u8; 32] {

@@ -14,6 +14,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::AuthorizationServer;
 use crate::authorize::{Refusal, RefusalCode};
+use crate::interaction::granted;
 
 /// How long a code may be redeemed.
 const CODE_TTL: Duration = Duration::from_mins(1);
@@ -47,12 +48,15 @@ impl AuthorizationServer {
         who: &SignedIn,
     ) -> Result<Option<Answer>, StorageError> {
         let now = self.clock.now();
+        let Some(session) = self.storage.upstream_session(who.upstream_session).await? else {
+            return Ok(None);
+        };
         let code = TokenKind::Code.mint(&*self.rng);
         let grant = Grant {
             id: RowId::new(&*self.clock, &*self.rng),
             client_id: request.client_id.clone(),
             did: who.did.clone(),
-            scope: request.scope.clone(),
+            scope: granted(&request.scope, &session.scope),
             upstream_session: who.upstream_session,
             dpop_jkt: None,
             auth_time: who.auth_time,
@@ -75,13 +79,10 @@ impl AuthorizationServer {
         if self.storage.approve(&approval).await? == Approve::RequestGone {
             return Ok(None);
         }
-        let detail = format!("grant {}: {}", approval.grant.id, approval.grant.scope);
-        let detail = detail.chars().take(500).collect();
-        self.audit(
+        self.note(
             AuditKind::GrantGiven,
-            Some(&who.did),
-            Some(&request.client_id),
-            detail,
+            &approval.grant,
+            &approval.grant.scope.to_string(),
         )
         .await?;
         Ok(Some(self.answer(

@@ -4,7 +4,7 @@
 //! its own consent is what keeps one app from riding on another app's grant. It is skipped only
 //! for the same client, account and scopes in the same browser, or for the operator's own apps.
 
-use aip_atproto::{Did, ScopeSet};
+use aip_atproto::{Did, Scope, ScopeSet};
 use aip_base::Timestamp;
 use aip_storage::browser::BrowserAccount;
 use aip_storage::client::Client;
@@ -97,4 +97,16 @@ pub fn consent_reason(wish: &Wish<'_>, allowed_here: Option<&ScopeSet>) -> Optio
         Some(allowed) if allowed.covers_all(wish.scope) => None,
         Some(_) => Some(ConsentReason::NewScopes),
     }
+}
+
+/// What an app gets of what it asked for: OpenID Connect scopes are AIP's to give, everything else
+/// is what the person left ticked at their PDS.
+pub fn granted(asked: &ScopeSet, upstream: &ScopeSet) -> ScopeSet {
+    let openid = asked
+        .iter()
+        .filter(|scope| matches!(scope, Scope::OpenId(_)));
+    openid
+        .cloned()
+        .chain(asked.intersect(upstream).iter().cloned())
+        .collect()
 }

@@ -4,7 +4,6 @@
 //! the person, [`grants`] turn codes and refresh tokens into tokens, [`resource`] says who calls
 //! with a token, [`tokens`] revokes and introspects. Wire formats live in `aip-http`.
 
-mod audit;
 pub mod authorize;
 pub mod client_auth;
 pub mod decision;
@@ -23,7 +22,9 @@ use std::sync::Arc;
 
 use aip_base::{Clock, Rng};
 use aip_keys::{KeySet, TokenHasher};
-use aip_storage::Storage;
+use aip_storage::audit::{AuditEvent, AuditKind};
+use aip_storage::grant::Grant;
+use aip_storage::{Storage, StorageError};
 
 /// The public base URL of this AIP, which is its issuer identifier (RFC 8414 §2): scheme, host
 /// and port, without a trailing slash.
@@ -72,5 +73,16 @@ impl Issuer {
     /// The absolute URL of a path that begins with `/`.
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.0)
+    }
+}
+
+impl AuthorizationServer {
+    /// Writes down what happened to a grant. `why` is fixed words or scopes, never a secret.
+    async fn note(&self, kind: AuditKind, grant: &Grant, why: &str) -> Result<(), StorageError> {
+        let detail = format!("grant {}: {why}", grant.id);
+        let event = AuditEvent::new(&*self.clock, &*self.rng, kind, &detail);
+        self.storage
+            .record(&event.of_account(&grant.did).of_client(&grant.client_id))
+            .await
     }
 }

@@ -85,14 +85,12 @@ impl AuthorizationServer {
             self.storage
                 .revoke_grant(found.grant.id, RevokeReason::ByClient, now)
                 .await?;
-            let detail = format!(
-                "grant {}: {}",
-                found.grant.id,
-                RevokeReason::ByClient.as_str()
-            );
-            let Grant { did, client_id, .. } = &found.grant;
-            self.audit(AuditKind::GrantRevoked, Some(did), Some(client_id), detail)
-                .await?;
+            self.note(
+                AuditKind::GrantRevoked,
+                &found.grant,
+                RevokeReason::ByClient.as_str(),
+            )
+            .await?;
         }
         Ok(())
     }

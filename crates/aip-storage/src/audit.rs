@@ -1,11 +1,14 @@
 //! The audit stream: what happened to accounts, grants and sessions, without any secret.
 
 use aip_atproto::Did;
-use aip_base::{RowId, Timestamp};
+use aip_base::{Clock, Rng, RowId, Timestamp};
 use async_trait::async_trait;
 
 use crate::StorageError;
 use crate::client::ClientId;
+
+/// The longest detail, in characters.
+const MAX_DETAIL: usize = 500;
 
 /// What happened. The names are stable: operators build alerts on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +44,34 @@ pub struct AuditEvent {
     pub client_id: Option<ClientId>,
     /// Which check, which reason: fixed words, at most 500 characters, no secret.
     pub detail: String,
+}
+
+impl AuditEvent {
+    /// An event of this moment. A longer `detail` is cut.
+    pub fn new(clock: &dyn Clock, rng: &dyn Rng, kind: AuditKind, detail: &str) -> Self {
+        Self {
+            id: RowId::new(clock, rng),
+            at: clock.now(),
+            kind,
+            did: None,
+            client_id: None,
+            detail: detail.chars().take(MAX_DETAIL).collect(),
+        }
+    }
+
+    /// The same event, about that account.
+    #[must_use]
+    pub fn of_account(mut self, did: &Did) -> Self {
+        self.did = Some(did.clone());
+        self
+    }
+
+    /// The same event, about that client.
+    #[must_use]
+    pub fn of_client(mut self, client_id: &ClientId) -> Self {
+        self.client_id = Some(client_id.clone());
+        self
+    }
 }
 
 /// The audit stream.

@@ -109,7 +109,8 @@ pub trait Clients: Send + Sync {
     /// All clients, by id.
     async fn list_clients(&self) -> Result<Vec<Client>, StorageError>;
 
-    /// Writes every column of `client` but its secret. `false`: there is no such client.
+    /// Writes every column of `client` but its secret and `created_at`. `false`: there is no such
+    /// client, or it would change between public and confidential.
     async fn update_client(&self, client: &Client) -> Result<bool, StorageError>;
 
     /// Replaces the secret of a confidential client. `false`: there is none of that id.

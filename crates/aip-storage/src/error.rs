@@ -17,3 +17,18 @@ pub enum StorageError {
         what: String,
     },
 }
+
+impl StorageError {
+    /// The row `row` of `table` is not readable: `what`, without the value.
+    pub fn inconsistent(
+        table: &'static str,
+        row: &dyn std::fmt::Display,
+        what: impl Into<String>,
+    ) -> Self {
+        Self::Inconsistent {
+            table,
+            row: row.to_string(),
+            what: what.into(),
+        }
+    }
+}

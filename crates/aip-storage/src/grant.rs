@@ -60,6 +60,8 @@ pub enum RevokeReason {
     RefreshReplayed,
     /// The session at the PDS is over.
     UpstreamEnded,
+    /// Every token of it expired unused.
+    Expired,
 }
 
 /// An authorization code to be stored with its grant.
@@ -97,7 +99,8 @@ pub struct Approval {
 pub enum Approve {
     /// Request spent; grant, code and the consent of this browser stored.
     Approved,
-    /// The request was finished before, expired, or belongs to another browser.
+    /// The request was finished before, expired, belongs to another browser or client, or the
+    /// upstream session that would serve the grant is over.
     RequestGone,
 }
 
@@ -216,7 +219,7 @@ pub struct RefreshToken {
 #[async_trait]
 pub trait Grants: Send + Sync {
     /// Finishes a request with a yes: spends the request and stores grant, code and consent, in
-    /// one transaction.
+    /// one transaction. The present instant is the grant's `created_at`.
     async fn approve(&self, approval: &Approval) -> Result<Approve, StorageError>;
 
     /// Spends a code and stores its tokens, in one transaction.
@@ -287,6 +290,7 @@ impl RevokeReason {
             Self::CodeReplayed => "code_replayed",
             Self::RefreshReplayed => "refresh_replayed",
             Self::UpstreamEnded => "upstream_ended",
+            Self::Expired => "expired",
         }
     }
 }

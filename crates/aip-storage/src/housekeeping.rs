@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | authorization requests, upstream flows | when they expire |
 //! | codes | 1 day after they expire, so that a late replay is still recognised |
-//! | access tokens, refresh tokens | when they expire |
+//! | access tokens, refresh tokens, values of the replay guard | when they expire |
 //! | browser sessions, with their consents | when they expire |
 //! | grants, with their codes | 30 days after they ended |
 //! | upstream sessions | 30 days after they ended, if their PDS knows |
@@ -32,6 +32,8 @@ pub enum Perishable {
     AccessTokens,
     /// Refresh tokens.
     RefreshTokens,
+    /// Values of the replay guard.
+    Replays,
     /// Browser sessions.
     BrowserSessions,
     /// Ended grants.
@@ -60,7 +62,12 @@ pub trait Housekeeping: Send + Sync {
     /// Ends up to `batch` live grants, given before `before`, whose refresh tokens have all
     /// expired: nothing can come back to them, and their upstream sessions need no keeping.
     /// Returns how many there were.
-    async fn end_expired_grants(&self, before: Timestamp, now: Timestamp, batch: u32) -> Result<u64, StorageError>;
+    async fn end_expired_grants(
+        &self,
+        before: Timestamp,
+        now: Timestamp,
+        batch: u32,
+    ) -> Result<u64, StorageError>;
 
     /// Whether the database answers.
     async fn ping(&self) -> Result<(), StorageError>;
@@ -68,12 +75,13 @@ pub trait Housekeeping: Send + Sync {
 
 impl Perishable {
     /// Every kind, in the order in which they are forgotten.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::AuthorizationRequests,
         Self::UpstreamFlows,
         Self::Codes,
         Self::AccessTokens,
         Self::RefreshTokens,
+        Self::Replays,
         Self::BrowserSessions,
         Self::Grants,
         Self::UpstreamSessions,
@@ -88,6 +96,7 @@ impl Perishable {
             Self::Codes => "codes",
             Self::AccessTokens => "access_tokens",
             Self::RefreshTokens => "refresh_tokens",
+            Self::Replays => "replays",
             Self::BrowserSessions => "browser_sessions",
             Self::Grants => "grants",
             Self::UpstreamSessions => "upstream_sessions",
@@ -102,6 +111,7 @@ impl Perishable {
             | Self::UpstreamFlows
             | Self::AccessTokens
             | Self::RefreshTokens
+            | Self::Replays
             | Self::BrowserSessions => Duration::ZERO,
             Self::Codes => DAY,
             Self::Grants | Self::UpstreamSessions => DAY * 30,

@@ -10,6 +10,7 @@ pub mod audit;
 pub mod browser;
 pub mod client;
 pub mod grant;
+pub mod housekeeping;
 pub mod replay;
 pub mod request;
 pub mod upstream;
@@ -25,6 +26,7 @@ pub trait Storage:
     + browser::Browsers
     + client::Clients
     + grant::Grants
+    + housekeeping::Housekeeping
     + replay::Replays
     + request::Requests
     + upstream::UpstreamSessions
@@ -37,6 +39,7 @@ impl<T> Storage for T where
         + browser::Browsers
         + client::Clients
         + grant::Grants
+        + housekeeping::Housekeeping
         + replay::Replays
         + request::Requests
         + upstream::UpstreamSessions

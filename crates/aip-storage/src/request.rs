@@ -1,7 +1,7 @@
 //! Requests in flight: an app's authorization request while the person clicks, and the upstream
 //! flow while the person is at their PDS. Both live in the database, so a restart loses none.
 
-use aip_atproto::{Did, Origin, ScopeSet};
+use aip_atproto::{Did, Issuer, ScopeSet};
 use aip_base::{RowId, Timestamp};
 use aip_keys::{Sealed, TokenHash};
 use async_trait::async_trait;
@@ -65,7 +65,7 @@ pub struct UpstreamFlow {
     /// The authorization request it serves; `None` for a sign-in from the account page.
     pub request: Option<TokenHash>,
     /// The issuer that was asked.
-    pub issuer: Origin,
+    pub issuer: Issuer,
     /// The account that must come back, when it is known beforehand.
     pub expected: Option<Did>,
     /// PKCE verifier, DPoP key and what else the callback needs, sealed.

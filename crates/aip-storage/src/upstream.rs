@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use aip_atproto::{Did, Origin, ScopeSet};
+use aip_atproto::{Did, Issuer, Origin, ScopeSet};
 use aip_base::{RowId, Timestamp};
 use aip_keys::{Sealed, TokenHash};
 use async_trait::async_trait;
@@ -25,7 +25,7 @@ pub struct UpstreamSession {
     /// The account.
     pub did: Did,
     /// The authorization server that issued it.
-    pub issuer: Origin,
+    pub issuer: Issuer,
     /// The PDS it is used at.
     pub pds: Origin,
     /// The `client_id` AIP used at the PDS.
@@ -201,7 +201,9 @@ pub trait UpstreamSessions: Send + Sync {
         did: &Did,
     ) -> Result<Option<UpstreamSession>, StorageError>;
 
-    /// Takes the right to refresh generation `generation` for `length`, if nobody holds it.
+    /// Takes the right to refresh generation `generation` for `length`, if nobody holds it. The
+    /// ends of leases are instants of the database's clock where replicas share a database, and
+    /// of `now` where they do not.
     async fn lease(
         &self,
         id: RowId,
@@ -212,6 +214,7 @@ pub trait UpstreamSessions: Send + Sync {
     ) -> Result<TakeLease, StorageError>;
 
     /// Writes down, before the request leaves, that this refresh token is sent under this fence.
+    /// `Superseded` also when the lease has lapsed: nothing may be sent then.
     async fn journal_sent(&self, entry: &JournalEntry) -> Result<Settle, StorageError>;
 
     /// The unsettled refresh of a session, if there is one.

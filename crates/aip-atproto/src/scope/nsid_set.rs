@@ -40,6 +40,11 @@ impl NsidSet {
         }
     }
 
+    /// Whether `nsid` is in this set.
+    pub fn has(&self, nsid: &Nsid) -> bool {
+        self.contains(Some(nsid))
+    }
+
     /// The members to check one by one; `None` stands for all NSIDs at once.
     pub(super) fn members(&self) -> Vec<Option<&Nsid>> {
         match self {

@@ -11,10 +11,19 @@ use super::repo::RepoAction;
 use super::{Scope, Transition};
 use crate::nsid::Nsid;
 
-/// The longest scope parameter. Larger ones do not fit into a URL anyway.
+/// The longest set as text, as written and in canonical form.
 const MAX_LEN: usize = 8 * 1024;
 /// The most scopes in one set.
 const MAX_SCOPES: usize = 128;
+/// What [`super::for_upstream`] may add. Every set leaves room for it, so that the set which a PDS
+/// is asked for can be stored and read back like any other.
+const ADDED_UPSTREAM: [Scope; 2] = [
+    Scope::Atproto,
+    Scope::Account(AccountScope {
+        attr: AccountAttr::Email,
+        manage: false,
+    }),
+];
 
 /// What a client asks for, or was granted: scopes without repetition, in canonical order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,8 +35,8 @@ pub enum ScopeError {
     /// More than 8 KiB.
     #[error("a scope parameter has at most {MAX_LEN} characters")]
     TooLong,
-    /// More than 128 scopes.
-    #[error("at most {MAX_SCOPES} scopes can be asked for at once")]
+    /// More than 126 scopes besides `atproto` and `account:email`.
+    #[error("at most {} scopes can be asked for at once", MAX_SCOPES - ADDED_UPSTREAM.len())]
     TooMany,
     /// A character that RFC 6749 §3.3 does not allow.
     #[error(
@@ -46,14 +55,21 @@ impl ScopeSet {
         if !text.bytes().all(allowed) {
             return Err(ScopeError::Characters);
         }
-        let mut set = BTreeSet::new();
-        for token in text.split(' ').filter(|token| !token.is_empty()) {
-            set.insert(Scope::parse(token));
-            if set.len() > MAX_SCOPES {
-                return Err(ScopeError::TooMany);
-            }
+        let tokens = text.split(' ').filter(|token| !token.is_empty());
+        Self(tokens.map(Scope::parse).collect()).bounded()
+    }
+
+    /// Refuses a set that would be too large to be read back.
+    fn bounded(self) -> Result<Self, ScopeError> {
+        let mut widest = self.clone();
+        widest.0.extend(ADDED_UPSTREAM);
+        if widest.len() > MAX_SCOPES {
+            return Err(ScopeError::TooMany);
         }
-        Ok(Self(set))
+        if widest.to_string().len() > MAX_LEN {
+            return Err(ScopeError::TooLong);
+        }
+        Ok(self)
     }
 
     /// The scopes, in canonical order.
@@ -110,27 +126,37 @@ impl ScopeSet {
     pub fn intersect(&self, other: &Self) -> Self {
         let mine = self.0.iter().filter(|scope| other.covers(scope));
         let theirs = other.0.iter().filter(|scope| self.covers(scope));
-        let mut both = Self(mine.chain(theirs).cloned().collect());
-        for (a, b) in self
+        let common: Self = mine.chain(theirs).cloned().collect();
+        let pairs = self
             .0
             .iter()
-            .flat_map(|a| other.0.iter().map(move |b| (a, b)))
-        {
-            // Two hostile sets could multiply; what does not fit is not granted.
-            if both.len() >= MAX_SCOPES {
-                break;
+            .flat_map(|a| other.0.iter().map(move |b| (a, b)));
+        let overlaps = pairs.filter_map(|(a, b)| a.meet(b));
+
+        let mut both = Self::default();
+        for scope in common.0.iter().cloned().chain(overlaps) {
+            if !common.contains(&scope) && both.covers(&scope) {
+                continue;
             }
-            if let Some(scope) = a.meet(b).filter(|scope| !both.covers(scope)) {
-                both.0.insert(scope);
+            let mut wider = both.clone();
+            wider.0.insert(scope);
+            // Two hostile sets could multiply; what does not fit is not granted.
+            match wider.bounded() {
+                Ok(wider) => both = wider,
+                Err(_) => break,
             }
         }
         both
     }
 
-    /// The scopes of both sets.
-    #[must_use]
-    pub fn union(&self, other: &Self) -> Self {
-        Self(self.0.union(&other.0).cloned().collect())
+    /// The scopes of both sets; an error if they are too many for one.
+    pub fn union(&self, other: &Self) -> Result<Self, ScopeError> {
+        Self(self.0.union(&other.0).cloned().collect()).bounded()
+    }
+
+    /// Adds one scope.
+    pub(super) fn insert(&mut self, scope: Scope) {
+        self.0.insert(scope);
     }
 
     /// Whether records of `collection` may be written in this way.
@@ -198,12 +224,6 @@ impl FromStr for ScopeSet {
 impl FromIterator<Scope> for ScopeSet {
     fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
         Self(scopes.into_iter().collect())
-    }
-}
-
-impl Extend<Scope> for ScopeSet {
-    fn extend<I: IntoIterator<Item = Scope>>(&mut self, scopes: I) {
-        self.0.extend(scopes);
     }
 }
 

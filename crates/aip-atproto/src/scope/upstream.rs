@@ -10,7 +10,7 @@ impl ScopeSet {
     pub fn upstream_part(&self) -> Self {
         let understood = |scope: &&Scope| !matches!(scope, Scope::OpenId(_) | Scope::Other(_));
         let mut upstream: Self = self.iter().filter(understood).cloned().collect();
-        upstream.extend([Scope::Atproto]);
+        upstream.insert(Scope::Atproto);
         upstream
     }
 }
@@ -27,7 +27,7 @@ pub fn for_upstream(requested: &ScopeSet) -> ScopeSet {
         manage: false,
     });
     if requested.contains(&Scope::OpenId(OpenIdScope::Email)) && !upstream.covers(&email) {
-        upstream.extend([email]);
+        upstream.insert(email);
     }
     upstream
 }

@@ -1,5 +1,6 @@
 //! Parsed keys: [`SigningKey`] signs, [`VerifyingKey`] verifies. Both know their one algorithm.
 
+mod private_jwk;
 mod rsa_der;
 mod signing;
 mod verifying;

@@ -4,20 +4,18 @@ use std::fmt;
 
 use aws_lc_rs::encoding::{AsBigEndian as _, AsDer as _, EcPrivateKeyBin, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeyPairComponents, KeySize};
+use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P256K1_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
-    RSA_PKCS1_SHA256, RsaPublicKeyComponents,
+    RSA_PKCS1_SHA256,
 };
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use k256::ecdsa::signature::Signer as _;
 use secrecy::SecretString;
-use serde::{Deserialize, Deserializer, Serialize, de};
 use zeroize::Zeroizing;
 
+use super::private_jwk::{self, PrivateMembers};
 use super::rsa_der::{self, RsaNumbers};
-use super::verifying::{Curve, Material, NotAKey, VerifyingKey, uncompressed};
+use super::verifying::{Curve, Material, NotAKey, VerifyingKey};
 use crate::json::{self, JsonError};
 use crate::jwk::{JwkError, PublicJwk, RawJwk};
 use crate::{Alg, multikey};
@@ -28,7 +26,7 @@ pub struct SigningKey {
     public: PublicJwk,
 }
 
-enum Private {
+pub(super) enum Private {
     P256(EcdsaKeyPair),
     Secp256k1(k256::ecdsa::SigningKey),
     Rsa(RsaKeyPair),
@@ -60,38 +58,6 @@ pub enum SignError {
     /// The claims could not be written as JSON.
     #[error("the claims are not serialisable: {0}")]
     Claims(#[from] serde_json::Error),
-}
-
-/// The private members of a JWK (RFC 7518 §6.2.2 and §6.3.2), unpadded base64url each.
-#[derive(Deserialize)]
-struct PrivateMembers {
-    d: SecretMember,
-    p: Option<SecretMember>,
-    q: Option<SecretMember>,
-    dp: Option<SecretMember>,
-    dq: Option<SecretMember>,
-    qi: Option<SecretMember>,
-}
-
-struct SecretMember(Zeroizing<Vec<u8>>);
-
-/// A private JWK as it is written out.
-#[derive(Serialize)]
-struct PrivateJwk<'a> {
-    #[serde(flatten)]
-    public: &'a PublicJwk,
-    d: &'a str,
-    #[serde(flatten)]
-    factors: Option<RsaFactors<'a>>,
-}
-
-#[derive(Serialize)]
-struct RsaFactors<'a> {
-    p: &'a str,
-    q: &'a str,
-    dp: &'a str,
-    dq: &'a str,
-    qi: &'a str,
 }
 
 impl SigningKey {
@@ -141,40 +107,7 @@ impl SigningKey {
 
     /// Exports the key as a private JWK, to be sealed or written to a file of mode 0600.
     pub fn to_private_jwk_json(&self) -> Result<SecretString, KeyError> {
-        let refused = || KeyError::Library("export");
-        let encode = |bytes: &[u8]| Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes));
-        let json = if let Private::Rsa(pair) = &self.private {
-            let numbers = rsa_numbers(pair).ok_or_else(refused)?;
-            let [d, p, q, dp, dq, qi] = [
-                &numbers.d,
-                &numbers.p,
-                &numbers.q,
-                &numbers.dp,
-                &numbers.dq,
-                &numbers.qi,
-            ]
-            .map(|number| encode(number));
-            let factors = Some(RsaFactors {
-                p: &p,
-                q: &q,
-                dp: &dp,
-                dq: &dq,
-                qi: &qi,
-            });
-            serde_json::to_string(&PrivateJwk {
-                public: &self.public,
-                d: &d,
-                factors,
-            })
-        } else {
-            let d = encode(&self.private.scalar().ok_or_else(refused)?);
-            serde_json::to_string(&PrivateJwk {
-                public: &self.public,
-                d: &d,
-                factors: None,
-            })
-        };
-        json.map(SecretString::from).map_err(|_| refused())
+        private_jwk::write(&self.private, &self.public).ok_or(KeyError::Library("export"))
     }
 
     /// Exports a key of a curve as a private `did:key`, the form in which some AT Protocol
@@ -255,7 +188,7 @@ impl Private {
     }
 
     /// The private number of a key of a curve.
-    fn scalar(&self) -> Option<Zeroizing<Vec<u8>>> {
+    pub(super) fn scalar(&self) -> Option<Zeroizing<Vec<u8>>> {
         match self {
             Self::P256(pair) => {
                 let scalar: EcPrivateKeyBin<'_> = pair.private_key().as_be_bytes().ok()?;
@@ -267,56 +200,7 @@ impl Private {
     }
 }
 
-impl PrivateMembers {
-    /// The private key, if it belongs to `public`.
-    fn into_private(self, public: &Material) -> Option<Private> {
-        match public {
-            Material::Ec {
-                curve: Curve::P256,
-                x,
-                y,
-            } => EcdsaKeyPair::from_private_key_and_public_key(
-                &ECDSA_P256_SHA256_FIXED_SIGNING,
-                &self.d.0,
-                &uncompressed(x, y),
-            )
-            .map(Private::P256)
-            .ok(),
-            Material::Ec {
-                curve: Curve::Secp256k1,
-                x,
-                y,
-            } => {
-                let key = k256::ecdsa::SigningKey::from_slice(&self.d.0).ok()?;
-                let point = key.verifying_key().to_sec1_point(false);
-                (point.as_bytes() == uncompressed(x, y)).then_some(Private::Secp256k1(key))
-            }
-            Material::Rsa { n, e } => RsaKeyPair::from_components(&KeyPairComponents {
-                public_key: RsaPublicKeyComponents { n, e },
-                d: &*self.d.0,
-                p: &*self.p?.0,
-                q: &*self.q?.0,
-                dP: &*self.dp?.0,
-                dQ: &*self.dq?.0,
-                qInv: &*self.qi?.0,
-            })
-            .map(Private::Rsa)
-            .ok(),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for SecretMember {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Zeroizing::new(String::deserialize(deserializer)?);
-        URL_SAFE_NO_PAD
-            .decode(text.as_bytes())
-            .map(|bytes| Self(Zeroizing::new(bytes)))
-            .map_err(|_| de::Error::custom("a private member is not unpadded base64url"))
-    }
-}
-
-fn rsa_numbers(pair: &RsaKeyPair) -> Option<RsaNumbers> {
+pub(super) fn rsa_numbers(pair: &RsaKeyPair) -> Option<RsaNumbers> {
     let pkcs8: Pkcs8V1Der<'_> = pair.as_der().ok()?;
     rsa_der::parse_pkcs8(pkcs8.as_ref())
 }

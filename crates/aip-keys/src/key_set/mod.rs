@@ -7,112 +7,24 @@
 //! is new) → *published* again (upstream sessions stay bound to their key for life) → *retired*
 //! (no longer published, still verifies old `id_token_hint`s) → removed.
 
+mod error;
 mod file;
+mod kinds;
 
 use std::fmt;
 use std::sync::Arc;
 
 use aip_base::{Clock, Rng, RowId};
-use aip_jose::{Alg, JwkSet, KeyError, SigningKey};
+use aip_jose::{Alg, JwkSet, SigningKey};
+
+pub use error::KeySetError;
+pub use kinds::{KeyInfo, KeyState, Purpose};
 
 /// AIP's private keys. There is always an active upstream key.
 #[derive(Clone)]
 pub struct KeySet {
     upstream: Arc<SigningKey>,
     entries: Vec<Entry>,
-}
-
-/// What a key signs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// Client assertions towards PDSs.
-    Upstream,
-    /// `id_token`s and other tokens that apps verify.
-    Oidc,
-}
-
-/// Where a key is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyState {
-    /// Published, and signs what is new.
-    Active,
-    /// Published; an upstream key still signs for the sessions that are bound to it.
-    Published,
-    /// Not published; only verifies what it signed before.
-    Retired,
-}
-
-/// A key, as it may be shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeyInfo<'a> {
-    /// Its id.
-    pub kid: &'a str,
-    /// Its algorithm.
-    pub alg: Alg,
-    /// What it signs.
-    pub purpose: Purpose,
-    /// Where it is in its life.
-    pub state: KeyState,
-}
-
-/// Why a key set was not loaded or changed.
-#[derive(Debug, thiserror::Error)]
-pub enum KeySetError {
-    /// Not a JWK Set.
-    #[error("not a JWK Set: a JSON object with an array `keys`")]
-    Malformed,
-    /// A key of the set is not a private key that AIP can use.
-    #[error("key number {number} of the set is refused")]
-    Key {
-        /// Counted from 1.
-        number: usize,
-        /// Why.
-        source: KeyError,
-    },
-    /// The crypto library failed.
-    #[error("a key was not generated or exported")]
-    Library(#[source] KeyError),
-    /// A purpose or state with an unknown name.
-    #[error("key number {number} of the set has an unknown `{member}`")]
-    Member {
-        /// Counted from 1.
-        number: usize,
-        /// The name of the member.
-        member: &'static str,
-    },
-    /// An algorithm that is not used for this purpose.
-    #[error(
-        "the key `{kid}` is {alg}, which is not used for {purpose} keys (upstream: ES256; \
-         oidc: ES256, RS256)"
-    )]
-    Unsuitable {
-        /// The key.
-        kid: String,
-        /// Its algorithm.
-        alg: Alg,
-        /// Its purpose.
-        purpose: Purpose,
-    },
-    /// Two keys share an id, or are the same key.
-    #[error("the key `{0}` is in the set twice")]
-    Duplicate(String),
-    /// Two active keys of one purpose and algorithm.
-    #[error("there are two active {purpose} keys for {alg}; make one of them `published`")]
-    TwoActive {
-        /// The purpose.
-        purpose: Purpose,
-        /// The algorithm.
-        alg: Alg,
-    },
-    /// No key to authenticate towards PDSs with.
-    #[error("there is no active upstream key: an ES256 key that is listed as active is needed")]
-    NoUpstream,
-    /// No such key.
-    #[error("there is no key `{0}` in the set that could be used for this")]
-    Unknown(String),
-    /// An active key would be lost.
-    #[error("the key `{0}` is active: activate another one first")]
-    Active(String),
 }
 
 #[derive(Clone)]
@@ -325,43 +237,6 @@ impl Entry {
 
     fn signs(&self, purpose: Purpose, alg: Alg) -> bool {
         self.state == KeyState::Active && self.purpose == purpose && self.key.alg() == alg
-    }
-}
-
-impl Purpose {
-    const ALL: [Self; 2] = [Self::Upstream, Self::Oidc];
-
-    /// The name in files and on the command line.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Upstream => "upstream",
-            Self::Oidc => "oidc",
-        }
-    }
-}
-
-impl KeyState {
-    const ALL: [Self; 3] = [Self::Active, Self::Published, Self::Retired];
-
-    /// The name in files and on the command line.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Published => "published",
-            Self::Retired => "retired",
-        }
-    }
-}
-
-impl fmt::Display for Purpose {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl fmt::Display for KeyState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

@@ -3,9 +3,9 @@
 use aip_keys::TokenKind;
 use aip_storage::audit::AuditKind;
 use aip_storage::client::RedirectUri;
-use aip_storage::grant::{CodeRedemption, RedeemCode};
+use aip_storage::grant::{CodeRedemption, RedeemCode, RevokeReason};
 
-use super::{GrantRefusal, Redeeming, TokenError, TokenResponse, grant_revoked, missing};
+use super::{GrantRefusal, Redeeming, TokenError, TokenResponse, missing};
 use crate::AuthorizationServer;
 use crate::dpop::ProvenKey;
 use crate::pkce;
@@ -50,11 +50,10 @@ impl AuthorizationServer {
                 self.respond(client, &redeemed.grant, redeemed.nonce.as_deref(), minted)
             }
             RedeemCode::AlreadySpent(grant) => {
-                self.audit(
+                self.note(
                     AuditKind::CodeReplayed,
-                    Some(&grant.did),
-                    Some(&grant.client_id),
-                    grant_revoked(&grant),
+                    &grant,
+                    RevokeReason::CodeReplayed.as_str(),
                 )
                 .await?;
                 Err(TokenError::Grant(GrantRefusal::Replayed))

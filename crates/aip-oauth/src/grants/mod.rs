@@ -248,8 +248,3 @@ pub(crate) fn token_type(grant: &Grant) -> &'static str {
 fn missing(name: &str) -> TokenError {
     TokenError::Request(format!("the parameter `{name}` is missing"))
 }
-
-/// What the audit stream says when a replay ended a grant.
-fn grant_revoked(grant: &Grant) -> String {
-    format!("grant {} revoked", grant.id)
-}

@@ -8,7 +8,7 @@ use aip_keys::TokenKind;
 use aip_storage::audit::AuditKind;
 use aip_storage::grant::{RevokeReason, Rotate, Rotation};
 
-use super::{GrantRefusal, Redeeming, TokenError, TokenResponse, grant_revoked, missing};
+use super::{GrantRefusal, Redeeming, TokenError, TokenResponse, missing};
 use crate::AuthorizationServer;
 use crate::dpop::ProvenKey;
 
@@ -58,11 +58,10 @@ impl AuthorizationServer {
         match self.storage.rotate_refresh_token(&rotation).await? {
             Rotate::Rotated(grant) => self.respond(client, &grant, None, minted),
             Rotate::Replayed(grant) => {
-                self.audit(
+                self.note(
                     AuditKind::RefreshReplayed,
-                    Some(&grant.did),
-                    Some(&grant.client_id),
-                    grant_revoked(&grant),
+                    &grant,
+                    RevokeReason::RefreshReplayed.as_str(),
                 )
                 .await?;
                 Err(TokenError::Grant(GrantRefusal::Replayed))

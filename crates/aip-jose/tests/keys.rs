@@ -1,0 +1,237 @@
+//! Keys: what comes in, what goes out, and what never does.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a helper of a test fails it by panicking"
+)]
+
+use aip_jose::{Alg, JwkError, JwkSet, PublicJwk, SigningKey, sign_jwt};
+use proptest::prelude::*;
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+
+fn generate(alg: Alg) -> SigningKey {
+    SigningKey::generate(alg, Some("k1".to_owned())).unwrap()
+}
+
+fn private_json(key: &SigningKey) -> Value {
+    serde_json::from_str(key.to_private_jwk_json().unwrap().expose_secret()).unwrap()
+}
+
+#[test]
+fn a_private_key_survives_export_and_import() {
+    for alg in Alg::ALL {
+        let key = generate(alg);
+        let exported = key.to_private_jwk_json().unwrap();
+        let imported = SigningKey::from_jwk_json(exported.expose_secret()).unwrap();
+        assert_eq!(imported.public(), key.public());
+        let signature = imported.sign(b"message").unwrap();
+        assert!(
+            key.public()
+                .verifying_key()
+                .verify(b"message", &signature)
+                .is_ok(),
+            "{alg}"
+        );
+        assert!(
+            key.public()
+                .verifying_key()
+                .verify(b"massage", &signature)
+                .is_err(),
+            "{alg}"
+        );
+    }
+}
+
+#[test]
+fn private_members_of_another_key_are_refused() {
+    for alg in Alg::ALL {
+        let mut mixed = private_json(&generate(alg));
+        for (member, value) in private_json(&generate(alg)).as_object().unwrap() {
+            if ["d", "p", "q", "dp", "dq", "qi"].contains(&member.as_str()) {
+                mixed[member] = value.clone();
+            }
+        }
+        assert!(
+            SigningKey::from_jwk_json(&mixed.to_string()).is_err(),
+            "{alg}"
+        );
+    }
+}
+
+#[test]
+fn d2_row51_a_public_key_never_shows_private_members() {
+    for alg in Alg::ALL {
+        let key = generate(alg);
+        let public = serde_json::to_value(key.public()).unwrap();
+        let set = serde_json::to_value(JwkSet::new(vec![key.public().clone()])).unwrap();
+        for shown in [&public, &set["keys"][0]] {
+            let members: Vec<_> = shown
+                .as_object()
+                .unwrap()
+                .keys()
+                .map(String::as_str)
+                .collect();
+            let allowed = ["alg", "crv", "e", "kid", "kty", "n", "use", "x", "y"];
+            assert!(
+                members.iter().all(|member| allowed.contains(member)),
+                "{members:?}"
+            );
+        }
+        let secret = private_json(&key)["d"].as_str().unwrap().to_owned();
+        let shown = format!("{key:?} {:?} {public}", key.public());
+        assert!(!shown.contains(&secret), "{alg}");
+    }
+}
+
+#[test]
+fn d2_row51_a_private_jwk_is_never_taken_for_a_public_one() {
+    for alg in Alg::ALL {
+        let private = private_json(&generate(alg));
+        assert_eq!(
+            PublicJwk::from_json(&private.to_string()),
+            Err(JwkError::Private)
+        );
+        assert!(serde_json::from_value::<PublicJwk>(private.clone()).is_err());
+        assert!(serde_json::from_value::<JwkSet>(json!({"keys": [private]})).is_err());
+    }
+    let public = serde_json::to_value(generate(Alg::Es256).public()).unwrap();
+    for member in ["d", "p", "q", "dp", "dq", "qi", "oth", "k"] {
+        for value in [json!("AA"), json!(null), json!([])] {
+            let mut leaking = public.clone();
+            leaking[member] = value;
+            assert_eq!(
+                PublicJwk::from_json(&leaking.to_string()),
+                Err(JwkError::Private),
+                "{member}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_key_has_one_algorithm_and_one_use() {
+    let rsa = serde_json::to_value(generate(Alg::Rs256).public()).unwrap();
+    for (member, value) in [
+        ("alg", "PS256"),
+        ("alg", "none"),
+        ("alg", "HS256"),
+        ("use", "enc"),
+    ] {
+        let mut other = rsa.clone();
+        other[member] = value.into();
+        assert_eq!(
+            PublicJwk::from_json(&other.to_string()),
+            Err(JwkError::Unsupported),
+            "{value}"
+        );
+    }
+}
+
+#[test]
+fn keys_that_are_none_are_refused() {
+    let good = serde_json::to_value(generate(Alg::Es256).public()).unwrap();
+    let changed = |member: &str, value: Value| {
+        let mut key = good.clone();
+        key[member] = value;
+        PublicJwk::from_json(&key.to_string())
+    };
+    assert_eq!(changed("x", good["y"].clone()), Err(JwkError::NotAKey));
+    assert_eq!(changed("crv", "secp256k1".into()), Err(JwkError::NotAKey));
+    assert_eq!(changed("crv", "P-384".into()), Err(JwkError::Unsupported));
+    assert_eq!(changed("kty", "OKP".into()), Err(JwkError::Unsupported));
+    assert_eq!(changed("x", "AAAA".into()), Err(JwkError::Member("x")));
+    assert_eq!(changed("y", Value::Null), Err(JwkError::Member("y")));
+    assert_eq!(
+        changed("kid", "k".repeat(257).into()),
+        Err(JwkError::Member("kid"))
+    );
+    assert_eq!(PublicJwk::from_json("[]"), Err(JwkError::Malformed));
+    let small_rsa = json!({"kty": "RSA", "n": "_".repeat(172), "e": "AQAB"});
+    assert_eq!(
+        PublicJwk::from_json(&small_rsa.to_string()),
+        Err(JwkError::NotAKey)
+    );
+}
+
+#[test]
+fn unusable_keys_of_a_set_are_left_out() {
+    let usable = generate(Alg::Es256);
+    let set = json!({"keys": [
+        {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},
+        {"no": "key"},
+        usable.public(),
+        7,
+    ]});
+    let set: JwkSet = serde_json::from_value(set).unwrap();
+    assert_eq!(set.keys(), std::slice::from_ref(usable.public()));
+    let many = json!({"keys": vec![json!({}); 65]});
+    assert!(serde_json::from_value::<JwkSet>(many).is_err());
+}
+
+#[test]
+fn a_key_is_selected_by_id_and_algorithm_and_never_tried_out() {
+    let (one, other) = (
+        generate(Alg::Es256),
+        SigningKey::generate(Alg::Es256, None).unwrap(),
+    );
+    let alone = JwkSet::new(vec![one.public().clone()]);
+    assert_eq!(alone.select(Some("k1"), Alg::Es256), Some(one.public()));
+    assert_eq!(alone.select(None, Alg::Es256), Some(one.public()));
+    assert_eq!(alone.select(Some("k2"), Alg::Es256), None);
+    assert_eq!(alone.select(Some("k1"), Alg::Rs256), None);
+    let both = JwkSet::new(vec![one.public().clone(), other.public().clone()]);
+    assert_eq!(both.select(None, Alg::Es256), None);
+}
+
+#[test]
+fn es256k_signatures_have_a_low_s() {
+    // Half of the order of secp256k1, its first bytes.
+    let half = [0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+    let key = generate(Alg::Es256k);
+    for message in 0..50_u8 {
+        let signature = key.sign(&[message]).unwrap();
+        assert!(signature[32..40] <= half[..], "{signature:?}");
+    }
+}
+
+#[test]
+fn multikeys_of_other_kinds_are_refused() {
+    let ed25519 = "z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK";
+    for bad in [
+        ed25519,
+        "",
+        "z",
+        "zDn",
+        "f0000",
+        "zO0Il",
+        &format!("z{}", "1".repeat(100)),
+    ] {
+        assert!(PublicJwk::from_multikey(bad).is_err(), "{bad}");
+    }
+    assert!(generate(Alg::Rs256).public().to_multikey().is_none());
+    assert!(generate(Alg::Rs256).to_private_did_key().is_none());
+}
+
+#[test]
+fn a_key_without_an_id_signs_without_one() {
+    let key = SigningKey::generate(Alg::Es256, None).unwrap();
+    let token = sign_jwt(&key, "JWT", &json!({})).unwrap();
+    assert!(
+        aip_jose::UnverifiedJws::parse(&token)
+            .unwrap()
+            .header()
+            .kid
+            .is_none()
+    );
+}
+
+proptest! {
+    #[test]
+    fn every_key_of_a_curve_survives_its_multikey(secp in any::<bool>()) {
+        let key = generate(if secp { Alg::Es256k } else { Alg::Es256 });
+        let multikey = key.public().to_multikey().unwrap();
+        let parsed = PublicJwk::from_multikey(&multikey).unwrap();
+        prop_assert_eq!(parsed.thumbprint(), key.public().thumbprint());
+    }
+}

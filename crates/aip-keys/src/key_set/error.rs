@@ -1,0 +1,65 @@
+//! What can be wrong with a key set, or with what is to be done to it.
+
+use aip_jose::{Alg, KeyError};
+
+use super::Purpose;
+
+/// Why a key set was not loaded or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum KeySetError {
+    /// Not a JWK Set.
+    #[error("not a JWK Set: a JSON object with an array `keys`")]
+    Malformed,
+    /// A key of the set is not a private key that AIP can use.
+    #[error("key number {number} of the set is refused")]
+    Key {
+        /// Counted from 1.
+        number: usize,
+        /// Why.
+        source: KeyError,
+    },
+    /// The crypto library failed.
+    #[error("a key was not generated or exported")]
+    Library(#[source] KeyError),
+    /// A purpose or state with an unknown name.
+    #[error("key number {number} of the set has an unknown `{member}`")]
+    Member {
+        /// Counted from 1.
+        number: usize,
+        /// The name of the member.
+        member: &'static str,
+    },
+    /// An algorithm that is not used for this purpose.
+    #[error(
+        "the key `{kid}` is {alg}, which is not used for {purpose} keys (upstream: ES256; \
+         oidc: ES256, RS256)"
+    )]
+    Unsuitable {
+        /// The key.
+        kid: String,
+        /// Its algorithm.
+        alg: Alg,
+        /// Its purpose.
+        purpose: Purpose,
+    },
+    /// Two keys share an id, or are the same key.
+    #[error("the key `{0}` is in the set twice")]
+    Duplicate(String),
+    /// Two active keys of one purpose and algorithm.
+    #[error("there are two active {purpose} keys for {alg}; make one of them `published`")]
+    TwoActive {
+        /// The purpose.
+        purpose: Purpose,
+        /// The algorithm.
+        alg: Alg,
+    },
+    /// No key to authenticate towards PDSs with.
+    #[error("there is no active upstream key: an ES256 key that is listed as active is needed")]
+    NoUpstream,
+    /// No such key.
+    #[error("there is no key `{0}` in the set that could be used for this")]
+    Unknown(String),
+    /// An active key would be lost.
+    #[error("the key `{0}` is active: activate another one first")]
+    Active(String),
+}

@@ -1,0 +1,91 @@
+//! Who AIP is towards PDSs: the loopback development client, or a confidential client with a
+//! metadata document (<https://atproto.com/specs/oauth#clients>).
+
+use std::sync::Arc;
+
+use aip_atproto::ScopeSet;
+use aip_keys::KeySet;
+use aip_pds::ClientIdentity;
+
+/// Where AIP's metadata document is served. At this path PDSs show just the domain name.
+const DOCUMENT_PATH: &str = "/oauth-client-metadata.json";
+/// Where PDSs send people back to.
+const CALLBACK_PATH: &str = "/oauth/atp/callback";
+
+/// Who AIP is towards PDSs.
+#[derive(Clone)]
+pub struct UpstreamIdentity {
+    base: String,
+    redirect_uri: String,
+    keys: Arc<KeySet>,
+}
+
+/// The key that a session is bound to for life is not in the key set.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the client key `{0}` is not in the key set; put it back, or its sessions are lost")]
+pub struct MissingKey(pub String);
+
+impl UpstreamIdentity {
+    /// From AIP's external base URL, without a trailing slash.
+    pub fn new(base: &str, keys: Arc<KeySet>) -> Self {
+        Self {
+            base: base.to_owned(),
+            redirect_uri: format!("{base}{CALLBACK_PATH}"),
+            keys,
+        }
+    }
+
+    /// The callback.
+    pub fn redirect_uri(&self) -> &str {
+        &self.redirect_uri
+    }
+
+    /// The `client_id` of the confidential client, which is the URL of its document; `None` when
+    /// AIP runs on loopback and is a development client.
+    pub fn document_url(&self) -> Option<String> {
+        self.base
+            .starts_with("https://")
+            .then(|| format!("{}{DOCUMENT_PATH}", self.base))
+    }
+
+    /// The identity of a session that begins now.
+    pub fn for_new_session(&self, scope: &ScopeSet) -> ClientIdentity {
+        match self.document_url() {
+            Some(client_id) => ClientIdentity::Confidential {
+                client_id,
+                key: Arc::clone(self.keys.upstream_active()),
+            },
+            None => ClientIdentity::loopback(&self.redirect_uri, scope),
+        }
+    }
+
+    /// The identity of a session that began as `client_id` with the key `kid`.
+    pub fn for_session(
+        &self,
+        client_id: &str,
+        kid: Option<&str>,
+    ) -> Result<ClientIdentity, MissingKey> {
+        let client_id = client_id.to_owned();
+        match kid {
+            None => Ok(ClientIdentity::Loopback { client_id }),
+            Some(kid) => {
+                let key = self
+                    .keys
+                    .upstream_by_kid(kid)
+                    .ok_or_else(|| MissingKey(kid.to_owned()))?;
+                Ok(ClientIdentity::Confidential {
+                    client_id,
+                    key: Arc::clone(key),
+                })
+            }
+        }
+    }
+}
+
+/// The `kid` of the key that a session is bound to.
+pub(crate) fn key_id(identity: &ClientIdentity) -> Option<String> {
+    match identity {
+        ClientIdentity::Loopback { .. } => None,
+        ClientIdentity::Confidential { key, .. } => key.kid().map(str::to_owned),
+    }
+}

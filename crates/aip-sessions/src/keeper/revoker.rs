@@ -1,0 +1,69 @@
+//! Sessions that are over at AIP are revoked at their PDS too, until it has heard of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aip_pds::Trace;
+use aip_storage::upstream::DueRevocation;
+
+use super::{Keeper, KeeperError};
+use crate::vault::Column;
+
+/// Between two tries for one session.
+const RETRY: Duration = Duration::from_mins(5);
+/// After so many tries (half a day) the tokens are left to age out: the PDS is gone.
+const MAX_ATTEMPTS: u32 = 150;
+/// How many are claimed at once.
+const BATCH: u32 = 20;
+
+impl Keeper {
+    /// Revokes what is due at its PDS and returns how many are done. The caller repeats it.
+    pub async fn revoke_due(self: &Arc<Self>) -> Result<usize, KeeperError> {
+        let now = self.clock.now();
+        let due = self
+            .storage
+            .claim_revocations(now, now + RETRY, BATCH)
+            .await?;
+        let mut done = 0;
+        for revocation in due {
+            let id = revocation.session.id;
+            match self.revoke(&revocation).await {
+                Ok(()) => {}
+                Err(what) if revocation.attempts < MAX_ATTEMPTS => {
+                    tracing::warn!(session = %id, what, attempts = revocation.attempts, "not revoked at the PDS yet");
+                    continue;
+                }
+                Err(what) => {
+                    tracing::error!(session = %id, what, "giving up on revoking at the PDS");
+                }
+            }
+            self.storage.revocation_done(id).await?;
+            done += 1;
+        }
+        Ok(done)
+    }
+
+    /// The error is words for the log.
+    async fn revoke(&self, due: &DueRevocation) -> Result<(), String> {
+        let session = &due.session;
+        let words = |error: &dyn std::fmt::Display| error.to_string();
+        let keys = self.keys(session).map_err(|e| words(&e))?;
+        let tokens = &session.tokens;
+        let token = match &tokens.refresh {
+            Some(refresh) => self.vault.open(refresh, Column::RefreshToken, session.id),
+            None => self
+                .vault
+                .open(&tokens.access, Column::AccessToken, session.id),
+        };
+        let token = token.map_err(|e| words(&e))?;
+        let server = self
+            .pds
+            .server(&session.issuer, &mut Trace::default())
+            .await
+            .map_err(|e| words(&e))?;
+        self.pds
+            .revoke(&keys, &server, &token)
+            .await
+            .map_err(|e| words(&e))
+    }
+}

@@ -1,0 +1,141 @@
+//! The keeper's decisions, pure: what to do with a session now, and how an attempt settles.
+//!
+//! Refresh tokens of a PDS are single-use and a replay ends the session there. So one holder of
+//! the lease refreshes, an attempt whose outcome is unknown is repeated exactly once, and only an
+//! answer that says so ends a session; every other failure keeps it.
+
+use std::time::Duration;
+
+use aip_base::{Backoff, Rng, Timestamp};
+use aip_storage::upstream::{
+    EndReason, ReauthReason, RefreshFailure, UpstreamSession, UpstreamState,
+};
+
+/// A token closer to its end than this is refreshed before use.
+const MARGIN: Duration = Duration::from_mins(1);
+/// At most this is added to the margin per session, so that sessions of one hour do not all
+/// refresh in the same second.
+const MARGIN_JITTER: Duration = Duration::from_secs(30);
+/// A session that nobody uses is refreshed this often. Its refresh token would live for 14 days
+/// at least, so a PDS may be away for a week without a loss.
+const KEEP_ALIVE: Duration = Duration::from_hours(7 * 24);
+/// Between failed attempts. Far below the life of a session, so that no back-off ends one.
+const RETRY: Backoff = Backoff {
+    base: Duration::from_secs(2),
+    cap: Duration::from_mins(5),
+};
+
+/// What to do with a session that somebody wants to use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Plan {
+    /// The access token is fresh: hand it out.
+    Use,
+    /// Take the lease and refresh. If that fails while the access token lives, the next plan is
+    /// to use it.
+    Refresh,
+    /// Somebody refreshes it until then: wait and read again.
+    Wait(Timestamp),
+    /// A failed attempt is backing off and the access token is over.
+    NotBefore(Timestamp),
+    /// The person must sign in again.
+    Reauthenticate(ReauthReason),
+    /// Over.
+    Ended(EndReason),
+}
+
+/// Why a session is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occasion {
+    /// An app uses it.
+    Use,
+    /// The PDS said that the access token of this generation is no good.
+    Rejected(i64),
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The identity proof found the account elsewhere. Nothing was sent.
+    Moved,
+    /// Nothing reached the PDS, or it said "later": the refresh token is unspent.
+    NotSpent {
+        /// What the PDS asked for (`Retry-After`).
+        retry_after: Option<Duration>,
+    },
+    /// The request may have been processed and no answer came.
+    Unknown,
+    /// `invalid_grant`.
+    Refused,
+    /// `invalid_client` and the like: our own keys or metadata are at fault.
+    OurFault,
+    /// There is no refresh token to send.
+    NoRefreshToken,
+}
+
+/// Decides what to do with `session` at `now`.
+pub fn plan(session: &UpstreamSession, occasion: Occasion, now: Timestamp) -> Plan {
+    match &session.state {
+        UpstreamState::NeedsReauth(reason) => return Plan::Reauthenticate(*reason),
+        UpstreamState::Ended(reason) => return Plan::Ended(*reason),
+        UpstreamState::Refreshing(lease) if lease.until > now => return Plan::Wait(lease.until),
+        UpstreamState::Refreshing(_) | UpstreamState::Uncertain | UpstreamState::Active => {}
+    }
+    let rejected = occasion == Occasion::Rejected(session.generation);
+    let lives = !rejected && session.tokens.access_expires_at > now;
+    if lives && session.tokens.access_expires_at > now + margin(session) {
+        return Plan::Use;
+    }
+    if session.failures > 0 && session.next_refresh_at > now {
+        return if lives {
+            Plan::Use
+        } else {
+            Plan::NotBefore(session.next_refresh_at)
+        };
+    }
+    Plan::Refresh
+}
+
+/// How a failed attempt settles. `repeated`: the same refresh token had been sent before and the
+/// outcome of that was unknown.
+pub fn settle(
+    outcome: Outcome,
+    repeated: bool,
+    failures: u32,
+    now: Timestamp,
+    rng: &dyn Rng,
+) -> RefreshFailure {
+    let later =
+        |floor: Option<Duration>| now + RETRY.delay(failures, rng).max(floor.unwrap_or_default());
+    match outcome {
+        Outcome::Moved => RefreshFailure::NeedsReauth(ReauthReason::Moved),
+        Outcome::NoRefreshToken => RefreshFailure::NeedsReauth(ReauthReason::NoRefreshToken),
+        Outcome::Refused if repeated => RefreshFailure::NeedsReauth(ReauthReason::LostResponse),
+        Outcome::Refused => RefreshFailure::NeedsReauth(ReauthReason::Refused),
+        Outcome::Unknown => RefreshFailure::Uncertain(later(None)),
+        // What was uncertain before stays uncertain: this attempt has told nothing about it.
+        Outcome::NotSpent { retry_after } if repeated => {
+            RefreshFailure::Uncertain(later(retry_after))
+        }
+        Outcome::OurFault if repeated => RefreshFailure::Uncertain(later(None)),
+        Outcome::NotSpent { retry_after } => RefreshFailure::Retry(later(retry_after)),
+        Outcome::OurFault => RefreshFailure::Retry(later(None)),
+    }
+}
+
+/// When the keeper refreshes a session unasked that was refreshed at `now`. Sessions in use are
+/// refreshed by their use, long before.
+pub fn keep_alive_at(now: Timestamp) -> Timestamp {
+    now + KEEP_ALIVE
+}
+
+/// The margin of one session. The jitter comes from its id, so that every replica agrees on it.
+/// Tokens that live only minutes get a margin in proportion.
+fn margin(session: &UpstreamSession) -> Duration {
+    let bytes = session.id.to_string();
+    let spread = bytes.bytes().rev().take(4).fold(0_u32, |sum, byte| {
+        sum.wrapping_mul(31).wrapping_add(u32::from(byte))
+    });
+    let jitter = MARGIN_JITTER.mul_f64(f64::from(spread % 1000) / 1000.0);
+    let life = session.tokens.access_expires_at.since(session.refreshed_at);
+    (MARGIN + jitter).min(life / 5)
+}

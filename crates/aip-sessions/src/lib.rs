@@ -1,0 +1,15 @@
+//! Upstream sessions: AIP's sessions at accounts' PDSs, one for each app a person uses.
+//!
+//! [`SignIn`] begins them, [`Keeper`] keeps them alive and hands out their tokens, one refresh at
+//! a time; ended ones are revoked at their PDS. `keeper::step` holds the decisions, pure.
+
+mod identity;
+mod keeper;
+mod sign_in;
+mod vault;
+
+pub use identity::{MissingKey, UpstreamIdentity};
+pub use keeper::step;
+pub use keeper::{Keeper, KeeperError, Usable};
+pub use sign_in::{BeginError, Finished, SignIn, SignInFailure, Start};
+pub use vault::{Vault, VaultError};

@@ -1,0 +1,460 @@
+//! Signing a person in at their PDS: from what they typed to an upstream session.
+//!
+//! Everything between redirect and callback lives in the storage, sealed and bound to the browser
+//! that began it. The callback is taken once, its issuer is compared before the code goes
+//! anywhere, and nobody is signed in before the identity proof.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aip_atproto::{AccountAttr, AtIdentifier, Did, ScopeSet, for_upstream};
+use aip_base::{Blame, Clock, Rng, RowId, Timestamp, random_token};
+use aip_jose::{Alg, KeyError, SigningKey};
+use aip_keys::{TokenHash, TokenHasher};
+use aip_pds::{
+    Callback, CallbackError, DiscoverError, ExchangeError, Freshness, PdsClient, ProofError,
+    SessionKeys, SignInError, SignInRequest, SignedIn, SubjectInput, SubjectInputError, Trace,
+};
+use aip_storage::account::{Account, Email};
+use aip_storage::audit::{AuditEvent, AuditKind};
+use aip_storage::client::ClientId;
+use aip_storage::request::{AuthorizationRequest, TakeFlow, UpstreamFlow};
+use aip_storage::upstream::{UpstreamSession, UpstreamState};
+use aip_storage::{Storage, StorageError};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+
+use crate::identity::{MissingKey, UpstreamIdentity, key_id};
+use crate::keeper::step::keep_alive_at;
+use crate::vault::{Column, Vault, VaultError};
+
+/// How long a person may stay at their PDS: its own limit is five minutes of inactivity.
+const FLOW_TTL: Duration = Duration::from_mins(30);
+
+/// Signs people in.
+pub struct SignIn {
+    /// Towards PDSs.
+    pub pds: Arc<PdsClient>,
+    /// Who AIP is there.
+    pub identity: UpstreamIdentity,
+    /// Where flows and sessions are kept.
+    pub storage: Arc<dyn Storage>,
+    /// Seals them.
+    pub vault: Vault,
+    /// Hashes `state`.
+    pub hasher: Arc<TokenHasher>,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub rng: Arc<dyn Rng>,
+}
+
+/// A sign-in to begin.
+#[derive(Debug, Clone, Copy)]
+pub struct Start<'a> {
+    /// The browser in front of which the person sits.
+    pub browser: RowId,
+    /// The app's request; `None` for a sign-in from the account page.
+    pub request: Option<&'a AuthorizationRequest>,
+    /// What the person typed or chose: a handle, a DID, or the URL of a server.
+    pub subject: &'a str,
+    /// What the PDS shall ask: `login`, `consent`, `select_account`, `create`.
+    pub prompt: Option<&'a str>,
+}
+
+/// Why a sign-in does not begin. The words and the steps are for the person.
+#[derive(Debug, thiserror::Error)]
+pub enum BeginError {
+    /// Not a handle, a DID or the URL of a server.
+    #[error(transparent)]
+    Input(#[from] SubjectInputError),
+    /// It was not found, or its server does not answer as it must.
+    #[error("{error}")]
+    Discover {
+        /// What went wrong.
+        error: DiscoverError,
+        /// What was tried.
+        trace: Trace,
+    },
+    /// The server did not take the request.
+    #[error(transparent)]
+    Push(#[from] ExchangeError),
+    /// Our fault.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// Our fault.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// Our fault.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// A person who is signed in.
+#[derive(Debug)]
+pub struct Finished {
+    /// Who.
+    pub did: Did,
+    /// When they proved it.
+    pub auth_time: Timestamp,
+    /// The app's request it was for, with the session that will serve it.
+    pub request: Option<(TokenHash, RowId)>,
+}
+
+/// Why a callback signs nobody in.
+#[derive(Debug, thiserror::Error)]
+pub enum SignInFailure {
+    /// Not a callback of a flow that this browser began: a page for the person, nothing is sent.
+    #[error("this answer belongs to no sign-in of this browser: {0}")]
+    Stray(&'static str),
+    /// Not even a callback.
+    #[error(transparent)]
+    Malformed(#[from] CallbackError),
+    /// The PDS or the person there said no: the app is told with the same code.
+    #[error("the PDS answered `{error}`")]
+    Denied {
+        /// The app's request.
+        request: Option<TokenHash>,
+        /// The error code of the PDS.
+        error: String,
+    },
+    /// A check failed. What was received is revoked; the app gets `server_error`.
+    #[error("refused: {check}")]
+    Refused {
+        /// The app's request.
+        request: Option<TokenHash>,
+        /// Which check, for log and audit.
+        check: String,
+    },
+    /// A server is away: the app gets `temporarily_unavailable`.
+    #[error("not reached: {what}")]
+    Unavailable {
+        /// The app's request.
+        request: Option<TokenHash>,
+        /// What was not reached, for the log.
+        what: String,
+    },
+    /// Our fault.
+    #[error(transparent)]
+    MissingKey(#[from] MissingKey),
+    /// Our fault.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// Our fault.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// What the callback needs of the beginning, sealed.
+#[derive(Serialize, Deserialize)]
+struct FlowSecrets {
+    verifier: String,
+    dpop_key: String,
+    upstream_client_id: String,
+    client_key_id: Option<String>,
+    /// The session's name towards the nonce store, and its id once it exists.
+    session: String,
+}
+
+impl BeginError {
+    /// Whose fault it is.
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::Input(_) => Blame::Caller,
+            Self::Discover { .. } | Self::Push(_) => Blame::Upstream,
+            Self::Key(_) | Self::Vault(_) | Self::Storage(_) => Blame::Ours,
+        }
+    }
+}
+
+impl SignInFailure {
+    /// Whose fault it is.
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::Stray(_) | Self::Malformed(_) | Self::Denied { .. } => Blame::Caller,
+            Self::Refused { .. } | Self::Unavailable { .. } => Blame::Upstream,
+            Self::MissingKey(_) | Self::Vault(_) | Self::Storage(_) => Blame::Ours,
+        }
+    }
+}
+
+impl SignIn {
+    /// Begins a sign-in and returns the URL at the PDS to send the browser to.
+    pub async fn begin(&self, start: Start<'_>) -> Result<String, BeginError> {
+        let input = SubjectInput::parse(start.subject)?;
+        let mut trace = Trace::default();
+        let destination = match self.pds.discover(&input, &mut trace).await {
+            Ok(destination) => destination,
+            Err(error) => return Err(BeginError::Discover { error, trace }),
+        };
+        let scope = match start.request {
+            Some(request) => for_upstream(&request.scope),
+            None => for_upstream(&ScopeSet::default()),
+        };
+        let id = RowId::new(&*self.clock, &*self.rng);
+        let keys = SessionKeys {
+            session: id.to_string(),
+            client: self.identity.for_new_session(&scope),
+            dpop: Arc::new(SigningKey::generate(Alg::Es256, None)?),
+        };
+        let state = random_token::<32>(&*self.rng);
+        let started = self
+            .pds
+            .start_sign_in(SignInRequest {
+                server: &destination.server,
+                keys: &keys,
+                redirect_uri: self.identity.redirect_uri(),
+                scope: &scope,
+                state: &state,
+                login_hint: destination.login_hint.as_deref(),
+                prompt: start.prompt,
+            })
+            .await?;
+        let secrets = FlowSecrets {
+            verifier: started.verifier.expose_secret().to_owned(),
+            dpop_key: keys.dpop.to_private_jwk_json()?.expose_secret().to_owned(),
+            upstream_client_id: keys.client.client_id().to_owned(),
+            client_key_id: key_id(&keys.client),
+            session: keys.session,
+        };
+        let flow = UpstreamFlow {
+            state: self.hasher.hash(&state),
+            id,
+            browser: start.browser,
+            request: start.request.map(|it| it.token),
+            issuer: destination.server.issuer.clone(),
+            expected: destination.expected.map(|it| it.did),
+            sealed: self
+                .vault
+                .seal(&to_json(&secrets), Column::FlowSecrets, id)?,
+            expires_at: self.clock.now() + FLOW_TTL,
+        };
+        self.storage.put_flow(&flow).await?;
+        Ok(started.authorization_url.into())
+    }
+
+    /// Finishes a sign-in with the query of the callback.
+    pub async fn finish(&self, browser: RowId, query: &str) -> Result<Finished, SignInFailure> {
+        let callback = Callback::parse(query)?;
+        let state = self.hasher.hash(callback.state());
+        let flow = match self
+            .storage
+            .take_flow(&state, browser, self.clock.now())
+            .await?
+        {
+            TakeFlow::Taken(flow) => flow,
+            TakeFlow::OtherBrowser => return Err(SignInFailure::Stray("another browser began it")),
+            TakeFlow::Unknown => {
+                return Err(SignInFailure::Stray("it is unknown, used or too old"));
+            }
+        };
+        let code = callback
+            .code_from(&flow.issuer)
+            .map_err(|error| match error {
+                CallbackError::Denied { error, .. } => SignInFailure::Denied {
+                    request: flow.request,
+                    error,
+                },
+                other => SignInFailure::Refused {
+                    request: flow.request,
+                    check: other.to_string(),
+                },
+            });
+        let outcome = match code {
+            Ok(code) => self.exchange(&flow, &code).await,
+            Err(failure) => Err(failure),
+        };
+        if let Err(SignInFailure::Refused { check, .. }) = &outcome {
+            let event = AuditEvent::new(&*self.clock, &*self.rng, AuditKind::SignInRefused, check);
+            let event = flow.expected.iter().fold(event, AuditEvent::of_account);
+            self.storage.record(&event).await?;
+        }
+        outcome
+    }
+
+    async fn exchange(
+        &self,
+        flow: &UpstreamFlow,
+        code: &SecretString,
+    ) -> Result<Finished, SignInFailure> {
+        let refused = |check: String| SignInFailure::Refused {
+            request: flow.request,
+            check,
+        };
+        let unavailable = |what: String| SignInFailure::Unavailable {
+            request: flow.request,
+            what,
+        };
+        let secrets = self
+            .vault
+            .open(&flow.sealed, Column::FlowSecrets, flow.id)?;
+        let secrets: FlowSecrets = serde_json::from_str(secrets.expose_secret()).map_err(|_| {
+            StorageError::inconsistent(
+                "upstream_flows",
+                &flow.id,
+                "the sealed secrets are not readable",
+            )
+        })?;
+        let key_id = secrets.client_key_id.as_deref();
+        let keys = SessionKeys {
+            session: secrets.session,
+            client: self
+                .identity
+                .for_session(&secrets.upstream_client_id, key_id)?,
+            dpop: Arc::new(SigningKey::from_jwk_json(&secrets.dpop_key).map_err(VaultError::from)?),
+        };
+        let server = self
+            .pds
+            .server(&flow.issuer, &mut Trace::default())
+            .await
+            .map_err(|error| {
+                if error.is_transient() {
+                    unavailable(error.to_string())
+                } else {
+                    refused(error.to_string())
+                }
+            })?;
+        let redirect_uri = self.identity.redirect_uri();
+        let verifier = SecretString::from(secrets.verifier);
+        let signed_in = self
+            .pds
+            .complete_sign_in(
+                &keys,
+                &server,
+                redirect_uri,
+                code,
+                &verifier,
+                flow.expected.as_ref(),
+            )
+            .await
+            .map_err(|error| match error {
+                SignInError::Exchange(ExchangeError::Refused { error, description }) => refused(
+                    format!("the token endpoint answered `{error}`: {description}"),
+                ),
+                SignInError::Exchange(error) => unavailable(error.to_string()),
+                SignInError::Proof(ProofError::CannotTell(what)) => unavailable(what),
+                error => refused(error.to_string()),
+            })?;
+        let stored = self.store(flow, &keys, &signed_in).await;
+        if stored.is_err() || flow.request.is_none() {
+            // Nobody will use these tokens: an account page sign-in needs only the proof.
+            self.give_back(&keys, &signed_in).await;
+        }
+        stored
+    }
+
+    /// Keeps what the sign-in brought.
+    async fn store(
+        &self,
+        flow: &UpstreamFlow,
+        keys: &SessionKeys,
+        signed_in: &SignedIn,
+    ) -> Result<Finished, SignInFailure> {
+        let now = self.clock.now();
+        let did = signed_in.identity.did().clone();
+        self.storage
+            .put_account(&self.describe(keys, signed_in, now).await)
+            .await?;
+        let pds = signed_in.identity.pds().as_str();
+        let mut event =
+            AuditEvent::new(&*self.clock, &*self.rng, AuditKind::SignedIn, pds).of_account(&did);
+        if let Some(token) = flow.request {
+            let request = self.storage.request(&token, flow.browser, now).await?;
+            let request = request.ok_or(SignInFailure::Stray("the app's request has expired"))?;
+            let session = self.new_session(flow.id, &request.client_id, keys, signed_in, now)?;
+            self.storage.create_upstream_session(&session).await?;
+            event = event.of_client(&request.client_id);
+        }
+        self.storage.record(&event).await?;
+        Ok(Finished {
+            did,
+            auth_time: now,
+            request: flow.request.map(|token| (token, flow.id)),
+        })
+    }
+
+    fn new_session(
+        &self,
+        id: RowId,
+        client_id: &ClientId,
+        keys: &SessionKeys,
+        signed_in: &SignedIn,
+        now: Timestamp,
+    ) -> Result<UpstreamSession, VaultError> {
+        let tokens = &signed_in.tokens;
+        Ok(UpstreamSession {
+            id,
+            client_id: client_id.clone(),
+            did: tokens.sub.clone(),
+            issuer: signed_in.identity.server().issuer.clone(),
+            pds: signed_in.identity.pds().clone(),
+            upstream_client_id: keys.client.client_id().to_owned(),
+            client_key_id: key_id(&keys.client),
+            dpop_key: self.vault.seal_key(&keys.dpop, id)?,
+            scope: tokens.scope.clone(),
+            tokens: self.vault.seal_tokens(tokens, id)?,
+            generation: 0,
+            state: UpstreamState::Active,
+            next_refresh_at: keep_alive_at(now),
+            failures: 0,
+            refreshed_at: now,
+            created_at: now,
+        })
+    }
+
+    /// What is shown of the account: the handle only if it holds in both directions, the e-mail
+    /// address only if the PDS tells it. Neither decides anything, so failures leave them out.
+    async fn describe(&self, keys: &SessionKeys, signed_in: &SignedIn, now: Timestamp) -> Account {
+        let did = signed_in.identity.did();
+        let resolver = self.pds.resolver();
+        let identity = resolver
+            .resolve(
+                &AtIdentifier::Did(did.clone()),
+                Freshness::Cached,
+                &mut Trace::default(),
+            )
+            .await
+            .ok();
+        let pds = signed_in.identity.pds();
+        let email = if signed_in
+            .tokens
+            .scope
+            .allows_account(AccountAttr::Email, false)
+        {
+            self.pds
+                .session_email(keys, &signed_in.tokens.access, pds)
+                .await
+                .ok()
+                .flatten()
+        } else {
+            None
+        };
+        Account {
+            did: did.clone(),
+            handle: identity.and_then(|it| it.handle),
+            pds: pds.clone(),
+            email: email.map(|it| Email {
+                address: it.address,
+                confirmed: it.confirmed,
+            }),
+            proven_at: now,
+        }
+    }
+
+    async fn give_back(&self, keys: &SessionKeys, signed_in: &SignedIn) {
+        let tokens = &signed_in.tokens;
+        let token = tokens.refresh.as_ref().unwrap_or(&tokens.access);
+        if let Err(error) = self
+            .pds
+            .revoke(keys, signed_in.identity.server(), token)
+            .await
+        {
+            tracing::warn!(%error, "unused tokens could not be revoked; they age out at the PDS");
+        }
+    }
+}
+
+fn to_json(secrets: &FlowSecrets) -> SecretString {
+    // Strings alone cannot fail to serialise.
+    serde_json::to_string(secrets).unwrap_or_default().into()
+}

@@ -1,0 +1,60 @@
+//! Everything that was logged, at trace level, to be searched for what must not be there.
+
+use std::io;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use tracing_subscriber::fmt::MakeWriter;
+
+static CAPTURED: OnceLock<Captured> = OnceLock::new();
+
+/// The log of this test process so far. Capturing begins with the first call of
+/// [`Captured::begin`] and covers every room, at trace level, with all fields.
+#[derive(Clone, Default)]
+pub struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl Captured {
+    /// Begins to capture, once per process, and returns the one log.
+    ///
+    /// # Panics
+    /// If something else installed a subscriber before: then nothing would be captured.
+    pub fn begin() -> Self {
+        CAPTURED
+            .get_or_init(|| {
+                let captured = Self::default();
+                tracing_subscriber::fmt()
+                    .json()
+                    .with_max_level(tracing::Level::TRACE)
+                    .with_writer(captured.clone())
+                    .init();
+                captured
+            })
+            .clone()
+    }
+
+    /// What was logged so far.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().expect("no panic while logging")).into_owned()
+    }
+}
+
+impl io::Write for Captured {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0
+            .lock()
+            .expect("no panic while logging")
+            .extend_from_slice(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Captured {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        self.clone()
+    }
+}

@@ -1,0 +1,290 @@
+//! The forwarding itself: DPoP upstream, one retry for a nonce, one refresh for a rejected token,
+//! bodies streamed both ways.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aip_atproto::{Nsid, ScopeSet};
+use aip_base::{Blame, Body, BodyError, Http, HttpError, RowId, empty, full};
+use aip_jose::SignError;
+use aip_pds::{PdsClient, is_nonce_challenge};
+use aip_sessions::{Keeper, KeeperError, Usable};
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
+
+use crate::headers;
+use crate::permit::{
+    Call, InsufficientScope, Judgement, WriteRefusal, XrpcPermit, permit, permit_write,
+};
+
+/// Bodies up to this size are kept for a retry; larger ones stream.
+const KEPT: u64 = 64 * 1024;
+/// The largest JSON body that is judged before it leaves; PDSs accept 150 KiB by default.
+const MAX_WRITE: usize = 1024 * 1024;
+/// How long a PDS may take until it begins to answer.
+const HEAD_DEADLINE: Duration = Duration::from_mins(1);
+
+/// Forwards calls.
+pub struct Forwarder {
+    /// Hands out the tokens.
+    pub keeper: Arc<Keeper>,
+    /// Signs the calls.
+    pub pds: Arc<PdsClient>,
+    /// Sends them.
+    pub http: Arc<dyn Http>,
+}
+
+/// A call of an app.
+pub struct XrpcCall<'a> {
+    /// The upstream session of the grant that the app's token belongs to.
+    pub session: RowId,
+    /// What the app's token allows.
+    pub scope: &'a ScopeSet,
+    /// `GET` or `POST`.
+    pub method: Method,
+    /// The method.
+    pub nsid: Nsid,
+    /// The raw query, kept byte for byte.
+    pub query: Option<&'a str>,
+    /// The app's headers, all of them.
+    pub headers: &'a HeaderMap,
+    /// The body.
+    pub body: Body,
+}
+
+/// Why a call is not forwarded, or not answered.
+#[derive(Debug, thiserror::Error)]
+pub enum ForwardError {
+    /// 403: the app's token does not allow it. Nothing was sent.
+    #[error(transparent)]
+    Scope(#[from] InsufficientScope),
+    /// 400: the body is not a call of the method. Nothing was sent.
+    #[error("the body is not a valid call of the method")]
+    Body,
+    /// 413.
+    #[error("the body is larger than {MAX_WRITE} bytes")]
+    TooLarge,
+    /// 400: the app's body broke off.
+    #[error(transparent)]
+    Broken(#[from] BodyError),
+    /// 401: the person must sign in again. 503: later. 500: our fault.
+    #[error(transparent)]
+    Session(#[from] KeeperError),
+    /// 401: the PDS rejects even fresh tokens.
+    #[error("the PDS rejects the session's fresh access token")]
+    Rejected,
+    /// 502 or 504: the PDS did not answer.
+    #[error("the PDS did not answer: {0}")]
+    Pds(#[from] HttpError),
+    /// Our fault.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+}
+
+/// A body, with or without the possibility to send it again.
+enum Payload {
+    Kept(Bytes),
+    Stream(Body),
+}
+
+impl ForwardError {
+    /// Whose fault it is.
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::Scope(_) | Self::Body | Self::TooLarge | Self::Broken(_) => Blame::Caller,
+            Self::Session(error) => error.blame(),
+            Self::Rejected | Self::Pds(_) => Blame::Upstream,
+            Self::Sign(_) => Blame::Ours,
+        }
+    }
+}
+
+impl Forwarder {
+    /// Forwards a call and returns the PDS's answer, its body still streaming.
+    pub async fn forward(&self, call: XrpcCall<'_>) -> Result<Response<Body>, ForwardError> {
+        let head = Call {
+            nsid: &call.nsid,
+            query: call.query,
+            content_type: text(call.headers, &CONTENT_TYPE),
+            proxy: text(call.headers, "atproto-proxy"),
+        };
+        let (permit, payload) = match permit(call.scope, head)? {
+            Judgement::Allowed(permit) => (permit, payload(call.headers, call.body).await?),
+            Judgement::NeedsBody => {
+                let body = collect(call.body, MAX_WRITE).await?;
+                let permit =
+                    permit_write(call.scope, &call.nsid, &body).map_err(
+                        |refusal| match refusal {
+                            WriteRefusal::Scope(missing) => ForwardError::Scope(missing),
+                            WriteRefusal::Body => ForwardError::Body,
+                        },
+                    )?;
+                (permit, Payload::Kept(body))
+            }
+        };
+        let outgoing = Outgoing {
+            path: match call.query {
+                Some(query) => format!("/xrpc/{}?{query}", call.nsid),
+                None => format!("/xrpc/{}", call.nsid),
+            },
+            method: call.method,
+            headers: headers::to_pds(call.headers),
+        };
+        let response = self.send(&outgoing, call.session, payload, &permit).await?;
+        let (mut head, body) = response.into_parts();
+        head.headers = headers::to_app(&head.headers);
+        Ok(Response::from_parts(head, body))
+    }
+
+    async fn send(
+        &self,
+        outgoing: &Outgoing,
+        session: RowId,
+        payload: Payload,
+        _permit: &XrpcPermit,
+    ) -> Result<Response<Body>, ForwardError> {
+        let mut usable = self.keeper.usable(session).await?;
+        match payload {
+            Payload::Kept(bytes) => self.send_kept(outgoing, usable, bytes).await,
+            Payload::Stream(body) => {
+                // A stream can be sent once, so nonce and token are made sure of beforehand, by a
+                // call that costs the PDS little.
+                let probe = Outgoing::probe();
+                let answer = self.send_kept(&probe, usable, Bytes::new()).await?;
+                drop(answer);
+                usable = self.keeper.usable(session).await?;
+                self.attempt(outgoing, &usable, body).await
+            }
+        }
+    }
+
+    /// Sends a body that can be sent again: at most once more for a nonce, and once more with
+    /// refreshed tokens.
+    async fn send_kept(
+        &self,
+        outgoing: &Outgoing,
+        mut usable: Usable,
+        bytes: Bytes,
+    ) -> Result<Response<Body>, ForwardError> {
+        let body = || {
+            if bytes.is_empty() {
+                empty()
+            } else {
+                full(bytes.clone())
+            }
+        };
+        let mut nonce_retried = false;
+        let mut refreshed = false;
+        loop {
+            let response = self.attempt(outgoing, &usable, body()).await?;
+            if is_nonce_challenge(response.status(), response.headers()) && !nonce_retried {
+                nonce_retried = true;
+            } else if is_rejected_token(&response) {
+                if refreshed {
+                    return Err(ForwardError::Rejected);
+                }
+                refreshed = true;
+                usable = self
+                    .keeper
+                    .usable_after_rejection(usable.id, usable.generation)
+                    .await?;
+            } else {
+                return Ok(response);
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        outgoing: &Outgoing,
+        usable: &Usable,
+        body: Body,
+    ) -> Result<Response<Body>, ForwardError> {
+        let url = usable.pds.join(&outgoing.path);
+        let mut request = Request::new(body);
+        *request.method_mut() = outgoing.method.clone();
+        *request.uri_mut() = url
+            .parse()
+            .map_err(|_| HttpError::Refused("not a URL".to_owned()))?;
+        *request.headers_mut() = outgoing.headers.clone();
+        let signed = self
+            .pds
+            .dpop_headers(
+                &usable.keys,
+                &usable.access,
+                &outgoing.method,
+                &usable.pds,
+                &url,
+            )
+            .await?;
+        signed.apply(request.headers_mut());
+        let response = self.http.send(request, HEAD_DEADLINE).await?;
+        self.pds
+            .learn_nonce(&usable.keys, &usable.pds, response.headers())
+            .await;
+        Ok(response)
+    }
+}
+
+/// What every attempt of a call has in common.
+struct Outgoing {
+    method: Method,
+    path: String,
+    headers: HeaderMap,
+}
+
+impl Outgoing {
+    fn probe() -> Self {
+        let path = "/xrpc/com.atproto.server.getSession".to_owned();
+        Self {
+            method: Method::GET,
+            path,
+            headers: HeaderMap::new(),
+        }
+    }
+}
+
+/// RFC 6750 §3.1: the access token is expired, revoked or otherwise no good.
+fn is_rejected_token(response: &Response<Body>) -> bool {
+    response.status() == StatusCode::UNAUTHORIZED
+        && response
+            .headers()
+            .get_all(WWW_AUTHENTICATE)
+            .iter()
+            .any(|value| {
+                value
+                    .to_str()
+                    .is_ok_and(|text| text.contains("error=\"invalid_token\""))
+            })
+}
+
+async fn payload(headers: &HeaderMap, body: Body) -> Result<Payload, ForwardError> {
+    let length = text(headers, &CONTENT_LENGTH).map_or(Some(0), |it| it.parse::<u64>().ok());
+    let chunked = headers.contains_key(http::header::TRANSFER_ENCODING);
+    match length {
+        Some(length) if length <= KEPT && !chunked => {
+            Ok(Payload::Kept(collect(body, MAX_WRITE).await?))
+        }
+        _ => Ok(Payload::Stream(body)),
+    }
+}
+
+async fn collect(mut body: Body, max: usize) -> Result<Bytes, ForwardError> {
+    let mut collected = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else {
+            continue;
+        };
+        if collected.len() + data.len() > max {
+            return Err(ForwardError::TooLarge);
+        }
+        collected.extend_from_slice(&data);
+    }
+    Ok(collected.freeze())
+}
+
+fn text(headers: &HeaderMap, name: impl http::header::AsHeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}

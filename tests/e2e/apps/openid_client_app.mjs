@@ -1,0 +1,127 @@
+// An app that signs people in with the stock npm package `openid-client`. Nothing in it knows AIP or
+// the AT Protocol, but for the paths under /xrpc that it calls with its access token.
+
+import { once } from 'node:events'
+import http from 'node:http'
+import * as oidc from 'openid-client'
+import { refusedPage, signedInPage } from './pages.mjs'
+
+export class OpenidClientApp {
+  #server
+  #secrets
+  #config
+  #scope
+  #pending
+  #claims
+  #tokens
+
+  static async start({ secrets }) {
+    const server = http.createServer().listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    return new OpenidClientApp(server, secrets)
+  }
+
+  constructor(server, secrets) {
+    this.#server = server
+    this.#secrets = secrets
+    this.url = `http://127.0.0.1:${server.address().port}`
+    this.loginUrl = `${this.url}/login`
+    this.redirectUri = `${this.url}/callback`
+    server.on('request', (request, response) => this.#serve(new URL(request.url, this.url), response))
+  }
+
+  /** Learns the provider by discovery; `client` is what the registration answered. */
+  async configure({ issuer, client, scope }) {
+    const authentication = client.client_secret ? oidc.ClientSecretBasic(client.client_secret) : oidc.None()
+    const execute = [oidc.enableNonRepudiationChecks] // check the signature of the id_token too
+    if (issuer.startsWith('http:')) execute.push(oidc.allowInsecureRequests)
+    this.#config = await oidc.discovery(new URL(issuer), client.client_id, undefined, authentication, { execute })
+    this.#scope = scope
+  }
+
+  async #serve(url, response) {
+    if (url.pathname === '/login') return response.writeHead(302, { location: await this.#authorizationUrl() }).end()
+    if (url.pathname !== '/callback') return response.writeHead(404).end()
+    response.setHeader('content-type', 'text/html')
+    try {
+      await this.#redeem(url)
+      response.end(signedInPage(this.#claims.sub))
+    } catch (error) {
+      response.end(refusedPage(error.error ?? error.message))
+    }
+  }
+
+  async #authorizationUrl() {
+    const [codeVerifier, state, nonce] = [oidc.randomPKCECodeVerifier(), oidc.randomState(), oidc.randomNonce()]
+    this.#pending = { pkceCodeVerifier: codeVerifier, expectedState: state, expectedNonce: nonce, idTokenExpected: true }
+    this.#secrets.add('code verifier', codeVerifier)
+    return oidc.buildAuthorizationUrl(this.#config, {
+      redirect_uri: this.redirectUri,
+      scope: this.#scope,
+      state,
+      nonce,
+      code_challenge: await oidc.calculatePKCECodeChallenge(codeVerifier),
+      code_challenge_method: 'S256',
+    }).href
+  }
+
+  async #redeem(callback) {
+    const tokens = await oidc.authorizationCodeGrant(this.#config, callback, this.#pending)
+    this.#claims = tokens.claims()
+    this.#keep(tokens)
+  }
+
+  #keep(tokens) {
+    this.#tokens = { access: tokens.access_token, refresh: tokens.refresh_token ?? this.#tokens?.refresh, scope: tokens.scope }
+    this.#secrets.add('access token', tokens.access_token)
+    this.#secrets.add('refresh token', tokens.refresh_token)
+    this.#secrets.add('id token', tokens.id_token)
+  }
+
+  /** What it holds after a sign-in: `claims` of the id_token, `tokens` (`access`, `refresh`, `scope`). */
+  async held() {
+    return { claims: this.#claims, tokens: this.#tokens }
+  }
+
+  /** `{ status, body }`; a refused token is a status like any other. */
+  async userinfo() {
+    return answer(async () => Response.json(await oidc.fetchUserInfo(this.#config, this.#tokens.access, this.#claims.sub)))
+  }
+
+  async xrpc(method, nsid, { query = {}, json } = {}) {
+    const url = new URL(`/xrpc/${nsid}?${new URLSearchParams(query)}`, this.#config.serverMetadata().issuer)
+    const headers = new Headers(json && { 'content-type': 'application/json' })
+    const body = json && JSON.stringify(json)
+    return answer(() => oidc.fetchProtectedResource(this.#config, this.#tokens.access, url, method, body, headers))
+  }
+
+  /** `undefined`, or the OAuth error of the token endpoint. */
+  async refresh() {
+    try {
+      this.#keep(await oidc.refreshTokenGrant(this.#config, this.#tokens.refresh))
+      return undefined
+    } catch (error) {
+      if (error instanceof oidc.ResponseBodyError) return error.error
+      throw error
+    }
+  }
+
+  async revoke() {
+    await oidc.tokenRevocation(this.#config, this.#tokens.refresh, { token_type_hint: 'refresh_token' })
+  }
+
+  async stop() {
+    this.#server.closeAllConnections()
+    this.#server.close()
+  }
+}
+
+async function answer(call) {
+  try {
+    const response = await call()
+    return { status: response.status, body: await response.json() }
+  } catch (error) {
+    if (error instanceof oidc.WWWAuthenticateChallengeError) return { status: error.status, challenge: error.cause }
+    throw error
+  }
+}

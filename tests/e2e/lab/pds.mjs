@@ -1,0 +1,57 @@
+// The PDS of the lab: `@atproto/pds` itself, configured for loopback.
+
+import crypto from 'node:crypto'
+import path from 'node:path'
+import pdsPackage from '@atproto/pds'
+
+const { PDS, envToCfg, envToSecrets } = pdsPackage
+const randomHex = (bytes) => crypto.randomBytes(bytes).toString('hex')
+
+/** Starts a PDS that calls itself `publicUrl`; its `app` is the request handler to serve there. */
+export async function startPds({ publicUrl, plcUrl, dataDir }) {
+  const settings = {
+    hostname: new URL(publicUrl).hostname,
+    port: 0,
+    // Lets the public URL be plain http, and client metadata be fetched from loopback.
+    devMode: true,
+    disableSsrfProtection: true,
+    dataDirectory: dataDir,
+    blobstoreDiskLocation: path.join(dataDir, 'blobs'),
+    didPlcUrl: plcUrl,
+    serviceHandleDomains: ['.test'],
+    inviteRequired: false,
+    jwtSecret: randomHex(16),
+    dpopSecret: randomHex(32),
+    adminPassword: randomHex(16),
+    plcRotationKeyK256PrivateKeyHex: randomHex(32),
+  }
+  const config = envToCfg(settings)
+  // The settings know no port for a name other than localhost.
+  config.service.publicUrl = config.oauth.issuer = publicUrl
+  const pds = await PDS.create(config, envToSecrets(settings))
+  // Left alone it listens on every interface of the machine.
+  const listen = pds.app.listen.bind(pds.app)
+  pds.app.listen = (port) => listen(port, '127.0.0.1')
+  await pds.start()
+  return {
+    app: pds.app,
+    didOf: async (handle) => (await pds.ctx.accountManager.getAccount(handle))?.did,
+    oauthSessions: (did) => oauthSessions(pds, did),
+    setAccessTokenLifetime(ms) {
+      // No setting exists for it; an hour is long for a story.
+      pds.ctx.oauthProvider.tokenManager.tokenMaxAge = ms
+    },
+    stop: () => pds.destroy(),
+  }
+}
+
+/** What the PDS's own "connected apps" page is made from. */
+async function oauthSessions(pds, did) {
+  const tokens = await pds.ctx.oauthProvider.tokenManager.listAccountTokens(did)
+  return tokens.map(({ data, currentRefreshToken }) => ({
+    client_id: data.clientId,
+    client_auth: data.clientAuth.method,
+    scope: data.parameters.scope,
+    refresh_token: currentRefreshToken,
+  }))
+}

@@ -1,0 +1,88 @@
+// `aip` under test: the binary named by AIP_BIN, in a folder of its own. The one place that knows the
+// names of its settings and commands.
+
+import { execFile } from 'node:child_process'
+import path from 'node:path'
+import { promisify } from 'node:util'
+import { until } from './poll.mjs'
+import { Program, freePort } from './process.mjs'
+import { filesContaining } from './secrets.mjs'
+
+const binary = process.env.AIP_BIN && path.resolve(process.env.AIP_BIN)
+
+export class Aip {
+  #program
+  #env
+  #folder
+  #readyUrl
+
+  /**
+   * An `aip` in the empty `folder`, not yet running. Against an http lab it has its defaults (a loopback
+   * development client); against a TLS lab it is `https://aip.internal` (a confidential client).
+   */
+  static async prepare({ folder, lab }) {
+    if (!binary) throw new Error('AIP_BIN does not name the aip binary')
+    return new Aip({ folder, lab, port: await freePort(), internalPort: await freePort() })
+  }
+
+  constructor({ folder, lab, port, internalPort }) {
+    this.#folder = folder
+    this.#env = { PATH: process.env.PATH, HOME: folder, ...settings(lab, port, internalPort) }
+    this.#readyUrl = `http://127.0.0.1:${internalPort}/internal/ready`
+    this.url = lab.certificates ? `https://aip.internal:${port}` : `http://127.0.0.1:${port}`
+  }
+
+  /** Runs `aip serve` until it is ready. */
+  async start() {
+    const log = path.join(this.#folder, 'aip.log')
+    this.#program = new Program('aip serve', binary, ['serve'], { env: this.#env, cwd: this.#folder, log })
+    const ready = () => fetch(this.#readyUrl).then((response) => response.ok, () => false)
+    await this.#program.whileRunning(until('aip to be ready', ready))
+  }
+
+  /** Asks the server to end and returns its exit code. */
+  stop() {
+    return this.#program.stop()
+  }
+
+  /** Registers an app: `client_id` and, for `client_secret_*`, `client_secret`. */
+  async createClient({ name, redirectUri, scope, authMethod }) {
+    return this.#command('clients', 'create', '--name', name, '--redirect-uri', redirectUri, '--scope', scope,
+      '--auth-method', authMethod)
+  }
+
+  async #command(...args) {
+    const { stdout } = await promisify(execFile)(binary, [...args, '--output', 'json'], { env: this.#env, cwd: this.#folder })
+    return JSON.parse(stdout)
+  }
+
+  /** Which files that it wrote (log, database) contain one of the secrets. */
+  leaks(secrets) {
+    return filesContaining(this.#folder, secrets)
+  }
+
+  get logTail() {
+    return this.#program?.logTail
+  }
+}
+
+function settings(lab, port, internalPort) {
+  const common = {
+    AIP_LISTEN: `127.0.0.1:${port}`,
+    AIP_INTERNAL_LISTEN: `127.0.0.1:${internalPort}`,
+    AIP_LOG: 'trace',
+    AIP_PLC_URLS: lab.plc,
+    AIP_DEVELOPMENT: 'true',
+    AIP_HANDLE_RESOLVERS: lab.pds,
+    DNS_NAMESERVERS: lab.dns,
+  }
+  if (!lab.certificates) return common
+  return {
+    ...common,
+    AIP_EXTERNAL_BASE: `https://aip.internal:${port}`,
+    AIP_TLS_CERT_FILE: lab.certificates.chain,
+    AIP_TLS_KEY_FILE: lab.certificates.key,
+    AIP_DEVELOPMENT_HOSTS: 'pds.internal=127.0.0.1,plc.internal=127.0.0.1',
+    CERTIFICATE_BUNDLES: lab.certificates.ca,
+  }
+}

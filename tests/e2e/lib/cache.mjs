@@ -1,0 +1,22 @@
+// Where the installed packages of the stories are kept: a cache folder outside the checkout, keyed by
+// the content of the lock files, so that a change of those gets a fresh folder and nothing else does.
+
+import crypto from 'node:crypto'
+import fs from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+
+export const e2eDir = path.dirname(import.meta.dirname)
+const cacheDir = path.resolve(process.env.E2E_CACHE_DIR ?? path.join(os.homedir(), '.cache', 'aip-e2e'))
+
+function keyOf(...files) {
+  const hash = crypto.createHash('sha256').update(process.version)
+  for (const file of files) hash.update(fs.readFileSync(path.join(e2eDir, file)))
+  return hash.digest('hex').slice(0, 16)
+}
+
+export const modulesDir = path.join(cacheDir, `node-${keyOf('package.json', 'package-lock.json')}`)
+export const venvDir = path.join(cacheDir, `python-${keyOf('requirements.txt')}`)
+
+/** The Python that has the packages of requirements.txt. */
+export const python = process.env.PYTHON ?? path.join(venvDir, 'bin', 'python')
