@@ -10,6 +10,6 @@ mod vault;
 
 pub use identity::{MissingKey, UpstreamIdentity};
 pub use keeper::step;
-pub use keeper::{Keeper, KeeperError, Usable};
+pub use keeper::{Desk, Keeper, KeeperError, Usable};
 pub use sign_in::{BeginError, Finished, SignIn, SignInFailure, Start};
 pub use vault::{Vault, VaultError};

@@ -249,3 +249,229 @@ fn writes(method: &str, body: &[u8]) -> Option<Vec<(Nsid, RepoAction)>> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scope(text: &str) -> ScopeSet {
+        text.parse().unwrap()
+    }
+
+    fn nsid(text: &str) -> Nsid {
+        Nsid::parse(text).unwrap()
+    }
+
+    fn allowed(
+        granted: &str,
+        method: &str,
+        query: Option<&str>,
+        content_type: Option<&str>,
+        proxy: Option<&str>,
+    ) -> bool {
+        let nsid = nsid(method);
+        let call = Call {
+            nsid: &nsid,
+            query,
+            content_type,
+            proxy,
+        };
+        matches!(permit(&scope(granted), call), Ok(Judgement::Allowed(_)))
+    }
+
+    fn write_allowed(granted: &str, method: &str, body: &str) -> Result<(), WriteRefusal> {
+        permit_write(&scope(granted), &nsid(method), body.as_bytes()).map(drop)
+    }
+
+    #[test]
+    fn d2_row66_a_write_needs_its_collection_and_action() {
+        let post = r#"{"repo":"did:plc:a","collection":"app.bsky.feed.post","record":{}}"#;
+        let create = "com.atproto.repo.createRecord";
+        assert_eq!(
+            write_allowed("atproto transition:generic", create, post),
+            Ok(())
+        );
+        assert_eq!(
+            write_allowed("atproto repo:app.bsky.feed.post", create, post),
+            Ok(())
+        );
+        assert_eq!(
+            write_allowed(
+                "atproto repo:app.bsky.feed.post?action=create",
+                create,
+                post
+            ),
+            Ok(())
+        );
+        for granted in [
+            "atproto",
+            "atproto repo:app.bsky.feed.like",
+            "atproto repo:app.bsky.feed.post?action=delete",
+        ] {
+            let refusal = write_allowed(granted, create, post);
+            assert!(
+                matches!(refusal, Err(WriteRefusal::Scope(_))),
+                "{granted}: {refusal:?}"
+            );
+        }
+        let only_create = "atproto repo:app.bsky.feed.post?action=create";
+        assert!(write_allowed(only_create, "com.atproto.repo.putRecord", post).is_err());
+        assert!(write_allowed(only_create, "com.atproto.repo.deleteRecord", post).is_err());
+    }
+
+    #[test]
+    fn d2_row66_every_write_of_a_batch_is_judged() {
+        let batch = r#"{"writes":[
+            {"$type":"com.atproto.repo.applyWrites#create","collection":"app.bsky.feed.post","value":{}},
+            {"$type":"com.atproto.repo.applyWrites#delete","collection":"app.bsky.feed.like","rkey":"1"}]}"#;
+        let method = "com.atproto.repo.applyWrites";
+        assert_eq!(
+            write_allowed(
+                "repo?collection=app.bsky.feed.post&collection=app.bsky.feed.like",
+                method,
+                batch
+            ),
+            Ok(())
+        );
+        assert!(write_allowed("repo:app.bsky.feed.post", method, batch).is_err());
+    }
+
+    #[test]
+    fn a_body_that_is_no_call_is_refused() {
+        for body in [
+            "",
+            "{",
+            "[]",
+            r#"{"collection":7}"#,
+            r#"{"collection":"x"}"#,
+        ] {
+            let refusal =
+                write_allowed("transition:generic", "com.atproto.repo.createRecord", body);
+            assert_eq!(refusal, Err(WriteRefusal::Body), "{body}");
+        }
+        let unknown = r#"{"writes":[{"$type":"x#upsert","collection":"app.bsky.feed.post"}]}"#;
+        assert_eq!(
+            write_allowed(
+                "transition:generic",
+                "com.atproto.repo.applyWrites",
+                unknown
+            ),
+            Err(WriteRefusal::Body)
+        );
+    }
+
+    #[test]
+    fn d2_row66_proxied_calls_need_the_method_and_the_audience() {
+        let timeline = "app.bsky.feed.getTimeline";
+        let appview = Some("did:web:api.bsky.app#bsky_appview");
+        let granted = "rpc:app.bsky.feed.getTimeline?aud=did:web:api.bsky.app%23bsky_appview";
+        assert!(allowed(granted, timeline, None, None, appview));
+        assert!(!allowed(
+            granted,
+            timeline,
+            None,
+            None,
+            Some("did:web:evil.example#bsky_appview")
+        ));
+        assert!(!allowed(
+            granted,
+            "app.bsky.feed.getFeed",
+            None,
+            None,
+            appview
+        ));
+        assert!(allowed("transition:generic", timeline, None, None, appview));
+        assert!(!allowed(
+            "transition:generic",
+            "chat.bsky.convo.listConvos",
+            None,
+            None,
+            appview
+        ));
+        // Without the header the PDS chooses the service and judges the audience.
+        assert!(allowed(granted, timeline, None, None, None));
+        assert!(!allowed("atproto", timeline, None, None, None));
+    }
+
+    #[test]
+    fn d2_row66_uploads_service_tokens_and_account_management_need_their_scopes() {
+        let upload = "com.atproto.repo.uploadBlob";
+        assert!(allowed(
+            "blob:image/*",
+            upload,
+            None,
+            Some("image/png"),
+            None
+        ));
+        assert!(!allowed(
+            "blob:image/*",
+            upload,
+            None,
+            Some("video/mp4"),
+            None
+        ));
+        assert!(!allowed("blob:image/*", upload, None, None, None));
+        let service_auth = "com.atproto.server.getServiceAuth";
+        let granted = "rpc:app.bsky.feed.getTimeline?aud=*";
+        assert!(allowed(
+            granted,
+            service_auth,
+            Some("aud=did:web:x.org&lxm=app.bsky.feed.getTimeline"),
+            None,
+            None
+        ));
+        assert!(!allowed(
+            granted,
+            service_auth,
+            Some("aud=did:web:x.org"),
+            None,
+            None
+        ));
+        assert!(!allowed(
+            granted,
+            service_auth,
+            Some("aud=did:web:x.org&lxm=com.atproto.repo.importRepo"),
+            None,
+            None
+        ));
+        assert!(allowed(
+            "identity:handle",
+            "com.atproto.identity.updateHandle",
+            None,
+            None,
+            None
+        ));
+        assert!(!allowed(
+            "transition:generic",
+            "com.atproto.identity.signPlcOperation",
+            None,
+            None,
+            None
+        ));
+        assert!(!allowed(
+            "account:email",
+            "com.atproto.server.updateEmail",
+            None,
+            None,
+            None
+        ));
+        assert!(allowed(
+            "account:email?action=manage",
+            "com.atproto.server.updateEmail",
+            None,
+            None,
+            None
+        ));
+    }
+
+    #[test]
+    fn what_is_public_is_open_to_every_token() {
+        for method in [
+            "com.atproto.repo.getRecord",
+            "com.atproto.server.getSession",
+            "com.atproto.sync.getBlob",
+        ] {
+            assert!(allowed("atproto", method, None, None, None), "{method}");
+        }
+    }
+}

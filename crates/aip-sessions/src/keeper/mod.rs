@@ -24,9 +24,9 @@ use self::step::{Occasion, Plan, plan};
 use crate::identity::{MissingKey, UpstreamIdentity};
 use crate::vault::{Column, Vault, VaultError};
 
-/// How long one refresh may take, from the lease to the stored tokens: the identity proof and the
-/// exchange have 10 s each per request and the nonce may cost one more, the rest is for the write.
-const LEASE: Duration = Duration::from_mins(1);
+/// How long one refresh may take, from the lease to the stored tokens: the identity proof makes two
+/// requests of 10 s, the exchange two of 15 s (one more for a nonce), the rest is for the write.
+const LEASE: Duration = Duration::from_secs(90);
 /// How long a caller waits for somebody else's refresh before it looks again by itself.
 const POLL: Duration = Duration::from_millis(500);
 /// How long a caller waits in all.

@@ -139,3 +139,6 @@ fn margin(session: &UpstreamSession) -> Duration {
     let life = session.tokens.access_expires_at.since(session.refreshed_at);
     (MARGIN + jitter).min(life / 5)
 }
+
+#[cfg(test)]
+mod tests;

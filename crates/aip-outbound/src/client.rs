@@ -1,0 +1,155 @@
+//! The client: [`aip_base::Http`] behind the guard.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aip_base::{Body, Http, HttpError};
+use async_trait::async_trait;
+use http::header::USER_AGENT;
+use http::{HeaderValue, Request, Response};
+use http_body_util::BodyExt as _;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use crate::body::{DepartingBody, Departure, PatientBody};
+use crate::connector::{GuardedConnector, WithTimeout};
+use crate::host_limits::HostLimits;
+use crate::policy::{GuardRefusal, Policy, check_uri};
+use crate::{OutboundConfig, OutboundConfigError, Resolve, tls};
+
+/// The most headers of an answer.
+const MAX_HEADERS: usize = 100;
+
+/// The most bytes of an answer's head.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+
+/// How long an unused connection is kept.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// The guarded HTTP client.
+pub struct Outbound {
+    client: Client<WithTimeout<HttpsConnector<GuardedConnector>>, DepartingBody>,
+    policy: Arc<Policy>,
+    hosts: HostLimits,
+    user_agent: HeaderValue,
+    connect_timeout: Duration,
+}
+
+impl Outbound {
+    /// The client for `config`, which finds addresses with `resolver`.
+    pub fn new(
+        config: OutboundConfig,
+        resolver: Arc<dyn Resolve>,
+    ) -> Result<Self, OutboundConfigError> {
+        let policy = Arc::new(Policy {
+            extra_ports: config.extra_ports,
+            development: config.development,
+        });
+        let guarded = GuardedConnector {
+            policy: Arc::clone(&policy),
+            resolver,
+        };
+        let https = HttpsConnectorBuilder::new()
+            .with_tls_config(tls::client_config(&config.extra_ca_pem)?)
+            .https_or_http() // which of the two is the policy's decision
+            .enable_http1()
+            .wrap_connector(guarded);
+        let connector = WithTimeout {
+            inner: https,
+            timeout: config.connect_timeout,
+        };
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "this is the client that everybody is handed"
+        )]
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(64)
+            .http1_max_headers(MAX_HEADERS)
+            .http1_max_buf_size(MAX_HEAD_BYTES)
+            .build(connector);
+        Ok(Self {
+            client,
+            policy,
+            hosts: HostLimits::new(config.max_concurrent_per_host),
+            user_agent: HeaderValue::from_str(&config.user_agent)
+                .unwrap_or(HeaderValue::from_static("aip")),
+            connect_timeout: config.connect_timeout,
+        })
+    }
+
+    async fn exchange(
+        &self,
+        request: Request<DepartingBody>,
+        host: &str,
+    ) -> Result<Response<Body>, Failure> {
+        let slot = tokio::time::timeout(self.connect_timeout, self.hosts.slot(host)).await;
+        let Ok(Some(slot)) = slot else {
+            return Err(Failure::Busy);
+        };
+        let response = self.client.request(request).await?;
+        Ok(response.map(|body| PatientBody::new(body, slot).boxed_unsync()))
+    }
+}
+
+#[async_trait]
+impl Http for Outbound {
+    async fn send(
+        &self,
+        mut request: Request<Body>,
+        deadline: Duration,
+    ) -> Result<Response<Body>, HttpError> {
+        // The connector checks again for each new connection; here the refusal is early and
+        // holds for pooled connections as well.
+        let checked = check_uri(request.uri(), &self.policy)
+            .map_err(|refusal| HttpError::Refused(refusal.to_string()))?;
+        request
+            .headers_mut()
+            .entry(USER_AGENT)
+            .or_insert_with(|| self.user_agent.clone());
+        let departure = Departure::default();
+        let request = request.map(|body| DepartingBody::new(body, departure.clone()));
+        let exchange = self.exchange(request, checked.host());
+        match tokio::time::timeout(deadline, exchange).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(failure)) => Err(failure.into_http_error(&departure)),
+            Err(_) if departure.has_begun() => Err(HttpError::Deadline(deadline)),
+            Err(_) => Err(HttpError::Connect(format!(
+                "not connected within {deadline:?}"
+            ))),
+        }
+    }
+}
+
+/// Why an exchange failed, before it is known whether the request left.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("too many requests to this host are in flight")]
+    Busy,
+    #[error(transparent)]
+    Client(#[from] hyper_util::client::legacy::Error),
+}
+
+impl Failure {
+    fn into_http_error(self, departure: &Departure) -> HttpError {
+        let causes = || {
+            std::iter::successors(Some(&self as &(dyn Error + 'static)), |&error| {
+                error.source()
+            })
+        };
+        if let Some(refusal) = causes().find_map(|error| error.downcast_ref::<GuardRefusal>()) {
+            return HttpError::Refused(refusal.to_string());
+        }
+        let mut told: Vec<String> = causes().map(ToString::to_string).collect();
+        told.dedup();
+        let reason = told.join(": ");
+        if departure.has_begun() {
+            HttpError::Broken(reason)
+        } else {
+            HttpError::Connect(reason)
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Whom to trust: the system's root certificates and the operator's bundles.
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+
+use crate::OutboundConfigError;
+
+/// The TLS settings of every connection, with `bundles` trusted besides the system's roots.
+pub(crate) fn client_config(bundles: &[Vec<u8>]) -> Result<ClientConfig, OutboundConfigError> {
+    let mut roots = RootCertStore::empty();
+    let native = rustls_native_certs::load_native_certs();
+    for error in &native.errors {
+        tracing::warn!(%error, "a system root certificate cannot be read");
+    }
+    roots.add_parsable_certificates(native.certs);
+    for (index, bundle) in bundles.iter().enumerate() {
+        let refused = |reason: String| OutboundConfigError::CaBundle {
+            number: index + 1,
+            reason,
+        };
+        let before = roots.len();
+        for certificate in CertificateDer::pem_slice_iter(bundle) {
+            let certificate = certificate.map_err(|error| refused(error.to_string()))?;
+            roots
+                .add(certificate)
+                .map_err(|error| refused(error.to_string()))?;
+        }
+        if roots.len() == before {
+            return Err(refused("it contains no PEM certificate".to_owned()));
+        }
+    }
+    if roots.is_empty() {
+        return Err(OutboundConfigError::NoRoots);
+    }
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    Ok(ClientConfig::builder_with_provider(provider.into())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bundle_without_certificates_is_named_by_its_number() {
+        let error = client_config(&[b"not a certificate".to_vec()]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "CA bundle number 1 is not usable: it contains no PEM certificate"
+        );
+    }
+}

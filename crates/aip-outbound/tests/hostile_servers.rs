@@ -1,0 +1,286 @@
+//! The outbound client against small hostile servers on loopback: everything it meets is bounded
+//! in time and memory, and each failure says truthfully whether the request may have arrived.
+
+#![allow(clippy::unwrap_used, reason = "a set-up step that fails ends the test")]
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use aip_base::{DnsError, Http, HttpError, Limits};
+use aip_outbound::{Development, Outbound, OutboundConfig, Resolve};
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::Request;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+const LIMITS: Limits = Limits {
+    max_bytes: 64 * 1024,
+    deadline: Duration::from_secs(5),
+};
+
+struct NoDns;
+
+#[async_trait]
+impl Resolve for NoDns {
+    async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, DnsError> {
+        Err(DnsError::Failed(format!("{host} was looked up")))
+    }
+}
+
+/// A server on loopback that hands each connection, after reading the request, to `answer`.
+struct Server {
+    url: String,
+    requests: Arc<AtomicUsize>,
+}
+
+async fn serve<F>(answer: impl Fn(TcpStream) -> F + Send + Sync + 'static) -> Server
+where
+    F: Future<Output = std::io::Result<()>> + Send,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let requests = Arc::new(AtomicUsize::new(0));
+    let (answer, counter) = (Arc::new(answer), Arc::clone(&requests));
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let (answer, counter) = (Arc::clone(&answer), Arc::clone(&counter));
+            tokio::spawn(async move {
+                let mut head = [0; 4096];
+                if stream.read(&mut head).await.is_ok_and(|n| n > 0) {
+                    counter.fetch_add(1, Ordering::SeqCst);
+                    // The client hanging up in the middle is what most of these tests are about.
+                    let _ = answer(stream).await;
+                }
+            });
+        }
+    });
+    Server { url, requests }
+}
+
+fn client_with(change: impl FnOnce(&mut OutboundConfig)) -> Outbound {
+    let development = Development {
+        allow_loopback: true,
+        ..Development::default()
+    };
+    let mut config = OutboundConfig {
+        development: Some(development),
+        ..Default::default()
+    };
+    change(&mut config);
+    Outbound::new(config, Arc::new(NoDns)).unwrap()
+}
+
+async fn get(client: &Outbound, url: &str) -> Result<aip_base::Fetched, HttpError> {
+    client
+        .fetch(Request::get(url).body(Bytes::new()).unwrap(), LIMITS)
+        .await
+}
+
+#[tokio::test]
+async fn d2_row60_an_endless_body_is_cut_at_the_limit() {
+    let server = serve(async |mut stream: TcpStream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
+        loop {
+            stream.write_all(&[b'x'; 4096]).await?;
+        }
+    })
+    .await;
+    let error = get(&client_with(|_| ()), &server.url).await.unwrap_err();
+    assert!(matches!(error, HttpError::TooLarge(65536)), "{error}");
+}
+
+#[tokio::test]
+async fn d2_row60_endless_headers_are_cut() {
+    let server = serve(async |mut stream: TcpStream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\n").await?;
+        loop {
+            stream
+                .write_all(b"x-padding: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n")
+                .await?;
+        }
+    })
+    .await;
+    let error = get(&client_with(|_| ()), &server.url).await.unwrap_err();
+    assert!(matches!(error, HttpError::Broken(_)), "{error}");
+}
+
+#[tokio::test]
+async fn d2_row60_one_endless_header_is_cut() {
+    let server = serve(async |mut stream: TcpStream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nx-padding: ").await?;
+        loop {
+            stream.write_all(&[b'y'; 4096]).await?;
+        }
+    })
+    .await;
+    let error = get(&client_with(|_| ()), &server.url).await.unwrap_err();
+    assert!(matches!(error, HttpError::Broken(_)), "{error}");
+}
+
+#[tokio::test]
+async fn d2_row60_a_body_that_drips_ends_at_the_deadline() {
+    let server = serve(async |mut stream: TcpStream| {
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\n")
+            .await?;
+        loop {
+            stream.write_all(b"x").await?;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    let limits = Limits {
+        deadline: Duration::from_millis(200),
+        ..LIMITS
+    };
+    let request = Request::get(&server.url).body(Bytes::new()).unwrap();
+    let error = client_with(|_| ())
+        .fetch(request, limits)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, HttpError::Deadline(_)), "{error}");
+}
+
+#[tokio::test]
+async fn d2_row60_a_compressed_body_is_not_decompressed() {
+    let server = serve(async |mut stream: TcpStream| {
+        let head = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 4\r\n\r\n";
+        stream.write_all(head).await?;
+        stream.write_all(&[0x1f, 0x8b, 8, 0]).await
+    })
+    .await;
+    let fetched = get(&client_with(|_| ()), &server.url).await.unwrap();
+    assert_eq!(fetched.body[..], [0x1f, 0x8b, 8, 0]);
+}
+
+#[tokio::test]
+async fn d2_row59_a_redirect_is_an_answer_and_not_followed() {
+    let inside = serve(async |_| Ok(())).await;
+    let location = inside.url.clone();
+    let outside = serve(move |mut stream: TcpStream| {
+        let answer =
+            format!("HTTP/1.1 302 Found\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n");
+        async move { stream.write_all(answer.as_bytes()).await }
+    })
+    .await;
+    let fetched = get(&client_with(|_| ()), &outside.url).await.unwrap();
+    assert_eq!(fetched.status, 302);
+    assert_eq!(inside.requests.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn d2_row59_without_the_development_switch_loopback_is_refused() {
+    let server = serve(async |_| Ok(())).await;
+    let client = client_with(|config| config.development = None);
+    let https = server.url.replace("http:", "https:");
+    for url in [
+        server.url.as_str(),
+        &https,
+        "http://localhost/",
+        "http://localtest.me/",
+    ] {
+        let error = get(&client, url).await.unwrap_err();
+        assert!(matches!(error, HttpError::Refused(_)), "{url}: {error}");
+        assert!(!error.may_have_arrived());
+    }
+    assert_eq!(server.requests.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_listed_host_is_dialled_at_its_listed_address() {
+    let server = serve(async |mut stream: TcpStream| {
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi")
+            .await
+    })
+    .await;
+    let address = server.url["http://".len()..]
+        .trim_end_matches('/')
+        .parse()
+        .unwrap();
+    let client = client_with(|config| {
+        let hosts = [("pds.test".to_owned(), address)].into();
+        config.development = Some(Development {
+            hosts,
+            allow_loopback: false,
+        });
+    });
+    assert_eq!(
+        get(&client, "http://pds.test/").await.unwrap().body[..],
+        *b"hi"
+    );
+}
+
+#[tokio::test]
+async fn a_closed_port_is_known_not_to_have_received_anything() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    drop(listener);
+    let error = get(&client_with(|_| ()), &url).await.unwrap_err();
+    assert!(matches!(error, HttpError::Connect(_)), "{error}");
+    assert!(!error.may_have_arrived());
+}
+
+#[tokio::test]
+async fn a_failed_look_up_is_known_not_to_have_sent_anything() {
+    let error = get(&client_with(|_| ()), "https://pds.org/")
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, HttpError::Connect(why) if why.contains("looked up")),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_up_may_have_received_the_request() {
+    let server = serve(async |_| Ok(())).await;
+    let error = get(&client_with(|_| ()), &server.url).await.unwrap_err();
+    assert!(matches!(error, HttpError::Broken(_)), "{error}");
+    assert!(error.may_have_arrived());
+}
+
+#[tokio::test]
+async fn a_silent_server_may_have_received_the_request() {
+    let server = serve(async |_stream| std::future::pending().await).await;
+    let limits = Limits {
+        deadline: Duration::from_millis(100),
+        ..LIMITS
+    };
+    let request = Request::post(&server.url)
+        .body(Bytes::from_static(b"x"))
+        .unwrap();
+    let error = client_with(|_| ())
+        .fetch(request, limits)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, HttpError::Deadline(_)), "{error}");
+    assert_eq!(server.requests.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_request_that_waits_for_a_busy_host_is_known_not_to_have_left() {
+    let server = serve(async |mut stream: TcpStream| {
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n")
+            .await?;
+        std::future::pending().await
+    })
+    .await;
+    let client = client_with(|config| {
+        config.max_concurrent_per_host = 1;
+        config.connect_timeout = Duration::from_millis(50);
+    });
+    let request = || Request::get(&server.url).body(aip_base::empty()).unwrap();
+    let streaming = client.send(request(), LIMITS.deadline).await.unwrap();
+    let error = client.send(request(), LIMITS.deadline).await.unwrap_err();
+    assert!(
+        matches!(&error, HttpError::Connect(why) if why.contains("in flight")),
+        "{error}"
+    );
+    drop(streaming);
+    assert!(client.send(request(), LIMITS.deadline).await.is_ok());
+}

@@ -1,0 +1,135 @@
+//! [`PdsClient`]: everything that is needed to talk to authorization servers and PDSs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aip_atproto::{Issuer, Origin};
+use aip_base::{Clock, Http, Rng};
+
+use crate::cache::{Ages, AnswerCache, Source};
+use crate::metadata::{AuthServer, MetadataError, TrustedServer, fetch_auth_server, fetch_issuer};
+use crate::nonce::NonceStore;
+use crate::resolve::Resolver;
+use crate::trace::{Step, Trace};
+
+/// Ages of authorization server metadata. It is only cached for its endpoints; which server is
+/// trusted is asked anew by every proof.
+const SERVER_AGES: Ages = Ages {
+    soft: Duration::from_mins(10),
+    hard: Duration::from_hours(1),
+    negative: Duration::from_secs(10),
+    pause: Duration::from_secs(5),
+};
+
+/// How many authorization servers are remembered.
+const MAX_SERVERS: usize = 4096;
+
+/// Talks to authorization servers and PDSs in the name of AIP.
+pub struct PdsClient {
+    pub(crate) http: Arc<dyn Http>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) rng: Arc<dyn Rng>,
+    pub(crate) nonces: Arc<dyn NonceStore>,
+    resolver: Arc<Resolver>,
+    servers: AnswerCache<Issuer, Arc<AuthServer>, MetadataError>,
+}
+
+impl PdsClient {
+    /// A client with an empty cache.
+    pub fn new(
+        http: Arc<dyn Http>,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+        nonces: Arc<dyn NonceStore>,
+        resolver: Arc<Resolver>,
+    ) -> Self {
+        let servers = AnswerCache::new(MAX_SERVERS, SERVER_AGES, Arc::clone(&clock));
+        Self {
+            http,
+            clock,
+            rng,
+            nonces,
+            resolver,
+            servers,
+        }
+    }
+
+    /// The resolver of handles and DIDs.
+    pub fn resolver(&self) -> &Resolver {
+        &self.resolver
+    }
+
+    /// The authorization server that `pds` trusts now, both documents checked.
+    pub async fn server_of_pds(
+        &self,
+        pds: &Origin,
+        trace: &mut Trace,
+    ) -> Result<Arc<AuthServer>, MetadataError> {
+        let issuer = self.issuer_of_pds(pds, trace).await?;
+        self.server_for_pds(&issuer, pds, trace).await
+    }
+
+    /// The issuer that `pds` trusts now, read anew.
+    pub(crate) async fn issuer_of_pds(
+        &self,
+        pds: &Origin,
+        trace: &mut Trace,
+    ) -> Result<Issuer, MetadataError> {
+        let step = Step::begin(&*self.clock, "protected resource metadata", pds.as_str());
+        match fetch_issuer(&*self.http, pds).await {
+            Ok(TrustedServer::Named(issuer)) => {
+                trace
+                    .steps
+                    .push(step.found(format!("authorization server {issuer}")));
+                Ok(issuer)
+            }
+            Ok(TrustedServer::Itself(server)) => {
+                trace
+                    .steps
+                    .push(step.found("none; it is an authorization server itself"));
+                let issuer = server.issuer.clone();
+                self.servers.put(issuer.clone(), Arc::from(server));
+                Ok(issuer)
+            }
+            Err(error) => {
+                trace.steps.push(step.failed(error.to_string()));
+                Err(error)
+            }
+        }
+    }
+
+    /// The metadata of `issuer`, which `pds` trusts, if it does not disown `pds`.
+    pub(crate) async fn server_for_pds(
+        &self,
+        issuer: &Issuer,
+        pds: &Origin,
+        trace: &mut Trace,
+    ) -> Result<Arc<AuthServer>, MetadataError> {
+        let server = self.server(issuer, trace).await?;
+        server.check_serves(pds)?;
+        Ok(server)
+    }
+
+    /// The checked metadata of `issuer`, from the cache when it is young.
+    pub async fn server(
+        &self,
+        issuer: &Issuer,
+        trace: &mut Trace,
+    ) -> Result<Arc<AuthServer>, MetadataError> {
+        let step = Step::begin(
+            &*self.clock,
+            "authorization server metadata",
+            issuer.as_str(),
+        );
+        let fetch = async { fetch_auth_server(&*self.http, issuer).await.map(Arc::new) };
+        let (outcome, source) = self.servers.get(issuer, fetch).await;
+        trace.steps.push(match (&outcome, source) {
+            (Err(error), _) => step.failed(error.to_string()),
+            (Ok(_), Source::Fetched) => step.found("all checks passed"),
+            (Ok(_), Source::Cache { age }) => {
+                step.found(format!("remembered from {} s ago", age.as_secs()))
+            }
+        });
+        outcome
+    }
+}

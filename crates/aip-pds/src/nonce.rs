@@ -1,0 +1,159 @@
+//! `DPoP` nonces (RFC 9449 §8): the last one of each server, for each session, authorization and
+//! resource server apart even where they share an origin.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aip_atproto::Origin;
+use aip_base::{Clock, Timestamp};
+use async_trait::async_trait;
+use quick_cache::sync::Cache;
+
+/// In which role a server gave a nonce. Nonces never cross over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ServerRole {
+    /// Authorization server.
+    Authorization,
+    /// Resource server.
+    Resource,
+}
+
+/// Whose nonce it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct NonceKey<'a> {
+    /// The session (or sign-in) that talks to the server.
+    pub session: &'a str,
+    /// The role of the server.
+    pub role: ServerRole,
+    /// The server.
+    pub origin: &'a Origin,
+}
+
+/// Remembers nonces. What is lost costs one more round trip and nothing else.
+#[async_trait]
+pub trait NonceStore: Send + Sync + 'static {
+    /// The nonce that is most likely still good.
+    async fn get(&self, key: NonceKey<'_>) -> Option<String>;
+    /// Remembers the newest nonce.
+    async fn put(&self, key: NonceKey<'_>, nonce: &str);
+}
+
+/// Nonces in this process, bounded.
+///
+/// A session's own nonce is used while it is young. After that, the newest one that the server
+/// gave to anybody here has the better chance: servers rotate nonces every few minutes, sessions
+/// are refreshed less often.
+pub struct MemoryNonces {
+    own: Cache<(String, ServerRole, Origin), Given>,
+    newest: Cache<(ServerRole, Origin), Given>,
+    clock: Arc<dyn Clock>,
+}
+
+#[derive(Clone)]
+struct Given {
+    nonce: String,
+    at: Timestamp,
+}
+
+/// Longer nonces are not remembered, as each is kept per session.
+const MAX_NONCE: usize = 512;
+
+/// How long a session's own nonce is preferred.
+const YOUNG: Duration = Duration::from_mins(1);
+
+impl MemoryNonces {
+    /// An empty store for up to `sessions` sessions.
+    pub fn new(sessions: usize, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            own: Cache::new(sessions),
+            newest: Cache::new(4096),
+            clock,
+        }
+    }
+}
+
+#[async_trait]
+impl NonceStore for MemoryNonces {
+    async fn get(&self, key: NonceKey<'_>) -> Option<String> {
+        let NonceKey {
+            session,
+            role,
+            origin,
+        } = key;
+        let own = self.own.get(&(session.to_owned(), role, origin.clone()));
+        let now = self.clock.now();
+        if let Some(own) = own.as_ref().filter(|own| now.since(own.at) < YOUNG) {
+            return Some(own.nonce.clone());
+        }
+        let newest = self.newest.get(&(role, origin.clone()));
+        newest.or(own).map(|given| given.nonce)
+    }
+
+    async fn put(&self, key: NonceKey<'_>, nonce: &str) {
+        if nonce.len() > MAX_NONCE {
+            return;
+        }
+        let NonceKey {
+            session,
+            role,
+            origin,
+        } = key;
+        let given = Given {
+            nonce: nonce.to_owned(),
+            at: self.clock.now(),
+        };
+        self.own
+            .insert((session.to_owned(), role, origin.clone()), given.clone());
+        self.newest.insert((role, origin.clone()), given);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::ManualClock;
+
+    #[tokio::test]
+    async fn d2_row11_a_nonce_stays_with_its_role_and_origin() {
+        let nonces = MemoryNonces::new(10, Arc::new(ManualClock::default()));
+        let (one, two) = (origin("https://one.org"), origin("https://two.org"));
+        let key = |role, origin| NonceKey {
+            session: "s",
+            role,
+            origin,
+        };
+        nonces
+            .put(key(ServerRole::Authorization, &one), "as-one")
+            .await;
+        nonces.put(key(ServerRole::Resource, &one), "rs-one").await;
+        let got = nonces.get(key(ServerRole::Authorization, &one)).await;
+        assert_eq!(got.as_deref(), Some("as-one"));
+        assert_eq!(
+            nonces.get(key(ServerRole::Resource, &one)).await.as_deref(),
+            Some("rs-one")
+        );
+        assert_eq!(nonces.get(key(ServerRole::Authorization, &two)).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_young_nonce_of_ones_own_comes_first_then_the_newest_of_the_server() {
+        let clock = Arc::new(ManualClock::default());
+        let nonces = MemoryNonces::new(10, Arc::clone(&clock) as Arc<dyn Clock>);
+        let server = origin("https://one.org");
+        let of = |session| NonceKey {
+            session,
+            role: ServerRole::Resource,
+            origin: &server,
+        };
+        nonces.put(of("a"), "mine").await;
+        nonces.put(of("b"), "newer").await;
+        assert_eq!(nonces.get(of("a")).await.as_deref(), Some("mine"));
+        assert_eq!(nonces.get(of("c")).await.as_deref(), Some("newer"));
+        clock.advance(YOUNG);
+        assert_eq!(nonces.get(of("a")).await.as_deref(), Some("newer"));
+    }
+
+    fn origin(text: &str) -> Origin {
+        Origin::parse(text).unwrap()
+    }
+}

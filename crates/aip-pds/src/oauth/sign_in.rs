@@ -1,0 +1,146 @@
+//! Signing in: the pushed authorization request (RFC 9126), and after the callback the code
+//! exchange with everything that must hold before anybody is signed in.
+
+use aip_atproto::{Did, ScopeSet};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use url::Url;
+
+use super::exchange::ExchangeError;
+use super::identity::SessionKeys;
+use super::pkce;
+use super::token::{Received, TokenRefusal, TokenSet};
+use crate::client::PdsClient;
+use crate::metadata::AuthServer;
+use crate::proof::{ProofError, ProvenIdentity};
+
+/// What to ask an authorization server for.
+#[derive(Debug, Clone, Copy)]
+pub struct SignInRequest<'a> {
+    /// The server.
+    pub server: &'a AuthServer,
+    /// The keys of the session that begins.
+    pub keys: &'a SessionKeys,
+    /// Where the browser comes back.
+    pub redirect_uri: &'a str,
+    /// The scopes, among them `atproto`.
+    pub scope: &'a ScopeSet,
+    /// A random reference to this sign-in.
+    pub state: &'a str,
+    /// The account, as the person typed it.
+    pub login_hint: Option<&'a str>,
+    /// `login`, `consent`, `select_account`, `create` or `none`.
+    pub prompt: Option<&'a str>,
+}
+
+/// A sign-in that waits for the browser.
+#[derive(Debug)]
+pub struct StartedSignIn {
+    /// Where to send the browser.
+    pub authorization_url: Url,
+    /// The PKCE verifier, to be kept until the callback.
+    pub verifier: SecretString,
+}
+
+/// A finished sign-in.
+#[derive(Debug)]
+pub struct SignedIn {
+    /// The tokens.
+    pub tokens: TokenSet,
+    /// Who signed in.
+    pub identity: ProvenIdentity,
+}
+
+/// Why nobody is signed in. Tokens that were received were revoked.
+#[derive(Debug, thiserror::Error)]
+pub enum SignInError {
+    /// The authorization server gave no tokens.
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
+    /// The token response is not acceptable.
+    #[error("the authorization server's tokens are refused: {0}")]
+    Tokens(#[from] TokenRefusal),
+    /// The authorization server does not speak for the account.
+    #[error(transparent)]
+    Proof(#[from] ProofError),
+}
+
+#[derive(Deserialize)]
+struct Pushed {
+    request_uri: String,
+}
+
+impl PdsClient {
+    /// Pushes the authorization request and says where to send the browser.
+    pub async fn start_sign_in(
+        &self,
+        request: SignInRequest<'_>,
+    ) -> Result<StartedSignIn, ExchangeError> {
+        let SignInRequest { server, keys, .. } = request;
+        let verifier = pkce::verifier(&*self.rng);
+        let challenge = pkce::challenge(verifier.expose_secret());
+        let scope = request.scope.to_string();
+        let mut params = vec![
+            ("response_type", "code"),
+            ("redirect_uri", request.redirect_uri),
+            ("scope", &scope),
+            ("state", request.state),
+            ("code_challenge", &challenge),
+            ("code_challenge_method", "S256"),
+        ];
+        params.extend(request.login_hint.map(|hint| ("login_hint", hint)));
+        params.extend(request.prompt.map(|prompt| ("prompt", prompt)));
+        let body = self
+            .post(keys, server, &server.par_endpoint, &params)
+            .await?;
+        let pushed: Pushed = serde_json::from_slice(&body)
+            .map_err(|error| ExchangeError::Malformed(error.to_string()))?;
+        let mut authorization_url = server.authorization_endpoint.clone();
+        authorization_url
+            .query_pairs_mut()
+            .append_pair("client_id", keys.client.client_id())
+            .append_pair("request_uri", &pushed.request_uri);
+        Ok(StartedSignIn {
+            authorization_url,
+            verifier,
+        })
+    }
+
+    /// Exchanges the code and proves who signed in. Tokens that fail a check are revoked.
+    pub async fn complete_sign_in(
+        &self,
+        keys: &SessionKeys,
+        server: &AuthServer,
+        redirect_uri: &str,
+        code: &SecretString,
+        verifier: &SecretString,
+        expected: Option<&Did>,
+    ) -> Result<SignedIn, SignInError> {
+        let params = [
+            ("grant_type", "authorization_code"),
+            ("code", code.expose_secret()),
+            ("redirect_uri", redirect_uri),
+            ("code_verifier", verifier.expose_secret()),
+        ];
+        let body = self
+            .post(keys, server, &server.token_endpoint, &params)
+            .await?;
+        let received = Received::parse(&body)?;
+        let outcome = self.accept(&received, server, expected).await;
+        if outcome.is_err() {
+            self.revoke_refused(keys, server, &received).await;
+        }
+        outcome
+    }
+
+    async fn accept(
+        &self,
+        received: &Received,
+        server: &AuthServer,
+        expected: Option<&Did>,
+    ) -> Result<SignedIn, SignInError> {
+        let tokens = received.check(self.clock.now())?;
+        let identity = self.prove(&tokens.sub, &server.issuer, expected).await?;
+        Ok(SignedIn { tokens, identity })
+    }
+}

@@ -1,0 +1,220 @@
+//! Who somebody is: handle → DID → document, and the document's handle back to the DID
+//! (<https://atproto.com/specs/handle>, <https://atproto.com/specs/did>).
+
+mod did;
+mod error;
+mod handle;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aip_atproto::{AtIdentifier, Did, DidDocument, Handle, Origin};
+use aip_base::{Clock, DnsTxt, Http};
+
+pub use error::ResolveError;
+
+use crate::cache::{Ages, AnswerCache, Source};
+use crate::trace::{Step, Trace};
+
+/// Where and how to resolve.
+#[derive(Debug, Clone)]
+pub struct ResolverConfig {
+    /// PLC directories, mirrors first; the last one is the authority.
+    pub plc: Vec<Origin>,
+    /// Servers whose `com.atproto.identity.resolveHandle` is asked when DNS and the host of the
+    /// handle give no answer.
+    pub handle_fallback: Vec<Origin>,
+    /// Whether `.test` handles and plain-http servers exist.
+    pub development: bool,
+    /// How many handles, and how many documents, are cached.
+    pub cache_capacity: usize,
+    /// The age after which a cached answer is fetched again.
+    pub soft_age: Duration,
+    /// The age until which a cached answer is used when fetching it again fails.
+    pub hard_age: Duration,
+}
+
+impl Default for ResolverConfig {
+    fn default() -> Self {
+        Self {
+            plc: Vec::new(),
+            handle_fallback: Vec::new(),
+            development: false,
+            cache_capacity: 20_000,
+            soft_age: Duration::from_hours(1),
+            hard_age: Duration::from_hours(24),
+        }
+    }
+}
+
+/// Whether cached answers may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// For display and routing.
+    Cached,
+    /// For decisions about who somebody is. What is found refreshes the cache.
+    Uncached,
+}
+
+/// An account as its DID document has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedIdentity {
+    /// The account.
+    pub did: Did,
+    /// Its handle, if the handle resolves back to the account. `None` is shown as
+    /// `handle.invalid`.
+    pub handle: Option<Handle>,
+    /// Its server.
+    pub pds: Origin,
+    /// The document.
+    pub document: Arc<DidDocument>,
+}
+
+/// Resolves handles and DIDs.
+pub struct Resolver {
+    http: Arc<dyn Http>,
+    dns: Arc<dyn DnsTxt>,
+    clock: Arc<dyn Clock>,
+    config: ResolverConfig,
+    handles: AnswerCache<Handle, Did, ResolveError>,
+    documents: AnswerCache<Did, Arc<DidDocument>, ResolveError>,
+}
+
+impl VerifiedIdentity {
+    /// The handle for display, `handle.invalid` when it is not the account's.
+    pub fn display_handle(&self) -> &str {
+        self.handle
+            .as_ref()
+            .map_or("handle.invalid", Handle::as_str)
+    }
+}
+
+impl Resolver {
+    /// A resolver with empty caches.
+    pub fn new(
+        http: Arc<dyn Http>,
+        dns: Arc<dyn DnsTxt>,
+        clock: Arc<dyn Clock>,
+        config: ResolverConfig,
+    ) -> Self {
+        let ages = Ages {
+            soft: config.soft_age,
+            hard: config.hard_age,
+            negative: Duration::from_mins(1),
+            pause: Duration::from_secs(5),
+        };
+        let capacity = config.cache_capacity;
+        let handles = AnswerCache::new(capacity, ages, Arc::clone(&clock));
+        let documents = AnswerCache::new(capacity, ages, Arc::clone(&clock));
+        Self {
+            http,
+            dns,
+            clock,
+            config,
+            handles,
+            documents,
+        }
+    }
+
+    /// The account that `id` names, with its handle checked in both directions.
+    pub async fn resolve(
+        &self,
+        id: &AtIdentifier,
+        freshness: Freshness,
+        trace: &mut Trace,
+    ) -> Result<VerifiedIdentity, ResolveError> {
+        let (did, asked) = match id {
+            AtIdentifier::Did(did) => (did.clone(), None),
+            AtIdentifier::Handle(handle) => {
+                (self.did_of(handle, freshness, trace).await?, Some(handle))
+            }
+        };
+        let document = self.document(&did, freshness, trace).await?;
+        let pds = self.pds_of(&document)?;
+        let handle = match document.handle() {
+            // The other direction was just walked.
+            Some(claimed) if Some(claimed) == asked => Some(claimed.clone()),
+            Some(claimed) => {
+                let found = self.did_of(claimed, freshness, trace).await;
+                (found.as_ref() == Ok(&did)).then(|| claimed.clone())
+            }
+            None => None,
+        };
+        Ok(VerifiedIdentity {
+            did,
+            handle,
+            pds,
+            document,
+        })
+    }
+
+    /// The DID document of `did`.
+    pub async fn document(
+        &self,
+        did: &Did,
+        freshness: Freshness,
+        trace: &mut Trace,
+    ) -> Result<Arc<DidDocument>, ResolveError> {
+        if freshness == Freshness::Uncached {
+            let document = self.fetch_document(did, trace).await?;
+            self.documents.put(did.clone(), Arc::clone(&document));
+            return Ok(document);
+        }
+        let (outcome, source) = self
+            .documents
+            .get(did, self.fetch_document(did, trace))
+            .await;
+        self.note_cache("DID document", did.as_str(), source, outcome.is_ok(), trace);
+        outcome
+    }
+
+    /// The DID that `handle` points to, one direction only.
+    pub async fn did_of(
+        &self,
+        handle: &Handle,
+        freshness: Freshness,
+        trace: &mut Trace,
+    ) -> Result<Did, ResolveError> {
+        if freshness == Freshness::Uncached {
+            let did = self.fetch_handle(handle, trace).await?;
+            self.handles.put(handle.clone(), did.clone());
+            return Ok(did);
+        }
+        let (outcome, source) = self
+            .handles
+            .get(handle, self.fetch_handle(handle, trace))
+            .await;
+        self.note_cache("handle", handle.as_str(), source, outcome.is_ok(), trace);
+        outcome
+    }
+
+    /// The PDS that `document` names, if it may be used.
+    pub(crate) fn pds_of(&self, document: &DidDocument) -> Result<Origin, ResolveError> {
+        let usable = |pds: &&Origin| pds.is_https() || self.config.development;
+        let pds = document.pds_endpoint().filter(usable);
+        pds.cloned()
+            .ok_or_else(|| ResolveError::NoPds(document.id().clone()))
+    }
+
+    fn note_cache(
+        &self,
+        what: &'static str,
+        subject: &str,
+        source: Source,
+        ok: bool,
+        trace: &mut Trace,
+    ) {
+        if let Source::Cache { age } = source {
+            let step = Step::begin(&*self.clock, what, subject);
+            let outcome = format!("remembered from {} s ago", age.as_secs());
+            trace.steps.push(if ok {
+                step.found(outcome)
+            } else {
+                step.failed(outcome)
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

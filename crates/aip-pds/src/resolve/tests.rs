@@ -1,0 +1,332 @@
+//! Stories of handles and DIDs, honest and not.
+
+use std::time::Duration;
+
+use aip_atproto::{AtIdentifier, Did, Handle};
+use serde_json::json;
+
+use super::{Freshness, ResolveError, VerifiedIdentity};
+use crate::testing::{ALICE, PDS, World, answer, did_document, json};
+use crate::trace::Trace;
+
+const BOB: &str = "did:plc:bbbbbbbbbbbbbbbbbbbbbbbb";
+const WELL_KNOWN: &str = "https://alice.org/.well-known/atproto-did";
+const FALLBACK: &str =
+    "https://fallback.org/xrpc/com.atproto.identity.resolveHandle?handle=alice.org";
+
+async fn resolve(world: &World, id: &str) -> Result<VerifiedIdentity, ResolveError> {
+    let id = AtIdentifier::parse(id).unwrap();
+    world
+        .client
+        .resolver()
+        .resolve(&id, Freshness::Cached, &mut Trace::default())
+        .await
+}
+
+async fn did_of(world: &World, handle: &str) -> Result<String, ResolveError> {
+    let handle = Handle::parse(handle).unwrap();
+    let mut trace = Trace::default();
+    let did = world
+        .client
+        .resolver()
+        .did_of(&handle, Freshness::Cached, &mut trace)
+        .await?;
+    Ok(did.to_string())
+}
+
+fn alice() -> Did {
+    Did::parse(ALICE).unwrap()
+}
+
+#[tokio::test]
+async fn a_handle_leads_to_did_and_pds_and_back() {
+    let world = World::with_alice();
+    for id in ["alice.org", ALICE] {
+        let identity = resolve(&world, id).await.unwrap();
+        assert_eq!((identity.did.as_str(), identity.pds.as_str()), (ALICE, PDS));
+        assert_eq!(identity.display_handle(), "alice.org");
+    }
+}
+
+#[tokio::test]
+async fn every_step_is_told_in_words() {
+    let world = World::with_alice();
+    let mut trace = Trace::default();
+    let id = AtIdentifier::parse("alice.org").unwrap();
+    world
+        .client
+        .resolver()
+        .resolve(&id, Freshness::Uncached, &mut trace)
+        .await
+        .unwrap();
+    let told: Vec<String> = trace
+        .steps
+        .iter()
+        .map(|step| format!("{} {step}", step.ok))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            format!("true DNS TXT _atproto.alice.org: {ALICE} (0 ms)"),
+            format!(
+                "false HTTPS {WELL_KNOWN}: no connection: nobody listens at {WELL_KNOWN} (0 ms)"
+            ),
+            format!("true DID document https://mirror.org/{ALICE}: PDS {PDS} (0 ms)"),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn d2_row61_two_dids_in_dns_are_a_failure_even_if_the_host_knows_one() {
+    let world = World::with_alice();
+    let records = [format!("did={ALICE}"), format!("did={BOB}")];
+    world
+        .dns
+        .txt_records("_atproto.alice.org", &[&records[0], &records[1]]);
+    world.network.on(WELL_KNOWN, || answer(200, ALICE, &[]));
+    let error = did_of(&world, "alice.org").await.unwrap_err();
+    assert_eq!(
+        error,
+        ResolveError::HandleAmbiguous(Handle::parse("alice.org").unwrap())
+    );
+}
+
+#[tokio::test]
+async fn d2_row61_other_records_and_repeated_records_do_not_matter() {
+    let world = World::with_alice();
+    let record = format!("did={ALICE}");
+    world
+        .dns
+        .txt_records("_atproto.alice.org", &["v=spf1 -all", &record, &record]);
+    assert_eq!(did_of(&world, "alice.org").await.unwrap(), ALICE);
+}
+
+#[tokio::test]
+async fn d2_row61_dns_wins_over_the_host() {
+    let world = World::with_alice();
+    world.network.on(WELL_KNOWN, || answer(200, BOB, &[]));
+    assert_eq!(did_of(&world, "alice.org").await.unwrap(), ALICE);
+}
+
+#[tokio::test]
+async fn without_dns_the_host_answers_and_then_the_fallback() {
+    let world = World::new();
+    world.network.on(FALLBACK, json(&json!({ "did": BOB })));
+    world
+        .network
+        .on(WELL_KNOWN, || answer(200, &format!("\n{ALICE} \n"), &[]));
+    assert_eq!(did_of(&world, "alice.org").await.unwrap(), ALICE);
+    assert!(world.network.to(FALLBACK).is_empty());
+
+    let world = World::new();
+    world
+        .network
+        .on(WELL_KNOWN, || answer(403, "are you a robot?", &[]));
+    world.network.on(FALLBACK, json(&json!({ "did": BOB })));
+    assert_eq!(did_of(&world, "alice.org").await.unwrap(), BOB);
+}
+
+#[tokio::test]
+async fn nowhere_known_and_nobody_reachable_are_told_apart() {
+    let world = World::new();
+    let handle = Handle::parse("alice.org").unwrap();
+    world.network.on(WELL_KNOWN, || answer(404, "", &[]));
+    world.network.on(FALLBACK, || answer(400, "", &[]));
+    let error = did_of(&world, "alice.org").await.unwrap_err();
+    assert_eq!(error, ResolveError::HandleNotFound(handle));
+
+    let world = World::new();
+    world.network.on(FALLBACK, || answer(400, "", &[]));
+    assert!(
+        did_of(&world, "alice.org")
+            .await
+            .unwrap_err()
+            .is_transient()
+    );
+}
+
+#[tokio::test]
+async fn d2_row61_a_handle_that_the_document_does_not_claim_is_not_shown() {
+    let world = World::with_alice();
+    let document = did_document(ALICE, "somebody-else.org", PDS);
+    world
+        .network
+        .now(&format!("https://mirror.org/{ALICE}"), json(&document));
+    let identity = resolve(&world, "alice.org").await.unwrap();
+    assert_eq!(
+        (identity.handle.as_ref(), identity.display_handle()),
+        (None, "handle.invalid")
+    );
+}
+
+#[tokio::test]
+async fn d2_row61_a_claimed_handle_that_leads_elsewhere_is_not_shown() {
+    let world = World::with_alice();
+    world
+        .dns
+        .txt_records("_atproto.alice.org", &[&format!("did={BOB}")]);
+    assert_eq!(resolve(&world, ALICE).await.unwrap().handle, None);
+}
+
+#[tokio::test]
+async fn d2_row61_disallowed_top_level_domains_are_never_looked_up() {
+    let world = World::new();
+    for name in ["alice.test", "alice.local", "alice.onion", "alice.internal"] {
+        world
+            .dns
+            .txt_records(&format!("_atproto.{name}"), &[&format!("did={ALICE}")]);
+        let error = did_of(&world, name).await.unwrap_err();
+        assert!(
+            matches!(error, ResolveError::HandleNotResolvable(_)),
+            "{name}: {error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn d2_row61_a_document_of_another_did_is_refused() {
+    let world = World::new();
+    let document = did_document(BOB, "alice.org", PDS);
+    for plc in ["mirror", "plc"] {
+        world
+            .network
+            .on(&format!("https://{plc}.org/{ALICE}"), json(&document));
+    }
+    let error = resolve(&world, ALICE).await.unwrap_err();
+    assert!(matches!(error, ResolveError::BadDocument { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn d2_row61_a_tombstone_is_final() {
+    let world = World::new();
+    world
+        .network
+        .on(&format!("https://mirror.org/{ALICE}"), || {
+            answer(410, "", &[])
+        });
+    assert_eq!(
+        resolve(&world, ALICE).await,
+        Err(ResolveError::DidTombstoned(alice()))
+    );
+    assert!(
+        world
+            .network
+            .to(&format!("https://plc.org/{ALICE}"))
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn d2_row61_the_first_pds_service_counts() {
+    let world = World::with_alice();
+    let mut document = did_document(ALICE, "alice.org", PDS);
+    let mut second = document["service"][0].clone();
+    second["serviceEndpoint"] = "https://second.org".into();
+    document["service"].as_array_mut().unwrap().push(second);
+    world
+        .network
+        .now(&format!("https://mirror.org/{ALICE}"), json(&document));
+    assert_eq!(resolve(&world, ALICE).await.unwrap().pds.as_str(), PDS);
+}
+
+#[tokio::test]
+async fn a_plain_http_pds_does_not_count_outside_of_development() {
+    let world = World::with_alice();
+    let document = did_document(ALICE, "alice.org", "http://pds.org");
+    world
+        .network
+        .now(&format!("https://mirror.org/{ALICE}"), json(&document));
+    assert_eq!(
+        resolve(&world, ALICE).await,
+        Err(ResolveError::NoPds(alice()))
+    );
+}
+
+#[tokio::test]
+async fn a_did_that_the_mirror_does_not_know_yet_is_asked_of_the_directory() {
+    let world = World::new();
+    world
+        .network
+        .on(&format!("https://mirror.org/{ALICE}"), || {
+            answer(404, "", &[])
+        });
+    assert!(
+        resolve(&world, ALICE).await.unwrap_err().is_transient(),
+        "plc.org did not answer"
+    );
+    world
+        .network
+        .on(&format!("https://plc.org/{ALICE}"), || answer(404, "", &[]));
+    world.clock.advance(Duration::from_mins(1));
+    assert_eq!(
+        resolve(&world, ALICE).await,
+        Err(ResolveError::DidNotFound(alice()))
+    );
+    let document = did_document(ALICE, "alice.org", PDS);
+    world
+        .network
+        .now(&format!("https://plc.org/{ALICE}"), json(&document));
+    world.clock.advance(Duration::from_mins(1));
+    assert!(resolve(&world, ALICE).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_did_web_is_read_from_its_host() {
+    let world = World::new();
+    let did = "did:web:alice.org";
+    let document = did_document(did, "alice.org", PDS);
+    world
+        .network
+        .on("https://alice.org/.well-known/did.json", json(&document));
+    world
+        .dns
+        .txt_records("_atproto.alice.org", &[&format!("did={did}")]);
+    assert_eq!(
+        resolve(&world, did).await.unwrap().display_handle(),
+        "alice.org"
+    );
+}
+
+#[tokio::test]
+async fn documents_are_cached_and_many_callers_share_one_fetch() {
+    let world = World::with_alice();
+    let url = format!("https://mirror.org/{ALICE}");
+    let (one, two) = tokio::join!(resolve(&world, ALICE), resolve(&world, ALICE));
+    assert_eq!(one.unwrap(), two.unwrap());
+    assert_eq!(world.network.to(&url).len(), 1);
+    world.clock.advance(Duration::from_hours(1));
+    resolve(&world, ALICE).await.unwrap();
+    assert_eq!(world.network.to(&url).len(), 2);
+    world.network.now(&url, || answer(503, "", &[]));
+    world.clock.advance(Duration::from_hours(1));
+    assert!(
+        resolve(&world, ALICE).await.is_ok(),
+        "the old document bridges the outage"
+    );
+}
+
+#[tokio::test]
+async fn d2_row62_an_uncached_resolution_does_not_see_the_cache() {
+    let world = World::with_alice();
+    resolve(&world, ALICE).await.unwrap();
+    let moved = did_document(ALICE, "alice.org", "https://new.org");
+    world
+        .network
+        .now(&format!("https://mirror.org/{ALICE}"), json(&moved));
+    assert_eq!(
+        resolve(&world, ALICE).await.unwrap().pds.as_str(),
+        PDS,
+        "the cache is used"
+    );
+    let id = AtIdentifier::parse(ALICE).unwrap();
+    let resolver = world.client.resolver();
+    let fresh = resolver
+        .resolve(&id, Freshness::Uncached, &mut Trace::default())
+        .await
+        .unwrap();
+    assert_eq!(fresh.pds.as_str(), "https://new.org");
+    assert_eq!(
+        resolve(&world, ALICE).await.unwrap().pds.as_str(),
+        "https://new.org"
+    );
+}

@@ -1,0 +1,187 @@
+//! Calls to a PDS as a resource server: `DPoP` headers (RFC 9449 §7), nonce challenges, and the
+//! one call that AIP makes for itself, the account's e-mail address.
+
+use std::time::Duration;
+
+use aip_atproto::Origin;
+use aip_base::{HttpError, Limits};
+use aip_jose::SignError;
+use aip_jose::dpop::Proof;
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+
+use crate::client::PdsClient;
+use crate::nonce::{NonceKey, ServerRole};
+use crate::oauth::SessionKeys;
+
+/// The headers of one attempt of one call.
+#[derive(Debug, Clone)]
+pub struct DpopHeaders {
+    /// `Authorization: DPoP …`.
+    pub authorization: HeaderValue,
+    /// `DPoP: …`.
+    pub dpop: HeaderValue,
+}
+
+/// The e-mail address of an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountEmail {
+    /// The address.
+    pub address: String,
+    /// Whether the PDS has confirmed it.
+    pub confirmed: bool,
+}
+
+/// Why the e-mail address is not known.
+#[derive(Debug, thiserror::Error)]
+pub enum EmailError {
+    /// No answer.
+    #[error("the account's server was not reached: {0}")]
+    Http(#[from] HttpError),
+    /// The PDS refused.
+    #[error("the account's server answered with status {0}")]
+    Status(StatusCode),
+    /// The answer is not readable.
+    #[error("the account's server gave no readable answer")]
+    Malformed,
+    /// The request could not be signed.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+}
+
+impl DpopHeaders {
+    /// Puts the headers in place of any that are there.
+    pub fn apply(self, headers: &mut HeaderMap) {
+        headers.insert(AUTHORIZATION, self.authorization);
+        headers.insert("dpop", self.dpop);
+    }
+}
+
+/// The nonce that an answer carries.
+pub fn nonce_of(headers: &HeaderMap) -> Option<&str> {
+    headers
+        .get("dpop-nonce")?
+        .to_str()
+        .ok()
+        .filter(|nonce| !nonce.is_empty())
+}
+
+/// Whether a resource server asks to repeat the call with the nonce it gives (RFC 9449 §9).
+pub fn is_nonce_challenge(status: StatusCode, headers: &HeaderMap) -> bool {
+    let names_it = |value: &HeaderValue| {
+        value.to_str().is_ok_and(|text| {
+            let scheme = text
+                .get(..5)
+                .is_some_and(|scheme| scheme.eq_ignore_ascii_case("dpop "));
+            scheme && text.contains("error=\"use_dpop_nonce\"")
+        })
+    };
+    status == StatusCode::UNAUTHORIZED
+        && nonce_of(headers).is_some()
+        && headers.get_all(WWW_AUTHENTICATE).iter().any(names_it)
+}
+
+impl PdsClient {
+    /// The headers for one attempt of a call to `pds`, with the last nonce that it gave this
+    /// session. `url` is the call's URL; its query is left out of the proof.
+    pub async fn dpop_headers(
+        &self,
+        keys: &SessionKeys,
+        access_token: &SecretString,
+        method: &http::Method,
+        pds: &Origin,
+        url: &str,
+    ) -> Result<DpopHeaders, SignError> {
+        let nonce = self.nonces.get(resource_key(keys, pds)).await;
+        let token = access_token.expose_secret();
+        let proof = Proof {
+            htm: method.as_str(),
+            htu: url,
+            nonce: nonce.as_deref(),
+            access_token: Some(token),
+        };
+        let proof = proof.make(&keys.dpop, &*self.rng, self.clock.now())?;
+        Ok(DpopHeaders {
+            authorization: secret(&format!("DPoP {token}"))?,
+            dpop: secret(&proof)?,
+        })
+    }
+
+    /// Remembers the nonce in an answer of `pds`. To be called for every answer.
+    pub async fn learn_nonce(&self, keys: &SessionKeys, pds: &Origin, headers: &HeaderMap) {
+        if let Some(nonce) = nonce_of(headers) {
+            self.nonces.put(resource_key(keys, pds), nonce).await;
+        }
+    }
+
+    /// The account's e-mail address, `None` when the PDS does not tell: the scope
+    /// `account:email` (or `transition:email`) has to be granted.
+    pub async fn session_email(
+        &self,
+        keys: &SessionKeys,
+        access_token: &SecretString,
+        pds: &Origin,
+    ) -> Result<Option<AccountEmail>, EmailError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Session {
+            email: Option<String>,
+            #[serde(default)]
+            email_confirmed: bool,
+        }
+
+        const LIMITS: Limits = Limits {
+            deadline: Duration::from_secs(5),
+            ..Limits::DOCUMENT
+        };
+        let url = pds.join("/xrpc/com.atproto.server.getSession");
+        let mut attempts = 0;
+        let answer = loop {
+            let mut request = Request::new(Bytes::new());
+            *request.uri_mut() = url
+                .parse()
+                .map_err(|_| HttpError::Refused(format!("`{url}` is not a URL")))?;
+            request
+                .headers_mut()
+                .insert(ACCEPT, HeaderValue::from_static("application/json"));
+            let method = http::Method::GET;
+            let headers = self
+                .dpop_headers(keys, access_token, &method, pds, &url)
+                .await?;
+            headers.apply(request.headers_mut());
+            let answer = self.http.fetch(request, LIMITS).await?;
+            self.learn_nonce(keys, pds, &answer.headers).await;
+            attempts += 1;
+            if attempts == 2 || !is_nonce_challenge(answer.status, &answer.headers) {
+                break answer;
+            }
+        };
+        if answer.status != StatusCode::OK {
+            return Err(EmailError::Status(answer.status));
+        }
+        let session: Session =
+            serde_json::from_slice(&answer.body).map_err(|_| EmailError::Malformed)?;
+        let confirmed = session.email_confirmed;
+        Ok(session
+            .email
+            .map(|address| AccountEmail { address, confirmed }))
+    }
+}
+
+fn resource_key<'a>(keys: &'a SessionKeys, pds: &'a Origin) -> NonceKey<'a> {
+    NonceKey {
+        session: &keys.session,
+        role: ServerRole::Resource,
+        origin: pds,
+    }
+}
+
+/// A header value that is not shown by `Debug`.
+fn secret(text: &str) -> Result<HeaderValue, SignError> {
+    let mut value = HeaderValue::from_str(text).map_err(|_| SignError::Library)?;
+    value.set_sensitive(true);
+    Ok(value)
+}

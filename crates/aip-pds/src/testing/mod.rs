@@ -1,0 +1,190 @@
+//! Stand-ins for unit tests: a clock moved by hand, a network with a script, DNS with a table.
+
+mod documents;
+
+pub(crate) use documents::{ALICE, AUTH, PDS, did_document, resource_metadata, server_metadata};
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aip_base::{Body, Clock, DnsError, DnsTxt, Fetched, Http, HttpError, Limits, Timestamp};
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+
+/// A clock that stands still until it is moved.
+pub(crate) struct ManualClock(AtomicI64);
+
+impl Default for ManualClock {
+    fn default() -> Self {
+        Self(AtomicI64::new(1_790_000_000_000_000))
+    }
+}
+
+impl ManualClock {
+    pub(crate) fn advance(&self, by: Duration) {
+        self.0
+            .fetch_add(i64::try_from(by.as_micros()).unwrap(), Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// An answer of the scripted network.
+pub(crate) type Answer = Result<Fetched, HttpError>;
+
+/// Makes an answer, as often as it is asked for.
+pub(crate) type Respond = Box<dyn Fn() -> Answer + Send>;
+
+/// A network in which each URL has its answers: the next one each time, the last one for ever.
+#[derive(Default)]
+pub(crate) struct Network {
+    answers: Mutex<HashMap<String, VecDeque<Respond>>>,
+    requests: Mutex<Vec<Request<Bytes>>>,
+}
+
+impl Network {
+    /// Adds an answer of `url`.
+    pub(crate) fn on(&self, url: &str, answer: impl Fn() -> Answer + Send + 'static) -> &Self {
+        self.answers
+            .lock()
+            .unwrap()
+            .entry(url.to_owned())
+            .or_default()
+            .push_back(Box::new(answer));
+        self
+    }
+
+    /// Forgets the answers of `url` and gives it another one.
+    pub(crate) fn now(&self, url: &str, answer: impl Fn() -> Answer + Send + 'static) -> &Self {
+        self.answers.lock().unwrap().remove(url);
+        self.on(url, answer)
+    }
+
+    /// The requests to `url`, oldest first.
+    pub(crate) fn to(&self, url: &str) -> Vec<Request<Bytes>> {
+        let requests = self.requests.lock().unwrap();
+        requests
+            .iter()
+            .filter(|request| request.uri() == url)
+            .cloned()
+            .collect()
+    }
+}
+
+#[async_trait]
+impl Http for Network {
+    async fn send(&self, _: Request<Body>, _: Duration) -> Result<Response<Body>, HttpError> {
+        unreachable!("everything here is fetched")
+    }
+
+    async fn fetch(&self, request: Request<Bytes>, _: Limits) -> Answer {
+        // A real network gives others a turn; so does this one.
+        tokio::task::yield_now().await;
+        let url = request.uri().to_string();
+        self.requests.lock().unwrap().push(request);
+        let mut answers = self.answers.lock().unwrap();
+        let Some(script) = answers.get_mut(&url) else {
+            return Err(HttpError::Connect(format!("nobody listens at {url}")));
+        };
+        if script.len() > 1 {
+            script.pop_front().unwrap()()
+        } else {
+            script[0]()
+        }
+    }
+}
+
+/// An answer with `status`, JSON `body` and `headers`.
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "what a script of the network gives is a result"
+)]
+pub(crate) fn answer(status: u16, body: &str, headers: &[(&'static str, &str)]) -> Answer {
+    let mut map = HeaderMap::new();
+    map.insert("content-type", HeaderValue::from_static("application/json"));
+    for (name, value) in headers {
+        map.insert(
+            HeaderName::from_static(name),
+            HeaderValue::from_str(value).unwrap(),
+        );
+    }
+    let status = StatusCode::from_u16(status).unwrap();
+    Ok(Fetched {
+        status,
+        headers: map,
+        body: body.to_owned().into(),
+    })
+}
+
+/// A 200 answer with a JSON body, as often as it is asked for.
+pub(crate) fn json(body: &serde_json::Value) -> impl Fn() -> Answer + Send + 'static {
+    let body = body.to_string();
+    move || answer(200, &body, &[])
+}
+
+/// DNS with a table of TXT records.
+#[derive(Default)]
+pub(crate) struct Dns(pub(crate) Mutex<HashMap<String, Vec<String>>>);
+
+impl Dns {
+    pub(crate) fn txt_records(&self, name: &str, records: &[&str]) {
+        let records = records.iter().map(ToString::to_string).collect();
+        self.0.lock().unwrap().insert(name.to_owned(), records);
+    }
+}
+
+#[async_trait]
+impl DnsTxt for Dns {
+    async fn txt(&self, name: &str) -> Result<Vec<String>, DnsError> {
+        self.0
+            .lock()
+            .unwrap()
+            .get(name)
+            .cloned()
+            .ok_or(DnsError::NoRecord)
+    }
+}
+
+/// The scripted world, and the product's own parts in it.
+pub(crate) struct World {
+    pub(crate) network: Arc<Network>,
+    pub(crate) dns: Arc<Dns>,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) client: crate::PdsClient,
+}
+
+impl World {
+    /// An empty world with one mirror and one authority for PLC, and one handle fallback.
+    pub(crate) fn new() -> Self {
+        let network = Arc::new(Network::default());
+        let dns = Arc::new(Dns::default());
+        let clock = Arc::new(ManualClock::default());
+        let origin = |text: &str| aip_atproto::Origin::parse(text).unwrap();
+        let config = crate::ResolverConfig {
+            plc: vec![origin("https://mirror.org"), origin("https://plc.org")],
+            handle_fallback: vec![origin("https://fallback.org")],
+            ..Default::default()
+        };
+        let (http, clock_) = (
+            network.clone() as Arc<dyn Http>,
+            clock.clone() as Arc<dyn Clock>,
+        );
+        let resolver = crate::Resolver::new(http.clone(), dns.clone(), clock_.clone(), config);
+        let nonces = Arc::new(crate::MemoryNonces::new(100, clock_.clone()));
+        let rng = Arc::new(aip_base::SystemRng);
+        let client = crate::PdsClient::new(http, clock_, rng, nonces, Arc::new(resolver));
+        Self {
+            network,
+            dns,
+            clock,
+            client,
+        }
+    }
+}

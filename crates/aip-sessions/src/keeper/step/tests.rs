@@ -1,0 +1,214 @@
+//! The keeper's decisions as tables and laws.
+
+use std::time::Duration;
+
+use aip_atproto::{Did, Issuer, Origin, ScopeSet};
+use aip_base::{RowId, SystemRng, Timestamp};
+use aip_keys::Sealed;
+use aip_storage::client::ClientId;
+use aip_storage::upstream::{
+    EndReason, Lease, ReauthReason, RefreshFailure, SealedTokens, UpstreamSession, UpstreamState,
+};
+use proptest::prelude::*;
+
+use super::*;
+
+const HOUR: Duration = Duration::from_hours(1);
+const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+/// A session whose access token of one hour has `left` to live.
+fn session(state: UpstreamState, left: Duration) -> UpstreamSession {
+    let sealed = || Sealed::from_stored("v1.k.s.c".to_owned());
+    UpstreamSession {
+        id: RowId::new(&aip_base::SystemClock, &SystemRng),
+        client_id: "app".parse::<ClientId>().unwrap(),
+        did: "did:web:alice.test".parse::<Did>().unwrap(),
+        issuer: Issuer::parse("https://pds.test").unwrap(),
+        pds: Origin::parse("https://pds.test").unwrap(),
+        upstream_client_id: "https://aip.test/oauth-client-metadata.json".to_owned(),
+        client_key_id: Some("k1".to_owned()),
+        dpop_key: sealed(),
+        scope: "atproto".parse::<ScopeSet>().unwrap(),
+        tokens: SealedTokens {
+            access: sealed(),
+            refresh: Some(sealed()),
+            access_expires_at: NOW + left,
+        },
+        generation: 3,
+        state,
+        next_refresh_at: NOW + HOUR,
+        failures: 0,
+        refreshed_at: NOW + left - HOUR,
+        created_at: NOW - HOUR,
+    }
+}
+
+fn lease(until: Timestamp) -> UpstreamState {
+    UpstreamState::Refreshing(Lease {
+        owner: "other".to_owned(),
+        fence: 9,
+        until,
+    })
+}
+
+#[test]
+fn a_fresh_token_is_used_and_a_stale_one_refreshed() {
+    use UpstreamState::{Active, Uncertain};
+    let plan_of = |state, left| plan(&session(state, left), Occasion::Use, NOW);
+    assert_eq!(plan_of(Active, HOUR / 2), Plan::Use);
+    assert_eq!(plan_of(Active, Duration::from_secs(59)), Plan::Refresh);
+    assert_eq!(plan_of(Active, Duration::ZERO), Plan::Refresh);
+    assert_eq!(plan_of(Uncertain, Duration::ZERO), Plan::Refresh);
+}
+
+#[test]
+fn a_held_lease_is_waited_for_and_a_lapsed_one_taken() {
+    let later = NOW + Duration::from_secs(5);
+    let stale = Duration::ZERO;
+    assert_eq!(
+        plan(&session(lease(later), stale), Occasion::Use, NOW),
+        Plan::Wait(later)
+    );
+    assert_eq!(
+        plan(&session(lease(NOW), stale), Occasion::Use, NOW),
+        Plan::Refresh
+    );
+}
+
+#[test]
+fn d2_row13_a_session_that_backs_off_is_used_while_its_token_lives_and_kept_afterwards() {
+    let backing_off = |left| UpstreamSession {
+        failures: 2,
+        ..session(UpstreamState::Active, left)
+    };
+    let lives = Duration::from_secs(30);
+    assert_eq!(plan(&backing_off(lives), Occasion::Use, NOW), Plan::Use);
+    assert_eq!(
+        plan(&backing_off(Duration::ZERO), Occasion::Use, NOW),
+        Plan::NotBefore(NOW + HOUR)
+    );
+    let due = UpstreamSession {
+        next_refresh_at: NOW,
+        ..backing_off(Duration::ZERO)
+    };
+    assert_eq!(plan(&due, Occasion::Use, NOW), Plan::Refresh);
+}
+
+#[test]
+fn a_rejected_token_is_refreshed_unless_somebody_did_so_meanwhile() {
+    let fresh = session(UpstreamState::Active, HOUR);
+    assert_eq!(
+        plan(&fresh, Occasion::Rejected(fresh.generation), NOW),
+        Plan::Refresh
+    );
+    assert_eq!(
+        plan(&fresh, Occasion::Rejected(fresh.generation - 1), NOW),
+        Plan::Use
+    );
+}
+
+#[test]
+fn what_is_over_stays_over() {
+    let ended = session(UpstreamState::Ended(EndReason::GrantRevoked), HOUR);
+    assert_eq!(
+        plan(&ended, Occasion::Use, NOW),
+        Plan::Ended(EndReason::GrantRevoked)
+    );
+    let moved = session(UpstreamState::NeedsReauth(ReauthReason::Moved), HOUR);
+    assert_eq!(
+        plan(&moved, Occasion::Use, NOW),
+        Plan::Reauthenticate(ReauthReason::Moved)
+    );
+}
+
+#[test]
+fn tokens_of_seconds_are_not_refreshed_all_the_time() {
+    let life = Duration::from_secs(10);
+    let short = UpstreamSession {
+        refreshed_at: NOW,
+        ..session(UpstreamState::Active, life)
+    };
+    assert_eq!(plan(&short, Occasion::Use, NOW), Plan::Use);
+}
+
+#[test]
+fn d2_row14_a_refusal_after_a_lost_answer_is_told_apart_from_a_plain_one() {
+    let settled = |outcome, repeated| settle(outcome, repeated, 0, NOW, &SystemRng);
+    assert_eq!(
+        settled(Outcome::Refused, false),
+        RefreshFailure::NeedsReauth(ReauthReason::Refused)
+    );
+    assert_eq!(
+        settled(Outcome::Refused, true),
+        RefreshFailure::NeedsReauth(ReauthReason::LostResponse)
+    );
+    assert!(matches!(
+        settled(Outcome::Unknown, false),
+        RefreshFailure::Uncertain(_)
+    ));
+    // Nothing was learnt about the lost answer, so it is still to be found out.
+    let not_spent = Outcome::NotSpent { retry_after: None };
+    assert!(matches!(
+        settled(not_spent, true),
+        RefreshFailure::Uncertain(_)
+    ));
+    assert!(matches!(
+        settled(Outcome::OurFault, true),
+        RefreshFailure::Uncertain(_)
+    ));
+}
+
+#[test]
+fn what_the_pds_asks_for_is_waited() {
+    let asked = Duration::from_mins(20);
+    let failure = settle(
+        Outcome::NotSpent {
+            retry_after: Some(asked),
+        },
+        false,
+        0,
+        NOW,
+        &SystemRng,
+    );
+    assert_eq!(failure, RefreshFailure::Retry(NOW + asked));
+}
+
+fn outcomes() -> impl Strategy<Value = Outcome> {
+    prop_oneof![
+        Just(Outcome::Moved),
+        proptest::option::of(0..100_000_u64).prop_map(|secs| Outcome::NotSpent {
+            retry_after: secs.map(Duration::from_secs)
+        }),
+        Just(Outcome::Unknown),
+        Just(Outcome::Refused),
+        Just(Outcome::OurFault),
+        Just(Outcome::NoRefreshToken),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn d2_row13_no_failure_that_may_pass_ends_a_session(
+        outcome in outcomes(), repeated: bool, failures in 0..1000_u32,
+    ) {
+        let failure = settle(outcome, repeated, failures, NOW, &SystemRng);
+        let final_outcome = matches!(outcome, Outcome::Moved | Outcome::Refused | Outcome::NoRefreshToken);
+        prop_assert_eq!(matches!(failure, RefreshFailure::NeedsReauth(_)), final_outcome);
+    }
+
+    #[test]
+    fn every_retry_comes_later_and_within_what_was_asked_or_five_minutes(
+        outcome in outcomes(), repeated: bool, failures in 0..1000_u32,
+    ) {
+        let asked = match outcome {
+            Outcome::NotSpent { retry_after } => retry_after.unwrap_or_default(),
+            _ => Duration::ZERO,
+        };
+        match settle(outcome, repeated, failures, NOW, &SystemRng) {
+            RefreshFailure::Retry(at) | RefreshFailure::Uncertain(at) => {
+                prop_assert!(at > NOW && at <= NOW + asked.max(Duration::from_mins(5)));
+            }
+            RefreshFailure::NeedsReauth(_) => {}
+        }
+    }
+}
