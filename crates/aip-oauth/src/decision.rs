@@ -27,8 +27,22 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// An answer to one of the client's own addresses.
+    pub(crate) fn new(
+        redirect_uri: RedirectUri,
+        params: Vec<(&'static str, SecretString)>,
+    ) -> Self {
+        Self {
+            redirect_uri,
+            params,
+        }
+    }
+
     /// The URL to redirect the browser to. It carries the code: never log it.
     pub fn location(&self) -> SecretString {
+        if self.params.is_empty() {
+            return self.redirect_uri.as_str().into();
+        }
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         for (name, value) in &self.params {
             query.append_pair(name, value.expose_secret());
@@ -127,9 +141,6 @@ impl AuthorizationServer {
             params.push(("state", state.to_owned().into()));
         }
         params.push(("iss", self.issuer.as_str().to_owned().into()));
-        Answer {
-            redirect_uri: redirect_uri.clone(),
-            params,
-        }
+        Answer::new(redirect_uri.clone(), params)
     }
 }

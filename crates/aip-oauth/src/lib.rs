@@ -11,6 +11,7 @@ pub mod dpop;
 pub mod grants;
 pub mod id_token;
 pub mod interaction;
+pub mod logout;
 pub mod params;
 pub mod pkce;
 pub mod redirect;

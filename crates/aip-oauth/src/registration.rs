@@ -7,7 +7,7 @@ use aip_base::Timestamp;
 use aip_keys::{TokenHash, TokenKind};
 use aip_storage::StorageError;
 use aip_storage::client::{
-    ApplicationType, Client, ClientAuthMethod, ClientId, CreateClient, IdTokenAlg,
+    ApplicationType, Client, ClientAuthMethod, ClientId, CreateClient, IdTokenAlg, RedirectUri,
 };
 use secrecy::SecretString;
 
@@ -32,6 +32,8 @@ pub struct ClientSettings {
     pub auth_method: ClientAuthMethod,
     /// Where answers may go.
     pub redirect_uris: Vec<String>,
+    /// Where browsers may go after a logout.
+    pub post_logout_redirect_uris: Vec<String>,
     /// What it may ask for at most.
     pub scope: ScopeSet,
     /// Whether an authorization without PKCE is refused.
@@ -153,6 +155,7 @@ impl AuthorizationServer {
             application_type,
             auth_method,
             redirect_uris,
+            post_logout_redirect_uris,
             ..
         } = settings;
         if name.trim().is_empty()
@@ -161,14 +164,12 @@ impl AuthorizationServer {
         {
             return Err(RegistrationError::Name);
         }
-        if !(1..=MAX_REDIRECTS).contains(&redirect_uris.len()) {
-            return Err(RegistrationError::RedirectCount(redirect_uris.len()));
+        if redirect_uris.is_empty() {
+            return Err(RegistrationError::RedirectCount(0));
         }
-        let dev = self.issuer.is_loopback();
-        let redirect_uris = redirect_uris
-            .iter()
-            .map(|uri| redirect::check(uri, application_type, dev))
-            .collect::<Result<_, _>>()?;
+        let redirect_uris = self.checked_uris(&redirect_uris, application_type)?;
+        let post_logout_redirect_uris =
+            self.checked_uris(&post_logout_redirect_uris, application_type)?;
         if auth_method == ClientAuthMethod::None && !settings.require_pkce {
             return Err(RegistrationError::PublicWithoutPkce);
         }
@@ -185,6 +186,7 @@ impl AuthorizationServer {
             auth_method,
             secret_hash,
             redirect_uris,
+            post_logout_redirect_uris,
             scope: settings.scope,
             require_pkce: settings.require_pkce,
             first_party: settings.first_party,
@@ -195,5 +197,20 @@ impl AuthorizationServer {
             created_at,
             updated_at: self.clock.now(),
         })
+    }
+
+    fn checked_uris(
+        &self,
+        uris: &[String],
+        kind: ApplicationType,
+    ) -> Result<Vec<RedirectUri>, RegistrationError> {
+        if uris.len() > MAX_REDIRECTS {
+            return Err(RegistrationError::RedirectCount(uris.len()));
+        }
+        let dev = self.issuer.is_loopback();
+        Ok(uris
+            .iter()
+            .map(|uri| redirect::check(uri, kind, dev))
+            .collect::<Result<_, _>>()?)
     }
 }

@@ -68,6 +68,8 @@ pub struct Client {
     pub secret_hash: Option<TokenHash>,
     /// Where answers may go.
     pub redirect_uris: Vec<RedirectUri>,
+    /// Where browsers may go after a logout (OpenID Connect RP-Initiated Logout §3.1).
+    pub post_logout_redirect_uris: Vec<RedirectUri>,
     /// What it may ask for at most.
     pub scope: ScopeSet,
     /// Whether an authorization without PKCE is refused. Always true for public clients.

@@ -1,5 +1,13 @@
 //! What tests of several rooms share. A development dependency only.
 
+#![allow(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "this is test code: what fails here fails the test"
+)]
+
 pub mod clock;
 pub mod logs;
 pub mod postgres;

@@ -1,0 +1,149 @@
+//! Logging out at an app's wish (OpenID Connect RP-Initiated Logout 1.0).
+//!
+//! A hint that verifies says who is to be signed out and for which app; without one the person is
+//! asked. The browser is sent on only to an address that the app registered for this.
+
+use aip_atproto::Did;
+use aip_base::Blame;
+use aip_jose::{Audience, JwsError, UnverifiedJws};
+use aip_storage::StorageError;
+use aip_storage::client::{Client, ClientId};
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use crate::AuthorizationServer;
+use crate::decision::Answer;
+use crate::params::{Params, ParamsError};
+
+/// A logout that was checked.
+#[derive(Debug)]
+pub struct Logout {
+    /// The account of a valid hint: it may be signed out without asking.
+    pub account: Option<Did>,
+    /// Where to send the browser afterwards.
+    pub location: Option<SecretString>,
+}
+
+/// Why a logout is refused. The person gets a page with these words, nobody is redirected.
+#[derive(Debug, thiserror::Error)]
+pub enum LogoutError {
+    /// The parameters are unusable.
+    #[error("The request is unusable: {0}.")]
+    Params(#[from] ParamsError),
+    /// The hint is not an `id_token` of ours.
+    #[error("The app sent a proof of sign-in that is not from here.")]
+    Hint,
+    /// The hint was issued to another client.
+    #[error("The app sent a proof of sign-in that belongs to another app.")]
+    OtherClient,
+    /// No such client.
+    #[error("The app that sent you here is not registered.")]
+    UnknownClient,
+    /// A redirect without a client, or one that is not registered.
+    #[error("The app wants you sent to an address that is not registered for it.")]
+    UnknownRedirect,
+    /// Our fault.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// The claims of an `id_token` that matter here. It may have expired: §2 of the specification
+/// wants it accepted nevertheless.
+#[derive(Deserialize)]
+struct Hint {
+    iss: String,
+    sub: String,
+    aud: Audience,
+}
+
+impl LogoutError {
+    /// Whose fault it is.
+    pub fn blame(&self) -> Blame {
+        if matches!(self, Self::Storage(_)) {
+            Blame::Ours
+        } else {
+            Blame::Caller
+        }
+    }
+}
+
+impl AuthorizationServer {
+    /// Checks a logout request given as query string or form body.
+    pub async fn check_logout(&self, encoded: &[u8]) -> Result<Logout, LogoutError> {
+        let params = Params::parse(encoded)?;
+        let hint = params
+            .get("id_token_hint")
+            .map(|token| self.verify_hint(token))
+            .transpose()?;
+        let named = params
+            .get("client_id")
+            .map(str::parse::<ClientId>)
+            .transpose();
+        let named = named.map_err(|_| LogoutError::UnknownClient)?;
+        let (account, issued_to) = hint.unzip();
+        let id = match (issued_to, named) {
+            (Some(issued_to), Some(named)) if issued_to != named => {
+                return Err(LogoutError::OtherClient);
+            }
+            (issued_to, named) => issued_to.or(named),
+        };
+        let client = match id {
+            Some(id) => Some(
+                self.storage
+                    .client(&id)
+                    .await?
+                    .ok_or(LogoutError::UnknownClient)?,
+            ),
+            None => None,
+        };
+        let location = params
+            .get("post_logout_redirect_uri")
+            .map(|uri| location(client.as_ref(), uri, params.get("state")))
+            .transpose()?;
+        Ok(Logout { account, location })
+    }
+
+    fn verify_hint(&self, token: &str) -> Result<(Did, ClientId), LogoutError> {
+        let hint = self.hint_claims(token).ok_or(LogoutError::Hint)?;
+        let client = hint
+            .aud
+            .single()
+            .and_then(|aud| aud.parse().ok())
+            .ok_or(LogoutError::Hint)?;
+        let account = hint.sub.parse().map_err(|_| LogoutError::Hint)?;
+        if hint.iss == self.issuer.as_str() {
+            Ok((account, client))
+        } else {
+            Err(LogoutError::Hint)
+        }
+    }
+
+    fn hint_claims(&self, token: &str) -> Option<Hint> {
+        let jws = UnverifiedJws::parse(token)
+            .ok()
+            .filter(|jws| jws.header().is_typ("JWT"))?;
+        let key = self.keys.oidc_by_kid(jws.header().kid.as_deref()?)?;
+        let verified: Result<Hint, JwsError> = jws
+            .verify(key.public(), key.alg())
+            .and_then(|verified| verified.claims());
+        verified.ok()
+    }
+}
+
+/// The address to go on to: one that the client registered, byte for byte.
+fn location(
+    client: Option<&Client>,
+    uri: &str,
+    state: Option<&str>,
+) -> Result<SecretString, LogoutError> {
+    let registered = client
+        .and_then(|client| {
+            client
+                .post_logout_redirect_uris
+                .iter()
+                .find(|known| known.as_str() == uri)
+        })
+        .ok_or(LogoutError::UnknownRedirect)?;
+    let state = state.map(|state| ("state", state.to_owned().into()));
+    Ok(Answer::new(registered.clone(), state.into_iter().collect()).location())
+}

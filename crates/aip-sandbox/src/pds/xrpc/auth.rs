@@ -1,0 +1,143 @@
+//! Who calls an XRPC method: an OAuth session by `DPoP`, or a password session by Bearer.
+
+use aip_atproto::{AccountAttr, IdentityAttr, Nsid, RepoAction, ScopeSet};
+use http::StatusCode;
+
+use super::super::error::{ProofRefusal, XrpcError};
+use super::super::inner::Site;
+use super::super::jwt::TokenType;
+use super::super::token::AccessClaims;
+use super::app_passwords::{PasswordClaims, PasswordScope};
+use crate::stage::lock;
+use crate::stage::request::Received;
+
+/// An authenticated caller and what it may do.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    pub(crate) did: String,
+    pub(crate) rights: Rights,
+}
+
+#[derive(Debug)]
+pub(crate) enum Rights {
+    Scopes(ScopeSet),
+    Password(PasswordScope),
+}
+
+impl Site {
+    pub(crate) fn caller(&self, request: &Received) -> Result<Caller, XrpcError> {
+        let header = request.header("authorization");
+        match header.and_then(|header| header.split_once(' ')) {
+            Some(("DPoP", token)) => self.oauth_caller(request, token),
+            Some(("Bearer", token)) => self.password_caller(token),
+            _ => Err(XrpcError::unauthorized(
+                "AuthMissing",
+                "Authentication Required",
+            )),
+        }
+    }
+
+    fn oauth_caller(&self, request: &Received, token: &str) -> Result<Caller, XrpcError> {
+        let invalid = |why: &str| XrpcError::unauthorized("invalid_token", why);
+        let inner = &self.inner;
+        let jkt = inner
+            .check_proof(&self.nonces, &inner.resource, request, Some(token))
+            .map_err(|refusal| match refusal {
+                ProofRefusal::Missing => {
+                    XrpcError::unauthorized("invalid_dpop_proof", refusal.to_string())
+                }
+                other => other.into(),
+            })?;
+        let claims: AccessClaims = inner
+            .tokens
+            .verify(TokenType::Access, token)
+            .ok_or_else(|| invalid("Malformed token"))?;
+        if claims.exp <= inner.clock.now().as_secs() {
+            return Err(invalid("\"exp\" claim timestamp check failed"));
+        }
+        let name = claims.name().ok_or_else(|| invalid("Malformed token"))?;
+        let session = lock(&inner.sessions)
+            .get(name.session)
+            .filter(|session| session.generation == name.generation)
+            .cloned()
+            .ok_or_else(|| invalid("Invalid token"))?;
+        if session.jkt != jkt {
+            return Err(invalid("Invalid DPoP key binding"));
+        }
+        let scopes = ScopeSet::parse(&session.scope).map_err(|e| invalid(&e.to_string()))?;
+        Ok(Caller {
+            did: session.did.to_string(),
+            rights: Rights::Scopes(scopes),
+        })
+    }
+
+    fn password_caller(&self, token: &str) -> Result<Caller, XrpcError> {
+        let claims: PasswordClaims = self
+            .inner
+            .tokens
+            .verify(TokenType::Access, token)
+            .ok_or_else(|| XrpcError::bad_request("InvalidToken", "Malformed token"))?;
+        if claims.exp <= self.inner.clock.now().as_secs() {
+            return Err(XrpcError::bad_request("ExpiredToken", "Token has expired"));
+        }
+        let rights = Rights::Password(claims.scope);
+        Ok(Caller {
+            did: claims.sub,
+            rights,
+        })
+    }
+}
+
+impl Caller {
+    pub(crate) fn must_write(&self, collection: &str, action: RepoAction) -> Result<(), XrpcError> {
+        let needed = format!("repo:{collection}?action={}", action.as_str());
+        self.must(&needed, |scopes| {
+            Nsid::parse(collection).is_ok_and(|nsid| scopes.allows_repo(&nsid, action))
+        })
+    }
+
+    pub(crate) fn must_upload(&self, media_type: &str) -> Result<(), XrpcError> {
+        self.must(&format!("blob:{media_type}"), |scopes| {
+            scopes.allows_blob(media_type)
+        })
+    }
+
+    pub(crate) fn must_call(&self, method: &Nsid, audience: &str) -> Result<(), XrpcError> {
+        let needed = format!("rpc:{method}?aud={}", audience.replace('#', "%23"));
+        self.must(&needed, |scopes| scopes.allows_rpc(method, audience))
+    }
+
+    pub(crate) fn must_change_handle(&self) -> Result<(), XrpcError> {
+        self.must("identity:handle", |scopes| {
+            scopes.allows_identity(IdentityAttr::Handle)
+        })
+    }
+
+    pub(crate) fn may_read_email(&self) -> bool {
+        match &self.rights {
+            Rights::Scopes(scopes) => scopes.allows_account(AccountAttr::Email, false),
+            Rights::Password(scope) => *scope == PasswordScope::Full,
+        }
+    }
+
+    /// For what only the account's own password opens.
+    pub(crate) fn must_be_full(&self) -> Result<(), XrpcError> {
+        match self.rights {
+            Rights::Password(PasswordScope::Full) => Ok(()),
+            Rights::Password(_) => Err(XrpcError::bad_request("InvalidToken", "Bad token scope")),
+            Rights::Scopes(_) => Err(XrpcError::new(
+                StatusCode::FORBIDDEN,
+                "Forbidden",
+                "OAuth credentials are not supported for this endpoint",
+            )),
+        }
+    }
+
+    /// Granular scopes bind OAuth sessions only.
+    fn must(&self, needed: &str, allows: impl Fn(&ScopeSet) -> bool) -> Result<(), XrpcError> {
+        match &self.rights {
+            Rights::Scopes(scopes) if !allows(scopes) => Err(XrpcError::scope_missing(needed)),
+            _ => Ok(()),
+        }
+    }
+}

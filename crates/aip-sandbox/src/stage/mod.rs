@@ -1,0 +1,64 @@
+//! What every stand-in stands on: a loopback server whose answers can be held back, dropped or
+//! replaced ([`faults`]), and which remembers everything it was asked ([`journal`]).
+
+pub(crate) mod faults;
+pub(crate) mod journal;
+pub(crate) mod reply;
+pub(crate) mod request;
+pub(crate) mod server;
+
+use std::any::Any;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+pub(crate) use faults::Faults;
+pub(crate) use journal::Journal;
+
+/// Locks `mutex`. A panic elsewhere is reported by [`Stage::finish`]; the data stays usable.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The part of a stand-in that tests look at and meddle with.
+#[derive(Default)]
+pub(crate) struct Stage {
+    pub(crate) journal: Journal,
+    pub(crate) faults: Faults,
+    panicked: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+impl Stage {
+    /// Remembers that answering a request panicked, for [`Stage::rethrow`].
+    pub(crate) fn record_panic(&self, payload: Box<dyn Any + Send>) {
+        lock(&self.panicked).get_or_insert(payload);
+    }
+
+    /// Continues a panic that happened in a connection's task in the thread of the test.
+    pub(crate) fn rethrow(&self) {
+        let payload = lock(&self.panicked).take();
+        if let Some(payload) = payload
+            && !std::thread::panicking()
+        {
+            std::panic::resume_unwind(payload);
+        }
+    }
+
+    /// Checks that every fault that was ordered has happened.
+    pub(crate) fn finish(&self) -> Result<(), Unfinished> {
+        self.rethrow();
+        let left = self.faults.left_over();
+        if left.is_empty() {
+            Ok(())
+        } else {
+            Err(Unfinished { left })
+        }
+    }
+}
+
+/// Faults were ordered with [`times`](crate::Order::times) and never asked for: the test did not
+/// do what it believes it did.
+#[derive(Debug, thiserror::Error)]
+#[error("ordered, but never reached: {}", left.join("; "))]
+pub struct Unfinished {
+    /// Each order in words.
+    pub left: Vec<String>,
+}

@@ -1,0 +1,22 @@
+//! The storage traits on SQLite and PostgreSQL.
+//!
+//! * [`Database::connect`] → [`Database::migrate`] → [`Database::storage`].
+//! * One SQL text: `src/statements` is compiled once for each engine, as a child of `sqlite` and
+//!   of `postgres`. The parent gives it the driver's types and, as macros, the few fragments of
+//!   SQL that differ (row locks, the clock of leases). There is no `if` over engines.
+//! * Portable types only: `TEXT`, `BIGINT` (microseconds since the epoch), `BYTEA`/`BLOB` and
+//!   `BOOLEAN`; `columns` says how domain values lie in them.
+//! * Two folders of migrations with the same numbers; a test compares what they make.
+//! * What may happen once is a condition of the statement that does it; a transaction that is
+//!   dropped is rolled back. PostgreSQL runs at `READ COMMITTED`, SQLite has one writer.
+
+mod columns;
+mod database;
+mod postgres;
+mod schema;
+mod sqlite;
+
+pub use database::{ConnectError, Database};
+pub use postgres::{ConnectPgError, PgOptions, PgStorage};
+pub use schema::{SchemaError, Status, Step};
+pub use sqlite::{OpenSqliteError, SqliteStorage};

@@ -1,0 +1,223 @@
+//! PostgreSQL: one pool, no session state (a transaction pooler may sit in front).
+
+use std::str::FromStr as _;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use aip_storage::StorageError;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection as _, Pool, Postgres, Row as _, Transaction};
+
+use crate::schema::{SchemaError, Status, migrator};
+
+macro_rules! for_update {
+    () => {
+        " FOR UPDATE"
+    };
+}
+macro_rules! skip_locked {
+    () => {
+        " FOR UPDATE SKIP LOCKED"
+    };
+}
+/// Leases are judged by one clock for all replicas; the caller's instant is not looked at.
+macro_rules! database_now {
+    ($given:literal) => {
+        "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)"
+    };
+}
+
+#[allow(
+    clippy::duplicate_mod,
+    reason = "the statements are compiled once for each engine"
+)]
+#[path = "statements/mod.rs"]
+mod statements;
+
+mod rotation;
+
+type Db = Postgres;
+type Store = PgStorage;
+
+/// A request waits no longer for a connection; then it is told that the database is away.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Short, so that connections follow a fail-over or a rebalanced pooler.
+const MAX_LIFETIME: Duration = Duration::from_mins(5);
+/// A connection that idled longer is tested before it is used; busier ones are not.
+const TESTED_AFTER: Duration = Duration::from_secs(5);
+/// How long a migration waits for another process that migrates.
+const LOCK_PATIENCE: Duration = Duration::from_secs(30);
+const LOCK_POLL: Duration = Duration::from_millis(100);
+/// The advisory lock of migrations: the letters `aip-sql\0`.
+const LOCK_ID: i64 = i64::from_be_bytes(*b"aip-sql\0");
+
+static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
+    migrator(&[(
+        1,
+        "init",
+        include_str!("../migrations/postgres/0001_init.sql"),
+    )])
+});
+
+/// Storage in a PostgreSQL database.
+#[derive(Debug, Clone)]
+pub struct PgStorage {
+    pool: Pool<Postgres>,
+}
+
+/// How to connect.
+#[derive(Debug, Clone, Copy)]
+pub struct PgOptions {
+    /// The most connections of this process.
+    pub pool_size: u32,
+    /// Whether statements stay prepared at the server. Off for poolers that cannot keep them.
+    pub prepared_statements: bool,
+}
+
+/// The server cannot be reached. The URL is not repeated: it may hold a password.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectPgError {
+    /// The URL is malformed.
+    #[error("the URL of the PostgreSQL database is malformed")]
+    Url,
+    /// No connection.
+    #[error("cannot connect to PostgreSQL: {0}")]
+    Connect(#[source] sqlx::Error),
+}
+
+impl Default for PgOptions {
+    fn default() -> Self {
+        Self {
+            pool_size: 16,
+            prepared_statements: true,
+        }
+    }
+}
+
+impl PgStorage {
+    /// Connects. Accepts `postgres://`, `postgresql://` and, from earlier deployments,
+    /// `postgresql+asyncpg://`.
+    pub async fn connect(url: &str, options: PgOptions) -> Result<Self, ConnectPgError> {
+        let pool = PgPoolOptions::new()
+            .max_connections(options.pool_size)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .max_lifetime(MAX_LIFETIME)
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                Box::pin(async move {
+                    if meta.idle_for > TESTED_AFTER {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .connect_with(connect_options(url, options)?)
+            .await
+            .map_err(ConnectPgError::Connect)?;
+        Ok(Self { pool })
+    }
+
+    /// How far the schema is.
+    pub async fn status(&self) -> Result<Status, SchemaError> {
+        statements::schema::status(self, &MIGRATIONS).await
+    }
+
+    /// Brings the schema up to this program; the versions that were applied.
+    pub async fn migrate(&self) -> Result<Vec<i64>, SchemaError> {
+        statements::schema::migrate(self, &MIGRATIONS).await
+    }
+
+    /// Closes the connections once their statements are done.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    fn reader(&self) -> &Pool<Postgres> {
+        &self.pool
+    }
+
+    fn writer(&self) -> &Pool<Postgres> {
+        &self.pool
+    }
+
+    /// A transaction, at the isolation that the statements are written for whatever the default.
+    async fn begin(&self) -> Result<Transaction<'static, Postgres>, StorageError> {
+        let begin = "BEGIN ISOLATION LEVEL READ COMMITTED";
+        self.pool
+            .begin_with(begin)
+            .await
+            .map_err(|e| StorageError::Unavailable(Box::new(e)))
+    }
+
+    /// Takes the lock of migrations until the transaction ends. By trying: a session that waits
+    /// for a lock holds a snapshot, on which some migrations would wait in turn.
+    async fn lock_schema(
+        &self,
+        tx: &mut Transaction<'static, Postgres>,
+    ) -> Result<(), SchemaError> {
+        let deadline = tokio::time::Instant::now() + LOCK_PATIENCE;
+        loop {
+            let row = sqlx::query("SELECT pg_try_advisory_xact_lock($1)")
+                .bind(LOCK_ID)
+                .fetch_one(&mut **tx)
+                .await;
+            let taken = row
+                .and_then(|row| row.try_get(0))
+                .map_err(|e| StorageError::Unavailable(Box::new(e)))?;
+            if taken {
+                return Ok(());
+            }
+            if tokio::time::Instant::now() > deadline {
+                return Err(SchemaError::Busy);
+            }
+            tokio::time::sleep(LOCK_POLL).await;
+        }
+    }
+}
+
+fn connect_options(url: &str, options: PgOptions) -> Result<PgConnectOptions, ConnectPgError> {
+    let url = match url.strip_prefix("postgresql+asyncpg://") {
+        Some(rest) => format!("postgresql://{rest}"),
+        None => url.to_owned(),
+    };
+    let connect = PgConnectOptions::from_str(&url)
+        .map_err(|_| ConnectPgError::Url)?
+        .application_name("aip");
+    Ok(if options.prepared_statements {
+        connect
+    } else {
+        connect.statement_cache_capacity(0)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scheme_of_earlier_deployments_is_understood() {
+        for scheme in ["postgres", "postgresql", "postgresql+asyncpg"] {
+            let options = connect_options(
+                &format!("{scheme}://u:p@db.example:6432/aip"),
+                PgOptions::default(),
+            );
+            let options = options.unwrap();
+            assert_eq!(
+                (options.get_host(), options.get_port()),
+                ("db.example", 6432)
+            );
+            assert_eq!(
+                (options.get_username(), options.get_database()),
+                ("u", Some("aip"))
+            );
+        }
+    }
+
+    #[test]
+    fn a_malformed_url_is_not_repeated_in_the_error() {
+        let error =
+            connect_options("postgres://u:secret@db:port/aip", PgOptions::default()).unwrap_err();
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+}

@@ -1,0 +1,167 @@
+//! Migrations as values: which this program knows, which are applied, and whether that fits.
+
+use sqlx::SqlSafeStr as _;
+use sqlx::migrate::{AppliedMigration, MigrateError, Migration, MigrationType, Migrator};
+
+use aip_storage::StorageError;
+
+/// Where the applied migrations are noted.
+pub(crate) const TABLE: &str = "aip_schema_migrations";
+
+/// One step of the schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Its number; the order.
+    pub version: i64,
+    /// What it does.
+    pub name: String,
+    /// Whether the database has it.
+    pub applied: bool,
+}
+
+/// How far the database is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Every step that this program knows, in order.
+    pub steps: Vec<Step>,
+}
+
+/// The schema does not fit this program, or could not be brought up.
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaError {
+    /// Migrations are pending.
+    #[error("the database lacks {} migration(s): run `aip migrate`", .pending.len())]
+    Behind {
+        /// The versions to apply.
+        pending: Vec<i64>,
+    },
+    /// The database was migrated by a newer program.
+    #[error("the database has migration {version}, which only a newer program knows: run that one")]
+    Ahead {
+        /// The unknown version.
+        version: i64,
+    },
+    /// An applied migration is not the one that this program carries.
+    #[error("migration {version} was applied with another text than this program's")]
+    Changed {
+        /// Its version.
+        version: i64,
+    },
+    /// Another process migrates, and did not finish in time.
+    #[error("another process is migrating this database")]
+    Busy,
+    /// A step failed; nothing of it was kept.
+    #[error("the migration failed: {0}")]
+    Failed(#[from] MigrateError),
+    /// The database does not answer.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl Status {
+    /// The versions still to be applied.
+    pub fn pending(&self) -> Vec<i64> {
+        self.steps
+            .iter()
+            .filter(|step| !step.applied)
+            .map(|step| step.version)
+            .collect()
+    }
+
+    /// Refuses a database that is behind.
+    pub fn require_current(&self) -> Result<(), SchemaError> {
+        let pending = self.pending();
+        if pending.is_empty() {
+            Ok(())
+        } else {
+            Err(SchemaError::Behind { pending })
+        }
+    }
+}
+
+/// The migrations of an engine, from (version, name, text).
+pub(crate) fn migrator(steps: &[(i64, &'static str, &'static str)]) -> Migrator {
+    let migrations = steps.iter().map(|&(version, name, text)| {
+        Migration::new(
+            version,
+            name.into(),
+            MigrationType::Simple,
+            text.into_sql_str(),
+            false,
+        )
+    });
+    Migrator::with_migrations(migrations.collect())
+}
+
+/// Compares the migrations of this program with those of a database.
+pub(crate) fn compare(
+    known: &Migrator,
+    applied: &[AppliedMigration],
+) -> Result<Status, SchemaError> {
+    for there in applied {
+        let Some(here) = known.iter().find(|it| it.version == there.version) else {
+            return Err(SchemaError::Ahead {
+                version: there.version,
+            });
+        };
+        if here.checksum != there.checksum {
+            return Err(SchemaError::Changed {
+                version: there.version,
+            });
+        }
+    }
+    let steps = known.iter().map(|it| Step {
+        version: it.version,
+        name: it.description.to_string(),
+        applied: applied.iter().any(|there| there.version == it.version),
+    });
+    Ok(Status {
+        steps: steps.collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known() -> Migrator {
+        migrator(&[(1, "one", "SELECT 1"), (2, "two", "SELECT 2")])
+    }
+
+    fn applied(steps: &[(i64, &'static str, &'static str)]) -> Vec<AppliedMigration> {
+        let of = |it: &Migration| AppliedMigration {
+            version: it.version,
+            checksum: it.checksum.clone(),
+        };
+        migrator(steps).iter().map(of).collect()
+    }
+
+    #[test]
+    fn a_database_that_is_behind_is_refused_with_what_is_pending() {
+        let status = compare(&known(), &applied(&[(1, "one", "SELECT 1")])).unwrap();
+        let refused = status.require_current();
+        assert!(matches!(refused, Err(SchemaError::Behind { pending }) if pending == [2]));
+    }
+
+    #[test]
+    fn a_database_of_a_newer_program_is_refused() {
+        let there = applied(&[
+            (1, "one", "SELECT 1"),
+            (2, "two", "SELECT 2"),
+            (3, "three", "SELECT 3"),
+        ]);
+        assert!(matches!(
+            compare(&known(), &there),
+            Err(SchemaError::Ahead { version: 3 })
+        ));
+    }
+
+    #[test]
+    fn a_migration_that_was_edited_after_it_was_applied_is_noticed() {
+        let there = applied(&[(1, "one", "SELECT 'one'")]);
+        assert!(matches!(
+            compare(&known(), &there),
+            Err(SchemaError::Changed { version: 1 })
+        ));
+    }
+}

@@ -1,0 +1,181 @@
+//! SQLite: one file, one writer, many readers (write-ahead log).
+
+use std::fs::OpenOptions;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use aip_storage::StorageError;
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Pool, Sqlite, Transaction};
+
+use crate::schema::{SchemaError, Status, migrator};
+
+/// Nothing to lock: there is one writer, and it holds the file.
+macro_rules! for_update {
+    () => {
+        ""
+    };
+}
+macro_rules! skip_locked {
+    () => {
+        ""
+    };
+}
+/// One process owns the file, so its clock is the clock.
+macro_rules! database_now {
+    ($given:literal) => {
+        $given
+    };
+}
+
+#[allow(
+    clippy::duplicate_mod,
+    reason = "the statements are compiled once for each engine"
+)]
+#[path = "statements/mod.rs"]
+mod statements;
+
+mod rotation;
+
+type Db = Sqlite;
+type Store = SqliteStorage;
+
+/// How long a writer waits for another process (a backup, `aip` on the command line).
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const READERS: u32 = 4;
+
+static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
+    migrator(&[(
+        1,
+        "init",
+        include_str!("../migrations/sqlite/0001_init.sql"),
+    )])
+});
+
+/// Storage in one SQLite file.
+#[derive(Debug, Clone)]
+pub struct SqliteStorage {
+    writer: Pool<Sqlite>,
+    reader: Pool<Sqlite>,
+}
+
+/// The file cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenSqliteError {
+    /// It cannot be created or made private.
+    #[error("cannot open {}: {source}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is not a database, or cannot be used as one.
+    #[error("cannot use {} as a database: {source}", .path.display())]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: sqlx::Error,
+    },
+}
+
+impl SqliteStorage {
+    /// Opens the database, creating it (readable by its owner alone) if it is not there.
+    pub async fn open(path: &Path) -> Result<Self, OpenSqliteError> {
+        create_private(path).map_err(|source| OpenSqliteError::File {
+            path: path.to_owned(),
+            source,
+        })?;
+        let unusable = |source| OpenSqliteError::Database {
+            path: path.to_owned(),
+            source,
+        };
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Wal)
+            // `NORMAL` may lose the last commits at a power cut. A rotated refresh token that is
+            // forgotten ends the session at the PDS, so every commit is synced.
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY_TIMEOUT)
+            .foreign_keys(true);
+        // Connections to a file do not go stale: no statement is spent on testing them.
+        let pool = |connections| {
+            SqlitePoolOptions::new()
+                .max_connections(connections)
+                .test_before_acquire(false)
+                .idle_timeout(None)
+                .max_lifetime(None)
+        };
+        let writer = pool(1)
+            .connect_with(options.clone())
+            .await
+            .map_err(unusable)?;
+        let reading = options.pragma("query_only", "ON");
+        let reader = pool(READERS)
+            .connect_with(reading)
+            .await
+            .map_err(unusable)?;
+        Ok(Self { writer, reader })
+    }
+
+    /// How far the schema is.
+    pub async fn status(&self) -> Result<Status, SchemaError> {
+        statements::schema::status(self, &MIGRATIONS).await
+    }
+
+    /// Brings the schema up to this program; the versions that were applied.
+    pub async fn migrate(&self) -> Result<Vec<i64>, SchemaError> {
+        statements::schema::migrate(self, &MIGRATIONS).await
+    }
+
+    /// Closes the connections once their statements are done.
+    pub async fn close(&self) {
+        self.reader.close().await;
+        self.writer.close().await;
+    }
+
+    fn reader(&self) -> &Pool<Sqlite> {
+        &self.reader
+    }
+
+    fn writer(&self) -> &Pool<Sqlite> {
+        &self.writer
+    }
+
+    /// A transaction that writes: it takes the write lock at once, because a lock that is taken
+    /// at the first write can fail half-way.
+    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StorageError> {
+        self.writer
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(|e| StorageError::Unavailable(Box::new(e)))
+    }
+
+    /// `BEGIN IMMEDIATE` is the lock.
+    #[allow(
+        clippy::unused_async,
+        clippy::unused_self,
+        reason = "the other engine asks its server here"
+    )]
+    async fn lock_schema(&self, _: &mut Transaction<'static, Sqlite>) -> Result<(), SchemaError> {
+        Ok(())
+    }
+}
+
+/// Creates the file if need be and takes it away from everybody but its owner. SQLite gives its
+/// side files the same mode.
+fn create_private(path: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(path)?;
+    #[cfg(unix)]
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    drop(file);
+    Ok(())
+}

@@ -1,0 +1,50 @@
+//! The audit stream.
+
+use aip_storage::StorageError;
+use aip_storage::audit::{Audit, AuditEvent};
+use async_trait::async_trait;
+
+use super::Store;
+use super::sql::{Fields, Row, sql};
+
+#[async_trait]
+impl Audit for Store {
+    async fn record(&self, event: &AuditEvent) -> Result<(), StorageError> {
+        sql(
+            "INSERT INTO audit_events (id, at, kind, did, client_id, detail)
+             VALUES ($1, $2, $3, $4, $5, $6)",
+        )
+        .bind(&event.id)
+        .bind(&event.at)
+        .bind(&event.kind)
+        .bind(&event.did)
+        .bind(&event.client_id)
+        .bind(&event.detail)
+        .execute(self.writer())
+        .await?;
+        Ok(())
+    }
+
+    async fn audit_events(&self, limit: u32) -> Result<Vec<AuditEvent>, StorageError> {
+        let rows = sql(
+            "SELECT id, at, kind, did, client_id, detail FROM audit_events
+             ORDER BY at DESC, id DESC LIMIT $1",
+        )
+        .bind(&limit)
+        .all(self.reader())
+        .await?;
+        rows.iter().map(read_event).collect()
+    }
+}
+
+fn read_event(row: &Row) -> Result<AuditEvent, StorageError> {
+    let fields = Fields::of("audit_events", "id", row)?;
+    Ok(AuditEvent {
+        id: fields.get("id")?,
+        at: fields.get("at")?,
+        kind: fields.get("kind")?,
+        did: fields.get("did")?,
+        client_id: fields.get("client_id")?,
+        detail: fields.get("detail")?,
+    })
+}

@@ -1,0 +1,139 @@
+//! Browser sessions and the consents given in them.
+
+use aip_atproto::{Did, ScopeSet};
+use aip_base::{RowId, Timestamp};
+use aip_keys::TokenHash;
+use aip_storage::StorageError;
+use aip_storage::browser::{BrowserAccount, BrowserSession, Browsers};
+use aip_storage::client::ClientId;
+use async_trait::async_trait;
+
+use super::Store;
+use super::sql::{Fields, Row, sql, unavailable};
+
+#[async_trait]
+impl Browsers for Store {
+    async fn create_browser_session(&self, session: &BrowserSession) -> Result<(), StorageError> {
+        sql(
+            "INSERT INTO browser_sessions (id, token, created_at, expires_at)
+             VALUES ($1, $2, $3, $4)",
+        )
+        .bind(&session.id)
+        .bind(&session.token)
+        .bind(&session.created_at)
+        .bind(&session.expires_at)
+        .execute(self.writer())
+        .await?;
+        Ok(())
+    }
+
+    async fn browser_session(
+        &self,
+        token: &TokenHash,
+        now: Timestamp,
+    ) -> Result<Option<BrowserSession>, StorageError> {
+        let rows = sql(
+            "SELECT b.id, b.token, b.created_at, b.expires_at, a.did, a.auth_time
+             FROM browser_sessions b LEFT JOIN browser_accounts a ON a.browser_id = b.id
+             WHERE b.token = $1 AND b.expires_at > $2
+             ORDER BY a.auth_time DESC, a.did",
+        )
+        .bind(token)
+        .bind(&now)
+        .all(self.reader())
+        .await?;
+        read_session(&rows)
+    }
+
+    async fn sign_in_browser(
+        &self,
+        id: RowId,
+        token: &TokenHash,
+        account: &BrowserAccount,
+        expires_at: Timestamp,
+    ) -> Result<bool, StorageError> {
+        let mut tx = self.begin().await?;
+        let found = sql("UPDATE browser_sessions SET token = $2, expires_at = $3 WHERE id = $1")
+            .bind(&id)
+            .bind(token)
+            .bind(&expires_at)
+            .execute(&mut *tx)
+            .await?;
+        if found == 0 {
+            return Ok(false);
+        }
+        sql(
+            "INSERT INTO browser_accounts (browser_id, did, auth_time) VALUES ($1, $2, $3)
+             ON CONFLICT (browser_id, did) DO UPDATE SET auth_time = excluded.auth_time",
+        )
+        .bind(&id)
+        .bind(&account.did)
+        .bind(&account.auth_time)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await.map_err(unavailable)?;
+        Ok(true)
+    }
+
+    async fn sign_out_account(&self, id: RowId, did: &Did) -> Result<(), StorageError> {
+        let mut tx = self.begin().await?;
+        for statement in [
+            "DELETE FROM browser_accounts WHERE browser_id = $1 AND did = $2",
+            "DELETE FROM consents WHERE browser_id = $1 AND did = $2",
+        ] {
+            sql(statement).bind(&id).bind(did).execute(&mut *tx).await?;
+        }
+        tx.commit().await.map_err(unavailable)
+    }
+
+    async fn delete_browser_session(&self, id: RowId) -> Result<(), StorageError> {
+        // Accounts, consents, requests and flows go with it (ON DELETE CASCADE).
+        sql("DELETE FROM browser_sessions WHERE id = $1")
+            .bind(&id)
+            .execute(self.writer())
+            .await?;
+        Ok(())
+    }
+
+    async fn consent(
+        &self,
+        browser: RowId,
+        client: &ClientId,
+        did: &Did,
+    ) -> Result<Option<ScopeSet>, StorageError> {
+        let row = sql("SELECT browser_id, scope FROM consents
+             WHERE browser_id = $1 AND client_id = $2 AND did = $3")
+        .bind(&browser)
+        .bind(client)
+        .bind(did)
+        .first(self.reader())
+        .await?;
+        row.map(|row| Fields::of("consents", "browser_id", &row)?.get("scope"))
+            .transpose()
+    }
+}
+
+/// One session from its rows: one for each account, or a single one without an account.
+fn read_session(rows: &[Row]) -> Result<Option<BrowserSession>, StorageError> {
+    let Some(first) = rows.first() else {
+        return Ok(None);
+    };
+    let mut accounts = Vec::new();
+    for row in rows {
+        let fields = Fields::of("browser_sessions", "id", row)?;
+        if let Some(did) = fields.get("did")? {
+            accounts.push(BrowserAccount {
+                did,
+                auth_time: fields.get("auth_time")?,
+            });
+        }
+    }
+    let fields = Fields::of("browser_sessions", "id", first)?;
+    Ok(Some(BrowserSession {
+        id: fields.get("id")?,
+        token: fields.get("token")?,
+        created_at: fields.get("created_at")?,
+        expires_at: fields.get("expires_at")?,
+        accounts,
+    }))
+}

@@ -1,0 +1,168 @@
+//! Registered apps.
+
+use aip_base::{RowId, Timestamp};
+use aip_keys::TokenHash;
+use aip_storage::StorageError;
+use aip_storage::client::{Client, ClientId, Clients, CreateClient};
+use aip_storage::upstream::EndReason;
+use async_trait::async_trait;
+
+use super::Store;
+use super::sql::{Fields, Row, Sql, sql, unavailable};
+use super::upstream::end_session;
+
+macro_rules! client_columns {
+    () => {
+        "id, name, application_type, auth_method, secret_hash, redirect_uris, scope, \
+         require_pkce, first_party, id_token_alg, access_token_ttl, refresh_token_ttl, \
+         refresh_grace, created_at, updated_at, post_logout_redirect_uris"
+    };
+}
+
+#[async_trait]
+impl Clients for Store {
+    async fn create_client(&self, client: &Client) -> Result<CreateClient, StorageError> {
+        let insert = "INSERT INTO clients
+                 (id, name, application_type, auth_method, redirect_uris, scope, require_pkce,
+                  first_party, id_token_alg, access_token_ttl, refresh_token_ttl, refresh_grace,
+                  updated_at, post_logout_redirect_uris, created_at, secret_hash)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+             ON CONFLICT (id) DO NOTHING";
+        let inserted = bind_changeable(sql(insert), client)
+            .bind(&client.created_at)
+            .bind(&client.secret_hash)
+            .execute(self.writer())
+            .await?;
+        Ok(if inserted == 1 {
+            CreateClient::Created
+        } else {
+            CreateClient::Exists
+        })
+    }
+
+    async fn client(&self, id: &ClientId) -> Result<Option<Client>, StorageError> {
+        let row = sql(concat!(
+            "SELECT ",
+            client_columns!(),
+            " FROM clients WHERE id = $1"
+        ))
+        .bind(id)
+        .first(self.reader())
+        .await?;
+        row.as_ref().map(read_client).transpose()
+    }
+
+    async fn list_clients(&self) -> Result<Vec<Client>, StorageError> {
+        let rows = sql(concat!("SELECT ", client_columns!(), " FROM clients"))
+            .all(self.reader())
+            .await?;
+        let mut clients = rows
+            .iter()
+            .map(read_client)
+            .collect::<Result<Vec<_>, _>>()?;
+        // Not `ORDER BY`: that would follow the collation of the database.
+        clients.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(clients)
+    }
+
+    async fn update_client(&self, client: &Client) -> Result<bool, StorageError> {
+        let updated = bind_changeable(
+            sql("UPDATE clients SET
+                     name = $2, application_type = $3, auth_method = $4, redirect_uris = $5,
+                     scope = $6, require_pkce = $7, first_party = $8, id_token_alg = $9,
+                     access_token_ttl = $10, refresh_token_ttl = $11, refresh_grace = $12,
+                     updated_at = $13, post_logout_redirect_uris = $14
+                 WHERE id = $1 AND (auth_method = 'none') = ($4 = 'none')"),
+            client,
+        )
+        .execute(self.writer())
+        .await?;
+        Ok(updated == 1)
+    }
+
+    async fn replace_client_secret(
+        &self,
+        id: &ClientId,
+        secret: &TokenHash,
+        now: Timestamp,
+    ) -> Result<bool, StorageError> {
+        let replaced = sql("UPDATE clients SET secret_hash = $2, updated_at = $3
+             WHERE id = $1 AND auth_method <> 'none'")
+        .bind(id)
+        .bind(secret)
+        .bind(&now)
+        .execute(self.writer())
+        .await?;
+        Ok(replaced == 1)
+    }
+
+    async fn delete_client(&self, id: &ClientId, now: Timestamp) -> Result<bool, StorageError> {
+        let mut tx = self.begin().await?;
+        // Grants, codes, consents and requests go with it (ON DELETE CASCADE); its tokens are dead
+        // without their grant, and the clean-up removes them as they expire.
+        let deleted = sql("DELETE FROM clients WHERE id = $1")
+            .bind(id)
+            .execute(&mut *tx)
+            .await?;
+        if deleted == 0 {
+            return Ok(false);
+        }
+        let sessions = sql("SELECT id FROM upstream_sessions
+             WHERE client_id = $1 AND state <> 'ended' ORDER BY id")
+        .bind(id)
+        .all(&mut *tx)
+        .await?;
+        for row in &sessions {
+            let session: RowId = Fields::of("upstream_sessions", "id", row)?.get("id")?;
+            end_session(&mut tx, session, EndReason::ClientDeleted, now).await?;
+        }
+        tx.commit().await.map_err(unavailable)?;
+        Ok(true)
+    }
+}
+
+/// Binds `$1` to `$14`: the id and every column that an update may change.
+fn bind_changeable(statement: Sql, client: &Client) -> Sql {
+    statement
+        .bind(&client.id)
+        .bind(&client.name)
+        .bind(&client.application_type)
+        .bind(&client.auth_method)
+        .bind(&client.redirect_uris)
+        .bind(&client.scope)
+        .bind(&client.require_pkce)
+        .bind(&client.first_party)
+        .bind(&client.id_token_alg)
+        .bind(&client.access_token_ttl)
+        .bind(&client.refresh_token_ttl)
+        .bind(&client.refresh_grace)
+        .bind(&client.updated_at)
+        .bind(&client.post_logout_redirect_uris)
+}
+
+fn read_client(row: &Row) -> Result<Client, StorageError> {
+    let fields = Fields::of("clients", "id", row)?;
+    let client = Client {
+        id: fields.get("id")?,
+        name: fields.get("name")?,
+        application_type: fields.get("application_type")?,
+        auth_method: fields.get("auth_method")?,
+        secret_hash: fields.get("secret_hash")?,
+        redirect_uris: fields.get("redirect_uris")?,
+        post_logout_redirect_uris: fields.get("post_logout_redirect_uris")?,
+        scope: fields.get("scope")?,
+        require_pkce: fields.get("require_pkce")?,
+        first_party: fields.get("first_party")?,
+        id_token_alg: fields.get("id_token_alg")?,
+        access_token_ttl: fields.get("access_token_ttl")?,
+        refresh_token_ttl: fields.get("refresh_token_ttl")?,
+        refresh_grace: fields.get("refresh_grace")?,
+        created_at: fields.get("created_at")?,
+        updated_at: fields.get("updated_at")?,
+    };
+    if client.is_confidential() == client.secret_hash.is_some() {
+        Ok(client)
+    } else {
+        Err(fields.inconsistent("a client has a secret exactly when it is confidential"))
+    }
+}

@@ -1,0 +1,79 @@
+//! Redeeming a code (RFC 6749 §4.1.3, RFC 7636 §4.6).
+
+use aip_storage::StorageError;
+use aip_storage::grant::{CodeRedemption, RedeemCode, RedeemedCode, RevokeReason};
+
+use super::sql::{Fields, sql, unavailable};
+use super::{Conn, Store, grant, refresh, revoke};
+
+pub(super) async fn redeem(
+    store: &Store,
+    redemption: &CodeRedemption,
+) -> Result<RedeemCode, StorageError> {
+    let mut tx = store.begin().await?;
+    let spent = sql("UPDATE codes SET spent_at = $1
+         WHERE hash = $2 AND client_id = $3 AND redirect_uri = $4
+             AND code_challenge IS NOT DISTINCT FROM $5
+             AND (dpop_jkt IS NULL OR dpop_jkt = $6)
+             AND expires_at > $1 AND spent_at IS NULL
+             AND EXISTS (SELECT 1 FROM grants
+                 WHERE grants.id = codes.grant_id AND grants.revoked_at IS NULL)
+         RETURNING grant_id, nonce")
+    .bind(&redemption.now)
+    .bind(&redemption.code)
+    .bind(&redemption.client_id)
+    .bind(&redemption.redirect_uri)
+    .bind(&redemption.challenge)
+    .bind(&redemption.dpop_jkt)
+    .first(&mut *tx)
+    .await?;
+    let Some(row) = spent else {
+        let outcome = explain_refusal(&mut tx, redemption).await?;
+        tx.commit().await.map_err(unavailable)?;
+        return Ok(outcome);
+    };
+    let fields = Fields::of("codes", "grant_id", &row)?;
+    let id = fields.get("grant_id")?;
+    let bound = sql("UPDATE grants SET dpop_jkt = $2 WHERE id = $1 AND revoked_at IS NULL")
+        .bind(&id)
+        .bind(&redemption.dpop_jkt)
+        .execute(&mut *tx)
+        .await?;
+    if bound == 0 {
+        // Revoked since the first statement; what that one wrote is rolled back.
+        return Ok(RedeemCode::Refused);
+    }
+    let grant = grant::existing(&mut tx, id).await?;
+    let nonce = fields.get("nonce")?;
+    let tokens = &redemption.tokens;
+    refresh::insert_refresh_token(&mut tx, &grant, tokens, redemption.now).await?;
+    refresh::insert_access_token(&mut tx, &grant, tokens, redemption.now).await?;
+    tx.commit().await.map_err(unavailable)?;
+    Ok(RedeemCode::Redeemed(Box::new(RedeemedCode {
+        grant,
+        nonce,
+    })))
+}
+
+/// Only the client that the code was made for can prove a replay: a stranger that found a code
+/// in a log must not be able to end the session.
+async fn explain_refusal(
+    conn: &mut Conn,
+    redemption: &CodeRedemption,
+) -> Result<RedeemCode, StorageError> {
+    let spent_before = sql(
+        "SELECT grant_id FROM codes WHERE hash = $1 AND client_id = $2 AND spent_at IS NOT NULL",
+    )
+    .bind(&redemption.code)
+    .bind(&redemption.client_id)
+    .first(&mut *conn)
+    .await?;
+    let Some(row) = spent_before else {
+        return Ok(RedeemCode::Refused);
+    };
+    let id = Fields::of("codes", "grant_id", &row)?.get("grant_id")?;
+    revoke::revoke_grant(conn, id, RevokeReason::CodeReplayed, redemption.now).await?;
+    Ok(RedeemCode::AlreadySpent(Box::new(
+        grant::existing(conn, id).await?,
+    )))
+}

@@ -1,0 +1,109 @@
+//! Forgetting what is past its time, in small deletes along the index of each time column.
+
+use aip_base::Timestamp;
+use aip_storage::StorageError;
+use aip_storage::grant::RevokeReason;
+use aip_storage::housekeeping::{Housekeeping, Perishable, Purged};
+use async_trait::async_trait;
+
+use super::Store;
+use super::revoke::revoke_grant;
+use super::sql::{Fields, sql, unavailable};
+
+#[async_trait]
+impl Housekeeping for Store {
+    async fn purge_expired(&self, now: Timestamp, batch: u32) -> Result<Purged, StorageError> {
+        let mut purged = Purged {
+            counts: Vec::new(),
+            more: false,
+        };
+        for kind in Perishable::ALL {
+            let before = now - kind.kept_for();
+            let count = sql(statement(kind))
+                .bind(&before)
+                .bind(&batch)
+                .execute(self.writer())
+                .await?;
+            purged.more |= count >= u64::from(batch);
+            purged.counts.push((kind, count));
+        }
+        Ok(purged)
+    }
+
+    async fn end_expired_grants(
+        &self,
+        before: Timestamp,
+        now: Timestamp,
+        batch: u32,
+    ) -> Result<u64, StorageError> {
+        let mut tx = self.begin().await?;
+        let rows = sql("SELECT g.id FROM grants g
+             WHERE g.revoked_at IS NULL AND g.created_at < $1
+                 AND NOT EXISTS (SELECT 1 FROM refresh_tokens r
+                     WHERE r.grant_id = g.id AND r.expires_at > $2)
+             ORDER BY g.id LIMIT $3")
+        .bind(&before)
+        .bind(&now)
+        .bind(&batch)
+        .all(&mut *tx)
+        .await?;
+        let mut ended = 0;
+        for row in &rows {
+            let id = Fields::of("grants", "id", row)?.get("id")?;
+            ended += u64::from(revoke_grant(&mut tx, id, RevokeReason::Expired, now).await?);
+        }
+        tx.commit().await.map_err(unavailable)?;
+        Ok(ended)
+    }
+
+    async fn ping(&self) -> Result<(), StorageError> {
+        sql("SELECT 1").all(self.reader()).await.map(drop)
+    }
+}
+
+/// Deletes up to `$2` rows whose time came before `$1`.
+fn statement(kind: Perishable) -> &'static str {
+    match kind {
+        Perishable::AuthorizationRequests => {
+            "DELETE FROM authorization_requests WHERE token IN
+                 (SELECT token FROM authorization_requests WHERE expires_at <= $1 LIMIT $2)"
+        }
+        Perishable::UpstreamFlows => {
+            "DELETE FROM upstream_flows WHERE id IN
+                 (SELECT id FROM upstream_flows WHERE expires_at <= $1 LIMIT $2)"
+        }
+        Perishable::Codes => {
+            "DELETE FROM codes WHERE hash IN
+                 (SELECT hash FROM codes WHERE expires_at <= $1 LIMIT $2)"
+        }
+        Perishable::AccessTokens => {
+            "DELETE FROM access_tokens WHERE hash IN
+                 (SELECT hash FROM access_tokens WHERE expires_at <= $1 LIMIT $2)"
+        }
+        Perishable::RefreshTokens => {
+            "DELETE FROM refresh_tokens WHERE hash IN
+                 (SELECT hash FROM refresh_tokens WHERE expires_at <= $1 LIMIT $2)"
+        }
+        Perishable::Replays => {
+            "DELETE FROM replays WHERE hash IN
+                 (SELECT hash FROM replays WHERE expires_at <= $1 LIMIT $2)"
+        }
+        Perishable::BrowserSessions => {
+            "DELETE FROM browser_sessions WHERE id IN
+                 (SELECT id FROM browser_sessions WHERE expires_at <= $1 LIMIT $2)"
+        }
+        Perishable::Grants => {
+            "DELETE FROM grants WHERE id IN
+                 (SELECT id FROM grants WHERE revoked_at <= $1 LIMIT $2)"
+        }
+        Perishable::UpstreamSessions => {
+            "DELETE FROM upstream_sessions WHERE id IN
+                 (SELECT id FROM upstream_sessions
+                  WHERE ended_at <= $1 AND revoke_due_at IS NULL LIMIT $2)"
+        }
+        Perishable::AuditEvents => {
+            "DELETE FROM audit_events WHERE id IN
+                 (SELECT id FROM audit_events WHERE at <= $1 LIMIT $2)"
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Requests in flight. Both kinds are taken by the `DELETE` that returns them.
+
+use aip_base::{RowId, Timestamp};
+use aip_keys::TokenHash;
+use aip_storage::StorageError;
+use aip_storage::request::{AuthorizationRequest, Requests, SignedIn, TakeFlow, UpstreamFlow};
+use async_trait::async_trait;
+
+use super::Store;
+use super::sql::{Fields, Row, sql};
+
+macro_rules! request_columns {
+    () => {
+        "token, browser_id, client_id, redirect_uri, scope, state, nonce, code_challenge, \
+         dpop_jkt, login_hint, prompt, max_age, signed_in_did, signed_in_session, signed_in_at, \
+         expires_at"
+    };
+}
+
+#[async_trait]
+impl Requests for Store {
+    async fn put_request(&self, request: &AuthorizationRequest) -> Result<(), StorageError> {
+        let who = request.signed_in.as_ref();
+        sql(concat!(
+            "INSERT INTO authorization_requests (",
+            request_columns!(),
+            ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
+        ))
+        .bind(&request.token)
+        .bind(&request.browser)
+        .bind(&request.client_id)
+        .bind(&request.redirect_uri)
+        .bind(&request.scope)
+        .bind(&request.state)
+        .bind(&request.nonce)
+        .bind(&request.code_challenge)
+        .bind(&request.dpop_jkt)
+        .bind(&request.login_hint)
+        .bind(&request.prompt)
+        .bind(&request.max_age)
+        .bind(&who.map(|who| who.did.clone()))
+        .bind(&who.map(|who| who.upstream_session))
+        .bind(&who.map(|who| who.auth_time))
+        .bind(&request.expires_at)
+        .execute(self.writer())
+        .await?;
+        Ok(())
+    }
+
+    async fn request(
+        &self,
+        token: &TokenHash,
+        browser: RowId,
+        now: Timestamp,
+    ) -> Result<Option<AuthorizationRequest>, StorageError> {
+        let row = sql(concat!(
+            "SELECT ",
+            request_columns!(),
+            " FROM authorization_requests WHERE token = $1 AND browser_id = $2 AND expires_at > $3"
+        ))
+        .bind(token)
+        .bind(&browser)
+        .bind(&now)
+        .first(self.reader())
+        .await?;
+        row.as_ref().map(read_request).transpose()
+    }
+
+    async fn sign_in_request(
+        &self,
+        token: &TokenHash,
+        browser: RowId,
+        who: &SignedIn,
+        now: Timestamp,
+    ) -> Result<bool, StorageError> {
+        let found = sql("UPDATE authorization_requests
+             SET signed_in_did = $4, signed_in_session = $5, signed_in_at = $6
+             WHERE token = $1 AND browser_id = $2 AND expires_at > $3")
+        .bind(token)
+        .bind(&browser)
+        .bind(&now)
+        .bind(&who.did)
+        .bind(&who.upstream_session)
+        .bind(&who.auth_time)
+        .execute(self.writer())
+        .await?;
+        Ok(found == 1)
+    }
+
+    async fn take_request(
+        &self,
+        token: &TokenHash,
+        browser: RowId,
+        now: Timestamp,
+    ) -> Result<Option<AuthorizationRequest>, StorageError> {
+        let row = sql(concat!(
+            "DELETE FROM authorization_requests
+             WHERE token = $1 AND browser_id = $2 AND expires_at > $3 RETURNING ",
+            request_columns!()
+        ))
+        .bind(token)
+        .bind(&browser)
+        .bind(&now)
+        .first(self.writer())
+        .await?;
+        row.as_ref().map(read_request).transpose()
+    }
+
+    async fn put_flow(&self, flow: &UpstreamFlow) -> Result<(), StorageError> {
+        sql("INSERT INTO upstream_flows
+                 (state_hash, id, browser_id, request, issuer, expected_did, sealed, expires_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)")
+        .bind(&flow.state)
+        .bind(&flow.id)
+        .bind(&flow.browser)
+        .bind(&flow.request)
+        .bind(&flow.issuer)
+        .bind(&flow.expected)
+        .bind(&flow.sealed)
+        .bind(&flow.expires_at)
+        .execute(self.writer())
+        .await?;
+        Ok(())
+    }
+
+    async fn take_flow(
+        &self,
+        state: &TokenHash,
+        browser: RowId,
+        now: Timestamp,
+    ) -> Result<TakeFlow, StorageError> {
+        let taken = sql("DELETE FROM upstream_flows
+             WHERE state_hash = $1 AND browser_id = $2 AND expires_at > $3
+             RETURNING
+                 state_hash, id, browser_id, request, issuer, expected_did, sealed, expires_at")
+        .bind(state)
+        .bind(&browser)
+        .bind(&now)
+        .first(self.writer())
+        .await?;
+        if let Some(row) = taken {
+            return Ok(TakeFlow::Taken(Box::new(read_flow(&row)?)));
+        }
+        let elsewhere = sql("SELECT id FROM upstream_flows
+             WHERE state_hash = $1 AND browser_id <> $2 AND expires_at > $3")
+        .bind(state)
+        .bind(&browser)
+        .bind(&now)
+        .first(self.reader())
+        .await?;
+        Ok(if elsewhere.is_some() {
+            TakeFlow::OtherBrowser
+        } else {
+            TakeFlow::Unknown
+        })
+    }
+}
+
+fn read_request(row: &Row) -> Result<AuthorizationRequest, StorageError> {
+    let fields = Fields::of("authorization_requests", "browser_id", row)?;
+    let signed_in = match (
+        fields.get("signed_in_did")?,
+        fields.get("signed_in_session")?,
+        fields.get("signed_in_at")?,
+    ) {
+        (Some(did), Some(upstream_session), Some(auth_time)) => Some(SignedIn {
+            did,
+            upstream_session,
+            auth_time,
+        }),
+        (None, None, None) => None,
+        _ => {
+            return Err(fields
+                .inconsistent("account, upstream session and time of a sign-in come together"));
+        }
+    };
+    Ok(AuthorizationRequest {
+        token: fields.get("token")?,
+        browser: fields.get("browser_id")?,
+        client_id: fields.get("client_id")?,
+        redirect_uri: fields.get("redirect_uri")?,
+        scope: fields.get("scope")?,
+        state: fields.get("state")?,
+        nonce: fields.get("nonce")?,
+        code_challenge: fields.get("code_challenge")?,
+        dpop_jkt: fields.get("dpop_jkt")?,
+        login_hint: fields.get("login_hint")?,
+        prompt: fields.get("prompt")?,
+        max_age: fields.get("max_age")?,
+        signed_in,
+        expires_at: fields.get("expires_at")?,
+    })
+}
+
+fn read_flow(row: &Row) -> Result<UpstreamFlow, StorageError> {
+    let fields = Fields::of("upstream_flows", "id", row)?;
+    Ok(UpstreamFlow {
+        state: fields.get("state_hash")?,
+        id: fields.get("id")?,
+        browser: fields.get("browser_id")?,
+        request: fields.get("request")?,
+        issuer: fields.get("issuer")?,
+        expected: fields.get("expected_did")?,
+        sealed: fields.get("sealed")?,
+        expires_at: fields.get("expires_at")?,
+    })
+}

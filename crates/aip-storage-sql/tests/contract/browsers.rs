@@ -1,0 +1,201 @@
+//! Browser sessions.
+
+use aip_storage::browser::{BrowserAccount, BrowserSession};
+
+use crate::world::{DAY, HOUR, NOW, SECOND, World, alice, bob, new_hash, new_id};
+
+super::on_both_engines!(
+    a_browser_is_known_by_its_cookie_until_it_expires,
+    a_sign_in_replaces_the_cookie_and_adds_the_account,
+    a_browser_may_hold_several_accounts_the_latest_first,
+    a_sign_in_at_a_browser_that_is_gone_does_nothing,
+    signing_one_account_out_leaves_the_others,
+);
+
+async fn a_browser_is_known_by_its_cookie_until_it_expires(world: World) {
+    let session = new_browser();
+    world
+        .storage
+        .create_browser_session(&session)
+        .await
+        .unwrap();
+
+    let found = world
+        .storage
+        .browser_session(&session.token, NOW)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(format!("{found:?}"), format!("{session:?}"));
+    assert!(
+        world
+            .storage
+            .browser_session(&session.token, NOW + DAY)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert!(
+        world
+            .storage
+            .browser_session(&new_hash(), NOW)
+            .await
+            .unwrap()
+            .is_none()
+    );
+}
+
+async fn a_sign_in_replaces_the_cookie_and_adds_the_account(world: World) {
+    let before = new_browser();
+    world.storage.create_browser_session(&before).await.unwrap();
+    let after = new_hash();
+    let account = BrowserAccount {
+        did: alice(),
+        auth_time: NOW,
+    };
+
+    let end = NOW + 2 * DAY;
+    assert!(
+        world
+            .storage
+            .sign_in_browser(before.id, &after, &account, end)
+            .await
+            .unwrap()
+    );
+
+    assert!(
+        world
+            .storage
+            .browser_session(&before.token, NOW)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    let found = world
+        .storage
+        .browser_session(&after, NOW)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((found.id, found.expires_at), (before.id, end));
+    assert_eq!(found.accounts, [account]);
+}
+
+async fn a_browser_may_hold_several_accounts_the_latest_first(world: World) {
+    let browser = new_browser();
+    world
+        .storage
+        .create_browser_session(&browser)
+        .await
+        .unwrap();
+    let (first, then) = (NOW, NOW + SECOND);
+    let again = NOW + HOUR;
+    for (did, auth_time) in [(alice(), first), (bob(), then), (alice(), again)] {
+        let account = BrowserAccount { did, auth_time };
+        let end = browser.expires_at;
+        let signed_in = world
+            .storage
+            .sign_in_browser(browser.id, &browser.token, &account, end);
+        assert!(signed_in.await.unwrap());
+    }
+
+    let found = world
+        .storage
+        .browser_session(&browser.token, NOW)
+        .await
+        .unwrap()
+        .unwrap();
+
+    let accounts: Vec<_> = found
+        .accounts
+        .into_iter()
+        .map(|it| (it.did, it.auth_time))
+        .collect();
+    assert_eq!(accounts, [(alice(), again), (bob(), then)]);
+}
+
+async fn a_sign_in_at_a_browser_that_is_gone_does_nothing(world: World) {
+    let account = BrowserAccount {
+        did: alice(),
+        auth_time: NOW,
+    };
+    let (id, cookie) = (new_id(), new_hash());
+    assert!(
+        !world
+            .storage
+            .sign_in_browser(id, &cookie, &account, NOW + DAY)
+            .await
+            .unwrap()
+    );
+}
+
+async fn signing_one_account_out_leaves_the_others(world: World) {
+    let client = world.client("app").await;
+    let of_alice = world.approved(&client, &alice()).await;
+    let browser = of_alice.browser;
+    let mut of_bob = world
+        .pending(&client, &bob(), world.session(&client, &bob()).await.id)
+        .await;
+    of_bob.browser = browser;
+    of_bob.request = world.request(&client, browser).await.token;
+    world.storage.approve(&of_bob).await.unwrap();
+    let cookie = new_hash();
+    for did in [alice(), bob()] {
+        let account = BrowserAccount {
+            did,
+            auth_time: NOW,
+        };
+        world
+            .storage
+            .sign_in_browser(browser, &cookie, &account, NOW + DAY)
+            .await
+            .unwrap();
+    }
+
+    world
+        .storage
+        .sign_out_account(browser, &alice())
+        .await
+        .unwrap();
+
+    let found = world
+        .storage
+        .browser_session(&cookie, NOW)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        found
+            .accounts
+            .into_iter()
+            .map(|it| it.did)
+            .collect::<Vec<_>>(),
+        [bob()]
+    );
+    assert!(
+        world
+            .storage
+            .consent(browser, &client, &alice())
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert!(
+        world
+            .storage
+            .consent(browser, &client, &bob())
+            .await
+            .unwrap()
+            .is_some()
+    );
+}
+
+fn new_browser() -> BrowserSession {
+    BrowserSession {
+        id: new_id(),
+        token: new_hash(),
+        created_at: NOW,
+        expires_at: NOW + DAY,
+        accounts: Vec::new(),
+    }
+}

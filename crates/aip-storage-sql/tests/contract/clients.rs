@@ -1,0 +1,240 @@
+//! Registered apps.
+
+use std::time::Duration;
+
+use aip_storage::StorageError;
+use aip_storage::client::{
+    ApplicationType, Client, ClientAuthMethod, CreateClient, IdTokenAlg, RedirectUri,
+};
+use aip_storage::grant::Rotate;
+use aip_storage::upstream::{EndReason, UpstreamState};
+
+use crate::world::{
+    HOUR, MINUTE, NOW, SECOND, World, alice, new_hash, public_client, rotation_of, scope,
+};
+
+super::on_both_engines!(
+    a_client_comes_back_as_it_was_registered,
+    an_id_is_taken_once,
+    clients_are_listed_by_id,
+    an_update_writes_everything_but_the_secret,
+    an_update_cannot_make_a_public_client_confidential,
+    a_secret_is_replaced_for_confidential_clients_only,
+    a_deleted_client_leaves_nothing_usable,
+    a_confidential_client_without_a_secret_is_not_read,
+);
+
+async fn a_client_comes_back_as_it_was_registered(world: World) {
+    for client in [public_client("public"), confidential_client("confidential")] {
+        world.storage.create_client(&client).await.unwrap();
+        let stored = world.storage.client(&client.id).await.unwrap().unwrap();
+        assert_eq!(format!("{stored:?}"), format!("{client:?}"));
+        assert_eq!(stored.secret_hash, client.secret_hash);
+    }
+    assert!(
+        world
+            .storage
+            .client(&"unknown".parse().unwrap())
+            .await
+            .unwrap()
+            .is_none()
+    );
+}
+
+async fn an_id_is_taken_once(world: World) {
+    let first = public_client("app");
+    let second = Client {
+        name: "Another".to_owned(),
+        ..first.clone()
+    };
+
+    assert_eq!(
+        world.storage.create_client(&first).await.unwrap(),
+        CreateClient::Created
+    );
+    assert_eq!(
+        world.storage.create_client(&second).await.unwrap(),
+        CreateClient::Exists
+    );
+
+    assert_eq!(
+        world.storage.client(&first.id).await.unwrap().unwrap().name,
+        first.name
+    );
+}
+
+async fn clients_are_listed_by_id(world: World) {
+    for id in ["b", "B", "a", "-"] {
+        world.client(id).await;
+    }
+
+    let clients = world.storage.list_clients().await.unwrap();
+
+    let ids: Vec<_> = clients.iter().map(|it| it.id.as_str()).collect();
+    assert_eq!(ids, ["-", "B", "a", "b"]);
+}
+
+async fn an_update_writes_everything_but_the_secret(world: World) {
+    let before = confidential_client("app");
+    world.storage.create_client(&before).await.unwrap();
+    let after = Client {
+        name: "New name".to_owned(),
+        application_type: ApplicationType::Native,
+        auth_method: ClientAuthMethod::SecretBasic,
+        secret_hash: Some(new_hash()),
+        post_logout_redirect_uris: Vec::new(),
+        redirect_uris: Vec::new(),
+        scope: scope("atproto"),
+        require_pkce: false,
+        first_party: true,
+        id_token_alg: IdTokenAlg::Es256,
+        access_token_ttl: MINUTE,
+        refresh_token_ttl: HOUR,
+        refresh_grace: Duration::ZERO,
+        updated_at: NOW + SECOND,
+        ..before.clone()
+    };
+
+    assert!(world.storage.update_client(&after).await.unwrap());
+
+    let stored = world.storage.client(&before.id).await.unwrap().unwrap();
+    assert_eq!(stored.secret_hash, before.secret_hash);
+    let expected = Client {
+        secret_hash: before.secret_hash,
+        ..after
+    };
+    assert_eq!(format!("{stored:?}"), format!("{expected:?}"));
+    assert!(
+        !world
+            .storage
+            .update_client(&public_client("unknown"))
+            .await
+            .unwrap()
+    );
+}
+
+async fn an_update_cannot_make_a_public_client_confidential(world: World) {
+    let client = public_client("app");
+    world.storage.create_client(&client).await.unwrap();
+    let confidential = Client {
+        auth_method: ClientAuthMethod::SecretPost,
+        ..client.clone()
+    };
+
+    assert!(!world.storage.update_client(&confidential).await.unwrap());
+
+    let stored = world.storage.client(&client.id).await.unwrap().unwrap();
+    assert_eq!(stored.auth_method, ClientAuthMethod::None);
+}
+
+async fn a_secret_is_replaced_for_confidential_clients_only(world: World) {
+    let (public, confidential) = (public_client("public"), confidential_client("confidential"));
+    let secret = new_hash();
+    for (client, replaced) in [(public, false), (confidential, true)] {
+        world.storage.create_client(&client).await.unwrap();
+        let outcome = world
+            .storage
+            .replace_client_secret(&client.id, &secret, NOW)
+            .await
+            .unwrap();
+        assert_eq!(outcome, replaced);
+        let stored = world.storage.client(&client.id).await.unwrap().unwrap();
+        assert_eq!(stored.secret_hash, replaced.then_some(secret));
+    }
+}
+
+async fn a_deleted_client_leaves_nothing_usable(world: World) {
+    let client = world.client("app").await;
+    let other = world.client("other").await;
+    let (grant, tokens) = world.redeemed(&client, &alice()).await;
+    let (_, kept) = world.redeemed(&other, &alice()).await;
+    let unspent = world.approved(&client, &alice()).await;
+    let waiting = world
+        .pending(&client, &alice(), grant.upstream_session)
+        .await;
+
+    assert!(world.storage.delete_client(&client, NOW).await.unwrap());
+
+    let storage = &world.storage;
+    assert!(storage.client(&client).await.unwrap().is_none());
+    assert!(
+        storage
+            .access_token(&tokens.access, NOW)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    let rotated = storage
+        .rotate_refresh_token(&rotation_of(&client, &tokens))
+        .await
+        .unwrap();
+    assert!(matches!(rotated, Rotate::Refused), "{rotated:?}");
+    assert!(
+        storage
+            .consent(unspent.browser, &client, &alice())
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert!(
+        storage
+            .request(&waiting.request, waiting.browser, NOW)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    for session in [grant.upstream_session, unspent.grant.upstream_session] {
+        let state = storage
+            .upstream_session(session)
+            .await
+            .unwrap()
+            .unwrap()
+            .state;
+        assert_eq!(state, UpstreamState::Ended(EndReason::ClientDeleted));
+    }
+    assert_eq!(
+        storage
+            .claim_revocations(NOW, NOW + HOUR, 10)
+            .await
+            .unwrap()
+            .len(),
+        2
+    );
+    assert!(
+        storage
+            .access_token(&kept.access, NOW)
+            .await
+            .unwrap()
+            .is_some()
+    );
+    assert!(!storage.delete_client(&client, NOW).await.unwrap());
+}
+
+async fn a_confidential_client_without_a_secret_is_not_read(world: World) {
+    let client = confidential_client("app");
+    world.storage.create_client(&client).await.unwrap();
+    world.raw("UPDATE clients SET secret_hash = NULL").await;
+
+    let error = world.storage.client(&client.id).await.unwrap_err();
+
+    assert!(
+        matches!(&error, StorageError::Inconsistent { table: "clients", row, .. } if row == "app"),
+        "{error:?}"
+    );
+}
+
+fn confidential_client(id: &str) -> Client {
+    Client {
+        auth_method: ClientAuthMethod::SecretPost,
+        secret_hash: Some(new_hash()),
+        post_logout_redirect_uris: vec![RedirectUri::from_checked(
+            "https://app.example/bye".to_owned(),
+        )],
+        redirect_uris: vec![
+            RedirectUri::from_checked("https://app.example/cb?x=\"1\"".to_owned()),
+            RedirectUri::from_checked("https://app.example/other".to_owned()),
+        ],
+        id_token_alg: IdTokenAlg::Rs256,
+        ..public_client(id)
+    }
+}

@@ -1,0 +1,274 @@
+//! Grants, their end, and the look-ups of tokens.
+
+use std::time::Duration;
+
+use aip_storage::StorageError;
+use aip_storage::grant::{Approve, RevokeReason};
+use aip_storage::upstream::{EndReason, UpstreamState};
+
+use crate::world::{NOW, SECOND, World, alice, bob};
+
+super::on_both_engines!(
+    the_end_of_a_grant_is_the_end_of_its_tokens_and_its_session,
+    a_session_lives_while_another_grant_uses_it,
+    the_first_end_of_a_grant_is_the_one_that_counts,
+    an_access_token_is_given_back_by_its_own_client_alone,
+    tokens_expire,
+    an_account_sees_its_live_grants_newest_first,
+    taking_an_app_back_ends_its_grants_and_forgets_the_consents,
+    a_grant_that_ended_without_a_reason_is_not_read,
+);
+
+async fn the_end_of_a_grant_is_the_end_of_its_tokens_and_its_session(world: World) {
+    let client = world.client("app").await;
+    let (grant, tokens) = world.redeemed(&client, &alice()).await;
+    let now = NOW + SECOND;
+
+    world
+        .storage
+        .revoke_grant(grant.id, RevokeReason::ByClient, now)
+        .await
+        .unwrap();
+
+    assert!(
+        world
+            .storage
+            .access_token(&tokens.access, now)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert!(
+        world
+            .storage
+            .refresh_token(&tokens.refresh, now)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert!(world.storage.grants_of(&alice()).await.unwrap().is_empty());
+    let due = world
+        .storage
+        .claim_revocations(now, now + SECOND, 10)
+        .await
+        .unwrap();
+    assert_eq!(due.len(), 1);
+    assert_eq!(due[0].session.id, grant.upstream_session);
+    assert_eq!(
+        due[0].session.state,
+        UpstreamState::Ended(EndReason::GrantRevoked)
+    );
+}
+
+async fn a_session_lives_while_another_grant_uses_it(world: World) {
+    let client = world.client("app").await;
+    let first = world.approved(&client, &alice()).await.grant;
+    let second = world
+        .pending(&client, &alice(), first.upstream_session)
+        .await;
+    assert_eq!(
+        world.storage.approve(&second).await.unwrap(),
+        Approve::Approved
+    );
+    let state = async || {
+        let session = world.storage.upstream_session(first.upstream_session).await;
+        session.unwrap().unwrap().state
+    };
+
+    world
+        .storage
+        .revoke_grant(first.id, RevokeReason::ByClient, NOW)
+        .await
+        .unwrap();
+    assert_eq!(state().await, UpstreamState::Active);
+
+    world
+        .storage
+        .revoke_grant(second.grant.id, RevokeReason::ByClient, NOW)
+        .await
+        .unwrap();
+    assert_eq!(state().await, UpstreamState::Ended(EndReason::GrantRevoked));
+}
+
+async fn the_first_end_of_a_grant_is_the_one_that_counts(world: World) {
+    let client = world.client("app").await;
+    let (grant, tokens) = world.redeemed(&client, &alice()).await;
+    world
+        .storage
+        .revoke_grant(grant.id, RevokeReason::ByPerson, NOW)
+        .await
+        .unwrap();
+    world
+        .storage
+        .revoke_grant(grant.id, RevokeReason::ByClient, NOW + SECOND)
+        .await
+        .unwrap();
+
+    let rotation = crate::world::rotation_of(&client, &tokens);
+    let outcome = world.storage.rotate_refresh_token(&rotation).await.unwrap();
+
+    let aip_storage::grant::Rotate::Ended(grant) = outcome else {
+        panic!("{outcome:?}")
+    };
+    let revoked = grant.revoked.unwrap();
+    assert_eq!((revoked.at, revoked.reason), (NOW, RevokeReason::ByPerson));
+}
+
+async fn an_access_token_is_given_back_by_its_own_client_alone(world: World) {
+    let client = world.client("app").await;
+    let stranger = world.client("stranger").await;
+    let (_, tokens) = world.redeemed(&client, &alice()).await;
+
+    assert!(
+        !world
+            .storage
+            .revoke_access_token(&tokens.access, &stranger)
+            .await
+            .unwrap()
+    );
+    assert!(
+        world
+            .storage
+            .access_token(&tokens.access, NOW)
+            .await
+            .unwrap()
+            .is_some()
+    );
+    assert!(
+        world
+            .storage
+            .revoke_access_token(&tokens.access, &client)
+            .await
+            .unwrap()
+    );
+    assert!(
+        world
+            .storage
+            .access_token(&tokens.access, NOW)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert!(
+        world
+            .storage
+            .refresh_token(&tokens.refresh, NOW)
+            .await
+            .unwrap()
+            .is_some()
+    );
+    assert!(
+        !world
+            .storage
+            .revoke_access_token(&tokens.access, &client)
+            .await
+            .unwrap()
+    );
+}
+
+async fn tokens_expire(world: World) {
+    let client = world.client("app").await;
+    let (_, tokens) = world.redeemed(&client, &alice()).await;
+    let just_before = Duration::from_micros(1);
+
+    for (end, live) in [(just_before, true), (Duration::ZERO, false)] {
+        let now = tokens.access_expires_at - end;
+        let token = world
+            .storage
+            .access_token(&tokens.access, now)
+            .await
+            .unwrap();
+        assert_eq!(token.is_some(), live);
+        let now = tokens.refresh_expires_at - end;
+        let token = world
+            .storage
+            .refresh_token(&tokens.refresh, now)
+            .await
+            .unwrap();
+        assert_eq!(token.is_some(), live);
+    }
+}
+
+async fn an_account_sees_its_live_grants_newest_first(world: World) {
+    let client = world.client("app").await;
+    let session = world.session(&client, &alice()).await;
+    let mut ids = Vec::new();
+    for age in 0..3 {
+        let mut approval = world.pending(&client, &alice(), session.id).await;
+        approval.grant.created_at = NOW - age * SECOND;
+        world.storage.approve(&approval).await.unwrap();
+        ids.push(approval.grant.id);
+    }
+    world.approved(&client, &bob()).await;
+
+    let grants = world.storage.grants_of(&alice()).await.unwrap();
+
+    assert_eq!(grants.iter().map(|it| it.id).collect::<Vec<_>>(), ids);
+}
+
+async fn taking_an_app_back_ends_its_grants_and_forgets_the_consents(world: World) {
+    let client = world.client("app").await;
+    let other = world.client("other").await;
+    let first = world.approved(&client, &alice()).await;
+    world.approved(&client, &alice()).await;
+    let kept = world.approved(&other, &alice()).await;
+    let of_bob = world.approved(&client, &bob()).await;
+
+    let storage = &world.storage;
+    let end = async || {
+        storage
+            .revoke_client_grants(&client, &alice(), RevokeReason::ByPerson, NOW)
+            .await
+            .unwrap()
+    };
+
+    assert_eq!(end().await, 2);
+    assert_eq!(end().await, 0);
+    assert_eq!(
+        storage
+            .consent(first.browser, &client, &alice())
+            .await
+            .unwrap(),
+        None
+    );
+    assert!(
+        storage
+            .consent(kept.browser, &other, &alice())
+            .await
+            .unwrap()
+            .is_some()
+    );
+    let grants = storage.grants_of(&alice()).await.unwrap();
+    assert_eq!(
+        grants.iter().map(|it| it.id).collect::<Vec<_>>(),
+        [kept.grant.id]
+    );
+    let grants = storage.grants_of(&bob()).await.unwrap();
+    assert_eq!(
+        grants.iter().map(|it| it.id).collect::<Vec<_>>(),
+        [of_bob.grant.id]
+    );
+}
+
+async fn a_grant_that_ended_without_a_reason_is_not_read(world: World) {
+    let client = world.client("app").await;
+    let (grant, tokens) = world.redeemed(&client, &alice()).await;
+    world
+        .raw("UPDATE grants SET revoke_reason = 'by_magic'")
+        .await;
+
+    let error = world
+        .storage
+        .access_token(&tokens.access, NOW)
+        .await
+        .unwrap_err();
+
+    let StorageError::Inconsistent { table, row, what } = error else {
+        panic!("{error:?}")
+    };
+    assert_eq!((table, row), ("grants", grant.id.to_string()));
+    assert!(
+        !what.contains("by_magic"),
+        "the value is not repeated: {what}"
+    );
+}

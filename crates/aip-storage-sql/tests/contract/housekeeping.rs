@@ -1,0 +1,173 @@
+//! Housekeeping: what is past its time goes, and nothing else.
+
+use aip_base::Timestamp;
+use aip_storage::audit::{AuditEvent, AuditKind};
+use aip_storage::grant::{RevokeReason, Rotate};
+use aip_storage::housekeeping::{Perishable, Purged};
+use aip_storage::request::UpstreamFlow;
+use aip_storage::upstream::{EndReason, UpstreamState};
+
+use crate::world::{
+    DAY, HOUR, MINUTE, NOW, World, alice, bob, issuer, new_hash, new_id, rotation_of, sealed,
+};
+
+super::on_both_engines!(
+    each_kind_is_kept_for_its_time_and_no_longer,
+    a_round_forgets_a_batch_and_says_whether_there_is_more,
+    a_session_stays_until_its_pds_knows,
+    a_grant_ends_when_its_last_token_has_expired,
+    a_database_answers,
+);
+
+/// Fills every table, then walks through the years.
+async fn each_kind_is_kept_for_its_time_and_no_longer(world: World) {
+    let client = world.client("app").await;
+    let (grant, _) = world.redeemed(&client, &alice()).await;
+    let waiting = world.pending(&client, &bob(), grant.upstream_session).await;
+    let storage = &world.storage;
+    storage.put_flow(&new_flow(waiting.browser)).await.unwrap();
+    storage.claim_once(&new_hash(), NOW + MINUTE).await.unwrap();
+    storage.record(&new_event()).await.unwrap();
+    storage
+        .revoke_grant(grant.id, RevokeReason::ByPerson, NOW)
+        .await
+        .unwrap();
+    storage
+        .revocation_done(grant.upstream_session)
+        .await
+        .unwrap();
+    let micro = std::time::Duration::from_micros(1);
+
+    // The browsers go last but two; what hangs from them was due before.
+    for (end, expected) in [
+        (NOW + MINUTE, vec![(Perishable::Replays, 1)]),
+        (
+            NOW + HOUR,
+            vec![
+                (Perishable::AuthorizationRequests, 1),
+                (Perishable::UpstreamFlows, 1),
+                (Perishable::AccessTokens, 1),
+            ],
+        ),
+        (NOW + DAY, vec![(Perishable::BrowserSessions, 2)]),
+        (NOW + MINUTE + DAY, vec![(Perishable::Codes, 1)]),
+        (
+            NOW + 30 * DAY,
+            vec![
+                (Perishable::RefreshTokens, 1),
+                (Perishable::Grants, 1),
+                (Perishable::UpstreamSessions, 1),
+            ],
+        ),
+        (NOW + 365 * DAY, vec![(Perishable::AuditEvents, 1)]),
+    ] {
+        assert_eq!(
+            purged(&world, end - micro).await,
+            [],
+            "nothing goes before {end}"
+        );
+        assert_eq!(purged(&world, end).await, expected);
+    }
+}
+
+async fn a_round_forgets_a_batch_and_says_whether_there_is_more(world: World) {
+    for _ in 0..5 {
+        world.storage.claim_once(&new_hash(), NOW).await.unwrap();
+    }
+    for (count, more) in [(2, true), (2, true), (1, false)] {
+        let round = world.storage.purge_expired(NOW, 2).await.unwrap();
+        assert_eq!(nonzero(&round), [(Perishable::Replays, count)]);
+        assert_eq!(round.more, more);
+    }
+}
+
+async fn a_session_stays_until_its_pds_knows(world: World) {
+    let session = world.session(&"app".parse().unwrap(), &alice()).await.id;
+    world
+        .storage
+        .end_upstream_session(session, EndReason::Abandoned, NOW)
+        .await
+        .unwrap();
+    let later = NOW + 300 * DAY;
+
+    assert_eq!(purged(&world, later).await, []);
+    world.storage.revocation_done(session).await.unwrap();
+    assert_eq!(
+        purged(&world, later).await,
+        [(Perishable::UpstreamSessions, 1)]
+    );
+}
+
+async fn a_grant_ends_when_its_last_token_has_expired(world: World) {
+    let client = world.client("app").await;
+    let (idle, tokens) = world.redeemed(&client, &alice()).await;
+    let (used, first) = world.redeemed(&client, &alice()).await;
+    let mut rotation = rotation_of(&client, &first);
+    rotation.tokens.refresh_expires_at = tokens.refresh_expires_at + DAY;
+    let outcome = world.storage.rotate_refresh_token(&rotation).await.unwrap();
+    assert!(matches!(outcome, Rotate::Rotated(_)));
+    let now = tokens.refresh_expires_at;
+    let end = async |now| {
+        world
+            .storage
+            .end_expired_grants(now - DAY, now, 10)
+            .await
+            .unwrap()
+    };
+
+    assert_eq!(end(now - MINUTE).await, 0);
+    assert_eq!(end(now).await, 1);
+
+    let live = world.storage.grants_of(&alice()).await.unwrap();
+    assert_eq!(live.iter().map(|it| it.id).collect::<Vec<_>>(), [used.id]);
+    let session = world
+        .storage
+        .upstream_session(idle.upstream_session)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(session.state, UpstreamState::Ended(EndReason::GrantRevoked));
+}
+
+async fn a_database_answers(world: World) {
+    world.storage.ping().await.unwrap();
+    world.database.close().await;
+    world.storage.ping().await.unwrap_err();
+}
+
+async fn purged(world: &World, now: Timestamp) -> Vec<(Perishable, u64)> {
+    nonzero(&world.storage.purge_expired(now, 1000).await.unwrap())
+}
+
+fn nonzero(round: &Purged) -> Vec<(Perishable, u64)> {
+    round
+        .counts
+        .iter()
+        .copied()
+        .filter(|(_, count)| *count > 0)
+        .collect()
+}
+
+fn new_flow(browser: aip_base::RowId) -> UpstreamFlow {
+    UpstreamFlow {
+        state: new_hash(),
+        id: new_id(),
+        browser,
+        request: None,
+        issuer: issuer("https://issuer.example"),
+        expected: None,
+        sealed: sealed("what the callback needs"),
+        expires_at: NOW + HOUR,
+    }
+}
+
+fn new_event() -> AuditEvent {
+    AuditEvent {
+        id: new_id(),
+        at: NOW,
+        kind: AuditKind::GrantGiven,
+        did: None,
+        client_id: None,
+        detail: String::new(),
+    }
+}

@@ -1,0 +1,359 @@
+//! The keeper's verbs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aip_base::{RowId, Timestamp};
+use aip_storage::upstream::{
+    EndReason, JournalEntry, Lease, ReauthReason, RefreshFailure, Refreshed, Settle, TakeLease,
+    UpstreamState,
+};
+
+use crate::world::{
+    HOUR, MINUTE, NOW, SECOND, World, alice, at_once, new_hash, scope, sealed_tokens,
+};
+
+super::on_both_engines!(
+    one_of_many_gets_the_lease_and_the_others_hear_until_when,
+    a_lapsed_lease_is_taken_over_with_a_higher_fence,
+    a_lease_names_the_generation_that_was_read,
+    a_refresh_is_stored_once_under_its_lease,
+    a_stalled_holder_can_neither_send_nor_store,
+    nothing_is_sent_under_a_lapsed_lease,
+    a_sent_refresh_is_remembered_until_it_is_settled,
+    a_retry_keeps_what_is_known_of_the_session,
+    a_lost_answer_makes_the_session_uncertain_until_a_refresh_succeeds,
+    a_session_that_needs_its_person_is_not_leased_again,
+    a_session_that_was_ended_meanwhile_stays_ended,
+);
+
+/// Long enough that it does not lapse while a story runs.
+const LONG: Duration = HOUR;
+
+async fn one_of_many_gets_the_lease_and_the_others_hear_until_when(world: World) {
+    let id = session(&world).await;
+
+    let outcomes = at_once(8, |n| {
+        let storage = Arc::clone(&world.storage);
+        async move {
+            storage
+                .lease(id, 1, &format!("replica {n}"), LONG, NOW)
+                .await
+                .unwrap()
+        }
+    })
+    .await;
+
+    let leases: Vec<_> = outcomes
+        .iter()
+        .filter_map(|it| match it {
+            TakeLease::Leased(lease) => Some(lease),
+            TakeLease::Held(_) | TakeLease::Changed => None,
+        })
+        .collect();
+    assert_eq!(leases.len(), 1, "{outcomes:?}");
+    let lease = leases[0].clone();
+    assert_eq!(
+        outcomes
+            .iter()
+            .filter(|it| **it == TakeLease::Held(lease.until))
+            .count(),
+        7
+    );
+    assert_eq!(state(&world, id).await, UpstreamState::Refreshing(lease));
+}
+
+async fn a_lapsed_lease_is_taken_over_with_a_higher_fence(world: World) {
+    let id = session(&world).await;
+    let first = lease(&world, id, Duration::from_millis(50)).await;
+
+    let second = take_over(&world, id).await;
+
+    assert_eq!(second.fence, first.fence + 1);
+    assert!(second.until > first.until);
+}
+
+async fn a_lease_names_the_generation_that_was_read(world: World) {
+    let id = session(&world).await;
+    let outcome = world
+        .storage
+        .lease(id, 2, "replica", LONG, NOW)
+        .await
+        .unwrap();
+    assert_eq!(outcome, TakeLease::Changed);
+    assert_eq!(state(&world, id).await, UpstreamState::Active);
+}
+
+async fn a_refresh_is_stored_once_under_its_lease(world: World) {
+    let id = session(&world).await;
+    let lease = lease(&world, id, LONG).await;
+    let refreshed = refreshed(id, lease.fence);
+
+    assert_eq!(
+        world.storage.store_refreshed(&refreshed).await.unwrap(),
+        Settle::Stored
+    );
+    assert_eq!(
+        world.storage.store_refreshed(&refreshed).await.unwrap(),
+        Settle::Superseded
+    );
+
+    let session = world.storage.upstream_session(id).await.unwrap().unwrap();
+    assert_eq!(session.generation, 2);
+    assert_eq!(session.state, UpstreamState::Active);
+    assert_eq!(session.tokens.access.as_str(), "second access");
+    assert_eq!(session.tokens.refresh.unwrap().as_str(), "second refresh");
+    assert_eq!(session.scope, refreshed.scope);
+    assert_eq!(session.next_refresh_at, refreshed.next_refresh_at);
+    assert_eq!(session.refreshed_at, refreshed.now);
+    let again = world
+        .storage
+        .lease(id, 2, "replica", LONG, NOW)
+        .await
+        .unwrap();
+    assert!(matches!(again, TakeLease::Leased(it) if it.fence == lease.fence + 1));
+}
+
+async fn a_stalled_holder_can_neither_send_nor_store(world: World) {
+    let id = session(&world).await;
+    let stalled = lease(&world, id, Duration::from_millis(50)).await;
+    let holder = take_over(&world, id).await;
+
+    let sent = world
+        .storage
+        .journal_sent(&entry(id, stalled.fence))
+        .await
+        .unwrap();
+    assert_eq!(sent, Settle::Superseded);
+    let stored = world
+        .storage
+        .store_refreshed(&refreshed(id, stalled.fence))
+        .await
+        .unwrap();
+    assert_eq!(stored, Settle::Superseded);
+    let failure = RefreshFailure::NeedsReauth(ReauthReason::Refused);
+    let failed = world
+        .storage
+        .settle_failure(id, 1, stalled.fence, &failure)
+        .await
+        .unwrap();
+    assert_eq!(failed, Settle::Superseded);
+    assert_eq!(state(&world, id).await, UpstreamState::Refreshing(holder));
+}
+
+async fn nothing_is_sent_under_a_lapsed_lease(world: World) {
+    let id = session(&world).await;
+    let lease = lease(&world, id, Duration::ZERO).await;
+
+    let mut entry = entry(id, lease.fence);
+    entry.sent_at = NOW + SECOND;
+
+    assert_eq!(
+        world.storage.journal_sent(&entry).await.unwrap(),
+        Settle::Superseded
+    );
+    assert_eq!(world.storage.journalled(id).await.unwrap(), None);
+}
+
+async fn a_sent_refresh_is_remembered_until_it_is_settled(world: World) {
+    for success in [true, false] {
+        let id = session(&world).await;
+        let lease = lease(&world, id, LONG).await;
+        let entry = entry(id, lease.fence);
+
+        assert_eq!(
+            world.storage.journal_sent(&entry).await.unwrap(),
+            Settle::Stored
+        );
+        assert_eq!(world.storage.journalled(id).await.unwrap(), Some(entry));
+
+        let settled = if success {
+            world
+                .storage
+                .store_refreshed(&refreshed(id, lease.fence))
+                .await
+                .unwrap()
+        } else {
+            let failure = RefreshFailure::Retry(NOW);
+            world
+                .storage
+                .settle_failure(id, 1, lease.fence, &failure)
+                .await
+                .unwrap()
+        };
+        assert_eq!(settled, Settle::Stored);
+        assert_eq!(world.storage.journalled(id).await.unwrap(), None);
+    }
+}
+
+async fn a_retry_keeps_what_is_known_of_the_session(world: World) {
+    let id = session(&world).await;
+    for (first, then) in [
+        (RefreshFailure::Retry(NOW + MINUTE), UpstreamState::Active),
+        (
+            RefreshFailure::Uncertain(NOW + MINUTE),
+            UpstreamState::Uncertain,
+        ),
+        (
+            RefreshFailure::Retry(NOW + 2 * MINUTE),
+            UpstreamState::Uncertain,
+        ),
+    ] {
+        let lease = lease(&world, id, LONG).await;
+        let settled = world
+            .storage
+            .settle_failure(id, 1, lease.fence, &first)
+            .await
+            .unwrap();
+        assert_eq!(settled, Settle::Stored);
+        assert_eq!(state(&world, id).await, then);
+    }
+    let session = world.storage.upstream_session(id).await.unwrap().unwrap();
+    assert_eq!((session.failures, session.generation), (3, 1));
+    assert_eq!(session.next_refresh_at, NOW + 2 * MINUTE);
+}
+
+async fn a_lost_answer_makes_the_session_uncertain_until_a_refresh_succeeds(world: World) {
+    let id = session(&world).await;
+    let first = lease(&world, id, LONG).await;
+    let failure = RefreshFailure::Uncertain(NOW);
+    world
+        .storage
+        .settle_failure(id, 1, first.fence, &failure)
+        .await
+        .unwrap();
+    let second = lease(&world, id, LONG).await;
+
+    world
+        .storage
+        .store_refreshed(&refreshed(id, second.fence))
+        .await
+        .unwrap();
+
+    let session = world.storage.upstream_session(id).await.unwrap().unwrap();
+    assert_eq!(
+        (session.state, session.failures),
+        (UpstreamState::Active, 0)
+    );
+}
+
+async fn a_session_that_needs_its_person_is_not_leased_again(world: World) {
+    for reason in ReauthReason::ALL {
+        let id = session(&world).await;
+        let lease = lease(&world, id, LONG).await;
+        let failure = RefreshFailure::NeedsReauth(reason);
+        world
+            .storage
+            .settle_failure(id, 1, lease.fence, &failure)
+            .await
+            .unwrap();
+
+        assert_eq!(state(&world, id).await, UpstreamState::NeedsReauth(reason));
+        let again = world
+            .storage
+            .lease(id, 1, "replica", LONG, NOW)
+            .await
+            .unwrap();
+        assert_eq!(again, TakeLease::Changed);
+        assert!(
+            world
+                .storage
+                .due_sessions(NOW + 2 * HOUR, 10)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+    }
+}
+
+async fn a_session_that_was_ended_meanwhile_stays_ended(world: World) {
+    let id = session(&world).await;
+    let lease = lease(&world, id, LONG).await;
+    world
+        .storage
+        .end_upstream_session(id, EndReason::GrantRevoked, NOW)
+        .await
+        .unwrap();
+
+    let stored = world
+        .storage
+        .store_refreshed(&refreshed(id, lease.fence))
+        .await
+        .unwrap();
+
+    assert_eq!(stored, Settle::Superseded);
+    assert_eq!(
+        state(&world, id).await,
+        UpstreamState::Ended(EndReason::GrantRevoked)
+    );
+}
+
+async fn session(world: &World) -> RowId {
+    world.session(&"app".parse().unwrap(), &alice()).await.id
+}
+
+async fn state(world: &World, id: RowId) -> UpstreamState {
+    world
+        .storage
+        .upstream_session(id)
+        .await
+        .unwrap()
+        .unwrap()
+        .state
+}
+
+async fn lease(world: &World, id: RowId, length: Duration) -> Lease {
+    match world
+        .storage
+        .lease(id, 1, "first", length, NOW)
+        .await
+        .unwrap()
+    {
+        TakeLease::Leased(lease) => lease,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Tries for the lease until the present one has lapsed, by whichever clock the engine uses.
+async fn take_over(world: &World, id: RowId) -> Lease {
+    let begin = tokio::time::Instant::now();
+    loop {
+        let waited = begin.elapsed();
+        assert!(waited < 10 * SECOND, "the lease never lapses");
+        match world
+            .storage
+            .lease(id, 1, "second", LONG, NOW + waited)
+            .await
+            .unwrap()
+        {
+            TakeLease::Leased(lease) => return lease,
+            TakeLease::Held(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            TakeLease::Changed => panic!("the session changed"),
+        }
+    }
+}
+
+fn entry(id: RowId, fence: i64) -> JournalEntry {
+    JournalEntry {
+        id,
+        fence,
+        refresh: new_hash(),
+        sent_at: NOW,
+    }
+}
+
+fn refreshed(id: RowId, fence: i64) -> Refreshed {
+    Refreshed {
+        id,
+        generation: 1,
+        fence,
+        tokens: sealed_tokens("second"),
+        scope: scope("atproto transition:generic"),
+        next_refresh_at: NOW + 2 * HOUR,
+        now: later(),
+    }
+}
+
+fn later() -> Timestamp {
+    NOW + MINUTE
+}

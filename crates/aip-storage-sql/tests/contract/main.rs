@@ -1,0 +1,44 @@
+//! The contract of the storage traits, held by both engines: every story below runs on SQLite and
+//! on PostgreSQL. One file for each trait, or for each verb that has many rules.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "in a test, a surprise is a failure"
+)]
+
+mod accounts;
+mod approve;
+mod audit;
+mod browsers;
+mod clients;
+mod codes;
+mod grants;
+mod housekeeping;
+mod keeper;
+mod refresh;
+mod replay;
+mod requests;
+mod schema;
+mod upstream;
+mod world;
+
+/// Makes a test on each engine of every story. A story that is not named here is dead code,
+/// which the compiler reports.
+macro_rules! on_both_engines {
+    ($($story:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $story() {
+                super::$story(crate::world::World::sqlite().await).await;
+            })*
+        }
+
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $story() {
+                super::$story(crate::world::World::postgres().await).await;
+            })*
+        }
+    };
+}
+use on_both_engines;

@@ -1,0 +1,278 @@
+//! Requests in flight.
+
+use std::sync::Arc;
+
+use aip_storage::StorageError;
+use aip_storage::request::{SignedIn, TakeFlow, UpstreamFlow};
+
+use crate::world::{
+    HOUR, NOW, World, alice, at_once, bob, issuer, new_hash, new_id, new_request, sealed,
+};
+
+super::on_both_engines!(
+    a_request_comes_back_as_it_was_stored,
+    a_request_is_seen_by_its_own_browser_alone_and_for_its_time,
+    a_sign_in_is_noted_on_a_live_request_of_that_browser,
+    a_refused_request_is_taken_once,
+    a_flow_is_taken_once_however_many_ask,
+    a_flow_stays_for_its_own_browser,
+    an_expired_flow_is_unknown,
+    a_browser_that_is_forgotten_takes_its_requests_and_flows_along,
+    a_half_signed_in_request_is_not_read,
+);
+
+async fn a_request_comes_back_as_it_was_stored(world: World) {
+    let client = world.client("app").await;
+    let browser = world.browser().await;
+    let mut request = new_request(&client, browser);
+    request.nonce = Some("n".to_owned());
+    request.dpop_jkt = Some("key".to_owned());
+    request.login_hint = Some("alice.example".to_owned());
+    request.prompt = Some("login consent".to_owned());
+    request.max_age = Some(0);
+    request.signed_in = Some(signed_in());
+    world.storage.put_request(&request).await.unwrap();
+
+    let stored = world
+        .storage
+        .request(&request.token, browser, NOW)
+        .await
+        .unwrap()
+        .unwrap();
+
+    assert_eq!(format!("{stored:?}"), format!("{request:?}"));
+}
+
+async fn a_request_is_seen_by_its_own_browser_alone_and_for_its_time(world: World) {
+    let client = world.client("app").await;
+    let browser = world.browser().await;
+    let elsewhere = world.browser().await;
+    let request = world.request(&client, browser).await;
+
+    for (who, now, seen) in [
+        (browser, NOW, true),
+        (elsewhere, NOW, false),
+        (browser, NOW + HOUR, false),
+    ] {
+        let found = world
+            .storage
+            .request(&request.token, who, now)
+            .await
+            .unwrap();
+        assert_eq!(found.is_some(), seen);
+    }
+}
+
+async fn a_sign_in_is_noted_on_a_live_request_of_that_browser(world: World) {
+    let client = world.client("app").await;
+    let browser = world.browser().await;
+    let elsewhere = world.browser().await;
+    let token = world.request(&client, browser).await.token;
+    let who = signed_in();
+    let storage = &world.storage;
+
+    assert!(
+        !storage
+            .sign_in_request(&token, elsewhere, &who, NOW)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !storage
+            .sign_in_request(&token, browser, &who, NOW + HOUR)
+            .await
+            .unwrap()
+    );
+    assert_eq!(
+        storage
+            .request(&token, browser, NOW)
+            .await
+            .unwrap()
+            .unwrap()
+            .signed_in,
+        None
+    );
+    assert!(
+        storage
+            .sign_in_request(&token, browser, &who, NOW)
+            .await
+            .unwrap()
+    );
+    assert_eq!(
+        storage
+            .request(&token, browser, NOW)
+            .await
+            .unwrap()
+            .unwrap()
+            .signed_in,
+        Some(who)
+    );
+}
+
+async fn a_refused_request_is_taken_once(world: World) {
+    let client = world.client("app").await;
+    let browser = world.browser().await;
+    let elsewhere = world.browser().await;
+    let token = world.request(&client, browser).await.token;
+
+    assert!(
+        world
+            .storage
+            .take_request(&token, elsewhere, NOW)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    let outcomes = at_once(8, |_| {
+        let storage = Arc::clone(&world.storage);
+        async move { storage.take_request(&token, browser, NOW).await.unwrap() }
+    })
+    .await;
+    assert_eq!(outcomes.iter().flatten().count(), 1);
+    assert!(
+        world
+            .storage
+            .request(&token, browser, NOW)
+            .await
+            .unwrap()
+            .is_none()
+    );
+}
+
+async fn a_flow_is_taken_once_however_many_ask(world: World) {
+    let flow = new_flow(world.browser().await);
+    world.storage.put_flow(&flow).await.unwrap();
+
+    let outcomes = at_once(8, |_| {
+        let storage = Arc::clone(&world.storage);
+        let (state, browser) = (flow.state, flow.browser);
+        async move { storage.take_flow(&state, browser, NOW).await.unwrap() }
+    })
+    .await;
+
+    let mut taken = outcomes.iter().filter_map(|it| match it {
+        TakeFlow::Taken(flow) => Some(flow),
+        TakeFlow::OtherBrowser | TakeFlow::Unknown => None,
+    });
+    assert_eq!(format!("{:?}", taken.next().unwrap()), format!("{flow:?}"));
+    assert!(taken.next().is_none());
+    assert_eq!(
+        outcomes
+            .iter()
+            .filter(|it| matches!(it, TakeFlow::Unknown))
+            .count(),
+        7
+    );
+}
+
+async fn a_flow_stays_for_its_own_browser(world: World) {
+    let flow = new_flow(world.browser().await);
+    let elsewhere = world.browser().await;
+    world.storage.put_flow(&flow).await.unwrap();
+
+    let outcome = world
+        .storage
+        .take_flow(&flow.state, elsewhere, NOW)
+        .await
+        .unwrap();
+    assert!(matches!(outcome, TakeFlow::OtherBrowser), "{outcome:?}");
+    let outcome = world
+        .storage
+        .take_flow(&flow.state, flow.browser, NOW)
+        .await
+        .unwrap();
+    assert!(matches!(outcome, TakeFlow::Taken(_)), "{outcome:?}");
+}
+
+async fn an_expired_flow_is_unknown(world: World) {
+    let flow = new_flow(world.browser().await);
+    let elsewhere = world.browser().await;
+    world.storage.put_flow(&flow).await.unwrap();
+
+    for browser in [flow.browser, elsewhere] {
+        let outcome = world
+            .storage
+            .take_flow(&flow.state, browser, flow.expires_at)
+            .await
+            .unwrap();
+        assert!(matches!(outcome, TakeFlow::Unknown), "{outcome:?}");
+    }
+    let outcome = world
+        .storage
+        .take_flow(&new_hash(), flow.browser, NOW)
+        .await
+        .unwrap();
+    assert!(matches!(outcome, TakeFlow::Unknown), "{outcome:?}");
+}
+
+async fn a_browser_that_is_forgotten_takes_its_requests_and_flows_along(world: World) {
+    let client = world.client("app").await;
+    let browser = world.browser().await;
+    let request = world.request(&client, browser).await;
+    let flow = new_flow(browser);
+    world.storage.put_flow(&flow).await.unwrap();
+
+    world.storage.delete_browser_session(browser).await.unwrap();
+
+    assert!(
+        world
+            .storage
+            .request(&request.token, browser, NOW)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    let outcome = world
+        .storage
+        .take_flow(&flow.state, browser, NOW)
+        .await
+        .unwrap();
+    assert!(matches!(outcome, TakeFlow::Unknown), "{outcome:?}");
+}
+
+async fn a_half_signed_in_request_is_not_read(world: World) {
+    let client = world.client("app").await;
+    let browser = world.browser().await;
+    let request = world.request(&client, browser).await;
+    world
+        .raw("UPDATE authorization_requests SET signed_in_at = 1")
+        .await;
+
+    let error = world
+        .storage
+        .request(&request.token, browser, NOW)
+        .await
+        .unwrap_err();
+
+    assert!(
+        matches!(
+            error,
+            StorageError::Inconsistent {
+                table: "authorization_requests",
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+}
+
+fn signed_in() -> SignedIn {
+    SignedIn {
+        did: alice(),
+        upstream_session: new_id(),
+        auth_time: NOW,
+    }
+}
+
+fn new_flow(browser: aip_base::RowId) -> UpstreamFlow {
+    UpstreamFlow {
+        state: new_hash(),
+        id: new_id(),
+        browser,
+        request: Some(new_hash()),
+        issuer: issuer("https://issuer.example"),
+        expected: Some(bob()),
+        sealed: sealed("what the callback needs"),
+        expires_at: NOW + HOUR,
+    }
+}

@@ -1,0 +1,351 @@
+//! A fresh database of either engine, and the shortest way to each thing a story needs.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use aip_atproto::{Did, Issuer, Origin, ScopeSet};
+use aip_base::{Clock, RowId, SystemRng, Timestamp};
+use aip_keys::{Sealed, TokenHash};
+use aip_storage::Storage;
+use aip_storage::browser::BrowserSession;
+use aip_storage::client::{
+    ApplicationType, Client, ClientAuthMethod, ClientId, CreateClient, IdTokenAlg, RedirectUri,
+};
+use aip_storage::grant::{
+    Approval, Approve, CodeRedemption, Grant, NewCode, NewTokens, RedeemCode, Rotation,
+};
+use aip_storage::request::AuthorizationRequest;
+use aip_storage::upstream::{SealedTokens, UpstreamSession, UpstreamState};
+use aip_storage_sql::{Database, PgOptions};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+use tempfile::TempDir;
+
+/// The instant at which every story begins.
+pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const MINUTE: Duration = Duration::from_mins(1);
+pub(crate) const HOUR: Duration = Duration::from_hours(1);
+pub(crate) const DAY: Duration = Duration::from_hours(24);
+
+/// A database with its schema.
+pub(crate) struct World {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) database: Database,
+    pub(crate) url: String,
+    _directory: Option<TempDir>,
+}
+
+struct FrozenClock;
+
+impl Clock for FrozenClock {
+    fn now(&self) -> Timestamp {
+        NOW
+    }
+}
+
+/// The URL of an empty SQLite database, with the directory that holds it.
+pub(crate) fn empty_sqlite() -> (String, TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    (
+        format!("sqlite://{}", directory.path().join("aip.db").display()),
+        directory,
+    )
+}
+
+/// The URL of an empty PostgreSQL database.
+pub(crate) async fn empty_postgres() -> String {
+    aip_testkit::postgres::create_database().await
+}
+
+impl World {
+    pub(crate) async fn sqlite() -> Self {
+        let (url, directory) = empty_sqlite();
+        Self::migrated(url, Some(directory)).await
+    }
+
+    pub(crate) async fn postgres() -> Self {
+        Self::migrated(empty_postgres().await, None).await
+    }
+
+    async fn migrated(url: String, directory: Option<TempDir>) -> Self {
+        let database = Database::connect(&url, PgOptions::default()).await.unwrap();
+        database.migrate().await.unwrap();
+        let storage = database.storage().await.unwrap();
+        Self {
+            storage,
+            database,
+            url,
+            _directory: directory,
+        }
+    }
+
+    /// Runs a statement behind the storage's back.
+    pub(crate) async fn raw(&self, statement: impl Into<String>) {
+        let statement = AssertSqlSafe(statement.into());
+        match &self.database {
+            Database::Sqlite(_) => {
+                let mut connection = sqlx::SqliteConnection::connect(&self.url).await.unwrap();
+                connection.execute(statement).await.unwrap();
+            }
+            Database::Postgres(_) => {
+                let mut connection = sqlx::PgConnection::connect(&self.url).await.unwrap();
+                connection.execute(statement).await.unwrap();
+            }
+        }
+    }
+
+    /// Registers a public client.
+    pub(crate) async fn client(&self, id: &str) -> ClientId {
+        let client = public_client(id);
+        assert_eq!(
+            self.storage.create_client(&client).await.unwrap(),
+            CreateClient::Created
+        );
+        client.id
+    }
+
+    /// A browser without an account.
+    pub(crate) async fn browser(&self) -> RowId {
+        let session = BrowserSession {
+            id: new_id(),
+            token: new_hash(),
+            created_at: NOW,
+            expires_at: NOW + DAY,
+            accounts: Vec::new(),
+        };
+        self.storage.create_browser_session(&session).await.unwrap();
+        session.id
+    }
+
+    /// A live upstream session.
+    pub(crate) async fn session(&self, client: &ClientId, did: &Did) -> UpstreamSession {
+        let session = new_session(client, did);
+        self.storage
+            .create_upstream_session(&session)
+            .await
+            .unwrap();
+        session
+    }
+
+    /// An app's request of that browser.
+    pub(crate) async fn request(&self, client: &ClientId, browser: RowId) -> AuthorizationRequest {
+        let request = new_request(client, browser);
+        self.storage.put_request(&request).await.unwrap();
+        request
+    }
+
+    /// A yes that was not given yet: its request waits.
+    pub(crate) async fn pending(&self, client: &ClientId, did: &Did, session: RowId) -> Approval {
+        let browser = self.browser().await;
+        let request = self.request(client, browser).await;
+        Approval {
+            request: request.token,
+            browser,
+            grant: Grant {
+                id: new_id(),
+                client_id: client.clone(),
+                did: did.clone(),
+                scope: scope("atproto"),
+                upstream_session: session,
+                dpop_jkt: None,
+                auth_time: NOW,
+                created_at: NOW,
+                revoked: None,
+            },
+            code: NewCode {
+                hash: new_hash(),
+                redirect_uri: request.redirect_uri,
+                code_challenge: Some("challenge".to_owned()),
+                dpop_jkt: None,
+                nonce: Some("nonce".to_owned()),
+                expires_at: NOW + MINUTE,
+            },
+        }
+    }
+
+    /// A grant with an unspent code.
+    pub(crate) async fn approved(&self, client: &ClientId, did: &Did) -> Approval {
+        let session = self.session(client, did).await;
+        let approval = self.pending(client, did, session.id).await;
+        assert_eq!(
+            self.storage.approve(&approval).await.unwrap(),
+            Approve::Approved
+        );
+        approval
+    }
+
+    /// A grant with tokens: the tokens of its redeemed code.
+    pub(crate) async fn redeemed(&self, client: &ClientId, did: &Did) -> (Grant, NewTokens) {
+        let approval = self.approved(client, did).await;
+        let redemption = redemption_of(&approval);
+        match self.storage.redeem_code(&redemption).await.unwrap() {
+            RedeemCode::Redeemed(redeemed) => (redeemed.grant, redemption.tokens),
+            refused => panic!("{refused:?}"),
+        }
+    }
+}
+
+/// The redemption that is right for an approval's code.
+pub(crate) fn redemption_of(approval: &Approval) -> CodeRedemption {
+    CodeRedemption {
+        code: approval.code.hash,
+        client_id: approval.grant.client_id.clone(),
+        redirect_uri: approval.code.redirect_uri.clone(),
+        challenge: approval.code.code_challenge.clone(),
+        dpop_jkt: approval.code.dpop_jkt.clone(),
+        tokens: new_tokens(),
+        now: NOW + SECOND,
+    }
+}
+
+/// The rotation that is right for a refresh token, with a successor of its own.
+pub(crate) fn rotation_of(client: &ClientId, tokens: &NewTokens) -> Rotation {
+    Rotation {
+        refresh: tokens.refresh,
+        client_id: client.clone(),
+        dpop_jkt: None,
+        grace: 30 * SECOND,
+        tokens: new_tokens(),
+        now: NOW + MINUTE,
+    }
+}
+
+/// The same rotation sent again: another access token, the same successor.
+pub(crate) fn repeated(rotation: &Rotation) -> Rotation {
+    let mut repeated = rotation.clone();
+    repeated.tokens.access = new_hash();
+    repeated
+}
+
+pub(crate) fn new_tokens() -> NewTokens {
+    NewTokens {
+        access: new_hash(),
+        access_expires_at: NOW + HOUR,
+        access_scope: None,
+        refresh: new_hash(),
+        refresh_expires_at: NOW + 30 * DAY,
+    }
+}
+
+pub(crate) fn new_request(client: &ClientId, browser: RowId) -> AuthorizationRequest {
+    AuthorizationRequest {
+        token: new_hash(),
+        browser,
+        client_id: client.clone(),
+        redirect_uri: RedirectUri::from_checked("https://app.example/cb".to_owned()),
+        scope: scope("atproto"),
+        state: Some("state".to_owned()),
+        nonce: None,
+        code_challenge: Some("challenge".to_owned()),
+        dpop_jkt: None,
+        login_hint: None,
+        prompt: None,
+        max_age: Some(3600),
+        signed_in: None,
+        expires_at: NOW + HOUR,
+    }
+}
+
+pub(crate) fn new_session(client: &ClientId, did: &Did) -> UpstreamSession {
+    UpstreamSession {
+        id: new_id(),
+        client_id: client.clone(),
+        did: did.clone(),
+        issuer: issuer("https://issuer.example"),
+        pds: origin("https://pds.example"),
+        upstream_client_id: "https://aip.example/oauth-client-metadata.json".to_owned(),
+        client_key_id: Some("key-1".to_owned()),
+        dpop_key: sealed("dpop key"),
+        scope: scope("atproto"),
+        tokens: sealed_tokens("first"),
+        generation: 1,
+        state: UpstreamState::Active,
+        next_refresh_at: NOW + HOUR,
+        failures: 0,
+        refreshed_at: NOW,
+        created_at: NOW,
+    }
+}
+
+pub(crate) fn sealed_tokens(name: &str) -> SealedTokens {
+    SealedTokens {
+        access: sealed(&format!("{name} access")),
+        refresh: Some(sealed(&format!("{name} refresh"))),
+        access_expires_at: NOW + 2 * HOUR,
+    }
+}
+
+pub(crate) fn public_client(id: &str) -> Client {
+    Client {
+        id: id.parse().unwrap(),
+        name: format!("The app {id}"),
+        application_type: ApplicationType::Web,
+        auth_method: ClientAuthMethod::None,
+        secret_hash: None,
+        post_logout_redirect_uris: Vec::new(),
+        redirect_uris: vec![RedirectUri::from_checked(
+            "https://app.example/cb".to_owned(),
+        )],
+        scope: scope("atproto transition:generic"),
+        require_pkce: true,
+        first_party: false,
+        id_token_alg: IdTokenAlg::Es256,
+        access_token_ttl: HOUR,
+        refresh_token_ttl: 30 * DAY,
+        refresh_grace: 30 * SECOND,
+        created_at: NOW,
+        updated_at: NOW,
+    }
+}
+
+pub(crate) fn new_id() -> RowId {
+    RowId::new(&FrozenClock, &SystemRng)
+}
+
+/// A hash that no other call returns.
+pub(crate) fn new_hash() -> TokenHash {
+    static COUNT: AtomicU64 = AtomicU64::new(1);
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&COUNT.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+    TokenHash::from_bytes(bytes)
+}
+
+pub(crate) fn alice() -> Did {
+    "did:plc:ewvi7nxzyoun6zhxrhs64oiz".parse().unwrap()
+}
+
+pub(crate) fn bob() -> Did {
+    "did:web:bob.example.com".parse().unwrap()
+}
+
+pub(crate) fn scope(text: &str) -> ScopeSet {
+    text.parse().unwrap()
+}
+
+pub(crate) fn origin(text: &str) -> Origin {
+    text.parse().unwrap()
+}
+
+pub(crate) fn issuer(text: &str) -> Issuer {
+    text.parse().unwrap()
+}
+
+pub(crate) fn sealed(text: &str) -> Sealed {
+    Sealed::from_stored(text.to_owned())
+}
+
+/// Runs `count` copies of a call at the same time.
+pub(crate) async fn at_once<T, F>(count: usize, call: impl Fn(usize) -> F) -> Vec<T>
+where
+    F: Future<Output = T> + Send + 'static,
+    T: Send + 'static,
+{
+    let tasks: Vec<_> = (0..count).map(|n| tokio::spawn(call(n))).collect();
+    let mut results = Vec::new();
+    for task in tasks {
+        results.push(task.await.unwrap());
+    }
+    results
+}
