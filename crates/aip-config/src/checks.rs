@@ -1,0 +1,129 @@
+//! What single values do not show: settings that do not go together, or make no sense.
+
+use std::time::Duration;
+
+use aip_atproto::Origin;
+
+use crate::Config;
+
+/// The longest refresh grace: a longer one would keep stolen tokens alive.
+const MAX_GRACE: Duration = Duration::from_mins(1);
+
+/// A mistake: the setting it is reported at, and what is wrong.
+pub(crate) type Finding = (&'static str, String);
+
+type Check = fn(&Config) -> Option<Finding>;
+
+/// All checks, in the order of the table of settings.
+pub(crate) const CHECKS: &[Check] = &[
+    external_base_is_safe,
+    external_base_is_known,
+    listeners_differ,
+    tls_has_both_files,
+    plc_has_a_directory,
+    development_stays_at_home,
+    development_hosts_need_development,
+    lives_are_not_zero,
+    grace_is_short,
+];
+
+/// The origin under which the server is reached: the given one, or loopback with the port it
+/// listens on.
+pub(crate) fn external_base(config: &Config) -> Option<Origin> {
+    let server = &config.server;
+    if let Some(given) = &server.external_base {
+        return Some(given.clone());
+    }
+    let listen = server.listen;
+    let host = match listen.ip() {
+        ip if ip.is_unspecified() => "127.0.0.1".to_owned(),
+        ip if ip.is_loopback() => match ip {
+            std::net::IpAddr::V4(ip) => ip.to_string(),
+            std::net::IpAddr::V6(ip) => format!("[{ip}]"),
+        },
+        _ => return None,
+    };
+    let scheme = if server.tls_cert_file.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    Origin::parse(&format!("{scheme}://{host}:{}", listen.port())).ok()
+}
+
+fn external_base_is_safe(config: &Config) -> Option<Finding> {
+    let base = config.server.external_base.as_ref()?;
+    (!base.is_https() && !base.is_loopback()).then(|| {
+        let message = format!("`{base}`: only a loopback server may do without https");
+        ("server.external_base", message)
+    })
+}
+
+fn external_base_is_known(config: &Config) -> Option<Finding> {
+    external_base(config).is_none().then(|| {
+        let message = format!(
+            "needed, as it does not follow from server.listen (`{}`)",
+            config.server.listen
+        );
+        ("server.external_base", message)
+    })
+}
+
+fn listeners_differ(config: &Config) -> Option<Finding> {
+    let server = &config.server;
+    (server.listen == server.internal_listen && server.listen.port() != 0).then(|| {
+        let message = "the same as server.listen: probes and metrics are not for the public";
+        ("server.internal_listen", message.to_owned())
+    })
+}
+
+fn tls_has_both_files(config: &Config) -> Option<Finding> {
+    match (&config.server.tls_cert_file, &config.server.tls_key_file) {
+        (Some(_), None) => Some(("server.tls_cert_file", needs("server.tls_key_file"))),
+        (None, Some(_)) => Some(("server.tls_key_file", needs("server.tls_cert_file"))),
+        _ => None,
+    }
+}
+
+fn plc_has_a_directory(config: &Config) -> Option<Finding> {
+    let none = config.upstream.plc_urls.is_empty();
+    none.then(|| ("upstream.plc_urls", "at least one is needed".to_owned()))
+}
+
+fn development_stays_at_home(config: &Config) -> Option<Finding> {
+    let upstream = &config.upstream;
+    let base = external_base(config)?;
+    let public = base.is_https() && !base.is_loopback();
+    (upstream.development && public && upstream.development_hosts.is_empty()).then(|| {
+        let message = format!(
+            "refused with the public external base `{base}`: anybody could reach this machine's \
+             own network through it; list the hosts that are meant in upstream.development_hosts"
+        );
+        ("upstream.development", message)
+    })
+}
+
+fn development_hosts_need_development(config: &Config) -> Option<Finding> {
+    let upstream = &config.upstream;
+    (!upstream.development && !upstream.development_hosts.is_empty())
+        .then(|| ("upstream.development_hosts", needs("upstream.development")))
+}
+
+fn lives_are_not_zero(config: &Config) -> Option<Finding> {
+    let tokens = &config.tokens;
+    let lives = [
+        ("tokens.access_ttl", tokens.access_ttl),
+        ("tokens.refresh_ttl", tokens.refresh_ttl),
+    ];
+    let zero = lives.into_iter().find(|(_, life)| life.is_zero());
+    zero.map(|(setting, _)| (setting, "a token lives longer than that".to_owned()))
+}
+
+fn grace_is_short(config: &Config) -> Option<Finding> {
+    let message = || format!("at most {} s", MAX_GRACE.as_secs());
+    (config.tokens.refresh_grace > MAX_GRACE).then(|| ("tokens.refresh_grace", message()))
+}
+
+fn needs(other: &str) -> String {
+    format!("needs {other} too")
+}

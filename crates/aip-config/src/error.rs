@@ -1,0 +1,42 @@
+//! What is wrong with a configuration: all of it, in one message.
+
+use std::fmt;
+
+use crate::Place;
+
+/// The configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub struct ConfigError {
+    /// Every mistake that was found.
+    pub problems: Vec<Problem>,
+}
+
+/// One mistake. No text of a secret setting is ever in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Where it was made.
+    pub place: Place,
+    /// The setting, `section.name`, if it concerns one.
+    pub setting: Option<String>,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.setting {
+            Some(setting) => write!(f, "{setting} ({}): {}", self.place, self.message),
+            None => write!(f, "{}: {}", self.place, self.message),
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the configuration cannot be used:")?;
+        for problem in &self.problems {
+            write!(f, "\n  {problem}")?;
+        }
+        Ok(())
+    }
+}

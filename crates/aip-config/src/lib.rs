@@ -1,0 +1,31 @@
+//! The settings of `aip`: flags > environment > `aip.toml` > defaults.
+//!
+//! One table ([`settings`]) says everything about a setting: its name and its names in the
+//! environment, its type, its default and what it is for. Reading, `aip config show`, the JSON
+//! Schema and the reference page follow from it. The texts are handed in as [`Sources`]: nothing
+//! here looks at the environment. Every mistake is reported at once, with where the value came
+//! from.
+
+mod checks;
+mod duration;
+mod error;
+mod file;
+mod load;
+mod place;
+mod reader;
+mod schema;
+mod settings;
+mod show;
+mod sources;
+mod table;
+mod types;
+mod value;
+
+pub use error::{ConfigError, Problem};
+pub use load::Loaded;
+pub use place::Place;
+pub use schema::schema;
+pub use settings::{Brand, ClientDocument, Config, Database, Keys, Log, Server, Tokens, Upstream};
+pub use show::Shown;
+pub use sources::{CONFIG_FILE_VARIABLE, ConfigFile, Flag, Sources};
+pub use types::{DatabaseUrl, DevelopmentHost, JsonWebKeys, LogFormat, NameServer};

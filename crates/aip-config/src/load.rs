@@ -1,0 +1,68 @@
+//! From sources to a configuration that can be used, or to everything that is wrong with it.
+
+use aip_atproto::Origin;
+
+use crate::checks::{self, CHECKS};
+use crate::reader::{Reader, Reading};
+use crate::types::DatabaseUrl;
+use crate::{Config, ConfigError, Place, Problem, Sources};
+
+/// A configuration that can be used.
+pub struct Loaded {
+    /// The settings.
+    pub config: Config,
+    /// The origin under which the server is reached, given or derived.
+    pub external_base: Origin,
+    pub(crate) readings: Vec<Reading>,
+    pub(crate) without_effect: Vec<&'static str>,
+}
+
+impl Loaded {
+    /// Reads and checks every setting.
+    pub fn from_sources(sources: &Sources<'_>) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(sources);
+        let config = Config::read(&mut reader);
+        if let Some(config) = &config {
+            check(config, &mut reader);
+        }
+        let external_base = config.as_ref().and_then(checks::external_base);
+        match (config, external_base) {
+            (Some(config), Some(external_base)) if reader.problems.is_empty() => Ok(Self {
+                config,
+                external_base,
+                without_effect: reader.without_effect(),
+                readings: reader.readings,
+            }),
+            _ => Err(ConfigError {
+                problems: reader.problems,
+            }),
+        }
+    }
+
+    /// The database: the given one, or the SQLite file in the data folder.
+    pub fn database_url(&self) -> DatabaseUrl {
+        let given = self.config.database.url.clone();
+        given.unwrap_or_else(|| DatabaseUrl::sqlite(&self.config.server.data_dir.join("aip.db")))
+    }
+}
+
+/// Judges the settings together. What is already known to be bad is not judged again.
+fn check(config: &Config, reader: &mut Reader<'_>) {
+    let bad: Vec<String> = reader
+        .problems
+        .iter()
+        .filter_map(|problem| problem.setting.clone())
+        .collect();
+    let findings = CHECKS.iter().filter_map(|check| check(config));
+    for (key, message) in findings.filter(|(key, _)| !bad.iter().any(|bad| bad == key)) {
+        let reading = reader
+            .readings
+            .iter()
+            .find(|reading| reading.setting.key() == key);
+        reader.problems.push(Problem {
+            place: reading.map_or(Place::Default, |reading| reading.place.clone()),
+            setting: Some(key.to_owned()),
+            message,
+        });
+    }
+}

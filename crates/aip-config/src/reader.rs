@@ -1,0 +1,220 @@
+//! Which text a setting has: the highest layer that has one wins, and within a layer all names of
+//! a setting must agree.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::file::{self, Texts};
+use crate::settings::{SECTIONS, WITHOUT_EFFECT};
+use crate::sources::CONFIG_FILE_VARIABLE;
+use crate::table::Setting;
+use crate::value::Value;
+use crate::{Place, Problem, Sources};
+
+/// The text that a setting has, and where it stands.
+pub(crate) struct Reading {
+    pub(crate) setting: &'static Setting,
+    pub(crate) text: Option<String>,
+    pub(crate) place: Place,
+}
+
+/// Reads settings from their sources and collects what is wrong with them.
+pub(crate) struct Reader<'a> {
+    sources: &'a Sources<'a>,
+    file: Texts,
+    pub(crate) readings: Vec<Reading>,
+    pub(crate) problems: Vec<Problem>,
+}
+
+impl<'a> Reader<'a> {
+    /// Checks all names, so that a misspelt one is not taken for one that is missing.
+    pub(crate) fn new(sources: &'a Sources<'a>) -> Self {
+        let mut problems = Vec::new();
+        unknown_flags(sources, &mut problems);
+        unknown_variables(sources, &mut problems);
+        let file = sources.file.as_ref();
+        Self {
+            sources,
+            file: file.map_or_else(Texts::new, |file| file::texts(file, &mut problems)),
+            readings: Vec::new(),
+            problems,
+        }
+    }
+
+    /// The value of `setting`. After a problem the default goes on in its place, so that other
+    /// settings can still be judged.
+    pub(crate) fn take<T: Value>(&mut self, setting: &'static Setting) -> Option<T> {
+        let found = self.find(setting);
+        let (text, place) = match found {
+            Some((text, place)) => (Some(text), place),
+            None => (setting.default.map(str::to_owned), Place::Default),
+        };
+        let value = text.as_deref().map(T::parse);
+        self.readings.push(Reading {
+            setting,
+            text,
+            place: place.clone(),
+        });
+        match value {
+            Some(Ok(value)) => Some(value),
+            Some(Err(reason)) => {
+                let message = self.refusal(setting, reason);
+                self.problem(setting, place, message);
+                let default = setting.default.map(T::parse);
+                default.and_then(Result::ok).or_else(T::absent)
+            }
+            None => T::absent(),
+        }
+    }
+
+    pub(crate) fn problem(&mut self, setting: &Setting, place: Place, message: String) {
+        self.problems.push(Problem {
+            place,
+            setting: Some(setting.key()),
+            message,
+        });
+    }
+
+    /// Names of older versions that are set and that nothing reads.
+    pub(crate) fn without_effect(&self) -> Vec<&'static str> {
+        let set = |name: &&str| self.sources.environment.contains_key(*name);
+        WITHOUT_EFFECT.iter().copied().filter(set).collect()
+    }
+
+    /// The reason, with the text itself unless it is a secret.
+    fn refusal(&self, setting: &Setting, reason: String) -> String {
+        let text = self.readings.last().and_then(|last| last.text.as_deref());
+        match text {
+            Some(text) if !setting.secret => format!("`{text}`: {reason}"),
+            _ => reason,
+        }
+    }
+
+    fn find(&mut self, setting: &'static Setting) -> Option<(String, Place)> {
+        let flag = self.flag(setting);
+        let layers = [flag, self.variables(setting), self.lines(setting)];
+        let mut layer = layers.into_iter().find(|layer| !layer.is_empty())?;
+        let first = layer.remove(0);
+        if let Some((_, other)) = layer.iter().find(|(text, _)| *text != first.0) {
+            let message = format!("{other} says something else; set only one of them");
+            self.problem(setting, first.1.clone(), message);
+        }
+        Some(first)
+    }
+
+    fn flag(&self, setting: &Setting) -> Vec<(String, Place)> {
+        let key = setting.key();
+        let last = self.sources.flags.iter().rfind(|flag| flag.key == key);
+        last.map(|flag| (flag.text.clone(), Place::Flag(flag.flag.clone())))
+            .into_iter()
+            .collect()
+    }
+
+    /// An empty variable is one that is not set, as in the defaults of many container set-ups.
+    fn variables(&mut self, setting: &Setting) -> Vec<(String, Place)> {
+        let mut found = Vec::new();
+        for variable in setting.variables {
+            let place = || Place::Variable(variable.name.to_owned());
+            if let Some(text) = self.variable(variable.name) {
+                found.push(((variable.reading)(text), place()));
+            }
+            let twin = twin(variable.name);
+            if setting.secret
+                && let Some(path) = self.variable(&twin).map(str::to_owned)
+            {
+                found.extend(self.content(setting, &path, Place::Variable(twin)));
+            }
+        }
+        found
+    }
+
+    fn lines(&mut self, setting: &Setting) -> Vec<(String, Place)> {
+        let key = setting.key();
+        let mut found: Vec<_> = self.file.get(&key).cloned().into_iter().collect();
+        if let Some((path, place)) = self.file.get(&format!("{key}_file")).cloned() {
+            found.extend(self.content(setting, &path, place));
+        }
+        found
+    }
+
+    fn variable(&self, name: &str) -> Option<&str> {
+        let text = self.sources.environment.get(name)?;
+        (!text.is_empty()).then_some(text.as_str())
+    }
+
+    /// The content of a file, without the newline that editors end it with.
+    fn content(
+        &mut self,
+        setting: &Setting,
+        path: &str,
+        named_by: Place,
+    ) -> Option<(String, Place)> {
+        match (self.sources.read_file)(Path::new(path)) {
+            Ok(text) => {
+                let place = Place::FileNamedBy(Box::new(named_by));
+                Some((text.trim_end_matches(['\r', '\n']).to_owned(), place))
+            }
+            Err(error) => {
+                let message = format!("cannot read `{path}`: {error}");
+                self.problem(setting, named_by, message);
+                None
+            }
+        }
+    }
+}
+
+/// The variable that names a file with the text instead of the text.
+fn twin(name: &str) -> String {
+    format!("{name}_FILE")
+}
+
+fn unknown_flags(sources: &Sources<'_>, problems: &mut Vec<Problem>) {
+    let known: BTreeSet<String> = all_settings().map(Setting::key).collect();
+    for flag in &sources.flags {
+        if !known.contains(&flag.key) {
+            let hint = nearest(&flag.key, known.iter().map(String::as_str));
+            problems.push(Problem {
+                place: Place::Flag(flag.flag.clone()),
+                setting: None,
+                message: format!("there is no setting `{}`{hint}", flag.key),
+            });
+        }
+    }
+}
+
+fn unknown_variables(sources: &Sources<'_>, problems: &mut Vec<Problem>) {
+    let mut known = BTreeSet::from([CONFIG_FILE_VARIABLE.to_owned()]);
+    for setting in all_settings() {
+        for variable in setting.variables {
+            known.insert(variable.name.to_owned());
+            if setting.secret {
+                known.insert(twin(variable.name));
+            }
+        }
+    }
+    let ours = |name: &&String| name.starts_with("AIP_");
+    for name in sources.environment.keys().filter(ours) {
+        if !known.contains(name) {
+            let hint = nearest(name, known.iter().map(String::as_str));
+            problems.push(Problem {
+                place: Place::Variable(name.clone()),
+                setting: None,
+                message: format!("there is no setting of this name{hint}"),
+            });
+        }
+    }
+}
+
+/// Every row of the table.
+pub(crate) fn all_settings() -> impl Iterator<Item = &'static Setting> {
+    SECTIONS.iter().flat_map(|section| section.settings)
+}
+
+/// A hint at the name that was probably meant, if one is near.
+pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let distance = |known: &&str| strsim::damerau_levenshtein(name, known);
+    known
+        .min_by_key(distance)
+        .filter(|near| distance(near) <= 1 + name.len() / 4)
+        .map_or_else(String::new, |near| format!("; did you mean `{near}`?"))
+}

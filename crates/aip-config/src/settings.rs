@@ -1,0 +1,156 @@
+//! The table of settings. A new one is a row here; everything else follows.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use aip_atproto::Origin;
+use secrecy::SecretString;
+
+use crate::table::settings;
+use crate::types::{DatabaseUrl, DevelopmentHost, JsonWebKeys, LogFormat, NameServer};
+
+settings! {
+    /// The listeners, and where the world finds them.
+    server: Server {
+        /// The origin under which browsers, apps and PDSs reach this server, without a path;
+        /// https unless it is loopback. Follows from `listen` when that is loopback.
+        external_base: Option<Origin>,
+            ["AIP_EXTERNAL_BASE", "EXTERNAL_BASE", "EXTERNAL_HOSTNAME" as bare_host];
+        /// Where the public listener listens.
+        listen: SocketAddr = "127.0.0.1:8080",
+            ["AIP_LISTEN", "HTTP_PORT" as every_address, "PORT" as every_address];
+        /// Where probes and metrics are served. Not for the public.
+        internal_listen: SocketAddr = "127.0.0.1:9090", ["AIP_INTERNAL_LISTEN"];
+        /// The folder of the SQLite database and of generated keys.
+        data_dir: PathBuf = "./aip-data", ["AIP_DATA_DIR"];
+        /// PEM file with the certificate chain, to serve TLS without a proxy. Reloaded when it
+        /// changes.
+        tls_cert_file: Option<PathBuf>, ["AIP_TLS_CERT_FILE"];
+        /// PEM file with the private key of the certificate.
+        tls_key_file: Option<PathBuf>, ["AIP_TLS_KEY_FILE"];
+        /// Connections at a time; further ones wait.
+        max_connections: NonZeroUsize = "10000", ["AIP_MAX_CONNECTIONS"];
+        /// How long the head of a request may take, and how long a connection may idle.
+        header_timeout: Duration = "30s", ["AIP_HEADER_TIMEOUT"];
+        /// How long requests are still accepted after readiness went off.
+        shutdown_delay: Duration = "0s", ["AIP_SHUTDOWN_DELAY"];
+        /// How long running requests may go on after the listener has closed.
+        drain_timeout: Duration = "30s", ["AIP_DRAIN_TIMEOUT"];
+    }
+
+    /// Where everything is stored.
+    database: Database {
+        /// `postgres://…` or `sqlite://PATH`. The file `aip.db` in `server.data_dir` unless set.
+        url: Option<DatabaseUrl>, ["AIP_DATABASE_URL", "DATABASE_URL", "PG_DSN"];
+    }
+
+    /// Keys that are kept outside the data folder.
+    keys: Keys {
+        /// The private signing keys, as a JWK Set or the path of a file with one. Generated in
+        /// `server.data_dir` unless set.
+        json_web_keys: Option<JsonWebKeys>, ["AIP_JSON_WEB_KEYS", "JSON_WEB_KEYS"];
+        /// Ids of the keys that sign towards PDSs, the preferred one first.
+        active_signing_keys: Vec<String> = "", ["AIP_ACTIVE_SIGNING_KEYS", "ACTIVE_SIGNING_KEYS"];
+        /// The keys that protect the database, as JSON. Generated in `server.data_dir` unless
+        /// set.
+        master_keys: Option<SecretString>, ["AIP_MASTER_KEYS"];
+    }
+
+    /// Towards other servers: PDSs, PLC directories, DNS.
+    upstream: Upstream {
+        /// PLC directories, mirrors first; the last one is the authority.
+        plc_urls: Vec<Origin> = "https://plc.directory",
+            ["AIP_PLC_URLS", "PLC_HOSTNAME" as bare_host];
+        /// Servers to ask for a handle that neither DNS nor its own host knows.
+        handle_resolvers: Vec<Origin> = "", ["AIP_HANDLE_RESOLVERS"];
+        /// Name servers instead of the system's, `ADDRESS` or `ADDRESS:PORT`.
+        nameservers: Vec<NameServer> = "", ["AIP_DNS_NAMESERVERS", "DNS_NAMESERVERS"];
+        /// PEM files with certificate authorities to trust besides the system's.
+        certificate_bundles: Vec<PathBuf> = "",
+            ["AIP_CERTIFICATE_BUNDLES", "CERTIFICATE_BUNDLES"];
+        /// The `User-Agent` of requests to other servers. `aip/VERSION` unless set.
+        user_agent: Option<String>, ["AIP_USER_AGENT", "USER_AGENT"];
+        /// How long a connection to another server may take to come up.
+        connect_timeout: Duration = "5s", ["AIP_CONNECT_TIMEOUT"];
+        /// Ports of other servers that may be connected to besides 443.
+        extra_ports: Vec<u16> = "", ["AIP_EXTRA_PORTS"];
+        /// Development only: loopback servers and plain http may be connected to.
+        development: bool = "false", ["AIP_DEVELOPMENT"];
+        /// Development only: `NAME=ADDRESS` or `NAME=ADDRESS:PORT`, hosts that are dialled there
+        /// whatever DNS says.
+        development_hosts: Vec<DevelopmentHost> = "", ["AIP_DEVELOPMENT_HOSTS"];
+    }
+
+    /// What a PDS shows about this server when somebody signs in.
+    client_document: ClientDocument {
+        /// The name of the service.
+        name: String = "AIP", ["AIP_CLIENT_NAME", "ATPROTO_CLIENT_NAME"];
+        /// URL of its logo.
+        logo: Option<String>, ["AIP_CLIENT_LOGO", "ATPROTO_CLIENT_LOGO"];
+        /// URL of its terms of service.
+        tos: Option<String>, ["AIP_CLIENT_TOS", "ATPROTO_CLIENT_TOS"];
+        /// URL of its privacy policy.
+        policy: Option<String>, ["AIP_CLIENT_POLICY", "ATPROTO_CLIENT_POLICY"];
+    }
+
+    /// Tokens of clients that are registered without saying otherwise.
+    tokens: Tokens {
+        /// Life of an access token.
+        access_ttl: Duration = "1h",
+            ["AIP_ACCESS_TOKEN_TTL", "CLIENT_DEFAULT_ACCESS_TOKEN_EXPIRATION"];
+        /// Life of a refresh token that is not used.
+        refresh_ttl: Duration = "90d",
+            ["AIP_REFRESH_TOKEN_TTL", "CLIENT_DEFAULT_REFRESH_TOKEN_EXPIRATION"];
+        /// How long a repeated refresh gets the same answer: 0 to 60 seconds.
+        refresh_grace: Duration = "30s", ["AIP_REFRESH_GRACE"];
+    }
+
+    /// The look of the pages.
+    brand: Brand {
+        /// The name in the title of every page.
+        name: String = "AIP", ["AIP_BRAND_NAME", "BRAND_NAME"];
+        /// An SVG image, as text, in the head of every page.
+        svg_logo: Option<String>, ["AIP_SVG_LOGO", "SVG_LOGO"];
+    }
+
+    /// Logs, on standard error.
+    log: Log {
+        /// `pretty` for people, `json` for machines.
+        format: LogFormat = "pretty", ["AIP_LOG_FORMAT"];
+        /// What is logged, as `LEVEL` or `TARGET=LEVEL,…`.
+        filter: String = "info", ["AIP_LOG", "RUST_LOG", "LOG_LEVEL"];
+    }
+}
+
+/// Names of older versions that are accepted although nothing reads them yet.
+pub(crate) const WITHOUT_EFFECT: &[&str] = &[
+    "ADMIN_DIDS",
+    "ALLOWED_DOMAINS",
+    "DEBUG",
+    "ENCRYPTION_KEY",
+    "OAUTH_SUPPORTED_SCOPES",
+    "REDIS_DSN",
+    "REDIS_URL",
+    "SENTRY_DSN",
+    "SERVICE_AUTH_KEYS",
+    "STATSD_PREFIX",
+    "TELEGRAF_HOST",
+    "TELEGRAF_PORT",
+    "WORKER_ID",
+];
+
+/// A host where a URL belongs: `https` was meant.
+fn bare_host(text: &str) -> String {
+    if text.contains("://") {
+        text.to_owned()
+    } else {
+        format!("https://{text}")
+    }
+}
+
+/// A port alone was a listener on every address.
+fn every_address(port: &str) -> String {
+    format!("0.0.0.0:{port}")
+}

@@ -1,0 +1,39 @@
+//! `aip config show`: every setting, its text and where that stands. Secrets stay hidden.
+
+use crate::{Loaded, Place};
+
+/// A line of `aip config show`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// `section.name`, or the name of a variable that nothing reads yet.
+    pub setting: String,
+    /// The text, or a remark in parentheses.
+    pub value: String,
+    /// Where it stands.
+    pub place: Place,
+}
+
+impl Loaded {
+    /// All settings in the order of the table, then accepted names that have no effect yet.
+    pub fn shown(&self) -> Vec<Shown> {
+        let settings = self.readings.iter().map(|reading| {
+            let value = match &reading.text {
+                None => "(not set)".to_owned(),
+                Some(_) if reading.setting.secret => "(secret, set)".to_owned(),
+                Some(text) if text.is_empty() => "(none)".to_owned(),
+                Some(text) => text.clone(),
+            };
+            Shown {
+                setting: reading.setting.key(),
+                value,
+                place: reading.place.clone(),
+            }
+        });
+        let idle = self.without_effect.iter().map(|name| Shown {
+            setting: (*name).to_owned(),
+            value: "(accepted, no effect yet)".to_owned(),
+            place: Place::Variable((*name).to_owned()),
+        });
+        settings.chain(idle).collect()
+    }
+}

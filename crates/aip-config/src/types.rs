@@ -1,0 +1,139 @@
+//! Types of single settings.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::value::{Shape, Value};
+
+/// A database URL. It may hold a password.
+#[derive(Debug, Clone)]
+pub struct DatabaseUrl(SecretString);
+
+/// A JWK Set of private keys.
+#[derive(Debug, Clone)]
+pub enum JsonWebKeys {
+    /// In this file.
+    File(PathBuf),
+    /// The set itself.
+    Json(SecretString),
+}
+
+/// A host of a development set-up, dialled at a fixed address whatever DNS says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DevelopmentHost {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub address: IpAddr,
+    /// Its port; that of the URL unless given.
+    pub port: Option<u16>,
+}
+
+/// A DNS server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NameServer(pub SocketAddr);
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object per line.
+    Json,
+    /// For people.
+    Pretty,
+}
+
+impl DatabaseUrl {
+    /// The SQLite file `path`.
+    pub(crate) fn sqlite(path: &Path) -> Self {
+        Self(format!("sqlite://{}", path.display()).into())
+    }
+
+    /// The URL, to connect with.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl Value for DatabaseUrl {
+    const SHAPE: Shape = Shape::Text;
+    const SECRET: bool = true;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        // The older form names a Python driver.
+        let schemes = ["postgres", "postgresql", "postgresql+asyncpg"];
+        match text.split_once("://") {
+            Some(("sqlite", path)) if !path.is_empty() => Ok(Self(text.into())),
+            Some((scheme, rest)) if schemes.contains(&scheme) && !rest.is_empty() => {
+                Ok(Self(format!("postgres://{rest}").into()))
+            }
+            _ => Err("expected `postgres://…` or `sqlite://PATH`".to_owned()),
+        }
+    }
+}
+
+impl Value for JsonWebKeys {
+    const SHAPE: Shape = Shape::Text;
+    const SECRET: bool = true;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.trim_start().starts_with('{') {
+            Ok(Self::Json(text.into()))
+        } else {
+            PathBuf::parse(text).map(Self::File)
+        }
+    }
+}
+
+impl Value for DevelopmentHost {
+    const SHAPE: Shape = Shape::Text;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let (name, address) = text
+            .split_once('=')
+            .filter(|(name, _)| !name.is_empty())
+            .ok_or("expected NAME=ADDRESS")?;
+        let (address, port) = address_and_port(address)
+            .ok_or("expected an IP address, perhaps with a port, after `=`")?;
+        Ok(Self {
+            name: name.to_owned(),
+            address,
+            port,
+        })
+    }
+}
+
+impl Value for NameServer {
+    const SHAPE: Shape = Shape::Text;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        const DNS: u16 = 53;
+        let (address, port) =
+            address_and_port(text).ok_or("expected an IP address, perhaps with a port")?;
+        Ok(Self(SocketAddr::new(address, port.unwrap_or(DNS))))
+    }
+}
+
+/// `ADDRESS` or `ADDRESS:PORT`.
+fn address_and_port(text: &str) -> Option<(IpAddr, Option<u16>)> {
+    match text.parse() {
+        Ok(address) => Some((address, None)),
+        Err(_) => {
+            let socket: SocketAddr = text.parse().ok()?;
+            Some((socket.ip(), Some(socket.port())))
+        }
+    }
+}
+
+impl Value for LogFormat {
+    const SHAPE: Shape = Shape::OneOf(&["json", "pretty"]);
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "json" => Ok(Self::Json),
+            "pretty" => Ok(Self::Pretty),
+            _ => Err("expected `json` or `pretty`".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Which of several texts a setting has, and under which names it is known.
+
+use std::time::Duration;
+
+use crate::said::Said;
+
+#[test]
+fn with_nothing_said_the_defaults_make_a_loopback_server() {
+    let loaded = Said::nothing().loaded();
+    assert_eq!(loaded.external_base.as_str(), "http://127.0.0.1:8080");
+    assert_eq!(loaded.database_url().expose(), "sqlite://./aip-data/aip.db");
+    let config = loaded.config;
+    assert_eq!(config.server.internal_listen.to_string(), "127.0.0.1:9090");
+    assert_eq!(
+        config.upstream.plc_urls[0].as_str(),
+        "https://plc.directory"
+    );
+    assert_eq!(config.tokens.refresh_grace, Duration::from_secs(30));
+    assert!(!config.upstream.development);
+}
+
+#[test]
+fn flags_win_over_the_environment_over_the_file_over_defaults() {
+    let file = "[server]\nlisten = \"127.0.0.1:1\"\n";
+    let said = Said::nothing().in_file(file);
+    let listen = |said: &Said| said.shown("server.listen");
+    let shown = |text: &str, place: &str| (text.to_owned(), place.to_owned());
+    assert_eq!(listen(&Said::nothing()), shown("127.0.0.1:8080", "default"));
+    assert_eq!(listen(&said), shown("127.0.0.1:1", "aip.toml:2"));
+    let said = said.and_variables([("AIP_LISTEN", "127.0.0.1:2")]);
+    assert_eq!(listen(&said), shown("127.0.0.1:2", "AIP_LISTEN"));
+    let said = said.flag("--listen", "server.listen", "127.0.0.1:3");
+    assert_eq!(listen(&said), shown("127.0.0.1:3", "--listen"));
+}
+
+#[test]
+fn an_empty_variable_is_not_set() {
+    let said = Said::variables([("AIP_EXTERNAL_BASE", ""), ("AIP_LISTEN", "")]);
+    assert_eq!(
+        said.loaded().external_base.as_str(),
+        "http://127.0.0.1:8080"
+    );
+}
+
+#[test]
+fn the_external_base_follows_the_port_that_is_listened_on() {
+    let base = |listen| {
+        let loaded = Said::variables([("AIP_LISTEN", listen)]).loaded();
+        loaded.external_base.to_string()
+    };
+    assert_eq!(base("127.0.0.1:3000"), "http://127.0.0.1:3000");
+    assert_eq!(base("[::1]:3000"), "http://[::1]:3000");
+    assert_eq!(base("0.0.0.0:3000"), "http://127.0.0.1:3000");
+}
+
+#[test]
+fn names_of_older_versions_are_read() {
+    let said = Said::variables([
+        ("EXTERNAL_HOSTNAME", "aip.example.com"),
+        ("PORT", "5100"),
+        ("PG_DSN", "postgresql+asyncpg://aip:pw@db/aip"),
+        ("PLC_HOSTNAME", "plc.example.com"),
+        ("DNS_NAMESERVERS", "1.1.1.1, [2606:4700::1111]:5353"),
+        ("ACTIVE_SIGNING_KEYS", r#"["new", "old"]"#),
+        ("CLIENT_DEFAULT_ACCESS_TOKEN_EXPIRATION", "1d"),
+        ("ATPROTO_CLIENT_NAME", "Example"),
+    ]);
+    let loaded = said.loaded();
+    assert_eq!(loaded.external_base.as_str(), "https://aip.example.com");
+    assert_eq!(loaded.database_url().expose(), "postgres://aip:pw@db/aip");
+    let config = loaded.config;
+    assert_eq!(config.server.listen.to_string(), "0.0.0.0:5100");
+    assert_eq!(
+        config.upstream.plc_urls[0].as_str(),
+        "https://plc.example.com"
+    );
+    let servers = config.upstream.nameservers.iter();
+    let servers: Vec<_> = servers.map(|server| server.0.to_string()).collect();
+    assert_eq!(servers, ["1.1.1.1:53", "[2606:4700::1111]:5353"]);
+    assert_eq!(config.keys.active_signing_keys, ["new", "old"]);
+    assert_eq!(config.tokens.access_ttl, Duration::from_hours(24));
+    assert_eq!(config.client_document.name, "Example");
+}
+
+#[test]
+fn two_names_of_a_setting_may_agree_and_must_not_differ() {
+    let agree = [
+        ("AIP_EXTERNAL_BASE", "https://aip.example.com"),
+        ("EXTERNAL_HOSTNAME", "aip.example.com"),
+    ];
+    assert!(Said::variables(agree).load().is_ok());
+    let differ = [
+        ("AIP_EXTERNAL_BASE", "https://aip.example.com"),
+        ("EXTERNAL_HOSTNAME", "other.example.com"),
+    ];
+    assert_eq!(
+        Said::variables(differ).refused(),
+        [
+            "server.external_base (AIP_EXTERNAL_BASE): EXTERNAL_HOSTNAME says something else; \
+             set only one of them"
+        ]
+    );
+}
+
+#[test]
+fn a_name_that_nothing_reads_yet_is_accepted_and_said_so() {
+    let said = Said::variables([("WORKER_ID", "aip-0"), ("PATH", "/bin")]);
+    let (value, place) = said.shown("WORKER_ID");
+    assert_eq!(
+        (value.as_str(), place.as_str()),
+        ("(accepted, no effect yet)", "WORKER_ID")
+    );
+    assert!(
+        said.loaded()
+            .shown()
+            .iter()
+            .all(|line| line.setting != "PATH")
+    );
+}
+
+#[test]
+fn the_file_has_lists_numbers_and_switches_of_its_own() {
+    let config = Said::nothing()
+        .in_file(
+            r#"
+            server.max_connections = 10_000
+            [upstream]
+            plc_urls = ["https://mirror.example.com", "https://plc.directory"]
+            extra_ports = [2583, 2584]
+            development = true
+            development_hosts = ["pds.test=127.0.0.1", "plc.test=127.0.0.1:2582"]
+            "#,
+        )
+        .loaded()
+        .config;
+    assert_eq!(config.server.max_connections.get(), 10_000);
+    assert_eq!(config.upstream.plc_urls.len(), 2);
+    assert_eq!(config.upstream.extra_ports, [2583, 2584]);
+    let hosts = config.upstream.development_hosts.iter();
+    let ports: Vec<_> = hosts.map(|host| host.port).collect();
+    assert_eq!(ports, [None, Some(2582)]);
+}

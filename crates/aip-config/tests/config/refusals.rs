@@ -1,0 +1,173 @@
+//! Mistakes: all of them in one message, each with its place, no secret among them.
+
+use crate::said::Said;
+
+#[test]
+fn every_mistake_is_reported_at_once_with_its_place() {
+    let problems = Said::variables([
+        ("AIP_LISTEN", "8080"),
+        ("AIP_EXTERNAL_BSE", "https://aip.example.com"),
+    ])
+    .in_file("[tokens]\nrefresh_grace = \"2m\"\n\n[servr]\n")
+    .flag("--set", "log.format", "xml")
+    .refused();
+    assert_eq!(
+        problems,
+        [
+            "AIP_EXTERNAL_BSE: there is no setting of this name; did you mean `AIP_EXTERNAL_BASE`?",
+            "aip.toml:4: there is no section `servr`; did you mean `server`?",
+            "server.listen (AIP_LISTEN): `8080`: expected ADDRESS:PORT, as in `127.0.0.1:8080` or \
+             `[::1]:8080`",
+            "log.format (--set): `xml`: expected `json` or `pretty`",
+            "tokens.refresh_grace (aip.toml:2): at most 60 s",
+        ]
+    );
+}
+
+#[test]
+fn what_is_like_nothing_gets_no_hint() {
+    let problems = Said::variables([("AIP_TELEPORTATION_FREQUENCY", "1")]).refused();
+    assert_eq!(
+        problems,
+        ["AIP_TELEPORTATION_FREQUENCY: there is no setting of this name"]
+    );
+}
+
+#[test]
+fn unknown_settings_of_file_and_flags_are_refused() {
+    let problems = Said::nothing()
+        .in_file("top = 1\n[server]\nlisten_on = \"127.0.0.1:1\"\nlisten = { port = 1 }\n")
+        .flag("--set", "server.listn", "127.0.0.1:1")
+        .refused();
+    assert_eq!(
+        problems,
+        [
+            "--set: there is no setting `server.listn`; did you mean `server.listen`?",
+            "aip.toml:1: there is no section `top`",
+            "aip.toml:3: there is no setting `server.listen_on`; did you mean `listen`?",
+            "aip.toml:4: `server.listen` is a single value or a list",
+        ]
+    );
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_refused_by_line_without_quoting_it() {
+    let problems = Said::nothing()
+        .in_file("[database]\nurl = postgres://aip:hunter2@db\n")
+        .refused();
+    assert!(problems[0].starts_with("aip.toml:2: "), "{problems:?}");
+    assert!(!problems.concat().contains("hunter2"), "{problems:?}");
+}
+
+#[test]
+fn a_secret_is_read_from_the_file_that_its_twin_names() {
+    let by_variable = Said::variables([("DATABASE_URL_FILE", "/run/db")])
+        .secret_file("/run/db", "postgres://aip:hunter2@db/aip\n");
+    assert_eq!(
+        by_variable.loaded().database_url().expose(),
+        "postgres://aip:hunter2@db/aip"
+    );
+    let by_file = Said::nothing()
+        .in_file("[keys]\nmaster_keys_file = \"/run/keys\"\n")
+        .secret_file("/run/keys", "{}");
+    assert_eq!(
+        by_file.shown("keys.master_keys"),
+        (
+            "(secret, set)".to_owned(),
+            "file named by aip.toml:2".to_owned()
+        )
+    );
+    let problems = Said::variables([("AIP_MASTER_KEYS_FILE", "/none")]).refused();
+    assert_eq!(
+        problems,
+        ["keys.master_keys (AIP_MASTER_KEYS_FILE): cannot read `/none`: entity not found"]
+    );
+}
+
+#[test]
+fn no_message_and_no_display_holds_a_secret() {
+    let problems = Said::variables([
+        ("AIP_DATABASE_URL", "mysql://aip:hunter2@db"),
+        ("PG_DSN", "postgres://aip:hunter3@db"),
+    ])
+    .refused();
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(!problems.concat().contains("hunter"), "{problems:?}");
+
+    let loaded = Said::variables([
+        ("AIP_DATABASE_URL", "postgres://aip:hunter2@db"),
+        ("AIP_JSON_WEB_KEYS", r#"{"keys": ["hunter2"]}"#),
+    ])
+    .loaded();
+    let everything = format!("{:?} {:?}", loaded.config, loaded.shown());
+    assert!(!everything.contains("hunter2"));
+}
+
+#[test]
+fn an_external_base_is_an_https_origin_unless_loopback() {
+    let refusal = |base| {
+        let problems = Said::variables([("AIP_EXTERNAL_BASE", base)]).refused();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        problems.concat()
+    };
+    assert!(refusal("https://aip.example.com/path").contains("without path"));
+    assert!(refusal("http://aip.example.com").contains("do without https"));
+    assert!(refusal("aip.example.com").contains("starts with `https://`"));
+    assert!(
+        Said::variables([("AIP_EXTERNAL_BASE", "http://localhost:8080")])
+            .load()
+            .is_ok()
+    );
+}
+
+#[test]
+fn a_listener_for_others_needs_an_external_base() {
+    let problems = Said::variables([("AIP_LISTEN", "192.0.2.1:80")]).refused();
+    assert!(problems[0].starts_with("server.external_base (default): needed"));
+}
+
+#[test]
+fn development_is_refused_under_a_public_base_unless_its_hosts_are_listed() {
+    let public = || {
+        Said::variables([
+            ("AIP_EXTERNAL_BASE", "https://aip.example.com"),
+            ("AIP_DEVELOPMENT", "true"),
+        ])
+    };
+    let problems = public().refused();
+    assert!(problems[0].starts_with("upstream.development (AIP_DEVELOPMENT): refused"));
+    let listed = public().and_variables([("AIP_DEVELOPMENT_HOSTS", "pds.internal=127.0.0.1")]);
+    assert!(listed.load().is_ok());
+    let loopback = Said::variables([("AIP_DEVELOPMENT", "true")]);
+    assert!(loopback.load().is_ok());
+}
+
+#[test]
+fn settings_that_need_each_other_come_together() {
+    let alone = |name, text| Said::variables([(name, text)]).refused().concat();
+    assert_eq!(
+        alone("AIP_TLS_CERT_FILE", "cert.pem"),
+        "server.tls_cert_file (AIP_TLS_CERT_FILE): needs server.tls_key_file too"
+    );
+    assert_eq!(
+        alone("AIP_TLS_KEY_FILE", "key.pem"),
+        "server.tls_key_file (AIP_TLS_KEY_FILE): needs server.tls_cert_file too"
+    );
+    assert_eq!(
+        alone("AIP_DEVELOPMENT_HOSTS", "pds.test=127.0.0.1"),
+        "upstream.development_hosts (AIP_DEVELOPMENT_HOSTS): needs upstream.development too"
+    );
+    assert_eq!(
+        alone("AIP_INTERNAL_LISTEN", "127.0.0.1:8080"),
+        "server.internal_listen (AIP_INTERNAL_LISTEN): the same as server.listen: probes and \
+         metrics are not for the public"
+    );
+    assert_eq!(
+        alone("AIP_ACCESS_TOKEN_TTL", "0s"),
+        "tokens.access_ttl (AIP_ACCESS_TOKEN_TTL): a token lives longer than that"
+    );
+    assert_eq!(
+        alone("AIP_PLC_URLS", ","),
+        "upstream.plc_urls (AIP_PLC_URLS): at least one is needed"
+    );
+}

@@ -1,0 +1,85 @@
+//! Style sheet and icon: compiled in, and named by their content so that they may be cached for ever.
+
+use axum::response::{IntoResponse as _, Response};
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+
+use crate::call::Call;
+use crate::problem::Problem;
+
+/// A compiled-in file.
+pub(crate) struct Asset {
+    stem: &'static str,
+    extension: &'static str,
+    media_type: &'static str,
+    content: &'static str,
+    hash: u64,
+}
+
+/// The one style sheet.
+pub(crate) static STYLE: Asset = Asset::new(
+    "aip",
+    "css",
+    "text/css; charset=utf-8",
+    include_str!("../static/aip.css"),
+);
+
+/// The icon of the tab.
+pub(crate) static ICON: Asset = Asset::new(
+    "icon",
+    "svg",
+    "image/svg+xml",
+    include_str!("../static/icon.svg"),
+);
+
+impl Asset {
+    const fn new(
+        stem: &'static str,
+        extension: &'static str,
+        media_type: &'static str,
+        content: &'static str,
+    ) -> Self {
+        let hash = fnv1a(content.as_bytes());
+        Self {
+            stem,
+            extension,
+            media_type,
+            content,
+            hash,
+        }
+    }
+
+    /// The path under which pages refer to it.
+    pub(crate) fn path(&self) -> String {
+        format!(
+            "/static/{}.{:016x}.{}",
+            self.stem, self.hash, self.extension
+        )
+    }
+}
+
+/// Answers with the file of that name.
+pub(crate) fn handle(call: &Call) -> Result<Response, Problem> {
+    let path = call.head.uri.path();
+    let asset = [&STYLE, &ICON].into_iter().find(|it| it.path() == path);
+    let asset = asset.ok_or_else(|| {
+        Problem::caller(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "There is no file of this name.",
+        )
+    })?;
+    Ok(([(CONTENT_TYPE, asset.media_type)], asset.content).into_response())
+}
+
+/// FNV-1a, because it can be computed while compiling. Not a protection: only names differ by it.
+const fn fnv1a(bytes: &[u8]) -> u64 {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    let mut i = 0;
+    while i < bytes.len() {
+        hash ^= bytes[i] as u64;
+        hash = hash.wrapping_mul(0x0100_0000_01b3);
+        i += 1;
+    }
+    hash
+}

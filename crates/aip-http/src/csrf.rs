@@ -1,0 +1,113 @@
+//! Forms of ours are posted by our pages only (OWASP CSRF Prevention, "HMAC based token pattern").
+//!
+//! Each form carries a keyed hash over the browser's cookie, the form and what it decides about, so
+//! a token is worth nothing in another browser, in another form or for another request. What the
+//! browser says about the origin of a request is checked as well; pages are sent with
+//! `Referrer-Policy: no-referrer`, so a genuine form may come with `Origin: null`.
+
+use aip_keys::{TokenHash, secrets_equal};
+use aip_oauth::params::Params;
+use aip_storage::browser::BrowserSession;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::header::{HeaderName, ORIGIN};
+use http::{HeaderMap, StatusCode};
+
+use crate::call::Call;
+use crate::problem::Problem;
+use crate::state::App;
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// What a form is for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Purpose<'a> {
+    /// Signing in, for the named request if there is one.
+    Login(Option<&'a str>),
+    /// Deciding about a request, in the name of an account.
+    Consent { request: &'a str, did: &'a str },
+    /// Changing something on the account page.
+    Account,
+}
+
+impl App {
+    /// The token of a form.
+    pub(crate) fn csrf(&self, browser: &BrowserSession, purpose: Purpose<'_>) -> String {
+        let cookie = encode(&browser.token);
+        let about = match purpose {
+            Purpose::Login(request) => format!("login {}", request.unwrap_or("-")),
+            Purpose::Consent { request, did } => format!("consent {request} {did}"),
+            Purpose::Account => "account".to_owned(),
+        };
+        encode(&self.server().hasher.hash(&format!("csrf {cookie} {about}")))
+    }
+
+    /// Refuses a form that one of our pages did not make for this browser.
+    pub(crate) fn check_csrf(
+        &self,
+        call: &Call,
+        params: &Params,
+        browser: &BrowserSession,
+        purpose: Purpose<'_>,
+    ) -> Result<(), Problem> {
+        check_origin(call.headers(), self.issuer().as_str())?;
+        let expected = self.csrf(browser, purpose);
+        match params.get("csrf") {
+            Some(sent) if secrets_equal(sent, &expected) => Ok(()),
+            _ => Err(refused("the CSRF token is missing or wrong")),
+        }
+    }
+}
+
+/// Judges what the browser says of the page that sent the form.
+fn check_origin(headers: &HeaderMap, ours: &str) -> Result<(), Problem> {
+    let text = |name: &HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or(""));
+    match text(&SEC_FETCH_SITE) {
+        None | Some("same-origin" | "none") => {}
+        Some(_) => return Err(refused("Sec-Fetch-Site is of another site")),
+    }
+    match text(&ORIGIN) {
+        None | Some("null") => Ok(()),
+        Some(origin) if origin == ours => Ok(()),
+        Some(_) => Err(refused("Origin is another one")),
+    }
+}
+
+fn refused(detail: &str) -> Problem {
+    Problem::caller(
+        StatusCode::FORBIDDEN,
+        "access_denied",
+        "This page was out of date, or another site sent you here. Go back, reload the page and try again.",
+    )
+    .because(aip_base::Blame::Caller, detail)
+}
+
+/// Bytes as they stand in forms and URLs.
+pub(crate) fn encode(hash: &TokenHash) -> String {
+    URL_SAFE_NO_PAD.encode(hash.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(pairs: &[(HeaderName, &'static str)]) -> bool {
+        let headers = pairs
+            .iter()
+            .map(|(name, value)| (name.clone(), http::HeaderValue::from_static(value)))
+            .collect();
+        check_origin(&headers, "https://aip.example").is_ok()
+    }
+
+    #[test]
+    fn d2_row20_only_our_own_origin_may_send_forms() {
+        assert!(judged(&[]));
+        assert!(judged(&[(ORIGIN, "https://aip.example")]));
+        assert!(judged(&[(SEC_FETCH_SITE, "same-origin"), (ORIGIN, "null")]));
+        assert!(!judged(&[(SEC_FETCH_SITE, "cross-site"), (ORIGIN, "null")]));
+        assert!(!judged(&[(SEC_FETCH_SITE, "same-site")]));
+        assert!(!judged(&[(ORIGIN, "https://evil.example")]));
+        assert!(!judged(&[(ORIGIN, "https://aip.example.evil.example")]));
+        assert!(!judged(&[(ORIGIN, "http://aip.example")]));
+    }
+}

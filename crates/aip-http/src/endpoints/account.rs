@@ -1,0 +1,135 @@
+//! `/account`: which apps may act for the accounts of this browser; taking that back; signing out.
+
+use std::collections::BTreeMap;
+
+use aip_atproto::{Did, ScopeLine};
+use aip_base::Timestamp;
+use aip_oauth::params::Params;
+use aip_storage::StorageError;
+use aip_storage::audit::{AuditEvent, AuditKind};
+use aip_storage::browser::BrowserAccount;
+use aip_storage::client::ClientId;
+use aip_storage::grant::RevokeReason;
+use axum::response::Response;
+use http::StatusCode;
+
+use super::home::SIGNED_OUT;
+use super::login::no_cookie;
+use crate::browser::Browser;
+use crate::call::Call;
+use crate::csrf::Purpose;
+use crate::endpoints::LoginForm;
+use crate::flow::see_other;
+use crate::pages::{AccountPage, AccountSection, GrantLine, day, html};
+use crate::problem::Problem;
+use crate::state::App;
+
+/// Shows the page (the sign-in page if nobody is signed in), or takes one of its forms.
+pub(super) async fn handle(app: &App, call: &Call) -> Result<Response, Problem> {
+    if call.is_post() {
+        return act(app, call).await;
+    }
+    let browser = app.browser_or_new(call).await?;
+    let page = if browser.session.accounts.is_empty() {
+        let form = LoginForm {
+            browser: &browser,
+            pending: None,
+            subject: "",
+        };
+        form.show(app, StatusCode::OK, None).await?
+    } else {
+        show(app, &browser).await?
+    };
+    Ok(browser.remember(app, page))
+}
+
+async fn show(app: &App, browser: &Browser) -> Result<Response, Problem> {
+    let mut accounts = Vec::new();
+    for account in &browser.session.accounts {
+        accounts.push(AccountSection {
+            name: app.account_name(&account.did).await?,
+            grants: grants(app, account).await?,
+        });
+    }
+    let page = AccountPage {
+        brand: app.brand(),
+        accounts: &accounts,
+        csrf: &app.csrf(&browser.session, Purpose::Account),
+    };
+    Ok(html(StatusCode::OK, &page, None))
+}
+
+/// One line for each app, however many grants it has.
+async fn grants(app: &App, account: &BrowserAccount) -> Result<Vec<GrantLine>, StorageError> {
+    let mut apps: BTreeMap<ClientId, (Vec<ScopeLine>, Timestamp)> = BTreeMap::new();
+    for grant in app.storage().grants_of(&account.did).await? {
+        let (lines, since) = apps
+            .entry(grant.client_id)
+            .or_insert_with(|| (Vec::new(), grant.created_at));
+        for line in grant.scope.describe() {
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
+        }
+        *since = (*since).min(grant.created_at);
+    }
+    let mut lines = Vec::new();
+    for (client_id, (scopes, since)) in apps {
+        let client = app.storage().client(&client_id).await?;
+        lines.push(GrantLine {
+            app: client.map_or_else(|| client_id.to_string(), |client| client.name),
+            client_id: client_id.to_string(),
+            since: day(since),
+            scopes,
+        });
+    }
+    Ok(lines)
+}
+
+async fn act(app: &App, call: &Call) -> Result<Response, Problem> {
+    let params = Params::parse(&call.form).map_err(|e| Problem::request(e.to_string()))?;
+    let browser = app.browser(call).await?.ok_or_else(no_cookie)?;
+    app.check_csrf(call, &params, &browser.session, Purpose::Account)?;
+    match params.get("action") {
+        Some("sign-out") => {
+            app.storage()
+                .delete_browser_session(browser.session.id)
+                .await?;
+            Ok(app.forget_browser(see_other(&format!("/?{SIGNED_OUT}"))))
+        }
+        Some("revoke") => {
+            let did = params.get("did").and_then(|did| browser.account(did));
+            let client = params.get("client_id").and_then(|id| id.parse().ok());
+            let (Some(account), Some(client)) = (did, client) else {
+                return Err(Problem::request(
+                    "You are not signed in as the account whose permission you want to take back.",
+                ));
+            };
+            take_back(app, &account.did, &client).await?;
+            Ok(see_other("/account"))
+        }
+        _ => Err(Problem::request("There is nothing to do.")),
+    }
+}
+
+async fn take_back(app: &App, did: &Did, client: &ClientId) -> Result<(), StorageError> {
+    let reason = RevokeReason::ByPerson;
+    let count = app
+        .storage()
+        .revoke_client_grants(client, did, reason, app.now())
+        .await?;
+    if count > 0 {
+        let server = app.server();
+        let detail = format!("{count} grants: {}", reason.as_str());
+        let event = AuditEvent::new(
+            &*server.clock,
+            &*server.rng,
+            AuditKind::GrantRevoked,
+            &detail,
+        );
+        app.storage()
+            .record(&event.of_account(did).of_client(client))
+            .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! Discovery (RFC 8414, OpenID Connect Discovery, RFC 9728) and keys (RFC 7517), generated from
+//! the table of endpoints and from the tables of what the authorization server can do.
+
+use aip_jose::Alg;
+use aip_oauth::authorize::Prompt;
+use aip_oauth::grants::GrantType;
+use aip_storage::client::{ClientAuthMethod, IdTokenAlg};
+use axum::Json;
+use axum::response::{IntoResponse as _, Response};
+use serde_json::{Map, Value, json};
+
+use crate::endpoints::Endpoint;
+use crate::state::App;
+
+/// How clients may authenticate where any client may come.
+const AUTH_METHODS: [ClientAuthMethod; 3] = [
+    ClientAuthMethod::SecretBasic,
+    ClientAuthMethod::SecretPost,
+    ClientAuthMethod::None,
+];
+
+/// One body for both paths.
+pub(super) fn authorization_server(app: &App) -> Response {
+    let mut document = Map::new();
+    let mut put = |name: &str, value: Value| document.insert(name.to_owned(), value);
+    put("issuer", json!(app.issuer().as_str()));
+    for endpoint in Endpoint::ALL {
+        let spec = endpoint.spec();
+        if let Some(name) = spec.metadata {
+            put(name, json!(app.issuer().url(spec.path)));
+        }
+    }
+    let methods = AUTH_METHODS.map(ClientAuthMethod::as_str);
+    let confidential: Vec<_> = methods.iter().filter(|it| **it != "none").collect();
+    put(
+        "introspection_endpoint_auth_methods_supported",
+        json!(confidential),
+    );
+    put("token_endpoint_auth_methods_supported", json!(methods));
+    put("revocation_endpoint_auth_methods_supported", json!(methods));
+    put("scopes_supported", scopes(app));
+    put("response_types_supported", json!(["code"]));
+    put("response_modes_supported", json!(["query"]));
+    put(
+        "grant_types_supported",
+        json!(GrantType::ALL.map(GrantType::as_str)),
+    );
+    put("code_challenge_methods_supported", json!(["S256"]));
+    put(
+        "prompt_values_supported",
+        json!(Prompt::ALL.map(Prompt::as_str)),
+    );
+    put("subject_types_supported", json!(["public"]));
+    let algs = [IdTokenAlg::Rs256, IdTokenAlg::Es256].map(IdTokenAlg::as_str);
+    put("id_token_signing_alg_values_supported", json!(algs));
+    put(
+        "dpop_signing_alg_values_supported",
+        json!(Alg::ALL.map(Alg::as_str)),
+    );
+    put(
+        "authorization_response_iss_parameter_supported",
+        json!(true),
+    );
+    put("request_parameter_supported", json!(false));
+    put("request_uri_parameter_supported", json!(false));
+    put("claims_parameter_supported", json!(false));
+    put("claim_types_supported", json!(["normal"]));
+    let claims = [
+        "iss",
+        "sub",
+        "aud",
+        "iat",
+        "exp",
+        "auth_time",
+        "nonce",
+        "at_hash",
+        "preferred_username",
+        "email",
+        "email_verified",
+    ];
+    put("claims_supported", json!(claims));
+    put("protected_resources", json!([app.issuer().as_str()]));
+    Json(document).into_response()
+}
+
+/// AIP as a resource server: userinfo and `/xrpc`.
+pub(super) fn protected_resource(app: &App) -> Response {
+    Json(json!({
+        "resource": app.issuer().as_str(),
+        "authorization_servers": [app.issuer().as_str()],
+        "scopes_supported": scopes(app),
+        "bearer_methods_supported": ["header", "body"],
+        "dpop_signing_alg_values_supported": Alg::ALL.map(Alg::as_str),
+        "resource_name": app.brand(),
+    }))
+    .into_response()
+}
+
+/// Where a client that was refused at a resource learns more (RFC 9728 §5.1).
+pub(super) fn protected_resource_url(app: &App) -> String {
+    app.issuer()
+        .url(Endpoint::ProtectedResourceMetadata.spec().path)
+}
+
+/// The public keys that apps verify our tokens with.
+pub(super) fn jwks(app: &App) -> Response {
+    Json(app.server().keys.public_oidc_jwks()).into_response()
+}
+
+fn scopes(app: &App) -> Value {
+    let scopes = &app.parts().scopes_supported;
+    json!(scopes.iter().map(ToString::to_string).collect::<Vec<_>>())
+}

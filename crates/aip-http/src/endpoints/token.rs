@@ -1,0 +1,150 @@
+//! `/oauth/token`, `/oauth/revoke`, `/oauth/introspect` (OAuth 2.1 §3.2, RFC 7009, RFC 7662).
+
+use aip_oauth::dpop::Target;
+use aip_oauth::grants::{TokenRequest, TokenResponse};
+use aip_oauth::tokens::Introspection;
+use axum::Json;
+use axum::response::{IntoResponse as _, Response};
+use http::header::HeaderValue;
+use secrecy::ExposeSecret;
+use serde::Serialize;
+
+use crate::call::{Call, DPOP};
+use crate::endpoints::Endpoint;
+use crate::problem::Problem;
+use crate::refusals::{DPOP_NONCE, TWO_PROOFS};
+use crate::state::App;
+
+/// OAuth 2.1 §3.2.3, OpenID Connect Core §3.1.3.3.
+#[derive(Serialize)]
+struct Tokens<'a> {
+    access_token: &'a str,
+    token_type: &'a str,
+    expires_in: u64,
+    refresh_token: &'a str,
+    scope: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id_token: Option<&'a str>,
+}
+
+/// RFC 7662 §2.2.
+#[derive(Serialize)]
+struct Live<'a> {
+    active: bool,
+    iss: &'a str,
+    sub: &'a str,
+    client_id: &'a str,
+    scope: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_type: Option<&'a str>,
+    iat: i64,
+    exp: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cnf: Option<Confirmation<'a>>,
+}
+
+/// RFC 9449 §6.2.
+#[derive(Serialize)]
+struct Confirmation<'a> {
+    jkt: &'a str,
+}
+
+/// RFC 7662 §2.2: of any other token nothing is said.
+#[derive(Serialize)]
+struct Dead {
+    active: bool,
+}
+
+/// Gives tokens for a code or refresh token.
+pub(super) async fn token(app: &App, call: &Call) -> Result<Response, Problem> {
+    let answer = redeem(app, call).await.map(|tokens| {
+        Json(Tokens {
+            access_token: tokens.access_token.expose_secret(),
+            token_type: tokens.token_type,
+            expires_in: tokens.expires_in,
+            refresh_token: tokens.refresh_token.expose_secret(),
+            scope: tokens.scope.to_string(),
+            id_token: tokens.id_token.as_ref().map(ExposeSecret::expose_secret),
+        })
+        .into_response()
+    });
+    with_nonce(app, call, answer)
+}
+
+async fn redeem(app: &App, call: &Call) -> Result<TokenResponse, Problem> {
+    let dpop = call.dpop().map_err(|_| {
+        Problem::caller(
+            http::StatusCode::BAD_REQUEST,
+            "invalid_dpop_proof",
+            TWO_PROOFS,
+        )
+    })?;
+    let request = TokenRequest {
+        body: &call.form,
+        authorization: call.authorization()?,
+        dpop,
+        target: Target {
+            method: call.head.method.as_str(),
+            path: Endpoint::Token.spec().path,
+        },
+    };
+    Ok(app.server().token(request).await?)
+}
+
+/// RFC 9449 §8.2: an answer to a request with a proof carries the nonce for the next one.
+pub(super) fn with_nonce(
+    app: &App,
+    call: &Call,
+    answer: Result<Response, Problem>,
+) -> Result<Response, Problem> {
+    if !call.headers().contains_key(DPOP) {
+        return answer;
+    }
+    let nonce = app.server().dpop_nonce();
+    match answer {
+        Ok(mut response) => {
+            if let Ok(nonce) = HeaderValue::from_str(&nonce) {
+                response.headers_mut().insert(DPOP_NONCE, nonce);
+            }
+            Ok(response)
+        }
+        Err(problem) => Err(problem.with(DPOP_NONCE, &nonce)),
+    }
+}
+
+/// Revokes a token; unknown ones, too, as far as the caller can see.
+pub(super) async fn revoke(app: &App, call: &Call) -> Result<Response, Problem> {
+    app.server()
+        .revoke(&call.form, call.authorization()?)
+        .await?;
+    Ok(Response::default())
+}
+
+/// Says what a token is.
+pub(super) async fn introspect(app: &App, call: &Call) -> Result<Response, Problem> {
+    let found = app
+        .server()
+        .introspect(&call.form, call.authorization()?)
+        .await?;
+    Ok(match found {
+        None => Json(Dead { active: false }).into_response(),
+        Some(Introspection {
+            grant,
+            scope,
+            token_type,
+            issued_at,
+            expires_at,
+        }) => Json(Live {
+            active: true,
+            iss: app.issuer().as_str(),
+            sub: grant.did.as_str(),
+            client_id: grant.client_id.as_str(),
+            scope: &scope,
+            token_type,
+            iat: issued_at.as_secs(),
+            exp: expires_at.as_secs(),
+            cnf: grant.dpop_jkt.as_deref().map(|jkt| Confirmation { jkt }),
+        })
+        .into_response(),
+    })
+}

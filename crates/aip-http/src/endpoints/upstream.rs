@@ -1,0 +1,25 @@
+//! AIP as a client of PDSs (AT Protocol OAuth, "Client Metadata"): its document and its keys.
+
+use axum::Json;
+use axum::response::{IntoResponse as _, Response};
+use http::StatusCode;
+
+use crate::problem::Problem;
+use crate::state::App;
+
+/// The client metadata document.
+pub(super) fn client_metadata(app: &App) -> Result<Response, Problem> {
+    let document = app.parts().client_metadata.as_ref().ok_or_else(|| {
+        Problem::caller(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "With a loopback base AIP is a loopback client, which has no document.",
+        )
+    })?;
+    Ok(Json(document).into_response())
+}
+
+/// The public keys that PDSs verify our assertions with.
+pub(super) fn jwks(app: &App) -> Response {
+    Json(app.server().keys.public_upstream_jwks()).into_response()
+}

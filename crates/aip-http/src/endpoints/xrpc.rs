@@ -1,0 +1,61 @@
+//! `/xrpc/{nsid}`: calls on the account's PDS (AT Protocol XRPC). Here the access token is checked
+//! and the method's name parsed; what may be called and how it is forwarded is the proxy's.
+
+use aip_atproto::Nsid;
+use aip_base::BodyError;
+use aip_storage::grant::AccessToken;
+use aip_xrpc::XrpcCall;
+use axum::body::Body;
+use axum::response::Response;
+use http::StatusCode;
+use http_body_util::BodyExt as _;
+
+use super::discovery::protected_resource_url;
+use super::token::with_nonce;
+use super::userinfo::{authorize, challenge};
+use crate::call::Call;
+use crate::problem::Problem;
+use crate::state::App;
+
+const PREFIX: &str = "/xrpc/";
+
+/// Checks the call and forwards it.
+pub(super) async fn handle(app: &App, call: &Call, body: Body) -> Result<Response, Problem> {
+    let answer = forward(app, call, body).await;
+    with_nonce(app, call, answer)
+}
+
+async fn forward(app: &App, call: &Call, body: Body) -> Result<Response, Problem> {
+    let path = call.head.uri.path();
+    // The path as sent: an encoded slash or dot is no part of an NSID, so it is refused here.
+    let nsid = path
+        .strip_prefix(PREFIX)
+        .and_then(|it| Nsid::parse(it).ok());
+    let nsid = nsid.ok_or_else(|| {
+        Problem::caller(
+            StatusCode::BAD_REQUEST,
+            "InvalidRequest",
+            "the path does not end with the name of a method",
+        )
+    })?;
+    let authorized = authorize(app, call, path).await?;
+    let AccessToken { grant, scope, .. } = authorized.token();
+    let forwarded = app.parts().xrpc.forward(XrpcCall {
+        session: grant.upstream_session,
+        scope,
+        method: call.head.method.clone(),
+        nsid,
+        query: call.head.uri.query(),
+        headers: call.headers(),
+        body: body
+            .map_err(|error| BodyError(Box::new(error)))
+            .boxed_unsync(),
+    });
+    match forwarded.await {
+        Ok(response) => Ok(response.map(Body::new)),
+        Err(error) => {
+            let metadata = protected_resource_url(app);
+            Err(challenge(&metadata, call).not_forwarded(error))
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The steps that authorization endpoint, sign-in page, callback and consent page share: finding
+//! the app's request, going on once somebody is signed in, and answering the app.
+//!
+//! In forms and URLs a request is named by the keyed hash of its token. That is a name and no
+//! secret: only the browser that began a request can see or finish it.
+
+use aip_atproto::for_upstream;
+use aip_base::RowId;
+use aip_keys::TokenHash;
+use aip_oauth::authorize::{Prompt, Prompts, RefusalCode};
+use aip_oauth::decision::Answer;
+use aip_oauth::interaction::{ConsentReason, Wish, consent_reason};
+use aip_storage::StorageError;
+use aip_storage::browser::BrowserAccount;
+use aip_storage::client::Client;
+use aip_storage::request::{AuthorizationRequest, SignedIn};
+use aip_storage::upstream::EndReason;
+use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::StatusCode;
+use http::header::{HeaderValue, LOCATION};
+use secrecy::ExposeSecret as _;
+
+use crate::browser::Browser;
+use crate::csrf::encode;
+use crate::problem::Problem;
+use crate::state::App;
+
+/// An app's request that waits for the person.
+pub(crate) struct Pending {
+    pub(crate) request: AuthorizationRequest,
+    pub(crate) client: Client,
+    prompts: Prompts,
+}
+
+impl Pending {
+    /// How forms and URLs name it.
+    pub(crate) fn name(&self) -> String {
+        encode(&self.request.token)
+    }
+
+    /// Whether the app asked for that.
+    pub(crate) fn wants(&self, prompt: Prompt) -> bool {
+        self.prompts.has(prompt)
+    }
+
+    /// Why the person must be asked, if they must.
+    pub(crate) async fn consent_reason(
+        &self,
+        app: &App,
+        who: &SignedIn,
+    ) -> Result<Option<ConsentReason>, StorageError> {
+        let allowed = app
+            .storage()
+            .consent(self.request.browser, &self.client.id, &who.did)
+            .await?;
+        let wish = Wish {
+            client: &self.client,
+            scope: &self.request.scope,
+            prompts: &self.prompts,
+            max_age: self.request.max_age,
+            hinted: None,
+        };
+        Ok(consent_reason(&wish, allowed.as_ref()))
+    }
+}
+
+impl App {
+    /// The request of that name, if this browser began it and it is not over.
+    pub(crate) async fn pending_by_name(
+        &self,
+        browser: &Browser,
+        name: &str,
+    ) -> Result<Pending, Problem> {
+        let bytes = URL_SAFE_NO_PAD.decode(name).ok();
+        let bytes: Option<[u8; 32]> = bytes.and_then(|it| it.try_into().ok());
+        let token = bytes.map(TokenHash::from_bytes).ok_or_else(over)?;
+        self.pending(browser.session.id, &token).await
+    }
+
+    /// The request of that token, if this browser began it and it is not over.
+    pub(crate) async fn pending(
+        &self,
+        browser: RowId,
+        token: &TokenHash,
+    ) -> Result<Pending, Problem> {
+        let request = self.storage().request(token, browser, self.now()).await?;
+        let request = request.ok_or_else(over)?;
+        let client = self.storage().client(&request.client_id).await?;
+        let prompts = request.prompt.as_deref().and_then(Prompts::parse);
+        Ok(Pending {
+            client: client.ok_or_else(over)?,
+            prompts: prompts.unwrap_or_default(),
+            request,
+        })
+    }
+
+    /// Goes on with an account of this browser without asking its PDS again, if there is an
+    /// upstream session that serves the request. `None`: the person must go to their PDS.
+    pub(crate) async fn resume(
+        &self,
+        pending: &Pending,
+        account: &BrowserAccount,
+    ) -> Result<Option<Response>, Problem> {
+        let session = self
+            .storage()
+            .usable_upstream_session(&pending.client.id, &account.did)
+            .await?;
+        let needed = for_upstream(&pending.request.scope);
+        let Some(session) = session.filter(|it| it.scope.covers_all(&needed)) else {
+            return Ok(None);
+        };
+        let who = SignedIn {
+            did: account.did.clone(),
+            upstream_session: session.id,
+            auth_time: account.auth_time,
+        };
+        self.go_on(pending, who).await.map(Some)
+    }
+
+    /// Somebody is signed in for the request: asks them, or answers the app at once.
+    pub(crate) async fn go_on(
+        &self,
+        pending: &Pending,
+        who: SignedIn,
+    ) -> Result<Response, Problem> {
+        let request = &pending.request;
+        let noted = self
+            .storage()
+            .sign_in_request(&request.token, request.browser, &who, self.now())
+            .await?;
+        if !noted {
+            return Err(over());
+        }
+        if pending.consent_reason(self, &who).await?.is_none() {
+            return self.approve(pending, &who).await;
+        }
+        if pending.wants(Prompt::None) {
+            let detail = "the person must allow the app";
+            return self
+                .refuse(pending, RefusalCode::ConsentRequired, detail)
+                .await;
+        }
+        Ok(see_other(&format!("/consent?request={}", pending.name())))
+    }
+
+    /// The person said yes, or had said so before.
+    pub(crate) async fn approve(
+        &self,
+        pending: &Pending,
+        who: &SignedIn,
+    ) -> Result<Response, Problem> {
+        let answer = self.server().approve(&pending.request, who).await?;
+        answer.as_ref().map(to_app).ok_or_else(over)
+    }
+
+    /// Ends the request without a grant and tells the app.
+    pub(crate) async fn refuse(
+        &self,
+        pending: &Pending,
+        code: RefusalCode,
+        detail: &str,
+    ) -> Result<Response, Problem> {
+        let request = &pending.request;
+        let taken = self
+            .storage()
+            .take_request(&request.token, request.browser, self.now())
+            .await?
+            .ok_or_else(over)?;
+        if let Some(who) = &taken.signed_in {
+            self.give_up(who).await?;
+        }
+        let refusal = self.server().refusal_of(&taken, code, detail);
+        Ok(to_app(&self.server().refuse(&refusal)))
+    }
+
+    /// Ends the upstream session of a sign-in that nobody may use, unless a grant uses it.
+    async fn give_up(&self, who: &SignedIn) -> Result<(), StorageError> {
+        let grants = self.storage().grants_of(&who.did).await?;
+        let used = |it: &aip_storage::grant::Grant| it.upstream_session == who.upstream_session;
+        if grants.iter().any(used) {
+            return Ok(());
+        }
+        self.storage()
+            .end_upstream_session(who.upstream_session, EndReason::Abandoned, self.now())
+            .await
+    }
+}
+
+/// The request is finished, expired, or another browser's: nobody learns which.
+fn over() -> Problem {
+    Problem::request(
+        "This sign-in is over: it was finished before, or it took too long. Go back to the app and start again.",
+    )
+}
+
+/// Sends the browser to the app. The URL carries the code: nobody logs it.
+pub(crate) fn to_app(answer: &Answer) -> Response {
+    see_other(answer.location().expose_secret())
+}
+
+/// RFC 9700 §4.12: 303, so that a browser never repeats a form elsewhere.
+pub(crate) fn see_other(location: &str) -> Response {
+    let mut response = Response::default();
+    match HeaderValue::from_str(location) {
+        Ok(mut location) => {
+            location.set_sensitive(true);
+            *response.status_mut() = StatusCode::SEE_OTHER;
+            response.headers_mut().insert(LOCATION, location);
+        }
+        // Locations are built from registered URIs and encoded parameters.
+        Err(_) => *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR,
+    }
+    response
+}

@@ -1,0 +1,29 @@
+//! HTTP: one table of endpoints, their wire formats, the pages, and what every answer carries.
+//!
+//! Reading order: [`Endpoint`] is the table from which the router, preflights, `Allow`, discovery
+//! and the reference page derive; `serve` is the one way from a request to an answer; each file
+//! under `endpoints` turns one request into one answer; `problem` is where errors become statuses.
+//! What this room needs of others and does not know is behind the traits of [`ports`].
+
+mod account_names;
+mod assets;
+mod browser;
+mod call;
+mod csrf;
+mod endpoints;
+mod flow;
+mod headers;
+mod internal;
+mod pages;
+pub mod ports;
+mod problem;
+mod reference;
+mod refusals;
+mod serve;
+mod state;
+
+pub use endpoints::{CachePolicy, Cors, Endpoint, ErrorFormat, Payload, Spec, Verb};
+pub use internal::internal_router;
+pub use reference::reference_markdown;
+pub use serve::router;
+pub use state::{App, Parts};

@@ -1,0 +1,172 @@
+//! An error on its way out: status, code and fixed words for the caller; detail for the log only.
+//!
+//! The mappings from the errors of operations are in `refusals`, one `match` each.
+
+use aip_base::Blame;
+use aip_storage::StorageError;
+use axum::Json;
+use axum::response::{IntoResponse as _, Response};
+use http::StatusCode;
+use http::header::{HeaderName, HeaderValue};
+use serde::Serialize;
+
+use crate::endpoints::ErrorFormat;
+use crate::pages::{ErrorPage, html};
+
+/// An error on its way out.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    words: String,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    incident: Incident,
+}
+
+/// What the log says of a request that went wrong. The response carries it to the log line.
+#[derive(Debug, Clone)]
+pub(crate) struct Incident {
+    /// Whose fault it is.
+    pub(crate) blame: Blame,
+    /// What happened, without any secret.
+    pub(crate) detail: String,
+}
+
+impl Incident {
+    /// Attaches the incident to an answer that is no error by its status.
+    pub(crate) fn of(blame: Blame, detail: impl Into<String>, mut response: Response) -> Response {
+        let detail = detail.into();
+        response.extensions_mut().insert(Self { blame, detail });
+        response
+    }
+}
+
+/// RFC 6749 §5.2.
+#[derive(Serialize)]
+struct OAuthError<'a> {
+    error: &'a str,
+    error_description: &'a str,
+}
+
+/// AT Protocol XRPC, "Error Responses".
+#[derive(Serialize)]
+struct XrpcError<'a> {
+    error: &'a str,
+    message: &'a str,
+}
+
+impl Problem {
+    /// An error of the caller's.
+    pub(crate) fn caller(status: StatusCode, code: &'static str, words: impl Into<String>) -> Self {
+        let words = words.into();
+        Self {
+            status,
+            code,
+            headers: Vec::new(),
+            incident: Incident {
+                blame: Blame::Caller,
+                detail: words.clone(),
+            },
+            words,
+        }
+    }
+
+    /// 400 `invalid_request`.
+    pub(crate) fn request(words: impl Into<String>) -> Self {
+        Self::caller(StatusCode::BAD_REQUEST, "invalid_request", words)
+    }
+
+    /// Something of ours broke; `detail` is for the log.
+    pub(crate) fn ours(detail: impl Into<String>) -> Self {
+        Self::caller(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "server_error",
+            "Something went wrong on our side. It has been written down.",
+        )
+        .because(Blame::Ours, detail)
+    }
+
+    /// Says whose fault it was, and what the log is told instead of the words.
+    pub(crate) fn because(mut self, blame: Blame, detail: impl Into<String>) -> Self {
+        self.incident = Incident {
+            blame,
+            detail: detail.into(),
+        };
+        self
+    }
+
+    /// Adds a header; one that is no header value is left out.
+    pub(crate) fn with(mut self, name: HeaderName, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.push((name, value));
+        }
+        self
+    }
+
+    /// The answer, in the format of its endpoint.
+    pub(crate) fn into_response(self, format: ErrorFormat, brand: &str, id: &str) -> Response {
+        let words = printable(&self.words);
+        let mut response = match format {
+            ErrorFormat::Page => html(
+                self.status,
+                &ErrorPage {
+                    brand,
+                    words: &self.words,
+                    ours: self.incident.blame == Blame::Ours,
+                    request_id: id,
+                },
+                None,
+            ),
+            ErrorFormat::OAuth => (
+                self.status,
+                Json(OAuthError {
+                    error: self.code,
+                    error_description: &words,
+                }),
+            )
+                .into_response(),
+            ErrorFormat::Xrpc => (
+                self.status,
+                Json(XrpcError {
+                    error: self.code,
+                    message: &words,
+                }),
+            )
+                .into_response(),
+        };
+        for (name, value) in self.headers {
+            response.headers_mut().append(name, value);
+        }
+        response.extensions_mut().insert(self.incident);
+        response
+    }
+}
+
+/// The characters of an `error_description` (RFC 6749 §5.2), which are also those of a quoted
+/// string in a header.
+pub(crate) fn printable(words: &str) -> String {
+    words
+        .chars()
+        .map(|c| match c {
+            '"' | '\\' => '\'',
+            ' '..='~' => c,
+            _ => '?',
+        })
+        .collect()
+}
+
+impl From<StorageError> for Problem {
+    fn from(error: StorageError) -> Self {
+        let detail = error.to_string();
+        match error {
+            StorageError::Unavailable(_) => Self::caller(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "temporarily_unavailable",
+                "We cannot answer right now. Please try again in a moment.",
+            )
+            .because(Blame::Ours, detail)
+            .with(http::header::RETRY_AFTER, "5"),
+            StorageError::Inconsistent { .. } => Self::ours(detail),
+        }
+    }
+}

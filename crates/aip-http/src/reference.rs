@@ -1,0 +1,41 @@
+//! The reference page of the endpoints, generated from their table.
+
+use std::fmt::Write as _;
+
+use crate::endpoints::{CachePolicy, Cors, Endpoint, Payload};
+
+/// The table of endpoints as Markdown.
+pub fn reference_markdown() -> String {
+    let mut page = String::from(
+        "| path | methods | what | scripts of other origins | cache | body | standard |\n\
+         | --- | --- | --- | --- | --- | --- | --- |\n",
+    );
+    for endpoint in Endpoint::ALL {
+        let spec = endpoint.spec();
+        let cors = match spec.cors {
+            Cors::AnyOrigin => "any, without cookies",
+            Cors::SameOrigin => "no",
+        };
+        let cache = match spec.cache {
+            CachePolicy::NoStore => "no-store".to_owned(),
+            CachePolicy::Minutes(minutes) => format!("{minutes} min"),
+            CachePolicy::Immutable => "for ever".to_owned(),
+            CachePolicy::AsUpstream => "as the PDS says".to_owned(),
+        };
+        let body = match spec.payload {
+            Payload::Nothing => "none",
+            Payload::Form => "form, at most 64 KiB",
+            Payload::Stream => "streams",
+        };
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            page,
+            "| `{}` | {} | {} | {cors} | {cache} | {body} | {} |",
+            spec.path,
+            spec.allow(),
+            spec.summary,
+            spec.standard,
+        );
+    }
+    page
+}

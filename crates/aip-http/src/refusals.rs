@@ -1,0 +1,211 @@
+//! The errors of operations as HTTP: one `match` for each, and nothing decided anywhere else.
+
+use aip_base::{Blame, HttpError};
+use aip_oauth::client_auth::ClientAuthError;
+use aip_oauth::dpop::ProofError;
+use aip_oauth::grants::TokenError;
+use aip_oauth::resource::ResourceError;
+use aip_oauth::tokens::TokenManagementError;
+use aip_sessions::KeeperError;
+use aip_xrpc::ForwardError;
+use http::StatusCode;
+use http::header::{HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+
+use crate::problem::{Problem, printable};
+
+/// RFC 9449 §8: the nonce for the next proof.
+pub(crate) const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
+
+/// A proof with more than one header value (RFC 9449 §4.3, check 1).
+pub(crate) const TWO_PROOFS: &str = "there is more than one DPoP proof";
+
+fn bad(code: &'static str, words: impl Into<String>) -> Problem {
+    Problem::caller(StatusCode::BAD_REQUEST, code, words)
+}
+
+impl From<ClientAuthError> for Problem {
+    /// RFC 6749 §5.2: 401 with a challenge. Unknown clients and wrong secrets look the same.
+    fn from(error: ClientAuthError) -> Self {
+        match error {
+            ClientAuthError::Storage(error) => error.into(),
+            ClientAuthError::Missing
+            | ClientAuthError::MalformedBasic
+            | ClientAuthError::TwoMethods
+            | ClientAuthError::Unknown
+            | ClientAuthError::WrongMethod { .. }
+            | ClientAuthError::WrongSecret => {
+                let detail = error.to_string();
+                Self::caller(
+                    StatusCode::UNAUTHORIZED,
+                    "invalid_client",
+                    "client authentication failed",
+                )
+                .because(Blame::Caller, detail)
+                .with(WWW_AUTHENTICATE, "Basic realm=\"aip\"")
+            }
+        }
+    }
+}
+
+impl From<TokenError> for Problem {
+    fn from(error: TokenError) -> Self {
+        let words = error.to_string();
+        match error {
+            TokenError::Client(error) => error.into(),
+            TokenError::Request(_) => bad("invalid_request", words),
+            TokenError::GrantType => bad("unsupported_grant_type", words),
+            TokenError::Grant(_) => bad("invalid_grant", words),
+            TokenError::Scope => bad("invalid_scope", words),
+            TokenError::Proof(ProofError::Nonce) => bad("use_dpop_nonce", words),
+            TokenError::Proof(ProofError::Invalid(_) | ProofError::Replayed) => {
+                bad("invalid_dpop_proof", words)
+            }
+            TokenError::Proof(ProofError::Storage(error)) | TokenError::Storage(error) => {
+                error.into()
+            }
+            TokenError::IdToken(_) => Self::ours(words),
+        }
+    }
+}
+
+impl From<TokenManagementError> for Problem {
+    fn from(error: TokenManagementError) -> Self {
+        let words = error.to_string();
+        match error {
+            TokenManagementError::Client(error) => error.into(),
+            TokenManagementError::PublicClient => {
+                Self::caller(StatusCode::UNAUTHORIZED, "invalid_client", words)
+                    .with(WWW_AUTHENTICATE, "Basic realm=\"aip\"")
+            }
+            TokenManagementError::Request(_) => bad("invalid_request", words),
+            TokenManagementError::Storage(error) => error.into(),
+        }
+    }
+}
+
+/// What a resource asks of its callers (RFC 6750 §3, RFC 9449 §7.1, RFC 9728 §5.1).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Challenge<'a> {
+    /// The URL of the protected resource metadata.
+    pub(crate) resource_metadata: &'a str,
+    /// Whether the call came with the DPoP scheme, so that the error is told under it.
+    pub(crate) dpop: bool,
+}
+
+impl Challenge<'_> {
+    /// The answer to a call that was refused.
+    pub(crate) fn refuse(self, error: ResourceError) -> Problem {
+        let words = error.to_string();
+        match error {
+            // RFC 6750 §3.1: without a credential there is no error code in the challenge.
+            ResourceError::Missing => Problem::caller(
+                StatusCode::UNAUTHORIZED,
+                "invalid_token",
+                "an access token is required",
+            )
+            .because(Blame::Caller, words)
+            .with(WWW_AUTHENTICATE, &self.header("Bearer", None))
+            .with(WWW_AUTHENTICATE, &self.header("DPoP", None)),
+            ResourceError::InvalidToken | ResourceError::WrongScheme | ResourceError::WrongKey => {
+                self.error("invalid_token", &words)
+            }
+            ResourceError::NoProof
+            | ResourceError::Proof(ProofError::Invalid(_) | ProofError::Replayed) => {
+                self.error("invalid_dpop_proof", &words)
+            }
+            ResourceError::Proof(ProofError::Nonce) => self.error("use_dpop_nonce", &words),
+            ResourceError::Proof(ProofError::Storage(error)) | ResourceError::Storage(error) => {
+                error.into()
+            }
+        }
+    }
+
+    /// 401 with the error in the challenge.
+    pub(crate) fn error(self, code: &'static str, words: &str) -> Problem {
+        let scheme = if self.dpop { "DPoP" } else { "Bearer" };
+        Problem::caller(StatusCode::UNAUTHORIZED, code, words)
+            .with(WWW_AUTHENTICATE, &self.header(scheme, Some((code, words))))
+    }
+
+    /// 403 `insufficient_scope` (RFC 6750 §3.1).
+    pub(crate) fn scope(self, words: &str) -> Problem {
+        let scheme = if self.dpop { "DPoP" } else { "Bearer" };
+        let code = "insufficient_scope";
+        Problem::caller(StatusCode::FORBIDDEN, code, words)
+            .with(WWW_AUTHENTICATE, &self.header(scheme, Some((code, words))))
+    }
+
+    /// The answer to a call whose token is good and which did not get through.
+    pub(crate) fn not_forwarded(self, error: ForwardError) -> Problem {
+        let (blame, detail) = (error.blame(), error.to_string());
+        let (status, code, words) = match error {
+            ForwardError::Scope(missing) => return self.scope(&missing.to_string()),
+            ForwardError::Session(error) => return self.no_session(error),
+            ForwardError::Sign(_) => return Problem::ours(detail),
+            ForwardError::Body => (
+                StatusCode::BAD_REQUEST,
+                "InvalidRequest",
+                "the body is not a call of this method",
+            ),
+            ForwardError::TooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "PayloadTooLarge",
+                "the body is too large",
+            ),
+            ForwardError::Broken(_) => (
+                StatusCode::BAD_REQUEST,
+                "InvalidRequest",
+                "the body broke off",
+            ),
+            ForwardError::Rejected => (
+                StatusCode::BAD_GATEWAY,
+                "UpstreamFailure",
+                "the PDS rejects the session of this account",
+            ),
+            ForwardError::Pds(HttpError::Deadline(_)) => (
+                StatusCode::GATEWAY_TIMEOUT,
+                "UpstreamTimeout",
+                "the PDS did not answer in time",
+            ),
+            ForwardError::Pds(_) => (
+                StatusCode::BAD_GATEWAY,
+                "UpstreamFailure",
+                "the PDS did not answer",
+            ),
+        };
+        Problem::caller(status, code, words).because(blame, detail)
+    }
+
+    fn no_session(self, error: KeeperError) -> Problem {
+        let (blame, detail) = (error.blame(), error.to_string());
+        match error {
+            // The grant is useless without its session: the app must send the person here again.
+            KeeperError::Unknown | KeeperError::NeedsReauth(_) | KeeperError::Ended(_) => {
+                self.error("invalid_token", &detail).because(blame, detail)
+            }
+            KeeperError::Later(wait) => Problem::caller(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "UpstreamFailure",
+                "the session with the PDS cannot be refreshed at present; it is kept",
+            )
+            .because(blame, detail)
+            .with(RETRY_AFTER, &wait.as_secs().max(1).to_string()),
+            KeeperError::MissingKey(_) | KeeperError::Vault(_) => Problem::ours(detail),
+            KeeperError::Storage(error) => error.into(),
+        }
+    }
+
+    fn header(self, scheme: &str, error: Option<(&str, &str)>) -> String {
+        let error = error.map_or_else(String::new, |(code, words)| {
+            let words = printable(words);
+            format!(", error=\"{code}\", error_description=\"{words}\"")
+        });
+        let algs = if scheme == "DPoP" {
+            ", algs=\"ES256 ES256K RS256\""
+        } else {
+            ""
+        };
+        let metadata = self.resource_metadata;
+        format!("{scheme} realm=\"aip\"{error}{algs}, resource_metadata=\"{metadata}\"")
+    }
+}

@@ -1,0 +1,221 @@
+//! The one way from a request to an answer: id, method, body limit, handler, error format, headers,
+//! one log line, metrics. A panic anywhere in it is a 500 without detail.
+
+use std::panic::AssertUnwindSafe;
+
+use aip_base::{Blame, random_token};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use axum::routing::any;
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use http::header::{ACCEPT, ALLOW, CONTENT_TYPE};
+use http::{HeaderMap, Method, StatusCode};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use tokio::time::Instant;
+
+use crate::call::Call;
+use crate::endpoints::{Endpoint, ErrorFormat, FORM_LIMIT, Payload, Spec};
+use crate::headers;
+use crate::problem::{Incident, Problem};
+use crate::state::App;
+
+/// The router of the public listener.
+pub fn router(app: App) -> Router {
+    let mut router = Router::new();
+    for endpoint in Endpoint::ALL {
+        let handler = move |State(app): State<App>, request: Request| async move {
+            serve(&app, Some(endpoint), request).await
+        };
+        router = router.route(endpoint.spec().path, any(handler));
+    }
+    router
+        .fallback(|State(app): State<App>, request: Request| async move {
+            serve(&app, None, request).await
+        })
+        .with_state(app)
+}
+
+/// Answers a request; `endpoint` is `None` for a path that is not mounted.
+async fn serve(app: &App, endpoint: Option<Endpoint>, request: Request) -> Response {
+    let began = Instant::now();
+    let id = random_token::<9>(&*app.server().rng);
+    let spec = endpoint.map(Endpoint::spec);
+    let method = request.method().clone();
+    let format = spec.map_or_else(|| preferred(request.headers()), |spec| spec.errors);
+    let answer = AssertUnwindSafe(answer(app, endpoint, request)).catch_unwind();
+    let answer = answer
+        .await
+        .unwrap_or_else(|_| Err(Problem::ours("a handler panicked")));
+    let mut response =
+        answer.unwrap_or_else(|problem| problem.into_response(format, app.brand(), &id));
+    headers::finish(&mut response, spec.as_ref(), app.is_https(), &id);
+    report(&method, endpoint, &response, began, &id);
+    response
+}
+
+async fn answer(
+    app: &App,
+    endpoint: Option<Endpoint>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let Some(endpoint) = endpoint else {
+        return Err(Problem::caller(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "There is nothing at this address.",
+        ));
+    };
+    let spec = endpoint.spec();
+    if request.method() == Method::OPTIONS {
+        return Ok(headers::options(&spec));
+    }
+    if !spec.takes(request.method()) {
+        return Err(Problem::caller(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "invalid_request",
+            "This address does not take this method.",
+        )
+        .with(ALLOW, &spec.allow()));
+    }
+    let (call, stream) = receive(&spec, request).await?;
+    endpoint.handle(app, &call, stream).await
+}
+
+/// Reads what the endpoint takes, within its limit; what streams is left to the handler.
+async fn receive(spec: &Spec, request: Request) -> Result<(Call, Body), Problem> {
+    let (head, body) = request.into_parts();
+    let (form, stream) = match spec.payload {
+        Payload::Stream => (Bytes::new(), body),
+        Payload::Form if head.method == Method::POST => {
+            (read_form(&head.headers, body).await?, Body::empty())
+        }
+        Payload::Form | Payload::Nothing => (Bytes::new(), Body::empty()),
+    };
+    let call = Call { head, form };
+    Ok((call, stream))
+}
+
+async fn read_form(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+    let collected = Limited::new(body, FORM_LIMIT).collect().await;
+    let form = collected.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            Problem::caller(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "invalid_request",
+                "The request is too large.",
+            )
+        } else {
+            Problem::request("The request broke off.")
+        }
+    })?;
+    let form = form.to_bytes();
+    let media_type = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .unwrap_or_default()
+        .trim();
+    if !form.is_empty() && !media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        return Err(Problem::request(
+            "The body must be application/x-www-form-urlencoded.",
+        ));
+    }
+    Ok(form)
+}
+
+/// A page for those who ask for one, where the path does not tell.
+fn preferred(headers: &HeaderMap) -> ErrorFormat {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+    if accept.is_some_and(|accept| accept.contains("text/html")) {
+        ErrorFormat::Page
+    } else {
+        ErrorFormat::OAuth
+    }
+}
+
+/// One line and two measurements. No query, no header, nothing that a caller wrote.
+fn report(
+    method: &Method,
+    endpoint: Option<Endpoint>,
+    response: &Response,
+    began: Instant,
+    id: &str,
+) {
+    let path = endpoint.map_or("-", |endpoint| endpoint.spec().path);
+    let method = known(method);
+    let status = response.status().as_u16();
+    let took = began.elapsed();
+    let class = match status / 100 {
+        2 => "2xx",
+        3 => "3xx",
+        4 => "4xx",
+        _ => "5xx",
+    };
+    metrics::counter!("aip_http_requests_total", "endpoint" => path, "status" => class)
+        .increment(1);
+    metrics::histogram!("aip_http_request_seconds", "endpoint" => path).record(took.as_secs_f64());
+    let ms = took.as_millis();
+    let Some(Incident { blame, detail }) = response.extensions().get() else {
+        tracing::info!(method, path, status, ms, request_id = id, "answered");
+        return;
+    };
+    let blame_word = blame.as_str();
+    match blame {
+        Blame::Caller => {
+            tracing::info!(
+                method,
+                path,
+                status,
+                ms,
+                request_id = id,
+                blame = blame_word,
+                detail,
+                "refused"
+            );
+        }
+        Blame::Upstream => {
+            tracing::warn!(
+                method,
+                path,
+                status,
+                ms,
+                request_id = id,
+                blame = blame_word,
+                detail,
+                "failed upstream"
+            );
+        }
+        Blame::Ours => {
+            tracing::error!(
+                method,
+                path,
+                status,
+                ms,
+                request_id = id,
+                blame = blame_word,
+                detail,
+                "failed"
+            );
+        }
+    }
+}
+
+/// The method, unless the caller made one up.
+fn known(method: &Method) -> &'static str {
+    [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+        Method::OPTIONS,
+    ]
+    .iter()
+    .zip(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+    .find_map(|(it, name)| (it == method).then_some(name))
+    .unwrap_or("other")
+}

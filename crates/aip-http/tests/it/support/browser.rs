@@ -1,0 +1,123 @@
+//! A browser: keeps its cookie, fills in forms, and stops where a redirect leaves AIP.
+
+use axum::body::Body;
+use http::{HeaderName, Request};
+
+use super::{Answer, World, form_request};
+
+/// A browser.
+pub(crate) struct Browser<'w> {
+    world: &'w World,
+    cookie: Option<String>,
+}
+
+impl<'w> Browser<'w> {
+    pub(crate) fn new(world: &'w World) -> Self {
+        Self {
+            world,
+            cookie: None,
+        }
+    }
+
+    /// The value of the cookie, with its name.
+    pub(crate) fn cookie(&self) -> Option<&str> {
+        self.cookie.as_deref()
+    }
+
+    pub(crate) fn set_cookie(&mut self, cookie: &str) {
+        self.cookie = Some(cookie.to_owned());
+    }
+
+    pub(crate) async fn get(&mut self, path: &str) -> Answer {
+        let mut request = Request::get(path).body(Body::empty()).unwrap();
+        if let Some(cookie) = &self.cookie {
+            let cookie = cookie.parse().unwrap();
+            request.headers_mut().insert("cookie", cookie);
+        }
+        let answer = self.world.send(request).await;
+        self.keep_cookie(&answer);
+        answer
+    }
+
+    pub(crate) async fn post(&mut self, path: &str, form: &[(&str, &str)]) -> Answer {
+        self.post_with(path, form, Vec::new()).await
+    }
+
+    pub(crate) async fn post_with(
+        &mut self,
+        path: &str,
+        form: &[(&str, &str)],
+        mut headers: Vec<(HeaderName, String)>,
+    ) -> Answer {
+        if let Some(cookie) = &self.cookie {
+            headers.push((http::header::COOKIE, cookie.clone()));
+        }
+        let answer = self.world.send(form_request(path, form, &headers)).await;
+        self.keep_cookie(&answer);
+        answer
+    }
+
+    /// Follows redirects as long as they stay at AIP; the PDS signs in at once.
+    pub(crate) async fn follow(&mut self, mut answer: Answer) -> Answer {
+        for _ in 0..6 {
+            let Some(location) = answer.headers.get("location") else {
+                return answer;
+            };
+            let location = location.to_str().unwrap().to_owned();
+            if let Some(query) = location.strip_prefix("https://pds.example/authorize?") {
+                answer = self.get(&format!("/oauth/atp/callback?{query}")).await;
+            } else if location.starts_with('/') {
+                answer = self.get(&location).await;
+            } else {
+                return answer;
+            }
+        }
+        panic!("no end of redirects");
+    }
+
+    /// Fills in the sign-in page and follows to the page after it.
+    pub(crate) async fn sign_in(&mut self, page: &Answer, subject: &str) -> Answer {
+        let submitted = self.submit_login(page, "subject", subject).await;
+        self.follow(submitted).await
+    }
+
+    /// Fills in the sign-in page.
+    pub(crate) async fn submit_login(&mut self, page: &Answer, name: &str, value: &str) -> Answer {
+        assert!(page.body.contains("<form id=\"login\""), "{}", page.body);
+        let csrf = hidden(page, "csrf");
+        let request = hidden(page, "request");
+        let mut form = vec![("csrf", csrf.as_str()), (name, value)];
+        if !request.is_empty() {
+            form.push(("request", &request));
+        }
+        self.post("/login", &form).await
+    }
+
+    /// Answers the consent page.
+    pub(crate) async fn decide(&mut self, page: &Answer, decision: &str) -> Answer {
+        assert!(page.body.contains("<form id=\"consent\""), "{}", page.body);
+        let csrf = hidden(page, "csrf");
+        let request = hidden(page, "request");
+        let form = [
+            ("csrf", csrf.as_str()),
+            ("request", &request),
+            ("decision", decision),
+        ];
+        self.post("/consent", &form).await
+    }
+
+    fn keep_cookie(&mut self, answer: &Answer) {
+        let cookie = answer.header("set-cookie");
+        let Some((pair, attributes)) = cookie.split_once(';') else {
+            return;
+        };
+        self.cookie = (!attributes.contains("Max-Age=0")).then(|| pair.to_owned());
+    }
+}
+
+/// The value of a hidden input.
+pub(crate) fn hidden(page: &Answer, name: &str) -> String {
+    let start = format!("<input type=\"hidden\" name=\"{name}\" value=\"");
+    let rest = page.body.split_once(&start).map_or("", |(_, rest)| rest);
+    rest.split('"').next().unwrap_or("").to_owned()
+}

@@ -1,0 +1,250 @@
+//! Stand-ins for what needs a PDS: signing in, calling, and the health of the process.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use aip_atproto::{Did, Origin, for_upstream};
+use aip_base::{Body, Clock as _, RowId, SystemRng, full};
+use aip_http::ports::{Health, SignIn, XrpcProxy};
+use aip_keys::{Aad, Sealed, Sealer, TokenHash};
+use aip_pds::{DiscoverError, ResolveError, SubjectInput, SubjectInputError, Trace};
+use aip_sessions::{BeginError, Finished, SignInFailure, Start};
+use aip_storage::Storage;
+use aip_storage::account::{Account, Email};
+use aip_storage::upstream::{SealedTokens, UpstreamSession, UpstreamState};
+use aip_testkit::clock::ManualClock;
+use aip_xrpc::{ForwardError, XrpcCall};
+use async_trait::async_trait;
+use http::Response;
+
+use super::{ALICE, ALICE_HANDLE, BOB, BOB_HANDLE, param};
+
+/// Signs in whoever is named: `…/authorize?flow=N` leads to the callback `?flow=N`, and
+/// `?flow=N&outcome=…` to a failure.
+pub(crate) struct PdsStandIn {
+    storage: Arc<dyn Storage>,
+    sealer: Sealer,
+    clock: Arc<ManualClock>,
+    flows: Mutex<Vec<Flow>>,
+}
+
+/// A sign-in that was begun.
+#[derive(Debug, Clone)]
+pub(crate) struct Flow {
+    pub(crate) browser: RowId,
+    pub(crate) request: Option<TokenHash>,
+    pub(crate) did: Did,
+    pub(crate) prompt: Option<String>,
+    taken: bool,
+}
+
+impl PdsStandIn {
+    pub(crate) fn new(
+        storage: Arc<dyn Storage>,
+        sealer: Sealer,
+        clock: Arc<ManualClock>,
+    ) -> Self {
+        Self {
+            storage,
+            sealer,
+            clock,
+            flows: Mutex::default(),
+        }
+    }
+
+    /// The sign-ins that were begun.
+    pub(crate) fn flows(&self) -> Vec<Flow> {
+        self.flows.lock().unwrap().clone()
+    }
+
+    fn seal(&self, column: &'static str, row: RowId) -> Sealed {
+        let row = row.to_string();
+        let aad = Aad {
+            table: "upstream_sessions",
+            column,
+            row: &row,
+        };
+        self.sealer.seal(&SystemRng, b"secret", aad).unwrap()
+    }
+
+    async fn new_session(&self, flow: &Flow, request: TokenHash) -> RowId {
+        let now = self.clock.now();
+        let request = self.storage.request(&request, flow.browser, now).await;
+        let request = request.unwrap().unwrap();
+        let id = RowId::new(&*self.clock, &SystemRng);
+        let origin = Origin::parse("https://pds.example").unwrap();
+        let session = UpstreamSession {
+            id,
+            client_id: request.client_id,
+            did: flow.did.clone(),
+            issuer: origin.clone(),
+            pds: origin,
+            upstream_client_id: "https://aip.example/oauth-client-metadata.json".to_owned(),
+            client_key_id: None,
+            dpop_key: self.seal("dpop_key", id),
+            scope: for_upstream(&request.scope),
+            tokens: SealedTokens {
+                access: self.seal("access_token", id),
+                refresh: Some(self.seal("refresh_token", id)),
+                access_expires_at: now + std::time::Duration::from_mins(60),
+            },
+            generation: 0,
+            state: UpstreamState::Active,
+            next_refresh_at: now + std::time::Duration::from_mins(60),
+            failures: 0,
+            refreshed_at: now,
+            created_at: now,
+        };
+        self.storage.create_upstream_session(&session).await.unwrap();
+        id
+    }
+}
+
+#[async_trait]
+impl SignIn for PdsStandIn {
+    async fn begin(&self, start: Start<'_>) -> Result<String, BeginError> {
+        let did = match start.subject {
+            ALICE | ALICE_HANDLE => ALICE,
+            BOB | BOB_HANDLE => BOB,
+            other => {
+                let handle = match SubjectInput::parse(other)? {
+                    SubjectInput::Account(id) => id.to_string(),
+                    SubjectInput::Server(origin) => origin.to_string(),
+                };
+                let handle = aip_atproto::Handle::parse(&handle)
+                    .map_err(|e| SubjectInputError::Account(e.into()))?;
+                return Err(BeginError::Discover {
+                    error: DiscoverError::Resolve(ResolveError::HandleNotFound(handle.clone())),
+                    trace: Trace {
+                        steps: vec![aip_pds::Step {
+                            what: "DNS TXT",
+                            subject: format!("_atproto.{handle}"),
+                            ok: false,
+                            outcome: "no such record".to_owned(),
+                            took: std::time::Duration::ZERO,
+                        }],
+                    },
+                });
+            }
+        };
+        let mut flows = self.flows.lock().unwrap();
+        flows.push(Flow {
+            browser: start.browser,
+            request: start.request.map(|it| it.token),
+            did: did.parse().unwrap(),
+            prompt: start.prompt.map(str::to_owned),
+            taken: false,
+        });
+        Ok(format!(
+            "https://pds.example/authorize?flow={}",
+            flows.len() - 1
+        ))
+    }
+
+    async fn finish(&self, browser: RowId, query: &str) -> Result<Finished, SignInFailure> {
+        let url = format!("?{query}");
+        let number: Option<usize> = param(&url, "flow").and_then(|it| it.parse().ok());
+        let flow = {
+            let mut flows = self.flows.lock().unwrap();
+            let flow = number.and_then(|it| flows.get_mut(it));
+            match flow.filter(|it| it.browser == browser && !it.taken) {
+                Some(flow) => {
+                    flow.taken = true;
+                    flow.clone()
+                }
+                None => return Err(SignInFailure::Stray("it is unknown, used or too old")),
+            }
+        };
+        let request = flow.request;
+        match param(&url, "outcome").as_deref() {
+            Some("denied") => {
+                return Err(SignInFailure::Denied {
+                    request,
+                    error: "access_denied".to_owned(),
+                });
+            }
+            Some("refused") => {
+                return Err(SignInFailure::Refused {
+                    request,
+                    check: "the issuer is another one".to_owned(),
+                });
+            }
+            Some("unavailable") => {
+                return Err(SignInFailure::Unavailable {
+                    request,
+                    what: "no connection".to_owned(),
+                });
+            }
+            _ => {}
+        }
+        let (handle, pds) = if flow.did.as_str() == ALICE {
+            (ALICE_HANDLE, "https://pds.example")
+        } else {
+            (BOB_HANDLE, "https://pds.example")
+        };
+        self.storage
+            .put_account(&Account {
+                did: flow.did.clone(),
+                handle: Some(handle.parse().unwrap()),
+                pds: Origin::parse(pds).unwrap(),
+                email: Some(Email {
+                    address: format!("mail@{handle}"),
+                    confirmed: true,
+                }),
+                proven_at: self.clock.now(),
+            })
+            .await?;
+        let request = match request {
+            Some(request) => Some((request, self.new_session(&flow, request).await)),
+            None => None,
+        };
+        Ok(Finished {
+            did: flow.did,
+            auth_time: self.clock.now(),
+            request,
+        })
+    }
+}
+
+/// Answers every call with what it got, and remembers it.
+#[derive(Default)]
+pub(crate) struct ProxyStandIn {
+    calls: Mutex<Vec<String>>,
+}
+
+impl ProxyStandIn {
+    /// The calls that arrived: method, name and query.
+    pub(crate) fn calls(&self) -> Vec<String> {
+        self.calls.lock().unwrap().clone()
+    }
+}
+
+#[async_trait]
+impl XrpcProxy for ProxyStandIn {
+    async fn forward(&self, call: XrpcCall<'_>) -> Result<Response<Body>, ForwardError> {
+        let query = call.query.unwrap_or_default();
+        let line = format!("{} {} {query}", call.method, call.nsid);
+        self.calls.lock().unwrap().push(line.clone());
+        Ok(Response::builder()
+            .header("content-type", "application/json")
+            .body(full(format!("{{\"call\":\"{line}\"}}")))
+            .unwrap())
+    }
+}
+
+/// Ready unless told otherwise.
+#[derive(Default)]
+pub(crate) struct Healthy {
+    pub(crate) drains: AtomicBool,
+}
+
+#[async_trait]
+impl Health for Healthy {
+    fn started(&self) -> bool {
+        true
+    }
+
+    async fn ready(&self) -> bool {
+        !self.drains.load(Ordering::SeqCst)
+    }
+}

@@ -1,0 +1,67 @@
+//! What the operating system tells the process: SIGTERM and SIGINT end it, SIGHUP reloads.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::{Lifecycle, Stage};
+
+/// What to do on signals besides moving the [`Lifecycle`].
+pub struct SignalHooks {
+    /// How long requests are still accepted after readiness went off, for load balancers that
+    /// look only every so often.
+    pub leave: Duration,
+    /// Runs on SIGHUP.
+    pub reload: Box<dyn Fn() + Send + Sync>,
+}
+
+/// Moves `life` on the first SIGTERM or SIGINT: readiness off, then, after
+/// [`SignalHooks::leave`], drain. Returns on the second one, which means "at once".
+pub async fn watch_signals(life: &Lifecycle, hooks: &SignalHooks) -> io::Result<()> {
+    let mut signals = Signals::install()?;
+    while let Received::Reload = signals.next().await {
+        (hooks.reload)();
+    }
+    tracing::info!("told to end: not ready any more");
+    life.advance(Stage::Leaving);
+    let mut pause = std::pin::pin!(tokio::time::sleep(hooks.leave));
+    loop {
+        tokio::select! {
+            () = &mut pause, if life.stage() < Stage::Draining => life.advance(Stage::Draining),
+            received = signals.next() => if let Received::End = received {
+                tracing::warn!("told to end again: at once");
+                return Ok(());
+            },
+        }
+    }
+}
+
+enum Received {
+    End,
+    Reload,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn install() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Received {
+        tokio::select! {
+            _ = self.terminate.recv() => Received::End,
+            _ = self.interrupt.recv() => Received::End,
+            _ = self.hang_up.recv() => Received::Reload,
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Server-side TLS whose certificate is replaced without a restart.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::sync::watch;
+
+/// Where certificate and key are.
+#[derive(Debug, Clone)]
+pub struct TlsFiles {
+    /// PEM: the server's certificate, then the intermediate ones.
+    pub certificates: PathBuf,
+    /// PEM: the private key.
+    pub key: PathBuf,
+}
+
+/// Why certificate and key are not usable.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read, or is no PEM of the right kind.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: pem::Error,
+    },
+    /// The certificate file has no certificate in it.
+    #[error("{}: no certificate in it", .0.display())]
+    NoCertificate(PathBuf),
+    /// The pair is not usable, as when the key belongs to another certificate.
+    #[error("certificate and key are not usable: {0}")]
+    Pair(#[from] rustls::Error),
+}
+
+/// TLS settings that follow their files.
+pub struct Tls {
+    files: TlsFiles,
+    current: watch::Sender<Arc<ServerConfig>>,
+}
+
+impl Tls {
+    /// Loads certificate and key.
+    pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
+        let config = server_config(&files)?;
+        Ok(Self {
+            files,
+            current: watch::Sender::new(Arc::new(config)),
+        })
+    }
+
+    /// Loads both files again. When they are bad, what was loaded before stays in use.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        let config = server_config(&self.files)?;
+        self.current.send_replace(Arc::new(config));
+        Ok(())
+    }
+
+    /// Reloads whenever one of the files has changed, looking every `interval`; never returns.
+    ///
+    /// Files are often replaced one after the other: a pair that does not fit is logged, and
+    /// tried again when the other file has followed.
+    pub async fn follow_files(&self, interval: Duration) {
+        let mut ticks = tokio::time::interval(interval);
+        let mut seen = self.stamps();
+        loop {
+            ticks.tick().await;
+            let stamps = self.stamps();
+            if stamps == seen {
+                continue;
+            }
+            seen = stamps;
+            match self.reload() {
+                Ok(()) => tracing::info!("TLS certificate reloaded"),
+                Err(error) => tracing::error!(%error, "TLS certificate not reloaded"),
+            }
+        }
+    }
+
+    /// The settings for the next handshake.
+    pub(crate) fn current(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.current.borrow())
+    }
+
+    fn stamps(&self) -> [Option<Stamp>; 2] {
+        [stamp(&self.files.certificates), stamp(&self.files.key)]
+    }
+}
+
+/// Modification time and size: what shows that a file was replaced.
+type Stamp = (SystemTime, u64);
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
+}
+
+fn server_config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
+    let bad = |path: &Path| {
+        let path = path.to_owned();
+        move |source| TlsError::File { path, source }
+    };
+    let chain = CertificateDer::pem_file_iter(&files.certificates)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(bad(&files.certificates))?;
+    if chain.is_empty() {
+        return Err(TlsError::NoCertificate(files.certificates.clone()));
+    }
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(bad(&files.key))?;
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}

@@ -1,0 +1,82 @@
+//! A listener with a few routes, and a hand on its shutdown.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use aip_listen::{Drained, Lifecycle, ListenConfig, PeerAddr, Server, Stage, Tls};
+use axum::Router;
+use axum::extract::Extension;
+use axum::routing::{get, post};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    pub(crate) life: Lifecycle,
+    /// Lets requests of `/slow` go on, one for each permit.
+    pub(crate) go_on: Arc<Semaphore>,
+    requests: Arc<AtomicUsize>,
+    task: JoinHandle<Drained>,
+}
+
+impl Running {
+    pub(crate) async fn start(config: ListenConfig, tls: Option<Arc<Tls>>) -> Self {
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut server = Server::bind(any_port, config).await.unwrap();
+        if let Some(tls) = tls {
+            server = server.with_tls(tls);
+        }
+        let address = server.local_addr();
+        let life = Lifecycle::new();
+        life.advance(Stage::Ready);
+        let go_on = Arc::new(Semaphore::new(0));
+        let requests = Arc::default();
+        let routes = routes(Arc::clone(&go_on), Arc::clone(&requests));
+        let drain = life.clone();
+        let task = tokio::spawn(async move {
+            let drain = async move { drain.reached(Stage::Draining).await };
+            server.run(routes, drain).await
+        });
+        Self {
+            address,
+            life,
+            go_on,
+            requests,
+            task,
+        }
+    }
+
+    pub(crate) async fn plain(config: ListenConfig) -> Self {
+        Self::start(config, None).await
+    }
+
+    /// How many requests have reached a route.
+    pub(crate) fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+
+    pub(crate) async fn drained(self) -> Drained {
+        self.task.await.unwrap()
+    }
+}
+
+fn routes(go_on: Arc<Semaphore>, requests: Arc<AtomicUsize>) -> Router {
+    let slow = move || {
+        let go_on = Arc::clone(&go_on);
+        async move {
+            go_on.acquire().await.unwrap().forget();
+            "done"
+        }
+    };
+    let peer = |Extension(PeerAddr(peer)): Extension<PeerAddr>| async move { peer.to_string() };
+    Router::new()
+        .route("/", get(async || "hello"))
+        .route("/echo", post(async |body: String| body))
+        .route("/peer", get(peer))
+        .route("/slow", get(slow))
+        .layer(axum::middleware::map_request(move |request| {
+            requests.fetch_add(1, Ordering::SeqCst);
+            std::future::ready::<axum::extract::Request>(request)
+        }))
+}

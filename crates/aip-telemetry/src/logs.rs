@@ -1,0 +1,145 @@
+//! The log: one line per event, on standard error.
+
+use std::io::{self, IsTerminal as _};
+
+use tracing::subscriber::Subscriber;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::{FilterExt as _, ParseError, filter_fn};
+use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+use tracing_subscriber::{EnvFilter, Registry};
+
+/// What is logged, and how.
+#[derive(Debug, Clone)]
+pub struct LogConfig {
+    /// The form of a line.
+    pub format: LogFormat,
+    /// `LEVEL`, or `TARGET=LEVEL` several times with commas.
+    pub filter: String,
+}
+
+/// The form of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// A JSON object.
+    Json,
+    /// Words for people, in colour on a terminal.
+    Pretty,
+}
+
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The filter cannot be read.
+    #[error("the log filter is not usable: {0}")]
+    Filter(#[from] ParseError),
+    /// Somebody else logs in this process already.
+    #[error("the log is set up already")]
+    Twice(#[from] TryInitError),
+}
+
+/// Starts the log of the process.
+pub fn init_logs(config: &LogConfig) -> Result<(), LogError> {
+    let colours = io::stderr().is_terminal();
+    Ok(subscriber(config, io::stderr, colours)?.try_init()?)
+}
+
+fn subscriber<W>(
+    config: &LogConfig,
+    writer: W,
+    colours: bool,
+) -> Result<impl Subscriber + Send + Sync + use<W>, ParseError>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let filter = EnvFilter::builder().parse(&config.filter)?;
+    let filter = filter.and(filter_fn(is_no_wire_dump));
+    let lines = fmt::layer().with_writer(writer).with_ansi(colours);
+    let lines = match config.format {
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        LogFormat::Pretty => lines.boxed(),
+    };
+    Ok(Registry::default().with(lines.with_filter(filter)))
+}
+
+/// At their lowest level, libraries log what goes over the wire: tokens, and bodies with
+/// passwords. Whatever the filter says, that is not for the log.
+fn is_no_wire_dump(metadata: &Metadata<'_>) -> bool {
+    let target = metadata.target();
+    let ours = target == "aip" || target.starts_with("aip_") || target.starts_with("aip::");
+    ours || *metadata.level() < Level::TRACE
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn written(format: LogFormat, filter: &str, log: impl FnOnce()) -> String {
+        let out = Written::default();
+        let writer = out.clone();
+        let config = LogConfig {
+            format,
+            filter: filter.to_owned(),
+        };
+        let subscriber = subscriber(&config, move || writer.clone(), false).unwrap();
+        tracing::subscriber::with_default(subscriber, log);
+        let bytes = out.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_json_line_is_an_object_with_the_fields_of_the_event() {
+        let line = written(LogFormat::Json, "info", || {
+            tracing::info!(listener = "public", "listening");
+            tracing::debug!("not asked for");
+        });
+        let object: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(object["level"], "INFO");
+        assert_eq!(object["message"], "listening");
+        assert_eq!(object["listener"], "public");
+        assert!(object["timestamp"].is_string());
+    }
+
+    #[test]
+    fn a_pretty_line_has_no_colour_codes_away_from_a_terminal() {
+        let line = written(LogFormat::Pretty, "info", || tracing::warn!("look"));
+        assert!(line.contains("WARN") && line.contains("look"), "{line}");
+        assert!(!line.contains('\u{1b}'), "{line:?}");
+    }
+
+    #[test]
+    fn libraries_never_log_at_trace_level() {
+        let lines = written(LogFormat::Pretty, "trace", || {
+            tracing::trace!(target: "hyper::proto", "GET / authorization: Bearer x");
+            tracing::debug!(target: "hyper::proto", "connection closed");
+            tracing::trace!(target: "aip_sessions::keeper", "due");
+        });
+        assert!(!lines.contains("authorization"), "{lines}");
+        assert!(lines.contains("connection closed") && lines.contains("due"));
+    }
+
+    #[test]
+    fn a_filter_that_cannot_be_read_is_refused() {
+        let config = LogConfig {
+            format: LogFormat::Json,
+            filter: "aip=loud".to_owned(),
+        };
+        assert!(subscriber(&config, io::sink, false).is_err());
+    }
+}

@@ -1,0 +1,53 @@
+//! AIP's own client metadata document, which PDSs fetch
+//! (<https://atproto.com/specs/oauth#clients>).
+
+use aip_sessions::UpstreamIdentity;
+use serde_json::{Value, json};
+
+/// Everything that apps may ever ask for upstream must be named in the document; `repo:*` and the
+/// like cover the granular forms only as far as the PDS compares by meaning, so apps with scopes
+/// of their own add them to the settings.
+#[derive(Debug, Clone, Default)]
+pub struct ClientDocument {
+    /// The name shown by PDSs that trust AIP.
+    pub name: Option<String>,
+    /// Its logo.
+    pub logo_uri: Option<String>,
+    /// Its terms.
+    pub tos_uri: Option<String>,
+    /// Its privacy policy.
+    pub policy_uri: Option<String>,
+    /// The scopes, space-separated, as they stand in the document.
+    pub scope: String,
+}
+
+impl ClientDocument {
+    /// The document; `None` for a loopback client, whose document the PDS makes up.
+    pub(crate) fn json(&self, identity: &UpstreamIdentity, base: &str) -> Option<Value> {
+        let mut document = json!({
+            "client_id": identity.document_url()?,
+            "client_uri": base,
+            "application_type": "web",
+            "grant_types": ["authorization_code", "refresh_token"],
+            "response_types": ["code"],
+            "redirect_uris": [identity.redirect_uri()],
+            "scope": self.scope,
+            "token_endpoint_auth_method": "private_key_jwt",
+            "token_endpoint_auth_signing_alg": "ES256",
+            "dpop_bound_access_tokens": true,
+            "jwks_uri": format!("{base}/oauth/upstream/jwks.json"),
+        });
+        let optional = [
+            ("client_name", &self.name),
+            ("logo_uri", &self.logo_uri),
+            ("tos_uri", &self.tos_uri),
+            ("policy_uri", &self.policy_uri),
+        ];
+        for (name, value) in optional {
+            if let Some(value) = value {
+                document[name] = value.as_str().into();
+            }
+        }
+        Some(document)
+    }
+}

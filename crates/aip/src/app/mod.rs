@@ -1,0 +1,172 @@
+//! The application put together: every room gets what it works with, and nothing else is global.
+//!
+//! `aip serve`, the sandbox and the tests all build it here, each with their own clock,
+//! randomness, network and storage.
+
+mod health;
+mod metadata;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aip_atproto::ScopeSet;
+use aip_base::{Clock, DnsTxt, Http, Rng};
+use aip_http::{App, Parts};
+use aip_keys::{KeySet, MasterKeys};
+use aip_oauth::{AuthorizationServer, Issuer};
+use aip_pds::{MemoryNonces, PdsClient, Resolver, ResolverConfig};
+use aip_sessions::{Keeper, SignIn, UpstreamIdentity, Vault};
+use aip_storage::Storage;
+use aip_xrpc::Forwarder;
+use axum::Router;
+use tokio::task::JoinHandle;
+
+pub use self::health::ServerHealth;
+pub use self::metadata::ClientDocument;
+
+/// How many sessions' DPoP nonces are remembered in this process.
+const NONCES: usize = 50_000;
+/// Between two rounds of the keeper.
+const ROUND: Duration = Duration::from_secs(2);
+
+/// What the application is built from.
+pub struct Setup {
+    /// The public base URL, without a trailing slash.
+    pub external_base: String,
+    /// The name of this process in leases and logs.
+    pub worker_id: String,
+    /// The name on the pages.
+    pub brand: String,
+    /// The scopes named in the discovery document.
+    pub scopes_supported: ScopeSet,
+    /// What AIP says of itself to PDSs.
+    pub client_document: ClientDocument,
+    /// How handles and DIDs are resolved.
+    pub resolver: ResolverConfig,
+    /// Where things are kept.
+    pub storage: Arc<dyn Storage>,
+    /// The keys that AIP signs with.
+    pub keys: KeySet,
+    /// The keys that protect the storage.
+    pub master_keys: MasterKeys,
+    /// The way out.
+    pub http: Arc<dyn Http>,
+    /// DNS.
+    pub dns: Arc<dyn DnsTxt>,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub rng: Arc<dyn Rng>,
+}
+
+/// The application, ready to be served.
+pub struct Application {
+    /// The authorization server, for the administration commands too.
+    pub server: AuthorizationServer,
+    /// Keeps upstream sessions alive.
+    pub keeper: Arc<Keeper>,
+    /// Resolves handles and DIDs.
+    pub pds: Arc<PdsClient>,
+    /// How the process is.
+    pub health: Arc<ServerHealth>,
+    /// The public listener.
+    pub public: Router,
+}
+
+impl Application {
+    /// Puts the rooms together. Nothing runs yet.
+    pub fn new(setup: Setup) -> Self {
+        let Setup {
+            storage,
+            http,
+            clock,
+            rng,
+            ..
+        } = setup;
+        let keys = Arc::new(setup.keys);
+        let hasher = Arc::new(setup.master_keys.token_hasher());
+        let vault = Vault::new(Arc::new(setup.master_keys.sealer()), Arc::clone(&rng));
+        let identity = UpstreamIdentity::new(&setup.external_base, Arc::clone(&keys));
+        let resolver = Arc::new(Resolver::new(
+            Arc::clone(&http),
+            setup.dns,
+            Arc::clone(&clock),
+            setup.resolver,
+        ));
+        let nonces = Arc::new(MemoryNonces::new(NONCES, Arc::clone(&clock)));
+        let pds = Arc::new(PdsClient::new(
+            Arc::clone(&http),
+            Arc::clone(&clock),
+            Arc::clone(&rng),
+            nonces,
+            resolver,
+        ));
+        let server = AuthorizationServer {
+            issuer: Issuer::new(&setup.external_base),
+            storage: Arc::clone(&storage),
+            keys,
+            hasher: Arc::clone(&hasher),
+            clock: Arc::clone(&clock),
+            rng: Arc::clone(&rng),
+        };
+        let keeper = Arc::new(Keeper {
+            pds: Arc::clone(&pds),
+            identity: identity.clone(),
+            storage: Arc::clone(&storage),
+            vault: vault.clone(),
+            hasher: Arc::clone(&hasher),
+            clock: Arc::clone(&clock),
+            rng: Arc::clone(&rng),
+            owner: setup.worker_id,
+            desk: aip_sessions::Desk::default(),
+        });
+        let client_metadata = setup.client_document.json(&identity, &setup.external_base);
+        let sign_in = SignIn {
+            pds: Arc::clone(&pds),
+            identity,
+            storage: Arc::clone(&storage),
+            vault,
+            hasher,
+            clock,
+            rng,
+        };
+        let forwarder = Forwarder {
+            keeper: Arc::clone(&keeper),
+            pds: Arc::clone(&pds),
+            http,
+        };
+        let health = Arc::new(ServerHealth::new(storage));
+        let public = aip_http::router(App::new(Parts {
+            server: server.clone(),
+            sign_in: Arc::new(sign_in),
+            xrpc: Arc::new(forwarder),
+            health: Arc::clone(&health) as Arc<dyn aip_http::ports::Health>,
+            brand: setup.brand,
+            scopes_supported: setup.scopes_supported,
+            client_metadata,
+        }));
+        Self {
+            server,
+            keeper,
+            pds,
+            health,
+            public,
+        }
+    }
+
+    /// Starts the keeper's rounds. Aborting the task loses nothing: refreshes run in tasks of
+    /// their own.
+    pub fn start_rounds(&self) -> JoinHandle<()> {
+        let keeper = Arc::clone(&self.keeper);
+        tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(ROUND);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                if let Err(error) = keeper.round().await {
+                    tracing::error!(%error, "a round of the keeper failed");
+                }
+            }
+        })
+    }
+}

@@ -1,0 +1,71 @@
+//! The command line, from its words to an exit code: 0 done, 1 failed, 2 asked for wrongly.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser};
+
+use crate::commands::Command;
+use crate::environment::Assignment;
+use crate::output::{self, Format};
+
+/// The whole command line.
+#[derive(Parser)]
+#[command(
+    name = "aip",
+    version,
+    about = "Identity provider of the AT Protocol: sign people in with their own PDS"
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Args)]
+pub(crate) struct Global {
+    /// The configuration file; `aip.toml` in the current folder, if there is one, unless set here
+    /// or by `AIP_CONFIG`
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// A setting, as in `--set server.listen=127.0.0.1:8080`; wins over environment and file
+    #[arg(long, global = true, value_name = "SECTION.NAME=VALUE")]
+    pub(crate) set: Vec<Assignment>,
+    /// How results are printed
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: Format,
+}
+
+/// Runs the program with these words, the first of which is its own name.
+pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(words) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version too. That nobody reads it is no failure.
+            let _ = error.print();
+            return u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
+        }
+    };
+    match cli.command.run(&cli.global) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::error(&failure);
+            failure.exit_code()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,44 @@
+//! Stories: the whole application in one process, on SQLite and on PostgreSQL, between an app, a
+//! person's browser and stand-ins for PDS, PLC directory and DNS; real sockets on the loopback
+//! interface, one clock moved by hand.
+//!
+//! Every story ends with two searches for every secret that it saw: in all that the database
+//! holds, and in the trace-level log.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a test, a surprise is a failure"
+)]
+
+mod answer;
+mod app;
+mod browser;
+mod html;
+mod main_story;
+mod world;
+
+/// Makes a test on each engine of every story. A story that is not named here is dead code,
+/// which the compiler reports.
+macro_rules! on_both_engines {
+    ($($story:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $story() {
+                let world = crate::world::World::begin(crate::world::Engine::Sqlite).await;
+                super::$story(&world).await;
+                world.end().await;
+            })*
+        }
+
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $story() {
+                let world = crate::world::World::begin(crate::world::Engine::Postgres).await;
+                super::$story(&world).await;
+                world.end().await;
+            })*
+        }
+    };
+}
+use on_both_engines;

@@ -1,0 +1,128 @@
+//! The database of a story, looked at behind the storage's back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use aip_storage::Storage;
+use aip_storage_sql::{Database, PgOptions};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _, SqliteConnection};
+use tempfile::TempDir;
+
+/// Which database a story is told on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+/// A database that holds nothing but the schema at first.
+pub(crate) struct Db {
+    url: String,
+    database: Database,
+    directory: Option<TempDir>,
+}
+
+/// Every row of every table, as text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Dump(BTreeMap<String, Vec<String>>);
+
+impl Db {
+    pub(crate) async fn create(engine: Engine) -> Self {
+        let (url, directory) = match engine {
+            Engine::Sqlite => {
+                let directory = tempfile::tempdir().unwrap();
+                let path = directory.path().join("aip.db");
+                (format!("sqlite://{}", path.display()), Some(directory))
+            }
+            Engine::Postgres => (aip_testkit::postgres::create_database().await, None),
+        };
+        let database = Database::connect(&url, PgOptions::default()).await.unwrap();
+        database.migrate().await.unwrap();
+        Self {
+            url,
+            database,
+            directory,
+        }
+    }
+
+    /// The storage, over new connections: what a process sees that was started anew.
+    pub(crate) async fn storage(&self) -> Arc<dyn Storage> {
+        let database = Database::connect(&self.url, PgOptions::default()).await;
+        database.unwrap().storage().await.unwrap()
+    }
+
+    /// Everything in it.
+    pub(crate) async fn dump(&self) -> Dump {
+        let mut tables = BTreeMap::new();
+        let list = match self.database {
+            Database::Sqlite(_) => "SELECT name FROM sqlite_master WHERE type = 'table'",
+            Database::Postgres(_) => {
+                "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'"
+            }
+        };
+        for table in self.texts(list).await {
+            let rows = match self.database {
+                Database::Sqlite(_) => {
+                    let columns = format!("SELECT name FROM pragma_table_info('{table}')");
+                    let columns = self.texts(&columns).await;
+                    let quoted: Vec<String> =
+                        columns.iter().map(|it| format!("quote({it})")).collect();
+                    format!("SELECT {} FROM {table}", quoted.join(" || ',' || "))
+                }
+                Database::Postgres(_) => format!("SELECT row_to_json(t)::text FROM {table} t"),
+            };
+            let mut rows = self.texts(&rows).await;
+            rows.sort();
+            tables.insert(table, rows);
+        }
+        Dump(tables)
+    }
+
+    /// The bytes on disk, with what SQLite has not yet moved from its log.
+    pub(crate) fn files(&self) -> Vec<u8> {
+        let Some(directory) = &self.directory else {
+            return Vec::new();
+        };
+        let files = std::fs::read_dir(directory.path()).unwrap();
+        let bytes = files.map(|file| std::fs::read(file.unwrap().path()).unwrap());
+        bytes.collect::<Vec<_>>().concat()
+    }
+
+    /// The first column of a query.
+    pub(crate) async fn texts(&self, query: &str) -> Vec<String> {
+        let query = sqlx::raw_sql(AssertSqlSafe(query.to_owned()));
+        match &self.database {
+            Database::Sqlite(_) => {
+                let mut connection = SqliteConnection::connect(&self.url).await.unwrap();
+                let rows = query.fetch_all(&mut connection).await.unwrap();
+                rows.iter().map(|row| row.get(0)).collect()
+            }
+            Database::Postgres(_) => {
+                let mut connection = PgConnection::connect(&self.url).await.unwrap();
+                let rows = query.fetch_all(&mut connection).await.unwrap();
+                rows.iter().map(|row| row.get(0)).collect()
+            }
+        }
+    }
+}
+
+impl Dump {
+    /// The same without some tables.
+    #[must_use]
+    pub(crate) fn without(mut self, tables: &[&str]) -> Self {
+        self.0.retain(|name, _| !tables.contains(&name.as_str()));
+        self
+    }
+
+    /// How many rows a table has.
+    #[track_caller]
+    pub(crate) fn count(&self, table: &str) -> usize {
+        self.0.get(table).expect("there is such a table").len()
+    }
+
+    /// Everything, for a search.
+    pub(crate) fn text(&self) -> String {
+        let rows = self.0.values().flatten();
+        rows.map(String::as_str).collect::<Vec<_>>().join("\n")
+    }
+}
