@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aip_atproto::Origin;
+use aip_atproto::{Origin, ScopeSet};
 
 use crate::Config;
 
@@ -23,6 +23,7 @@ pub(crate) const CHECKS: &[Check] = &[
     plc_has_a_directory,
     development_stays_at_home,
     development_hosts_need_development,
+    client_scope_is_one,
     lives_are_not_zero,
     grace_is_short,
 ];
@@ -107,6 +108,11 @@ fn development_hosts_need_development(config: &Config) -> Option<Finding> {
     let upstream = &config.upstream;
     (!upstream.development && !upstream.development_hosts.is_empty())
         .then(|| ("upstream.development_hosts", needs("upstream.development")))
+}
+
+fn client_scope_is_one(config: &Config) -> Option<Finding> {
+    let refusal = ScopeSet::parse(&config.client_document.scope).err()?;
+    Some(("client_document.scope", refusal.to_string()))
 }
 
 fn lives_are_not_zero(config: &Config) -> Option<Finding> {

@@ -25,6 +25,8 @@ settings! {
         internal_listen: SocketAddr = "127.0.0.1:9090", ["AIP_INTERNAL_LISTEN"];
         /// The folder of the SQLite database and of generated keys.
         data_dir: PathBuf = "./aip-data", ["AIP_DATA_DIR"];
+        /// The name of this process in leases and logs. Host name and process id unless set.
+        worker_id: Option<String>, ["AIP_WORKER_ID", "WORKER_ID"];
         /// PEM file with the certificate chain, to serve TLS without a proxy. Reloaded when it
         /// changes.
         tls_cert_file: Option<PathBuf>, ["AIP_TLS_CERT_FILE"];
@@ -93,6 +95,10 @@ settings! {
         tos: Option<String>, ["AIP_CLIENT_TOS", "ATPROTO_CLIENT_TOS"];
         /// URL of its privacy policy.
         policy: Option<String>, ["AIP_CLIENT_POLICY", "ATPROTO_CLIENT_POLICY"];
+        /// The AT Protocol scopes that apps may ever ask for. A PDS refuses what is not listed
+        /// here, word for word.
+        scope: String = "atproto account:email transition:email transition:generic transition:chat.bsky",
+            ["AIP_CLIENT_SCOPE", "OAUTH_SUPPORTED_SCOPES"];
     }
 
     /// Tokens of clients that are registered without saying otherwise.
@@ -111,8 +117,6 @@ settings! {
     brand: Brand {
         /// The name in the title of every page.
         name: String = "AIP", ["AIP_BRAND_NAME", "BRAND_NAME"];
-        /// An SVG image, as text, in the head of every page.
-        svg_logo: Option<String>, ["AIP_SVG_LOGO", "SVG_LOGO"];
     }
 
     /// Logs, on standard error.
@@ -130,15 +134,14 @@ pub(crate) const WITHOUT_EFFECT: &[&str] = &[
     "ALLOWED_DOMAINS",
     "DEBUG",
     "ENCRYPTION_KEY",
-    "OAUTH_SUPPORTED_SCOPES",
     "REDIS_DSN",
     "REDIS_URL",
     "SENTRY_DSN",
     "SERVICE_AUTH_KEYS",
     "STATSD_PREFIX",
+    "SVG_LOGO",
     "TELEGRAF_HOST",
     "TELEGRAF_PORT",
-    "WORKER_ID",
 ];
 
 /// A host where a URL belongs: `https` was meant.

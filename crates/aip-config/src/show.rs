@@ -18,6 +18,9 @@ impl Loaded {
     pub fn shown(&self) -> Vec<Shown> {
         let settings = self.readings.iter().map(|reading| {
             let value = match &reading.text {
+                None if reading.setting.key() == "server.external_base" => {
+                    self.external_base.to_string()
+                }
                 None => "(not set)".to_owned(),
                 Some(_) if reading.setting.secret => "(secret, set)".to_owned(),
                 Some(text) if text.is_empty() => "(none)".to_owned(),

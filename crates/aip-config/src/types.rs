@@ -117,13 +117,11 @@ impl Value for NameServer {
 
 /// `ADDRESS` or `ADDRESS:PORT`.
 fn address_and_port(text: &str) -> Option<(IpAddr, Option<u16>)> {
-    match text.parse() {
-        Ok(address) => Some((address, None)),
-        Err(_) => {
-            let socket: SocketAddr = text.parse().ok()?;
-            Some((socket.ip(), Some(socket.port())))
-        }
-    }
+    let alone = text.parse().ok().map(|address| (address, None));
+    alone.or_else(|| {
+        let socket: SocketAddr = text.parse().ok()?;
+        Some((socket.ip(), Some(socket.port())))
+    })
 }
 
 impl Value for LogFormat {

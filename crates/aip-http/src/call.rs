@@ -1,14 +1,20 @@
 //! A request on its way to a handler: its head and its collected form.
 
+use axum::response::Response;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderName};
 use http::request::Parts as Head;
 use http::{HeaderMap, Method};
 
+use crate::endpoints::Endpoint;
+use crate::flow::see_other;
 use crate::problem::Problem;
 
 /// The header of proofs (RFC 9449 §4.1).
 pub(crate) const DPOP: HeaderName = HeaderName::from_static("dpop");
+
+/// The longest query that a form is repeated with: longer ones do not survive every proxy.
+const MAX_QUERY: usize = 6 * 1024;
 
 /// A request.
 pub(crate) struct Call {
@@ -36,6 +42,14 @@ impl Call {
         } else {
             self.query()
         }
+    }
+
+    /// The same request as a navigation, if this is a form that another site may have sent: such
+    /// a form comes without our `SameSite=Lax` cookie, and a navigation brings it along.
+    pub(crate) fn as_navigation(&self, endpoint: Endpoint) -> Option<Response> {
+        let query = std::str::from_utf8(&self.form).ok()?;
+        let fits = self.is_post() && query.len() <= MAX_QUERY;
+        fits.then(|| see_other(&format!("{}?{query}", endpoint.spec().path)))
     }
 
     /// The headers.

@@ -28,6 +28,8 @@ pub(crate) enum Purpose<'a> {
     Consent { request: &'a str, did: &'a str },
     /// Changing something on the account page.
     Account,
+    /// Signing out at an app's wish.
+    Logout,
 }
 
 impl App {
@@ -38,6 +40,7 @@ impl App {
             Purpose::Login(request) => format!("login {}", request.unwrap_or("-")),
             Purpose::Consent { request, did } => format!("consent {request} {did}"),
             Purpose::Account => "account".to_owned(),
+            Purpose::Logout => "logout".to_owned(),
         };
         encode(&self.server().hasher.hash(&format!("csrf {cookie} {about}")))
     }

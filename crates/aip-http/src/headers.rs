@@ -1,5 +1,5 @@
 //! What every answer carries: security headers, cache policy, CORS (Fetch standard, RFC 9700 §4.16,
-//! RFC 6749 §5.1, RFC 9449 §5.1).
+//! RFC 6749 §5.1).
 
 use axum::response::Response;
 use http::header::{

@@ -82,6 +82,16 @@ pub(crate) struct GrantLine {
     pub(crate) scopes: Vec<aip_atproto::ScopeLine>,
 }
 
+/// The question whether to sign out at an app's wish.
+#[derive(Template)]
+#[template(path = "logout.html")]
+pub(crate) struct LogoutPage<'a> {
+    pub(crate) brand: &'a str,
+    pub(crate) csrf: &'a str,
+    /// Parameters of the app's request.
+    pub(crate) carried: &'a [(&'a str, &'a str)],
+}
+
 /// Something that went wrong.
 #[derive(Template)]
 #[template(path = "error.html")]

@@ -7,7 +7,10 @@ use crate::endpoints::{CachePolicy, Cors, Endpoint, Payload};
 /// The table of endpoints as Markdown.
 pub fn reference_markdown() -> String {
     let mut page = String::from(
-        "| path | methods | what | scripts of other origins | cache | body | standard |\n\
+        "# Endpoints of the public listener\n\n\
+         Generated from the table in `aip-http`. Errors of pages are pages, all others JSON.\n\
+         Every endpoint answers `OPTIONS`; an unknown method gets 405 with `Allow`.\n\n\
+         | path | methods | what | scripts of other origins | cache | body | standard |\n\
          | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for endpoint in Endpoint::ALL {

@@ -1,9 +1,11 @@
 //! The errors of operations as HTTP: one `match` for each, and nothing decided anywhere else.
 
 use aip_base::{Blame, HttpError};
+use aip_jose::Alg;
 use aip_oauth::client_auth::ClientAuthError;
 use aip_oauth::dpop::ProofError;
 use aip_oauth::grants::TokenError;
+use aip_oauth::logout::LogoutError;
 use aip_oauth::resource::ResourceError;
 use aip_oauth::tokens::TokenManagementError;
 use aip_sessions::KeeperError;
@@ -79,6 +81,20 @@ impl From<TokenManagementError> for Problem {
             }
             TokenManagementError::Request(_) => bad("invalid_request", words),
             TokenManagementError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<LogoutError> for Problem {
+    fn from(error: LogoutError) -> Self {
+        let words = error.to_string();
+        match error {
+            LogoutError::Storage(error) => error.into(),
+            LogoutError::Params(_)
+            | LogoutError::Hint
+            | LogoutError::OtherClient
+            | LogoutError::UnknownClient
+            | LogoutError::UnknownRedirect => Self::request(words),
         }
     }
 }
@@ -201,9 +217,9 @@ impl Challenge<'_> {
             format!(", error=\"{code}\", error_description=\"{words}\"")
         });
         let algs = if scheme == "DPoP" {
-            ", algs=\"ES256 ES256K RS256\""
+            format!(", algs=\"{}\"", Alg::ALL.map(Alg::as_str).join(" "))
         } else {
-            ""
+            String::new()
         };
         let metadata = self.resource_metadata;
         format!("{scheme} realm=\"aip\"{error}{algs}, resource_metadata=\"{metadata}\"")

@@ -159,7 +159,12 @@ fn report(
     metrics::histogram!("aip_http_request_seconds", "endpoint" => path).record(took.as_secs_f64());
     let ms = took.as_millis();
     let Some(Incident { blame, detail }) = response.extensions().get() else {
-        tracing::info!(method, path, status, ms, request_id = id, "answered");
+        // Probes come every few seconds and say nothing while all is well.
+        if matches!(endpoint, Some(Endpoint::Alive | Endpoint::Ready)) {
+            tracing::debug!(method, path, status, ms, request_id = id, "answered");
+        } else {
+            tracing::info!(method, path, status, ms, request_id = id, "answered");
+        }
         return;
     };
     let blame_word = blame.as_str();

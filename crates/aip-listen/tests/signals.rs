@@ -1,5 +1,11 @@
 //! Signals move the life of the process. In a process of its own, as they reach all of it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a set-up step that fails ends the test"
+)]
+
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,8 +37,8 @@ async fn the_first_signal_leaves_then_drains_and_the_second_ends_at_once() {
             counter.fetch_add(1, Ordering::SeqCst);
         }),
     };
-    let watched = life.clone();
-    let watcher = tokio::spawn(async move { watch_signals(&watched, &hooks).await });
+    let of_process = life.clone();
+    let watcher = tokio::spawn(async move { watch_signals(&of_process, &hooks).await });
     // One thread: the watcher runs until it waits, with its handlers installed.
     tokio::task::yield_now().await;
 

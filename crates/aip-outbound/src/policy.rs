@@ -166,7 +166,11 @@ impl Development {
         if let Host::Domain(name) = host
             && let Some(address) = self.hosts.get(*name)
         {
-            return Some(*address);
+            let port = match address.port() {
+                0 => port,
+                fixed => fixed,
+            };
+            return Some(SocketAddr::new(address.ip(), port));
         }
         loopback
             .filter(|_| self.allow_loopback)
@@ -183,7 +187,9 @@ mod tests {
     }
 
     fn for_development() -> Policy {
-        let hosts = [("pds.test".to_owned(), "127.0.0.1:2583".parse().unwrap())].into();
+        let hosts = [("pds.test", "127.0.0.1:2583"), ("plc.test", "127.0.0.1:0")]
+            .map(|(name, address)| (name.to_owned(), address.parse().unwrap()))
+            .into();
         Policy {
             extra_ports: vec![],
             development: Some(Development {
@@ -261,6 +267,7 @@ mod tests {
             ("http://[::1]:9/", "[::1]:9"),
             ("https://pds.test/", "127.0.0.1:2583"),
             ("http://pds.test:1234/", "127.0.0.1:2583"),
+            ("http://plc.test:1234/", "127.0.0.1:1234"),
         ] {
             let expected = Route::Fixed(address.parse().unwrap());
             assert_eq!(decide(url, &policy).unwrap().route(), expected, "{url}");

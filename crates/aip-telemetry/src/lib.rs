@@ -1,4 +1,4 @@
-//! Logs, request ids and metrics: what an operator sees of a running `aip`.
+//! Logs and metrics: what an operator sees of a running `aip`.
 //!
 //! Rooms log with `tracing` and count with `metrics`; nothing else of them knows this crate. It
 //! is set up once, by the program. No secret is filtered out of logs here: secrets are types that
@@ -6,10 +6,8 @@
 
 mod logs;
 mod metrics;
-mod request_id;
 mod table;
 
 pub use crate::logs::{LogConfig, LogError, LogFormat, init_logs};
 pub use crate::metrics::{Metrics, MetricsError};
-pub use crate::request_id::RequestId;
 pub use crate::table::{Kind, METRICS, Metric, reference};

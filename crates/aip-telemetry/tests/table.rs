@@ -1,5 +1,7 @@
 //! The table of metrics is what the rooms record, and the reference page is the table.
 
+#![allow(clippy::unwrap_used, reason = "a set-up step that fails ends the test")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

@@ -13,12 +13,10 @@ use crate::failure::Failure;
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 
-/// How results are printed.
+/// How results are printed: for people, or for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// For people
     Table,
-    /// For programs
     Json,
 }
 
@@ -39,7 +37,7 @@ impl Format {
             Self::Table => {
                 let heads = R::COLUMNS.iter().map(|head| head.to_uppercase());
                 let mut table = Table::new();
-                table.load_preset(NOTHING).set_header(heads);
+                table.load_style(NOTHING).set_header(heads);
                 table.add_rows(rows.iter().map(Row::cells));
                 text(&table.trim_fmt())
             }
@@ -50,6 +48,27 @@ impl Format {
 /// Prints a value as JSON, for people to read as well.
 pub(crate) fn json<T: Serialize + ?Sized>(value: &T) -> anyhow::Result<()> {
     text(&serde_json::to_string_pretty(value)?)
+}
+
+/// Prints one result for people: a line for each member of its JSON object.
+pub(crate) fn members<T: Serialize>(value: &T) -> anyhow::Result<()> {
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    if let serde_json::Value::Object(members) = serde_json::to_value(value)? {
+        for (name, value) in members {
+            table.add_row([name, plain(&value)]);
+        }
+    }
+    text(&table.trim_fmt())
+}
+
+/// A JSON value without the punctuation that only machines need.
+fn plain(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(" "),
+        other => other.to_string(),
+    }
 }
 
 /// Prints a text and ends its line.

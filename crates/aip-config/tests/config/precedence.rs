@@ -45,8 +45,10 @@ fn an_empty_variable_is_not_set() {
 #[test]
 fn the_external_base_follows_the_port_that_is_listened_on() {
     let base = |listen| {
-        let loaded = Said::variables([("AIP_LISTEN", listen)]).loaded();
-        loaded.external_base.to_string()
+        let said = Said::variables([("AIP_LISTEN", listen)]);
+        let base = said.loaded().external_base.to_string();
+        assert_eq!(said.shown("server.external_base").0, base);
+        base
     };
     assert_eq!(base("127.0.0.1:3000"), "http://127.0.0.1:3000");
     assert_eq!(base("[::1]:3000"), "http://[::1]:3000");
@@ -64,6 +66,8 @@ fn names_of_older_versions_are_read() {
         ("ACTIVE_SIGNING_KEYS", r#"["new", "old"]"#),
         ("CLIENT_DEFAULT_ACCESS_TOKEN_EXPIRATION", "1d"),
         ("ATPROTO_CLIENT_NAME", "Example"),
+        ("OAUTH_SUPPORTED_SCOPES", "atproto openid"),
+        ("WORKER_ID", "aip-0"),
     ]);
     let loaded = said.loaded();
     assert_eq!(loaded.external_base.as_str(), "https://aip.example.com");
@@ -80,6 +84,8 @@ fn names_of_older_versions_are_read() {
     assert_eq!(config.keys.active_signing_keys, ["new", "old"]);
     assert_eq!(config.tokens.access_ttl, Duration::from_hours(24));
     assert_eq!(config.client_document.name, "Example");
+    assert_eq!(config.client_document.scope, "atproto openid");
+    assert_eq!(config.server.worker_id.as_deref(), Some("aip-0"));
 }
 
 #[test]
@@ -104,11 +110,11 @@ fn two_names_of_a_setting_may_agree_and_must_not_differ() {
 
 #[test]
 fn a_name_that_nothing_reads_yet_is_accepted_and_said_so() {
-    let said = Said::variables([("WORKER_ID", "aip-0"), ("PATH", "/bin")]);
-    let (value, place) = said.shown("WORKER_ID");
+    let said = Said::variables([("SENTRY_DSN", "https://key@host/1"), ("PATH", "/bin")]);
+    let (value, place) = said.shown("SENTRY_DSN");
     assert_eq!(
         (value.as_str(), place.as_str()),
-        ("(accepted, no effect yet)", "WORKER_ID")
+        ("(accepted, no effect yet)", "SENTRY_DSN")
     );
     assert!(
         said.loaded()

@@ -166,6 +166,10 @@ fn settings_that_need_each_other_come_together() {
         alone("AIP_ACCESS_TOKEN_TTL", "0s"),
         "tokens.access_ttl (AIP_ACCESS_TOKEN_TTL): a token lives longer than that"
     );
+    assert!(
+        alone("AIP_CLIENT_SCOPE", "atproto \u{7}")
+            .starts_with("client_document.scope (AIP_CLIENT_SCOPE): ")
+    );
     assert_eq!(
         alone("AIP_PLC_URLS", ","),
         "upstream.plc_urls (AIP_PLC_URLS): at least one is needed"

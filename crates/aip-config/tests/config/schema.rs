@@ -1,7 +1,10 @@
 //! The schema says of every setting what the reader holds true.
 
-use crate::said::Said;
+use std::collections::BTreeMap;
+
 use serde_json::Value;
+
+use crate::said::Said;
 
 fn settings() -> Vec<(String, Value)> {
     let schema = aip_config::schema();
@@ -26,6 +29,19 @@ fn every_setting_has_a_description_and_its_variables() {
             description.contains(". In the environment: `AIP_"),
             "{key}: {description}"
         );
+    }
+}
+
+#[test]
+fn a_variable_belongs_to_one_setting() {
+    let mut owners = BTreeMap::new();
+    for (key, schema) in settings() {
+        let description = schema["description"].as_str().unwrap();
+        let (_, variables) = description.split_once(" In the environment: ").unwrap();
+        for variable in variables.split('`').skip(1).step_by(2) {
+            let other = owners.insert(variable.to_owned(), key.clone());
+            assert_eq!(other, None, "{variable} is {key} too");
+        }
     }
 }
 

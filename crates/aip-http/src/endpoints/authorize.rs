@@ -19,9 +19,6 @@ use crate::flow::{Pending, see_other, to_app};
 use crate::problem::{Incident, Problem};
 use crate::state::App;
 
-/// The longest query that a `POST` is repeated with as a `GET`.
-const MAX_QUERY: usize = 6 * 1024;
-
 /// Checks the request and takes the person to the next step.
 pub(super) async fn handle(app: &App, call: &Call) -> Result<Response, Problem> {
     let valid = match app.server().check_authorization(call.params()).await {
@@ -32,16 +29,9 @@ pub(super) async fn handle(app: &App, call: &Call) -> Result<Response, Problem> 
     };
     let known = app.browser(call).await?;
     if known.is_none()
-        && call.is_post()
-        && let Ok(query) = std::str::from_utf8(&call.form)
-        && query.len() <= MAX_QUERY
+        && let Some(navigation) = call.as_navigation(Endpoint::Authorize)
     {
-        // A form of another site comes without our `SameSite=Lax` cookie. The same request as a
-        // navigation brings it along, and with it the accounts of this browser.
-        return Ok(see_other(&format!(
-            "{}?{query}",
-            Endpoint::Authorize.spec().path
-        )));
+        return Ok(navigation);
     }
     let session = known.as_ref().map(|it| &it.session);
     let hint = Hint::read(app, &valid, session).await?;

@@ -1,5 +1,5 @@
-//! `/consent`: may this app? The answer is bound to browser, request, account and scopes by the
-//! CSRF token, and the request is spent by it (RFC 9700 §4.14, "Confused deputy" of RFC 9126 §7).
+//! `/consent`: may this app (OpenID Connect Core §3.1.2.4)? The answer is bound to browser, request,
+//! account and scopes by the CSRF token (RFC 9700 §4.7), and the request is spent by it.
 
 use aip_oauth::authorize::RefusalCode;
 use aip_oauth::interaction::ConsentReason;

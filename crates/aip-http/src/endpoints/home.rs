@@ -5,18 +5,16 @@ use http::StatusCode;
 
 use crate::call::Call;
 use crate::pages::{HomePage, html};
-use crate::problem::Problem;
 use crate::state::App;
 
 /// The query of the page that follows a sign-out.
 pub(super) const SIGNED_OUT: &str = "signed-out";
 
 /// Shows the page.
-#[allow(clippy::unnecessary_wraps, reason = "handlers of pages have one shape")]
-pub(super) fn handle(app: &App, call: &Call) -> Result<Response, Problem> {
+pub(super) fn handle(app: &App, call: &Call) -> Response {
     let page = HomePage {
         brand: app.brand(),
         signed_out: call.query() == SIGNED_OUT.as_bytes(),
     };
-    Ok(html(StatusCode::OK, &page, None))
+    html(StatusCode::OK, &page, None)
 }

@@ -135,7 +135,7 @@ fn failure(error: BeginError, subject: &str) -> Result<Failure, Problem> {
             format!("Please enter your handle: {error}.")
         }
         BeginError::Input(error) => format!("We do not understand “{subject}”: {error}."),
-        BeginError::Discover { error, .. } => format!("We did not find “{subject}”: {error}."),
+        BeginError::Discover { error, .. } => format!("{error}."),
         BeginError::Push(error) => {
             format!("The host of “{subject}” did not let us begin: {error}.")
         }
@@ -147,6 +147,8 @@ fn failure(error: BeginError, subject: &str) -> Result<Failure, Problem> {
         BeginError::Storage(error) => return Err(error.into()),
         BeginError::Key(_) | BeginError::Vault(_) => return Err(Problem::ours(error.to_string())),
     };
+    // Error messages mark names as code is marked; on a page that is noise.
+    let words = words.replace('`', "");
     Ok(Failure { words, tried })
 }
 

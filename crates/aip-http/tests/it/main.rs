@@ -1,6 +1,13 @@
 //! The public router as apps and browsers see it, on SQLite, with stand-ins for everything that
 //! would need a PDS. Whole sign-ins through a PDS are stories of the `aip` crate.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "what fails here fails the test"
+)]
+
 mod support;
 
 mod account;
@@ -12,6 +19,9 @@ mod consent;
 mod discovery;
 mod dpop;
 mod hostile;
+mod internal;
+mod log;
+mod logout;
 mod pages;
 mod refresh;
 mod resources;

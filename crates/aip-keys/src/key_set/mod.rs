@@ -117,6 +117,21 @@ impl KeySet {
         Ok(!missing.is_empty())
     }
 
+    /// Whether a key towards apps is missing, as in a set that was made for upstream keys alone.
+    pub fn lacks_oidc(&self) -> bool {
+        OIDC_ALGS.into_iter().any(|alg| self.oidc(alg).is_none())
+    }
+
+    /// Takes the keys towards apps from `other` for the algorithms that this set has none for.
+    pub fn take_oidc_from(&mut self, other: &Self) {
+        for alg in OIDC_ALGS {
+            if self.oidc(alg).is_none() {
+                let wanted = |entry: &&Entry| entry.purpose == Purpose::Oidc && entry.key.alg() == alg;
+                self.entries.extend(other.entries.iter().filter(wanted).cloned());
+            }
+        }
+    }
+
     /// Generates a key and publishes it; to be activated when caches have learned of it.
     /// Returns its id.
     pub fn add(

@@ -114,12 +114,12 @@ async fn files_that_change_are_followed_without_being_told() {
 
     files.replace_certificate("second");
     files.replace_key("second");
-    let followed = async {
+    let change_seen = async {
         while get(&server, "second").await.is_none() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(DEADLINE, followed).await.unwrap();
+    tokio::time::timeout(DEADLINE, change_seen).await.unwrap();
     follower.abort();
 }
 

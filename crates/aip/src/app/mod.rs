@@ -5,14 +5,16 @@
 
 mod health;
 mod metadata;
+mod rounds;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use aip_atproto::ScopeSet;
 use aip_base::{Clock, DnsTxt, Http, Rng};
+use aip_http::ports::Health;
 use aip_http::{App, Parts};
 use aip_keys::{KeySet, MasterKeys};
+use aip_listen::Lifecycle;
 use aip_oauth::{AuthorizationServer, Issuer};
 use aip_pds::{MemoryNonces, PdsClient, Resolver, ResolverConfig};
 use aip_sessions::{Keeper, SignIn, UpstreamIdentity, Vault};
@@ -21,13 +23,11 @@ use aip_xrpc::Forwarder;
 use axum::Router;
 use tokio::task::JoinHandle;
 
-pub use self::health::ServerHealth;
+use self::health::ServerHealth;
 pub use self::metadata::ClientDocument;
 
 /// How many sessions' DPoP nonces are remembered in this process.
 const NONCES: usize = 50_000;
-/// Between two rounds of the keeper.
-const ROUND: Duration = Duration::from_secs(2);
 
 /// What the application is built from.
 pub struct Setup {
@@ -57,6 +57,8 @@ pub struct Setup {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub rng: Arc<dyn Rng>,
+    /// How far the process has come.
+    pub life: Lifecycle,
 }
 
 /// The application, ready to be served.
@@ -68,7 +70,7 @@ pub struct Application {
     /// Resolves handles and DIDs.
     pub pds: Arc<PdsClient>,
     /// How the process is.
-    pub health: Arc<ServerHealth>,
+    pub health: Arc<dyn Health>,
     /// The public listener.
     pub public: Router,
 }
@@ -135,12 +137,15 @@ impl Application {
             pds: Arc::clone(&pds),
             http,
         };
-        let health = Arc::new(ServerHealth::new(storage));
+        let health: Arc<dyn Health> = Arc::new(ServerHealth {
+            life: setup.life,
+            storage,
+        });
         let public = aip_http::router(App::new(Parts {
             server: server.clone(),
             sign_in: Arc::new(sign_in),
             xrpc: Arc::new(forwarder),
-            health: Arc::clone(&health) as Arc<dyn aip_http::ports::Health>,
+            health: Arc::clone(&health),
             brand: setup.brand,
             scopes_supported: setup.scopes_supported,
             client_metadata,
@@ -154,19 +159,10 @@ impl Application {
         }
     }
 
-    /// Starts the keeper's rounds. Aborting the task loses nothing: refreshes run in tasks of
-    /// their own.
+    /// Starts what the process does unasked.
     pub fn start_rounds(&self) -> JoinHandle<()> {
-        let keeper = Arc::clone(&self.keeper);
-        tokio::spawn(async move {
-            let mut ticks = tokio::time::interval(ROUND);
-            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            loop {
-                ticks.tick().await;
-                if let Err(error) = keeper.round().await {
-                    tracing::error!(%error, "a round of the keeper failed");
-                }
-            }
-        })
+        let storage = Arc::clone(&self.server.storage);
+        let clock = Arc::clone(&self.server.clock);
+        tokio::spawn(rounds::run(Arc::clone(&self.keeper), storage, clock))
     }
 }

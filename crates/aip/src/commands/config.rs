@@ -25,13 +25,13 @@ enum Action {
 }
 
 #[derive(Serialize)]
-struct Setting {
+struct Line {
     setting: String,
     value: String,
     source: String,
 }
 
-impl Row for Setting {
+impl Row for Line {
     const COLUMNS: &'static [&'static str] = &["setting", "value", "source"];
 
     fn cells(&self) -> Vec<String> {
@@ -52,13 +52,13 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<(), Failure> {
 }
 
 fn show(global: &Global) -> Result<(), Failure> {
-    let shown = load(global)?.shown().into_iter().map(|shown| Setting {
+    let shown = load(global)?.shown().into_iter().map(|shown| Line {
         setting: shown.setting,
         value: shown.value,
         source: shown.place.to_string(),
     });
-    let settings: Vec<Setting> = shown.collect();
-    Ok(global.output.list(&settings)?)
+    let lines: Vec<Line> = shown.collect();
+    Ok(global.output.list(&lines)?)
 }
 
 fn check(global: &Global) -> Result<(), Failure> {

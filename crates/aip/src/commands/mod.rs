@@ -1,8 +1,12 @@
 //! The commands. A new one is a file here and a variant of [`Command`].
 
+mod clients;
 mod completions;
 mod config;
 mod man;
+mod migrate;
+mod resolve;
+mod serve;
 
 use clap::Subcommand;
 
@@ -12,6 +16,14 @@ use crate::failure::Failure;
 /// Every command there is.
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    /// Runs the server
+    Serve(serve::Args),
+    /// Registers apps and shows, changes and deletes them
+    Clients(clients::Args),
+    /// Finds out who a handle or DID is
+    Resolve(resolve::Args),
+    /// Brings the database up to this program
+    Migrate(migrate::Args),
     /// Shows and checks the configuration
     Config(config::Args),
     /// Prints a script that completes commands in a shell
@@ -24,6 +36,10 @@ impl Command {
     /// Does it.
     pub(crate) fn run(self, global: &Global) -> Result<(), Failure> {
         match self {
+            Self::Serve(args) => serve::run(&args, global),
+            Self::Clients(args) => clients::run(args, global),
+            Self::Resolve(args) => resolve::run(&args, global),
+            Self::Migrate(args) => migrate::run(&args, global),
             Self::Config(args) => config::run(&args, global),
             Self::Completions(args) => completions::run(&args),
             Self::Man(args) => man::run(&args),

@@ -11,6 +11,8 @@ use url::Url;
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
+    /// How long the body is.
+    pub(crate) length: usize,
     text: String,
     /// Where the log stood when the request was sent.
     log_from: usize,
@@ -21,6 +23,7 @@ impl Answer {
         Self {
             status: fetched.status,
             headers: fetched.headers,
+            length: fetched.body.len(),
             text: String::from_utf8_lossy(&fetched.body).into_owned(),
             log_from,
         }
@@ -49,7 +52,9 @@ impl Answer {
     #[track_caller]
     pub(crate) fn header(&self, name: &str) -> &str {
         let mut values = self.headers.get_all(name).iter();
-        let value = values.next().unwrap_or_else(|| panic!("no {name}: {self:?}"));
+        let value = values
+            .next()
+            .unwrap_or_else(|| panic!("no {name}: {self:?}"));
         assert!(values.next().is_none(), "{name} is repeated: {self:?}");
         value.to_str().unwrap()
     }

@@ -56,9 +56,10 @@ impl Form {
 
     /// What is sent when the button with that id or value is pressed.
     pub(crate) fn press(mut self, button: &str) -> Vec<(String, String)> {
-        let pressed = self.buttons.iter().find(|it| {
-            it.get("id") == Some(button) || it.get("value") == Some(button)
-        });
+        let pressed = self
+            .buttons
+            .iter()
+            .find(|it| it.get("id") == Some(button) || it.get("value") == Some(button));
         let pressed = pressed.unwrap_or_else(|| panic!("no button {button}: {:?}", self.buttons));
         if let (Some(name), Some(value)) = (pressed.get("name"), pressed.get("value")) {
             self.fields.push((name.to_owned(), value.to_owned()));

@@ -13,9 +13,21 @@
 
 mod answer;
 mod app;
+mod authorize;
 mod browser;
+mod consent;
+mod dpop;
+mod garbage;
+mod hostile_pds;
 mod html;
+mod keeping;
 mod main_story;
+mod management;
+mod openid;
+mod proxy;
+mod secrecy;
+mod tokens;
+mod wire;
 mod world;
 
 /// Makes a test on each engine of every story. A story that is not named here is dead code,

@@ -169,7 +169,13 @@ impl DpopKey {
         token: Option<&str>,
     ) -> (HeaderName, String) {
         let nonce = world.server.dpop_nonce();
-        self.proof_with(world, method, &format!("{ISSUER}{path}"), token, Some(&nonce))
+        self.proof_with(
+            world,
+            method,
+            &format!("{ISSUER}{path}"),
+            token,
+            Some(&nonce),
+        )
     }
 
     /// A proof that says what it is told to.

@@ -101,7 +101,9 @@ impl World {
             scopes_supported: "openid profile email atproto transition:generic"
                 .parse()
                 .unwrap(),
-            client_metadata: Some(serde_json::json!({ "client_id": "https://aip.example/oauth-client-metadata.json" })),
+            client_metadata: Some(
+                serde_json::json!({ "client_id": "https://aip.example/oauth-client-metadata.json" }),
+            ),
         }));
         Self {
             router,
@@ -231,6 +233,7 @@ pub(crate) fn settings() -> ClientSettings {
         application_type: ApplicationType::Web,
         auth_method: ClientAuthMethod::None,
         redirect_uris: vec!["https://app.example/callback".to_owned()],
+        post_logout_redirect_uris: vec!["https://app.example/bye".to_owned()],
         scope: "openid profile email atproto repo:app.bsky.feed.post"
             .parse()
             .unwrap(),

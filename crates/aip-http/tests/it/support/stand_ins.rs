@@ -2,12 +2,13 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use aip_atproto::{Did, Origin, for_upstream};
+use aip_atproto::{AtIdentifier, Did, Handle, Origin, for_upstream};
 use aip_base::{Body, Clock as _, RowId, SystemRng, full};
 use aip_http::ports::{Health, SignIn, XrpcProxy};
 use aip_keys::{Aad, Sealed, Sealer, TokenHash};
-use aip_pds::{DiscoverError, ResolveError, SubjectInput, SubjectInputError, Trace};
+use aip_pds::{ResolveError, Step, SubjectInput, Trace};
 use aip_sessions::{BeginError, Finished, SignInFailure, Start};
 use aip_storage::Storage;
 use aip_storage::account::{Account, Email};
@@ -39,11 +40,7 @@ pub(crate) struct Flow {
 }
 
 impl PdsStandIn {
-    pub(crate) fn new(
-        storage: Arc<dyn Storage>,
-        sealer: Sealer,
-        clock: Arc<ManualClock>,
-    ) -> Self {
+    pub(crate) fn new(storage: Arc<dyn Storage>, sealer: Sealer, clock: Arc<ManualClock>) -> Self {
         Self {
             storage,
             sealer,
@@ -77,7 +74,7 @@ impl PdsStandIn {
             id,
             client_id: request.client_id,
             did: flow.did.clone(),
-            issuer: origin.clone(),
+            issuer: origin.clone().into(),
             pds: origin,
             upstream_client_id: "https://aip.example/oauth-client-metadata.json".to_owned(),
             client_key_id: None,
@@ -86,16 +83,19 @@ impl PdsStandIn {
             tokens: SealedTokens {
                 access: self.seal("access_token", id),
                 refresh: Some(self.seal("refresh_token", id)),
-                access_expires_at: now + std::time::Duration::from_mins(60),
+                access_expires_at: now + Duration::from_hours(1),
             },
             generation: 0,
             state: UpstreamState::Active,
-            next_refresh_at: now + std::time::Duration::from_mins(60),
+            next_refresh_at: now + Duration::from_hours(1),
             failures: 0,
             refreshed_at: now,
             created_at: now,
         };
-        self.storage.create_upstream_session(&session).await.unwrap();
+        self.storage
+            .create_upstream_session(&session)
+            .await
+            .unwrap();
         id
     }
 }
@@ -106,26 +106,18 @@ impl SignIn for PdsStandIn {
         let did = match start.subject {
             ALICE | ALICE_HANDLE => ALICE,
             BOB | BOB_HANDLE => BOB,
-            other => {
-                let handle = match SubjectInput::parse(other)? {
-                    SubjectInput::Account(id) => id.to_string(),
-                    SubjectInput::Server(origin) => origin.to_string(),
-                };
-                let handle = aip_atproto::Handle::parse(&handle)
-                    .map_err(|e| SubjectInputError::Account(e.into()))?;
-                return Err(BeginError::Discover {
-                    error: DiscoverError::Resolve(ResolveError::HandleNotFound(handle.clone())),
-                    trace: Trace {
-                        steps: vec![aip_pds::Step {
-                            what: "DNS TXT",
-                            subject: format!("_atproto.{handle}"),
-                            ok: false,
-                            outcome: "no such record".to_owned(),
-                            took: std::time::Duration::ZERO,
-                        }],
-                    },
-                });
-            }
+            other => match SubjectInput::parse(other)? {
+                SubjectInput::Server(_) => ALICE,
+                SubjectInput::Account(AtIdentifier::Handle(handle)) => {
+                    return Err(not_found(&handle));
+                }
+                SubjectInput::Account(AtIdentifier::Did(did)) => {
+                    return Err(BeginError::Discover {
+                        error: ResolveError::DidNotFound(did).into(),
+                        trace: Trace::default(),
+                    });
+                }
+            },
         };
         let mut flows = self.flows.lock().unwrap();
         flows.push(Flow {
@@ -206,6 +198,24 @@ impl SignIn for PdsStandIn {
     }
 }
 
+fn not_found(handle: &Handle) -> BeginError {
+    BeginError::Discover {
+        error: ResolveError::HandleNotFound(handle.clone()).into(),
+        trace: Trace {
+            steps: vec![Step {
+                what: "DNS TXT",
+                subject: format!("_atproto.{handle}"),
+                ok: false,
+                outcome: "no such record".to_owned(),
+                took: Duration::ZERO,
+            }],
+        },
+    }
+}
+
+/// The method whose call panics.
+pub(crate) const PANICS: &str = "com.example.test.panics";
+
 /// Answers every call with what it got, and remembers it.
 #[derive(Default)]
 pub(crate) struct ProxyStandIn {
@@ -222,6 +232,7 @@ impl ProxyStandIn {
 #[async_trait]
 impl XrpcProxy for ProxyStandIn {
     async fn forward(&self, call: XrpcCall<'_>) -> Result<Response<Body>, ForwardError> {
+        assert_ne!(call.nsid.as_str(), PANICS, "as the test wants it");
         let query = call.query.unwrap_or_default();
         let line = format!("{} {} {query}", call.method, call.nsid);
         self.calls.lock().unwrap().push(line.clone());

@@ -28,7 +28,9 @@ impl Secrets {
 
     /// What an OAuth answer holds.
     pub(crate) fn learn_tokens(&self, answer: &Value) {
-        self.learn_members("token of an answer", answer, &|name| name.ends_with("_token"));
+        self.learn_members("token of an answer", answer, &|name| {
+            name.ends_with("_token")
+        });
     }
 
     fn learn_members(&self, what: &'static str, json: &Value, secret: &dyn Fn(&str) -> bool) {
@@ -71,7 +73,10 @@ fn a_secret_is_found_where_it_is() {
     let secrets = Secrets::default();
     secrets.learn("a password", "open sesame");
     secrets.learn("too short", "open");
-    secrets.learn_keys("a key", r#"{"keys":[{"kid":"kid-of-a-key","d":"private-part"}]}"#);
+    secrets.learn_keys(
+        "a key",
+        r#"{"keys":[{"kid":"kid-of-a-key","d":"private-part"}]}"#,
+    );
     assert_eq!(secrets.len(), 2);
     assert_eq!(secrets.found_in(b"say: open sesame!"), ["a password"]);
     assert_eq!(secrets.found_in(b"private-part"), ["a key"]);

@@ -1,0 +1,103 @@
+//! What is said of each endpoint. Router, preflights, `Allow`, discovery and reference read it.
+
+/// A method that an endpoint takes. `GET` brings `HEAD` with it, and every endpoint `OPTIONS`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// `GET` and `HEAD`.
+    Get,
+    /// `POST`.
+    Post,
+}
+
+/// Whether scripts of other origins may use an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cors {
+    /// From any origin, always without cookies.
+    AnyOrigin,
+    /// No: people come here by navigation only.
+    SameOrigin,
+}
+
+/// Who may keep a successful answer. Errors are never kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CachePolicy {
+    /// Nobody.
+    NoStore,
+    /// Everybody, for some minutes.
+    Minutes(u32),
+    /// Everybody, for ever: the name changes with the content.
+    Immutable,
+    /// As the PDS says.
+    AsUpstream,
+}
+
+/// What an error looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorFormat {
+    /// A page for people.
+    Page,
+    /// RFC 6749 §5.2: `error` and `error_description`.
+    OAuth,
+    /// AT Protocol XRPC: `error` and `message`.
+    Xrpc,
+}
+
+/// What may be sent to an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Payload {
+    /// Nothing: a body is not read.
+    Nothing,
+    /// A form of at most 64 KiB.
+    Form,
+    /// Anything; it streams through.
+    Stream,
+}
+
+/// The most bytes of a form.
+pub(crate) const FORM_LIMIT: usize = 64 * 1024;
+
+/// All that the rest derives from.
+#[derive(Debug, Clone, Copy)]
+pub struct Spec {
+    /// The path, in the router's notation.
+    pub path: &'static str,
+    /// The methods.
+    pub verbs: &'static [Verb],
+    /// Scripts of other origins.
+    pub cors: Cors,
+    /// Who may keep the answer.
+    pub cache: CachePolicy,
+    /// What errors look like.
+    pub errors: ErrorFormat,
+    /// What is read of a request.
+    pub payload: Payload,
+    /// The member of the discovery document that holds the URL of this endpoint.
+    pub metadata: Option<&'static str>,
+    /// What it is, in a few words.
+    pub summary: &'static str,
+    /// Where it is specified.
+    pub standard: &'static str,
+}
+
+impl Spec {
+    /// The value of `Allow`.
+    pub(crate) fn allow(&self) -> String {
+        let mut methods: Vec<&str> = Vec::new();
+        for verb in self.verbs {
+            methods.extend(match verb {
+                Verb::Get => ["GET", "HEAD"].as_slice(),
+                Verb::Post => ["POST"].as_slice(),
+            });
+        }
+        methods.push("OPTIONS");
+        methods.join(", ")
+    }
+
+    /// Whether `method` is among the methods, `OPTIONS` aside.
+    pub(crate) fn takes(&self, method: &http::Method) -> bool {
+        self.verbs.iter().any(|verb| match verb {
+            Verb::Get => method == http::Method::GET || method == http::Method::HEAD,
+            Verb::Post => method == http::Method::POST,
+        })
+    }
+}

@@ -1,0 +1,217 @@
+//! The table of endpoints.
+
+use super::Endpoint;
+use super::spec::{CachePolicy, Cors, ErrorFormat, Payload, Spec, Verb};
+
+const PAGE: Spec = Spec {
+    path: "",
+    verbs: &[Verb::Get, Verb::Post],
+    cors: Cors::SameOrigin,
+    cache: CachePolicy::NoStore,
+    errors: ErrorFormat::Page,
+    payload: Payload::Form,
+    metadata: None,
+    summary: "",
+    standard: "",
+};
+
+/// Forms in, JSON out, from anywhere.
+const API: Spec = Spec {
+    verbs: &[Verb::Post],
+    cors: Cors::AnyOrigin,
+    errors: ErrorFormat::OAuth,
+    ..PAGE
+};
+
+const DOCUMENT: Spec = Spec {
+    verbs: &[Verb::Get],
+    cache: CachePolicy::Minutes(5),
+    payload: Payload::Nothing,
+    ..API
+};
+
+const PROBE: Spec = Spec {
+    cors: Cors::SameOrigin,
+    cache: CachePolicy::NoStore,
+    ..DOCUMENT
+};
+
+impl Endpoint {
+    /// What this endpoint is.
+    #[allow(
+        clippy::too_many_lines,
+        reason = "it is the table, and a table is read in one piece"
+    )]
+    pub const fn spec(self) -> Spec {
+        match self {
+            Self::Home => Spec {
+                path: "/",
+                verbs: &[Verb::Get],
+                payload: Payload::Nothing,
+                summary: "First page",
+                ..PAGE
+            },
+            Self::Account => Spec {
+                path: "/account",
+                summary: "What apps may do with an account, taking it back, signing out",
+                ..PAGE
+            },
+            Self::Login => Spec {
+                path: "/login",
+                summary: "Sign-in page: handle, DID or address of a PDS",
+                ..PAGE
+            },
+            Self::Consent => Spec {
+                path: "/consent",
+                summary: "Consent page",
+                ..PAGE
+            },
+            Self::Asset => Spec {
+                path: "/static/{file}",
+                cache: CachePolicy::Immutable,
+                cors: Cors::SameOrigin,
+                summary: "Style sheet and icon",
+                ..DOCUMENT
+            },
+            Self::Authorize => Spec {
+                path: "/oauth/authorize",
+                metadata: Some("authorization_endpoint"),
+                summary: "Authorization endpoint",
+                standard: "OAuth 2.1 §3.1, OpenID Connect Core §3.1.2, RFC 9207",
+                ..PAGE
+            },
+            Self::Logout => Spec {
+                path: "/oauth/logout",
+                metadata: Some("end_session_endpoint"),
+                summary: "Signing out at an app's wish",
+                standard: "OpenID Connect RP-Initiated Logout §2",
+                ..PAGE
+            },
+            Self::Callback => Spec {
+                path: "/oauth/atp/callback",
+                verbs: &[Verb::Get],
+                payload: Payload::Nothing,
+                summary: "Where PDSs send people back to",
+                standard: "AT Protocol OAuth",
+                ..PAGE
+            },
+            Self::Token => Spec {
+                path: "/oauth/token",
+                metadata: Some("token_endpoint"),
+                summary: "Token endpoint",
+                standard: "OAuth 2.1 §3.2, RFC 9449",
+                ..API
+            },
+            Self::Revoke => Spec {
+                path: "/oauth/revoke",
+                metadata: Some("revocation_endpoint"),
+                summary: "Token revocation",
+                standard: "RFC 7009",
+                ..API
+            },
+            Self::Introspect => Spec {
+                path: "/oauth/introspect",
+                metadata: Some("introspection_endpoint"),
+                // Only servers that can keep a secret may ask; a browser has no business here.
+                cors: Cors::SameOrigin,
+                summary: "Token introspection",
+                standard: "RFC 7662",
+                ..API
+            },
+            Self::Userinfo => Spec {
+                path: "/oauth/userinfo",
+                verbs: &[Verb::Get, Verb::Post],
+                metadata: Some("userinfo_endpoint"),
+                summary: "Who signed in",
+                standard: "OpenID Connect Core §5.3",
+                ..API
+            },
+            Self::OpenIdConfiguration => Spec {
+                path: "/.well-known/openid-configuration",
+                summary: "Discovery document",
+                standard: "OpenID Connect Discovery §4",
+                ..DOCUMENT
+            },
+            Self::AuthorizationServerMetadata => Spec {
+                path: "/.well-known/oauth-authorization-server",
+                summary: "The same document",
+                standard: "RFC 8414 §3",
+                ..DOCUMENT
+            },
+            Self::ProtectedResourceMetadata => Spec {
+                path: "/.well-known/oauth-protected-resource",
+                summary: "Metadata of AIP as a resource server",
+                standard: "RFC 9728 §3",
+                ..DOCUMENT
+            },
+            Self::Jwks => Spec {
+                path: "/.well-known/jwks.json",
+                metadata: Some("jwks_uri"),
+                summary: "Keys that apps verify with",
+                standard: "RFC 7517 §5",
+                ..DOCUMENT
+            },
+            Self::ClientMetadata => Spec {
+                path: "/oauth-client-metadata.json",
+                summary: "AIP as a client of PDSs (not with a loopback base)",
+                standard: "AT Protocol OAuth",
+                ..DOCUMENT
+            },
+            Self::UpstreamJwks => Spec {
+                path: "/oauth/upstream/jwks.json",
+                summary: "Keys that PDSs verify AIP with",
+                standard: "RFC 7517 §5",
+                ..DOCUMENT
+            },
+            Self::Xrpc => Spec {
+                path: "/xrpc/{nsid}",
+                verbs: &[Verb::Get, Verb::Post],
+                cache: CachePolicy::AsUpstream,
+                errors: ErrorFormat::Xrpc,
+                payload: Payload::Stream,
+                summary: "Calls on the account's PDS",
+                standard: "AT Protocol XRPC",
+                ..API
+            },
+            Self::Alive => Spec {
+                path: "/internal/alive",
+                summary: "Whether the process runs",
+                ..PROBE
+            },
+            Self::Ready => Spec {
+                path: "/internal/ready",
+                summary: "Whether it can take requests",
+                ..PROBE
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_endpoint_has_a_path_and_a_summary_of_its_own() {
+        for (i, endpoint) in Endpoint::ALL.into_iter().enumerate() {
+            let spec = endpoint.spec();
+            assert!(spec.path.starts_with('/'), "{endpoint:?}");
+            assert!(!spec.summary.is_empty(), "{endpoint:?}");
+            for other in &Endpoint::ALL[i + 1..] {
+                assert_ne!(spec.path, other.spec().path);
+                assert_ne!(endpoint, *other);
+            }
+        }
+    }
+
+    #[test]
+    fn what_takes_cookies_is_closed_to_scripts_of_other_origins() {
+        for endpoint in Endpoint::ALL {
+            let spec = endpoint.spec();
+            if spec.errors == ErrorFormat::Page {
+                assert_eq!(spec.cors, Cors::SameOrigin, "{endpoint:?}");
+                assert_eq!(spec.cache, CachePolicy::NoStore, "{endpoint:?}");
+            }
+        }
+    }
+}

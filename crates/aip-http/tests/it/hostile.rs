@@ -1,0 +1,106 @@
+//! Garbage gets a 4xx in the endpoint's own format; nothing breaks and nothing is stored.
+
+use aip_base::Rng as _;
+use aip_http::{Endpoint, ErrorFormat};
+use aip_testkit::rng::SeededRng;
+use axum::body::Body;
+use http::{HeaderValue, Method, Request};
+
+use crate::support::World;
+
+/// Bytes that look like what the endpoint takes, and bytes that look like nothing.
+fn garbage(rng: &SeededRng, round: u8) -> Vec<u8> {
+    let mut bytes = vec![0; usize::from(round) * 7];
+    rng.fill(&mut bytes);
+    match round % 4 {
+        0 => bytes,
+        1 => [b"grant_type=authorization_code&code=".as_slice(), &bytes].concat(),
+        2 => [
+            b"client_id=".as_slice(),
+            &bytes,
+            b"&token=%00%ff&token=&state",
+        ]
+        .concat(),
+        _ => [
+            b"request=".as_slice(),
+            &bytes,
+            b"&csrf=%F0%9F%92%A9&subject=%",
+        ]
+        .concat(),
+    }
+}
+
+/// The same as a query: a URI holds visible ASCII only, so the rest is percent-encoded.
+fn as_query(bytes: &[u8]) -> String {
+    let escape = |b: &u8| match b {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'=' | b'&' | b'_' => char::from(*b).to_string(),
+        b => format!("%{b:02x}"),
+    };
+    bytes.iter().map(escape).collect()
+}
+
+#[tokio::test]
+async fn d2_row77_garbage_on_every_endpoint_is_never_our_fault() {
+    let world = World::new().await;
+    let app = world.app().await;
+    let rng = SeededRng::new(77);
+    for endpoint in Endpoint::ALL {
+        let path = endpoint.spec().path.replace(['{', '}'], "");
+        for round in 0..24 {
+            let bytes = garbage(&rng, round);
+            let method = if round % 2 == 0 {
+                Method::POST
+            } else {
+                Method::GET
+            };
+            let uri = format!("{path}?{}&client_id={}", as_query(&bytes), app.id);
+            let mut request = Request::builder().method(method).uri(uri);
+            let headers = request.headers_mut().unwrap();
+            let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+            headers.insert("content-type", form);
+            for name in [
+                "authorization",
+                "dpop",
+                "cookie",
+                "origin",
+                "sec-fetch-site",
+            ] {
+                if let Ok(value) = HeaderValue::from_bytes(&bytes) {
+                    headers.insert(name, value);
+                }
+            }
+            let answer = world.send(request.body(Body::from(bytes)).unwrap()).await;
+            assert!(
+                !answer.status.is_server_error(),
+                "{endpoint:?}: {}",
+                answer.body
+            );
+            if answer.status.is_client_error() {
+                let html = answer.body.starts_with("<!doctype html>");
+                let page = endpoint.spec().errors == ErrorFormat::Page;
+                assert_eq!(html, page, "{endpoint:?}: {}", answer.body);
+            }
+        }
+    }
+    assert!(world.pds.flows().is_empty());
+    assert!(world.proxy.calls().is_empty());
+}
+
+#[tokio::test]
+async fn d2_row77_tokens_that_are_nearly_right_are_refused_like_any_other() {
+    let world = World::new().await;
+    let app = world.app().await;
+    let tokens = app.tokens(&[]).await;
+    let good = tokens["access_token"].as_str().unwrap();
+    let bad = [
+        good[..good.len() - 1].to_owned(),
+        format!("{good}x"),
+        good.replace("aip_at_", "aip_rt_"),
+        good.to_uppercase(),
+        format!("{good},{good}"),
+    ];
+    for token in bad {
+        let answer = crate::support::app::userinfo(&world, &format!("Bearer {token}")).await;
+        answer.expect_error(401, "invalid_token");
+    }
+}

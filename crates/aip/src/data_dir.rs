@@ -1,0 +1,166 @@
+//! The data folder: the SQLite file and the generated keys, for nobody but this user, and one
+//! server at a time.
+
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use aip_base::{Clock, Rng};
+use aip_config::JsonWebKeys;
+use aip_keys::{KeySet, MasterKeys};
+use anyhow::{Context as _, anyhow, bail};
+use secrecy::{ExposeSecret as _, SecretString};
+
+/// What only the owner may read and write.
+const PRIVATE_FILE: u32 = 0o600;
+/// What only the owner may enter.
+const PRIVATE_FOLDER: u32 = 0o700;
+
+const SIGNING_KEYS: &str = "keys.json";
+const MASTER_KEYS: &str = "master-keys.json";
+const LOCK: &str = "lock";
+
+/// The data folder.
+#[derive(Debug)]
+pub(crate) struct DataDir(PathBuf);
+
+/// The right to run a server on a data folder, for as long as it is held.
+#[derive(Debug)]
+pub(crate) struct Exclusive(
+    #[expect(dead_code, reason = "the lock ends when the file closes")] File,
+);
+
+impl DataDir {
+    /// Opens the folder, and makes it if it is not there.
+    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(PRIVATE_FOLDER)
+            .create(path)
+            .with_context(|| format!("cannot make the data folder {}", path.display()))?;
+        Ok(Self(path.to_owned()))
+    }
+
+    /// Claims the folder for this server.
+    pub(crate) fn lock(&self) -> anyhow::Result<Exclusive> {
+        let path = self.0.join(LOCK);
+        let file = private(OpenOptions::new().create(true).write(true).truncate(false))
+            .open(&path)
+            .with_context(|| format!("cannot open {}", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Exclusive(file)),
+            Err(TryLockError::WouldBlock) => bail!(
+                "another `aip serve` runs on the data folder {}; end it, or choose another folder with AIP_DATA_DIR",
+                self.0.display()
+            ),
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("cannot lock {}", path.display()))
+            }
+        }
+    }
+
+    /// The signing keys: the configured ones, or those of the folder, made at first use. Keys
+    /// towards apps that a configured set lacks are made and kept in the folder, too.
+    pub(crate) fn signing_keys(
+        &self,
+        configured: Option<&JsonWebKeys>,
+        active: &[String],
+        clock: &dyn Clock,
+        rng: &dyn Rng,
+    ) -> anyhow::Result<KeySet> {
+        match configured {
+            None => self.own_signing_keys(active, clock, rng),
+            Some(JsonWebKeys::File(path)) => {
+                let json =
+                    read(path)?.ok_or_else(|| anyhow!("there is no file {}", path.display()))?;
+                let keys = load(&json, active).with_context(|| path.display().to_string())?;
+                self.with_oidc_keys(keys, clock, rng)
+            }
+            Some(JsonWebKeys::Json(json)) => self.with_oidc_keys(load(json, active)?, clock, rng),
+        }
+    }
+
+    fn own_signing_keys(
+        &self,
+        active: &[String],
+        clock: &dyn Clock,
+        rng: &dyn Rng,
+    ) -> anyhow::Result<KeySet> {
+        if let Some(json) = self.read(SIGNING_KEYS)? {
+            return load(&json, active)
+                .with_context(|| self.0.join(SIGNING_KEYS).display().to_string());
+        }
+        let keys = KeySet::generate(clock, rng)?;
+        self.create(SIGNING_KEYS, &keys.to_json()?)?;
+        Ok(keys)
+    }
+
+    /// A configured set may hold keys towards PDSs alone, as older versions had it.
+    fn with_oidc_keys(
+        &self,
+        mut keys: KeySet,
+        clock: &dyn Clock,
+        rng: &dyn Rng,
+    ) -> anyhow::Result<KeySet> {
+        if keys.lacks_oidc() {
+            let own = self.own_signing_keys(&[], clock, rng)?;
+            keys.take_oidc_from(&own);
+        }
+        Ok(keys)
+    }
+
+    /// The keys that protect the database: the configured ones, or those of the folder.
+    pub(crate) fn master_keys(
+        &self,
+        configured: Option<&SecretString>,
+        rng: &dyn Rng,
+    ) -> anyhow::Result<MasterKeys> {
+        let json = match configured {
+            Some(json) => Some(json.clone()),
+            None => self.read(MASTER_KEYS)?,
+        };
+        if let Some(json) = json {
+            return Ok(MasterKeys::from_json(json.expose_secret())?);
+        }
+        let keys = MasterKeys::generate(rng);
+        self.create(MASTER_KEYS, &keys.to_json())?;
+        Ok(keys)
+    }
+
+    fn read(&self, name: &str) -> anyhow::Result<Option<SecretString>> {
+        read(&self.0.join(name))
+    }
+
+    /// Writes a new file, whole or not at all: first under another name, then renamed.
+    fn create(&self, name: &str, json: &SecretString) -> anyhow::Result<()> {
+        let path = self.0.join(name);
+        let draft = self.0.join(format!(".{name}.new"));
+        let write = || -> io::Result<()> {
+            let mut file =
+                private(OpenOptions::new().create(true).write(true).truncate(true)).open(&draft)?;
+            file.set_permissions(Permissions::from_mode(PRIVATE_FILE))?;
+            file.write_all(json.expose_secret().as_bytes())?;
+            file.sync_all()?;
+            std::fs::rename(&draft, &path)?;
+            File::open(&self.0)?.sync_all()
+        };
+        write().with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    options.mode(PRIVATE_FILE)
+}
+
+fn read(path: &Path) -> anyhow::Result<Option<SecretString>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text.into())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+fn load(json: &SecretString, active: &[String]) -> anyhow::Result<KeySet> {
+    Ok(KeySet::load_json(json.expose_secret(), active)?)
+}

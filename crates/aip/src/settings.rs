@@ -1,0 +1,85 @@
+//! From settings to the rooms' own configurations.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use aip_config::{DevelopmentHost, Log, LogFormat, Server, Upstream};
+use aip_listen::{ListenConfig, Tls, TlsError, TlsFiles};
+use aip_outbound::{Development, OutboundConfig};
+use aip_pds::ResolverConfig;
+use aip_telemetry::LogConfig;
+use anyhow::Context as _;
+
+/// The log.
+pub(crate) fn log(log: &Log) -> LogConfig {
+    LogConfig {
+        format: match log.format {
+            LogFormat::Json => aip_telemetry::LogFormat::Json,
+            LogFormat::Pretty => aip_telemetry::LogFormat::Pretty,
+        },
+        filter: log.filter.clone(),
+    }
+}
+
+/// The limits of the listener `name`.
+pub(crate) fn listen(server: &Server, name: &'static str) -> ListenConfig {
+    ListenConfig {
+        name,
+        max_connections: server.max_connections.get(),
+        header_read_timeout: server.header_timeout,
+        drain_timeout: server.drain_timeout,
+        ..ListenConfig::default()
+    }
+}
+
+/// The certificate of the public listener, if it speaks TLS itself.
+pub(crate) fn tls(server: &Server) -> Result<Option<Arc<Tls>>, TlsError> {
+    let (Some(certificates), Some(key)) = (&server.tls_cert_file, &server.tls_key_file) else {
+        return Ok(None);
+    };
+    let files = TlsFiles {
+        certificates: certificates.clone(),
+        key: key.clone(),
+    };
+    Ok(Some(Arc::new(Tls::load(files)?)))
+}
+
+/// The way out. Reads the certificate bundles.
+pub(crate) fn outbound(upstream: &Upstream) -> anyhow::Result<OutboundConfig> {
+    let defaults = OutboundConfig::default();
+    let bundles = upstream.certificate_bundles.iter().map(|path| {
+        std::fs::read(path)
+            .with_context(|| format!("upstream.certificate_bundles: {}", path.display()))
+    });
+    let hosts = upstream.development_hosts.iter();
+    let development = upstream.development.then(|| Development {
+        hosts: hosts
+            .map(|host| (host.name.clone(), dialled(host)))
+            .collect(),
+        allow_loopback: true,
+    });
+    Ok(OutboundConfig {
+        user_agent: upstream.user_agent.clone().unwrap_or(defaults.user_agent),
+        connect_timeout: upstream.connect_timeout,
+        extra_ca_pem: bundles.collect::<Result<_, _>>()?,
+        extra_ports: upstream.extra_ports.clone(),
+        nameservers: upstream.nameservers.iter().map(|server| server.0).collect(),
+        development,
+        ..defaults
+    })
+}
+
+/// Port 0 stands for the port of the URL.
+fn dialled(host: &DevelopmentHost) -> SocketAddr {
+    SocketAddr::new(host.address, host.port.unwrap_or(0))
+}
+
+/// How handles and DIDs are resolved.
+pub(crate) fn resolver(upstream: &Upstream) -> ResolverConfig {
+    ResolverConfig {
+        plc: upstream.plc_urls.clone(),
+        handle_fallback: upstream.handle_resolvers.clone(),
+        development: upstream.development,
+        ..ResolverConfig::default()
+    }
+}

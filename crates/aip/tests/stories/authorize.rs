@@ -1,0 +1,115 @@
+//! What apps may ask for, and how they are told that they may not.
+
+use crate::app::{App, Errand, REDIRECT, SCOPE};
+use crate::on_both_engines;
+use crate::world::{BASE, World};
+
+on_both_engines!(
+    d2_row21_an_unknown_app_or_redirect_is_a_page_and_never_a_redirect,
+    d2_row24_a_repeated_parameter_is_refused,
+    d2_row25_other_response_types_are_refused_by_redirect_with_state_and_iss,
+    d2_row26_without_a_good_challenge_nothing_begins,
+);
+
+/// The app is told by redirect, and nothing was stored, not even a browser.
+async fn expect_refused(app: &App<'_>, errand: &Errand, error: &str) {
+    let before = app.world.dump().await;
+    let page = app.world.browser().open(&errand.url).await;
+    app.refused(errand, &page.away(), error);
+    page.answer.logged(error);
+    assert_eq!(app.world.dump().await, before, "{}", errand.url);
+}
+
+async fn d2_row21_an_unknown_app_or_redirect_is_a_page_and_never_a_redirect(world: &World) {
+    let app = world.app().await;
+    let before = world.dump().await;
+    for changes in [
+        [("client_id", "nobody"), ("state", "s")],
+        [("client_id", ""), ("state", "s")],
+        [("client_id", "<script>"), ("state", "s")],
+        [("redirect_uri", ""), ("state", "s")],
+        [
+            ("redirect_uri", "https://evil.example/callback"),
+            ("state", "s"),
+        ],
+        [
+            ("redirect_uri", "https://app.example.org/callback/"),
+            ("state", "s"),
+        ],
+        [
+            ("redirect_uri", "https://app.example.org/callback?a=b"),
+            ("state", "s"),
+        ],
+        [("redirect_uri", "javascript:alert(1)"), ("state", "s")],
+    ] {
+        let page = world.browser().open(&app.errand(&changes).url).await;
+        page.answer.expect_page(400, "The app").logged("caller");
+        assert!(!page.answer.text().contains("evil.example"));
+    }
+    assert_eq!(world.dump().await, before);
+}
+
+async fn d2_row24_a_repeated_parameter_is_refused(world: &World) {
+    let app = world.app().await;
+    for name in [
+        "scope",
+        "nonce",
+        "code_challenge",
+        "response_type",
+        "prompt",
+        "unknown",
+    ] {
+        let mut errand = app.errand(&[]);
+        errand.url += &format!("&{name}=a&{name}=b");
+        expect_refused(&app, &errand, "invalid_request").await;
+    }
+    // Of two apps or addresses neither is beyond doubt: nobody can be told.
+    for pair in [("client_id", app.id.as_str()), ("redirect_uri", REDIRECT)] {
+        let url = app.errand(&[]).url;
+        let twice = serde_urlencoded::to_string([pair]).unwrap();
+        let page = world.browser().open(&format!("{url}&{twice}")).await;
+        page.answer
+            .expect_page(400, "missing or repeated")
+            .logged("caller");
+    }
+    let form = [
+        ("grant_type", "refresh_token"),
+        ("grant_type", "refresh_token"),
+    ];
+    app.token(&form)
+        .await
+        .expect(400, "invalid_request")
+        .logged("repeated");
+}
+
+async fn d2_row25_other_response_types_are_refused_by_redirect_with_state_and_iss(world: &World) {
+    let app = world.app().await;
+    for response_type in ["token", "id_token", "code id_token", "code token", "none"] {
+        let errand = app.errand(&[("response_type", response_type)]);
+        expect_refused(&app, &errand, "unsupported_response_type").await;
+    }
+    let errand = app.errand(&[("response_mode", "fragment")]);
+    expect_refused(&app, &errand, "invalid_request").await;
+}
+
+async fn d2_row26_without_a_good_challenge_nothing_begins(world: &World) {
+    let (confidential, public) = (world.app().await, world.public_app().await);
+    for app in [&confidential, &public] {
+        for changes in [
+            [("code_challenge", ""), ("code_challenge_method", "")],
+            [("code_challenge", ""), ("code_challenge_method", "S256")],
+            [("code_challenge_method", "plain"), ("scope", SCOPE)],
+            [("code_challenge_method", ""), ("scope", SCOPE)],
+            [("code_challenge", "too-short"), ("scope", SCOPE)],
+            [("code_challenge", &*"x".repeat(44)), ("scope", SCOPE)],
+        ] {
+            expect_refused(app, &app.errand(&changes), "invalid_request").await;
+        }
+    }
+    let discovery = world.get("/.well-known/openid-configuration").await.ok();
+    assert_eq!(
+        discovery["code_challenge_methods_supported"],
+        serde_json::json!(["S256"])
+    );
+    assert_eq!(discovery["issuer"], BASE);
+}

@@ -1,0 +1,331 @@
+//! Whom the person lets in: asked once per app, account, scopes and browser, and able to take it
+//! back.
+
+use aip_storage::audit::AuditKind;
+use http::Request;
+use http::header::CONTENT_TYPE;
+
+use crate::app::{REDIRECT, SCOPE, Tokens};
+use crate::browser::Page;
+use crate::html::Form;
+use crate::on_both_engines;
+use crate::world::{BASE, World};
+
+on_both_engines!(
+    d2_row19_a_new_app_cannot_ride_on_the_silent_sign_in_of_the_pds,
+    d2_row20_a_decision_that_our_page_did_not_send_is_refused,
+    d2_row20_a_consent_is_for_one_app_and_its_scopes_only,
+    d2_row27_what_the_query_of_a_page_says_changes_no_stored_request,
+    a_person_is_asked_once_in_each_browser,
+    without_pages_the_app_is_told_what_is_missing,
+    a_second_account_in_the_same_browser_is_signed_in_beside_the_first,
+    a_no_to_the_app_ends_the_session_at_the_pds_too,
+    what_is_taken_back_on_the_account_page_is_dead_everywhere,
+);
+
+const WIDER: &str = "atproto openid profile repo:app.bsky.feed.like repo:app.bsky.feed.post";
+
+fn account_page() -> String {
+    format!("{BASE}/account")
+}
+
+async fn d2_row19_a_new_app_cannot_ride_on_the_silent_sign_in_of_the_pds(world: &World) {
+    let mut browser = world.browser();
+    browser.remembered = true;
+    world.app().await.sign_in(&browser, world.alice()).await;
+
+    // The PDS knows AIP and alice, and will not ask her again: AIP has to.
+    let new = world.app().await;
+    let errand = new.errand(&[("login_hint", world.alice().did.as_str())]);
+    let at_pds = browser.open(&errand.url).await;
+    let callback = browser.at_pds(&at_pds, world.alice()).await;
+    assert!(
+        world
+            .pds()
+            .requests()
+            .last()
+            .unwrap()
+            .path
+            .ends_with("/authorize"),
+        "no page there"
+    );
+    let before = world.dump().await;
+    let page = browser.open(callback.as_str()).await;
+    assert!(page.stayed() && page.has_form("consent"));
+    let after = world.dump().await;
+    for table in ["codes", "grants", "consents"] {
+        assert_eq!(
+            after.count(table),
+            before.count(table),
+            "no {table} without a click"
+        );
+    }
+    assert_eq!(world.audit(AuditKind::GrantGiven).await.len(), 1);
+    new.code(&errand, &browser.allow(&page).await);
+}
+
+async fn d2_row20_a_decision_that_our_page_did_not_send_is_refused(world: &World) {
+    let app = world.app().await;
+    let browser = world.browser();
+    let errand = app.errand(&[]);
+    let login = browser.open(&errand.url).await;
+    let page = browser.sign_in(&login, world.alice()).await;
+    let form = page.form("consent");
+    let before = world.dump().await;
+
+    let login_csrf = login.form("login").field("csrf").unwrap().to_owned();
+    for csrf in ["", "made-up", &login_csrf] {
+        let refused = browser
+            .submit(form.clone().set("csrf", csrf), "allow")
+            .await;
+        refused
+            .answer
+            .expect_page(403, "another site")
+            .logged("CSRF");
+    }
+    for (header, value) in [
+        ("sec-fetch-site", "cross-site"),
+        ("origin", "https://evil.example"),
+    ] {
+        let url = format!("{BASE}/consent");
+        let request = Request::post(&url)
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header(header, value);
+        let body = serde_urlencoded::to_string(form.clone().press("allow")).unwrap();
+        let refused = browser
+            .follow(&url, request.body(body.into()).unwrap())
+            .await;
+        refused
+            .answer
+            .expect_page(403, "another site")
+            .logged("caller");
+    }
+    let other = world.browser();
+    other.open(&format!("{BASE}/login")).await;
+    let refused = other.submit(form.clone(), "allow").await;
+    refused.answer.expect_page(400, "This sign-in is over");
+
+    assert_eq!(
+        world.dump().await.without(&["browser_sessions"]),
+        before.without(&["browser_sessions"]),
+        "nothing was spent or stored"
+    );
+    app.code(&errand, &browser.submit(form, "allow").await.away());
+}
+
+async fn d2_row20_a_consent_is_for_one_app_and_its_scopes_only(world: &World) {
+    let (app, other) = (world.app().await, world.app().await);
+    let browser = world.browser();
+    app.sign_in(&browser, world.alice()).await;
+
+    // Wider scopes: asked again, and told why.
+    let wider = app.errand(&[("scope", WIDER), ("login_hint", "alice.test")]);
+    let at_pds = browser.open(&wider.url).await;
+    let callback = browser.at_pds(&at_pds, world.alice()).await;
+    let page = browser.open(callback.as_str()).await;
+    assert!(page.answer.text().contains("more than you allowed"));
+
+    // The form of this request is no good for the other app's request.
+    let login = browser
+        .open(&other.errand(&[("prompt", "select_account")]).url)
+        .await;
+    let others = browser.sign_in(&login, world.alice()).await;
+    let request = others.form("consent").field("request").unwrap().to_owned();
+    let before = world.dump().await;
+    let mixed = browser
+        .submit(page.form("consent").set("request", &request), "allow")
+        .await;
+    mixed.answer.expect_page(403, "another site").logged("CSRF");
+    assert_eq!(world.dump().await, before);
+}
+
+async fn d2_row27_what_the_query_of_a_page_says_changes_no_stored_request(world: &World) {
+    let app = world.app().await;
+    let browser = world.browser();
+    let errand = app.errand(&[]);
+    let login = browser.open(&errand.url).await;
+    let other_app = world.app().await;
+    let evil = [
+        ("scope", "atproto transition:generic"),
+        ("redirect_uri", "https://evil.example/callback"),
+        ("client_id", other_app.id.as_str()),
+        ("state", "another"),
+        ("code_challenge", "another"),
+    ];
+    let tampered = |path: &str, page: &Page, form: &str| {
+        let request = page.form(form).field("request").unwrap().to_owned();
+        let query = serde_urlencoded::to_string(evil).unwrap();
+        format!("{BASE}{path}?request={request}&{query}")
+    };
+    let fill = |form: Form| {
+        let evil = evil.iter();
+        evil.fold(form, |form, (name, value)| form.set(name, value))
+    };
+
+    let login = browser.open(&tampered("/login", &login, "login")).await;
+    let form = fill(login.form("login")).set("subject", "alice.test");
+    let at_pds = browser.submit(form, "continue").await;
+    let callback = browser.at_pds(&at_pds, world.alice()).await;
+    let consent = browser.open(callback.as_str()).await;
+    let consent = browser
+        .open(&tampered("/consent", &consent, "consent"))
+        .await;
+    assert!(!consent.answer.text().contains("transition:generic"));
+    assert!(!consent.answer.text().contains("evil.example"));
+    let back = browser
+        .submit(fill(consent.form("consent")), "allow")
+        .await
+        .away();
+    assert!(back.as_str().starts_with(REDIRECT));
+    let tokens = Tokens::of(&app.redeem(&errand, &app.code(&errand, &back)).await);
+    assert_eq!(tokens.answer["scope"], SCOPE);
+}
+
+async fn a_person_is_asked_once_in_each_browser(world: &World) {
+    let app = world.app().await;
+    let (browser, other) = (world.browser(), world.browser());
+    app.sign_in(&browser, world.alice()).await;
+
+    let hint = ("login_hint", "alice.test");
+    let again = app.errand(&[hint]);
+    let back = browser.open(&again.url).await.away();
+    Tokens::of(&app.redeem(&again, &app.code(&again, &back)).await);
+
+    let asked = app.errand(&[hint, ("prompt", "consent")]);
+    assert!(browser.open(&asked.url).await.has_form("consent"));
+
+    let elsewhere = app.errand(&[]);
+    let login = other.open(&elsewhere.url).await;
+    assert!(
+        other
+            .sign_in(&login, world.alice())
+            .await
+            .has_form("consent")
+    );
+}
+
+async fn without_pages_the_app_is_told_what_is_missing(world: &World) {
+    let (app, other) = (world.app().await, world.app().await);
+    let browser = world.browser();
+    let none = ("prompt", "none");
+    let expect = async |app: &crate::app::App<'_>, changes: &[(&str, &str)], error: &str| {
+        let errand = app.errand(changes);
+        let page = browser.open(&errand.url).await;
+        app.refused(&errand, &page.away(), error);
+    };
+    expect(&app, &[none], "login_required").await;
+    expect(&app, &[("prompt", "none login")], "invalid_request").await;
+
+    app.sign_in(&browser, world.alice()).await;
+    let errand = app.errand(&[none]);
+    app.code(&errand, &browser.open(&errand.url).await.away());
+    expect(&app, &[none, ("login_hint", "bob.test")], "login_required").await;
+    expect(&app, &[none, ("scope", WIDER)], "consent_required").await;
+    expect(&other, &[none], "consent_required").await;
+
+    let login = browser
+        .open(&app.errand(&[("prompt", "select_account")]).url)
+        .await;
+    browser.sign_in(&login, world.bob()).await;
+    expect(&app, &[none], "account_selection_required").await;
+    assert_eq!(world.dump().await.count("grants"), 2);
+}
+
+async fn a_second_account_in_the_same_browser_is_signed_in_beside_the_first(world: &World) {
+    let app = world.app().await;
+    let browser = world.browser();
+    let alices = app.sign_in(&browser, world.alice()).await;
+    let login = browser.open(&app.errand(&[]).url).await;
+    assert!(
+        login.answer.text().contains("alice.test"),
+        "offered, not taken"
+    );
+
+    let bobs = app.sign_in(&browser, world.bob()).await;
+    for (tokens, person) in [(alices, world.alice()), (bobs, world.bob())] {
+        assert_eq!(
+            app.userinfo(&tokens.access).await.ok()["sub"],
+            person.did.as_str()
+        );
+    }
+    // Either can be chosen by one click.
+    let errand = app.errand(&[]);
+    let login = browser.open(&errand.url).await;
+    let back = browser
+        .submit(login.form("login"), world.alice().did.as_str())
+        .await
+        .away();
+    let tokens = Tokens::of(&app.redeem(&errand, &app.code(&errand, &back)).await);
+    assert_eq!(
+        app.userinfo(&tokens.access).await.ok()["sub"],
+        world.alice().did.as_str()
+    );
+    let page = browser.open(&account_page()).await;
+    for handle in ["alice.test", "bob.test"] {
+        assert!(page.answer.text().contains(handle));
+    }
+}
+
+async fn a_no_to_the_app_ends_the_session_at_the_pds_too(world: &World) {
+    let app = world.app().await;
+    let browser = world.browser();
+    let errand = app.errand(&[]);
+    let login = browser.open(&errand.url).await;
+    let page = browser.sign_in(&login, world.alice()).await;
+    assert_eq!(world.pds().live_sessions(&world.alice().did), 1);
+
+    app.refused(&errand, &browser.deny(&page).await, "access_denied");
+    let dump = world.dump().await;
+    for table in ["authorization_requests", "codes", "consents", "grants"] {
+        assert_eq!(dump.count(table), 0, "{table}");
+    }
+    world.keeper_round().await;
+    assert_eq!(world.pds().live_sessions(&world.alice().did), 0);
+}
+
+async fn what_is_taken_back_on_the_account_page_is_dead_everywhere(world: &World) {
+    let (app, other) = (world.app().await, world.app().await);
+    let browser = world.browser();
+    let tokens = app.sign_in(&browser, world.alice()).await;
+    let others = other.sign_in(&browser, world.alice()).await;
+
+    let page = browser.open(&account_page()).await;
+    let form = Form::with_field(page.answer.text(), "client_id", app.id.as_str()).unwrap();
+    let forged = browser
+        .submit(form.clone().set("csrf", "made-up"), "revoke")
+        .await;
+    forged.answer.expect_page(403, "another site");
+    app.userinfo(&tokens.access).await.ok();
+    let page = browser.submit(form, "revoke").await;
+    assert!(
+        !page.answer.text().contains(app.id.as_str()),
+        "the line is gone"
+    );
+
+    app.userinfo(&tokens.access)
+        .await
+        .expect(401, "invalid_token");
+    app.refresh(&tokens.refresh)
+        .await
+        .expect(400, "invalid_grant");
+    let revoked = world.audit(AuditKind::GrantRevoked).await;
+    assert_eq!(revoked.len(), 1);
+    assert_eq!(revoked[0].client_id.as_ref(), Some(&app.id));
+    assert!(revoked[0].detail.contains("by_person"));
+    assert_eq!(world.pds().live_sessions(&world.alice().did), 2);
+    world.keeper_round().await;
+    assert_eq!(
+        world.pds().live_sessions(&world.alice().did),
+        1,
+        "the other app's"
+    );
+    other.userinfo(&others.access).await.ok();
+    let again = browser
+        .open(&app.errand(&[("login_hint", "alice.test")]).url)
+        .await;
+    let callback = browser.at_pds(&again, world.alice()).await;
+    assert!(
+        browser.open(callback.as_str()).await.has_form("consent"),
+        "asked anew"
+    );
+}

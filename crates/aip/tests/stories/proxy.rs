@@ -1,0 +1,224 @@
+//! XRPC through AIP: what crosses, what stays, and what never leaves.
+
+use aip_sandbox::{Endpoint, Reply};
+use bytes::Bytes;
+use http::header::{RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE};
+use http::{HeaderName, Method, StatusCode};
+use serde_json::json;
+
+use crate::on_both_engines;
+use crate::world::{BASE, World};
+
+on_both_engines!(
+    d2_row63_nothing_but_the_name_of_a_method_chooses_where_a_call_goes,
+    d2_row64_credentials_of_the_caller_and_cookies_of_the_pds_stay_here,
+    d2_row65_the_query_and_a_large_body_cross_unchanged,
+    d2_row66_what_the_token_does_not_allow_never_leaves,
+    d2_row67_a_rate_limit_of_the_pds_is_passed_on,
+);
+
+const GET_SESSION: &str = "com.atproto.server.getSession";
+
+async fn d2_row63_nothing_but_the_name_of_a_method_chooses_where_a_call_goes(world: &World) {
+    let app = world.app().await;
+    let tokens = app.sign_in(&world.browser(), world.alice()).await;
+    let before = world.state().await;
+    let sent = world.pds().requests().len();
+    for path in [
+        "/xrpc/",
+        "/xrpc/../oauth/token",
+        "/xrpc/..%2foauth%2ftoken",
+        "/xrpc/com.atproto.server.getSession/../../oauth/token",
+        "/xrpc/com.atproto.server.getSession%2f..",
+        "/xrpc/com.atproto.server.getSession%00",
+        "/xrpc//evil.example/com.atproto.server.getSession",
+        "/xrpc/https://evil.example/com.atproto.server.getSession",
+        "/xrpc/evil.example",
+        "//evil.example/xrpc/com.atproto.server.getSession",
+    ] {
+        let answer = app
+            .call(&Method::GET, path, &tokens.access, &[], Bytes::new())
+            .await;
+        assert!(answer.status.is_client_error(), "{path}: {}", answer.status);
+        answer.logged("caller");
+    }
+    // Written by hand, because no client sends this.
+    for head in [
+        "GET http://evil.example/xrpc/com.atproto.server.getSession HTTP/1.1\r\nHost: x",
+        "GET /xrpc/com.atproto.server.getSession\rX: y HTTP/1.1\r\nHost: x",
+        "GET /xrpc/com.atproto.server.getSession HTTP/1.1\r\nHost: x\r\nX-A: a\rInjected: b",
+    ] {
+        let answer = world
+            .raw(&format!("{head}\r\nConnection: close\r\n\r\n"))
+            .await;
+        assert!(answer.starts_with("HTTP/1.1 4"), "{head}: {answer}");
+    }
+    let proxy = [("atproto-proxy", "https://evil.example")];
+    let path = "/xrpc/app.bsky.feed.getTimeline";
+    let answer = app
+        .call(&Method::GET, path, &tokens.access, &proxy, Bytes::new())
+        .await;
+    answer.expect(403, "insufficient_scope").logged("caller");
+    assert_eq!(world.pds().requests().len(), sent);
+    assert_eq!(world.state().await, before);
+}
+
+async fn d2_row64_credentials_of_the_caller_and_cookies_of_the_pds_stay_here(world: &World) {
+    let app = world.app().await;
+    let tokens = app.sign_in(&world.browser(), world.alice()).await;
+    let body = json!({ "did": world.alice().did.as_str() });
+    let reply = Reply::json(StatusCode::OK, &body)
+        .with(SET_COOKIE, "pds=1")
+        .with(WWW_AUTHENTICATE, "DPoP")
+        .with(HeaderName::from_static("x-of-the-pds"), "yes");
+    app.query(&tokens.access, GET_SESSION).await.ok();
+    world
+        .pds()
+        .next(Endpoint::Method(GET_SESSION))
+        .answers(reply);
+    let stays = [
+        ("cookie", "aip=planted"),
+        ("proxy-authorization", "Basic eDp5"),
+        ("connection", "x-hop"),
+        ("x-hop", "1"),
+        ("te", "trailers"),
+        ("x-forwarded-for", "10.0.0.1"),
+        ("forwarded", "for=10.0.0.1"),
+        ("origin", "https://app.example.org"),
+    ];
+    let crosses = [
+        ("accept-language", "pt"),
+        (
+            "atproto-accept-labelers",
+            "did:plc:aaaabbbbccccddddeeeeffff",
+        ),
+    ];
+    let headers = [stays.as_slice(), &crosses].concat();
+    let path = format!("/xrpc/{GET_SESSION}");
+    let answer = app
+        .call(&Method::GET, &path, &tokens.access, &headers, Bytes::new())
+        .await;
+    assert_eq!(answer.ok(), body);
+
+    let requests = world.pds().requests_to(Endpoint::Method(GET_SESSION));
+    let received = requests.last().unwrap();
+    for (name, value) in crosses {
+        assert_eq!(received.header(name), Some(value));
+    }
+    for (name, _) in stays {
+        assert_eq!(received.header(name), None, "{name}");
+    }
+    assert!(
+        !received
+            .header("authorization")
+            .unwrap()
+            .contains(&tokens.access)
+    );
+    assert!(
+        world
+            .pds()
+            .origin()
+            .ends_with(received.header("host").unwrap())
+    );
+    assert_eq!(answer.header("x-of-the-pds"), "yes");
+    for name in ["set-cookie", "www-authenticate", "dpop-nonce"] {
+        assert!(!answer.headers.contains_key(name), "{name}");
+    }
+}
+
+async fn d2_row65_the_query_and_a_large_body_cross_unchanged(world: &World) {
+    let app = world.app().await;
+    let scope = "atproto blob:*/*";
+    let tokens = app
+        .sign_in_for(&world.browser(), world.alice(), scope)
+        .await;
+    let query = "b=2&a=1&b=1&c=%20x%2B&c=&b=3";
+    app.query(&tokens.access, &format!("{GET_SESSION}?{query}"))
+        .await
+        .ok();
+    let requests = world.pds().requests_to(Endpoint::Method(GET_SESSION));
+    assert_eq!(requests.last().unwrap().query, query);
+
+    let video: Vec<u8> = (0..8_000_000_u32).flat_map(u32::to_be_bytes).collect();
+    let path = "/xrpc/com.atproto.repo.uploadBlob";
+    let headers = [("content-type", "video/mp4")];
+    let upload = app.call(
+        &Method::POST,
+        path,
+        &tokens.access,
+        &headers,
+        Bytes::from(video),
+    );
+    let blob = upload.await.ok();
+    assert_eq!(blob["blob"]["size"], 32_000_000);
+    let cid = blob["blob"]["ref"]["$link"].as_str().unwrap();
+    let get = format!(
+        "com.atproto.sync.getBlob?did={}&cid={cid}",
+        world.alice().did
+    );
+    let answer = app.query(&tokens.access, &get).await;
+    assert_eq!((answer.status.as_u16(), answer.length), (200, 32_000_000));
+}
+
+async fn d2_row66_what_the_token_does_not_allow_never_leaves(world: &World) {
+    let app = world.app().await;
+    let tokens = app.sign_in(&world.browser(), world.alice()).await;
+    let before = world.state().await;
+    let sent = world.pds().requests().len();
+    let write = |collection: &str| json!({ "repo": world.alice().did.as_str(), "collection": collection, "record": {} });
+    let json = [("content-type", "application/json")];
+    let video = [("content-type", "video/mp4")];
+    let like = write("app.bsky.feed.like").to_string();
+    for (method, nsid, headers, body) in [
+        (Method::POST, "com.atproto.repo.createRecord", json, &*like),
+        (Method::POST, "com.atproto.repo.deleteRecord", json, &*like),
+        (Method::POST, "com.atproto.repo.uploadBlob", video, "bytes"),
+        (
+            Method::POST,
+            "com.atproto.identity.updateHandle",
+            json,
+            "{}",
+        ),
+        (Method::POST, "com.atproto.server.updateEmail", json, "{}"),
+        (Method::GET, "app.bsky.feed.getTimeline", json, ""),
+        (Method::GET, "com.atproto.server.getServiceAuth", json, ""),
+    ] {
+        let path = format!("/xrpc/{nsid}");
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        let answer = app
+            .call(&method, &path, &tokens.access, &headers, body)
+            .await;
+        answer.expect(403, "insufficient_scope").logged("lacks");
+        assert!(
+            answer
+                .header("www-authenticate")
+                .contains("insufficient_scope")
+        );
+    }
+    assert_eq!(world.pds().requests().len(), sent);
+    assert_eq!(world.state().await, before);
+    let post = write("app.bsky.feed.post");
+    app.procedure(&tokens.access, "com.atproto.repo.createRecord", &post)
+        .await
+        .ok();
+}
+
+async fn d2_row67_a_rate_limit_of_the_pds_is_passed_on(world: &World) {
+    let app = world.app().await;
+    let tokens = app.sign_in(&world.browser(), world.alice()).await;
+    world
+        .pds()
+        .next(Endpoint::Method(GET_SESSION))
+        .rate_limits(7);
+    let answer = app.query(&tokens.access, GET_SESSION).await;
+    answer.expect(429, "RateLimitExceeded");
+    assert_eq!(answer.header(RETRY_AFTER.as_str()), "7");
+    app.query(&tokens.access, GET_SESSION).await.ok();
+    assert_eq!(
+        world
+            .get("/.well-known/oauth-protected-resource")
+            .await
+            .ok()["resource"],
+        BASE
+    );
+}

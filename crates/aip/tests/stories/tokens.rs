@@ -1,0 +1,320 @@
+//! Codes and refresh tokens: good once, for whom they are meant, and for nobody else.
+
+use std::time::Duration;
+
+use aip_oauth::registration::ClientSettings;
+use aip_storage::audit::AuditKind;
+use futures_util::future::join_all;
+
+use crate::app::{App, Errand, REDIRECT, SCOPE, Tokens, basic_credential};
+use crate::on_both_engines;
+use crate::world::World;
+
+on_both_engines!(
+    d2_row35_a_code_used_twice_takes_back_all_that_came_of_it,
+    d2_row35_of_parallel_exchanges_exactly_one_wins,
+    d2_row36_a_code_is_good_for_its_own_exchange_only,
+    d2_row36_a_verifier_without_a_challenge_is_refused,
+    d2_row36_a_code_is_over_after_a_minute,
+    d2_row37_a_public_app_cannot_use_the_code_of_another_by_saying_nothing,
+    d2_row39_an_app_refreshes_long_after_its_access_token_expired,
+    d2_row40_a_refresh_is_for_its_app_and_key_and_never_widens,
+    d2_row42_wrong_credentials_are_refused_with_a_challenge_and_cost_nothing,
+    d2_row43_a_nearly_right_secret_is_refused_like_any_other,
+);
+
+const OTHER_REDIRECT: &str = "https://app.example.org/other";
+
+/// A code that alice's browser brought back to the app.
+async fn code_for(app: &App<'_>, errand: &Errand) -> String {
+    let browser = app.world.browser();
+    let login = browser.open(&errand.url).await;
+    let consent = browser.sign_in(&login, app.world.alice()).await;
+    app.code(errand, &browser.allow(&consent).await)
+}
+
+async fn d2_row35_a_code_used_twice_takes_back_all_that_came_of_it(world: &World) {
+    let app = world.app().await;
+    let errand = app.errand(&[]);
+    let code = code_for(&app, &errand).await;
+    let tokens = Tokens::of(&app.redeem(&errand, &code).await);
+    let renewed = Tokens::of(&app.refresh(&tokens.refresh).await);
+
+    app.redeem(&errand, &code)
+        .await
+        .expect(400, "invalid_grant")
+        .logged("used before");
+    for access in [&tokens.access, &renewed.access] {
+        app.userinfo(access).await.expect(401, "invalid_token");
+    }
+    app.refresh(&renewed.refresh)
+        .await
+        .expect(400, "invalid_grant");
+    let replayed = world.audit(AuditKind::CodeReplayed).await;
+    assert_eq!(replayed.len(), 1);
+    assert_eq!(replayed[0].client_id.as_ref(), Some(&app.id));
+    world.keeper_round().await;
+    assert_eq!(world.pds().live_sessions(&world.alice().did), 0);
+}
+
+async fn d2_row35_of_parallel_exchanges_exactly_one_wins(world: &World) {
+    let app = world.app().await;
+    let errand = app.errand(&[]);
+    let code = code_for(&app, &errand).await;
+    let answers = join_all((0..8).map(|_| app.redeem(&errand, &code))).await;
+    let (won, lost): (Vec<_>, Vec<_>) = answers.iter().partition(|it| it.status.is_success());
+    assert_eq!(won.len(), 1);
+    for answer in lost {
+        answer.expect(400, "invalid_grant");
+    }
+    let tokens = Tokens::of(won[0]);
+    app.userinfo(&tokens.access)
+        .await
+        .expect(401, "invalid_token");
+    assert_eq!(world.dump().await.count("access_tokens"), 1);
+}
+
+async fn d2_row36_a_code_is_good_for_its_own_exchange_only(world: &World) {
+    let two_redirects = |settings: &mut ClientSettings| {
+        settings.redirect_uris.push(OTHER_REDIRECT.to_owned());
+    };
+    let app = App::register(world, two_redirects).await;
+    let stranger = App::register(world, two_redirects).await;
+    let errand = app.errand(&[]);
+    let code = code_for(&app, &errand).await;
+    let before = world.state().await;
+
+    let wrong_verifier = "w".repeat(43);
+    for changes in [
+        ("redirect_uri", OTHER_REDIRECT),
+        ("code_verifier", &wrong_verifier),
+        ("code_verifier", "short"),
+        ("code_verifier", ""),
+    ] {
+        let answer = app.redeem_with(&errand, &code, &[changes]).await;
+        answer
+            .expect(400, "invalid_grant")
+            .logged("unknown, expired, or not for this client");
+    }
+    stranger
+        .redeem(&errand, &code)
+        .await
+        .expect(400, "invalid_grant");
+    app.redeem_with(&errand, &code, &[("redirect_uri", "")])
+        .await
+        .expect(400, "invalid_request");
+    let mut forger = App::register(world, two_redirects).await;
+    forger.id = app.id.clone();
+    forger
+        .redeem(&errand, &code)
+        .await
+        .expect(401, "invalid_client")
+        .logged("secret is wrong");
+
+    assert_eq!(
+        world.state().await.without(&["clients"]),
+        before.without(&["clients"])
+    );
+    assert!(world.audit(AuditKind::CodeReplayed).await.is_empty());
+    Tokens::of(&app.redeem(&errand, &code).await);
+}
+
+async fn d2_row36_a_verifier_without_a_challenge_is_refused(world: &World) {
+    let app = App::register(world, |settings| settings.require_pkce = false).await;
+    let errand = app.errand(&[("code_challenge", ""), ("code_challenge_method", "")]);
+    let code = code_for(&app, &errand).await;
+    let before = world.state().await;
+    app.redeem(&errand, &code)
+        .await
+        .expect(400, "invalid_grant")
+        .logged("caller");
+    assert_eq!(world.state().await, before);
+    let answer = app
+        .redeem_with(&errand, &code, &[("code_verifier", "")])
+        .await;
+    Tokens::of(&answer);
+}
+
+async fn d2_row36_a_code_is_over_after_a_minute(world: &World) {
+    let app = world.app().await;
+    let errand = app.errand(&[]);
+    let code = code_for(&app, &errand).await;
+    world.pass(Duration::from_secs(61));
+    let before = world.state().await;
+    app.redeem(&errand, &code)
+        .await
+        .expect(400, "invalid_grant")
+        .logged("expired");
+    assert_eq!(world.state().await, before);
+}
+
+async fn d2_row37_a_public_app_cannot_use_the_code_of_another_by_saying_nothing(world: &World) {
+    let (app, thief) = (world.public_app().await, world.public_app().await);
+    let errand = app.errand(&[]);
+    let code = code_for(&app, &errand).await;
+    let before = world.state().await;
+    thief
+        .redeem(&errand, &code)
+        .await
+        .expect(400, "invalid_grant");
+    let nameless_form = [
+        ("grant_type", "authorization_code"),
+        ("code", &*code),
+        ("redirect_uri", REDIRECT),
+        ("code_verifier", &*errand.verifier),
+    ];
+    let answer = thief.post_as("/oauth/token", None, &nameless_form).await;
+    answer
+        .expect(401, "invalid_client")
+        .logged("does not name a client");
+    assert_eq!(
+        world.state().await.without(&["clients"]),
+        before.without(&["clients"])
+    );
+    Tokens::of(&app.redeem(&errand, &code).await);
+}
+
+async fn d2_row39_an_app_refreshes_long_after_its_access_token_expired(world: &World) {
+    let app = world.app().await;
+    let mut tokens = app.sign_in(&world.browser(), world.alice()).await;
+    for days in [1, 29] {
+        world.pass(Duration::from_hours(24 * days));
+        app.userinfo(&tokens.access)
+            .await
+            .expect(401, "invalid_token");
+        tokens = Tokens::of(&app.refresh(&tokens.refresh).await);
+        app.userinfo(&tokens.access).await.ok();
+    }
+    world.pass(Duration::from_hours(24 * 31));
+    app.refresh(&tokens.refresh)
+        .await
+        .expect(400, "invalid_grant");
+}
+
+async fn d2_row40_a_refresh_is_for_its_app_and_key_and_never_widens(world: &World) {
+    let (app, stranger) = (world.app().await.with_dpop(), world.app().await);
+    let tokens = app.sign_in(&world.browser(), world.alice()).await;
+    let before = world.state().await.without(&["replays"]);
+    let refused = [
+        (stranger.refresh(&tokens.refresh).await, "invalid_grant"),
+        (
+            app.with_another_key().refresh(&tokens.refresh).await,
+            "invalid_grant",
+        ),
+        (
+            app.without_key().refresh(&tokens.refresh).await,
+            "invalid_grant",
+        ),
+        (
+            app.narrow(&tokens.refresh, "atproto transition:generic")
+                .await,
+            "invalid_scope",
+        ),
+        (
+            app.narrow(&tokens.refresh, "openid email").await,
+            "invalid_scope",
+        ),
+    ];
+    for (answer, error) in refused {
+        answer.expect(400, error).logged("caller");
+    }
+    assert_eq!(world.state().await.without(&["replays"]), before);
+
+    // Narrower is fine, and does not stick.
+    let narrow = Tokens::of(&app.narrow(&tokens.refresh, "atproto").await);
+    assert_eq!(narrow.answer["scope"], "atproto");
+    assert!(narrow.answer.get("id_token").is_none());
+    app.userinfo(&narrow.access)
+        .await
+        .expect(403, "insufficient_scope");
+    let full = Tokens::of(&app.refresh(&narrow.refresh).await);
+    assert_eq!(full.answer["scope"], SCOPE);
+}
+
+async fn d2_row42_wrong_credentials_are_refused_with_a_challenge_and_cost_nothing(world: &World) {
+    let app = world.app().await;
+    let tokens = app.sign_in(&world.browser(), world.alice()).await;
+    let (id, secret) = (app.id.as_str(), app.secret.as_deref().unwrap());
+    let refresh = [
+        ("grant_type", "refresh_token"),
+        ("refresh_token", &*tokens.refresh),
+    ];
+    let before = world.state().await;
+    let basic = |secret: &str| Some(basic_credential(id, secret));
+    let cases = [
+        (basic("wrong"), vec![], "secret is wrong"),
+        (basic(""), vec![], "secret is wrong"),
+        (
+            basic(secret),
+            vec![("client_secret", secret)],
+            "more than one",
+        ),
+        (
+            None,
+            vec![("client_id", id), ("client_secret", secret)],
+            "registered",
+        ),
+        (None, vec![("client_id", id)], "registered"),
+        (None, vec![], "does not name"),
+        (Some("Basic !".to_owned()), vec![], "malformed"),
+        (
+            Some(basic_credential("nobody", secret)),
+            vec![],
+            "no such client",
+        ),
+    ];
+    for (authorization, extra, logged) in cases {
+        let form = [refresh.as_slice(), &extra].concat();
+        let answer = app
+            .post_as("/oauth/token", authorization.as_deref(), &form)
+            .await;
+        answer.expect(401, "invalid_client").logged(logged);
+        assert!(answer.header("www-authenticate").starts_with("Basic "));
+        assert_eq!(
+            answer.json()["error_description"],
+            "client authentication failed"
+        );
+    }
+    assert_eq!(world.state().await, before);
+
+    // RFC 6749 §2.3.1: what is percent-encoded is decoded.
+    let encoded: String = secret.bytes().map(|it| format!("%{it:02X}")).collect();
+    let joined = base64::Engine::encode(
+        &base64::engine::general_purpose::STANDARD,
+        format!("{id}:{encoded}"),
+    );
+    let authorization = format!("Basic {joined}");
+    let answer = app
+        .post_as("/oauth/token", Some(&authorization), &refresh)
+        .await;
+    world.secrets.learn_tokens(&answer.ok());
+}
+
+async fn d2_row43_a_nearly_right_secret_is_refused_like_any_other(world: &World) {
+    let app = world.app().await;
+    let secret = app.secret.clone().unwrap();
+    let mut nearly = secret.clone();
+    nearly.replace_range(
+        secret.len() - 1..,
+        if secret.ends_with('x') { "y" } else { "x" },
+    );
+    let random = aip_base::random_token::<32>(&aip_base::SystemRng);
+    let mut seen = Vec::new();
+    for secret in [&*nearly, &*random, "a"] {
+        let credential = basic_credential(app.id.as_str(), secret);
+        let form = [("grant_type", "refresh_token"), ("refresh_token", "any")];
+        let answer = app.post_as("/oauth/token", Some(&credential), &form).await;
+        answer
+            .expect(401, "invalid_client")
+            .logged("the client secret is wrong");
+        let mut headers = answer.headers.clone();
+        headers.remove("x-request-id");
+        headers.remove("date");
+        seen.push((answer.status, headers, answer.text().to_owned()));
+    }
+    assert!(seen.windows(2).all(|pair| pair[0] == pair[1]), "{seen:?}");
+    // What is compared is a keyed hash, in which no prefix of the secret shows.
+    let hasher = world.aip().app.server.hasher.clone();
+    let [right, wrong] = [&secret, &nearly].map(|it| *hasher.hash(it).as_bytes());
+    assert_ne!(right[..4], wrong[..4]);
+}
