@@ -95,8 +95,8 @@ settings! {
         tos: Option<String>, ["AIP_CLIENT_TOS", "ATPROTO_CLIENT_TOS"];
         /// URL of its privacy policy.
         policy: Option<String>, ["AIP_CLIENT_POLICY", "ATPROTO_CLIENT_POLICY"];
-        /// The AT Protocol scopes that apps may ever ask for. A PDS refuses what is not listed
-        /// here, word for word.
+        /// The AT Protocol scopes that the document names besides those of the registered clients.
+        /// PDSs keep a copy of the document for ten minutes.
         scope: String = "atproto account:email transition:email transition:generic transition:chat.bsky",
             ["AIP_CLIENT_SCOPE", "OAUTH_SUPPORTED_SCOPES"];
     }

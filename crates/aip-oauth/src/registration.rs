@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aip_atproto::ScopeSet;
+use aip_atproto::{ScopeSet, for_upstream};
 use aip_base::Timestamp;
 use aip_keys::{TokenHash, TokenKind};
 use aip_storage::StorageError;
@@ -141,6 +141,16 @@ impl AuthorizationServer {
             .replace_client_secret(id, &self.hash(&secret), self.clock.now())
             .await?;
         if replaced { Ok(secret) } else { Err(unknown()) }
+    }
+
+    /// The scopes that AIP's own client document at PDSs must name: `always`, and everything that
+    /// a registered client may ask for. PDSs compare word for word. A client whose scopes do not
+    /// fit into a document that PDSs still accept is left out.
+    pub async fn upstream_scopes(&self, always: &ScopeSet) -> Result<ScopeSet, StorageError> {
+        let clients = self.storage.list_clients().await?;
+        Ok(clients.iter().fold(always.clone(), |scopes, client| {
+            scopes.union(&for_upstream(&client.scope)).unwrap_or(scopes)
+        }))
     }
 
     fn checked_client(

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use aip_atproto::{Did, Handle};
+use aip_base::{DnsError, DnsTxt};
+use async_trait::async_trait;
 
 use crate::stage::lock;
 
@@ -120,6 +122,18 @@ fn handle_record(handle: &Handle) -> String {
 
 fn canonical(name: &str) -> String {
     name.trim_end_matches('.').to_ascii_lowercase()
+}
+
+#[async_trait]
+impl DnsTxt for Dns {
+    async fn txt(&self, name: &str) -> Result<Vec<String>, DnsError> {
+        Self::txt(self, name).map_err(|failure| match failure {
+            DnsFailure::NoRecord => DnsError::NoRecord,
+            DnsFailure::Timeout | DnsFailure::ServerFailure => {
+                DnsError::Failed(failure.to_string())
+            }
+        })
+    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,9 @@ use crate::app::{Application, ClientDocument, Setup};
 use crate::data_dir::DataDir;
 use crate::settings;
 
+/// The scopes that are AIP's own to give; everything else is the PDS's.
+const OPENID_SCOPES: &str = "openid profile email offline_access";
+
 /// What the configuration leads to.
 pub(crate) struct Opened {
     pub(crate) data_dir: DataDir,
@@ -61,7 +64,9 @@ impl Opened {
             external_base: loaded.external_base.as_str().to_owned(),
             worker_id: config.server.worker_id.clone().unwrap_or_else(worker_id),
             brand: config.brand.name.clone(),
-            scopes_supported: scope.parse().context("client_document.scope")?,
+            scopes_supported: format!("{OPENID_SCOPES} {scope}")
+                .parse()
+                .context("client_document.scope")?,
             client_document: ClientDocument {
                 name: Some(config.client_document.name.clone()),
                 logo_uri: config.client_document.logo.clone(),

@@ -48,7 +48,9 @@ export class Aip {
   /** Registers an app: `client_id` and, for `client_secret_*`, `client_secret`. */
   async createClient({ name, redirectUri, scope, authMethod }) {
     return this.#command('clients', 'create', '--name', name, '--redirect-uri', redirectUri, '--scope', scope,
-      '--auth-method', authMethod)
+      '--auth-method', authMethod,
+      // The apps of these stories listen on loopback, as programs on a person's device do.
+      '--application-type', 'native')
   }
 
   async #command(...args) {

@@ -128,7 +128,7 @@ impl Endpoint {
             }
             Self::ProtectedResourceMetadata => Ok(discovery::protected_resource(app)),
             Self::Jwks => Ok(discovery::jwks(app)),
-            Self::ClientMetadata => upstream::client_metadata(app),
+            Self::ClientMetadata => upstream::client_metadata(app).await,
             Self::UpstreamJwks => Ok(upstream::jwks(app)),
             Self::Xrpc => xrpc::handle(app, call, stream).await,
             Self::Alive => Ok(probes::alive()),

@@ -7,15 +7,23 @@ use http::StatusCode;
 use crate::problem::Problem;
 use crate::state::App;
 
-/// The client metadata document.
-pub(super) fn client_metadata(app: &App) -> Result<Response, Problem> {
-    let document = app.parts().client_metadata.as_ref().ok_or_else(|| {
+/// The client metadata document, with the scopes of the clients as they are now.
+pub(super) async fn client_metadata(app: &App) -> Result<Response, Problem> {
+    let mut document = app.parts().client_metadata.clone().ok_or_else(|| {
         Problem::caller(
             StatusCode::NOT_FOUND,
             "not_found",
             "With a loopback base AIP is a loopback client, which has no document.",
         )
     })?;
+    let always = document["scope"]
+        .as_str()
+        .and_then(|text| text.parse().ok());
+    let scopes = app
+        .server()
+        .upstream_scopes(&always.unwrap_or_default())
+        .await?;
+    document["scope"] = scopes.to_string().into();
     Ok(Json(document).into_response())
 }
 

@@ -4,9 +4,7 @@
 use aip_sessions::UpstreamIdentity;
 use serde_json::{Value, json};
 
-/// Everything that apps may ever ask for upstream must be named in the document; `repo:*` and the
-/// like cover the granular forms only as far as the PDS compares by meaning, so apps with scopes
-/// of their own add them to the settings.
+/// What the document says besides what follows from AIP's address.
 #[derive(Debug, Clone, Default)]
 pub struct ClientDocument {
     /// The name shown by PDSs that trust AIP.
@@ -17,7 +15,7 @@ pub struct ClientDocument {
     pub tos_uri: Option<String>,
     /// Its privacy policy.
     pub policy_uri: Option<String>,
-    /// The scopes, space-separated, as they stand in the document.
+    /// The scopes that are always named, space-separated; those of the clients are added.
     pub scope: String,
 }
 

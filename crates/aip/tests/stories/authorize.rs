@@ -1,5 +1,7 @@
 //! What apps may ask for, and how they are told that they may not.
 
+use std::fmt::Write as _;
+
 use crate::app::{App, Errand, REDIRECT, SCOPE};
 use crate::on_both_engines;
 use crate::world::{BASE, World};
@@ -60,7 +62,7 @@ async fn d2_row24_a_repeated_parameter_is_refused(world: &World) {
         "unknown",
     ] {
         let mut errand = app.errand(&[]);
-        errand.url += &format!("&{name}=a&{name}=b");
+        write!(errand.url, "&{name}=a&{name}=b").unwrap();
         expect_refused(&app, &errand, "invalid_request").await;
     }
     // Of two apps or addresses neither is beyond doubt: nobody can be told.

@@ -1,5 +1,6 @@
 //! Tokens bound to a key of the app (RFC 9449): worthless without a fresh proof by that key.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use aip_base::Clock as _;
@@ -9,17 +10,21 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::Request;
 use http::header::AUTHORIZATION;
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
-use crate::app::{Tokens, s256};
+use crate::app::{App, Tokens, s256};
 use crate::on_both_engines;
 use crate::world::{BASE, World};
 
 on_both_engines!(
     d2_row41_bound_tokens_say_so_and_are_worthless_without_a_proof,
     d2_row46_every_flaw_of_a_proof_is_refused,
+    d2_row46_a_proof_is_good_once_on_all_replicas,
+    d2_row46_without_a_current_nonce_the_app_is_given_one,
     d2_row47_a_bound_token_is_no_bearer_token_and_the_reverse,
+    d2_row48_the_url_of_a_proof_is_ours_whatever_the_headers_say,
 );
 
 const USERINFO: &str = "/oauth/userinfo";
@@ -72,157 +77,214 @@ async fn d2_row47_a_bound_token_is_no_bearer_token_and_the_reverse(world: &World
     assert_eq!(world.pds().requests().len(), sent);
 }
 
-/// A proof that is right in everything, to be spoilt.
-struct Draft {
-    header: Value,
-    claims: Value,
+/// What a proof for userinfo is made of: right in everything, to be spoilt.
+struct Prover<'a> {
+    app: &'a App<'a>,
+    access: String,
+    nonce: String,
+    made: AtomicU32,
 }
 
-impl Draft {
-    /// The compact token, signed with `key`.
-    fn sign(&self, key: &SigningKey) -> String {
-        let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let input = format!("{}.{}", encode(&self.header), encode(&self.claims));
-        let signature = key.sign(input.as_bytes()).unwrap();
-        format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
+impl<'a> Prover<'a> {
+    async fn new(app: &'a App<'a>) -> Self {
+        let tokens = app.sign_in(&app.world.browser(), app.world.alice()).await;
+        Self {
+            app,
+            access: tokens.access,
+            nonce: app.nonce().unwrap(),
+            made: AtomicU32::new(0),
+        }
     }
+
+    fn claims(&self) -> Value {
+        json!({
+            "jti": format!("proof-{}", self.made.fetch_add(1, Ordering::Relaxed)),
+            "htm": "GET",
+            "htu": format!("{BASE}{USERINFO}"),
+            "iat": self.app.world.clock.now().as_secs(),
+            "nonce": self.nonce,
+            "ath": s256(&self.access),
+        })
+    }
+
+    fn header(key: &SigningKey) -> Value {
+        let jwk = serde_json::to_value(key.public()).unwrap();
+        json!({ "typ": "dpop+jwt", "alg": "ES256", "jwk": jwk })
+    }
+
+    fn proof(&self) -> String {
+        sign(
+            self.app.key(),
+            &Self::header(self.app.key()),
+            &self.claims(),
+        )
+    }
+
+    fn proof_with_header(&self, member: &str, value: Value) -> String {
+        let mut header = Self::header(self.app.key());
+        header[member] = value;
+        sign(self.app.key(), &header, &self.claims())
+    }
+
+    fn proof_with_claim(&self, member: &str, value: impl Into<Value>) -> String {
+        let mut claims = self.claims();
+        claims[member] = value.into();
+        sign(self.app.key(), &Self::header(self.app.key()), &claims)
+    }
+
+    /// A whole proof by another key.
+    fn proof_by(&self, key: &SigningKey) -> String {
+        sign(key, &Self::header(key), &self.claims())
+    }
+
+    /// A proof whose signature is another key's.
+    fn proof_signed_by(&self, key: &SigningKey) -> String {
+        sign(key, &Self::header(self.app.key()), &self.claims())
+    }
+
+    async fn send(&self, proofs: &[String]) -> Answer {
+        self.send_with(proofs, &[]).await
+    }
+
+    async fn send_with(&self, proofs: &[String], headers: &[(&str, &str)]) -> Answer {
+        let request = Request::get(format!("{BASE}{USERINFO}"));
+        let request = request.header(AUTHORIZATION, format!("DPoP {}", self.access));
+        let proofs = proofs.iter().map(|proof| ("dpop", proof.as_str()));
+        let request = proofs
+            .chain(headers.iter().copied())
+            .fold(request, |request, (name, value)| {
+                request.header(name, value)
+            });
+        self.app
+            .world
+            .send(request.body(Bytes::new()).unwrap())
+            .await
+    }
+}
+
+fn sign(key: &SigningKey, header: &Value, claims: &Value) -> String {
+    let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let input = format!("{}.{}", encode(header), encode(claims));
+    let signature = key.sign(input.as_bytes()).unwrap();
+    format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+fn another_key() -> SigningKey {
+    SigningKey::generate(Alg::Es256, None).unwrap()
 }
 
 async fn d2_row46_every_flaw_of_a_proof_is_refused(world: &World) {
     let app = world.app().await.with_dpop();
-    let tokens = app.sign_in(&world.browser(), world.alice()).await;
-    let nonce = app.nonce().unwrap();
+    let prover = Prover::new(&app).await;
+    let other = another_key();
+    let private = other.to_private_jwk_json().unwrap();
+    let private: Value = serde_json::from_str(private.expose_secret()).unwrap();
+    let unsigned = prover.proof_with_header("alg", json!("none"));
+    let unsigned = format!("{}.", unsigned.rsplit_once('.').unwrap().0);
     let now = world.clock.now().as_secs();
-    let other = SigningKey::generate(Alg::Es256, None).unwrap();
-    let public = |key: &SigningKey| serde_json::to_value(key.public()).unwrap();
-    let private: Value = serde_json::from_str(secrecy::ExposeSecret::expose_secret(
-        &other.to_private_jwk_json().unwrap(),
-    ))
-    .unwrap();
-    let number = std::cell::Cell::new(0);
-    let draft = || {
-        number.set(number.get() + 1);
-        Draft {
-            header: json!({ "typ": "dpop+jwt", "alg": "ES256", "jwk": public(app.key()) }),
-            claims: json!({
-                "jti": format!("story-{}", number.get()),
-                "htm": "GET",
-                "htu": format!("{BASE}{USERINFO}"),
-                "iat": now,
-                "nonce": nonce,
-                "ath": s256(&tokens.access),
-            }),
-        }
-    };
-    let header = |member: &str, value: Value| {
-        let mut draft = draft();
-        draft.header[member] = value;
-        draft.sign(app.key())
-    };
-    let claim = |member: &str, value: Value| {
-        let mut draft = draft();
-        draft.claims[member] = value;
-        draft.sign(app.key())
-    };
-    let unsigned = {
-        let token = header("alg", json!("none"));
-        format!("{}.", token.rsplit_once('.').unwrap().0)
-    };
-    let by_another_key = {
-        let mut draft = draft();
-        draft.header["jwk"] = public(&other);
-        draft.sign(&other)
-    };
-    let invalid = "invalid_dpop_proof";
-    let cases: Vec<(&str, Vec<String>, &str)> = vec![
-        ("missing", vec![], invalid),
+    let before = world.state().await.without(&["replays"]);
+
+    for (what, proofs) in [
+        ("missing", vec![]),
+        ("two", vec![prover.proof(), prover.proof()]),
+        ("no token at all", vec!["garbage".to_owned()]),
+        ("typ", vec![prover.proof_with_header("typ", json!("JWT"))]),
+        ("alg none", vec![unsigned]),
         (
-            "two",
-            vec![draft().sign(app.key()), draft().sign(app.key())],
-            invalid,
+            "a MAC",
+            vec![prover.proof_with_header("alg", json!("HS256"))],
         ),
-        ("no token at all", vec!["garbage".to_owned()], invalid),
-        ("typ", vec![header("typ", json!("JWT"))], invalid),
-        ("alg none", vec![unsigned], invalid),
-        ("alg of a MAC", vec![header("alg", json!("HS256"))], invalid),
-        ("private key", vec![header("jwk", private)], invalid),
-        ("no key", vec![header("jwk", Value::Null)], invalid),
-        ("signature", vec![draft().sign(&other)], invalid),
-        ("htm", vec![claim("htm", json!("POST"))], invalid),
+        (
+            "private key",
+            vec![prover.proof_with_header("jwk", private)],
+        ),
+        ("no key", vec![prover.proof_with_header("jwk", Value::Null)]),
+        ("signature", vec![prover.proof_signed_by(&other)]),
+        ("htm", vec![prover.proof_with_claim("htm", "POST")]),
         (
             "path",
-            vec![claim("htu", json!(format!("{BASE}/oauth/token")))],
-            invalid,
+            vec![prover.proof_with_claim("htu", format!("{BASE}/oauth/token"))],
         ),
         (
             "host",
-            vec![claim("htu", json!("https://evil.example/oauth/userinfo"))],
-            invalid,
+            vec![prover.proof_with_claim("htu", "https://evil.example/oauth/userinfo")],
         ),
-        ("too old", vec![claim("iat", json!(now - 600))], invalid),
+        ("too old", vec![prover.proof_with_claim("iat", now - 600)]),
         (
             "from the future",
-            vec![claim("iat", json!(now + 600))],
-            invalid,
+            vec![prover.proof_with_claim("iat", now + 600)],
         ),
-        ("no jti", vec![claim("jti", Value::Null)], invalid),
+        ("no jti", vec![prover.proof_with_claim("jti", Value::Null)]),
         (
             "ath",
-            vec![claim("ath", json!(s256("another token")))],
-            invalid,
+            vec![prover.proof_with_claim("ath", s256("another token"))],
         ),
-        ("no ath", vec![claim("ath", Value::Null)], invalid),
-        (
-            "no nonce",
-            vec![claim("nonce", Value::Null)],
-            "use_dpop_nonce",
-        ),
-        (
-            "made-up nonce",
-            vec![claim("nonce", json!("made-up"))],
-            "use_dpop_nonce",
-        ),
-        ("another key", vec![by_another_key], "invalid_token"),
-    ];
-    let before = world.state().await.without(&["replays"]);
-    for (what, proofs, error) in cases {
-        let answer = userinfo_with(world, &tokens.access, &proofs).await;
-        assert_eq!(answer.json()["error"], error, "{what}: {}", answer.text());
-        answer.expect(401, error).logged("caller");
-        let challenge = answer.header("www-authenticate");
-        assert!(challenge.starts_with("DPoP "), "{what}: {challenge}");
-        assert!(
-            challenge.contains(&format!("error=\"{error}\"")),
-            "{what}: {challenge}"
-        );
-        answer.header("dpop-nonce");
+        ("no ath", vec![prover.proof_with_claim("ath", Value::Null)]),
+    ] {
+        let answer = prover.send(&proofs).await;
+        assert_eq!(answer.json()["error"], "invalid_dpop_proof", "{what}");
+        expect_challenge(&answer, "invalid_dpop_proof");
     }
+    let answer = prover.send(&[prover.proof_by(&other)]).await;
+    expect_challenge(&answer, "invalid_token");
     assert_eq!(world.state().await.without(&["replays"]), before);
-
-    // The query is no part of `htu`; a good proof works once, also at another replica.
-    let good = claim("htu", json!(format!("{BASE}{USERINFO}?a=b")));
-    userinfo_with(world, &tokens.access, std::slice::from_ref(&good))
-        .await
-        .ok();
-    world.restart().await;
-    let again = userinfo_with(world, &tokens.access, &[good]).await;
-    again.expect(401, invalid).logged("used before");
-
-    // An old nonce is told what the new one is.
-    let fresh_but_for_the_nonce = {
-        world.pass(Duration::from_mins(4));
-        claim("iat", json!(now + 240))
-    };
-    let answer = userinfo_with(world, &tokens.access, &[fresh_but_for_the_nonce]).await;
-    answer.expect(401, "use_dpop_nonce");
-    assert_ne!(answer.header("dpop-nonce"), nonce);
+    prover.send(&[prover.proof()]).await.ok();
 }
 
-async fn userinfo_with(world: &World, access: &str, proofs: &[String]) -> Answer {
-    let request = Request::get(format!("{BASE}{USERINFO}"));
-    let request = request.header(AUTHORIZATION, format!("DPoP {access}"));
-    let request = proofs
-        .iter()
-        .fold(request, |request, proof| request.header("dpop", proof));
-    world.send(request.body(Bytes::new()).unwrap()).await
+#[track_caller]
+fn expect_challenge(answer: &Answer, error: &str) {
+    answer.expect(401, error).logged("caller");
+    let challenge = answer.header("www-authenticate");
+    assert!(challenge.starts_with("DPoP "), "{challenge}");
+    assert!(
+        challenge.contains(&format!("error=\"{error}\"")),
+        "{challenge}"
+    );
+}
+
+async fn d2_row46_a_proof_is_good_once_on_all_replicas(world: &World) {
+    let app = world.app().await.with_dpop();
+    let prover = Prover::new(&app).await;
+    // The query is no part of `htu`.
+    let good = [prover.proof_with_claim("htu", format!("{BASE}{USERINFO}?a=b"))];
+    prover.send(&good).await.ok();
+    let _one = world.replica().await;
+    let answer = prover.send(&good).await;
+    expect_challenge(&answer, "invalid_dpop_proof");
+    answer.logged("used before");
+    prover.send(&[prover.proof()]).await.ok();
+}
+
+async fn d2_row46_without_a_current_nonce_the_app_is_given_one(world: &World) {
+    let app = world.app().await.with_dpop();
+    let mut prover = Prover::new(&app).await;
+    world.pass(Duration::from_mins(4));
+    for proof in [
+        prover.proof(),
+        prover.proof_with_claim("nonce", Value::Null),
+        prover.proof_with_claim("nonce", "made-up"),
+    ] {
+        let answer = prover.send(&[proof]).await;
+        expect_challenge(&answer, "use_dpop_nonce");
+        let given = answer.header("dpop-nonce").to_owned();
+        assert_ne!(given, prover.nonce);
+    }
+    let given = prover.send(&[prover.proof()]).await;
+    prover.nonce = given.header("dpop-nonce").to_owned();
+    prover.send(&[prover.proof()]).await.ok();
+}
+
+async fn d2_row48_the_url_of_a_proof_is_ours_whatever_the_headers_say(world: &World) {
+    let app = world.app().await.with_dpop();
+    let prover = Prover::new(&app).await;
+    let forged = [
+        ("host", "evil.example"),
+        ("x-forwarded-host", "evil.example"),
+        ("x-forwarded-proto", "http"),
+        ("forwarded", "host=evil.example"),
+    ];
+    let for_evil = prover.proof_with_claim("htu", "https://evil.example/oauth/userinfo");
+    let answer = prover.send_with(&[for_evil], &forged).await;
+    expect_challenge(&answer, "invalid_dpop_proof");
+    prover.send_with(&[prover.proof()], &forged).await.ok();
 }

@@ -89,6 +89,7 @@ async fn d2_row50_nothing_but_a_live_access_token_opens_userinfo(world: &World) 
     let foreign = foreign
         .sign_in(&other_world.browser(), other_world.alice())
         .await;
+    other_world.end().await;
     let before = world.state().await;
     let mut mistyped = tokens.access.clone();
     mistyped.pop();

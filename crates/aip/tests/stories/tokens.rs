@@ -1,9 +1,12 @@
 //! Codes and refresh tokens: good once, for whom they are meant, and for nobody else.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use aip_oauth::registration::ClientSettings;
 use aip_storage::audit::AuditKind;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use futures_util::future::join_all;
 
 use crate::app::{App, Errand, REDIRECT, SCOPE, Tokens, basic_credential};
@@ -278,11 +281,11 @@ async fn d2_row42_wrong_credentials_are_refused_with_a_challenge_and_cost_nothin
     assert_eq!(world.state().await, before);
 
     // RFC 6749 §2.3.1: what is percent-encoded is decoded.
-    let encoded: String = secret.bytes().map(|it| format!("%{it:02X}")).collect();
-    let joined = base64::Engine::encode(
-        &base64::engine::general_purpose::STANDARD,
-        format!("{id}:{encoded}"),
-    );
+    let encoded = secret.bytes().fold(String::new(), |mut encoded, it| {
+        write!(encoded, "%{it:02X}").unwrap();
+        encoded
+    });
+    let joined = STANDARD.encode(format!("{id}:{encoded}"));
     let authorization = format!("Basic {joined}");
     let answer = app
         .post_as("/oauth/token", Some(&authorization), &refresh)

@@ -3,20 +3,18 @@
 
 mod database;
 mod network;
+mod process;
+mod searches;
 mod secrets;
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aip::app::{Application, ClientDocument, Setup};
-use aip_atproto::Origin;
-use aip_base::{Clock, Http as _, Limits, SystemRng};
-use aip_keys::{Aad, KeySet, MasterKeys, Sealer};
-use aip_listen::{Lifecycle, ListenConfig, Server, Stage};
-use aip_pds::ResolverConfig;
+use aip_base::{Http as _, Limits, SystemRng};
+use aip_keys::MasterKeys;
 use aip_sandbox::{Pds, Person, PlainHttp, Sandbox, SandboxOptions};
 use aip_storage::audit::{AuditEvent, AuditKind};
+use aip_storage::client::ClientAuthMethod;
 use aip_testkit::clock::ManualClock;
 use aip_testkit::logs::Captured;
 use bytes::Bytes;
@@ -24,35 +22,22 @@ use http::Request;
 use secrecy::ExposeSecret as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
-use url::Url;
 
 use self::database::Db;
-use self::network::StandInDns;
+use self::process::{KEYS, lead_to, start};
 use crate::answer::Answer;
 use crate::app::App;
 use crate::browser::Browser;
 
 pub(crate) use self::database::{Dump, Engine};
+pub(crate) use self::process::{BASE, Running};
 pub(crate) use self::secrets::Secrets;
-
-/// Where the world finds AIP. The host leads to a loopback port, for everybody in the story.
-pub(crate) const BASE: &str = "https://aip.example.com";
 
 /// Callers of AIP are more patient than AIP is with others.
 const PATIENT: Limits = Limits {
     max_bytes: 64 * 1024 * 1024,
-    deadline: Duration::from_secs(60),
+    deadline: Duration::from_mins(1),
 };
-
-/// Every scope that an app of a story may ask for, as AIP's document names them to PDSs.
-const UPSTREAM_SCOPES: &str = "atproto transition:generic account:email blob:*/* \
-     repo:app.bsky.feed.post repo:app.bsky.feed.like \
-     rpc:app.bsky.feed.getTimeline?aud=did:web:api.example.com%23appview";
-
-/// RSA keys take long to make, and a story does not look at their bits.
-static KEYS: LazyLock<KeySet> =
-    LazyLock::new(|| KeySet::generate(&ManualClock::new(), &SystemRng).unwrap());
 
 /// AIP, its surroundings and its database.
 pub(crate) struct World {
@@ -65,19 +50,6 @@ pub(crate) struct World {
     database: Db,
     master_keys: MasterKeys,
     running: Mutex<Arc<Running>>,
-}
-
-/// AIP as a process: it can be killed and started anew.
-pub(crate) struct Running {
-    pub(crate) app: Application,
-    address: SocketAddr,
-    serving: JoinHandle<()>,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.serving.abort();
-    }
 }
 
 impl World {
@@ -175,7 +147,7 @@ impl World {
     /// A public web app.
     pub(crate) async fn public_app(&self) -> App<'_> {
         App::register(self, |settings| {
-            settings.auth_method = aip_storage::client::ClientAuthMethod::None;
+            settings.auth_method = ClientAuthMethod::None;
         })
         .await
     }
@@ -236,146 +208,4 @@ impl World {
     pub(crate) fn log(&self) -> String {
         self.log.since(self.log_from)
     }
-
-    /// Opens and seals what this AIP keeps.
-    pub(crate) fn sealer(&self) -> Sealer {
-        self.master_keys.sealer()
-    }
-
-    /// Learns the secrets that only AIP and the PDS saw: what went over the wire between them,
-    /// and what the database holds sealed.
-    pub(crate) async fn learn_hidden_secrets(&self) {
-        for request in self.pds().requests() {
-            if let Some((_, token)) = request
-                .header("authorization")
-                .and_then(|it| it.split_once(' '))
-            {
-                self.secrets.learn("an upstream access token", token);
-            }
-            for name in ["dpop", "cookie"] {
-                if let Some(value) = request.header(name) {
-                    self.secrets.learn("a header that a PDS got", value);
-                }
-            }
-            let form = request.form();
-            for name in [
-                "client_assertion",
-                "code",
-                "code_verifier",
-                "refresh_token",
-                "state",
-                "token",
-            ] {
-                if let Some(value) = form.get(name) {
-                    self.secrets.learn("a parameter that a PDS got", value);
-                }
-            }
-        }
-        let storage = Arc::clone(&self.aip().app.server.storage);
-        let sealer = self.sealer();
-        for id in self.texts("SELECT id FROM upstream_sessions").await {
-            let session = storage.upstream_session(id.parse().unwrap()).await.unwrap();
-            let session = session.unwrap();
-            let place = |column| Aad {
-                table: "upstream_sessions",
-                column,
-                row: &id,
-            };
-            // Revoked sessions have forgotten their tokens.
-            if let Ok(token) = sealer.open_text(&session.tokens.access, place("access_token")) {
-                self.secrets
-                    .learn("an upstream access token", token.expose_secret());
-            }
-            if let Some(refresh) = &session.tokens.refresh
-                && let Ok(token) = sealer.open_text(refresh, place("refresh_token"))
-            {
-                self.secrets
-                    .learn("an upstream refresh token", token.expose_secret());
-            }
-            if let Ok(key) = sealer.open_text(&session.dpop_key, place("dpop_key")) {
-                self.secrets.learn_keys("a DPoP key", key.expose_secret());
-            }
-        }
-    }
-
-    /// The secrets that can be read in what the database holds.
-    pub(crate) async fn secrets_in_database(&self) -> Vec<&'static str> {
-        let mut found = self.secrets.found_in(self.dump().await.text().as_bytes());
-        found.extend(self.secrets.found_in(&self.database.files()));
-        found
-    }
-
-    /// The secrets that can be read in the log since the story began.
-    pub(crate) fn secrets_in_log(&self) -> Vec<&'static str> {
-        self.secrets.found_in(self.log().as_bytes())
-    }
-
-    /// The end of every story: each ordered fault has happened, and no secret of it can be read.
-    pub(crate) async fn end(&self) {
-        self.sandbox.finish().unwrap();
-        self.learn_hidden_secrets().await;
-        let stored = self.secrets_in_database().await;
-        assert!(stored.is_empty(), "the database holds: {stored:?}");
-        let logged = self.secrets_in_log();
-        assert!(logged.is_empty(), "the log holds: {logged:?}");
-    }
-}
-
-/// Starts AIP and lets its host lead to it.
-async fn start(
-    clock: &Arc<ManualClock>,
-    sandbox: &Sandbox,
-    database: &Db,
-    master_keys: &MasterKeys,
-) -> Running {
-    let dns = StandInDns(sandbox.dns.clone());
-    let life = Lifecycle::new();
-    let app = Application::new(Setup {
-        external_base: BASE.to_owned(),
-        worker_id: "story".to_owned(),
-        brand: "AIP".to_owned(),
-        scopes_supported: UPSTREAM_SCOPES.parse().unwrap(),
-        client_document: ClientDocument {
-            scope: UPSTREAM_SCOPES
-                .split_whitespace()
-                .collect::<Vec<_>>()
-                .join(" "),
-            ..ClientDocument::default()
-        },
-        resolver: ResolverConfig {
-            plc: vec![Origin::parse(sandbox.plc.origin()).unwrap()],
-            development: true,
-            ..ResolverConfig::default()
-        },
-        storage: database.storage().await,
-        keys: KEYS.clone(),
-        master_keys: master_keys.clone(),
-        http: network::outbound(&dns),
-        dns: Arc::new(dns),
-        clock: Arc::clone(clock) as Arc<dyn Clock>,
-        rng: Arc::new(SystemRng),
-        life: life.clone(),
-    });
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let server = Server::bind(address, ListenConfig::default())
-        .await
-        .unwrap();
-    let address = server.local_addr();
-    lead_to(sandbox, address);
-    life.advance(Stage::Ready);
-    let router = app.public.clone();
-    let serving = tokio::spawn(async move {
-        server.run(router, std::future::pending()).await;
-    });
-    Running {
-        app,
-        address,
-        serving,
-    }
-}
-
-/// Lets the host of AIP lead to that address.
-fn lead_to(sandbox: &Sandbox, address: SocketAddr) {
-    let host = Url::parse(BASE).unwrap();
-    sandbox.http.map_host(host.host_str().unwrap(), address);
 }

@@ -1,0 +1,156 @@
+//! AIP itself, in this process, against the stand-ins: the same application that `aip serve`
+//! runs, through the same guarded client, on a SQLite file in a temporary folder.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aip::app::{Application, ClientDocument, Setup};
+use aip_base::{Clock, Rng, SystemClock, SystemRng};
+use aip_keys::{KeySet, MasterKeys};
+use aip_listen::{Lifecycle, ListenConfig, Stage};
+use aip_oauth::registration::ClientSettings;
+use aip_outbound::{Development, Dns, Outbound, OutboundConfig};
+use aip_pds::ResolverConfig;
+use aip_sandbox::Running;
+use aip_storage::client::{ApplicationType, ClientAuthMethod, IdTokenAlg};
+use aip_storage_sql::{Database, PgOptions};
+use anyhow::Context as _;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+/// The demo app's client id.
+pub(crate) const DEMO_CLIENT: &str = "demo";
+/// What the demo app does: it signs in, and writes and reads posts.
+const DEMO_SCOPE: &str =
+    "openid profile email offline_access atproto account:email transition:generic";
+
+/// AIP with its port taken and nothing running yet.
+pub(crate) struct Server(aip_listen::Server);
+
+/// AIP, running.
+pub(crate) struct Serving {
+    life: Lifecycle,
+    listener: JoinHandle<aip_listen::Drained>,
+    rounds: JoinHandle<()>,
+    database: Database,
+    _folder: TempDir,
+}
+
+impl Server {
+    pub(crate) async fn bind(port: u16) -> anyhow::Result<Self> {
+        let config = ListenConfig {
+            drain_timeout: Duration::from_secs(1),
+            ..ListenConfig::default()
+        };
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let server = aip_listen::Server::bind(address, config).await;
+        Ok(Self(server.context("choose another port with --aip-port")?))
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.0.local_addr())
+    }
+
+    pub(crate) async fn start(self, running: &Running) -> anyhow::Result<Serving> {
+        let folder = tempfile::tempdir()?;
+        let database = folder.path().join("aip.db");
+        let database = Database::connect(
+            &format!("sqlite://{}", database.display()),
+            PgOptions::default(),
+        )
+        .await?;
+        database.migrate().await?;
+        let life = Lifecycle::new();
+        let application =
+            Application::new(setup(self.url(), &database, running, life.clone()).await?);
+        let callback = format!("{}/callback", running.demo_url());
+        application
+            .server
+            .register_client(Some(DEMO_CLIENT.parse()?), demo_client(callback)?)
+            .await?;
+        let rounds = application.start_rounds();
+        let draining = life.clone();
+        let listener = tokio::spawn(self.0.run(application.public, async move {
+            draining.reached(Stage::Draining).await;
+        }));
+        life.advance(Stage::Ready);
+        Ok(Serving {
+            life,
+            listener,
+            rounds,
+            database,
+            _folder: folder,
+        })
+    }
+}
+
+impl Serving {
+    pub(crate) async fn end(self) {
+        self.life.advance(Stage::Draining);
+        self.rounds.abort();
+        if let Err(error) = self.listener.await {
+            tracing::error!(%error, "AIP did not end well");
+        }
+        self.database.close().await;
+    }
+}
+
+async fn setup(
+    url: String,
+    database: &Database,
+    running: &Running,
+    life: Lifecycle,
+) -> anyhow::Result<Setup> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let rng: Arc<dyn Rng> = Arc::new(SystemRng);
+    let development = Development {
+        hosts: BTreeMap::new(),
+        allow_loopback: true,
+    };
+    let outbound = OutboundConfig {
+        development: Some(development),
+        ..OutboundConfig::default()
+    };
+    let sandbox = &running.sandbox;
+    Ok(Setup {
+        external_base: url,
+        worker_id: "sandbox".to_owned(),
+        brand: "AIP sandbox".to_owned(),
+        scopes_supported: DEMO_SCOPE.parse()?,
+        client_document: ClientDocument::default(),
+        resolver: ResolverConfig {
+            plc: vec![sandbox.plc.origin().parse()?],
+            handle_fallback: vec![sandbox.pds.origin().parse()?],
+            development: true,
+            ..ResolverConfig::default()
+        },
+        storage: database.storage().await?,
+        keys: KeySet::generate(&*clock, &*rng)?,
+        master_keys: MasterKeys::generate(&*rng),
+        // Every host here is loopback, so the resolver is never asked for an address.
+        http: Arc::new(Outbound::new(outbound, Arc::new(Dns::new(&[])?))?),
+        dns: Arc::new(sandbox.dns.clone()),
+        clock,
+        rng,
+        life,
+    })
+}
+
+fn demo_client(callback: String) -> anyhow::Result<ClientSettings> {
+    Ok(ClientSettings {
+        name: "Demo app".to_owned(),
+        application_type: ApplicationType::Web,
+        auth_method: ClientAuthMethod::None,
+        redirect_uris: vec![callback],
+        post_logout_redirect_uris: Vec::new(),
+        scope: DEMO_SCOPE.parse()?,
+        require_pkce: true,
+        first_party: false,
+        id_token_alg: IdTokenAlg::Es256,
+        access_token_ttl: Duration::from_hours(1),
+        refresh_token_ttl: Duration::from_hours(24),
+        refresh_grace: Duration::from_secs(30),
+    })
+}

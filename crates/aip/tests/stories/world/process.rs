@@ -1,0 +1,99 @@
+//! AIP as a process of the story, put together as `aip serve` does it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, LazyLock};
+
+use aip::app::{Application, ClientDocument, Setup};
+use aip_atproto::Origin;
+use aip_base::{Clock, SystemRng};
+use aip_keys::{KeySet, MasterKeys};
+use aip_listen::{Lifecycle, ListenConfig, Server, Stage};
+use aip_pds::ResolverConfig;
+use aip_sandbox::Sandbox;
+use aip_testkit::clock::ManualClock;
+use tokio::task::JoinHandle;
+use url::Url;
+
+use super::database::Db;
+use super::network::{StandInDns, outbound};
+
+/// Where the world finds AIP. The host leads to a loopback port, for everybody in the story.
+pub(crate) const BASE: &str = "https://aip.example.com";
+
+/// Every scope that an app of a story may ask for, as AIP's document names them to PDSs.
+const UPSTREAM_SCOPES: &str = "atproto transition:generic account:email blob:*/* \
+     repo:app.bsky.feed.post repo:app.bsky.feed.like \
+     rpc:app.bsky.feed.getTimeline?aud=did:web:api.example.com%23appview";
+
+/// RSA keys take long to make, and a story does not look at their bits.
+pub(super) static KEYS: LazyLock<KeySet> =
+    LazyLock::new(|| KeySet::generate(&ManualClock::new(), &SystemRng).unwrap());
+
+/// AIP as a process: it can be killed and started anew.
+pub(crate) struct Running {
+    pub(crate) app: Application,
+    pub(super) address: SocketAddr,
+    serving: JoinHandle<()>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+/// Starts AIP and lets its host lead to it.
+pub(super) async fn start(
+    clock: &Arc<ManualClock>,
+    sandbox: &Sandbox,
+    database: &Db,
+    master_keys: &MasterKeys,
+) -> Running {
+    let dns = StandInDns(sandbox.dns.clone());
+    let life = Lifecycle::new();
+    let app = Application::new(Setup {
+        external_base: BASE.to_owned(),
+        worker_id: "story".to_owned(),
+        brand: "AIP".to_owned(),
+        scopes_supported: UPSTREAM_SCOPES.parse().unwrap(),
+        client_document: ClientDocument {
+            scope: UPSTREAM_SCOPES.to_owned(),
+            ..ClientDocument::default()
+        },
+        resolver: ResolverConfig {
+            plc: vec![Origin::parse(sandbox.plc.origin()).unwrap()],
+            development: true,
+            ..ResolverConfig::default()
+        },
+        storage: database.storage().await,
+        keys: KEYS.clone(),
+        master_keys: master_keys.clone(),
+        http: outbound(&dns),
+        dns: Arc::new(dns),
+        clock: Arc::clone(clock) as Arc<dyn Clock>,
+        rng: Arc::new(SystemRng),
+        life: life.clone(),
+    });
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let server = Server::bind(address, ListenConfig::default())
+        .await
+        .unwrap();
+    let address = server.local_addr();
+    lead_to(sandbox, address);
+    life.advance(Stage::Ready);
+    let router = app.public.clone();
+    let serving = tokio::spawn(async move {
+        server.run(router, std::future::pending()).await;
+    });
+    Running {
+        app,
+        address,
+        serving,
+    }
+}
+
+/// Lets the host of AIP lead to that address.
+pub(super) fn lead_to(sandbox: &Sandbox, address: SocketAddr) {
+    let host = Url::parse(BASE).unwrap();
+    sandbox.http.map_host(host.host_str().unwrap(), address);
+}
