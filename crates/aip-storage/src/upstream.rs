@@ -223,13 +223,16 @@ pub trait UpstreamSessions: Send + Sync {
     /// Stores new tokens, clears lease and journal, back to `Active`.
     async fn store_refreshed(&self, refreshed: &Refreshed) -> Result<Settle, StorageError>;
 
-    /// Settles an attempt that brought no tokens; clears lease and journal.
+    /// Settles an attempt that brought no tokens; clears lease and journal. With
+    /// [`RefreshFailure::NeedsReauth`] the grants that use the session end, too: their apps learn
+    /// at their next refresh or introspection that the person must sign in again.
     async fn settle_failure(
         &self,
         id: RowId,
         generation: i64,
         fence: i64,
         failure: &RefreshFailure,
+        now: Timestamp,
     ) -> Result<Settle, StorageError>;
 
     /// Sessions whose `next_refresh_at` has come, oldest first.

@@ -33,7 +33,18 @@ impl Captured {
 
     /// What was logged so far.
     pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().expect("no panic while logging")).into_owned()
+        self.since(0)
+    }
+
+    /// Where the log stands, for [`Self::since`].
+    pub fn position(&self) -> usize {
+        self.0.lock().expect("no panic while logging").len()
+    }
+
+    /// What was logged after that position.
+    pub fn since(&self, position: usize) -> String {
+        let log = self.0.lock().expect("no panic while logging");
+        String::from_utf8_lossy(&log[position..]).into_owned()
     }
 }
 

@@ -15,7 +15,7 @@ export async function tell(story) {
   const app = await story.newApp(OpenidClientApp, { name: 'Notes', scope: 'openid atproto repo:app.bsky.feed.post' })
   const page = await story.newBrowser()
   const signIn = () => story.signIn(page, app, person)
-  await story.lab.withAccessTokenLifetime(2_000, signIn)
+  await story.lab.withAccessTokenLifetime(8_000, signIn)
   const [before] = await story.lab.oauthSessions(person.did)
 
   await story.restartAip()

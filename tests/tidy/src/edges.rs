@@ -142,12 +142,16 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "aip-xrpc",
         ],
     ),
+    // Measures a release build of AIP from outside, with the stand-ins around it.
+    ("bench", &["aip-atproto", "aip-sandbox"]),
+    // Development only: a Kubernetes cluster in a test.
+    ("cluster", &["aip-base"]),
     ("tidy", &[]),
     ("xtask", &[]),
 ];
 
 /// Packages that only tests may use.
-const DEVELOPMENT: &[&str] = &["aip-sandbox", "aip-testkit"];
+const DEVELOPMENT: &[&str] = &["aip-sandbox", "aip-testkit", "cluster"];
 
 /// A dependency of one workspace package on another.
 struct Edge {

@@ -1,8 +1,9 @@
-//! `cargo xtask test [unit|stories|e2e|all]`: sets the machine up, runs the suites, counts.
+//! `cargo xtask test [unit|stories|e2e|cluster|all]`: sets the machine up, runs the suites, counts.
 //!
 //! No suite passes by skipping: a suite that ran nothing, or ignored a test, has failed. The last
 //! line is the total, `N passed, M failed`.
 
+mod cluster;
 mod e2e;
 mod needs;
 mod rust;
@@ -32,6 +33,8 @@ enum Choice {
     Stories,
     /// Real PDS, real browser, stock OAuth clients.
     E2e,
+    /// Deploying to a real Kubernetes control plane.
+    Cluster,
     /// All of them.
     All,
 }
@@ -42,6 +45,7 @@ enum Suite {
     Unit,
     Stories,
     E2e,
+    Cluster,
 }
 
 impl Choice {
@@ -50,7 +54,8 @@ impl Choice {
             Self::Unit => &[Suite::Unit],
             Self::Stories => &[Suite::Stories],
             Self::E2e => &[Suite::E2e],
-            Self::All => &[Suite::Unit, Suite::Stories, Suite::E2e],
+            Self::Cluster => &[Suite::Cluster],
+            Self::All => &[Suite::Unit, Suite::Stories, Suite::E2e, Suite::Cluster],
         }
     }
 }
@@ -61,6 +66,7 @@ impl Suite {
             Self::Unit => "unit",
             Self::Stories => "stories",
             Self::E2e => "e2e",
+            Self::Cluster => "cluster",
         }
     }
 
@@ -69,6 +75,7 @@ impl Suite {
             Self::Unit => rust::unit(),
             Self::Stories => rust::stories(),
             Self::E2e => e2e::run(),
+            Self::Cluster => cluster::run(),
         }
     }
 }

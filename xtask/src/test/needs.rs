@@ -21,7 +21,7 @@ struct Need {
 const NEEDS: &[Need] = &[
     Need {
         what: "C and C++ compilers with make",
-        suites: &[Suite::Unit, Suite::Stories, Suite::E2e],
+        suites: &[Suite::Unit, Suite::Stories, Suite::E2e, Suite::Cluster],
         present: || ["cc", "g++", "make"].iter().all(|name| on_path(name)),
         debian: &["build-essential"],
     },
@@ -57,7 +57,7 @@ const NEEDS: &[Need] = &[
     },
     Need {
         what: "Python 3.11 or newer with venv",
-        suites: &[Suite::E2e],
+        suites: &[Suite::E2e, Suite::Cluster],
         present: || {
             process::succeeds(process::command("python3").args([
                 "-c",

@@ -1,10 +1,11 @@
 //! The suites that `cargo test` runs.
 //!
-//! A story is an integration test in a target named `stories`; everything else is a unit test.
+//! A story is an integration test in a target named `stories`; a target whose name begins with
+//! `cluster` needs a Kubernetes control plane; everything else is a unit test.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
@@ -13,12 +14,25 @@ use super::tally::Tally;
 use crate::{process, say};
 
 const STORIES: &str = "stories";
+const CLUSTER: &str = "cluster";
 
 pub(super) fn unit() -> Result<Tally> {
     let mut test = cargo_test()?;
     test.args(["--lib", "--bins"]);
     for target in integration_tests()? {
-        if target != STORIES {
+        if target != STORIES && !target.starts_with(CLUSTER) {
+            test.args(["--test", &target]);
+        }
+    }
+    count(&mut test)
+}
+
+/// `programs` is the folder of the control plane's programs.
+pub(super) fn cluster(programs: &Path) -> Result<Tally> {
+    let mut test = cargo_test()?;
+    test.env("CLUSTER_PROGRAMS", programs);
+    for target in integration_tests()? {
+        if target.starts_with(CLUSTER) {
             test.args(["--test", &target]);
         }
     }

@@ -150,7 +150,13 @@ impl Keeper {
             .increment(1);
         let settled = self
             .storage
-            .settle_failure(session.id, session.generation, lease.fence, &failure)
+            .settle_failure(
+                session.id,
+                session.generation,
+                lease.fence,
+                &failure,
+                self.clock.now(),
+            )
             .await?;
         if let (Settle::Stored, RefreshFailure::NeedsReauth(reason)) = (settled, &failure) {
             tracing::warn!(session = %session.id, reason = reason.as_str(), "the person must sign in again");

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aip_base::{RowId, Timestamp};
 use aip_storage::StorageError;
+use aip_storage::grant::RevokeReason;
 use aip_storage::upstream::{
     JournalEntry, Lease, ReauthReason, RefreshFailure, Refreshed, Settle, TakeLease,
 };
@@ -133,6 +134,7 @@ pub(super) async fn settle_failure(
     generation: i64,
     fence: i64,
     failure: &RefreshFailure,
+    now: Timestamp,
 ) -> Result<Settle, StorageError> {
     let outcome = FailureColumns::of(failure);
     let mut tx = store.begin().await?;
@@ -150,9 +152,24 @@ pub(super) async fn settle_failure(
     .bind(&outcome.next_refresh_at)
     .execute(&mut *tx)
     .await?;
+    if written > 0 && matches!(failure, RefreshFailure::NeedsReauth(_)) {
+        end_grants(&mut tx, id, now).await?;
+    }
     clear_journal(&mut tx, id, written).await?;
     tx.commit().await.map_err(unavailable)?;
     Ok(settled(written))
+}
+
+/// Ends the grants that a dead session served.
+async fn end_grants(conn: &mut Conn, session: RowId, now: Timestamp) -> Result<(), StorageError> {
+    sql("UPDATE grants SET revoked_at = $2, revoke_reason = $3
+         WHERE upstream_session = $1 AND revoked_at IS NULL")
+    .bind(&session)
+    .bind(&now)
+    .bind(&RevokeReason::UpstreamEnded)
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// What a failure changes; `None` keeps the column. An uncertain session whose retry could not

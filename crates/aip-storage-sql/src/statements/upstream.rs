@@ -118,8 +118,9 @@ impl UpstreamSessions for Store {
         generation: i64,
         fence: i64,
         failure: &RefreshFailure,
+        now: Timestamp,
     ) -> Result<Settle, StorageError> {
-        keeper::settle_failure(self, id, generation, fence, failure).await
+        keeper::settle_failure(self, id, generation, fence, failure, now).await
     }
 
     async fn due_sessions(&self, now: Timestamp, limit: u32) -> Result<Vec<RowId>, StorageError> {

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aip_base::{RowId, Timestamp};
+use aip_storage::grant::{RevokeReason, Rotate};
 use aip_storage::upstream::{
     EndReason, JournalEntry, Lease, ReauthReason, RefreshFailure, Refreshed, Settle, TakeLease,
     UpstreamState,
 };
 
 use crate::world::{
-    HOUR, MINUTE, NOW, SECOND, World, alice, at_once, new_hash, scope, sealed_tokens,
+    HOUR, MINUTE, NOW, SECOND, World, alice, at_once, new_hash, rotation_of, scope, sealed_tokens,
 };
 
 super::on_both_engines!(
@@ -25,6 +26,7 @@ super::on_both_engines!(
     a_lost_answer_makes_the_session_uncertain_until_a_refresh_succeeds,
     a_session_that_needs_its_person_is_not_leased_again,
     a_session_that_was_ended_meanwhile_stays_ended,
+    the_grants_of_a_session_that_needs_its_person_end_with_it,
 );
 
 /// Long enough that it does not lapse while a story runs.
@@ -134,7 +136,7 @@ async fn a_stalled_holder_can_neither_send_nor_store(world: World) {
     let failure = RefreshFailure::NeedsReauth(ReauthReason::Refused);
     let failed = world
         .storage
-        .settle_failure(id, 1, stalled.fence, &failure)
+        .settle_failure(id, 1, stalled.fence, &failure, NOW)
         .await
         .unwrap();
     assert_eq!(failed, Settle::Superseded);
@@ -177,7 +179,7 @@ async fn a_sent_refresh_is_remembered_until_it_is_settled(world: World) {
             let failure = RefreshFailure::Retry(NOW);
             world
                 .storage
-                .settle_failure(id, 1, lease.fence, &failure)
+                .settle_failure(id, 1, lease.fence, &failure, NOW)
                 .await
                 .unwrap()
         };
@@ -202,7 +204,7 @@ async fn a_retry_keeps_what_is_known_of_the_session(world: World) {
         let lease = lease(&world, id, LONG).await;
         let settled = world
             .storage
-            .settle_failure(id, 1, lease.fence, &first)
+            .settle_failure(id, 1, lease.fence, &first, NOW)
             .await
             .unwrap();
         assert_eq!(settled, Settle::Stored);
@@ -219,7 +221,7 @@ async fn a_lost_answer_makes_the_session_uncertain_until_a_refresh_succeeds(worl
     let failure = RefreshFailure::Uncertain(NOW);
     world
         .storage
-        .settle_failure(id, 1, first.fence, &failure)
+        .settle_failure(id, 1, first.fence, &failure, NOW)
         .await
         .unwrap();
     let second = lease(&world, id, LONG).await;
@@ -244,7 +246,7 @@ async fn a_session_that_needs_its_person_is_not_leased_again(world: World) {
         let failure = RefreshFailure::NeedsReauth(reason);
         world
             .storage
-            .settle_failure(id, 1, lease.fence, &failure)
+            .settle_failure(id, 1, lease.fence, &failure, NOW)
             .await
             .unwrap();
 
@@ -264,6 +266,38 @@ async fn a_session_that_needs_its_person_is_not_leased_again(world: World) {
                 .is_empty()
         );
     }
+}
+
+async fn the_grants_of_a_session_that_needs_its_person_end_with_it(world: World) {
+    let client = world.client("app").await;
+    let (grant, tokens) = world.redeemed(&client, &alice()).await;
+    let (other, _) = world.redeemed(&client, &alice()).await;
+    let id = grant.upstream_session;
+    let lease = lease(&world, id, LONG).await;
+    let failure = RefreshFailure::NeedsReauth(ReauthReason::Moved);
+    let settled = world
+        .storage
+        .settle_failure(id, 1, lease.fence, &failure, NOW + MINUTE)
+        .await
+        .unwrap();
+    assert_eq!(settled, Settle::Stored);
+
+    let rotated = world
+        .storage
+        .rotate_refresh_token(&rotation_of(&client, &tokens))
+        .await
+        .unwrap();
+    let Rotate::Ended(ended) = rotated else {
+        panic!("{rotated:?}");
+    };
+    let revoked = ended.revoked.unwrap();
+    assert_eq!(
+        (revoked.at, revoked.reason),
+        (NOW + MINUTE, RevokeReason::UpstreamEnded)
+    );
+    let live = world.storage.grants_of(&alice()).await.unwrap();
+    let live: Vec<_> = live.iter().map(|it| it.id).collect();
+    assert_eq!(live, [other.id], "another session's grant lives on");
 }
 
 async fn a_session_that_was_ended_meanwhile_stays_ended(world: World) {

@@ -17,7 +17,7 @@ on_both_engines!(
 async fn expect_refused(app: &App<'_>, errand: &Errand, error: &str) {
     let before = app.world.dump().await;
     let page = app.world.browser().open(&errand.url).await;
-    app.refused(errand, &page.away(), error);
+    errand.refused(&page.away(), error);
     page.answer.logged(error);
     assert_eq!(app.world.dump().await, before, "{}", errand.url);
 }

@@ -61,7 +61,7 @@ async fn d2_row19_a_new_app_cannot_ride_on_the_silent_sign_in_of_the_pds(world: 
         );
     }
     assert_eq!(world.audit(AuditKind::GrantGiven).await.len(), 1);
-    new.code(&errand, &browser.allow(&page).await);
+    errand.code(&browser.allow(&page).await);
 }
 
 async fn d2_row20_a_decision_that_our_page_did_not_send_is_refused(world: &World) {
@@ -110,7 +110,7 @@ async fn d2_row20_a_decision_that_our_page_did_not_send_is_refused(world: &World
         before.without(&["browser_sessions"]),
         "nothing was spent or stored"
     );
-    app.code(&errand, &browser.submit(form, "allow").await.away());
+    errand.code(&browser.submit(form, "allow").await.away());
 }
 
 async fn d2_row20_a_consent_is_for_one_app_and_its_scopes_only(world: &World) {
@@ -177,7 +177,7 @@ async fn d2_row27_what_the_query_of_a_page_says_changes_no_stored_request(world:
         .await
         .away();
     assert!(back.as_str().starts_with(REDIRECT));
-    let tokens = Tokens::of(&app.redeem(&errand, &app.code(&errand, &back)).await);
+    let tokens = Tokens::of(&app.redeem(&errand, &errand.code(&back)).await);
     assert_eq!(tokens.answer["scope"], SCOPE);
 }
 
@@ -189,7 +189,7 @@ async fn a_person_is_asked_once_in_each_browser(world: &World) {
     let hint = ("login_hint", "alice.test");
     let again = app.errand(&[hint]);
     let back = browser.open(&again.url).await.away();
-    Tokens::of(&app.redeem(&again, &app.code(&again, &back)).await);
+    Tokens::of(&app.redeem(&again, &again.code(&back)).await);
 
     let asked = app.errand(&[hint, ("prompt", "consent")]);
     assert!(browser.open(&asked.url).await.has_form("consent"));
@@ -211,14 +211,14 @@ async fn without_pages_the_app_is_told_what_is_missing(world: &World) {
     let expect = async |app: &crate::app::App<'_>, changes: &[(&str, &str)], error: &str| {
         let errand = app.errand(changes);
         let page = browser.open(&errand.url).await;
-        app.refused(&errand, &page.away(), error);
+        errand.refused(&page.away(), error);
     };
     expect(&app, &[none], "login_required").await;
     expect(&app, &[("prompt", "none login")], "invalid_request").await;
 
     app.sign_in(&browser, world.alice()).await;
     let errand = app.errand(&[none]);
-    app.code(&errand, &browser.open(&errand.url).await.away());
+    errand.code(&browser.open(&errand.url).await.away());
     expect(&app, &[none, ("login_hint", "bob.test")], "login_required").await;
     expect(&app, &[none, ("scope", WIDER)], "consent_required").await;
     expect(&other, &[none], "consent_required").await;
@@ -255,7 +255,7 @@ async fn a_second_account_in_the_same_browser_is_signed_in_beside_the_first(worl
         .submit(login.form("login"), world.alice().did.as_str())
         .await
         .away();
-    let tokens = Tokens::of(&app.redeem(&errand, &app.code(&errand, &back)).await);
+    let tokens = Tokens::of(&app.redeem(&errand, &errand.code(&back)).await);
     assert_eq!(
         app.userinfo(&tokens.access).await.ok()["sub"],
         world.alice().did.as_str()
@@ -274,7 +274,7 @@ async fn a_no_to_the_app_ends_the_session_at_the_pds_too(world: &World) {
     let page = browser.sign_in(&login, world.alice()).await;
     assert_eq!(world.pds().live_sessions(&world.alice().did), 1);
 
-    app.refused(&errand, &browser.deny(&page).await, "access_denied");
+    errand.refused(&browser.deny(&page).await, "access_denied");
     let dump = world.dump().await;
     for table in ["authorization_requests", "codes", "consents", "grants"] {
         assert_eq!(dump.count(table), 0, "{table}");

@@ -122,8 +122,7 @@ async fn d2_row79_every_page_and_every_token_answer_is_closed_to_others(world: &
     let errand = app.errand(&[]);
     let login = browser.open(&errand.url).await;
     let consent = browser.sign_in(&login, world.alice()).await;
-    let code = app.code(
-        &errand,
+    let code = errand.code(
         &browser
             .submit(consent.form("consent"), "allow")
             .await

@@ -34,7 +34,7 @@ async fn expect_refused(world: &World, pds: &Pds, typed: &str, person: &Person, 
     let callback = browser.at_pds(&at_pds, person).await;
     let page = browser.open(callback.as_str()).await;
 
-    let words = app.refused(&errand, &page.away(), "server_error");
+    let words = errand.refused(&page.away(), "server_error");
     assert!(!words.contains("did:"), "{words}");
     page.answer.logged(check);
     let audit = world.audit(AuditKind::SignInRefused).await;
@@ -105,7 +105,7 @@ async fn d2_row03_a_callback_of_another_issuer_never_gets_its_code_sent(world: &
         let login = browser.open(&errand.url).await;
         let page = browser.sign_in(&login, world.alice()).await;
 
-        app.refused(&errand, &page.away(), "server_error");
+        errand.refused(&page.away(), "server_error");
         page.answer.logged("refused");
         assert_eq!(
             world.audit(AuditKind::SignInRefused).await.len(),
@@ -186,7 +186,7 @@ async fn d2_row06_what_the_pds_refuses_is_told_to_the_app_with_its_state_and_our
         let callback = browser.decide_at_pds(&at_pds, world.alice(), Decision::Deny);
         let page = browser.open(callback.await.as_str()).await;
 
-        app.refused(&errand, &page.away(), ours);
+        errand.refused(&page.away(), ours);
         page.answer.logged(theirs);
         assert!(world.pds().requests_to(Endpoint::Token).is_empty());
         expect_nothing_kept(world).await;
@@ -232,7 +232,7 @@ async fn d2_row62_the_proof_after_the_tokens_reads_the_document_anew(world: &Wor
         .move_to(&world.alice().did, elsewhere.origin());
 
     let page = browser.open(callback.as_str()).await;
-    app.refused(&errand, &page.away(), "server_error");
+    errand.refused(&page.away(), "server_error");
     page.answer.logged("refused");
     assert_eq!(world.audit(AuditKind::SignInRefused).await.len(), 1);
     expect_nothing_kept(world).await;

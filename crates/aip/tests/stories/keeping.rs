@@ -280,7 +280,7 @@ async fn a_restart_between_redirect_and_callback_loses_nothing(world: &World) {
     world.restart().await;
     let consent = browser.open(callback.as_str()).await;
     world.restart().await;
-    let code = app.code(&errand, &browser.allow(&consent).await);
+    let code = errand.code(&browser.allow(&consent).await);
     world.restart().await;
     let tokens = Tokens::of(&app.redeem(&errand, &code).await);
     world.restart().await;

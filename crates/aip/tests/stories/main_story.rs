@@ -30,7 +30,7 @@ async fn an_app_signs_a_person_in_works_for_them_and_says_goodbye(world: &World)
     let back = browser.allow(&consent).await;
 
     // The code becomes tokens, and the id_token says who she is.
-    let code = app.code(&errand, &back);
+    let code = errand.code(&back);
     let tokens = Tokens::of(&app.redeem(&errand, &code).await);
     assert_eq!(tokens.answer["token_type"], "Bearer");
     assert_eq!(tokens.answer["expires_in"], 3600);

@@ -40,7 +40,7 @@ async fn d2_row49_the_id_token_is_about_this_sign_in_and_nothing_else(world: &Wo
                 .allow(&browser.sign_in(&login, world.alice()).await)
                 .await;
             world.pass(Duration::from_secs(10));
-            let tokens = Tokens::of(&app.redeem(&errand, &app.code(&errand, &back)).await);
+            let tokens = Tokens::of(&app.redeem(&errand, &errand.code(&back)).await);
 
             let now = world.clock.now().as_secs();
             let claims = verified_claims(world, tokens.id_token()).await;

@@ -33,7 +33,7 @@ async fn code_for(app: &App<'_>, errand: &Errand) -> String {
     let browser = app.world.browser();
     let login = browser.open(&errand.url).await;
     let consent = browser.sign_in(&login, app.world.alice()).await;
-    app.code(errand, &browser.allow(&consent).await)
+    errand.code(&browser.allow(&consent).await)
 }
 
 async fn d2_row35_a_code_used_twice_takes_back_all_that_came_of_it(world: &World) {

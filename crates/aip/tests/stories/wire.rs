@@ -42,7 +42,7 @@ async fn d2_row10_a_server_that_demands_a_nonce_for_ever_is_given_up(world: &Wor
     let login = browser.open(&errand.url).await;
     let page = browser.sign_in(&login, world.alice()).await;
 
-    app.refused(&errand, &page.away(), "temporarily_unavailable");
+    errand.refused(&page.away(), "temporarily_unavailable");
     page.answer.logged("nonce");
     assert_eq!(world.pds().requests_to(Endpoint::Token).len(), 2);
     let dump = world.dump().await;

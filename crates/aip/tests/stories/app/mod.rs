@@ -121,22 +121,6 @@ impl<'w> App<'w> {
         }
     }
 
-    /// The code that the browser brings back, with `state` and `iss` checked as every app must.
-    #[track_caller]
-    pub(crate) fn code(&self, errand: &Errand, back: &Url) -> String {
-        errand.check(back);
-        parameter(back, "code").unwrap_or_else(|| panic!("no code: {:?}", parameter(back, "error")))
-    }
-
-    /// The app is told that it gets nothing, with this error.
-    #[track_caller]
-    pub(crate) fn refused(&self, errand: &Errand, back: &Url, error: &str) -> String {
-        errand.check(back);
-        assert_eq!(parameter(back, "code"), None);
-        assert_eq!(parameter(back, "error").as_deref(), Some(error), "{back}");
-        parameter(back, "error_description").unwrap_or_default()
-    }
-
     /// The whole way: to AIP, to the PDS and back, consent, tokens.
     pub(crate) async fn sign_in(&self, browser: &Browser<'_>, person: &Person) -> Tokens {
         self.sign_in_for(browser, person, SCOPE).await
@@ -153,12 +137,28 @@ impl<'w> App<'w> {
         let login = browser.open(&errand.url).await;
         let consent = browser.sign_in(&login, person).await;
         let back = browser.allow(&consent).await;
-        let answer = self.redeem(&errand, &self.code(&errand, &back)).await;
+        let answer = self.redeem(&errand, &errand.code(&back)).await;
         Tokens::of(&answer)
     }
 }
 
 impl Errand {
+    /// The code that the browser brings back, with `state` and `iss` checked as every app must.
+    #[track_caller]
+    pub(crate) fn code(&self, back: &Url) -> String {
+        self.check(back);
+        parameter(back, "code").unwrap_or_else(|| panic!("no code: {:?}", parameter(back, "error")))
+    }
+
+    /// The app is told that it gets nothing, with this error.
+    #[track_caller]
+    pub(crate) fn refused(&self, back: &Url, error: &str) -> String {
+        self.check(back);
+        assert_eq!(parameter(back, "code"), None);
+        assert_eq!(parameter(back, "error").as_deref(), Some(error), "{back}");
+        parameter(back, "error_description").unwrap_or_default()
+    }
+
     /// What every app must check of every answer (RFC 6749 §10.12, RFC 9207 §2.4).
     #[track_caller]
     fn check(&self, back: &Url) {

@@ -1,0 +1,116 @@
+//! Measures a release build of `aip` and writes the figures down; `cargo xtask bench NAME` builds
+//! everything and runs this.
+//!
+//! Load and server share the machine: ratios within one run count, and absolute figures are kept
+//! together with the machine they were measured on.
+
+mod apps;
+mod browser;
+mod connection;
+mod lab;
+mod load;
+mod machine;
+mod name_server;
+mod people;
+mod postgres;
+mod process;
+mod report;
+mod round;
+mod scratch;
+mod server;
+mod sign_in;
+mod start;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, ValueEnum};
+
+use crate::apps::Call;
+use crate::report::{Measurement, Report};
+use crate::scratch::Scratch;
+
+#[derive(Parser)]
+#[command(about = "Measures a release build of aip")]
+struct Arguments {
+    /// What to measure.
+    #[arg(value_enum)]
+    name: Bench,
+    /// The release build of `aip`.
+    #[arg(long)]
+    program: PathBuf,
+    /// A folder on a disk, for databases and logs.
+    #[arg(long)]
+    scratch: PathBuf,
+    /// Where to write the figures.
+    #[arg(long)]
+    json: PathBuf,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Bench {
+    /// Time from start to ready with and without a data folder, and idle memory.
+    Start,
+    /// Complete sign-ins through the pages, on SQLite.
+    Signin,
+    /// Refreshing tokens, on PostgreSQL.
+    Refresh,
+    /// Introspecting access tokens, on PostgreSQL.
+    Introspect,
+    /// Asking who signed in, on PostgreSQL.
+    Userinfo,
+}
+
+impl Bench {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Signin => "signin",
+            Self::Refresh => "refresh",
+            Self::Introspect => "introspect",
+            Self::Userinfo => "userinfo",
+        }
+    }
+
+    async fn measure(self, arguments: &Arguments) -> Result<Vec<Measurement>> {
+        let program = &arguments.program;
+        let scratch = Scratch::create(&arguments.scratch, self.name())?;
+        match self {
+            Self::Start => start::measure(program, &scratch).await,
+            Self::Signin => people::measure(program, &scratch).await,
+            Self::Refresh => apps::measure(Call::Refresh, program, &scratch).await,
+            Self::Introspect => apps::measure(Call::Introspect, program, &scratch).await,
+            Self::Userinfo => apps::measure(Call::Userinfo, program, &scratch).await,
+        }
+    }
+}
+
+/// One thread: a load generator that hops between cores takes more from the server than it needs.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr().lock(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: &Arguments) -> Result<()> {
+    let report = Report {
+        bench: arguments.name.name(),
+        commit: process::commit().await?,
+        machine: machine::describe()?,
+        results: arguments.name.measure(arguments).await?,
+    };
+    report.write(&arguments.json)?;
+    let mut out = std::io::stdout().lock();
+    for result in &report.results {
+        writeln!(out, "{}", result.line())?;
+    }
+    writeln!(out, "written to {}", arguments.json.display()).context("nobody reads the figures")
+}

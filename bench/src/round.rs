@@ -1,0 +1,242 @@
+//! One round of a closed loop: every worker sends its next request when the last is answered, for
+//! a fixed time, while the server is watched.
+
+use std::future::Future;
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::postgres::Postgres;
+use crate::process::Process;
+use crate::report::Measurement;
+use crate::server::Server;
+
+/// Something that can be done again and again.
+pub(crate) trait Worker: Send + Sized + 'static {
+    /// Does it once. An error ends the benchmark: a figure over failures is none.
+    fn step(&mut self) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// What is watched beside the clock.
+#[derive(Clone, Copy)]
+pub(crate) struct Watched<'a> {
+    pub(crate) server: &'a Server,
+    pub(crate) postgres: Option<&'a Postgres>,
+}
+
+/// Counters before or after a round.
+struct Sample {
+    at: Instant,
+    server_cpu: Duration,
+    postgres_cpu: Option<Duration>,
+    load_cpu: Duration,
+    sql_statements: u64,
+}
+
+/// The figures of one round.
+pub(crate) struct Figures {
+    per_second: f64,
+    p50_ms: f64,
+    p99_ms: f64,
+    server_cpu_us: f64,
+    postgres_cpu_us: Option<f64>,
+    load_cpu_us: f64,
+    sql_statements: f64,
+    peak_rss_mb: f64,
+}
+
+impl Sample {
+    async fn take(watched: Watched<'_>) -> Result<Self> {
+        let postgres = watched.postgres.map(|it| it.process.cpu_with_children());
+        Ok(Self {
+            server_cpu: watched.server.process.cpu()?,
+            postgres_cpu: postgres.transpose()?,
+            load_cpu: Process::this().cpu()?,
+            sql_statements: watched.server.sql_statements().await?,
+            at: Instant::now(),
+        })
+    }
+}
+
+/// Lets all workers run for `time`, and gives them back for the next round.
+pub(crate) async fn run<W: Worker>(
+    workers: Vec<W>,
+    time: Duration,
+    watched: Watched<'_>,
+) -> Result<(Vec<W>, Figures)> {
+    watched.server.process.forget_peak()?;
+    let before = Sample::take(watched).await?;
+    let end = before.at + time;
+    let mut running = JoinSet::new();
+    for worker in workers {
+        running.spawn(repeat(worker, end));
+    }
+    let (mut workers, mut latencies) = (Vec::new(), Vec::new());
+    while let Some(done) = running.join_next().await {
+        let (worker, its_latencies) = done??;
+        workers.push(worker);
+        latencies.extend(its_latencies);
+    }
+    let after = Sample::take(watched).await?;
+    let peak_rss_mb = watched.server.process.peak_rss_mb()?;
+    Ok((
+        workers,
+        Figures::of(&before, &after, latencies, peak_rss_mb),
+    ))
+}
+
+async fn repeat<W: Worker>(mut worker: W, end: Instant) -> Result<(W, Vec<Duration>)> {
+    let mut latencies = Vec::new();
+    let mut began = Instant::now();
+    while began < end {
+        worker.step().await?;
+        let now = Instant::now();
+        latencies.push(now - began);
+        began = now;
+    }
+    Ok((worker, latencies))
+}
+
+impl Figures {
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "counts of one round are far below 2^52"
+    )]
+    fn of(before: &Sample, after: &Sample, mut latencies: Vec<Duration>, peak_rss_mb: f64) -> Self {
+        latencies.sort_unstable();
+        let requests = latencies.len() as f64;
+        let each_us = |before: Duration, after: Duration| {
+            after.saturating_sub(before).as_secs_f64() * 1e6 / requests
+        };
+        let statements = after.sql_statements.saturating_sub(before.sql_statements);
+        Self {
+            per_second: requests / (after.at - before.at).as_secs_f64(),
+            p50_ms: percentile_ms(&latencies, 50),
+            p99_ms: percentile_ms(&latencies, 99),
+            server_cpu_us: each_us(before.server_cpu, after.server_cpu),
+            postgres_cpu_us: before
+                .postgres_cpu
+                .zip(after.postgres_cpu)
+                .map(|(before, after)| each_us(before, after)),
+            load_cpu_us: each_us(before.load_cpu, after.load_cpu),
+            sql_statements: statements as f64 / requests,
+            peak_rss_mb,
+        }
+    }
+}
+
+/// The latency that so many of a hundred requests did not exceed.
+fn percentile_ms(sorted: &[Duration], percent: usize) -> f64 {
+    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    sorted
+        .get(rank - 1)
+        .map_or(f64::NAN, |latency| latency.as_secs_f64() * 1000.0)
+}
+
+/// The figures of all rounds as results: each is about a `thing` (`request`), and the names end
+/// in `suffix`.
+pub(crate) fn results(rounds: &[Figures], thing: &str, suffix: &str) -> Result<Vec<Measurement>> {
+    type Read = fn(&Figures) -> Option<f64>;
+    let table: [(String, &'static str, Read); 8] = [
+        (format!("{thing}s_per_second"), "1/s", |it| {
+            Some(it.per_second)
+        }),
+        ("p50_ms".to_owned(), "ms", |it| Some(it.p50_ms)),
+        ("p99_ms".to_owned(), "ms", |it| Some(it.p99_ms)),
+        (format!("sql_statements_per_{thing}"), "", |it| {
+            Some(it.sql_statements)
+        }),
+        (format!("server_cpu_us_per_{thing}"), "µs", |it| {
+            Some(it.server_cpu_us)
+        }),
+        (format!("postgres_cpu_us_per_{thing}"), "µs", |it| {
+            it.postgres_cpu_us
+        }),
+        (format!("load_cpu_us_per_{thing}"), "µs", |it| {
+            Some(it.load_cpu_us)
+        }),
+        ("peak_rss_mb".to_owned(), "MiB", |it| Some(it.peak_rss_mb)),
+    ];
+    table
+        .into_iter()
+        .map(|(name, unit, read)| {
+            (
+                name,
+                unit,
+                rounds.iter().filter_map(read).collect::<Vec<_>>(),
+            )
+        })
+        .filter(|(_, _, values)| !values.is_empty())
+        .map(|(name, unit, values)| Measurement::of(&format!("{name}{suffix}"), unit, values))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentile_is_a_latency_that_was_measured() {
+        let sorted: Vec<Duration> = (1..=200).map(Duration::from_millis).collect();
+        assert!((percentile_ms(&sorted, 50) - 100.0).abs() < 1e-9);
+        assert!((percentile_ms(&sorted, 99) - 198.0).abs() < 1e-9);
+        assert!((percentile_ms(&sorted[..1], 99) - 1.0).abs() < 1e-9);
+        assert!(percentile_ms(&[], 50).is_nan());
+    }
+
+    fn sample(at: Instant, seconds: u64, cpu_ms: u64, statements: u64) -> Sample {
+        let cpu = Duration::from_millis(cpu_ms);
+        Sample {
+            at: at + Duration::from_secs(seconds),
+            server_cpu: cpu,
+            postgres_cpu: None,
+            load_cpu: cpu * 2,
+            sql_statements: statements,
+        }
+    }
+
+    #[test]
+    fn figures_are_per_request_and_those_that_were_not_taken_are_left_out() {
+        let now = Instant::now();
+        let latencies = vec![Duration::from_millis(3); 500];
+        let (before, after) = (sample(now, 0, 0, 10), sample(now, 2, 100, 1010));
+        let figures = Figures::of(&before, &after, latencies, 20.0);
+        let lines: Vec<String> = results(&[figures], "request", "_c64")
+            .unwrap()
+            .iter()
+            .map(|it| format!("{} {}", it.name, it.value))
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "requests_per_second_c64 250",
+                "p50_ms_c64 3",
+                "p99_ms_c64 3",
+                "sql_statements_per_request_c64 2",
+                "server_cpu_us_per_request_c64 200",
+                "load_cpu_us_per_request_c64 400",
+                "peak_rss_mb_c64 20",
+            ]
+        );
+    }
+
+    struct Sleeper(u32);
+
+    impl Worker for Sleeper {
+        async fn step(&mut self) -> Result<()> {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            self.0 += 1;
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_worker_repeats_its_step_until_the_time_is_over() {
+        let end = Instant::now() + Duration::from_millis(100);
+        let (worker, latencies) = repeat(Sleeper(0), end).await.unwrap();
+        assert_eq!(latencies.len(), worker.0 as usize);
+        assert!((2..=10).contains(&worker.0), "{}", worker.0);
+    }
+}

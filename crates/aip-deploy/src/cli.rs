@@ -1,0 +1,182 @@
+//! The command line: one table of commands. Words and flags are Pulumi's, so that the old
+//! walk-through works with the program's name changed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use aip_base::{SystemClock, SystemRng};
+use anstream::ColorChoice;
+use clap::{Parser, Subcommand, ValueEnum};
+use pulumi_files::Environment;
+
+use crate::aws_http::AwsHttp;
+use crate::commands::adopt::AdoptArgs;
+use crate::commands::config::ConfigArgs;
+use crate::commands::destroy::DestroyArgs;
+use crate::commands::doctor::DoctorArgs;
+use crate::commands::drift::DriftArgs;
+use crate::commands::lock::{CancelArgs, LockArgs, UnlockArgs};
+use crate::commands::login::{LoginArgs, LogoutArgs, WhoamiArgs};
+use crate::commands::preview::PreviewArgs;
+use crate::commands::render::RenderArgs;
+use crate::commands::repin::RepinArgs;
+use crate::commands::rollback::RollbackArgs;
+use crate::commands::rollout::RolloutArgs;
+use crate::commands::stack::StackArgs;
+use crate::commands::up::UpArgs;
+use crate::exit::Exit;
+use crate::selection::Selection;
+use crate::ui::Screen;
+use crate::ui::style::{DELETE, paint};
+use crate::ui::terminal::{Console, Terminal};
+
+/// Deploys AIP on Kubernetes from an encrypted stack file.
+#[derive(Debug, Parser)]
+#[command(name = "aip-deploy", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Args)]
+struct Global {
+    /// The stack to work on, instead of the selected one
+    #[arg(short, long, global = true)]
+    stack: Option<String>,
+    /// The stack file, instead of Pulumi.<stack>.yaml
+    #[arg(long, global = true, value_name = "FILE")]
+    config_file: Option<PathBuf>,
+    /// The folder to work in
+    #[arg(short = 'C', long, global = true, value_name = "FOLDER")]
+    cwd: Option<PathBuf>,
+    /// Ask no questions
+    #[arg(long, global = true)]
+    non_interactive: bool,
+    /// When to use colours
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    color: Color,
+}
+
+/// The answers to `--color`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Login(LoginArgs),
+    Logout(LogoutArgs),
+    Whoami(WhoamiArgs),
+    Stack(StackArgs),
+    Config(ConfigArgs),
+    Render(RenderArgs),
+    Preview(PreviewArgs),
+    Up(UpArgs),
+    Drift(DriftArgs),
+    Rollback(RollbackArgs),
+    Rollout(RolloutArgs),
+    Destroy(DestroyArgs),
+    Adopt(AdoptArgs),
+    Lock(LockArgs),
+    Unlock(UnlockArgs),
+    Cancel(CancelArgs),
+    Repin(RepinArgs),
+    Doctor(DoctorArgs),
+}
+
+impl From<Color> for ColorChoice {
+    fn from(color: Color) -> Self {
+        match color {
+            Color::Auto => Self::Auto,
+            Color::Always => Self::Always,
+            Color::Never => Self::Never,
+        }
+    }
+}
+
+/// Runs a command line and says what went wrong, if anything did.
+pub async fn run(arguments: Vec<std::ffi::OsString>, environment: Environment) -> Exit {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let asked_for = !error.use_stderr();
+            // Nothing is left to tell when even this cannot be written.
+            let _ = error.print();
+            return if asked_for {
+                Exit::Success
+            } else {
+                Exit::Usage
+            };
+        }
+    };
+    let Global {
+        stack,
+        config_file,
+        cwd,
+        non_interactive,
+        color,
+    } = cli.global;
+    let screen = Screen::of_process(color.into(), !non_interactive);
+    let terminal: Arc<dyn Terminal> = Arc::new(Console::new(screen.clone(), non_interactive));
+    let http = match AwsHttp::new() {
+        Ok(http) => Arc::new(http),
+        Err(error) => return fail(terminal.as_ref(), &error, Exit::Failed),
+    };
+    let folder = cwd.unwrap_or_else(|| PathBuf::from("."));
+    let (clock, rng) = (Arc::new(SystemClock), Arc::new(SystemRng));
+    let mut selection =
+        Selection::new(Arc::clone(&terminal), environment, folder, http, clock, rng);
+    selection.stack_flag = stack;
+    selection.config_file = config_file;
+    match dispatch(cli.command, &selection, &screen).await {
+        Ok(exit) => exit,
+        Err((error, exit)) => fail(terminal.as_ref(), error.as_ref(), exit),
+    }
+}
+
+type Failure = (Box<dyn std::error::Error>, Exit);
+
+async fn dispatch(
+    command: Command,
+    selection: &Selection,
+    screen: &Screen,
+) -> Result<Exit, Failure> {
+    macro_rules! outcome {
+        ($run:expr) => {
+            $run.map(|()| Exit::Success).map_err(|error| {
+                let exit = error.exit();
+                (Box::from(error), exit)
+            })
+        };
+    }
+    match command {
+        Command::Login(args) => outcome!(args.run(selection).await),
+        Command::Logout(args) => outcome!(args.run(selection)),
+        Command::Whoami(args) => outcome!(args.run(selection)),
+        Command::Stack(args) => outcome!(args.run(selection).await),
+        Command::Config(args) => outcome!(args.run(selection).await),
+        Command::Render(args) => outcome!(args.run(selection).await),
+        Command::Preview(args) => outcome!(args.run(selection, screen).await),
+        Command::Up(args) => outcome!(args.run(selection, screen).await),
+        Command::Drift(args) => outcome!(args.run(selection, screen).await),
+        Command::Rollback(args) => outcome!(args.run(selection, screen).await),
+        Command::Rollout(args) => outcome!(args.run(selection, screen).await),
+        Command::Destroy(args) => outcome!(args.run(selection, screen).await),
+        Command::Adopt(args) => outcome!(args.run(selection, screen).await),
+        Command::Lock(args) => outcome!(args.run(selection, screen).await),
+        Command::Unlock(args) => outcome!(args.run(selection, screen).await),
+        Command::Cancel(args) => outcome!(args.run(selection, screen).await),
+        Command::Repin(args) => outcome!(args.run(selection, screen).await),
+        Command::Doctor(args) => outcome!(args.run(selection, screen).await),
+    }
+}
+
+fn fail(terminal: &dyn Terminal, error: &dyn std::error::Error, exit: Exit) -> Exit {
+    terminal.talk(&format!("{}: {error}", paint(DELETE, "error")));
+    exit
+}

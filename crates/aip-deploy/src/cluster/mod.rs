@@ -1,0 +1,15 @@
+//! Talking to an API server. Everything public here needs a [`GuardedCluster`](crate::guard): there
+//! is no way to reach a cluster that was not checked.
+
+mod connect;
+mod error;
+mod objects;
+mod observe;
+mod request;
+mod rights;
+
+pub use connect::{Access, ConnectError, connect};
+pub use error::ApiError;
+pub use objects::Deletion;
+pub(crate) use observe::namespace;
+pub(crate) use request::send;

@@ -1,0 +1,92 @@
+//! `config`: every value of the stack, and those of the project that it does not set.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use pulumi_files::yaml::Node;
+use serde_json::{Map, Value, json};
+
+use super::ConfigError;
+use super::value::{self, Show};
+use crate::selection::Selection;
+use crate::ui::table::columns;
+
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    /// Show secrets decrypted
+    #[arg(long)]
+    show_secrets: bool,
+    /// Print JSON
+    #[arg(short, long)]
+    json: bool,
+}
+
+impl ListArgs {
+    pub(super) async fn run(self, selection: &Selection) -> Result<(), ConfigError> {
+        let project = selection.project()?;
+        let stack = selection.stack(&project).await?;
+        let file = selection.stack_file(&project, &stack)?;
+        let mut values: BTreeMap<String, (&Node, bool)> = BTreeMap::new();
+        for default in &project.defaults {
+            values.insert(default.key.to_string(), (&default.value, default.secret));
+        }
+        for entry in file.entries() {
+            if entry.value.is_null() {
+                let name = entry.key.display(&project.name);
+                selection.terminal.talk(&format!(
+                    "warning: `{name}` has no value, which counts as empty text"
+                ));
+            }
+            values.insert(entry.key.to_string(), (entry.value, false));
+        }
+        let crypter = match self.show_secrets && !file.secrets().is_empty() {
+            true => Some(selection.crypter(&file).await?),
+            false => None,
+        };
+        let show = crypter.as_deref().map_or(Show::Hidden, Show::Decrypted);
+        if self.json {
+            let mut out = Map::new();
+            for (key, (node, secret)) in values {
+                out.insert(key, entry_json(node, secret, self.show_secrets, show)?);
+            }
+            selection
+                .terminal
+                .data(&format!("{:#}", Value::Object(out)));
+            return Ok(());
+        }
+        let mut rows = vec![vec!["KEY".to_owned(), "VALUE".to_owned()]];
+        let prefix = format!("{}:", project.name);
+        for (key, (node, secret)) in values {
+            let text = if secret && !self.show_secrets {
+                "[secret]".to_owned()
+            } else {
+                value::text(node, show)?
+            };
+            rows.push(vec![
+                key.strip_prefix(&prefix).unwrap_or(&key).to_owned(),
+                text,
+            ]);
+        }
+        for line in columns(&rows, &[]) {
+            selection.terminal.data(&line);
+        }
+        Ok(())
+    }
+}
+
+fn entry_json(
+    node: &Node,
+    secret: bool,
+    show_secrets: bool,
+    show: Show<'_>,
+) -> Result<Value, ConfigError> {
+    let secret = secret || value::has_secret(node);
+    if secret && !show_secrets {
+        return Ok(json!({"secret": true}));
+    }
+    let mut entry = json!({"value": value::text(node, show)?, "secret": secret});
+    if node.scalar().is_none() && node.secret().is_none() {
+        entry["objectValue"] = value::json(node, show)?;
+    }
+    Ok(entry)
+}

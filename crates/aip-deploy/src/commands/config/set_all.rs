@@ -1,0 +1,124 @@
+//! `config set-all`: several values in one write.
+
+use clap::Args;
+use pulumi_files::ConfigPath;
+use pulumi_files::yaml::Tree;
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+use super::ConfigError;
+use super::set::typed;
+use crate::selection::Selection;
+
+#[derive(Debug, Args)]
+pub(super) struct SetAllArgs {
+    /// KEY=VALUE, stored in plain text
+    #[arg(long, value_name = "KEY=VALUE")]
+    plaintext: Vec<String>,
+    /// KEY=VALUE, encrypted
+    #[arg(long, value_name = "KEY=VALUE")]
+    secret: Vec<String>,
+    /// The keys are paths
+    #[arg(long)]
+    path: bool,
+    /// What `config --json --show-secrets` printed
+    #[arg(long, conflicts_with_all = ["plaintext", "secret", "path"])]
+    json: Option<String>,
+}
+
+/// An entry of `config --json`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Given {
+    value: Option<String>,
+    object_value: Option<Value>,
+    #[serde(default)]
+    secret: bool,
+}
+
+impl SetAllArgs {
+    pub(super) async fn run(self, selection: &Selection) -> Result<(), ConfigError> {
+        let project = selection.project()?;
+        let stack = selection.stack(&project).await?;
+        let mut file = selection.stack_file(&project, &stack)?;
+        let mut plain: Vec<(ConfigPath, Tree)> = Vec::new();
+        let mut secret: Vec<(ConfigPath, String)> = Vec::new();
+        for pair in &self.plaintext {
+            let (key, value) = split(pair)?;
+            let path = Selection::config_path(&project, key, self.path)?;
+            let tree = typed(&project, &path, value, &|warning| {
+                selection.terminal.talk(warning)
+            })?;
+            plain.push((path, tree));
+        }
+        for pair in &self.secret {
+            let (key, value) = split(pair)?;
+            secret.push((
+                Selection::config_path(&project, key, self.path)?,
+                value.to_owned(),
+            ));
+        }
+        for (key, given) in self.given()? {
+            let path = Selection::config_path(&project, &key, false)?;
+            match given {
+                Given {
+                    object_value: Some(_),
+                    secret: true,
+                    ..
+                } => {
+                    let message = format!(
+                        "`{key}` holds secrets among other values, which JSON does not tell apart"
+                    );
+                    return Err(ConfigError::Argument(message));
+                }
+                Given {
+                    object_value: Some(value),
+                    ..
+                } => plain.push((path, Tree::from(value))),
+                Given {
+                    value: Some(value),
+                    secret: true,
+                    ..
+                } => secret.push((path, value)),
+                Given {
+                    value: Some(value), ..
+                } => plain.push((path, Tree::Text(value))),
+                Given { value: None, .. } => {
+                    let message =
+                        format!("`{key}` has no value: print the JSON with --show-secrets");
+                    return Err(ConfigError::Argument(message));
+                }
+            }
+        }
+        for (path, value) in secret {
+            let crypter = selection.crypter_or_new(&mut file).await?;
+            plain.push((
+                path,
+                Tree::secret(crypter.encrypt(&value, selection.rng.as_ref())?),
+            ));
+        }
+        for (path, tree) in plain {
+            file.set(&path, tree)?;
+        }
+        Ok(file.save()?)
+    }
+
+    fn given(&self) -> Result<BTreeMap<String, Given>, ConfigError> {
+        match &self.json {
+            None => Ok(BTreeMap::new()),
+            Some(text) => serde_json::from_str(text).map_err(|error| {
+                ConfigError::Argument(format!(
+                    "--json is not what `config --json` prints: {error}"
+                ))
+            }),
+        }
+    }
+}
+
+fn split(pair: &str) -> Result<(&str, &str), ConfigError> {
+    let malformed = || ConfigError::Argument("a value is given as KEY=VALUE".to_owned());
+    pair.split_once('=')
+        .filter(|(key, _)| !key.is_empty())
+        .ok_or_else(malformed)
+}

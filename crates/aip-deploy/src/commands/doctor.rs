@@ -1,0 +1,184 @@
+//! `doctor`: everything a deployment needs, checked one by one without changing anything.
+
+use clap::Args;
+use serde_json::json;
+
+use crate::apply::lease::describe;
+use crate::cluster::namespace;
+use crate::commands::failure::CommandError;
+use crate::commands::session::Session;
+use crate::guard::GuardedCluster;
+use crate::selection::Selection;
+use crate::target::Target;
+use crate::ui::Screen;
+use crate::ui::style::{self, paint};
+use crate::ui::table::columns;
+
+/// Check everything a deployment needs
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Print the checks as JSON
+    #[arg(short, long)]
+    json: bool,
+}
+
+/// One check: what, whether it passed, and what was found.
+struct Check {
+    name: &'static str,
+    passed: bool,
+    found: String,
+}
+
+/// The checks so far.
+#[derive(Default)]
+struct Report(Vec<Check>);
+
+impl Report {
+    /// Notes a result; the value goes on to the checks that need it.
+    fn note<T, E: std::fmt::Display>(
+        &mut self,
+        name: &'static str,
+        result: Result<T, E>,
+        found: impl FnOnce(&T) -> String,
+    ) -> Option<T> {
+        let (passed, found, value) = match result {
+            Ok(value) => (true, found(&value), Some(value)),
+            Err(error) => (false, error.to_string(), None),
+        };
+        self.0.push(Check {
+            name,
+            passed,
+            found,
+        });
+        value
+    }
+}
+
+impl DoctorArgs {
+    /// Checks; exits with 1 if anything fails.
+    pub async fn run(self, selection: &Selection, screen: &Screen) -> Result<(), CommandError> {
+        let mut report = Report::default();
+        check(selection, screen, &mut report).await;
+        let failed = report.0.iter().filter(|check| !check.passed).count();
+        if self.json {
+            let checks: Vec<_> = report
+                .0
+                .iter()
+                .map(|check| json!({"check": check.name, "ok": check.passed, "found": check.found}))
+                .collect();
+            screen.line(format!("{:#}", json!({"checks": checks, "failed": failed})));
+        } else {
+            let rows: Vec<Vec<String>> = report.0.iter().map(row).collect();
+            screen.lines(columns(&rows, &[]));
+        }
+        if failed == 0 {
+            Ok(())
+        } else {
+            Err(CommandError::Unhealthy(failed))
+        }
+    }
+}
+
+fn row(check: &Check) -> Vec<String> {
+    let mark = if check.passed {
+        paint(style::CREATE, "ok")
+    } else {
+        paint(style::DELETE, "FAIL")
+    };
+    // A message of several lines would break the table.
+    vec![mark, check.name.to_owned(), check.found.replace('\n', "; ")]
+}
+
+async fn check(selection: &Selection, screen: &Screen, report: &mut Report) {
+    let session = Session::open(selection, screen).await;
+    let named =
+        |session: &Session<'_>| format!("{}/{}", session.project.name, session.stack.as_str());
+    let Some(session) = report.note("stack", session, named) else {
+        return;
+    };
+    let target = session.target().await;
+    let target = report.note("configuration", target, |target| {
+        format!("image {}", target.image)
+    });
+    let inventory = session.store.inventory().await;
+    let inventory = report.note("state store", inventory, |inventory| {
+        format!(
+            "{} object(s), {} unfinished run(s)",
+            inventory.owned.len(),
+            inventory.intents.len()
+        )
+    });
+    let lease = session.store.lease().await;
+    report.note("lease", lease, |lease| {
+        lease.as_ref().map_or_else(|| "free".to_owned(), describe)
+    });
+    let (Some(target), Some(inventory)) = (target, inventory) else {
+        return;
+    };
+    let cluster = session.cluster(&target.context, &inventory).await;
+    let identity = |cluster: &GuardedCluster| {
+        let pinned = if cluster.is_pinned() {
+            "pinned"
+        } else {
+            "not pinned yet"
+        };
+        format!(
+            "context {}, cluster {} ({pinned})",
+            cluster.context(),
+            cluster.uid()
+        )
+    };
+    if let Some(cluster) = report.note("cluster", cluster, identity) {
+        check_cluster(&cluster, &target, report).await;
+    }
+}
+
+async fn check_cluster(cluster: &GuardedCluster, target: &Target, report: &mut Report) {
+    report.note("API server", cluster.version().await, Clone::clone);
+    let found = cluster.read(&namespace(&target.namespace)).await;
+    report.note("namespace", found, |found| {
+        let Some(live) = found else {
+            return format!("{} does not exist; `up` creates it", target.namespace);
+        };
+        let enforced = &live["metadata"]["labels"]["pod-security.kubernetes.io/enforce"];
+        let level = enforced.as_str().unwrap_or("not enforced");
+        format!("{}, Pod Security: {level}", target.namespace)
+    });
+    let missing = missing_rights(cluster, target).await;
+    let missing = missing
+        .map_err(|error| error.to_string())
+        .and_then(|missing| {
+            if missing.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("you may not {}", missing.join(", ")))
+            }
+        });
+    report.note("rights", missing, |()| "everything `up` needs".to_owned());
+}
+
+/// `patch secrets`, `delete jobs`: what the user may not do.
+async fn missing_rights(
+    cluster: &GuardedCluster,
+    target: &Target,
+) -> Result<Vec<String>, crate::cluster::ApiError> {
+    let mut asked: Vec<(String, &'static str)> = Vec::new();
+    let mut missing = Vec::new();
+    for object in target
+        .desired
+        .iter()
+        .map(crate::desired::Desired::reference)
+    {
+        for verb in ["get", "create", "patch", "delete"] {
+            let question = (object.plural.clone(), verb);
+            if asked.contains(&question) {
+                continue;
+            }
+            if !cluster.may(verb, &object).await? {
+                missing.push(format!("{verb} {}", object.plural));
+            }
+            asked.push(question);
+        }
+    }
+    Ok(missing)
+}

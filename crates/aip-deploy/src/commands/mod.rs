@@ -1,0 +1,21 @@
+//! One file (or folder) per command. A command is a struct of its arguments with a `run`.
+
+pub mod adopt;
+pub mod config;
+pub mod deploy;
+pub mod destroy;
+pub mod doctor;
+pub mod drift;
+pub mod failure;
+pub mod lock;
+pub mod login;
+pub mod preview;
+pub mod render;
+pub mod repin;
+pub mod reporter;
+pub mod rollback;
+pub mod rollout;
+pub mod session;
+pub mod shown;
+pub mod stack;
+pub mod up;

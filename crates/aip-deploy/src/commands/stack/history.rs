@@ -1,0 +1,95 @@
+//! `stack history`.
+
+use clap::Args;
+
+use super::StackError;
+use crate::selection::{Selection, SelectionError};
+use crate::store::{Outcome, StateStore as _};
+use crate::ui::style::{CREATE, DELETE, UPDATE, paint};
+use crate::ui::time::{ago, took};
+
+#[derive(Debug, Args)]
+pub(super) struct HistoryArgs {
+    /// Print JSON
+    #[arg(short, long)]
+    json: bool,
+    /// How many entries
+    #[arg(long, default_value_t = 10)]
+    page_size: usize,
+    /// Which page of them, from 1
+    #[arg(long, default_value_t = 1)]
+    page: usize,
+    /// Show whole dates
+    #[arg(long)]
+    full_dates: bool,
+}
+
+impl HistoryArgs {
+    pub(super) async fn run(self, selection: &Selection) -> Result<(), StackError> {
+        let project = selection.project()?;
+        let stack = selection.stack(&project).await?;
+        let state = selection
+            .stacks(Some(&project))?
+            .state(&project.name, &stack);
+        let skip = self.page.saturating_sub(1).saturating_mul(self.page_size);
+        let entries = state
+            .history(skip.saturating_add(self.page_size))
+            .await
+            .map_err(SelectionError::from)?;
+        let entries: Vec<_> = entries.into_iter().skip(skip).collect();
+        if self.json {
+            let list = entries.iter().map(|(revision, record)| {
+                let mut value = serde_json::to_value(record).unwrap_or_default();
+                value["version"] = revision.0.into();
+                value
+            });
+            selection
+                .terminal
+                .data(&format!("{:#}", list.collect::<serde_json::Value>()));
+            return Ok(());
+        }
+        if entries.is_empty() {
+            selection
+                .terminal
+                .talk(&format!("Stack '{stack}' has never been updated"));
+        }
+        for (revision, record) in entries {
+            let counts = record.counts;
+            let status = match record.outcome {
+                Outcome::Succeeded => paint(CREATE, "succeeded"),
+                Outcome::Failed => paint(DELETE, "failed"),
+                Outcome::RolledBack => paint(UPDATE, "rolled back"),
+            };
+            let when = if self.full_dates {
+                record.ended.clone()
+            } else {
+                ago(&record.ended, selection.clock.now())
+            };
+            let mut lines = vec![
+                format!("Version: {}", revision.0),
+                format!("UpdateKind: {}", record.command),
+                format!("Status: {status}"),
+                format!(
+                    "{}{}{} {} Updated {when} took {}",
+                    paint(CREATE, format!("+{}", counts.create + counts.replace)),
+                    paint(DELETE, format!("-{}", counts.delete + counts.replace)),
+                    paint(UPDATE, format!("~{}", counts.update)),
+                    counts.same,
+                    took(&record.started, &record.ended),
+                ),
+                format!("    by: {}@{}", record.user, record.host),
+            ];
+            lines.extend(record.image.map(|image| format!("    image: {image}")));
+            lines.extend(
+                record
+                    .git_commit
+                    .map(|commit| format!("    git.head: {commit}")),
+            );
+            lines.push(String::new());
+            for line in lines {
+                selection.terminal.data(&line);
+            }
+        }
+        Ok(())
+    }
+}

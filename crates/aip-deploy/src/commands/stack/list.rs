@@ -1,0 +1,110 @@
+//! `stack ls`.
+
+use std::collections::BTreeSet;
+
+use clap::Args;
+use pulumi_files::{Project, StackName};
+use serde_json::json;
+
+use super::StackError;
+use crate::selection::{Selection, SelectionError};
+use crate::store::StateStore as _;
+use crate::ui::style::{HEADLINE, paint};
+use crate::ui::table::columns;
+use crate::ui::time::ago;
+
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    /// Print JSON
+    #[arg(short, long)]
+    json: bool,
+}
+
+struct Row {
+    name: StackName,
+    current: bool,
+    updated: Option<String>,
+    objects: Option<usize>,
+}
+
+impl ListArgs {
+    pub(super) async fn run(self, selection: &Selection) -> Result<(), StackError> {
+        let project = selection.project()?;
+        let stacks = selection.stacks(Some(&project))?;
+        let url = selection.backend_url(Some(&project))?;
+        let current = selection
+            .workspace()?
+            .stack(None, &project, &url)
+            .map_err(SelectionError::from)?;
+        let mut rows = Vec::new();
+        for name in known(selection, &project).await? {
+            let state = stacks.state(&project.name, &name);
+            let history = state.history(1).await.map_err(SelectionError::from)?;
+            let inventory = state.inventory().await.map_err(SelectionError::from)?;
+            let updated = history.into_iter().next().map(|(_, record)| record.ended);
+            let is_current = current
+                .as_ref()
+                .is_some_and(|(current, _)| *current == name);
+            let objects = inventory.pin.is_some().then_some(inventory.owned.len());
+            rows.push(Row {
+                name,
+                current: is_current,
+                updated,
+                objects,
+            });
+        }
+        if self.json {
+            let list = rows.iter().map(|row| {
+                json!({
+                    "name": row.name.as_str(),
+                    "current": row.current,
+                    "lastUpdate": row.updated,
+                    "resourceCount": row.objects,
+                })
+            });
+            selection
+                .terminal
+                .data(&format!("{:#}", list.collect::<serde_json::Value>()));
+            return Ok(());
+        }
+        let mut table = vec![
+            ["NAME", "LAST UPDATE", "RESOURCE COUNT"]
+                .map(str::to_owned)
+                .to_vec(),
+        ];
+        for row in rows {
+            let name = if row.current {
+                paint(HEADLINE, format!("{}*", row.name))
+            } else {
+                row.name.to_string()
+            };
+            let not_yet = || "n/a".to_owned();
+            let updated = row
+                .updated
+                .map_or_else(not_yet, |at| ago(&at, selection.clock.now()));
+            table.push(vec![
+                name,
+                updated,
+                row.objects.map_or_else(not_yet, |count| count.to_string()),
+            ]);
+        }
+        for line in columns(&table, &[]) {
+            selection.terminal.data(&line);
+        }
+        Ok(())
+    }
+}
+
+/// The stacks that have a file or state.
+pub(super) async fn known(
+    selection: &Selection,
+    project: &Project,
+) -> Result<BTreeSet<StackName>, StackError> {
+    let stacks = selection.stacks(Some(project))?;
+    let mut names = stacks
+        .names(&project.name)
+        .await
+        .map_err(SelectionError::from)?;
+    names.extend(project.stacks_with_files());
+    Ok(names)
+}

@@ -1,0 +1,124 @@
+//! `stack`: which stacks there are, which one is selected, what happened to it.
+
+mod export;
+mod history;
+mod init;
+mod list;
+mod output;
+mod provider;
+mod remove;
+mod select;
+
+use clap::{Args, Subcommand};
+use pulumi_files::StackNameError;
+
+use crate::exit::Exit;
+use crate::selection::{Selection, SelectionError};
+
+/// Work with stacks
+#[derive(Debug, Args)]
+pub struct StackArgs {
+    #[command(subcommand)]
+    command: Option<StackCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+enum StackCommand {
+    /// Make a stack
+    #[command(visible_aliases = ["new", "create"])]
+    Init(init::InitArgs),
+    /// Select the stack that other commands work on
+    Select(select::SelectArgs),
+    /// Select none
+    Unselect,
+    /// List the stacks of the project
+    Ls(list::ListArgs),
+    /// Forget a stack that has nothing deployed
+    Rm(remove::RemoveArgs),
+    /// Show what was done to the stack
+    History(history::HistoryArgs),
+    /// Show what the stack provides
+    Output(output::OutputArgs),
+    /// Print the state of the stack as JSON
+    Export,
+    /// Encrypt the values of the stack with another key or passphrase
+    ChangeSecretsProvider(provider::ProviderArgs),
+}
+
+/// Why a `stack` command did nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum StackError {
+    /// There is nothing to work on.
+    #[error(transparent)]
+    Selection(#[from] SelectionError),
+    /// The name.
+    #[error(transparent)]
+    Name(#[from] StackNameError),
+    /// The name is taken.
+    #[error("stack '{0}' already exists")]
+    Exists(String),
+    /// There is something deployed.
+    #[error(
+        "'{stack}' still has {count} objects in the cluster: `aip-deploy destroy` removes them (--force forgets them)"
+    )]
+    HasObjects {
+        /// The stack.
+        stack: String,
+        /// How many.
+        count: usize,
+    },
+    /// The answer was not the name of the stack.
+    #[error("confirmation declined, not removing the stack")]
+    Declined,
+    /// Nobody to ask.
+    #[error("pass --yes to go on without a question in non-interactive mode")]
+    NeedsYes,
+    /// There is no such output.
+    #[error("stack '{stack}' has no output named '{name}'")]
+    NoOutput {
+        /// The stack.
+        stack: String,
+        /// The output.
+        name: String,
+    },
+    /// The terminal.
+    #[error("the answer could not be read: {0}")]
+    Input(#[source] std::io::Error),
+    /// A file that should go.
+    #[error("{path}: {source}", path = path.display())]
+    File {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl StackError {
+    /// The exit code.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Selection(error) => error.exit(),
+            Self::Name(_) | Self::NeedsYes => Exit::Usage,
+            _ => Exit::Failed,
+        }
+    }
+}
+
+impl StackArgs {
+    /// Runs the command; without one, the selected stack is shown.
+    pub async fn run(self, selection: &Selection) -> Result<(), StackError> {
+        match self.command {
+            None => select::show(selection).await,
+            Some(StackCommand::Init(args)) => args.run(selection).await,
+            Some(StackCommand::Select(args)) => args.run(selection).await,
+            Some(StackCommand::Unselect) => select::unselect(selection),
+            Some(StackCommand::Ls(args)) => args.run(selection).await,
+            Some(StackCommand::Rm(args)) => args.run(selection).await,
+            Some(StackCommand::History(args)) => args.run(selection).await,
+            Some(StackCommand::Output(args)) => args.run(selection).await,
+            Some(StackCommand::Export) => export::run(selection).await,
+            Some(StackCommand::ChangeSecretsProvider(args)) => args.run(selection).await,
+        }
+    }
+}

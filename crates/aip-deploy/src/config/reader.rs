@@ -1,0 +1,378 @@
+//! Reads a node of the stack file by the table: types, unknown names, secrets.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use pulumi_files::yaml::{Content, Node, ScalarKind};
+use pulumi_files::{Crypter, CrypterError};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::problem::Problem;
+use super::table::{Field, Shape};
+
+/// How encrypted values are opened.
+#[derive(Clone, Copy)]
+pub enum Secrets<'a> {
+    /// With the stack's key.
+    Open(&'a Crypter),
+    /// Not at all: `render --secrets=stub`, which needs no passphrase.
+    Stub,
+}
+
+/// A text of the configuration, which may be secret.
+#[derive(Clone)]
+pub struct Text {
+    value: Option<SecretString>,
+    /// Its line.
+    pub line: usize,
+    /// Whether the file has it encrypted.
+    pub encrypted: bool,
+}
+
+/// What stands in for a secret that is not opened.
+pub const STUB: &str = "stub";
+
+impl Text {
+    /// The value, unless it is not opened.
+    pub fn known(&self) -> Option<&str> {
+        self.value.as_ref().map(ExposeSecret::expose_secret)
+    }
+
+    /// The value, or what stands in for it.
+    pub fn to_secret(&self) -> SecretString {
+        self.value
+            .clone()
+            .unwrap_or_else(|| SecretString::from(STUB))
+    }
+}
+
+/// A value as the table describes it.
+pub(super) enum Read {
+    Text(Text),
+    Bool(bool),
+    Int(i64),
+    Texts(Vec<Text>),
+    TextMap(BTreeMap<String, Text>),
+    Object(Object),
+}
+
+/// The fields that are set, with the place of the whole.
+#[derive(Default)]
+pub(super) struct Object {
+    pub(super) fields: BTreeMap<&'static str, Read>,
+    pub(super) line: Option<usize>,
+    /// Names of an environment that the table does not know.
+    pub(super) others: BTreeMap<String, Text>,
+}
+
+impl Object {
+    pub(super) fn text(&self, name: &str) -> Option<&Text> {
+        match self.fields.get(name) {
+            Some(Read::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The text of a field that is never secret.
+    pub(super) fn plain(&self, name: &str) -> Option<&str> {
+        self.text(name)
+            .and_then(Text::known)
+            .filter(|text| !text.is_empty())
+    }
+
+    pub(super) fn bool(&self, name: &str) -> Option<bool> {
+        match self.fields.get(name) {
+            Some(Read::Bool(value)) => Some(*value),
+            _ => None,
+        }
+    }
+
+    pub(super) fn int<T: TryFrom<i64>>(&self, name: &str) -> Option<T> {
+        match self.fields.get(name) {
+            Some(Read::Int(value)) => T::try_from(*value).ok(),
+            _ => None,
+        }
+    }
+
+    pub(super) fn texts(&self, name: &str) -> Option<Vec<String>> {
+        match self.fields.get(name) {
+            Some(Read::Texts(texts)) => Some(
+                texts
+                    .iter()
+                    .filter_map(|text| text.known().map(str::to_owned))
+                    .collect(),
+            ),
+            _ => None,
+        }
+    }
+
+    pub(super) fn map(&self, name: &str) -> BTreeMap<String, Text> {
+        match self.fields.get(name) {
+            Some(Read::TextMap(map)) => map.clone(),
+            _ => BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn object(&self, name: &str) -> Option<&Self> {
+        match self.fields.get(name) {
+            Some(Read::Object(object)) => Some(object),
+            _ => None,
+        }
+    }
+}
+
+/// Collects what is wrong while it reads.
+pub(super) struct Reader<'a> {
+    pub(super) file: PathBuf,
+    pub(super) secrets: Secrets<'a>,
+    pub(super) problems: Vec<Problem>,
+}
+
+impl Reader<'_> {
+    pub(super) fn problem(
+        &mut self,
+        line: Option<usize>,
+        path: &str,
+        message: impl Into<String>,
+        fix: Option<String>,
+    ) {
+        self.problems.push(Problem {
+            file: self.file.clone(),
+            line,
+            path: path.to_owned(),
+            message: message.into(),
+            fix,
+        });
+    }
+
+    /// A map with the fields of the table. `path` is where it stands.
+    pub(super) fn object(&mut self, node: &Node, fields: &'static [Field], path: &str) -> Object {
+        let mut object = Object {
+            line: Some(node.line),
+            ..Object::default()
+        };
+        if node.is_null() {
+            return object;
+        }
+        let Some(_) = node.pairs().filter(|_| node.secret().is_none()) else {
+            self.problem(Some(node.line), path, "must be a map", None);
+            return object;
+        };
+        for (name, value) in node.entries() {
+            let at = format!("{path}.{name}");
+            let Some(field) = fields.iter().find(|field| field.name == name) else {
+                self.unknown(value, name, fields, &at);
+                continue;
+            };
+            if value.is_null() {
+                continue;
+            }
+            if let Some(read) = self.value(value, field.shape, &at) {
+                object.fields.insert(field.name, read);
+            }
+        }
+        object
+    }
+
+    fn unknown(&mut self, value: &Node, name: &str, fields: &[Field], at: &str) {
+        let hint = nearest(name, fields).map(|name| format!(": did you mean `{name}`?"));
+        let message = format!(
+            "is not a field that is known here{}",
+            hint.unwrap_or_default()
+        );
+        self.problem(
+            Some(value.line),
+            at,
+            message,
+            Some(format!("aip-deploy config rm --path {}", quoted(at))),
+        );
+    }
+
+    /// An environment: names that are not known are passed on, unless they look like a slip.
+    fn env(&mut self, node: &Node, known: &'static [Field], path: &str) -> Object {
+        let mut object = Object {
+            line: Some(node.line),
+            ..Object::default()
+        };
+        if node.pairs().is_none() || node.secret().is_some() {
+            if !node.is_null() {
+                self.problem(Some(node.line), path, "must be a map", None);
+            }
+            return object;
+        }
+        for (name, value) in node.entries() {
+            let at = format!("{path}.{name}");
+            let field = known.iter().find(|field| field.name == name);
+            if field.is_none() && nearest(name, known).is_some() {
+                self.unknown(value, name, known, &at);
+            } else if let Some(text) = self.text_unless_null(value, &at) {
+                match field {
+                    Some(field) => drop(object.fields.insert(field.name, Read::Text(text))),
+                    None => drop(object.others.insert(name.to_owned(), text)),
+                }
+            }
+        }
+        object
+    }
+
+    fn text_unless_null(&mut self, node: &Node, at: &str) -> Option<Text> {
+        if node.is_null() {
+            None
+        } else {
+            self.text(node, at)
+        }
+    }
+
+    fn value(&mut self, node: &Node, shape: Shape, at: &str) -> Option<Read> {
+        match shape {
+            Shape::Text => self.text(node, at).map(Read::Text),
+            Shape::Object(fields) => Some(Read::Object(self.object(node, fields, at))),
+            Shape::Env(known) => Some(Read::Object(self.env(node, known, at))),
+            Shape::Texts => match &node.content {
+                Content::List(items) => {
+                    let texts = items.iter().enumerate();
+                    let texts = texts
+                        .filter_map(|(index, item)| self.text(item, &format!("{at}[{index}]")));
+                    Some(Read::Texts(texts.collect()))
+                }
+                _ => self.wrong(node, shape, at),
+            },
+            Shape::TextMap => match node.pairs() {
+                Some(_) if node.secret().is_none() => {
+                    let mut map = BTreeMap::new();
+                    for (name, value) in node.entries() {
+                        if let Some(text) = self.text(value, &format!("{at}.{name}")) {
+                            map.insert(name.to_owned(), text);
+                        }
+                    }
+                    Some(Read::TextMap(map))
+                }
+                _ => self.wrong(node, shape, at),
+            },
+            Shape::Bool => match node.scalar().map(|scalar| scalar.kind) {
+                Some(ScalarKind::Bool(value)) => Some(Read::Bool(value)),
+                _ => self.wrong(node, shape, at),
+            },
+            Shape::Int { min, max } => match node.scalar() {
+                Some(scalar) if scalar.kind == ScalarKind::Int => match scalar.text.parse() {
+                    Ok(number) if (min..=max).contains(&number) => Some(Read::Int(number)),
+                    _ => self.wrong(node, shape, at),
+                },
+                _ => self.wrong(node, shape, at),
+            },
+            Shape::Word(words) => match node.scalar() {
+                Some(scalar) if words.contains(&scalar.text.as_str()) => {
+                    self.text(node, at).map(Read::Text)
+                }
+                _ => self.wrong(node, shape, at),
+            },
+        }
+    }
+
+    fn wrong(&mut self, node: &Node, shape: Shape, at: &str) -> Option<Read> {
+        let example = match shape {
+            Shape::Bool => Some("true".to_owned()),
+            Shape::Int { min, .. } => Some(min.max(1).to_string()),
+            Shape::Word(words) => words.first().map(|word| (*word).to_owned()),
+            _ => None,
+        };
+        let fix = example.map(|value| {
+            format!(
+                "aip-deploy config set --path {} {}",
+                quoted(at),
+                quoted(&value)
+            )
+        });
+        self.problem(
+            Some(node.line),
+            at,
+            format!("must be {}", shape.describe()),
+            fix,
+        );
+        None
+    }
+
+    /// Text, encrypted or not. A number or date without quotes is refused: `1.10` would arrive as
+    /// `1.1` at any other reader of the file.
+    pub(super) fn text(&mut self, node: &Node, at: &str) -> Option<Text> {
+        if let Some(ciphertext) = node.secret() {
+            let value = match self.secrets {
+                Secrets::Stub => None,
+                Secrets::Open(crypter) => match crypter.decrypt(ciphertext) {
+                    Ok(value) => Some(value),
+                    Err(error) => {
+                        self.undecryptable(node, at, error);
+                        return None;
+                    }
+                },
+            };
+            return Some(Text {
+                value,
+                line: node.line,
+                encrypted: true,
+            });
+        }
+        match node.scalar() {
+            Some(scalar) if scalar.kind == ScalarKind::Text => {
+                let value = Some(SecretString::from(scalar.text.clone()));
+                Some(Text {
+                    value,
+                    line: node.line,
+                    encrypted: false,
+                })
+            }
+            Some(scalar) => {
+                let what = scalar.kind.name();
+                let message = format!("must be text, and without quotes this is {what}");
+                let value = if scalar.text.is_empty() {
+                    "VALUE"
+                } else {
+                    &scalar.text
+                };
+                self.problem(
+                    Some(node.line),
+                    at,
+                    message,
+                    Some(format!("aip-deploy config set --path {at} {value}")),
+                );
+                None
+            }
+            None => {
+                self.problem(Some(node.line), at, "must be text", None);
+                None
+            }
+        }
+    }
+
+    fn undecryptable(&mut self, node: &Node, at: &str, error: CrypterError) {
+        let fix = format!("aip-deploy config set --path --secret {at}");
+        self.problem(Some(node.line), at, error.to_string(), Some(fix));
+    }
+}
+
+/// How a file is called in messages: without the folder it was found in.
+pub(super) fn short(file: &Path) -> PathBuf {
+    file.file_name()
+        .map_or_else(|| file.to_owned(), PathBuf::from)
+}
+
+/// The known name that `name` is probably a slip of.
+fn nearest(name: &str, fields: &[Field]) -> Option<&'static str> {
+    let distances = fields
+        .iter()
+        .map(|field| (strsim::osa_distance(name, field.name), field.name));
+    distances
+        .min()
+        .filter(|(distance, _)| *distance <= 3)
+        .map(|(_, name)| name)
+}
+
+/// A word as a shell wants it.
+pub(super) fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/:".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}

@@ -1,0 +1,95 @@
+//! The profile `compat`: the objects of the original program, field for field, so that taking over
+//! a live stack changes nothing but the names of its Secrets.
+
+use serde_json::json;
+
+use super::Desired;
+use super::kinds::Kind;
+use super::migration;
+use super::names::NameKey;
+use super::objects::{APP, SecretSet, headless_service, ingress_service, labels, metadata};
+use crate::config::{MigrationMode, StackConfig};
+
+pub(super) fn objects(config: &StackConfig, names: &NameKey) -> Vec<Desired> {
+    let mut secrets = SecretSet::new(config, names, &config.aip.required_env);
+    let deployment = deployment(config, &secrets);
+    let mut objects = std::mem::take(&mut secrets.objects);
+    if config.aip.migrations.mode == MigrationMode::Job {
+        let pod = json!({
+            "containers": [{
+                "name": "migrate",
+                "image": config.aip.image,
+                "args": config.aip.migrations.args,
+                "envFrom": secrets.env_from(),
+            }],
+        });
+        objects.push(migration::job(config, names, &secrets, pod));
+    }
+    objects.push(deployment);
+    objects.push(headless_service(config));
+    objects.extend(ingress_service(config));
+    objects
+}
+
+fn deployment(config: &StackConfig, secrets: &SecretSet) -> Desired {
+    let aip = &config.aip;
+    let mut pod = json!({
+        "containers": [{
+            "name": APP,
+            "image": aip.image,
+            "imagePullPolicy": "Always",
+            "args": aip.server_args,
+            "envFrom": secrets.env_from(),
+            // The original server reads its keys from the working directory.
+            "lifecycle": {"postStart": {"exec": {"command": [
+                "/bin/sh", "-c", "cp /etc/signing_keys.json /app/signing_keys.json",
+            ]}}},
+            "ports": [
+                {"name": "http", "containerPort": aip.port, "protocol": "TCP"},
+                {"name": "http-alt", "containerPort": 5100, "protocol": "TCP"},
+            ],
+            "readinessProbe": {
+                "httpGet": {"path": aip.probes.ready_path, "port": "http", "scheme": "HTTP"},
+                "initialDelaySeconds": 5,
+                "periodSeconds": 3,
+                "timeoutSeconds": 1,
+                "successThreshold": 1,
+                "failureThreshold": 3,
+            },
+            "resources": {
+                "requests": {"cpu": aip.requests.cpu, "memory": aip.requests.memory},
+                "limits": {"cpu": aip.limits.cpu, "memory": aip.limits.memory},
+            },
+            "volumeMounts": [{
+                "name": "signing-keys-json",
+                "mountPath": "/etc/signing_keys.json",
+                "subPath": "signing_keys.json",
+                "readOnly": true,
+            }],
+        }],
+        "volumes": [{"name": "signing-keys-json", "secret": {"secretName": secrets.signing_keys}}],
+    });
+    if aip.migrations.mode == MigrationMode::Init {
+        pod["initContainers"] = json!([{
+            "name": "aip-init-migrations",
+            "image": aip.image,
+            "imagePullPolicy": "IfNotPresent",
+            "args": aip.migrations.args,
+            "envFrom": secrets.env_from(),
+        }]);
+    }
+    if !aip.pull_secrets.is_empty() {
+        let references = aip.pull_secrets.iter().map(|name| json!({"name": name}));
+        pod["imagePullSecrets"] = references.collect();
+    }
+    let mut spec = json!({
+        "selector": {"matchLabels": labels()},
+        "strategy": {"rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}},
+        "template": {"metadata": {"labels": labels()}, "spec": pod},
+    });
+    // An autoscaler owns the number of Pods; sending it too would fight.
+    if aip.autoscaling.is_none() {
+        spec["replicas"] = json!(aip.replicas);
+    }
+    Kind::Deployment.object(APP, metadata(config, APP, false), json!({"spec": spec}))
+}

@@ -1,0 +1,75 @@
+//! What the stack should look like in the cluster: objects with the phase they are applied in.
+
+mod compat;
+mod kinds;
+mod migration;
+mod names;
+mod objects;
+mod policies;
+mod reference;
+mod restricted;
+
+use kube::core::{ApiResource, DynamicObject};
+use serde_json::Value;
+
+pub use names::NameKey;
+pub use objects::objects;
+pub use reference::ObjectRef;
+
+/// One object that the stack wants.
+#[derive(Clone)]
+pub struct Desired {
+    /// The name without the hash of the content: what a reader recognises from run to run, and
+    /// what pairs a replaced Secret with its successor.
+    pub logical_name: String,
+    /// The object as it is sent to the API server, namespace included.
+    pub object: DynamicObject,
+    /// Where the API server serves its kind.
+    pub kind: ApiResource,
+    /// When it is applied.
+    pub phase: Phase,
+}
+
+/// The phases of an apply, in order. The next one begins when the one before it is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// What Pods refer to: Secrets, accounts, policies, budgets.
+    Foundation,
+    /// The migration Job, awaited before anything new serves.
+    Migration,
+    /// Deployment, Services, autoscaler.
+    Workload,
+}
+
+impl Phase {
+    /// Every phase, in order.
+    pub const ALL: [Self; 3] = [Self::Foundation, Self::Migration, Self::Workload];
+}
+
+impl Desired {
+    /// Which object this is.
+    pub fn reference(&self) -> ObjectRef {
+        ObjectRef {
+            api_version: self.kind.api_version.clone(),
+            kind: self.kind.kind.clone(),
+            plural: self.kind.plural.clone(),
+            namespace: self.object.metadata.namespace.clone(),
+            name: self.object.metadata.name.clone().unwrap_or_default(),
+            logical_name: self.logical_name.clone(),
+        }
+    }
+
+    /// The object as plain JSON, with `apiVersion` and `kind`.
+    pub fn value(&self) -> Value {
+        // A dynamic object is JSON already; its metadata has no value JSON cannot hold.
+        let mut value = serde_json::to_value(&self.object).unwrap_or_default();
+        if let Some(map) = value.as_object_mut() {
+            map.insert(
+                "apiVersion".to_owned(),
+                self.kind.api_version.clone().into(),
+            );
+            map.insert("kind".to_owned(), self.kind.kind.clone().into());
+        }
+        value
+    }
+}

@@ -1,0 +1,60 @@
+//! Names that follow from content: a Secret whose values change gets another name, so the Pods
+//! roll, and a rollback still finds its own.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use aws_lc_rs::hmac;
+use pulumi_files::Crypter;
+use secrecy::{ExposeSecret as _, SecretString};
+
+/// The key of the hash in the names. Names can be listed by people who may not read Secrets, and
+/// a plain hash of a short value could be guessed.
+#[derive(Clone)]
+pub struct NameKey(hmac::Key);
+
+impl NameKey {
+    /// The key of a stack with encrypted values.
+    pub fn of(crypter: &Crypter) -> Self {
+        let key = crypter.derive_key("names of content-addressed Kubernetes Secrets");
+        Self(hmac::Key::new(hmac::HMAC_SHA256, key.as_slice()))
+    }
+
+    /// For a stack without encrypted values, and for output that shows none.
+    pub fn public() -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, b"nothing here is secret"))
+    }
+
+    /// `name-<10 hex digits of the content>`.
+    pub(super) fn address(&self, name: &str, content: &BTreeMap<String, SecretString>) -> String {
+        let mut context = hmac::Context::with_key(&self.0);
+        let mut update = |bytes: &[u8]| {
+            // Lengths keep "ab" + "c" and "a" + "bc" apart.
+            context.update(&bytes.len().to_be_bytes());
+            context.update(bytes);
+        };
+        for (key, value) in content {
+            update(key.as_bytes());
+            update(value.expose_secret().as_bytes());
+        }
+        suffixed(name, context)
+    }
+
+    /// `name-<10 hex digits of the parts>`, for names that follow from other names.
+    pub(super) fn address_of(&self, name: &str, parts: &[&str]) -> String {
+        let mut context = hmac::Context::with_key(&self.0);
+        for part in parts {
+            context.update(&part.len().to_be_bytes());
+            context.update(part.as_bytes());
+        }
+        suffixed(name, context)
+    }
+}
+
+fn suffixed(name: &str, context: hmac::Context) -> String {
+    let mut out = format!("{name}-");
+    for byte in &context.sign().as_ref()[..5] {
+        let _ = write!(out, "{byte:02x}");
+    }
+    out
+}

@@ -1,0 +1,175 @@
+//! The profile `restricted`: Pods that Pod Security "restricted" admits
+//! (<https://kubernetes.io/docs/concepts/security/pod-security-standards/>), that roll without a
+//! lost request, and that reach only what they need.
+
+use std::collections::BTreeMap;
+
+use secrecy::SecretString;
+use serde_json::{Value, json};
+
+use super::Desired;
+use super::kinds::Kind;
+use super::migration;
+use super::names::NameKey;
+use super::objects::{APP, SecretSet, headless_service, ingress_service, labels, metadata};
+use super::policies;
+use crate::config::{AipConfig, KEY_FILE, MigrationMode, StackConfig};
+
+/// A user without a name in any image: "restricted" wants a number that is not 0.
+const USER: u32 = 10_001;
+/// Where a database in a file may live; it goes with the Pod.
+const DATA: &str = "/data";
+
+pub(super) fn objects(config: &StackConfig, names: &NameKey) -> Vec<Desired> {
+    let mut secrets = SecretSet::new(config, names, &required_env(&config.aip));
+    let mut workload = Vec::new();
+    if config.aip.migrations.mode == MigrationMode::Job {
+        let container = container(config, &secrets, "migrate", &config.aip.migrations.args);
+        workload.push(migration::job(
+            config,
+            names,
+            &secrets,
+            pod(config, &secrets, container),
+        ));
+    }
+    workload.push(deployment(config, &secrets));
+    workload.push(headless_service(config));
+    workload.extend(ingress_service(config));
+    let mut objects = std::mem::take(&mut secrets.objects);
+    objects.push(policies::service_account(config));
+    objects.push(policies::disruption_budget(config));
+    objects.extend(policies::network_policy(config));
+    objects.extend(workload);
+    objects.extend(policies::autoscaler(config));
+    objects
+}
+
+/// The key file is mounted as a folder (a `subPath` would never see a change), and the
+/// environment says where.
+fn required_env(aip: &AipConfig) -> BTreeMap<String, SecretString> {
+    let mut env = aip.required_env.clone();
+    env.insert("JSON_WEB_KEYS".to_owned(), SecretString::from(KEY_FILE));
+    env
+}
+
+fn deployment(config: &StackConfig, secrets: &SecretSet) -> Desired {
+    let aip = &config.aip;
+    let probe = |path: &str, period: u32, failures: u32| {
+        json!({
+            "httpGet": {"path": path, "port": "http"},
+            "periodSeconds": period,
+            "timeoutSeconds": 2,
+            "failureThreshold": failures,
+        })
+    };
+    let mut server = container(config, secrets, APP, &aip.server_args);
+    server["ports"] = json!([
+        {"name": "http", "containerPort": aip.port, "protocol": "TCP"},
+        {"name": "http-alt", "containerPort": 5100, "protocol": "TCP"},
+    ]);
+    server["startupProbe"] = probe(
+        &aip.probes.ready_path,
+        2,
+        aip.probes.startup_seconds.div_ceil(2).max(1),
+    );
+    server["readinessProbe"] = probe(&aip.probes.ready_path, 3, 2);
+    server["livenessProbe"] = probe(&aip.probes.alive_path, 10, 6);
+    // The load balancer needs this long to notice that the Pod goes.
+    server["lifecycle"] = json!({"preStop": {"sleep": {"seconds": aip.drain_seconds}}});
+
+    let mut pod = pod(config, secrets, server);
+    pod["terminationGracePeriodSeconds"] = json!(aip.grace_seconds);
+    pod["topologySpreadConstraints"] = json!([{
+        "maxSkew": 1,
+        "topologyKey": "topology.kubernetes.io/zone",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": labels()},
+        "matchLabelKeys": ["pod-template-hash"],
+    }]);
+    if aip.migrations.mode == MigrationMode::Init {
+        pod["initContainers"] = json!([container(
+            config,
+            secrets,
+            "aip-init-migrations",
+            &aip.migrations.args
+        )]);
+    }
+    let mut spec = json!({
+        "selector": {"matchLabels": labels()},
+        "revisionHistoryLimit": 5,
+        "progressDeadlineSeconds": 600,
+        "minReadySeconds": 2,
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0}},
+        "template": {"metadata": {"labels": labels()}, "spec": pod},
+    });
+    if aip.autoscaling.is_none() {
+        spec["replicas"] = json!(aip.replicas);
+    }
+    Kind::Deployment.object(APP, metadata(config, APP, true), json!({"spec": spec}))
+}
+
+fn container(config: &StackConfig, secrets: &SecretSet, name: &str, args: &[String]) -> Value {
+    let aip = &config.aip;
+    let mut env = vec![
+        json!({"name": "HOME", "value": "/tmp"}),
+        json!({"name": "HTTP_PORT", "value": aip.port.to_string()}),
+    ];
+    if !aip.required_env.contains_key("WORKER_ID") {
+        env.push(
+            json!({"name": "WORKER_ID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}),
+        );
+    }
+    json!({
+        "name": name,
+        "image": aip.image,
+        "imagePullPolicy": "IfNotPresent",
+        "args": args,
+        "env": env,
+        "envFrom": secrets.env_from(),
+        "resources": {
+            "requests": {"cpu": aip.requests.cpu, "memory": aip.requests.memory},
+            "limits": {"cpu": aip.limits.cpu, "memory": aip.limits.memory},
+        },
+        "securityContext": {
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [
+            {"name": "keys", "mountPath": "/etc/aip/keys", "readOnly": true},
+            {"name": "tmp", "mountPath": "/tmp"},
+            {"name": "data", "mountPath": DATA},
+        ],
+    })
+}
+
+fn pod(config: &StackConfig, secrets: &SecretSet, container: Value) -> Value {
+    let mut pod = json!({
+        "serviceAccountName": APP,
+        "automountServiceAccountToken": false,
+        "enableServiceLinks": false,
+        "securityContext": {
+            "runAsNonRoot": true,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [container],
+        "volumes": [
+            // Readable by the Pod's group, and by nobody else in the container.
+            {"name": "keys", "secret": {"secretName": secrets.signing_keys, "defaultMode": 0o440}},
+            {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
+            {"name": "data", "emptyDir": {}},
+        ],
+    });
+    if !config.aip.pull_secrets.is_empty() {
+        let references = config
+            .aip
+            .pull_secrets
+            .iter()
+            .map(|name| json!({"name": name}));
+        pod["imagePullSecrets"] = references.collect();
+    }
+    pod
+}

@@ -1,0 +1,172 @@
+//! The guard: the only way to a cluster. It checks that the context is the one the stack demands
+//! and that the cluster behind it is the one the stack was pinned to, whatever its name or address.
+//!
+//! The identity of a cluster is the UID of its namespace `kube-system`: made with the cluster,
+//! never changed, never the same twice. Nothing switches the check off.
+
+use kube::Client;
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind, Request, Resource as _};
+
+use crate::cluster::{Access, ApiError, ConnectError, connect, send};
+use crate::store::{Pin, Pinning, StateStore, StoreError};
+
+/// A cluster that was checked: reads and dry runs start here. Only the guard makes it.
+#[derive(Clone)]
+pub struct GuardedCluster {
+    pub(crate) client: Client,
+    context: String,
+    uid: String,
+    pinned: bool,
+}
+
+/// A checked cluster that the stack is pinned to: writes start here. Only the guard makes it.
+#[derive(Clone)]
+pub struct PinnedCluster(GuardedCluster);
+
+/// Why a cluster may not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum GuardError {
+    /// There is no connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The cluster does not tell who it is.
+    #[error(
+        "the identity of the cluster behind context `{context}` cannot be read: {source}{}",
+        hint(source)
+    )]
+    Identity {
+        /// The context.
+        context: String,
+        /// Why not.
+        source: ApiError,
+    },
+    /// It is another cluster.
+    #[error(
+        "context `{context}` leads to another cluster than the one this stack was deployed to\n  \
+         pinned: {} (context `{}`)\n  found:  {found}\n\
+         Nothing was changed. If the stack has really moved: aip-deploy repin",
+        pinned.cluster_uid, pinned.context
+    )]
+    AnotherCluster {
+        /// The context of the stack.
+        context: String,
+        /// The cluster the stack belongs to.
+        pinned: Pin,
+        /// The cluster that answered.
+        found: String,
+    },
+    /// The stack was never deployed.
+    #[error("this stack is not pinned to a cluster yet: `aip-deploy up` does that")]
+    NotPinned,
+    /// The pin cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn hint(error: &ApiError) -> &'static str {
+    if error.lacks_right() {
+        "\nYou need the right to `get` the namespace `kube-system`: without it no command can tell one cluster from another."
+    } else {
+        ""
+    }
+}
+
+impl GuardedCluster {
+    /// Connects and checks. A stack that was never deployed has no pin yet: then any cluster
+    /// behind the right context may be read.
+    pub async fn open(
+        access: &Access,
+        context: &str,
+        pin: Option<&Pin>,
+    ) -> Result<Self, GuardError> {
+        let client = connect(access, context).await?;
+        let uid = identity(&client)
+            .await
+            .map_err(|source| GuardError::Identity {
+                context: context.to_owned(),
+                source,
+            })?;
+        match pin {
+            Some(pinned) if pinned.cluster_uid != uid => Err(GuardError::AnotherCluster {
+                context: context.to_owned(),
+                pinned: pinned.clone(),
+                found: uid,
+            }),
+            _ => Ok(Self {
+                client,
+                context: context.to_owned(),
+                uid,
+                pinned: pin.is_some(),
+            }),
+        }
+    }
+
+    /// The name of the context.
+    pub fn context(&self) -> &str {
+        &self.context
+    }
+
+    /// The identity of the cluster.
+    pub fn uid(&self) -> &str {
+        &self.uid
+    }
+
+    /// Whether the stack is pinned to this cluster.
+    pub fn is_pinned(&self) -> bool {
+        self.pinned
+    }
+
+    /// What a stack that belongs here remembers.
+    pub fn as_pin(&self) -> Pin {
+        Pin {
+            context: self.context.clone(),
+            cluster_uid: self.uid.clone(),
+        }
+    }
+
+    /// For commands that change what was deployed before.
+    pub fn pinned(self) -> Result<PinnedCluster, GuardError> {
+        if self.pinned {
+            Ok(PinnedCluster(self))
+        } else {
+            Err(GuardError::NotPinned)
+        }
+    }
+
+    /// For the first deployment: pins the stack to this cluster unless somebody was faster.
+    pub async fn pin(mut self, store: &dyn StateStore) -> Result<PinnedCluster, GuardError> {
+        if !self.pinned {
+            match store.pin(&self.as_pin()).await? {
+                Pinning::AlreadyPinned(pinned) if pinned.cluster_uid != self.uid => {
+                    return Err(GuardError::AnotherCluster {
+                        context: self.context,
+                        pinned,
+                        found: self.uid,
+                    });
+                }
+                Pinning::Pinned | Pinning::AlreadyPinned(_) => self.pinned = true,
+            }
+        }
+        Ok(PinnedCluster(self))
+    }
+}
+
+impl std::ops::Deref for PinnedCluster {
+    type Target = GuardedCluster;
+
+    fn deref(&self) -> &GuardedCluster {
+        &self.0
+    }
+}
+
+async fn identity(client: &Client) -> Result<String, ApiError> {
+    let namespaces = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Namespace"));
+    let request = Request::new(DynamicObject::url_path(&namespaces, None))
+        .get("kube-system", &kube::api::GetParams::default())
+        .map_err(|error| ApiError::Unreadable(error.to_string()))?;
+    let answer = send(client, request).await?;
+    answer.value["metadata"]["uid"]
+        .as_str()
+        .map(str::to_owned)
+        .ok_or_else(|| ApiError::Unreadable("the namespace has no UID".to_owned()))
+}

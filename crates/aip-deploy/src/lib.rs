@@ -1,0 +1,33 @@
+//! Deploys AIP on Kubernetes: stack file → typed configuration → objects → plan → apply → rollout.
+//!
+//! | module | what | I/O |
+//! | --- | --- | --- |
+//! | [`target`] | the selected stack with its objects | files |
+//! | [`config`] | the typed configuration, every mistake with its line | none |
+//! | [`selection`] | what flags, environment and files select | files, store |
+//! | [`desired`] | what the cluster should hold | none |
+//! | [`store`] | inventory, history and lease in an object store | store |
+//! | [`guard`] | the only way to a cluster: the right one, or an error | cluster |
+//! | [`cluster`] | reads, dry runs, applies, deletes, watches | cluster |
+//! | [`plan`] | live objects compared with a dry run; trees and diffs | none |
+//! | [`apply`] | intent, phases, waiting, pruning | cluster, store |
+//! | [`rollout`] | a Deployment down to its containers, with a verdict | cluster |
+//! | [`commands`] | one file per command | all |
+//! | [`ui`] | colours, prompts, terminal or pipe | terminal |
+
+pub mod adoption;
+pub mod apply;
+pub mod aws_http;
+pub mod cli;
+pub mod cluster;
+pub mod commands;
+pub mod config;
+pub mod desired;
+pub mod exit;
+pub mod guard;
+pub mod plan;
+pub mod rollout;
+pub mod selection;
+pub mod store;
+pub mod target;
+pub mod ui;

@@ -1,0 +1,164 @@
+//! Builds the plan from what is desired, what was observed, and what the inventory still lists.
+
+use serde_json::Value;
+
+use crate::desired::{Desired, ObjectRef};
+use crate::store::Recorded;
+
+use super::diff::diff;
+use super::mask::Mask;
+use super::normal::normal;
+use super::{Observed, Op, Plan, Proposed, Step, fields, references};
+
+/// What is left of earlier runs: an object of the inventory that is not desired any more.
+#[derive(Clone)]
+pub struct Stale {
+    /// Which.
+    pub object: ObjectRef,
+    /// The object as it is; none if it is gone already.
+    pub live: Option<Value>,
+}
+
+/// Makes the plan. `replica_sets` are those of the namespace: a Secret that one of them refers to
+/// is kept, because a rollback needs it.
+pub fn build(
+    desired: Vec<(Desired, Observed)>,
+    stale: Vec<Stale>,
+    replica_sets: &[Value],
+    creates_namespace: bool,
+) -> Plan {
+    let referred = references::secrets_of(replica_sets);
+    let mut steps: Vec<Step> = desired
+        .into_iter()
+        .map(|(desired, observed)| step(desired, observed))
+        .collect();
+    let mut left: Vec<Stale> = stale
+        .into_iter()
+        .filter(|stale| stale.live.is_some())
+        .collect();
+    for step in &mut steps {
+        replace(step, &left);
+    }
+    left.sort_by(|a, b| a.object.cmp(&b.object));
+    for stale in left {
+        let replaced = steps
+            .iter()
+            .any(|step| matches!(&step.op, Op::Replace(old) if old.is_same_object(&stale.object)));
+        let retained = stale.object.kind == "Secret" && referred.contains(&stale.object.name);
+        let op = if replaced || retained {
+            Op::Retain
+        } else {
+            Op::Delete
+        };
+        let uid = uid_of(stale.live.as_ref());
+        steps.push(Step {
+            object: stale.object,
+            desired: None,
+            op,
+            diff: None,
+            drift: Vec::new(),
+            conflicts: Vec::new(),
+            warnings: Vec::new(),
+            estimated: None,
+            refused: None,
+            owned: true,
+            uid,
+        });
+    }
+    Plan {
+        creates_namespace,
+        steps,
+    }
+}
+
+fn step(desired: Desired, observed: Observed) -> Step {
+    let mask = Mask::for_kind(&desired.kind.kind);
+    let (proposed, conflicts, estimated, refused) = match observed.proposed {
+        Proposed::Server(value) => (Some(value), Vec::new(), None, None),
+        Proposed::Forced(value, conflicts) => (Some(value), conflicts, None, None),
+        Proposed::Estimate(value, why) => (Some(value), Vec::new(), Some(why), None),
+        Proposed::Refused(why) => (None, Vec::new(), None, Some(why)),
+    };
+    let before = observed.live.as_ref().map(normal);
+    let change = proposed.as_ref().and_then(|proposed| {
+        diff(
+            before.as_ref().unwrap_or(&Value::Null),
+            &normal(proposed),
+            mask,
+        )
+    });
+    let op = match (&before, &change) {
+        (None, _) => Op::Create,
+        (Some(_), Some(_)) => Op::Update,
+        (Some(_), None) => Op::Same,
+    };
+    let drift = match (&observed.applied, &observed.live, &change) {
+        (Some(applied), Some(live), Some(_)) => fields::lost(applied, live),
+        _ => Vec::new(),
+    };
+    Step {
+        object: desired.reference(),
+        uid: uid_of(observed.live.as_ref()),
+        owned: observed
+            .live
+            .as_ref()
+            .is_some_and(|live| !fields::owned(live).is_null()),
+        desired: Some(desired),
+        op,
+        diff: change,
+        drift,
+        conflicts,
+        warnings: observed.warnings,
+        estimated,
+        refused,
+    }
+}
+
+/// A new Secret whose forerunner is still there replaces it: one line instead of two, and a
+/// difference instead of a whole object.
+fn replace(step: &mut Step, stale: &[Stale]) {
+    let Some(old) = stale.iter().rev().find(|stale| {
+        step.op == Op::Create
+            && step.object.kind == stale.object.kind
+            && step.object.logical_name == stale.object.logical_name
+            && step.object.namespace == stale.object.namespace
+    }) else {
+        return;
+    };
+    let (Some(live), Some(desired)) = (&old.live, &step.desired) else {
+        return;
+    };
+    let mask = Mask::for_kind(&step.object.kind);
+    let content = |value: &Value| {
+        let mut value = normal(value);
+        // Of a Secret only the content is compared: names differ by definition.
+        if let Some(map) = value.as_object_mut() {
+            map.retain(|key, _| key == "data" || key == "stringData");
+        }
+        value
+    };
+    step.diff = diff(&content(live), &content(&desired.value()), mask);
+    step.op = Op::Replace(old.object.clone());
+}
+
+fn uid_of(live: Option<&Value>) -> Option<String> {
+    Some(live?["metadata"]["uid"].as_str()?.to_owned())
+}
+
+/// The objects of the inventory, intents included, that are not desired: candidates for pruning.
+/// Last good first, then intents in order, each object once.
+pub fn not_desired<'i>(
+    owned: &'i [Recorded],
+    intents: impl Iterator<Item = &'i ObjectRef>,
+    desired: &[Desired],
+) -> Vec<ObjectRef> {
+    let wanted: Vec<ObjectRef> = desired.iter().map(Desired::reference).collect();
+    let mut stale: Vec<ObjectRef> = Vec::new();
+    for object in owned.iter().map(|recorded| &recorded.object).chain(intents) {
+        let known = |list: &[ObjectRef]| list.iter().any(|other| other.is_same_object(object));
+        if !known(&wanted) && !known(&stale) {
+            stale.push(object.clone());
+        }
+    }
+    stale
+}

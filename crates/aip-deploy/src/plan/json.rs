@@ -1,0 +1,117 @@
+//! `preview --json`: the plan for programs, in the words of Pulumi's digest.
+
+use serde_json::{Map, Value, json};
+
+use super::diff::Diff;
+use super::mask::Shown;
+use super::tree::{Names, word};
+use super::{Fallback, Plan, Step};
+
+/// The whole plan as one JSON object. It holds no value of a secret.
+pub fn digest(plan: &Plan, names: Names<'_>) -> Value {
+    let counts = plan.counts();
+    let mut summary = Map::new();
+    for (name, count) in [
+        ("create", counts.create),
+        ("update", counts.update),
+        ("delete", counts.delete),
+        ("replace", counts.replace),
+        ("same", counts.same),
+    ] {
+        if count > 0 {
+            summary.insert(name.to_owned(), count.into());
+        }
+    }
+    let diagnostics: Vec<Value> = names
+        .notices
+        .iter()
+        .map(|notice| json!({"severity": "warning", "message": notice}))
+        .collect();
+    json!({
+        "project": names.project,
+        "stack": names.stack,
+        "createsNamespace": plan.creates_namespace,
+        "steps": plan.steps.iter().map(step).collect::<Vec<_>>(),
+        "diagnostics": diagnostics,
+        "changeSummary": summary,
+        "complete": plan.check(false).is_ok(),
+    })
+}
+
+fn step(step: &Step) -> Value {
+    let mut detailed = Map::new();
+    if let Some(diff) = &step.diff {
+        flatten(&mut String::new(), diff, &mut detailed);
+    }
+    let op = match word(&step.op) {
+        "" => "same",
+        word => word,
+    };
+    let reasons = step.diff.as_ref().map(Diff::top_level).unwrap_or_default();
+    json!({
+        "op": op,
+        "type": step.object.type_token(),
+        "name": step.object.logical_name,
+        "id": step.object.id(),
+        "diffReasons": reasons.concat(),
+        "detailedDiff": detailed,
+        "drift": step.drift,
+        "conflicts": step.conflicts.iter().map(|conflict| json!({
+            "field": conflict.path,
+            "manager": conflict.manager,
+            "drift": conflict.was_ours,
+        })).collect::<Vec<_>>(),
+        "warnings": step.warnings,
+        "error": step.refused,
+        "estimated": step.estimated.as_ref().map(|why| match why {
+            Fallback::NoNamespace => "no-namespace",
+            Fallback::NoRight => "forbidden",
+            Fallback::Webhook(_) => "webhook",
+        }),
+    })
+}
+
+fn flatten(path: &mut String, diff: &Diff, into: &mut Map<String, Value>) {
+    let length = path.len();
+    let entry = |kind: &str, old: Option<&Shown>, new: Option<&Shown>| json!({"kind": kind, "old": old.map(value), "new": new.map(value)});
+    let leaf = match diff {
+        Diff::Added(new) => entry("add", None, Some(new)),
+        Diff::Removed(old) => entry("delete", Some(old), None),
+        Diff::Changed(old, new) => entry("update", Some(old), Some(new)),
+        Diff::SecretUnchanged => return,
+        Diff::Map(entries) => {
+            for (key, below) in entries {
+                if !path.is_empty() {
+                    path.push('.');
+                }
+                path.push_str(key);
+                flatten(path, below, into);
+                path.truncate(length);
+            }
+            return;
+        }
+        Diff::List(items) => {
+            for (index, below) in items {
+                path.extend(["[", &index.to_string(), "]"]);
+                flatten(path, below, into);
+                path.truncate(length);
+            }
+            return;
+        }
+        Diff::Embedded(_, below) => return flatten(path, below, into),
+    };
+    into.insert(path.clone(), leaf);
+}
+
+fn value(shown: &Shown) -> Value {
+    match shown {
+        Shown::Plain(text) => serde_json::from_str(text).unwrap_or_else(|_| text.clone().into()),
+        Shown::Text(text) => text.clone().into(),
+        Shown::Secret => "[secret]".into(),
+        Shown::List(items) => items.iter().map(value).collect(),
+        Shown::Map(entries) => entries
+            .iter()
+            .map(|(key, shown)| (key.clone(), value(shown)))
+            .collect(),
+    }
+}

@@ -1,0 +1,232 @@
+//! The plan: live objects compared with what a server-side dry run makes of ours. Pure: the
+//! cluster was asked before, and everything it said is an argument.
+
+mod build;
+pub mod details;
+pub mod diff;
+mod embedded;
+pub mod fields;
+pub mod json;
+pub mod mask;
+pub mod normal;
+pub mod references;
+pub mod tree;
+
+#[cfg(test)]
+mod tests;
+
+use serde_json::Value;
+
+use crate::desired::{Desired, ObjectRef};
+use crate::store::{Counts, FieldSet};
+
+pub use build::{Stale, build, not_desired};
+pub use diff::Diff;
+pub use fields::Conflict;
+
+/// What the cluster said about one desired object.
+#[derive(Clone)]
+pub struct Observed {
+    /// The object as it is, if it is.
+    pub live: Option<Value>,
+    /// What an apply would make of it.
+    pub proposed: Proposed,
+    /// The API server's `Warning` headers: deprecations, Pod Security.
+    pub warnings: Vec<String>,
+    /// What was applied the last time, by the inventory.
+    pub applied: Option<FieldSet>,
+}
+
+/// What an apply would do, as far as it could be learned.
+#[derive(Clone)]
+pub enum Proposed {
+    /// The API server computed this.
+    Server(Value),
+    /// The API server computed this after it had named conflicts.
+    Forced(Value, Vec<Conflict>),
+    /// The API server could not be asked; this is our own estimate.
+    Estimate(Value, Fallback),
+    /// The API server refuses the object.
+    Refused(String),
+}
+
+/// Why there is only an estimate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fallback {
+    /// The namespace does not exist yet; `up` creates it.
+    NoNamespace,
+    /// The user may read but not write.
+    NoRight,
+    /// An admission webhook does not support dry runs.
+    Webhook(String),
+}
+
+/// What the plan does with one object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// Nothing.
+    Same,
+    /// It does not exist.
+    Create,
+    /// It exists with other content.
+    Update,
+    /// It takes the place of one with another name, which is pruned when nothing refers to it.
+    Replace(ObjectRef),
+    /// The stack no longer wants it.
+    Delete,
+    /// The stack no longer wants it, but a former `ReplicaSet` does: kept for a rollback.
+    Retain,
+}
+
+/// One object of the plan.
+#[derive(Clone)]
+pub struct Step {
+    /// Which.
+    pub object: ObjectRef,
+    /// What to send; none for one that is deleted or retained.
+    pub desired: Option<Desired>,
+    /// What to do.
+    pub op: Op,
+    /// What changes, secrets left out.
+    pub diff: Option<Diff>,
+    /// Fields that somebody changed since they were applied.
+    pub drift: Vec<String>,
+    /// Fields that somebody else owns.
+    pub conflicts: Vec<Conflict>,
+    /// What the API server warned of.
+    pub warnings: Vec<String>,
+    /// Set if the API server could not be asked.
+    pub estimated: Option<Fallback>,
+    /// Set if the API server refuses it: the plan is incomplete.
+    pub refused: Option<String>,
+    /// Whether its fields are recorded as applied by this program.
+    pub owned: bool,
+    /// The identity of the live object: it may not be recreated between plan and write.
+    pub uid: Option<String>,
+}
+
+/// Everything a command is about to do.
+#[derive(Clone)]
+pub struct Plan {
+    /// Whether the namespace is created first.
+    pub creates_namespace: bool,
+    /// One per object, in the order they are shown.
+    pub steps: Vec<Step>,
+}
+
+/// A plan that may not be carried out, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Incomplete {
+    /// The API server refused objects.
+    #[error("{} could not be computed; the plan is incomplete and cannot be applied", .0.join(", "))]
+    Refused(Vec<String>),
+    /// Fields belong to other managers.
+    #[error(
+        "{} field(s) belong to other managers; take them out of the configuration, or run again with --take-ownership",
+        .0.len()
+    )]
+    Conflicts(Vec<Conflict>),
+}
+
+impl Step {
+    /// Whether an apply has to send it: it changes, or nobody holds this program responsible for
+    /// its fields yet.
+    pub fn must_be_sent(&self) -> bool {
+        self.desired.is_some() && (self.is_change() || !self.owned)
+    }
+
+    /// Conflicts that an apply may not force.
+    pub fn foreign(&self) -> impl Iterator<Item = &Conflict> {
+        self.conflicts.iter().filter(|conflict| !conflict.was_ours)
+    }
+
+    /// Whether anything is written for it.
+    pub fn is_change(&self) -> bool {
+        !matches!(self.op, Op::Same | Op::Retain)
+    }
+}
+
+impl Plan {
+    /// How many objects are touched. The stack, its component and its cluster count as objects, as
+    /// they do in Pulumi, so that the figures of a known stack do not change.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for step in &self.steps {
+            match step.op {
+                Op::Same => counts.same += 1,
+                Op::Create => counts.create += 1,
+                Op::Update => counts.update += 1,
+                Op::Replace(_) => counts.replace += 1,
+                Op::Delete => counts.delete += 1,
+                Op::Retain => {}
+            }
+        }
+        let frames = tree::Frame::ALL.len();
+        match self.frame() {
+            Op::Create => counts.create += frames + usize::from(self.creates_namespace),
+            Op::Delete => counts.delete += frames,
+            _ => {
+                counts.same += frames;
+                counts.create += usize::from(self.creates_namespace);
+            }
+        }
+        counts
+    }
+
+    /// What happens to the stack as a whole.
+    pub fn frame(&self) -> Op {
+        let all = |op: &Op| self.steps.iter().all(|step| step.op == *op);
+        if self.steps.is_empty() {
+            Op::Same
+        } else if all(&Op::Create) {
+            Op::Create
+        } else if all(&Op::Delete) {
+            Op::Delete
+        } else {
+            Op::Same
+        }
+    }
+
+    /// Whether the plan may be carried out.
+    pub fn check(&self, take_ownership: bool) -> Result<(), Incomplete> {
+        let refused: Vec<String> = self
+            .steps
+            .iter()
+            .filter(|step| step.refused.is_some())
+            .map(|step| step.object.to_string())
+            .collect();
+        if !refused.is_empty() {
+            return Err(Incomplete::Refused(refused));
+        }
+        let foreign: Vec<Conflict> = self
+            .steps
+            .iter()
+            .flat_map(|step| step.foreign().cloned())
+            .collect();
+        if !take_ownership && !foreign.is_empty() {
+            return Err(Incomplete::Conflicts(foreign));
+        }
+        Ok(())
+    }
+
+    /// Whether two plans do the same, so that an approval of one is an approval of the other.
+    pub fn does_the_same_as(&self, other: &Self) -> bool {
+        let essence = |plan: &Self| -> Vec<_> {
+            plan.steps
+                .iter()
+                .map(|step| {
+                    let Step {
+                        object,
+                        op,
+                        diff,
+                        conflicts,
+                        uid,
+                        ..
+                    } = step.clone();
+                    (object, op, diff, conflicts, uid)
+                })
+                .collect()
+        };
+        self.creates_namespace == other.creates_namespace && essence(self) == essence(other)
+    }
+}

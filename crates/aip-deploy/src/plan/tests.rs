@@ -1,0 +1,307 @@
+//! What a reader of the plan sees, from recorded objects of a live stack.
+
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+use pulumi_files::yaml::{Document, Tree};
+use serde_json::{Value, json};
+
+use crate::desired::{Desired, ObjectRef, Phase};
+use crate::ui::style::plain;
+
+use super::tree::{Names, Progress, Tense, diagnostics, figures, tree};
+use super::*;
+
+const LIVE: &str = include_str!("../../tests/fixtures/live-objects-after-update.yaml");
+const NAMES: Names<'static> = Names {
+    project: "aip",
+    stack: "main",
+    notices: &[],
+};
+
+fn value_of(tree: &Tree) -> Value {
+    match tree {
+        Tree::Text(text) => text.clone().into(),
+        Tree::Plain(text) => serde_json::from_str(text).unwrap(),
+        Tree::List(items) => items.iter().map(value_of).collect(),
+        Tree::Map(entries) => entries
+            .iter()
+            .map(|(k, v)| (k.clone(), value_of(v)))
+            .collect(),
+    }
+}
+
+/// The six recorded objects, in the order of the recording.
+fn recorded() -> Vec<Value> {
+    let document = Document::parse(LIVE).unwrap();
+    let items = value_of(&document.root().to_tree())["items"].take();
+    let items = items.as_array().unwrap().clone();
+    assert_eq!(items.len(), 6);
+    items
+}
+
+fn desired(value: &Value) -> Desired {
+    let (api_version, kind) = (
+        value["apiVersion"].as_str().unwrap(),
+        value["kind"].as_str().unwrap(),
+    );
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+    let name = value["metadata"]["name"].as_str().unwrap();
+    let hashed = kind.kind == "Secret";
+    Desired {
+        logical_name: match name.rsplit_once('-') {
+            Some((logical, _)) if hashed => logical.to_owned(),
+            _ => name.to_owned(),
+        },
+        object: serde_json::from_value::<DynamicObject>(normal::normal(value)).unwrap(),
+        kind,
+        phase: Phase::Workload,
+    }
+}
+
+fn observed(live: Option<Value>, proposed: Value) -> Observed {
+    Observed {
+        live,
+        proposed: Proposed::Server(proposed),
+        warnings: Vec::new(),
+        applied: None,
+    }
+}
+
+/// The plan for the recorded stack after `change` was made to one of its objects.
+fn plan_after(kind: &str, change: impl Fn(&mut Value)) -> Plan {
+    let pairs = recorded()
+        .into_iter()
+        .map(|live| {
+            let mut wanted = live.clone();
+            if live["kind"] == kind {
+                change(&mut wanted);
+            }
+            (desired(&wanted), observed(Some(live), wanted))
+        })
+        .collect();
+    build(pairs, Vec::new(), &[], false)
+}
+
+fn new_tag(deployment: &mut Value) {
+    for list in ["containers", "initContainers"] {
+        deployment["spec"]["template"]["spec"][list][0]["image"] =
+            "registry.example.com/aip:v0.1.4".into();
+    }
+}
+
+fn page(lines: &[String]) -> String {
+    plain(&lines.join("\n"))
+}
+
+fn preview(plan: &Plan) -> String {
+    let mut lines = tree(plan, NAMES, None);
+    lines.extend(diagnostics(plan, NAMES));
+    lines.push(String::new());
+    lines.extend(figures(plan.counts(), Tense::Planned, 0));
+    page(&lines)
+}
+
+#[test]
+fn a_new_tag_is_shown_as_the_walk_through_prints_it() {
+    let plan = plan_after("Deployment", new_tag);
+    assert_eq!(plan.check(false), Ok(()));
+    insta::assert_snapshot!(preview(&plan), @r"
+         Type                                 Name      Plan       Info
+         pulumi:pulumi:Stack                  aip-main
+         └─ aip:index:AIPService              aip
+     ~      └─ kubernetes:apps/v1:Deployment  aip       update     [diff: ~spec]
+
+        ~ 1 to update
+        8 unchanged
+    ");
+}
+
+#[test]
+fn the_details_of_a_new_tag_are_those_of_the_recorded_terminal() {
+    let plan = plan_after("Deployment", new_tag);
+    insta::assert_snapshot!(page(&details::details(&plan, NAMES, "cacd8301")));
+}
+
+#[test]
+fn nothing_to_do_is_one_row_and_one_figure() {
+    let plan = plan_after("none", |_| {});
+    insta::assert_snapshot!(preview(&plan));
+    assert_eq!(plan.counts().changes(), 0);
+}
+
+#[test]
+fn a_stack_that_does_not_exist_is_created_whole() {
+    let pairs = recorded()
+        .iter()
+        .map(|object| (desired(object), observed(None, object.clone())))
+        .collect();
+    let plan = build(pairs, Vec::new(), &[], false);
+    insta::assert_snapshot!(preview(&plan));
+}
+
+#[test]
+fn a_created_secret_shows_its_keys_and_no_value() {
+    let pairs = recorded()
+        .iter()
+        .filter(|object| object["kind"] == "Secret")
+        .take(1)
+        .map(|object| (desired(object), observed(None, object.clone())))
+        .collect();
+    let plan = build(pairs, Vec::new(), &[], false);
+    insta::assert_snapshot!(page(&details::details(&plan, NAMES, "cacd8301")));
+}
+
+/// The recorded stack with another value of one Secret, which gets another name.
+fn rotated(replica_sets: &[Value]) -> Plan {
+    let mut stale = Vec::new();
+    let pairs = recorded()
+        .into_iter()
+        .map(|live| {
+            let mut wanted = live.clone();
+            if live["metadata"]["name"] == "aip-env-main-5bc058ed" {
+                wanted["metadata"]["name"] = "aip-env-main-9fae3b82".into();
+                wanted["data"]["REDIS_DSN"] = "bmV3IHZhbHVl".into();
+                stale.push(Stale {
+                    object: desired(&live).reference(),
+                    live: Some(live),
+                });
+                return (desired(&wanted), observed(None, wanted));
+            }
+            if live["kind"] == "Deployment" {
+                for list in ["containers", "initContainers"] {
+                    wanted["spec"]["template"]["spec"][list][0]["envFrom"][0]["secretRef"]["name"] =
+                        "aip-env-main-9fae3b82".into();
+                }
+            }
+            (desired(&wanted), observed(Some(live), wanted))
+        })
+        .collect();
+    build(pairs, stale, replica_sets, false)
+}
+
+#[test]
+fn a_changed_secret_is_one_replacement_with_masked_leaves() {
+    let plan = rotated(&[]);
+    insta::assert_snapshot!(preview(&plan));
+    let details = page(&details::details(&plan, NAMES, "cacd8301"));
+    assert!(!details.contains("bmV3IHZhbHVl"), "{details}");
+    insta::assert_snapshot!(details);
+    let digest = json::digest(&plan, NAMES).to_string();
+    assert!(!digest.contains("bmV3IHZhbHVl"), "{digest}");
+    assert!(digest.contains("\"old\":\"[secret]\""), "{digest}");
+}
+
+#[test]
+fn an_old_secret_is_kept_while_a_replica_set_refers_to_it_and_deleted_afterwards() {
+    let stale = |name: &str| Stale {
+        object: ObjectRef {
+            name: name.to_owned(),
+            logical_name: "aip-env-main".to_owned(),
+            ..desired(&recorded()[3]).reference()
+        },
+        live: Some(json!({"metadata": {"uid": name}})),
+    };
+    let replica_set = json!({"spec": {"template": {"spec": {
+        "containers": [{"envFrom": [{"secretRef": {"name": "aip-env-main-old"}}]}]}}}});
+    let gone = Stale {
+        live: None,
+        ..stale("aip-env-main-gone")
+    };
+    let plan = build(
+        Vec::new(),
+        vec![stale("aip-env-main-old"), stale("aip-env-main-older"), gone],
+        &[replica_set],
+        false,
+    );
+    let ops: Vec<(&str, &Op)> = plan
+        .steps
+        .iter()
+        .map(|step| (step.object.name.as_str(), &step.op))
+        .collect();
+    assert_eq!(
+        ops,
+        [
+            ("aip-env-main-old", &Op::Retain),
+            ("aip-env-main-older", &Op::Delete)
+        ]
+    );
+}
+
+#[test]
+fn drift_and_conflicts_are_told_apart_and_a_foreign_field_cannot_be_approved() {
+    let mut live = recorded().remove(0);
+    live["spec"]["replicas"] = 5.into();
+    let mut wanted = live.clone();
+    wanted["spec"]["replicas"] = 3.into();
+    wanted["spec"]["paused"] = true.into();
+    let applied = json!({"f:spec": {"f:replicas": {}}});
+    let message = "conflict with \"kubectl\" with subresource \"scale\" using apps/v1";
+    let conflicts = vec![
+        fields::conflict(".spec.replicas", message, Some(&applied)),
+        fields::conflict(
+            ".spec.paused",
+            "conflict with \"helm\" using apps/v1",
+            Some(&applied),
+        ),
+    ];
+    let observed = Observed {
+        live: Some(live),
+        proposed: Proposed::Forced(wanted.clone(), conflicts),
+        warnings: vec!["would violate PodSecurity \"restricted:latest\"".to_owned()],
+        applied: Some(applied),
+    };
+    let plan = build(vec![(desired(&wanted), observed)], Vec::new(), &[], false);
+    insta::assert_snapshot!(preview(&plan));
+    assert!(matches!(plan.check(false), Err(Incomplete::Conflicts(of)) if of.len() == 1));
+    assert_eq!(plan.check(true), Ok(()));
+}
+
+#[test]
+fn a_plan_with_an_object_the_api_server_refuses_is_incomplete_even_by_force() {
+    let wanted = recorded().remove(1);
+    let observed = Observed {
+        live: None,
+        proposed: Proposed::Refused("spec.ports: Required value".to_owned()),
+        warnings: Vec::new(),
+        applied: None,
+    };
+    let plan = build(vec![(desired(&wanted), observed)], Vec::new(), &[], false);
+    assert!(matches!(plan.check(true), Err(Incomplete::Refused(_))));
+    assert!(preview(&plan).contains("error: spec.ports: Required value"));
+}
+
+#[test]
+fn a_plan_stands_for_another_one_only_if_it_does_the_same_to_the_same_objects() {
+    let plan = plan_after("Deployment", new_tag);
+    assert!(plan.does_the_same_as(&plan_after("Deployment", new_tag)));
+    assert!(!plan.does_the_same_as(&plan_after("none", |_| {})));
+    let mut recreated = plan_after("Deployment", new_tag);
+    recreated.steps[0].uid = Some("another".to_owned());
+    assert!(!plan.does_the_same_as(&recreated));
+}
+
+#[test]
+fn the_state_of_the_work_stands_where_the_plan_stood() {
+    use std::time::Duration;
+    let plan = rotated(&[]);
+    let mut progress = vec![Progress::Done(Duration::ZERO); plan.steps.len()];
+    progress[0] = Progress::Failed;
+    progress[3] = Progress::Done(Duration::from_millis(80));
+    progress[4] = Progress::Running(Duration::from_secs(5));
+    insta::assert_snapshot!(page(&tree(&plan, NAMES, Some(&progress))));
+}
+
+#[test]
+fn a_config_map_with_a_document_is_compared_by_its_content() {
+    let object = |text: &str| {
+        json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "c"}, "data": {"settings.json": text, "settings.yaml": "a: 1\nb: 2\n"}})
+    };
+    let (live, wanted) = (
+        object("{\"a\": 1, \"b\": [1]}"),
+        object("{\"b\":[1,2],\"a\":1}"),
+    );
+    let pair = (desired(&wanted), observed(Some(live), wanted));
+    let plan = build(vec![pair], Vec::new(), &[], false);
+    insta::assert_snapshot!(page(&details::details(&plan, NAMES, "cacd8301")));
+}

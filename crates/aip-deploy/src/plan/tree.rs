@@ -1,0 +1,410 @@
+//! The plan as a tree with its diagnostics and figures, in the look of Pulumi.
+
+use std::time::Duration;
+
+use crate::store::Counts;
+use crate::ui::style::{self, paint};
+use crate::ui::table::columns;
+
+use super::{Diff, Fallback, Op, Plan, Step};
+
+/// The rows above the objects: they are no objects of the cluster, and Pulumi counts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Frame {
+    /// The stack.
+    Stack,
+    /// The connection to the cluster.
+    Cluster,
+    /// The component that holds the objects.
+    Component,
+}
+
+impl Frame {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Stack, Self::Cluster, Self::Component];
+}
+
+/// Whose plan it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Names<'n> {
+    /// The project.
+    pub project: &'n str,
+    /// The stack.
+    pub stack: &'n str,
+    /// What the operator should know about the configuration.
+    pub notices: &'n [String],
+}
+
+/// How far an object is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// It was not begun.
+    Waiting,
+    /// For this long already.
+    Running(Duration),
+    /// It took this long.
+    Done(Duration),
+    /// It failed.
+    Failed,
+}
+
+/// The sign before a row.
+pub fn sign(op: &Op) -> String {
+    let (style, sign) = match op {
+        Op::Same | Op::Retain => return "  ".to_owned(),
+        Op::Create => (style::CREATE, "+ "),
+        Op::Update => (style::UPDATE, "~ "),
+        Op::Replace(_) => (style::REPLACE, "+-"),
+        Op::Delete => (style::DELETE, "- "),
+    };
+    paint(style, sign)
+}
+
+/// The word for what is planned.
+pub fn word(op: &Op) -> &'static str {
+    match op {
+        Op::Same | Op::Retain => "",
+        Op::Create => "create",
+        Op::Update => "update",
+        Op::Replace(_) => "replace",
+        Op::Delete => "delete",
+    }
+}
+
+fn styled(op: &Op, text: &str) -> String {
+    let style = match op {
+        Op::Same | Op::Retain => return text.to_owned(),
+        Op::Create => style::CREATE,
+        Op::Update => style::UPDATE,
+        Op::Replace(_) => style::REPLACE,
+        Op::Delete => style::DELETE,
+    };
+    paint(style, text)
+}
+
+/// `created (0.08s)`, `updating (5s)`, `**updating failed**`.
+pub fn status(op: &Op, progress: Progress) -> String {
+    let stem = word(op).trim_end_matches('e').to_owned();
+    if stem.is_empty() {
+        return String::new();
+    }
+    match progress {
+        Progress::Waiting => String::new(),
+        Progress::Running(so_far) if so_far < Duration::from_secs(1) => {
+            paint(style::BOLD, format!("{stem}ing"))
+        }
+        Progress::Running(so_far) => paint(style::BOLD, format!("{stem}ing ({})", seconds(so_far))),
+        Progress::Done(took) => styled(op, &format!("{stem}ed ({})", seconds(took))),
+        Progress::Failed => paint(style::DELETE, format!("**{stem}ing failed**")),
+    }
+}
+
+/// With decimals when short.
+pub fn seconds(duration: Duration) -> String {
+    if duration < Duration::from_secs(1) {
+        format!("{:.2}s", duration.as_secs_f64())
+    } else {
+        format!("{}s", duration.as_secs())
+    }
+}
+
+/// The tree: unchanged objects are left out, the stack is always there. Without `progress` it is
+/// the plan, with it (one per step) the state of the work.
+pub fn tree(plan: &Plan, names: Names<'_>, progress: Option<&[Progress]>) -> Vec<String> {
+    let frame = plan.frame();
+    let frame_progress = progress.map(whole);
+    let cell = |op: &Op, at: Option<Progress>| match at {
+        None => styled(op, word(op)),
+        Some(at) => status(op, at),
+    };
+    let mut children: Vec<Row> = Vec::new();
+    if plan.creates_namespace {
+        children.push(Row {
+            op: Op::Create,
+            kind: "kubernetes:core/v1:Namespace".to_owned(),
+            name: namespace_of(plan),
+            status: cell(&Op::Create, frame_progress),
+            info: String::new(),
+        });
+    }
+    for (index, step) in plan.steps.iter().enumerate() {
+        if step.is_change() || !remarks(step).is_empty() {
+            let at = progress.and_then(|all| all.get(index).copied());
+            children.push(Row {
+                op: step.op.clone(),
+                kind: step.object.type_token(),
+                name: step.object.logical_name.clone(),
+                status: cell(&step.op, at),
+                info: info(step),
+            });
+        }
+    }
+    let framed = |kind: &str, name: String, info: String| Row {
+        op: frame.clone(),
+        kind: kind.to_owned(),
+        name,
+        status: cell(&frame, frame_progress),
+        info,
+    };
+    let mut rows = vec![framed(
+        "pulumi:pulumi:Stack",
+        format!("{}-{}", names.project, names.stack),
+        plural(names.notices.len(), "warning"),
+    )];
+    let component_glyph = "└─ ";
+    if frame != Op::Same {
+        let mut cluster = framed(
+            "pulumi:providers:kubernetes",
+            format!("{}-cluster", names.stack),
+            String::new(),
+        );
+        cluster.kind.insert_str(0, "├─ ");
+        rows.push(cluster);
+    }
+    if frame != Op::Same || !children.is_empty() {
+        let mut component = framed("aip:index:AIPService", "aip".to_owned(), String::new());
+        component.kind.insert_str(0, component_glyph);
+        rows.push(component);
+    }
+    let last = children.len().saturating_sub(1);
+    rows.extend(children.into_iter().enumerate().map(|(index, mut row)| {
+        let glyph = if index == last {
+            "   └─ "
+        } else {
+            "   ├─ "
+        };
+        row.kind.insert_str(0, glyph);
+        row
+    }));
+    let heading = if progress.is_some() { "Status" } else { "Plan" };
+    lines(rows, heading)
+}
+
+struct Row {
+    op: Op,
+    kind: String,
+    name: String,
+    status: String,
+    info: String,
+}
+
+fn lines(rows: Vec<Row>, heading: &str) -> Vec<String> {
+    let has_info = rows.iter().any(|row| !row.info.is_empty());
+    let header = ["Type", "Name", heading, if has_info { "Info" } else { "" }];
+    let mut cells = vec![
+        std::iter::once("  ".to_owned())
+            .chain(header.map(|title| {
+                if title.is_empty() {
+                    String::new()
+                } else {
+                    paint(style::HEADER, title)
+                }
+            }))
+            .collect::<Vec<_>>(),
+    ];
+    cells.extend(
+        rows.into_iter()
+            .map(|row| vec![sign(&row.op), row.kind, row.name, row.status, row.info]),
+    );
+    columns(&cells, &[(3, 3)])
+        .into_iter()
+        .map(|line| format!(" {line}").trim_end().to_owned())
+        .collect()
+}
+
+/// The stack is done when everything is, and fails with the first failure.
+fn whole(progress: &[Progress]) -> Progress {
+    let mut longest = Duration::ZERO;
+    let mut running = false;
+    for at in progress {
+        match at {
+            Progress::Failed => return Progress::Failed,
+            Progress::Waiting => running = true,
+            Progress::Running(so_far) => {
+                running = true;
+                longest = longest.max(*so_far);
+            }
+            Progress::Done(took) => longest = longest.max(*took),
+        }
+    }
+    if running {
+        Progress::Running(longest)
+    } else {
+        Progress::Done(longest)
+    }
+}
+
+fn namespace_of(plan: &Plan) -> String {
+    plan.steps
+        .iter()
+        .find_map(|step| step.object.namespace.clone())
+        .unwrap_or_default()
+}
+
+/// `[diff: +a,b-c~d]`, then what else there is to say.
+fn info(step: &Step) -> String {
+    let mut parts = Vec::new();
+    if let Some(diff) = &step.diff {
+        parts.extend(summary(diff));
+    }
+    parts.extend(remarks(step));
+    parts.join("; ")
+}
+
+fn summary(diff: &Diff) -> Option<String> {
+    let lists = diff.top_level();
+    let mut text = String::new();
+    for (sign, style, keys) in [
+        ('+', style::CREATE, &lists[0]),
+        ('-', style::DELETE, &lists[2]),
+        ('~', style::UPDATE, &lists[1]),
+    ] {
+        if !keys.is_empty() {
+            text.push_str(&paint(style, format!("{sign}{}", keys.join(","))));
+        }
+    }
+    (!text.is_empty()).then(|| format!("[diff: {text}]"))
+}
+
+fn remarks(step: &Step) -> Vec<String> {
+    let foreign = step.foreign().count();
+    [
+        step.refused.as_ref().map(|_| "1 error".to_owned()),
+        (foreign > 0).then(|| plural(foreign, "conflict")),
+        (!step.drift.is_empty()).then(|| "drift".to_owned()),
+        (!step.warnings.is_empty()).then(|| plural(step.warnings.len(), "warning")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn plural(count: usize, noun: &str) -> String {
+    match count {
+        0 => String::new(),
+        1 => format!("1 {noun}"),
+        _ => format!("{count} {noun}s"),
+    }
+}
+
+/// What has to be said about single objects; empty if there is nothing.
+pub fn diagnostics(plan: &Plan, names: Names<'_>) -> Vec<String> {
+    let mut groups: Vec<(String, Vec<String>)> = Vec::new();
+    let stack = format!("pulumi:pulumi:Stack ({}-{})", names.project, names.stack);
+    let warning = |text: &String| format!("{} {text}", paint(style::UPDATE, "warning:"));
+    groups.push((stack, names.notices.iter().map(warning).collect()));
+    for step in &plan.steps {
+        let mut said: Vec<String> = Vec::new();
+        if let Some(why) = &step.refused {
+            said.push(format!("{} {why}", paint(style::DELETE, "error:")));
+        }
+        said.extend(step.warnings.iter().map(warning));
+        for path in &step.drift {
+            let by = step
+                .conflicts
+                .iter()
+                .find(|conflict| conflict.path == *path);
+            let by = by.map_or(String::new(), |conflict| {
+                format!(" by \"{}\"", conflict.manager)
+            });
+            let label = paint(style::ATTENTION, "drift:");
+            said.push(format!(
+                "{label} {path} was changed{by} since it was applied; it will be set back"
+            ));
+        }
+        for conflict in step.foreign() {
+            let label = paint(style::DELETE, "conflict:");
+            said.push(format!(
+                "{label} {} is owned by \"{}\"",
+                conflict.path, conflict.manager
+            ));
+        }
+        said.extend(step.estimated.as_ref().map(estimate));
+        groups.push((
+            format!(
+                "{} ({})",
+                step.object.type_token(),
+                step.object.logical_name
+            ),
+            said,
+        ));
+    }
+    // The same sentence for every object is one sentence: say it with the first.
+    let mut lines = Vec::new();
+    for (title, said) in groups {
+        if !said.is_empty() {
+            lines.push(format!("  {title}:"));
+            lines.extend(said.into_iter().map(|text| format!("    {text}")));
+        }
+    }
+    lines
+}
+
+fn estimate(why: &Fallback) -> String {
+    let label = paint(style::INFO, "estimate:");
+    match why {
+        Fallback::NoNamespace => {
+            format!(
+                "{label} the namespace does not exist yet, so the API server could not check this"
+            )
+        }
+        Fallback::NoRight => {
+            format!("{label} you may not write this object, so the API server could not compute it")
+        }
+        Fallback::Webhook(name) => {
+            format!("{label} an admission webhook refuses dry runs ({name})")
+        }
+    }
+}
+
+/// Whether the figures are of a plan or of work done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tense {
+    /// `1 to update`
+    Planned,
+    /// `1 updated`
+    Done,
+}
+
+/// The figures under `Resources:`.
+pub fn figures(counts: Counts, tense: Tense, errored: usize) -> Vec<String> {
+    let kinds = [
+        (counts.create, style::CREATE, "+ ", "create"),
+        (counts.update, style::UPDATE, "~ ", "update"),
+        (counts.delete, style::DELETE, "- ", "delete"),
+        (counts.replace, style::REPLACE, "+-", "replace"),
+    ];
+    let mut lines = Vec::new();
+    for (count, style, sign, verb) in kinds {
+        if count > 0 {
+            let what = match tense {
+                Tense::Planned => format!("to {verb}"),
+                Tense::Done => format!("{verb}d"),
+            };
+            lines.push(format!(
+                "    {}",
+                paint(style, format!("{sign}{count} {what}"))
+            ));
+        }
+    }
+    let mut last = String::new();
+    if lines.len() > 1 {
+        last = format!(
+            "{}. ",
+            paint(style::BOLD, format!("{} changes", counts.changes()))
+        );
+    }
+    if counts.same > 0 {
+        last.extend([&counts.same.to_string(), " unchanged"]);
+    }
+    if !last.is_empty() {
+        lines.push(format!("    {}", last.trim_end()));
+    }
+    if errored > 0 {
+        lines.push(format!(
+            "    {}",
+            paint(style::DELETE, format!("{errored} errored"))
+        ));
+    }
+    lines
+}

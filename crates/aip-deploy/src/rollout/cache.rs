@@ -1,0 +1,101 @@
+//! Objects of a namespace as the last watch events left them.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use k8s_openapi::NamespaceResourceScope;
+use kube::api::Api;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, watcher};
+use kube::{Client, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+
+/// Objects of one kind, by name.
+pub(super) struct Cache<K> {
+    objects: BTreeMap<String, K>,
+    fresh: BTreeMap<String, K>,
+    complete: bool,
+}
+
+impl<K> Default for Cache<K> {
+    fn default() -> Self {
+        Self {
+            objects: BTreeMap::new(),
+            fresh: BTreeMap::new(),
+            complete: false,
+        }
+    }
+}
+
+impl<K: Resource + Clone> Cache<K> {
+    /// Takes in what the watch saw. A new list replaces the old one when it is complete.
+    pub(super) fn note(&mut self, event: watcher::Event<K>) {
+        match event {
+            watcher::Event::Init => self.fresh.clear(),
+            watcher::Event::InitApply(object) => {
+                self.fresh.insert(object.name_any(), object);
+            }
+            watcher::Event::InitDone => {
+                self.objects = std::mem::take(&mut self.fresh);
+                self.complete = true;
+            }
+            watcher::Event::Apply(object) => {
+                self.objects.insert(object.name_any(), object);
+            }
+            watcher::Event::Delete(object) => {
+                self.objects.remove(&object.name_any());
+            }
+        }
+    }
+
+    /// Whether the first list is complete.
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> Vec<K> {
+        self.objects.values().cloned().collect()
+    }
+
+    /// One of them.
+    pub(super) fn get(&self, name: &str) -> Option<&K> {
+        self.objects.get(name)
+    }
+}
+
+/// A watch whose events were given the type that all watches of a loop share.
+pub(super) type Watch<T> = BoxStream<'static, Result<T, watcher::Error>>;
+
+/// Watches the objects of one kind that a field or label selector chooses.
+pub(super) fn watch<K, T>(
+    client: &Client,
+    namespace: &str,
+    config: watcher::Config,
+    seen: fn(watcher::Event<K>) -> T,
+) -> Watch<T>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    K: Clone + Debug + DeserializeOwned + Send + 'static,
+    T: Send + 'static,
+{
+    watcher(Api::<K>::namespaced(client.clone(), namespace), config)
+        .default_backoff()
+        .map_ok(seen)
+        .boxed()
+}
+
+/// Whether no retry will help.
+pub(super) fn is_final(error: &watcher::Error) -> Option<String> {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+            if status.is_forbidden() || status.code == 401 =>
+        {
+            Some(status.message.clone())
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,360 @@
+//! What the flags, the environment and the files select: project, stack, state store, secrets.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use aip_base::{Clock, Http, Rng};
+use async_trait::async_trait;
+use pulumi_files::{
+    Backend, BackendError, ConfigPath, Crypter, Encryption, Environment, KeyError, Keyring,
+    Project, ProjectError, SecretsError, StackFile, StackFileError, StackName, Workspace,
+    WorkspaceError,
+};
+use tokio::sync::Mutex;
+
+use crate::config::{Input, Problems, Secrets, read};
+use crate::desired::{NameKey, objects};
+use crate::exit::Exit;
+use crate::store::{LoginError, Stacks, StoreError};
+use crate::target::{Target, TargetError, Targets};
+use crate::ui::terminal::{PassphrasePrompt, Terminal};
+
+/// Everything a command starts from.
+pub struct Selection {
+    /// Where to read and write.
+    pub terminal: Arc<dyn Terminal>,
+    /// The environment.
+    pub environment: Environment,
+    /// The folder the command runs in.
+    pub folder: PathBuf,
+    /// `--stack`.
+    pub stack_flag: Option<String>,
+    /// `--config-file`.
+    pub config_file: Option<PathBuf>,
+    /// The way to AWS.
+    pub http: Arc<dyn Http>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub rng: Arc<dyn Rng>,
+    /// The key derivation takes a quarter of a second: once per process.
+    crypter: Mutex<Option<(Encryption, Arc<Crypter>)>>,
+}
+
+/// Why a command has nothing to start from.
+#[derive(Debug, thiserror::Error)]
+pub enum SelectionError {
+    /// The project.
+    #[error(transparent)]
+    Project(#[from] ProjectError),
+    /// The choices in `~/.pulumi`.
+    #[error(transparent)]
+    Workspace(#[from] WorkspaceError),
+    /// The backend URL.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// A key or path.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The stack file.
+    #[error(transparent)]
+    File(#[from] StackFileError),
+    /// The configuration.
+    #[error(transparent)]
+    Configuration(#[from] Problems),
+    /// The secrets of a file.
+    #[error("{}: {source}", file.display())]
+    Secrets {
+        /// The stack file.
+        file: PathBuf,
+        /// Why.
+        source: SecretsError,
+    },
+    /// The state store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The state store, when logging in.
+    #[error(transparent)]
+    Login(#[from] LoginError),
+    /// No backend is chosen.
+    #[error("not logged in: run `aip-deploy login s3://BUCKET` (or file://FOLDER)")]
+    NotLoggedIn,
+    /// No stack is chosen.
+    #[error("no stack selected; please use `aip-deploy stack select` or pass --stack")]
+    NoStack,
+    /// There is none of that name.
+    #[error("no stack named '{0}' found")]
+    UnknownStack(StackName),
+}
+
+impl SelectionError {
+    /// The exit code.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Project(ProjectError::NotFound { .. }) => Exit::Failed,
+            Self::NotLoggedIn | Self::Store(StoreError::Denied { .. }) => Exit::Authentication,
+            Self::Login(LoginError::Store(StoreError::Denied { .. })) => Exit::Authentication,
+            Self::Store(_) | Self::Login(_) | Self::File(StackFileError::Io { .. }) => Exit::Failed,
+            Self::NoStack | Self::UnknownStack(_) => Exit::Stack,
+            _ => Exit::Usage,
+        }
+    }
+}
+
+impl Selection {
+    /// A selection without flags.
+    pub fn new(
+        terminal: Arc<dyn Terminal>,
+        environment: Environment,
+        folder: PathBuf,
+        http: Arc<dyn Http>,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+    ) -> Self {
+        Self {
+            terminal,
+            environment,
+            folder,
+            stack_flag: None,
+            config_file: None,
+            http,
+            clock,
+            rng,
+            crypter: Mutex::new(None),
+        }
+    }
+
+    /// The project of the folder.
+    pub fn project(&self) -> Result<Project, SelectionError> {
+        Ok(Project::find(&self.folder)?)
+    }
+
+    /// The choices in `~/.pulumi`.
+    pub fn workspace(&self) -> Result<Workspace, SelectionError> {
+        Ok(Workspace::new(&self.environment)?)
+    }
+
+    /// The URL of the state store.
+    pub fn backend_url(&self, project: Option<&Project>) -> Result<String, SelectionError> {
+        let url = self.workspace()?.backend_url(project)?.map(|(url, _)| url);
+        url.ok_or(SelectionError::NotLoggedIn)
+    }
+
+    /// The state store.
+    pub fn stacks(&self, project: Option<&Project>) -> Result<Stacks, SelectionError> {
+        let url = self.backend_url(project)?;
+        self.open(&url, project)
+    }
+
+    /// The state store of a URL.
+    pub fn open(&self, url: &str, project: Option<&Project>) -> Result<Stacks, SelectionError> {
+        let relative_to = project
+            .and_then(|project| project.file.parent())
+            .unwrap_or(&self.folder);
+        let backend = Backend::parse(url, relative_to, &self.environment)?;
+        let http = Arc::clone(&self.http);
+        Ok(Stacks::open(
+            &backend,
+            &self.environment,
+            http,
+            Arc::clone(&self.clock),
+            Arc::clone(&self.rng),
+        )?)
+    }
+
+    /// The stack, which has a file or is known to the state store.
+    pub async fn stack(&self, project: &Project) -> Result<StackName, SelectionError> {
+        let url = self
+            .workspace()?
+            .backend_url(Some(project))?
+            .map(|(url, _)| url);
+        let flag = self.stack_flag.as_deref();
+        if url.is_none() && flag.is_none() && self.environment.non_empty("PULUMI_STACK").is_none() {
+            return Err(SelectionError::NotLoggedIn);
+        }
+        let chosen = self
+            .workspace()?
+            .stack(flag, project, url.as_deref().unwrap_or_default())?;
+        let (stack, _) = chosen.ok_or(SelectionError::NoStack)?;
+        self.require(project, &stack).await?;
+        Ok(stack)
+    }
+
+    /// That a stack exists.
+    pub async fn require(
+        &self,
+        project: &Project,
+        stack: &StackName,
+    ) -> Result<(), SelectionError> {
+        if project.stack_file(stack).is_file() || self.config_file.is_some() {
+            return Ok(());
+        }
+        match self.stacks(Some(project)) {
+            Ok(stacks) if stacks.names(&project.name).await?.contains(stack) => Ok(()),
+            Ok(_) | Err(SelectionError::NotLoggedIn) => {
+                Err(SelectionError::UnknownStack(stack.clone()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The file of a stack.
+    pub fn stack_file(
+        &self,
+        project: &Project,
+        stack: &StackName,
+    ) -> Result<StackFile, SelectionError> {
+        let path = match &self.config_file {
+            Some(path) => self.folder.join(path),
+            None => project.stack_file(stack),
+        };
+        Ok(StackFile::load(&path, &project.name)?)
+    }
+
+    /// A key, or with `path` a key and the way into its value.
+    pub fn config_path(
+        project: &Project,
+        text: &str,
+        path: bool,
+    ) -> Result<ConfigPath, SelectionError> {
+        let parse = if path {
+            ConfigPath::parse
+        } else {
+            ConfigPath::key
+        };
+        Ok(parse(text, &project.name)?)
+    }
+
+    /// What opens secrets.
+    pub fn keyring(&self) -> Keyring {
+        Keyring {
+            environment: self.environment.clone(),
+            prompt: Arc::new(PassphrasePrompt(Arc::clone(&self.terminal))),
+            http: Arc::clone(&self.http),
+            clock: Arc::clone(&self.clock),
+            rng: Arc::clone(&self.rng),
+        }
+    }
+
+    /// The crypter of a file that has one.
+    pub async fn crypter(&self, file: &StackFile) -> Result<Arc<Crypter>, SelectionError> {
+        let encryption = file.encryption();
+        let mut cached = self.crypter.lock().await;
+        if let Some((of, crypter)) = cached.as_ref()
+            && *of == encryption
+        {
+            return Ok(Arc::clone(crypter));
+        }
+        let crypter = self
+            .keyring()
+            .open(&encryption)
+            .await
+            .map_err(|e| in_file(file, e))?;
+        let crypter = Arc::new(crypter);
+        *cached = Some((encryption, Arc::clone(&crypter)));
+        Ok(crypter)
+    }
+
+    /// The crypter of a file, which gets one if it has none.
+    pub async fn crypter_or_new(
+        &self,
+        file: &mut StackFile,
+    ) -> Result<Arc<Crypter>, SelectionError> {
+        let encryption = file.encryption();
+        if encryption.salt.is_some() || encryption.encrypted_key.is_some() {
+            return self.crypter(file).await;
+        }
+        let crypter = self.keyring().open_or_create(file).await;
+        let crypter = Arc::new(crypter.map_err(|e| in_file(file, e))?);
+        *self.crypter.lock().await = Some((file.encryption(), Arc::clone(&crypter)));
+        Ok(crypter)
+    }
+
+    /// The selected stack with its objects.
+    pub async fn target(&self, how: Reveal) -> Result<Target, SelectionError> {
+        let project = self.project()?;
+        let stack = self.stack(&project).await?;
+        let file = self.stack_file(&project, &stack)?;
+        self.target_of(&project, &stack, &file, how).await
+    }
+
+    async fn target_of(
+        &self,
+        project: &Project,
+        stack: &StackName,
+        file: &StackFile,
+        how: Reveal,
+    ) -> Result<Target, SelectionError> {
+        let crypter = match how {
+            Reveal::Values if !file.secrets().is_empty() => Some(self.crypter(file).await?),
+            Reveal::Values | Reveal::Stubs => None,
+        };
+        let (secrets, names) = match &crypter {
+            Some(crypter) => (Secrets::Open(crypter), NameKey::of(crypter)),
+            None => (Secrets::Stub, NameKey::public()),
+        };
+        let config = read(Input {
+            file,
+            project,
+            stack,
+            secrets,
+        })?;
+        Ok(Target {
+            project: project.name.clone(),
+            stack: config.stack.clone(),
+            context: config.context.clone(),
+            namespace: config.namespace.clone(),
+            desired: objects(&config, &names),
+            notices: config.notices,
+            image: config.aip.image,
+            stack_file: file.text().to_owned(),
+        })
+    }
+}
+
+/// Whether secrets are opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reveal {
+    /// With the stack's key.
+    Values,
+    /// Not at all.
+    Stubs,
+}
+
+fn in_file(file: &StackFile, source: SecretsError) -> SelectionError {
+    SelectionError::Secrets {
+        file: file.path().to_owned(),
+        source,
+    }
+}
+
+impl From<SelectionError> for TargetError {
+    fn from(error: SelectionError) -> Self {
+        match error {
+            SelectionError::Configuration(problems) => {
+                Self::Configuration(problems.0.iter().map(ToString::to_string).collect())
+            }
+            SelectionError::Secrets { .. } => Self::Secrets(error.to_string()),
+            error if error.exit() == Exit::Stack => Self::Stack(error.to_string()),
+            error => Self::Configuration(vec![error.to_string()]),
+        }
+    }
+}
+
+#[async_trait]
+impl Targets for Selection {
+    async fn current(&self) -> Result<Target, TargetError> {
+        Ok(self.target(Reveal::Values).await?)
+    }
+
+    async fn with_stack_file(&self, text: &str) -> Result<Target, TargetError> {
+        let project = self.project()?;
+        let stack = self.stack(&project).await?;
+        let path = project.stack_file(&stack);
+        let file = StackFile::parse(&path, text.to_owned(), &project.name)
+            .map_err(SelectionError::from)?;
+        Ok(self
+            .target_of(&project, &stack, &file, Reveal::Values)
+            .await?)
+    }
+}

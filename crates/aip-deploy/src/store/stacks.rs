@@ -1,0 +1,162 @@
+//! A whole store: is it fit, which stacks are in it, and the state of one.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use aip_base::{Clock, Http, Rng, random_token};
+use bytes::Bytes;
+use pulumi_files::{Backend, Environment, StackName};
+
+use super::StoreError;
+use super::blobs::{Blobs, Written};
+use super::bucket::Bucket;
+use super::folder::Folder;
+use super::pulumi::Checkpoints;
+use super::state::State;
+
+/// Where everything of this program is: beside Pulumi's `.pulumi`, never in it.
+pub(super) const ROOT: &str = ".aip-deploy";
+
+/// A store for the state of many stacks.
+#[derive(Clone)]
+pub struct Stacks {
+    blobs: Arc<dyn Blobs>,
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
+}
+
+/// Why a store cannot be logged in to.
+#[derive(Debug, thiserror::Error)]
+pub enum LoginError {
+    /// It does not work at all.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Two programs could both believe that they hold the lease.
+    #[error(
+        "{url} does not honour conditional writes ({what}), so two deployments could run at once: use another store"
+    )]
+    Unconditional {
+        /// The store.
+        url: String,
+        /// What it let through.
+        what: &'static str,
+    },
+}
+
+impl Stacks {
+    /// Opens a store; nothing is sent yet.
+    pub fn open(
+        backend: &Backend,
+        environment: &Environment,
+        http: Arc<dyn Http>,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+    ) -> Result<Self, StoreError> {
+        let blobs: Arc<dyn Blobs> = match backend {
+            Backend::Folder { path, url } => Arc::new(Folder::new(path, url)),
+            Backend::Bucket(bucket) => Arc::new(Bucket::new(bucket, environment, http)?),
+        };
+        Ok(Self { blobs, clock, rng })
+    }
+
+    /// How to call the store in messages.
+    pub fn url(&self) -> &str {
+        self.blobs.url()
+    }
+
+    /// Tries that the store can be written to, and that conditional writes are honoured.
+    pub async fn probe(&self) -> Result<(), LoginError> {
+        let path = format!("{ROOT}/probe-{}", random_token::<12>(self.rng.as_ref()));
+        let outcome = self.probe_at(&path).await;
+        let removed = self.blobs.remove(&path).await;
+        outcome?;
+        Ok(removed?)
+    }
+
+    async fn probe_at(&self, path: &str) -> Result<(), LoginError> {
+        let refused = |what| LoginError::Unconditional {
+            url: self.url().to_owned(),
+            what,
+        };
+        let Written::Done(first) = self.blobs.create(path, Bytes::from_static(b"1")).await? else {
+            return Err(refused("a new object was said to exist"));
+        };
+        if self.blobs.create(path, Bytes::from_static(b"2")).await? != Written::Changed {
+            return Err(refused("an object was created twice"));
+        }
+        let Written::Done(_) = self
+            .blobs
+            .replace(path, Bytes::from_static(b"3"), &first)
+            .await?
+        else {
+            return Err(refused("an unchanged object was said to have changed"));
+        };
+        if self
+            .blobs
+            .replace(path, Bytes::from_static(b"4"), &first)
+            .await?
+            != Written::Changed
+        {
+            return Err(refused("a changed object was overwritten"));
+        }
+        Ok(())
+    }
+
+    /// The stacks of a project that have state here, ours or Pulumi's.
+    pub async fn names(&self, project: &str) -> Result<BTreeSet<StackName>, StoreError> {
+        let mut names = BTreeSet::new();
+        let ours = format!("{ROOT}/{project}/");
+        for path in self.blobs.list(&ours).await? {
+            let name = path
+                .strip_prefix(&ours)
+                .and_then(|rest| rest.split('/').next());
+            names.extend(name.and_then(|name| name.parse().ok()));
+        }
+        let theirs = format!(".pulumi/stacks/{project}/");
+        for path in self.blobs.list(&theirs).await? {
+            let name = path
+                .strip_prefix(&theirs)
+                .and_then(|name| name.strip_suffix(".json"));
+            names.extend(name.and_then(|name| name.parse().ok()));
+        }
+        Ok(names)
+    }
+
+    /// The state of one stack.
+    pub fn state(&self, project: &str, stack: &StackName) -> State {
+        let base = format!("{ROOT}/{project}/{stack}");
+        State::new(
+            Arc::clone(&self.blobs),
+            base,
+            Arc::clone(&self.clock),
+            Arc::clone(&self.rng),
+        )
+    }
+
+    /// What Pulumi left of one stack.
+    pub fn pulumi(&self, project: &str, stack: &StackName) -> Checkpoints {
+        Checkpoints::new(Arc::clone(&self.blobs), project.to_owned(), stack.clone())
+    }
+
+    /// Removes everything that is kept of a stack.
+    pub async fn remove(&self, project: &str, stack: &StackName) -> Result<(), StoreError> {
+        for path in self
+            .blobs
+            .list(&format!("{ROOT}/{project}/{stack}/"))
+            .await?
+        {
+            self.blobs.remove(&path).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes a stack known before its first `up`.
+    pub async fn register(&self, project: &str, stack: &StackName) -> Result<bool, StoreError> {
+        let path = format!("{ROOT}/{project}/{stack}/stack.json");
+        let written = self
+            .blobs
+            .create(&path, Bytes::from_static(b"{\"version\":1}\n"))
+            .await?;
+        Ok(matches!(written, Written::Done(_)))
+    }
+}

@@ -1,0 +1,52 @@
+//! What the files say: the stack that was selected, with its objects. Made from the stack file by
+//! the configuration; every command that talks to a cluster starts from it.
+
+use async_trait::async_trait;
+
+use crate::desired::Desired;
+
+/// A stack, read and checked.
+#[derive(Clone)]
+pub struct Target {
+    /// The project's name, `aip` in the original.
+    pub project: String,
+    /// The stack's name.
+    pub stack: String,
+    /// The kubeconfig context that `k8s_context` demands.
+    pub context: String,
+    /// Where the objects live.
+    pub namespace: String,
+    /// The objects.
+    pub desired: Vec<Desired>,
+    /// What the operator should know about the configuration; no secrets.
+    pub notices: Vec<String>,
+    /// The image of the server.
+    pub image: String,
+    /// The text of the stack file, for the history.
+    pub stack_file: String,
+}
+
+/// Why there is no target.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// The configuration is incomplete or wrong: one line per finding, with file, line and the
+    /// command that mends it.
+    #[error("{}", .0.join("\n"))]
+    Configuration(Vec<String>),
+    /// No stack is selected, or there is none of that name.
+    #[error("{0}")]
+    Stack(String),
+    /// The secrets cannot be opened.
+    #[error("{0}")]
+    Secrets(String),
+}
+
+/// Reads targets.
+#[async_trait]
+pub trait Targets: Send + Sync {
+    /// The selected stack as its file stands now.
+    async fn current(&self) -> Result<Target, TargetError>;
+
+    /// The selected stack as it was with another text of its file, from the history.
+    async fn with_stack_file(&self, text: &str) -> Result<Target, TargetError>;
+}

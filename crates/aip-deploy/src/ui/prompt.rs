@@ -1,0 +1,222 @@
+//! The question before a change: arrows move, letters filter, Enter answers; the default is no.
+
+use console::{Key, Term};
+
+use super::screen::Screen;
+use super::style::{self, paint};
+
+/// What was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Do it.
+    Yes,
+    /// Do not.
+    No,
+    /// Show more, then ask again.
+    Details,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum PromptError {
+    /// Ctrl-C.
+    #[error("cancelled")]
+    Cancelled,
+    /// Nobody can be asked.
+    #[error("--yes must be passed in to proceed when running in non-interactive mode")]
+    NotInteractive,
+    /// The terminal is gone.
+    #[error("the terminal cannot be read: {0}")]
+    Terminal(#[source] std::io::Error),
+}
+
+/// The state of the list of answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Select {
+    options: Vec<Answer>,
+    filter: String,
+    focus: usize,
+}
+
+/// What a key did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Stay,
+    Chosen(Answer),
+    Cancelled,
+}
+
+impl Answer {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Yes => "yes",
+            Self::No => "no",
+            Self::Details => "details",
+        }
+    }
+}
+
+impl Select {
+    fn new(options: Vec<Answer>) -> Self {
+        let focus = options
+            .iter()
+            .position(|option| *option == Answer::No)
+            .unwrap_or(0);
+        Self {
+            options,
+            filter: String::new(),
+            focus,
+        }
+    }
+
+    fn visible(&self) -> Vec<Answer> {
+        let matches = |answer: &&Answer| answer.word().contains(&self.filter.to_lowercase());
+        self.options.iter().filter(matches).copied().collect()
+    }
+
+    fn press(&mut self, key: &Key) -> Step {
+        let count = self.visible().len();
+        match key {
+            Key::ArrowUp if count > 0 => self.focus = (self.focus + count - 1) % count,
+            Key::ArrowDown | Key::Tab if count > 0 => self.focus = (self.focus + 1) % count,
+            Key::Enter => {
+                return self
+                    .visible()
+                    .get(self.focus)
+                    .map_or(Step::Stay, |answer| Step::Chosen(*answer));
+            }
+            Key::CtrlC | Key::Escape | Key::Char('\u{3}' | '\u{4}') => return Step::Cancelled,
+            Key::Backspace => {
+                self.filter.pop();
+                self.focus = 0;
+            }
+            Key::Char(letter) if !letter.is_control() => {
+                self.filter.push(*letter);
+                self.focus = 0;
+            }
+            _ => {}
+        }
+        Step::Stay
+    }
+
+    fn lines(&self, question: &str) -> Vec<String> {
+        let filter = if self.filter.is_empty() {
+            String::new()
+        } else {
+            format!("{} ", self.filter)
+        };
+        let hint = paint(style::DIM, "[Use arrows to move, type to filter]");
+        let mut lines = vec![format!(
+            "{} {filter} {hint}",
+            paint(style::PROMPT, question)
+        )];
+        lines.extend(self.visible().iter().enumerate().map(|(index, answer)| {
+            if index == self.focus {
+                paint(style::FOCUS, format!("> {}", answer.word()))
+            } else {
+                format!("  {}", answer.word())
+            }
+        }));
+        lines
+    }
+}
+
+/// Asks. `details` offers the third answer.
+pub fn ask(screen: &Screen, question: &str, details: bool) -> Result<Answer, PromptError> {
+    if !screen.is_interactive() {
+        return Err(PromptError::NotInteractive);
+    }
+    let mut options = vec![Answer::Yes, Answer::No];
+    options.extend(details.then_some(Answer::Details));
+    let mut select = Select::new(options);
+    let terminal = Term::stdout();
+    loop {
+        screen.redraw(&select.lines(question));
+        let key = terminal.read_key_raw().map_err(PromptError::Terminal)?;
+        match select.press(&key) {
+            Step::Stay => {}
+            Step::Cancelled => {
+                screen.clear_region();
+                return Err(PromptError::Cancelled);
+            }
+            Step::Chosen(answer) => {
+                screen.clear_region();
+                screen.line(format!(
+                    "{} {}",
+                    paint(style::PROMPT, question),
+                    paint(style::FOCUS, answer.word())
+                ));
+                return Ok(answer);
+            }
+        }
+    }
+}
+
+/// Asks for a word that shows that the operator knows what is meant, such as the stack's name.
+pub fn confirm_by_typing(screen: &Screen, question: &str, word: &str) -> Result<bool, PromptError> {
+    if !screen.is_interactive() {
+        return Err(PromptError::NotInteractive);
+    }
+    screen.line(format!("{question}\nType `{word}` to confirm: "));
+    let typed = Term::stdout().read_line().map_err(PromptError::Terminal)?;
+    Ok(typed.trim() == word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn press(keys: &[Key]) -> (Select, Step) {
+        let mut select = Select::new(vec![Answer::Yes, Answer::No, Answer::Details]);
+        let mut last = Step::Stay;
+        for key in keys {
+            last = select.press(key);
+        }
+        (select, last)
+    }
+
+    #[test]
+    fn enter_alone_means_no() {
+        assert_eq!(press(&[Key::Enter]).1, Step::Chosen(Answer::No));
+    }
+
+    #[test]
+    fn arrows_go_round() {
+        assert_eq!(
+            press(&[Key::ArrowUp, Key::Enter]).1,
+            Step::Chosen(Answer::Yes)
+        );
+        assert_eq!(
+            press(&[Key::ArrowDown, Key::Enter]).1,
+            Step::Chosen(Answer::Details)
+        );
+        let twice = [Key::ArrowDown, Key::ArrowDown, Key::Enter];
+        assert_eq!(press(&twice).1, Step::Chosen(Answer::Yes));
+    }
+
+    #[test]
+    fn letters_filter_and_nothing_is_chosen_when_nothing_is_left() {
+        assert_eq!(
+            press(&[Key::Char('y'), Key::Enter]).1,
+            Step::Chosen(Answer::Yes)
+        );
+        assert_eq!(press(&[Key::Char('x'), Key::Enter]).1, Step::Stay);
+        let back = [Key::Char('x'), Key::Backspace, Key::Char('d'), Key::Enter];
+        assert_eq!(press(&back).1, Step::Chosen(Answer::Details));
+    }
+
+    #[test]
+    fn ctrl_c_cancels() {
+        assert_eq!(press(&[Key::CtrlC]).1, Step::Cancelled);
+    }
+
+    #[test]
+    fn the_list_looks_as_the_recorded_terminal() {
+        let (select, _) = press(&[]);
+        let lines = select.lines("Do you want to perform this update?");
+        assert_eq!(
+            style::plain(&lines.join("\n")),
+            "Do you want to perform this update?  [Use arrows to move, type to filter]\n  yes\n> no\n  details"
+        );
+    }
+}

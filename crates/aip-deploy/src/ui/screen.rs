@@ -1,0 +1,151 @@
+//! Where output goes: data and results to standard output, talk to standard error. On a terminal
+//! a region at the end may be redrawn; elsewhere every line is written once.
+
+use std::io::{self, IsTerminal as _, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anstream::{AutoStream, ColorChoice};
+use console::Term;
+
+use super::style::width;
+
+/// The two streams. Clones write to the same place.
+#[derive(Clone)]
+pub struct Screen {
+    inner: Arc<Mutex<Inner>>,
+    interactive: bool,
+    redraws: bool,
+}
+
+struct Inner {
+    out: Box<dyn Write + Send>,
+    err: Box<dyn Write + Send>,
+    /// How many lines of the region stand at the end of the output.
+    drawn: usize,
+}
+
+/// A region is never higher than this where the terminal does not tell its size.
+const DEFAULT_SIZE: (u16, u16) = (24, 80);
+
+impl Screen {
+    /// The process's own streams. `colour` is the answer to `--color`; `ask` is false with
+    /// `--non-interactive`.
+    pub fn of_process(colour: ColorChoice, ask: bool) -> Self {
+        let terminal = io::stdout().is_terminal();
+        Self {
+            inner: Arc::new(Mutex::new(Inner {
+                out: Box::new(AutoStream::new(io::stdout(), colour)),
+                err: Box::new(AutoStream::new(io::stderr(), colour)),
+                drawn: 0,
+            })),
+            interactive: ask && terminal && io::stdin().is_terminal(),
+            redraws: ask && terminal,
+        }
+    }
+
+    /// Other streams, without anybody to ask: for tests and for programs that embed this one.
+    pub fn to(out: Box<dyn Write + Send>, err: Box<dyn Write + Send>) -> Self {
+        let plain = |stream| Box::new(anstream::StripStream::new(stream));
+        Self {
+            inner: Arc::new(Mutex::new(Inner {
+                out: plain(out),
+                err: plain(err),
+                drawn: 0,
+            })),
+            interactive: false,
+            redraws: false,
+        }
+    }
+
+    /// Whether questions can be asked.
+    pub fn is_interactive(&self) -> bool {
+        self.interactive
+    }
+
+    /// Whether a region can be redrawn.
+    pub fn redraws(&self) -> bool {
+        self.redraws
+    }
+
+    /// Writes lines to standard output, below what stands there.
+    pub fn lines<L: AsRef<str>>(&self, lines: impl IntoIterator<Item = L>) {
+        self.with(|inner| {
+            inner.drawn = 0;
+            for line in lines {
+                inner.line(line.as_ref());
+            }
+        });
+    }
+
+    /// Writes one line to standard output.
+    pub fn line(&self, line: impl AsRef<str>) {
+        self.lines([line]);
+    }
+
+    /// Writes one line to standard error.
+    pub fn note(&self, line: impl AsRef<str>) {
+        self.with(|inner| {
+            // A reader that is gone is no reason to stop a deployment.
+            let _ = writeln!(inner.err, "{}", line.as_ref());
+            let _ = inner.err.flush();
+        });
+    }
+
+    /// Replaces the region at the end of the output. Without a terminal it does nothing.
+    pub fn redraw(&self, lines: &[String]) {
+        if !self.redraws {
+            return;
+        }
+        let (rows, columns) = Term::stdout().size_checked().unwrap_or(DEFAULT_SIZE);
+        // The cursor can only go up within the screen.
+        let visible = &lines[lines
+            .len()
+            .saturating_sub(usize::from(rows).saturating_sub(2))..];
+        self.with(|inner| {
+            inner.clear_region();
+            for line in visible {
+                inner.line(&cut(line, usize::from(columns)));
+            }
+            inner.drawn = visible.len();
+        });
+    }
+
+    /// Removes the region.
+    pub fn clear_region(&self) {
+        self.with(Inner::clear_region);
+    }
+
+    fn with(&self, write: impl FnOnce(&mut Inner)) {
+        // A panic while writing does not make the stream unusable.
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        write(&mut inner);
+        let _ = inner.out.flush();
+    }
+}
+
+impl Inner {
+    fn line(&mut self, line: &str) {
+        let _ = writeln!(self.out, "{line}");
+    }
+
+    fn clear_region(&mut self) {
+        if self.drawn > 0 {
+            // CSI n F: to the beginning of the line n lines up; CSI J: erase from there (ECMA-48).
+            let _ = write!(self.out, "\x1b[{}F\x1b[J", self.drawn);
+            self.drawn = 0;
+        }
+    }
+}
+
+/// A line that wraps would be two lines for the cursor.
+fn cut(line: &str, columns: usize) -> String {
+    if width(line) < columns {
+        return line.to_owned();
+    }
+    // Styles are given up for a line that does not fit.
+    let kept: String = super::style::plain(line)
+        .chars()
+        .take(columns.saturating_sub(2))
+        .collect();
+    format!("{kept}…")
+}

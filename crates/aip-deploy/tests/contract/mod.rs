@@ -1,0 +1,314 @@
+//! What every state store must hold: conditional writes decide who wins.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use aip_base::{Clock, Http, SystemRng, Timestamp};
+use aip_deploy::desired::ObjectRef;
+use aip_deploy::store::{
+    Acquisition, Counts, Held, Holder, Intent, Outcome, Pin, Pinning, Recorded, Revision,
+    RevisionRecord, Stacks, State, StateStore as _, Tenure,
+};
+use pulumi_files::{Backend, Environment, StackName};
+
+/// A clock moved by hand.
+struct Hand(AtomicI64);
+
+impl Clock for Hand {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_secs(self.0.load(Ordering::SeqCst))
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) stacks: Stacks,
+    clock: Arc<Hand>,
+}
+
+impl World {
+    pub(crate) fn new(url: &str, environment: &Environment, http: Arc<dyn Http>) -> Self {
+        let clock = Arc::new(Hand(AtomicI64::new(1_800_000_000)));
+        let backend = Backend::parse(url, Path::new("/"), environment).unwrap();
+        let clock_for_store: Arc<dyn Clock> = Arc::<Hand>::clone(&clock);
+        let stacks = Stacks::open(
+            &backend,
+            environment,
+            http,
+            clock_for_store,
+            Arc::new(SystemRng),
+        )
+        .unwrap();
+        Self { stacks, clock }
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.stacks.state("aip", &main())
+    }
+
+    fn pass(&self, seconds: i64) {
+        self.clock.0.fetch_add(seconds, Ordering::SeqCst);
+    }
+}
+
+pub(crate) fn main() -> StackName {
+    "main".parse().unwrap()
+}
+
+fn holder(user: &str, ttl: Option<u64>) -> Holder {
+    let ttl = ttl.map(Duration::from_secs);
+    Holder {
+        user: user.to_owned(),
+        host: "host".to_owned(),
+        pid: 1,
+        command: "up".to_owned(),
+        ttl,
+    }
+}
+
+fn acquired(acquisition: Acquisition) -> Held {
+    match acquisition {
+        Acquisition::Acquired(held) => held,
+        Acquisition::HeldBy(lease) => panic!("held by {}", lease.holder.user),
+    }
+}
+
+fn object(name: &str) -> ObjectRef {
+    ObjectRef {
+        api_version: "v1".to_owned(),
+        kind: "Secret".to_owned(),
+        plural: "secrets".to_owned(),
+        namespace: Some("aip-main".to_owned()),
+        name: name.to_owned(),
+        logical_name: name.to_owned(),
+    }
+}
+
+fn record(user: &str) -> RevisionRecord {
+    RevisionRecord {
+        command: "up".to_owned(),
+        user: user.to_owned(),
+        host: "host".to_owned(),
+        started: "2027-01-15T08:00:00Z".to_owned(),
+        ended: "2027-01-15T08:00:06Z".to_owned(),
+        git_commit: None,
+        image: None,
+        counts: Counts::default(),
+        outcome: Outcome::Succeeded,
+        stack_file: "config: {}\n".to_owned(),
+    }
+}
+
+pub(crate) async fn of_two_only_one_gets_the_lease_and_the_other_learns_who_has_it(world: &World) {
+    let (one, other) = (world.state(), world.state());
+    let (first, second) = (holder("ann", Some(60)), holder("bob", Some(60)));
+    let (one, other) = tokio::join!(one.acquire(&first), other.acquire(&second));
+    let winners = [one.unwrap(), other.unwrap()];
+    let names: Vec<_> = winners
+        .iter()
+        .map(|outcome| match outcome {
+            Acquisition::Acquired(held) => held.lease.holder.user.clone(),
+            Acquisition::HeldBy(lease) => lease.holder.user.clone(),
+        })
+        .collect();
+    assert_eq!(names[0], names[1], "the loser is told the winner");
+    assert_eq!(
+        winners
+            .iter()
+            .filter(|outcome| matches!(outcome, Acquisition::Acquired(_)))
+            .count(),
+        1
+    );
+}
+
+pub(crate) async fn an_expired_lease_is_taken_over_by_exactly_one_of_eight(world: &World) {
+    let old = acquired(
+        world
+            .state()
+            .acquire(&holder("ann", Some(60)))
+            .await
+            .unwrap(),
+    );
+    world.pass(61);
+    let mut thieves = tokio::task::JoinSet::new();
+    for number in 0..8 {
+        let state = world.state();
+        thieves.spawn(async move {
+            state
+                .acquire(&holder(&format!("thief{number}"), Some(60)))
+                .await
+                .unwrap()
+        });
+    }
+    let outcomes = thieves.join_all().await;
+    assert_eq!(
+        outcomes
+            .iter()
+            .filter(|outcome| matches!(outcome, Acquisition::Acquired(_)))
+            .count(),
+        1
+    );
+    assert!(
+        matches!(world.state().renew(&old).await.unwrap(), Tenure::Lost),
+        "the old holder must stop"
+    );
+    assert!(matches!(
+        world.state().release(old).await.unwrap(),
+        Tenure::Lost
+    ));
+    assert!(
+        world
+            .state()
+            .lease()
+            .await
+            .unwrap()
+            .unwrap()
+            .holder
+            .user
+            .starts_with("thief")
+    );
+}
+
+pub(crate) async fn a_renewed_lease_does_not_expire_and_a_released_one_is_free(world: &World) {
+    let mut held = acquired(
+        world
+            .state()
+            .acquire(&holder("ann", Some(60)))
+            .await
+            .unwrap(),
+    );
+    for _ in 0..5 {
+        world.pass(50);
+        held = match world.state().renew(&held).await.unwrap() {
+            Tenure::Kept(held) => held,
+            Tenure::Lost => panic!("lost"),
+        };
+    }
+    assert!(matches!(
+        world
+            .state()
+            .acquire(&holder("bob", Some(60)))
+            .await
+            .unwrap(),
+        Acquisition::HeldBy(_)
+    ));
+    assert!(matches!(
+        world.state().release(held).await.unwrap(),
+        Tenure::Kept(_)
+    ));
+    assert!(world.state().lease().await.unwrap().is_none());
+    acquired(
+        world
+            .state()
+            .acquire(&holder("bob", Some(60)))
+            .await
+            .unwrap(),
+    );
+}
+
+pub(crate) async fn a_lease_taken_by_hand_never_expires_but_can_be_broken_by_name(world: &World) {
+    let held = acquired(world.state().acquire(&holder("ann", None)).await.unwrap());
+    world.pass(1_000_000);
+    assert!(matches!(
+        world
+            .state()
+            .acquire(&holder("bob", Some(60)))
+            .await
+            .unwrap(),
+        Acquisition::HeldBy(_)
+    ));
+    let mut other = held.lease.clone();
+    other.id = "another".to_owned();
+    assert!(!world.state().break_lease(&other).await.unwrap());
+    assert!(world.state().break_lease(&held.lease).await.unwrap());
+    acquired(
+        world
+            .state()
+            .acquire(&holder("bob", Some(60)))
+            .await
+            .unwrap(),
+    );
+}
+
+pub(crate) async fn an_intent_stays_until_the_inventory_is_promoted(world: &World) {
+    let state = world.state();
+    assert_eq!(state.inventory().await.unwrap().owned, []);
+    let intent = |id: &str| Intent {
+        id: id.to_owned(),
+        started: String::new(),
+        objects: vec![object(id)],
+    };
+    let (one, two) = (intent("a"), intent("b"));
+    let (first, second) = tokio::join!(state.record_intent(&one), state.record_intent(&two));
+    first.unwrap();
+    second.unwrap();
+    assert_eq!(
+        world.state().inventory().await.unwrap().intents.len(),
+        2,
+        "no intent is lost to a race"
+    );
+    let owned = vec![Recorded {
+        object: object("a"),
+        fields: serde_json::Value::Null,
+    }];
+    state.promote(owned.clone()).await.unwrap();
+    let inventory = world.state().inventory().await.unwrap();
+    assert_eq!((inventory.owned, inventory.intents), (owned, vec![]));
+}
+
+pub(crate) async fn a_stack_is_pinned_once(world: &World) {
+    let pin = |uid: &str| Pin {
+        context: "here".to_owned(),
+        cluster_uid: uid.to_owned(),
+    };
+    assert_eq!(world.state().pin(&pin("1")).await.unwrap(), Pinning::Pinned);
+    assert_eq!(
+        world.state().pin(&pin("2")).await.unwrap(),
+        Pinning::AlreadyPinned(pin("1"))
+    );
+    world.state().repin(&pin("2")).await.unwrap();
+    assert_eq!(world.state().inventory().await.unwrap().pin, Some(pin("2")));
+}
+
+pub(crate) async fn the_history_is_numbered_without_gaps_and_read_newest_first(world: &World) {
+    let mut writers = tokio::task::JoinSet::new();
+    for number in 0..6 {
+        let state = world.state();
+        writers.spawn(async move {
+            state
+                .append_history(&record(&format!("u{number}")))
+                .await
+                .unwrap()
+        });
+    }
+    let mut revisions = writers.join_all().await;
+    revisions.sort_unstable();
+    assert_eq!(revisions, (1..=6).map(Revision).collect::<Vec<_>>());
+    let newest: Vec<_> = world
+        .state()
+        .history(2)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|(revision, _)| revision.0)
+        .collect();
+    assert_eq!(newest, [6, 5]);
+    assert!(world.state().revision(Revision(3)).await.unwrap().is_some());
+    assert!(world.state().revision(Revision(9)).await.unwrap().is_none());
+}
+
+/// One test per rule, each in a store of its own.
+macro_rules! contract {
+    ($world:ident: $($rule:ident),+ $(,)?) => {
+        $(#[tokio::test]
+        async fn $rule() {
+            let place = $world().await;
+            contract::$rule(&place.world).await;
+        })+
+    };
+    ($world:ident) => {
+        contract!($world: of_two_only_one_gets_the_lease_and_the_other_learns_who_has_it, an_expired_lease_is_taken_over_by_exactly_one_of_eight, a_renewed_lease_does_not_expire_and_a_released_one_is_free, a_lease_taken_by_hand_never_expires_but_can_be_broken_by_name, an_intent_stays_until_the_inventory_is_promoted, a_stack_is_pinned_once, the_history_is_numbered_without_gaps_and_read_newest_first);
+    };
+}
+pub(crate) use contract;

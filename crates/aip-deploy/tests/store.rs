@@ -1,0 +1,124 @@
+//! The state store in a folder.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
+mod contract;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aip_base::{Body, Http, HttpError};
+use aip_deploy::store::{PulumiState as _, StateStore as _};
+use async_trait::async_trait;
+use contract::{World, contract, main};
+use http::{Request, Response};
+use pulumi_files::Environment;
+
+struct Offline;
+
+#[async_trait]
+impl Http for Offline {
+    async fn send(&self, request: Request<Body>, _: Duration) -> Result<Response<Body>, HttpError> {
+        Err(HttpError::Refused(request.uri().to_string()))
+    }
+}
+
+struct Place {
+    folder: tempfile::TempDir,
+    world: World,
+}
+
+#[allow(
+    clippy::unused_async,
+    reason = "the same call as for a store that has to be started"
+)]
+async fn place() -> Place {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("file://{}", folder.path().display());
+    let world = World::new(&url, &Environment::default(), Arc::new(Offline));
+    Place { folder, world }
+}
+
+contract!(place);
+
+#[tokio::test]
+async fn a_folder_honours_conditional_writes_and_keeps_nothing_of_the_probe() {
+    let place = place().await;
+    let world = &place.world;
+    world.stacks.probe().await.unwrap();
+    assert!(world.stacks.names("aip").await.unwrap().is_empty());
+    let left = std::fs::read_dir(place.folder.path().join(".aip-deploy")).unwrap();
+    let left: Vec<_> = left
+        .map(|entry| entry.unwrap().file_name())
+        .filter(|name| name != ".lock")
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test]
+async fn a_damaged_document_is_named_and_not_overwritten() {
+    let place = place().await;
+    let world = &place.world;
+    let path = place
+        .folder
+        .path()
+        .join(".aip-deploy/aip/main/inventory.json");
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, "junk").unwrap();
+    let error = world.state().promote(vec![]).await.unwrap_err().to_string();
+    assert!(
+        error.starts_with(".aip-deploy/aip/main/inventory.json in the state store is not readable"),
+        "{error}"
+    );
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "junk");
+}
+
+#[tokio::test]
+async fn pulumis_state_is_read_and_its_locks_are_seen() {
+    let place = place().await;
+    let world = &place.world;
+    let pulumi = place.folder.path().join(".pulumi");
+    let locks = pulumi.join("locks/organization/aip/main");
+    std::fs::create_dir_all(pulumi.join("stacks/aip")).unwrap();
+    std::fs::create_dir_all(&locks).unwrap();
+    std::fs::write(pulumi.join("stacks/aip/main.json"), "{\"version\":3}").unwrap();
+    std::fs::write(pulumi.join("stacks/aip/main.json.bak"), "{}").unwrap();
+    std::fs::write(
+        locks.join("1.json"),
+        r#"{"pid":7,"username":"ann","hostname":"box","timestamp":"2026-11-22T16:14:27Z"}"#,
+    )
+    .unwrap();
+    let checkpoints = world.stacks.pulumi("aip", &main());
+    assert_eq!(
+        checkpoints.checkpoint().await.unwrap().as_deref(),
+        Some("{\"version\":3}")
+    );
+    assert_eq!(
+        checkpoints.locks().await.unwrap(),
+        ["ann@box (pid 7) at 2026-11-22T16:14:27Z"]
+    );
+    assert!(
+        world
+            .stacks
+            .pulumi("aip", &"dev".parse().unwrap())
+            .checkpoint()
+            .await
+            .unwrap()
+            .is_none()
+    );
+    world.state().promote(vec![]).await.unwrap();
+    world
+        .stacks
+        .register("aip", &"dev".parse().unwrap())
+        .await
+        .unwrap();
+    let names: Vec<_> = world
+        .stacks
+        .names("aip")
+        .await
+        .unwrap()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(names, ["dev", "main"]);
+}

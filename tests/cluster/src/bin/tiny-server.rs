@@ -1,0 +1,106 @@
+//! A small HTTP server for the test bed's own tests: what `aip` would be in a Pod.
+//!
+//! It listens on `LISTEN`, is ready once `READY_AFTER_MS` has passed, answers requests under way
+//! after SIGTERM, and shows its variables and files. `tiny-server exit CODE WORDS…` is a job.
+#![allow(clippy::print_stdout, reason = "its output is what the log tests read")]
+
+use std::collections::HashMap;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
+
+struct App {
+    ready_at: Instant,
+    healthy: AtomicBool,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> std::io::Result<ExitCode> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [command, code, words @ ..] = arguments.as_slice()
+        && command == "exit"
+    {
+        println!("{}", words.join(" "));
+        return Ok(ExitCode::from(code.parse().unwrap_or(1)));
+    }
+    serve().await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve() -> std::io::Result<()> {
+    let delay = variable("READY_AFTER_MS").parse().unwrap_or(0);
+    let app = Arc::new(App {
+        ready_at: Instant::now() + Duration::from_millis(delay),
+        healthy: AtomicBool::new(true),
+    });
+    let routes = Router::new()
+        .route("/", get(async || variable("GREETING")))
+        .route("/slow", get(slow))
+        .route("/ready", get(ready))
+        .route("/healthy", get(healthy))
+        .route("/fall-ill", get(fall_ill))
+        .route("/variable", get(show_variable))
+        .route("/file", get(show_file))
+        .with_state(app);
+    let listener = TcpListener::bind(variable("LISTEN")).await?;
+    println!("listening on {}", listener.local_addr()?);
+    let mut terminate = signal(SignalKind::terminate())?;
+    axum::serve(listener, routes)
+        .with_graceful_shutdown(async move {
+            terminate.recv().await;
+            println!("stopping");
+        })
+        .await?;
+    println!("stopped");
+    Ok(())
+}
+
+async fn slow() -> &'static str {
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    "at last"
+}
+
+async fn ready(State(app): State<Arc<App>>) -> StatusCode {
+    status(Instant::now() >= app.ready_at)
+}
+
+async fn healthy(State(app): State<Arc<App>>) -> StatusCode {
+    status(app.healthy.load(Ordering::Relaxed))
+}
+
+async fn fall_ill(State(app): State<Arc<App>>) {
+    app.healthy.store(false, Ordering::Relaxed);
+}
+
+async fn show_variable(Query(query): Query<HashMap<String, String>>) -> String {
+    variable(query.get("name").map_or("", String::as_str))
+}
+
+async fn show_file(Query(query): Query<HashMap<String, String>>) -> String {
+    let path = variable(query.get("in").map_or("", String::as_str));
+    std::fs::read_to_string(path).unwrap_or_else(|error| error.to_string())
+}
+
+fn status(good: bool) -> StatusCode {
+    if good {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    }
+}
+
+fn variable(name: &str) -> String {
+    std::env::var_os(name)
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}

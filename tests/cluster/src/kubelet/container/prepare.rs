@@ -1,0 +1,106 @@
+//! Before a container runs: its image and its variables, waited for as long as they are missing.
+
+use super::{Keeper, MOST_BACK_OFF, waiting};
+use crate::kubelet::environment::{Environment, Lookup};
+use crate::kubelet::events::Kind;
+use crate::kubelet::images::Image;
+use crate::kubelet::pod::{Deleted, RETRY};
+use crate::kubelet::process::Surroundings;
+use crate::kubelet::sources::SourceError;
+
+impl Keeper<'_> {
+    /// The image, as soon as the registry has it.
+    pub(super) async fn pull(&self) -> Result<Image, Deleted> {
+        let reference = &self.image;
+        let never = self.container.image_pull_policy.as_deref() == Some("Never");
+        let mut pause = self.run.shared.back_off;
+        loop {
+            self.event(
+                Kind::Normal,
+                "Pulling",
+                format!("Pulling image \"{reference}\""),
+            );
+            if let Some(image) = self.run.shared.images.pull(reference) {
+                let message = format!("Successfully pulled image \"{reference}\"");
+                self.event(Kind::Normal, "Pulled", message);
+                return Ok(image);
+            }
+            let cause = if never {
+                format!("Container image \"{reference}\" is not present with pull policy of Never")
+            } else {
+                format!(
+                    "failed to pull and unpack image \"{reference}\": failed to resolve reference \"{reference}\": {reference}: not found"
+                )
+            };
+            self.event(
+                Kind::Warning,
+                "Failed",
+                format!("Failed to pull image \"{reference}\": {cause}"),
+            );
+            let reasons = if never {
+                ["ErrImageNeverPull"; 2]
+            } else {
+                ["ErrImagePull", "ImagePullBackOff"]
+            };
+            let back_off = format!("Back-off pulling image \"{reference}\": ErrImagePull: {cause}");
+            for (reason, message) in reasons.into_iter().zip([cause, back_off]) {
+                self.event(Kind::Warning, "Failed", format!("Error: {reason}"));
+                self.run
+                    .update(self.slot, |state| state.now = waiting(reason, message));
+                self.run.pause(pause).await?;
+            }
+            pause = (pause * 2).min(MOST_BACK_OFF);
+        }
+    }
+
+    /// What the container's processes need, as soon as all of it is there.
+    pub(super) async fn configure(&self, image: Image) -> Result<Surroundings, Deleted> {
+        loop {
+            match self.environment(&image).await {
+                Ok(environment) => {
+                    return Ok(Surroundings {
+                        container: self.container.clone(),
+                        image,
+                        environment,
+                        rewrite: self.run.rewrite(self.container),
+                        folder: self.run.folder("work"),
+                        local: self.run.local_address(),
+                        reaper: self.run.shared.reaper.clone(),
+                    });
+                }
+                Err(error) => {
+                    let message = error.to_string();
+                    self.event(Kind::Warning, "Failed", format!("Error: {message}"));
+                    let now = waiting("CreateContainerConfigError", message);
+                    self.run.update(self.slot, |state| state.now = now);
+                    self.run.pause(RETRY).await?;
+                }
+            }
+        }
+    }
+
+    async fn environment(&self, image: &Image) -> Result<Environment, SourceError> {
+        let run = self.run;
+        let mut environment = Environment::default();
+        environment.set(
+            "PATH",
+            std::env::var_os("PATH")
+                .unwrap_or_default()
+                .to_string_lossy(),
+        );
+        environment.set("HOSTNAME", &run.name);
+        environment.set("HOME", run.folder("work").to_string_lossy());
+        environment.set("TMPDIR", run.folder("tmp").to_string_lossy());
+        for (name, value) in &image.environment {
+            environment.set(name, value);
+        }
+        let lookup = Lookup {
+            client: &run.shared.client,
+            namespace: &run.namespace,
+            pod: &run.pod,
+            address: &run.pod_address(),
+        };
+        lookup.fill(&mut environment, self.container).await?;
+        Ok(environment)
+    }
+}

@@ -1,0 +1,129 @@
+//! What an image is here: a program of this machine.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A local program in the place of a container image.
+#[derive(Debug, Clone)]
+pub struct Image {
+    pub(crate) entrypoint: PathBuf,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) environment: Vec<(String, String)>,
+    pub(crate) never_ready: bool,
+    programs: BTreeMap<String, PathBuf>,
+}
+
+/// The registry that the nodes pull from: exact references, tag included. A reference it does not
+/// have cannot be pulled, as in life.
+#[derive(Debug, Clone, Default)]
+pub struct Images(Arc<Mutex<BTreeMap<String, Image>>>);
+
+impl Image {
+    /// An image whose entry point is `program`. A container's `command` may name it by its file
+    /// name, whatever folder the image would have it in.
+    pub fn program(program: impl Into<PathBuf>) -> Self {
+        let entrypoint = program.into();
+        let name = file_name(&entrypoint);
+        Self {
+            programs: BTreeMap::from([(name, entrypoint.clone())]),
+            entrypoint,
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            never_ready: false,
+        }
+    }
+
+    /// An image whose program says `line` on standard error and ends with `code`.
+    pub fn crashing(code: u8, line: &str) -> Self {
+        let script = r#"echo "$1" >&2; exit "$2""#;
+        Self::program("sh").arguments(["-c", script, "sh", line, &code.to_string()])
+    }
+
+    /// Arguments of the entry point, which a container's `args` replace (`CMD`).
+    #[must_use]
+    pub fn arguments<T: Into<String>>(mut self, arguments: impl IntoIterator<Item = T>) -> Self {
+        self.arguments = arguments.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// A variable of every container, unless the Pod sets it (`ENV`).
+    #[must_use]
+    pub fn variable(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// Another program in the image.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<String>, program: impl Into<PathBuf>) -> Self {
+        self.programs.insert(name.into(), program.into());
+        self
+    }
+
+    /// The same image with a fault: it runs, but its readiness and start-up probes fail.
+    #[must_use]
+    pub fn never_ready(mut self) -> Self {
+        self.never_ready = true;
+        self
+    }
+
+    /// The program that a container's `command` means: one of the image, else one of the machine.
+    pub(crate) fn find(&self, command: &str) -> PathBuf {
+        self.programs
+            .get(&file_name(Path::new(command)))
+            .cloned()
+            .unwrap_or_else(|| command.into())
+    }
+}
+
+impl Images {
+    /// Pushes an image, or replaces it for containers that start from now on.
+    pub fn push(&self, reference: impl Into<String>, image: Image) {
+        self.with(|images| images.insert(reference.into(), image));
+    }
+
+    /// Removes an image from the registry.
+    pub fn remove(&self, reference: &str) {
+        self.with(|images| images.remove(reference));
+    }
+
+    pub(crate) fn pull(&self, reference: &str) -> Option<Image> {
+        self.with(|images| images.get(reference).cloned())
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut BTreeMap<String, Image>) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    name.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_means_the_program_of_that_name_in_the_image() {
+        let image = Image::program("/target/debug/aip").with("pdm", "/bin/true");
+        assert_eq!(
+            image.find("/usr/local/bin/aip"),
+            Path::new("/target/debug/aip")
+        );
+        assert_eq!(image.find("pdm"), Path::new("/bin/true"));
+        assert_eq!(image.find("/bin/sh"), Path::new("/bin/sh"));
+    }
+
+    #[test]
+    fn only_exact_references_can_be_pulled() {
+        let images = Images::default();
+        images.push("registry/aip:1", Image::program("aip"));
+        assert!(images.pull("registry/aip:1").is_some());
+        assert!(images.pull("registry/aip:2").is_none());
+        images.remove("registry/aip:1");
+        assert!(images.pull("registry/aip:1").is_none());
+    }
+}

@@ -1,0 +1,140 @@
+//! Probes: when a container has started, is ready, is to be restarted.
+//! <https://kubernetes.io/docs/concepts/workloads/pods/probes/>
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Probe;
+use tokio::sync::oneshot;
+use tokio::time::Interval;
+
+use super::events::Kind;
+use super::pod::PodRun;
+use super::process::Surroundings;
+use super::state::Slot;
+
+/// A probe's name in messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Startup,
+    Readiness,
+    Liveness,
+}
+
+/// A probe that is asked again and again.
+struct Asking<'a> {
+    run: &'a PodRun,
+    slot: Slot,
+    surroundings: &'a Surroundings,
+    purpose: Purpose,
+    probe: &'a Probe,
+    period: Interval,
+    /// Answers of the same kind in a row.
+    successes: i32,
+    failures: i32,
+}
+
+/// Probes a running container until dropped. What is sent is why it must be restarted.
+pub(crate) async fn watch(
+    run: Arc<PodRun>,
+    slot: Slot,
+    surroundings: Arc<Surroundings>,
+    sick: oneshot::Sender<&'static str>,
+) {
+    let container = &surroundings.container;
+    let ask = |purpose, probe| Asking::begin(&run, slot, &surroundings, purpose, probe);
+    if let Some(probe) = &container.startup_probe
+        && !ask(Purpose::Startup, probe).await.verdict().await
+    {
+        let _ended = sick.send("failed startup probe");
+        return;
+    }
+    let ready_at_once = container.readiness_probe.is_none() && !surroundings.image.never_ready;
+    run.update(slot, |state| {
+        state.started = true;
+        state.ready = ready_at_once;
+    });
+    let readiness = async {
+        if let Some(probe) = &container.readiness_probe {
+            let mut asking = ask(Purpose::Readiness, probe).await;
+            loop {
+                let ready = asking.verdict().await;
+                run.update(slot, |state| state.ready = ready);
+            }
+        }
+    };
+    let liveness = async {
+        if let Some(probe) = &container.liveness_probe {
+            let mut asking = ask(Purpose::Liveness, probe).await;
+            while asking.verdict().await {}
+            let _ended = sick.send("failed liveness probe");
+        }
+    };
+    tokio::join!(readiness, liveness);
+}
+
+impl<'a> Asking<'a> {
+    async fn begin(
+        run: &'a PodRun,
+        slot: Slot,
+        surroundings: &'a Surroundings,
+        purpose: Purpose,
+        probe: &'a Probe,
+    ) -> Self {
+        tokio::time::sleep(seconds(probe.initial_delay_seconds, 0)).await;
+        Self {
+            run,
+            slot,
+            surroundings,
+            purpose,
+            probe,
+            period: tokio::time::interval(seconds(probe.period_seconds, 10)),
+            successes: 0,
+            failures: 0,
+        }
+    }
+
+    /// Asks until so many answers in a row are alike that they count.
+    async fn verdict(&mut self) -> bool {
+        loop {
+            self.period.tick().await;
+            match self.ask().await {
+                Ok(()) => (self.successes, self.failures) = (self.successes.saturating_add(1), 0),
+                Err(message) => {
+                    (self.successes, self.failures) = (0, self.failures.saturating_add(1));
+                    let message = format!("{:?} probe failed: {message}", self.purpose);
+                    self.run
+                        .event(Some(self.slot), Kind::Warning, "Unhealthy", message);
+                }
+            }
+            if self.successes >= self.probe.success_threshold.unwrap_or(1).max(1) {
+                return true;
+            }
+            if self.failures >= self.probe.failure_threshold.unwrap_or(3).max(1) {
+                return false;
+            }
+        }
+    }
+
+    async fn ask(&self) -> Result<(), String> {
+        let (of, probe) = (self.surroundings, self.probe);
+        let patience = seconds(probe.timeout_seconds, 1);
+        if of.image.never_ready && self.purpose != Purpose::Liveness {
+            return Err("HTTP probe failed with statuscode: 503".to_owned());
+        }
+        if let Some(action) = &probe.http_get {
+            of.http_get(action, patience).await
+        } else if let Some(action) = &probe.tcp_socket {
+            of.tcp(action, patience).await
+        } else if let Some(action) = &probe.exec {
+            of.exec(action, patience).await
+        } else {
+            Err("the stand-in does not know this kind of probe".to_owned())
+        }
+    }
+}
+
+fn seconds(value: Option<i32>, default: u64) -> Duration {
+    let value = value.and_then(|value| u64::try_from(value).ok());
+    Duration::from_secs(value.filter(|value| *value > 0).unwrap_or(default))
+}
