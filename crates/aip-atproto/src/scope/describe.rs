@@ -73,7 +73,7 @@ fn openid(scope: OpenIdScope) -> (String, String) {
             "Know who you are",
             "Receive a signed statement of your account's identifier.",
         ),
-        OpenIdScope::Profile => ("See your profile", "Your handle, display name and picture."),
+        OpenIdScope::Profile => ("See your profile", "Your handle, and where your account is hosted."),
         OpenIdScope::Email => READ_EMAIL,
         OpenIdScope::OfflineAccess => (
             "Stay signed in",
