@@ -23,7 +23,7 @@ initdb --pgdata="$dir/data" --username=aip --auth=trust --encoding=UTF8 --locale
 postgres -D "$dir/data" -k "$dir" -h '' </dev/null >>"$dir/log" 2>&1 &
 server=$!
 tries=0
-until pg_isready --quiet --host="$dir"; do
+until pg_isready --quiet --host="$dir" --username=aip; do
     tries=$((tries + 1))
     if [ "$tries" -gt 600 ] || ! kill -0 "$server" 2>/dev/null; then cat "$dir/log" >&2; exit 1; fi
     sleep 0.1

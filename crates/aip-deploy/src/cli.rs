@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use aip_base::{SystemClock, SystemRng};
 use anstream::ColorChoice;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use pulumi_files::Environment;
 
 use crate::aws_http::AwsHttp;
@@ -15,6 +15,7 @@ use crate::commands::config::ConfigArgs;
 use crate::commands::destroy::DestroyArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::drift::DriftArgs;
+use crate::commands::generate::{CompletionsArgs, ManArgs};
 use crate::commands::lock::{CancelArgs, LockArgs, UnlockArgs};
 use crate::commands::login::{LoginArgs, LogoutArgs, WhoamiArgs};
 use crate::commands::preview::PreviewArgs;
@@ -87,6 +88,8 @@ enum Command {
     Cancel(CancelArgs),
     Repin(RepinArgs),
     Doctor(DoctorArgs),
+    Completions(CompletionsArgs),
+    Man(ManArgs),
 }
 
 impl From<Color> for ColorChoice {
@@ -173,6 +176,8 @@ async fn dispatch(
         Command::Cancel(args) => outcome!(args.run(selection, screen).await),
         Command::Repin(args) => outcome!(args.run(selection, screen).await),
         Command::Doctor(args) => outcome!(args.run(selection, screen).await),
+        Command::Completions(args) => outcome!(args.run(selection, Cli::command())),
+        Command::Man(args) => outcome!(args.run(selection, Cli::command())),
     }
 }
 

@@ -91,10 +91,13 @@ impl SelectionError {
     /// The exit code.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Project(ProjectError::NotFound { .. }) => Exit::Failed,
-            Self::NotLoggedIn | Self::Store(StoreError::Denied { .. }) => Exit::Authentication,
-            Self::Login(LoginError::Store(StoreError::Denied { .. })) => Exit::Authentication,
-            Self::Store(_) | Self::Login(_) | Self::File(StackFileError::Io { .. }) => Exit::Failed,
+            Self::NotLoggedIn
+            | Self::Store(StoreError::Denied { .. })
+            | Self::Login(LoginError::Store(StoreError::Denied { .. })) => Exit::Authentication,
+            Self::Project(ProjectError::NotFound { .. })
+            | Self::Store(_)
+            | Self::Login(_)
+            | Self::File(StackFileError::Io { .. }) => Exit::Failed,
             Self::NoStack | Self::UnknownStack(_) => Exit::Stack,
             _ => Exit::Usage,
         }

@@ -86,17 +86,20 @@ impl Moto {
 
     /// Sends a signed request until the server answers.
     async fn send(&self, service: &str, request: Request<Bytes>) -> Bytes {
-        let credentials =
-            pulumi_files::aws::resolve(&Default::default(), &environment(&self.url), &http())
-                .await
-                .unwrap();
+        let credentials = pulumi_files::aws::resolve(
+            &pulumi_files::aws::AwsConfig::default(),
+            &environment(&self.url),
+            &http(),
+        )
+        .await
+        .unwrap();
         let scope = pulumi_files::aws::Scope {
             region: "us-east-1",
             service,
         };
         let now = aip_base::Clock::now(&SystemClock);
         let request = pulumi_files::aws::sign(request, &credentials, scope, now).unwrap();
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+        let deadline = tokio::time::Instant::now() + Duration::from_mins(1);
         loop {
             match http().fetch(request.clone(), Limits::DOCUMENT).await {
                 Ok(answer) => {

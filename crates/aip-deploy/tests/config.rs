@@ -6,6 +6,7 @@ mod common;
 
 use aip_deploy::config::{MigrationMode, Profile, Shape, schema, shape_at};
 use common::{config, stack};
+use proptest::prelude::*;
 use pulumi_files::ConfigPath;
 
 /// The problems of a stack, one per line.
@@ -179,4 +180,23 @@ fn editors_get_a_schema_of_every_field() {
     assert_eq!(fields["service"]["additionalProperties"], false);
     assert!(fields["required_env"]["properties"]["DATABASE_URL"].is_object());
     assert!(fields["image_tag"]["description"].is_string());
+}
+
+proptest! {
+    #[test]
+    fn no_stack_file_makes_the_reader_panic(
+        field in "profile|image_tag|replicas|required_env|extra_env|migrations|service|probes|autoscaling|pull_secrets|limits",
+        value in "[a-z0-9.:/@ -]{0,12}|\\{[a-z]{1,6}: [a-z0-9]{0,4}\\}|\\[[a-z0-9, ]{0,8}\\]|'\\PC{0,8}'",
+        line in 0_usize..12,
+    ) {
+        let text = stack("restricted", "");
+        let mut lines: Vec<&str> = text.lines().collect();
+        let more = format!("    {field}: {value}");
+        lines.insert(line.min(lines.len()).max(4), &more);
+        let text = lines.join("\n");
+        if let Ok(file) = pulumi_files::StackFile::parse("Pulumi.main.yaml".as_ref(), text.clone(), "aip") {
+            drop(file);
+            let _ = config(&text);
+        }
+    }
 }

@@ -388,3 +388,16 @@ fn bad_stack_files_are_refused_with_their_line_and_left_alone() {
         assert_eq!(place.text("main"), text);
     }
 }
+
+#[test]
+fn completions_and_the_manual_know_every_command() {
+    let place = Place::empty();
+    let script = place.run(&["completions", "bash"]).ok().out;
+    let page = place.run(&["man"]).ok().out;
+    for command in ["login", "config", "preview", "up", "rollback"] {
+        assert!(
+            script.contains(command) && page.contains(command),
+            "{command}"
+        );
+    }
+}

@@ -19,6 +19,11 @@ use crate::state::App;
 
 /// How long a browser is remembered after its last sign-in.
 const LIFE: Duration = Duration::from_hours(24 * 30);
+/// How long it is remembered before its first one. Anybody can make us store such a session.
+const ANONYMOUS_LIFE: Duration = Duration::from_hours(2);
+/// How long a sign-in may take: a request of an app and a visit to a PDS, half an hour each. A
+/// session that ends before that is of no use to a sign-in that begins now.
+const SIGN_IN_TIME: Duration = Duration::from_hours(1);
 
 /// A browser session, and the cookie that the answer must set for it, if it is new.
 pub(crate) struct Browser {
@@ -30,7 +35,8 @@ impl Browser {
     /// Lets the answer tell the browser its new cookie, if it has one.
     pub(crate) fn remember(&self, app: &App, mut response: Response) -> Response {
         if let Some(value) = &self.fresh {
-            set(app, &mut response, value.expose_secret(), LIFE);
+            let life = self.session.expires_at.since(app.now());
+            set(app, &mut response, value.expose_secret(), life);
         }
         response
     }
@@ -59,19 +65,22 @@ impl App {
         }))
     }
 
-    /// The browser that sends this request; a new session if we do not know it.
+    /// The browser that sends this request; a new session if we do not know it, or not for long
+    /// enough to sign in.
     pub(crate) async fn browser_or_new(&self, call: &Call) -> Result<Browser, Problem> {
-        if let Some(browser) = self.browser(call).await? {
+        let now = self.now();
+        if let Some(browser) = self.browser(call).await?
+            && browser.session.expires_at > now + SIGN_IN_TIME
+        {
             return Ok(browser);
         }
         let server = self.server();
         let value = TokenKind::BrowserSession.mint(&*server.rng);
-        let now = self.now();
         let session = BrowserSession {
             id: RowId::new(&*server.clock, &*server.rng),
             token: server.hasher.hash(value.expose_secret()),
             created_at: now,
-            expires_at: now + LIFE,
+            expires_at: now + ANONYMOUS_LIFE,
             accounts: Vec::new(),
         };
         self.storage().create_browser_session(&session).await?;

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderName};
 use http::request::Parts as Head;
 use http::{HeaderMap, Method};
+use url::form_urlencoded;
 
 use crate::endpoints::Endpoint;
 use crate::flow::see_other;
@@ -47,9 +48,15 @@ impl Call {
     /// The same request as a navigation, if this is a form that another site may have sent: such
     /// a form comes without our `SameSite=Lax` cookie, and a navigation brings it along.
     pub(crate) fn as_navigation(&self, endpoint: Endpoint) -> Option<Response> {
-        let query = std::str::from_utf8(&self.form).ok()?;
-        let fits = self.is_post() && query.len() <= MAX_QUERY;
-        fits.then(|| see_other(&format!("{}?{query}", endpoint.spec().path)))
+        if !self.is_post() {
+            return None;
+        }
+        // Encoded anew: a form may hold bytes that have no place in a URL.
+        let pairs = form_urlencoded::parse(&self.form);
+        let query = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(pairs)
+            .finish();
+        (query.len() <= MAX_QUERY).then(|| see_other(&format!("{}?{query}", endpoint.spec().path)))
     }
 
     /// The headers.

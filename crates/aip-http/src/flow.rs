@@ -45,6 +45,19 @@ impl Pending {
         self.prompts.has(prompt)
     }
 
+    /// What the PDS shall ask. Whoever is sent there for a request with `max_age` has no sign-in
+    /// that is recent enough, and the PDS must not let them in silently (OpenID Connect Core
+    /// §3.1.2.1).
+    pub(crate) fn prompt_for_pds(&self) -> Option<Prompt> {
+        if self.wants(Prompt::Create) {
+            Some(Prompt::Create)
+        } else if self.wants(Prompt::Login) || self.request.max_age.is_some() {
+            Some(Prompt::Login)
+        } else {
+            None
+        }
+    }
+
     /// Why the person must be asked, if they must.
     pub(crate) async fn consent_reason(
         &self,
@@ -57,6 +70,7 @@ impl Pending {
             .await?;
         let wish = Wish {
             client: &self.client,
+            redirect_uri: &self.request.redirect_uri,
             scope: &self.request.scope,
             prompts: &self.prompts,
             max_age: self.request.max_age,
@@ -169,22 +183,13 @@ impl App {
             .await?
             .ok_or_else(over)?;
         if let Some(who) = &taken.signed_in {
-            self.give_up(who).await?;
+            let reason = EndReason::Abandoned;
+            self.storage()
+                .end_unused_session(who.upstream_session, reason, self.now())
+                .await?;
         }
         let refusal = self.server().refusal_of(&taken, code, detail);
         Ok(to_app(&self.server().refuse(&refusal)))
-    }
-
-    /// Ends the upstream session of a sign-in that nobody may use, unless a grant uses it.
-    async fn give_up(&self, who: &SignedIn) -> Result<(), StorageError> {
-        let grants = self.storage().grants_of(&who.did).await?;
-        let used = |it: &aip_storage::grant::Grant| it.upstream_session == who.upstream_session;
-        if grants.iter().any(used) {
-            return Ok(());
-        }
-        self.storage()
-            .end_upstream_session(who.upstream_session, EndReason::Abandoned, self.now())
-            .await
     }
 }
 

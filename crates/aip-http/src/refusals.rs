@@ -158,6 +158,11 @@ impl Challenge<'_> {
             ForwardError::Scope(missing) => return self.scope(&missing.to_string()),
             ForwardError::Session(error) => return self.no_session(error),
             ForwardError::Sign(_) => return Problem::ours(detail),
+            ForwardError::Header(_) => (
+                StatusCode::BAD_REQUEST,
+                "InvalidRequest",
+                "a header that may be there once is repeated or unreadable",
+            ),
             ForwardError::Body => (
                 StatusCode::BAD_REQUEST,
                 "InvalidRequest",

@@ -2,6 +2,7 @@
 //! one log line, metrics. A panic anywhere in it is a 500 without detail.
 
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use aip_base::{Blame, random_token};
 use axum::Router;
@@ -21,6 +22,9 @@ use crate::endpoints::{Endpoint, ErrorFormat, FORM_LIMIT, Payload, Spec};
 use crate::headers;
 use crate::problem::{Incident, Problem};
 use crate::state::App;
+
+/// How long a form may take to arrive, so that slow senders cannot hold all connections.
+const FORM_TIME: Duration = Duration::from_secs(15);
 
 /// The router of the public listener.
 pub fn router(app: App) -> Router {
@@ -99,7 +103,16 @@ async fn receive(spec: &Spec, request: Request) -> Result<(Call, Body), Problem>
 }
 
 async fn read_form(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
-    let collected = Limited::new(body, FORM_LIMIT).collect().await;
+    let collected = Limited::new(body, FORM_LIMIT).collect();
+    let collected = tokio::time::timeout(FORM_TIME, collected)
+        .await
+        .map_err(|_| {
+            Problem::caller(
+                StatusCode::REQUEST_TIMEOUT,
+                "invalid_request",
+                "The request came too slowly.",
+            )
+        })?;
     let form = collected.map_err(|error| {
         if error.is::<LengthLimitError>() {
             Problem::caller(

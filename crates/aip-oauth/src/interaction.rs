@@ -2,12 +2,13 @@
 //!
 //! AIP may be let in at a PDS without any page there (silent sign-in of a confidential client), so
 //! its own consent is what keeps one app from riding on another app's grant. It is skipped only
-//! for the same client, account and scopes in the same browser, or for the operator's own apps.
+//! for the same client, account and scopes in the same browser, or for the operator's own apps;
+//! never for an app on the person's device that any other program there could pretend to be.
 
 use aip_atproto::{Did, Scope, ScopeSet};
 use aip_base::Timestamp;
 use aip_storage::browser::BrowserAccount;
-use aip_storage::client::Client;
+use aip_storage::client::{ApplicationType, Client, RedirectUri};
 
 use crate::authorize::{Prompt, Prompts, RefusalCode};
 
@@ -16,6 +17,8 @@ use crate::authorize::{Prompt, Prompts, RefusalCode};
 pub struct Wish<'a> {
     /// The app.
     pub client: &'a Client,
+    /// Where the answer goes.
+    pub redirect_uri: &'a RedirectUri,
     /// What it wants to do.
     pub scope: &'a ScopeSet,
     /// What it wants the person to be asked.
@@ -46,6 +49,8 @@ pub enum ConsentReason {
     NewScopes,
     /// The app wants the person asked.
     Asked,
+    /// The app is a program that cannot prove which one it is (RFC 8252 §8.6).
+    Unproven,
 }
 
 /// Decides how a request begins, given the accounts signed in at this browser.
@@ -94,9 +99,17 @@ pub fn consent_reason(wish: &Wish<'_>, allowed_here: Option<&ScopeSet>) -> Optio
     }
     match allowed_here {
         None => Some(ConsentReason::FirstTime),
-        Some(allowed) if allowed.covers_all(wish.scope) => None,
-        Some(_) => Some(ConsentReason::NewScopes),
+        Some(allowed) if !allowed.covers_all(wish.scope) => Some(ConsentReason::NewScopes),
+        Some(_) => is_unproven(wish).then_some(ConsentReason::Unproven),
     }
+}
+
+/// Whether any program on the person's device could have sent this request and could receive the
+/// answer: there is neither a secret nor a claimed https address that ties the app to its id.
+fn is_unproven(wish: &Wish<'_>) -> bool {
+    wish.client.application_type == ApplicationType::Native
+        && !wish.client.is_confidential()
+        && !wish.redirect_uri.as_str().starts_with("https://")
 }
 
 /// What an app gets of what it asked for: OpenID Connect scopes are AIP's to give, everything else

@@ -62,7 +62,8 @@ impl TokenManagementError {
 
 impl AuthorizationServer {
     /// Revokes a token of the asking client. A refresh token takes its whole grant with it, and
-    /// with the last grant the session at the PDS; an access token only itself. Tokens that are
+    /// with the last grant the session at the PDS, also one that was used: the app may never have
+    /// received the answer with its successor. An access token takes only itself. Tokens that are
     /// unknown or another client's change nothing, and the answer is the same (RFC 7009 §2.2).
     pub async fn revoke(
         &self,
@@ -125,6 +126,7 @@ impl AuthorizationServer {
             self.storage
                 .refresh_token(&hash, now)
                 .await?
+                .filter(|it| !it.spent)
                 .map(|it| Introspection {
                     token_type: None,
                     scope: it.grant.scope.to_string(),

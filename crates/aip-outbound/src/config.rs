@@ -28,7 +28,7 @@ pub struct OutboundConfig {
 #[derive(Debug, Clone, Default)]
 pub struct Development {
     /// Host names that are allowed on any port, with http or https, and always dialled at the
-    /// given address, whatever DNS says. Port 0 stands for the port of the URL. Port 0 stands for the port of the URL.
+    /// given address, whatever DNS says. Port 0 stands for the port of the URL.
     pub hosts: BTreeMap<String, SocketAddr>,
     /// Whether `localhost`, `127.0.0.1` and `[::1]` may be asked, on any port, also over http.
     pub allow_loopback: bool,

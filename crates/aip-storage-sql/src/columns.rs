@@ -207,6 +207,10 @@ mod tests {
             RevokeReason::from_column("by_client".to_owned()),
             Some(RevokeReason::ByClient)
         );
+        assert_eq!(
+            RevokeReason::from_column("expired".to_owned()),
+            Some(RevokeReason::Expired)
+        );
         assert_eq!(RevokeReason::from_column("by_magic".to_owned()), None);
         assert_eq!(
             ClientAuthMethod::from_column("client_secret_jwt".to_owned()),

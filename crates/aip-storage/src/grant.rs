@@ -204,11 +204,13 @@ pub struct AccessToken {
     pub expires_at: Timestamp,
 }
 
-/// A live refresh token.
+/// A refresh token of a live grant.
 #[derive(Debug, Clone)]
 pub struct RefreshToken {
     /// Its grant.
     pub grant: Grant,
+    /// Whether it was used: then it is good for a repeat within the grace at most.
+    pub spent: bool,
     /// When it was issued.
     pub issued_at: Timestamp,
     /// When it expires unless used.
@@ -235,7 +237,7 @@ pub trait Grants: Send + Sync {
         now: Timestamp,
     ) -> Result<Option<AccessToken>, StorageError>;
 
-    /// The refresh token of that hash, if it and its grant are live and it has not been used.
+    /// The refresh token of that hash, used or not, if it has not expired and its grant is live.
     async fn refresh_token(
         &self,
         hash: &TokenHash,
@@ -274,12 +276,13 @@ pub trait Grants: Send + Sync {
 
 impl RevokeReason {
     /// Every reason.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::ByClient,
         Self::ByPerson,
         Self::CodeReplayed,
         Self::RefreshReplayed,
         Self::UpstreamEnded,
+        Self::Expired,
     ];
 
     /// The stable name, as stored.

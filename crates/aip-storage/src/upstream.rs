@@ -135,6 +135,8 @@ pub struct Refreshed {
     pub fence: i64,
     /// The new tokens.
     pub tokens: SealedTokens,
+    /// The account's PDS, as just proved: it may have moved to another one of the same issuer.
+    pub pds: Origin,
     /// The scope as granted now.
     pub scope: ScopeSet,
     /// When to look at it next.
@@ -238,13 +240,14 @@ pub trait UpstreamSessions: Send + Sync {
     /// Sessions whose `next_refresh_at` has come, oldest first.
     async fn due_sessions(&self, now: Timestamp, limit: u32) -> Result<Vec<RowId>, StorageError>;
 
-    /// Ends a session on purpose and makes it due for revocation at its PDS.
-    async fn end_upstream_session(
+    /// Ends a session on purpose, unless a live grant uses it, and makes it due for revocation at
+    /// its PDS. Whether it did.
+    async fn end_unused_session(
         &self,
         id: RowId,
         reason: EndReason,
         now: Timestamp,
-    ) -> Result<(), StorageError>;
+    ) -> Result<bool, StorageError>;
 
     /// Ends live sessions older than `before` that no live grant uses: sign-ins never finished.
     async fn end_abandoned_sessions(

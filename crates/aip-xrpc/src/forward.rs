@@ -10,7 +10,7 @@ use aip_jose::SignError;
 use aip_pds::{PdsClient, is_nonce_challenge};
 use aip_sessions::{Keeper, KeeperError, Usable};
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{CONTENT_LENGTH, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 
@@ -60,6 +60,9 @@ pub enum ForwardError {
     /// 403: the app's token does not allow it. Nothing was sent.
     #[error(transparent)]
     Scope(#[from] InsufficientScope),
+    /// 400: what the call is judged by could be read in two ways. Nothing was sent.
+    #[error("the header {0} is repeated or unreadable")]
+    Header(&'static str),
     /// 400: the body is not a call of the method. Nothing was sent.
     #[error("the body is not a valid call of the method")]
     Body,
@@ -93,7 +96,9 @@ impl ForwardError {
     /// Whose fault it is.
     pub fn blame(&self) -> Blame {
         match self {
-            Self::Scope(_) | Self::Body | Self::TooLarge | Self::Broken(_) => Blame::Caller,
+            Self::Scope(_) | Self::Header(_) | Self::Body | Self::TooLarge | Self::Broken(_) => {
+                Blame::Caller
+            }
             Self::Session(error) => error.blame(),
             Self::Rejected | Self::Pds(_) => Blame::Upstream,
             Self::Sign(_) => Blame::Ours,
@@ -107,8 +112,8 @@ impl Forwarder {
         let head = Call {
             nsid: &call.nsid,
             query: call.query,
-            content_type: text(call.headers, &CONTENT_TYPE),
-            proxy: text(call.headers, "atproto-proxy"),
+            content_type: single(call.headers, "content-type")?,
+            proxy: single(call.headers, "atproto-proxy")?,
         };
         let (permit, payload) = match permit(call.scope, head)? {
             Judgement::Allowed(permit) => (permit, payload(call.headers, call.body).await?),
@@ -155,7 +160,14 @@ impl Forwarder {
                 let answer = self.send_kept(&probe, usable, Bytes::new()).await?;
                 drop(answer);
                 usable = self.keeper.usable(session).await?;
-                self.attempt(outgoing, &usable, body).await
+                let response = self.attempt(outgoing, &usable, body).await?;
+                // A 401 about AIP's session must not look to the app like one about its own token.
+                if is_nonce_challenge(response.status(), response.headers())
+                    || is_rejected_token(&response)
+                {
+                    return Err(ForwardError::Rejected);
+                }
+                Ok(response)
             }
         }
     }
@@ -285,6 +297,47 @@ async fn collect(mut body: Body, max: usize) -> Result<Bytes, ForwardError> {
     Ok(collected.freeze())
 }
 
+/// The header of that name, at most once and as text: what is judged is what the PDS gets.
+fn single<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str>, ForwardError> {
+    let mut values = headers.get_all(name).iter();
+    let (first, second) = (values.next(), values.next());
+    if second.is_some() {
+        return Err(ForwardError::Header(name));
+    }
+    let text = first.map(|value| value.to_str().map_err(|_| ForwardError::Header(name)));
+    text.transpose()
+}
+
 fn text(headers: &HeaderMap, name: impl http::header::AsHeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn d2_row63_a_header_that_could_be_read_in_two_ways_is_refused() {
+        const NAME: &str = "atproto-proxy";
+        let mut headers = HeaderMap::new();
+        assert!(matches!(single(&headers, NAME), Ok(None)));
+        headers.append(NAME, HeaderValue::from_static("did:web:api.example#one"));
+        assert!(matches!(
+            single(&headers, NAME),
+            Ok(Some("did:web:api.example#one"))
+        ));
+        headers.append(NAME, HeaderValue::from_static("did:web:evil.example#two"));
+        assert!(matches!(
+            single(&headers, NAME),
+            Err(ForwardError::Header(NAME))
+        ));
+        let unreadable = HeaderValue::from_bytes(b"did:web:evil.example#\xff").unwrap();
+        headers.insert(NAME, unreadable);
+        assert!(matches!(
+            single(&headers, NAME),
+            Err(ForwardError::Header(NAME))
+        ));
+    }
 }

@@ -37,10 +37,17 @@ const REQUEST_STAYS: [&str; 10] = [
 ];
 
 /// Headers of a PDS's answer that stay here: its cookies and nonces are AIP's business, and what
-/// browsers may do with the answer is for AIP to say.
-const RESPONSE_STAYS: [&str; 6] = [
+/// browsers may do with the answer, and with everything else of AIP's origin, is for AIP to say.
+const RESPONSE_STAYS: [&str; 13] = [
     "alt-svc",
+    "clear-site-data",
+    "content-security-policy",
+    "content-security-policy-report-only",
     "dpop-nonce",
+    "nel",
+    "report-to",
+    "reporting-endpoints",
+    "service-worker-allowed",
     "set-cookie",
     "set-cookie2",
     "strict-transport-security",
@@ -132,6 +139,9 @@ mod tests {
             ("dpop-nonce", "n"),
             ("www-authenticate", "DPoP"),
             ("access-control-allow-origin", "*"),
+            ("clear-site-data", "\"cookies\""),
+            ("content-security-policy", "default-src *"),
+            ("nel", "{}"),
             ("connection", "close"),
             ("content-type", "application/json"),
             ("ratelimit-remaining", "12"),

@@ -163,21 +163,26 @@ pub fn permit_write(
 
 /// `com.atproto.server.getServiceAuth`: a token for calling `lxm` at `aud`.
 fn service_auth(scope: &ScopeSet, query: &str) -> Result<Judgement, InsufficientScope> {
-    let value = |name: &str| {
-        url::form_urlencoded::parse(query.as_bytes())
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.into_owned())
+    let params: Vec<_> = url::form_urlencoded::parse(query.as_bytes()).collect();
+    let named = |name: &str| {
+        let named = params.iter().filter(|(key, _)| key == name);
+        named.map(|(_, value)| value.as_ref()).collect::<Vec<_>>()
     };
-    let aud = value("aud").unwrap_or_default();
-    let lxm = value("lxm");
-    let allowed = match lxm.as_deref().map(Nsid::parse) {
-        Some(Ok(lxm)) => scope.allows_rpc(&lxm, &aud),
+    // The PDS judges the query by its own reading of it. So there is nothing in it that could be
+    // read in two ways: a repetition, or `lxm[]` for `lxm`.
+    let plain = params
+        .iter()
+        .all(|(key, _)| ["aud", "lxm", "exp"].contains(&key.as_ref()));
+    let (aud, lxm) = (named("aud"), named("lxm"));
+    let allowed = match (aud.as_slice(), lxm.as_slice()) {
+        ([aud], [lxm]) => Nsid::parse(lxm).is_ok_and(|lxm| scope.allows_rpc(&lxm, aud)),
         // A token for every method is what only the broad scope allows.
-        None => scope.contains(&Scope::Transition(Transition::Generic)),
-        Some(Err(_)) => false,
+        ([_], []) => scope.contains(&Scope::Transition(Transition::Generic)),
+        _ => false,
     };
-    require(allowed, || {
-        format!("rpc:{}?aud={aud}", lxm.as_deref().unwrap_or("*"))
+    require(plain && allowed, || {
+        let or_any = |values: &[&str]| values.first().copied().unwrap_or("*").to_owned();
+        format!("rpc:{}?aud={}", or_any(&lxm), or_any(&aud))
     })
 }
 
@@ -462,6 +467,27 @@ mod tests {
             None,
             None
         ));
+    }
+
+    #[test]
+    fn d2_row63_a_query_that_could_be_read_in_two_ways_opens_no_service() {
+        let granted = "rpc:app.bsky.feed.getTimeline?aud=*";
+        for extra in [
+            "&lxm=com.atproto.repo.importRepo",
+            "&aud=did:web:evil.example",
+            "&lxm[]=com.atproto.repo.importRepo",
+            "&aud%5B%5D=did:web:evil.example",
+        ] {
+            let query = |extra: &str| {
+                format!("aud=did:web:x.org&lxm=app.bsky.feed.getTimeline&exp=1{extra}")
+            };
+            let judge = |query: &str| {
+                let method = "com.atproto.server.getServiceAuth";
+                allowed(granted, method, Some(query), None, None)
+            };
+            assert!(judge(&query("")));
+            assert!(!judge(&query(extra)), "{extra}");
+        }
     }
 
     #[test]

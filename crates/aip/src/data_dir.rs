@@ -20,6 +20,7 @@ const PRIVATE_FOLDER: u32 = 0o700;
 const SIGNING_KEYS: &str = "keys.json";
 const MASTER_KEYS: &str = "master-keys.json";
 const LOCK: &str = "lock";
+const KEYS_LOCK: &str = "keys.lock";
 
 /// The data folder.
 #[derive(Debug)]
@@ -44,10 +45,7 @@ impl DataDir {
 
     /// Claims the folder for this server.
     pub(crate) fn lock(&self) -> anyhow::Result<Exclusive> {
-        let path = self.0.join(LOCK);
-        let file = private(OpenOptions::new().create(true).write(true).truncate(false))
-            .open(&path)
-            .with_context(|| format!("cannot open {}", path.display()))?;
+        let (path, file) = self.lock_file(LOCK)?;
         match file.try_lock() {
             Ok(()) => Ok(Exclusive(file)),
             Err(TryLockError::WouldBlock) => bail!(
@@ -58,6 +56,14 @@ impl DataDir {
                 Err(error).with_context(|| format!("cannot lock {}", path.display()))
             }
         }
+    }
+
+    fn lock_file(&self, name: &str) -> anyhow::Result<(PathBuf, File)> {
+        let path = self.0.join(name);
+        let file = private(OpenOptions::new().create(true).write(true).truncate(false))
+            .open(&path)
+            .with_context(|| format!("cannot open {}", path.display()))?;
+        Ok((path, file))
     }
 
     /// The signing keys: the configured ones, or those of the folder, made at first use. Keys
@@ -87,13 +93,11 @@ impl DataDir {
         clock: &dyn Clock,
         rng: &dyn Rng,
     ) -> anyhow::Result<KeySet> {
-        if let Some(json) = self.read(SIGNING_KEYS)? {
-            return load(&json, active)
-                .with_context(|| self.0.join(SIGNING_KEYS).display().to_string());
-        }
-        let keys = KeySet::generate(clock, rng)?;
-        self.create(SIGNING_KEYS, &keys.to_json()?)?;
-        Ok(keys)
+        let json = self.kept(
+            SIGNING_KEYS,
+            || Ok(KeySet::generate(clock, rng)?.to_json()?),
+        )?;
+        load(&json, active).with_context(|| self.0.join(SIGNING_KEYS).display().to_string())
     }
 
     /// A configured set may hold keys towards PDSs alone, as older versions had it.
@@ -117,19 +121,32 @@ impl DataDir {
         rng: &dyn Rng,
     ) -> anyhow::Result<MasterKeys> {
         let json = match configured {
-            Some(json) => Some(json.clone()),
-            None => self.read(MASTER_KEYS)?,
+            Some(json) => json.clone(),
+            None => self.kept(MASTER_KEYS, || Ok(MasterKeys::generate(rng).to_json()))?,
         };
-        if let Some(json) = json {
-            return Ok(MasterKeys::from_json(json.expose_secret())?);
-        }
-        let keys = MasterKeys::generate(rng);
-        self.create(MASTER_KEYS, &keys.to_json())?;
-        Ok(keys)
+        Ok(MasterKeys::from_json(json.expose_secret())?)
     }
 
-    fn read(&self, name: &str) -> anyhow::Result<Option<SecretString>> {
-        read(&self.0.join(name))
+    /// What is in that file, made if it is not there. Two processes that start on an empty folder
+    /// at once must not each make keys: the database would be sealed with some that are gone.
+    fn kept(
+        &self,
+        name: &str,
+        make: impl FnOnce() -> anyhow::Result<SecretString>,
+    ) -> anyhow::Result<SecretString> {
+        let path = self.0.join(name);
+        if let Some(json) = read(&path)? {
+            return Ok(json);
+        }
+        let (lock_path, lock) = self.lock_file(KEYS_LOCK)?;
+        lock.lock()
+            .with_context(|| format!("cannot lock {}", lock_path.display()))?;
+        if let Some(json) = read(&path)? {
+            return Ok(json);
+        }
+        let json = make()?;
+        self.create(name, &json)?;
+        Ok(json)
     }
 
     /// Writes a new file, whole or not at all: first under another name, then renamed.
@@ -163,4 +180,31 @@ fn read(path: &Path) -> anyhow::Result<Option<SecretString>> {
 
 fn load(json: &SecretString, active: &[String]) -> anyhow::Result<KeySet> {
     Ok(KeySet::load_json(json.expose_secret(), active)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use aip_base::SystemRng;
+
+    use super::*;
+
+    #[test]
+    fn processes_that_start_at_once_on_an_empty_folder_share_their_keys() {
+        let folder = tempfile::tempdir().unwrap();
+        let start = std::sync::Barrier::new(8);
+        let made: std::collections::BTreeSet<String> = std::thread::scope(|scope| {
+            let started: Vec<_> = (0..8)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let data_dir = DataDir::open(folder.path()).unwrap();
+                        start.wait();
+                        let keys = data_dir.master_keys(None, &SystemRng).unwrap();
+                        keys.to_json().expose_secret().to_owned()
+                    })
+                })
+                .collect();
+            started.into_iter().map(|it| it.join().unwrap()).collect()
+        });
+        assert_eq!(made.len(), 1);
+    }
 }

@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::kubelet::local_address;
+use crate::poll::eventually;
 
 /// Takes connections on loopback and hands them to the ready endpoints in turn. It does not try
 /// another endpoint when one refuses: a ready Pod that refuses is a lost request. It ends when
@@ -46,6 +47,7 @@ impl Balancer {
 
         let mut tasks = JoinSet::new();
         tasks.spawn(changes.for_each(|_| std::future::ready(())));
+        let _gone = slices.wait_until_ready().await;
         tasks.spawn(accept(listener, slices.clone(), port.to_owned()));
         Self {
             address,
@@ -58,6 +60,19 @@ impl Balancer {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Waits until exactly so many Pods are ready.
+    ///
+    /// # Panics
+    ///
+    /// If there is another number of them for a minute.
+    pub async fn wait_for(&self, count: usize) {
+        eventually("ready endpoints", async || match self.endpoints() {
+            endpoints if endpoints.len() == count => Ok(()),
+            endpoints => Err(format!("{endpoints:?}")),
+        })
+        .await;
     }
 
     /// Where the ready Pods listen on this machine.

@@ -32,3 +32,4 @@ pub use http_client::{get, get_with};
 pub use kubelet::{Image, Images, Kubelet, Nodes, local_address};
 pub use load::{Load, Tally};
 pub use poll::{eventually, eventually_within};
+pub use programs::workspace_program;

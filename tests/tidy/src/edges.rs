@@ -145,7 +145,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // Measures a release build of AIP from outside, with the stand-ins around it.
     ("bench", &["aip-atproto", "aip-sandbox"]),
     // Development only: a Kubernetes cluster in a test.
-    ("cluster", &["aip-base"]),
+    ("cluster", &["aip-base", "pulumi-files"]),
     ("tidy", &[]),
     ("xtask", &[]),
 ];

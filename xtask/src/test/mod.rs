@@ -84,6 +84,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let suites = args.suite.suites();
     say::step("set up");
     needs::provide(suites)?;
+    let others = suites.len() > 1;
+    let _ahead = (others && suites.contains(&Suite::Cluster))
+        .then(cluster::Ahead::start)
+        .transpose()?;
 
     let mut results = Vec::new();
     for suite in suites {

@@ -19,28 +19,30 @@ const CLUSTER: &str = "cluster";
 pub(super) fn unit() -> Result<Tally> {
     let mut test = cargo_test()?;
     test.args(["--lib", "--bins"]);
-    for target in integration_tests()? {
-        if target != STORIES && !target.starts_with(CLUSTER) {
-            test.args(["--test", &target]);
-        }
-    }
-    count(&mut test)
+    count(add_targets(&mut test, |name| {
+        name != STORIES && !name.starts_with(CLUSTER)
+    })?)
+}
+
+pub(super) fn stories() -> Result<Tally> {
+    count(cargo_test()?.args(["--test", STORIES]))
 }
 
 /// `programs` is the folder of the control plane's programs.
 pub(super) fn cluster(programs: &Path) -> Result<Tally> {
     let mut test = cargo_test()?;
     test.env("CLUSTER_PROGRAMS", programs);
+    count(add_targets(&mut test, |name| name.starts_with(CLUSTER))?)
+}
+
+/// Adds the integration tests of these names.
+fn add_targets(test: &mut Command, wanted: impl Fn(&str) -> bool) -> Result<&mut Command> {
     for target in integration_tests()? {
-        if target.starts_with(CLUSTER) {
+        if wanted(&target) {
             test.args(["--test", &target]);
         }
     }
-    count(&mut test)
-}
-
-pub(super) fn stories() -> Result<Tally> {
-    count(cargo_test()?.args(["--test", STORIES]))
+    Ok(test)
 }
 
 fn cargo_test() -> Result<Command> {

@@ -5,7 +5,7 @@ use pulumi_files::Origin;
 
 use crate::selection::{Selection, SelectionError};
 
-/// Choose the store of state: s3://BUCKET[/PREFIX] or file://FOLDER
+/// Choose the store of state: `s3://BUCKET/PREFIX` or `file://FOLDER`
 #[derive(Debug, Args)]
 pub struct LoginArgs {
     /// The store; without one, what is logged in to is shown

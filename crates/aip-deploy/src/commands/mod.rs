@@ -7,6 +7,7 @@ pub mod destroy;
 pub mod doctor;
 pub mod drift;
 pub mod failure;
+pub mod generate;
 pub mod lock;
 pub mod login;
 pub mod preview;

@@ -1,4 +1,4 @@
-//! `render`: the objects as YAML, for GitOps and Tilt. Standard output holds nothing else.
+//! `render`: the objects as YAML, for `GitOps` and Tilt. Standard output holds nothing else.
 
 use clap::{Args, ValueEnum};
 use pulumi_files::yaml::Tree;

@@ -1,20 +1,19 @@
 //! From a stack file to a [`StackConfig`]: what is required, what goes together, what values mean.
 
+mod environment;
+mod network;
+
 use std::collections::BTreeMap;
 
 use pulumi_files::yaml::Node;
 use pulumi_files::{ConfigKey, Project, StackFile, StackName};
 use secrecy::SecretString;
-use url::Url;
 
 use super::checks;
 use super::problem::Problems;
-use super::reader::{Object, Reader, Secrets, Text, quoted, short};
-use super::table::{AIP_CONFIG, REQUIRED_ENV};
-use super::{
-    AipConfig, Autoscaling, LoadBalancer, MigrationMode, Migrations, NetworkPolicy, Probes,
-    Profile, Resources, Service, StackConfig,
-};
+use super::reader::{Object, Reader, Secrets, Text, short};
+use super::table::AIP_CONFIG;
+use super::{AipConfig, MigrationMode, Migrations, Probes, Profile, Resources, StackConfig};
 
 /// What a configuration is read from.
 #[derive(Clone, Copy)]
@@ -33,19 +32,6 @@ pub struct Input<'a> {
 const DEFAULT_REPOSITORY: &str = "ghcr.io/graze-social/aip";
 /// Where the restricted profile mounts the key file.
 pub(crate) const KEY_FILE: &str = "/etc/aip/keys/signing_keys.json";
-const DATABASES: &[&str] = &[
-    "postgresql://",
-    "postgresql+asyncpg://",
-    "postgres://",
-    "sqlite://",
-];
-const VALKEYS: &[&str] = &[
-    "redis://",
-    "rediss://",
-    "valkey://",
-    "valkeys://",
-    "unix://",
-];
 
 /// Reads the configuration, or says everything that is wrong with it.
 pub fn read(input: Input<'_>) -> Result<StackConfig, Problems> {
@@ -231,15 +217,13 @@ impl Assembly<'_> {
                 .checked(fields, "image_slug", checks::image(&slug))
                 .then_some(slug);
         }
-        let repository = match fields.plain("image_repo") {
-            Some(repository) => repository.to_owned(),
-            None => {
-                self.notices.push(format!(
-                    "`image_repo` is not set, so the image comes from {DEFAULT_REPOSITORY}"
-                ));
-                DEFAULT_REPOSITORY.to_owned()
-            }
-        };
+        let repository = fields.plain("image_repo").map(str::to_owned);
+        if repository.is_none() {
+            self.notices.push(format!(
+                "`image_repo` is not set, so the image comes from {DEFAULT_REPOSITORY}"
+            ));
+        }
+        let repository = repository.unwrap_or_else(|| DEFAULT_REPOSITORY.to_owned());
         let repository_fits = self.checked(fields, "image_repo", checks::image(&repository));
         let Some(tag) = fields.plain("image_tag").map(str::to_owned) else {
             if !self
@@ -270,251 +254,6 @@ impl Assembly<'_> {
         false
     }
 
-    fn required_env(
-        &mut self,
-        fields: &Object,
-        restricted: bool,
-        replicas: u32,
-    ) -> BTreeMap<String, Text> {
-        if let (Some(_), Some(other)) = (fields.object("required_env"), fields.object("env_config"))
-        {
-            let message = "is another name of aip_config.required_env: keep one of the two";
-            let fix = Some("aip-deploy config rm --path aip_config.env_config".to_owned());
-            self.reader
-                .problem(other.line, "aip_config.env_config", message, fix);
-        }
-        let spelled = if fields.object("env_config").is_some() {
-            "env_config"
-        } else {
-            "required_env"
-        };
-        let empty = Object::default();
-        let given = fields
-            .object("required_env")
-            .or(fields.object("env_config"))
-            .unwrap_or(&empty);
-        let mut env = BTreeMap::new();
-        for field in REQUIRED_ENV {
-            let path = format!("aip_config.{spelled}.{}", field.name);
-            let secret = !matches!(field.name, "WORKER_ID" | "JSON_WEB_KEYS");
-            let flag = if secret { " --secret" } else { "" };
-            let fix = || Some(format!("aip-deploy config set --path{flag} {path}"));
-            let needed = match field.name {
-                "DATABASE_URL" | "ACTIVE_SIGNING_KEYS" => true,
-                "REDIS_DSN" => !restricted || replicas > 1,
-                _ => !restricted,
-            };
-            let already =
-                |problems: &[super::Problem]| problems.iter().any(|problem| problem.path == path);
-            match given
-                .text(field.name)
-                .filter(|text| text.known() != Some(""))
-            {
-                None if needed && !already(&self.reader.problems) => {
-                    let why = if field.name == "REDIS_DSN" && restricted {
-                        "is missing: more than one Pod needs a shared Valkey"
-                    } else {
-                        "is missing"
-                    };
-                    self.reader
-                        .problem(given.line.or(fields.line), &path, why, fix());
-                }
-                None => {}
-                Some(text) => {
-                    let outcome = text.known().map_or(Ok(()), |value| match field.name {
-                        "DATABASE_URL" => checks::url(value, DATABASES),
-                        "REDIS_DSN" => checks::url(value, VALKEYS),
-                        "ACTIVE_SIGNING_KEYS" | "SERVICE_AUTH_KEYS" => {
-                            checks::kids(value).map(drop)
-                        }
-                        _ => Ok(()),
-                    });
-                    if let Err(message) = outcome {
-                        self.reader.problem(Some(text.line), &path, message, fix());
-                    }
-                    if !text.encrypted && matches!(field.name, "DATABASE_URL" | "REDIS_DSN") {
-                        let file = self.reader.file.display();
-                        self.notices.push(format!(
-                            "{file}:{}: {path} is in plain text: `aip-deploy config set --path --secret {path}` encrypts it",
-                            text.line
-                        ));
-                    }
-                    env.insert(field.name.to_owned(), text.clone());
-                }
-            }
-        }
-        for (name, text) in &given.others {
-            let path = format!("aip_config.{spelled}.{name}");
-            match checks::variable(name) {
-                Ok(()) => {
-                    self.notices.push(format!(
-                        "{path} is not known here; it is passed on to the Pods"
-                    ));
-                    env.insert(name.clone(), text.clone());
-                }
-                Err(message) => self.reader.problem(Some(text.line), &path, message, None),
-            }
-        }
-        if let Some(database) = env.get("DATABASE_URL").filter(|_| restricted)
-            && database
-                .known()
-                .is_some_and(|url| url.starts_with("sqlite"))
-            && replicas > 1
-        {
-            let path = format!("aip_config.{spelled}.DATABASE_URL");
-            let message = "SQLite serves one Pod only: use PostgreSQL, or one replica";
-            let fix = Some("aip-deploy config set --path aip_config.replicas 1".to_owned());
-            self.reader
-                .problem(Some(database.line), &path, message, fix);
-        }
-        env
-    }
-
-    fn extra_env(&mut self, fields: &Object) -> BTreeMap<String, Text> {
-        let env = fields.map("extra_env");
-        for (name, text) in &env {
-            let path = format!("aip_config.extra_env.{name}");
-            let fix = Some(format!("aip-deploy config rm --path {}", quoted(&path)));
-            if let Err(message) = checks::variable(name) {
-                self.reader.problem(Some(text.line), &path, message, fix);
-            } else if REQUIRED_ENV.iter().any(|field| field.name == name) {
-                let message =
-                    "belongs into aip_config.required_env: here it would hide the checked value";
-                self.reader.problem(Some(text.line), &path, message, fix);
-            }
-        }
-        env
-    }
-
-    fn signing_keys(
-        &mut self,
-        fields: &Object,
-        env: &BTreeMap<String, Text>,
-    ) -> Option<SecretString> {
-        const PATH: &str = "aip_config.signing_keys_json_string";
-        let fix = || {
-            Some(format!(
-                "aip-deploy config set --path --secret {PATH} < signing_keys.json"
-            ))
-        };
-        let Some(text) = fields
-            .text("signing_keys_json_string")
-            .filter(|text| text.known() != Some(""))
-        else {
-            if !self
-                .reader
-                .problems
-                .iter()
-                .any(|problem| problem.path == PATH)
-            {
-                self.reader.problem(fields.line, PATH, "is missing", fix());
-            }
-            return None;
-        };
-        if let Some(value) = text.known() {
-            match checks::key_set(value) {
-                Err(message) => self.reader.problem(Some(text.line), PATH, message, fix()),
-                Ok(present) => {
-                    let active = env
-                        .get("ACTIVE_SIGNING_KEYS")
-                        .and_then(Text::known)
-                        .and_then(|a| checks::kids(a).ok());
-                    for kid in active
-                        .unwrap_or_default()
-                        .iter()
-                        .filter(|kid| !present.contains(kid))
-                    {
-                        let message =
-                            format!("has no key `{kid}`, which ACTIVE_SIGNING_KEYS names");
-                        self.reader.problem(Some(text.line), PATH, message, fix());
-                    }
-                }
-            }
-            if !text.encrypted {
-                let file = self.reader.file.display();
-                self.notices
-                    .push(format!("{file}:{}: {PATH} is in plain text", text.line));
-            }
-        }
-        Some(text.to_secret())
-    }
-
-    fn service(&mut self, fields: &Object, restricted: bool) -> Option<Service> {
-        let empty = Object::default();
-        let service = fields.object("service").unwrap_or(&empty);
-        if service.plain("type") == Some("cluster_ip") {
-            return Some(Service {
-                load_balancer: None,
-            });
-        }
-        let Some(certificate) = fields.plain("ssl_cert_arn").map(str::to_owned) else {
-            if !self
-                .reader
-                .problems
-                .iter()
-                .any(|problem| problem.path == "aip_config.ssl_cert_arn")
-            {
-                let fix =
-                    Some("aip-deploy config set --path aip_config.ssl_cert_arn ARN".to_owned());
-                let message = "is missing: the load balancer needs a certificate for port 443";
-                self.reader
-                    .problem(fields.line, "aip_config.ssl_cert_arn", message, fix);
-            }
-            return None;
-        };
-        self.checked(
-            fields,
-            "ssl_cert_arn",
-            checks::arn(&certificate, "acm", "certificate/"),
-        );
-        let controller = service.plain("annotations_style") == Some("controller");
-        let class = service.plain("load_balancer_class").map(str::to_owned);
-        let class = class.or_else(|| controller.then(|| "service.k8s.aws/nlb".to_owned()));
-        let plain_http = service.bool("plain_http").unwrap_or(!restricted);
-        if plain_http {
-            self.notices.push(
-                "the load balancer also serves port 80 in clear text; aip_config.service.plain_http turns it off"
-                    .to_owned(),
-            );
-        }
-        let annotations = service.map("annotations").into_iter();
-        let annotations = annotations
-            .filter_map(|(name, text)| Some((name, text.known()?.to_owned())))
-            .collect();
-        let internal = service.bool("internal").unwrap_or(false);
-        Some(Service {
-            load_balancer: Some(LoadBalancer {
-                certificate_arn: certificate,
-                controller,
-                class,
-                internal,
-                plain_http,
-                annotations,
-            }),
-        })
-    }
-
-    fn autoscaling(&mut self, fields: &Object) -> Option<Autoscaling> {
-        let given = fields.object("autoscaling")?;
-        let scaling = Autoscaling {
-            min_replicas: given.int("min_replicas").unwrap_or(2),
-            max_replicas: given.int("max_replicas").unwrap_or(10),
-            cpu_percent: given.int("cpu_percent").unwrap_or(70),
-        };
-        if scaling.min_replicas > scaling.max_replicas {
-            let message = "min_replicas is larger than max_replicas";
-            self.reader
-                .problem(given.line, "aip_config.autoscaling", message, None);
-        }
-        if fields.fields.contains_key("replicas") {
-            let message = "does not go with aip_config.autoscaling, which decides it";
-            let fix = Some("aip-deploy config rm --path aip_config.replicas".to_owned());
-            self.reader
-                .problem(given.line, "aip_config.replicas", message, fix);
-        }
-        Some(scaling)
-    }
-
     fn resources(&mut self, fields: &Object, name: &str, cpu: &str, memory: &str) -> Resources {
         let empty = Object::default();
         let given = fields.object(name).unwrap_or(&empty);
@@ -537,53 +276,6 @@ impl Assembly<'_> {
             memory: quantity("memory", memory),
         }
     }
-
-    fn network_policy(
-        &mut self,
-        fields: &Object,
-        restricted: bool,
-        required: &BTreeMap<String, Text>,
-        extra: &BTreeMap<String, Text>,
-    ) -> Option<NetworkPolicy> {
-        let empty = Object::default();
-        let given = fields.object("network_policy").unwrap_or(&empty);
-        if !restricted || !given.bool("enabled").unwrap_or(true) {
-            return None;
-        }
-        let allow_cidrs = given.texts("allow_cidrs").unwrap_or_default();
-        for cidr in &allow_cidrs {
-            if let Err(message) = checks::cidr(cidr) {
-                self.reader.problem(
-                    given.line,
-                    "aip_config.network_policy.allow_cidrs",
-                    message,
-                    None,
-                );
-            }
-        }
-        let port = |name: &str, default: u16| {
-            let url = Url::parse(required.get(name)?.known()?).ok()?;
-            (url.scheme() != "sqlite").then(|| url.port().unwrap_or(default))
-        };
-        let mut ports: Vec<u16> = [port("DATABASE_URL", 5432), port("REDIS_DSN", 6379)]
-            .into_iter()
-            .flatten()
-            .collect();
-        ports.sort_unstable();
-        ports.dedup();
-        let statsd = extra.contains_key("TELEGRAF_HOST").then(|| {
-            let port = extra
-                .get("TELEGRAF_PORT")
-                .and_then(Text::known)
-                .and_then(|port| port.parse().ok());
-            port.unwrap_or(8125)
-        });
-        Some(NetworkPolicy {
-            ports,
-            udp_ports: statsd.into_iter().collect(),
-            allow_cidrs,
-        })
-    }
 }
 
 fn migrations(fields: &Object, restricted: bool) -> Migrations {
@@ -593,9 +285,8 @@ fn migrations(fields: &Object, restricted: bool) -> Migrations {
     let mode = match (given.plain("mode"), old) {
         (Some("job"), _) => MigrationMode::Job,
         (Some("init"), _) | (None, Some(true)) => MigrationMode::Init,
-        (Some(_), _) | (None, Some(false)) => MigrationMode::None,
         (None, None) if restricted => MigrationMode::Job,
-        (None, None) => MigrationMode::None,
+        (Some(_) | None, _) => MigrationMode::None,
     };
     let args: &[&str] = if restricted {
         &["migrate"]

@@ -27,33 +27,33 @@ impl NameKey {
 
     /// `name-<10 hex digits of the content>`.
     pub(super) fn address(&self, name: &str, content: &BTreeMap<String, SecretString>) -> String {
-        let mut context = hmac::Context::with_key(&self.0);
-        let mut update = |bytes: &[u8]| {
+        let mut hash = hmac::Context::with_key(&self.0);
+        let mut add = |bytes: &[u8]| {
             // Lengths keep "ab" + "c" and "a" + "bc" apart.
-            context.update(&bytes.len().to_be_bytes());
-            context.update(bytes);
+            hash.update(&bytes.len().to_be_bytes());
+            hash.update(bytes);
         };
         for (key, value) in content {
-            update(key.as_bytes());
-            update(value.expose_secret().as_bytes());
+            add(key.as_bytes());
+            add(value.expose_secret().as_bytes());
         }
-        suffixed(name, context)
+        suffixed(name, hash)
     }
 
     /// `name-<10 hex digits of the parts>`, for names that follow from other names.
     pub(super) fn address_of(&self, name: &str, parts: &[&str]) -> String {
-        let mut context = hmac::Context::with_key(&self.0);
+        let mut hash = hmac::Context::with_key(&self.0);
         for part in parts {
-            context.update(&part.len().to_be_bytes());
-            context.update(part.as_bytes());
+            hash.update(&part.len().to_be_bytes());
+            hash.update(part.as_bytes());
         }
-        suffixed(name, context)
+        suffixed(name, hash)
     }
 }
 
-fn suffixed(name: &str, context: hmac::Context) -> String {
+fn suffixed(name: &str, hash: hmac::Context) -> String {
     let mut out = format!("{name}-");
-    for byte in &context.sign().as_ref()[..5] {
+    for byte in &hash.sign().as_ref()[..5] {
         let _ = write!(out, "{byte:02x}");
     }
     out

@@ -96,7 +96,12 @@ fn secret(
             )
         })
         .collect();
-    let body = json!({"type": "Opaque", "immutable": true, "data": data});
+    let mut body = json!({"type": "Opaque", "immutable": true});
+    // The API server stores an empty map as none, and then takes it for a change of what may not
+    // change.
+    if !data.is_empty() {
+        body["data"] = Value::from(data);
+    }
     Kind::Secret.object(logical, metadata(config, name, false), body)
 }
 

@@ -29,7 +29,7 @@ pub(super) fn objects(config: &StackConfig, names: &NameKey) -> Vec<Desired> {
             config,
             names,
             &secrets,
-            pod(config, &secrets, container),
+            pod(config, &secrets, &container),
         ));
     }
     workload.push(deployment(config, &secrets));
@@ -77,7 +77,7 @@ fn deployment(config: &StackConfig, secrets: &SecretSet) -> Desired {
     // The load balancer needs this long to notice that the Pod goes.
     server["lifecycle"] = json!({"preStop": {"sleep": {"seconds": aip.drain_seconds}}});
 
-    let mut pod = pod(config, secrets, server);
+    let mut pod = pod(config, secrets, &server);
     pod["terminationGracePeriodSeconds"] = json!(aip.grace_seconds);
     pod["topologySpreadConstraints"] = json!([{
         "maxSkew": 1,
@@ -143,7 +143,7 @@ fn container(config: &StackConfig, secrets: &SecretSet, name: &str, args: &[Stri
     })
 }
 
-fn pod(config: &StackConfig, secrets: &SecretSet, container: Value) -> Value {
+fn pod(config: &StackConfig, secrets: &SecretSet, container: &Value) -> Value {
     let mut pod = json!({
         "serviceAccountName": APP,
         "automountServiceAccountToken": false,

@@ -215,10 +215,12 @@ impl Plan {
             plan.steps
                 .iter()
                 .map(|step| {
+                    // What the API server adds to a new object is another address, port or UID
+                    // with every dry run.
+                    let diff = (step.op != Op::Create).then(|| step.diff.clone());
                     let Step {
                         object,
                         op,
-                        diff,
                         conflicts,
                         uid,
                         ..

@@ -47,10 +47,15 @@ pub fn pods(pods: &[PodView]) -> Vec<String> {
     for pod in pods {
         lines.push(format!("Pod {} {}", pod.name, pod_text(pod)));
         lines.extend(pod.containers.iter().map(|container| {
+            // Nobody waits for the container of a Job to be ready.
+            let container = ContainerView {
+                init: true,
+                ..container.clone()
+            };
             format!(
                 "  container {} {}",
                 container.name,
-                container_text(container)
+                container_text(&container)
             )
         }));
     }

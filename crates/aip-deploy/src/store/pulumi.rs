@@ -77,7 +77,7 @@ impl PulumiState for Checkpoints {
         );
         let mut lines = Vec::new();
         for path in self.blobs.list(&prefix).await? {
-            if !path.ends_with(".json") {
+            if path.strip_suffix(".json").is_none() {
                 continue;
             }
             let Some((content, _)) = self.blobs.get(&path).await? else {

@@ -155,12 +155,12 @@ impl StateStore for State {
     }
 
     async fn pin(&self, pin: &Pin) -> Result<Pinning, StoreError> {
-        self.change(|inventory| match &inventory.pin {
-            Some(pinned) => (Pinning::AlreadyPinned(pinned.clone()), false),
-            None => {
-                inventory.pin = Some(pin.clone());
-                (Pinning::Pinned, true)
+        self.change(|inventory| {
+            if let Some(pinned) = &inventory.pin {
+                return (Pinning::AlreadyPinned(pinned.clone()), false);
             }
+            inventory.pin = Some(pin.clone());
+            (Pinning::Pinned, true)
         })
         .await
     }

@@ -29,7 +29,8 @@ pub(crate) fn config(text: &str) -> Result<StackConfig, Problems> {
 
 /// A complete stack of a profile, with more lines below `aip_config`.
 pub(crate) fn stack(profile: &str, more: &str) -> String {
-    let more: String = more.lines().map(|line| format!("    {line}\n")).collect();
+    let more: Vec<_> = more.lines().map(|line| format!("    {line}\n")).collect();
+    let more = more.concat();
     format!(
         "config:\n  aip:k8s_context: here\n  aip:aip_config:\n    profile: {profile}\n    image_repo: registry.example.com/aip\n    \
          image_tag: v0.1.1\n    ssl_cert_arn: arn:aws:acm:us-east-1:000000000000:certificate/1\n    \

@@ -219,7 +219,7 @@ pub(crate) async fn a_lease_taken_by_hand_never_expires_but_can_be_broken_by_nam
         Acquisition::HeldBy(_)
     ));
     let mut other = held.lease.clone();
-    other.id = "another".to_owned();
+    "another".clone_into(&mut other.id);
     assert!(!world.state().break_lease(&other).await.unwrap());
     assert!(world.state().break_lease(&held.lease).await.unwrap());
     acquired(

@@ -37,6 +37,7 @@ pub(super) async fn handle(app: &App, call: &Call) -> Result<Response, Problem> 
     let hint = Hint::read(app, &valid, session).await?;
     let wish = Wish {
         client: &valid.client,
+        redirect_uri: &valid.redirect_uri,
         scope: &valid.scope,
         prompts: &valid.prompts,
         max_age: valid.max_age,

@@ -59,6 +59,10 @@ async fn show(
     let reason = match pending.consent_reason(app, who).await? {
         Some(ConsentReason::FirstTime) => "You have not allowed this app in this browser before.",
         Some(ConsentReason::NewScopes) => "This app asks for more than you allowed it before.",
+        Some(ConsentReason::Unproven) => {
+            "This app runs on your device, where another one could pretend to be it. So we ask \
+             every time."
+        }
         // None: allowed meanwhile, in another tab.
         Some(ConsentReason::Asked) | None => "This app wants to make sure that you agree.",
     };

@@ -78,10 +78,7 @@ pub(super) async fn handle(app: &App, call: &Call) -> Result<Response, Problem> 
 impl LoginForm<'_> {
     /// Sends the person to the PDS of the subject, or shows the page again with the reason.
     pub(crate) async fn submit(self, app: &App) -> Result<Response, Problem> {
-        let wants = |prompt| self.pending.is_some_and(|it| it.wants(prompt));
-        let prompt = [Prompt::Login, Prompt::Create]
-            .into_iter()
-            .find(|it| wants(*it));
+        let prompt = self.pending.and_then(Pending::prompt_for_pds);
         let start = Start {
             browser: self.browser.session.id,
             request: self.pending.map(|it| &it.request),

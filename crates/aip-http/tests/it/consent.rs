@@ -1,6 +1,7 @@
 //! May this app? Nobody but the person in this browser can say so, and only to what was shown.
 
 use aip_oauth::registration::ClientSettings;
+use aip_storage::client::ApplicationType;
 use http::{HeaderName, StatusCode};
 
 use crate::support::app::TestApp;
@@ -207,4 +208,35 @@ async fn the_operators_own_app_is_not_asked_about_unless_it_wants_to() {
     let answer = browser.get(&asking).await;
     let page = browser.follow(answer).await;
     assert!(page.body.contains("<form id=\"consent\""), "{}", page.body);
+}
+
+#[tokio::test]
+async fn a_program_that_cannot_prove_which_one_it_is_is_asked_about_every_time() {
+    let world = World::new().await;
+    for (redirect_uri, asked_again) in [
+        ("http://127.0.0.1/callback", true),
+        ("com.example.app:/callback", true),
+        ("https://app.example/callback", false),
+    ] {
+        let native = ClientSettings {
+            application_type: ApplicationType::Native,
+            redirect_uris: vec![redirect_uri.to_owned()],
+            ..settings()
+        };
+        let app = world.app_with(native).await;
+        let mut browser = world.browser();
+        app.allowed(&mut browser, &[]).await;
+        let again = app.authorize_url(&[("login_hint", ALICE)]);
+        let answer = browser.get(&again).await;
+        let answer = browser.follow(answer).await;
+        assert_eq!(
+            answer.body.contains("could pretend to be it"),
+            asked_again,
+            "{redirect_uri}"
+        );
+        let silent = app.authorize_url(&[("prompt", "none")]);
+        let error = browser.get(&silent).await.location_param("error");
+        let expected = asked_again.then(|| "consent_required".to_owned());
+        assert_eq!(error, expected, "{redirect_uri}");
+    }
 }

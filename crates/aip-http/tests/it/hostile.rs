@@ -6,7 +6,7 @@ use aip_testkit::rng::SeededRng;
 use axum::body::Body;
 use http::{HeaderValue, Method, Request};
 
-use crate::support::World;
+use crate::support::{World, encode};
 
 /// Bytes that look like what the endpoint takes, and bytes that look like nothing.
 fn garbage(rng: &SeededRng, round: u8) -> Vec<u8> {
@@ -102,5 +102,38 @@ async fn d2_row77_tokens_that_are_nearly_right_are_refused_like_any_other() {
     for token in bad {
         let answer = crate::support::app::userinfo(&world, &format!("Bearer {token}")).await;
         answer.expect_error(401, "invalid_token");
+    }
+}
+
+#[tokio::test]
+async fn d2_row78_a_form_that_never_ends_is_given_up() {
+    let world = World::new().await;
+    let app = world.app().await;
+    tokio::time::pause();
+    let endless = futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>();
+    let request = Request::post("/oauth/token")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(Body::from_stream(endless))
+        .unwrap();
+    let answer = app.world.send(request).await;
+    answer.expect_error(408, "invalid_request");
+}
+
+#[tokio::test]
+async fn d2_row77_a_form_of_another_site_may_hold_any_bytes() {
+    let world = World::new().await;
+    let app = world.app().await;
+    for (path, of_the_app) in [
+        ("/oauth/authorize", app.request(&[])),
+        ("/oauth/logout", vec![("client_id", app.id.as_str())]),
+    ] {
+        let form = format!("{}&extra=\u{e9}\n#\u{7f}", encode(&of_the_app));
+        let request = Request::post(path)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(Body::from(form))
+            .unwrap();
+        let location = world.send(request).await.location();
+        assert!(location.starts_with(&format!("{path}?")), "{location}");
+        assert!(location.ends_with("&extra=%C3%A9%0A%23%7F"), "{location}");
     }
 }

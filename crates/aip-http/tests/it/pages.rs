@@ -1,5 +1,7 @@
 //! The pages as people see them: what they say, escape, offer and refuse.
 
+use std::time::Duration;
+
 use aip_oauth::registration::ClientSettings;
 use http::StatusCode;
 
@@ -159,4 +161,30 @@ async fn an_error_page_names_the_request_and_nothing_of_the_inside() {
     let page = world.get("/oauth/authorize").await;
     page.expect_page(400, page.header("x-request-id"));
     assert!(!page.body.contains("aip_oauth"), "{}", page.body);
+}
+
+#[tokio::test]
+async fn a_browser_is_remembered_for_long_only_after_somebody_signed_in() {
+    let world = World::new().await;
+    let app = world.app().await;
+    let mut browser = world.browser();
+    let stranger = browser.get("/account").await;
+    let cookie = stranger.header("set-cookie").to_owned();
+    assert!(cookie.contains("; Max-Age=7200;"), "{cookie}");
+
+    // Too late to begin a sign-in that this session would outlive: there is a new one.
+    world.clock.advance(Duration::from_mins(61));
+    let page = browser.get("/account").await;
+    assert_ne!(page.header("set-cookie"), "");
+    assert_ne!(page.header("set-cookie"), cookie);
+
+    let first = browser.get(&app.authorize_url(&[])).await;
+    let page = browser.follow(first).await;
+    let submitted = browser.submit_login(&page, "subject", ALICE_HANDLE).await;
+    let back = submitted
+        .location()
+        .replace("https://pds.example/authorize", "/oauth/atp/callback");
+    let signed_in = browser.get(&back).await;
+    let cookie = signed_in.header("set-cookie").to_owned();
+    assert!(cookie.contains("; Max-Age=2592000;"), "{cookie}");
 }

@@ -84,3 +84,27 @@ async fn d2_row40_another_app_or_a_wider_scope_is_refused_and_spends_nothing() {
         "narrowing does not stick"
     );
 }
+
+#[tokio::test]
+async fn d2_row40_a_repeat_within_the_grace_is_no_way_to_a_wider_scope() {
+    let world = World::new().await;
+    let app = world.app().await;
+    let spent = text(&app.tokens(&[]).await, "refresh_token");
+    let successor = text(&app.refresh(&spent).await.json(), "refresh_token");
+    let wider = [
+        ("grant_type", "refresh_token"),
+        ("refresh_token", spent.as_str()),
+        ("scope", "openid email transition:generic"),
+    ];
+    let answer = app.token(&wider, Vec::new()).await;
+    answer.expect_error(400, "invalid_scope");
+
+    let narrower = [
+        ("grant_type", "refresh_token"),
+        ("refresh_token", spent.as_str()),
+        ("scope", "openid"),
+    ];
+    let repeated = app.token(&narrower, Vec::new()).await.json();
+    assert_eq!(repeated["scope"], "openid");
+    assert_eq!(text(&repeated, "refresh_token"), successor);
+}

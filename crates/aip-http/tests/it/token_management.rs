@@ -92,3 +92,19 @@ async fn d2_row53_introspection_tells_an_app_about_its_own_tokens_only() {
         .await;
     assert_eq!(dead.body, "{\"active\":false}");
 }
+
+#[tokio::test]
+async fn d2_row52_a_used_refresh_token_still_ends_the_grant() {
+    let world = World::new().await;
+    let app = world.app().await;
+    let tokens = app.tokens(&[]).await;
+    let used = tokens["refresh_token"].as_str().unwrap();
+    // As if this answer never reached the app.
+    let lost = app.refresh(used).await.json();
+    let answer = app
+        .authenticated("/oauth/revoke", &[("token", used)], Vec::new())
+        .await;
+    assert_eq!(answer.status, 200);
+    let bearer = format!("Bearer {}", lost["access_token"].as_str().unwrap());
+    assert_eq!(userinfo(&world, &bearer).await.status, 401);
+}

@@ -41,8 +41,9 @@ impl AuthorizationServer {
             && token.grant.client_id == client.id
             && !token.grant.scope.covers_all(narrowed)
         {
-            // RFC 6749 §6: never wider. Checked before the token is spent; a grant's scope does
-            // not change, so nothing can come between.
+            // RFC 6749 §6: never wider, in a repeat within the grace no more than at first. Checked
+            // before the token is spent; a grant's scope does not change, so nothing can come
+            // between.
             return Err(TokenError::Scope);
         }
         let successor = self.hasher.derive(TokenKind::RefreshToken, presented);

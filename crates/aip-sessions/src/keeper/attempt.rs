@@ -21,8 +21,9 @@ const WRITE_RETRY: Backoff = Backoff {
     base: Duration::from_millis(100),
     cap: Duration::from_secs(5),
 };
-/// How often the write of received tokens is tried: some four minutes in all.
-const WRITE_TRIES: u32 = 50;
+/// How long the identity proof may take in all: a directory may have mirrors, and a PDS may need
+/// to be asked twice. What is left of the lease is for the exchange and the write.
+const PROOF: Duration = Duration::from_secs(45);
 
 impl Keeper {
     /// Refreshes `session` under `lease` and settles the outcome.
@@ -36,7 +37,7 @@ impl Keeper {
         let journalled = self.storage.journalled(session.id).await?.is_some();
         let repeated = journalled || session.state == UpstreamState::Uncertain;
         match self.exchange(session, lease).await? {
-            Ok(tokens) => self.keep(session, lease, &tokens).await,
+            Ok((tokens, proven)) => self.keep(session, lease, &tokens, &proven).await,
             Err(outcome) => self.give_up(session, lease, outcome, repeated).await,
         }
     }
@@ -46,7 +47,7 @@ impl Keeper {
         &self,
         session: &UpstreamSession,
         lease: &Lease,
-    ) -> Result<Result<TokenSet, Outcome>, KeeperError> {
+    ) -> Result<Result<(TokenSet, ProvenIdentity), Outcome>, KeeperError> {
         let Some(sealed) = &session.tokens.refresh else {
             return Ok(Err(Outcome::NoRefreshToken));
         };
@@ -54,13 +55,16 @@ impl Keeper {
             keys: self.keys(session)?,
             refresh_token: self.vault.open(sealed, Column::RefreshToken, session.id)?,
         };
-        let proven = match self
+        let proof = self
             .pds
-            .prove(&session.did, &session.issuer, Some(&session.did))
-            .await
-        {
-            Ok(proven) => proven,
-            Err(error) => return Ok(Err(judge_proof(session, &error))),
+            .prove(&session.did, &session.issuer, Some(&session.did));
+        let proven = match tokio::time::timeout(PROOF, proof).await {
+            Ok(Ok(proven)) => proven,
+            Ok(Err(error)) => return Ok(Err(judge_proof(session, &error))),
+            Err(_) => {
+                tracing::warn!(session = %session.id, "the identity proof before a refresh took too long");
+                return Ok(Err(Outcome::NotSpent { retry_after: None }));
+            }
         };
         let entry = JournalEntry {
             id: session.id,
@@ -72,7 +76,8 @@ impl Keeper {
             // The lease lapsed during the proof and somebody else has it: nothing was sent.
             return Ok(Err(Outcome::NotSpent { retry_after: None }));
         }
-        Ok(self.send(session, &credentials, &proven).await)
+        let sent = self.send(session, &credentials, &proven).await;
+        Ok(sent.map(|tokens| (tokens, proven)))
     }
 
     async fn send(
@@ -98,6 +103,7 @@ impl Keeper {
         session: &UpstreamSession,
         lease: &Lease,
         tokens: &TokenSet,
+        proven: &ProvenIdentity,
     ) -> Result<(), KeeperError> {
         let now = self.clock.now();
         let refreshed = Refreshed {
@@ -105,11 +111,13 @@ impl Keeper {
             generation: session.generation,
             fence: lease.fence,
             tokens: self.vault.seal_tokens(tokens, session.id)?,
+            pds: proven.pds().clone(),
             scope: tokens.scope.clone(),
             next_refresh_at: keep_alive_at(now),
             now,
         };
-        for attempt in 0..WRITE_TRIES {
+        let mut attempt = 0;
+        loop {
             match self.storage.store_refreshed(&refreshed).await {
                 Ok(Settle::Stored) => {
                     metrics::counter!("aip_upstream_refreshes_total", "outcome" => "refreshed")
@@ -120,16 +128,38 @@ impl Keeper {
                     metrics::counter!("aip_upstream_refreshes_total", "outcome" => "superseded")
                         .increment(1);
                     tracing::warn!(session = %session.id, "refreshed tokens were superseded");
-                    return Ok(());
+                    return self.give_back_if_ended(session, tokens, proven).await;
                 }
                 Err(StorageError::Unavailable(error)) => {
                     tracing::error!(session = %session.id, %error, attempt, "refreshed tokens are not stored yet");
                     tokio::time::sleep(WRITE_RETRY.delay(attempt, &*self.rng)).await;
+                    attempt = attempt.saturating_add(1);
                 }
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(KeeperError::Later(WRITE_RETRY.cap))
+    }
+
+    /// A session that ended while it was refreshed is to be revoked with tokens that this refresh
+    /// has replaced, and not every PDS knows those any more. So it is revoked with the new ones,
+    /// which nobody will use. If somebody else refreshed it, nothing may be revoked: that would
+    /// end their session.
+    async fn give_back_if_ended(
+        &self,
+        session: &UpstreamSession,
+        tokens: &TokenSet,
+        proven: &ProvenIdentity,
+    ) -> Result<(), KeeperError> {
+        let stored = self.storage.upstream_session(session.id).await?;
+        if !stored.is_some_and(|it| matches!(it.state, UpstreamState::Ended(_))) {
+            return Ok(());
+        }
+        let token = tokens.refresh.as_ref().unwrap_or(&tokens.access);
+        let keys = self.keys(session)?;
+        if let Err(error) = self.pds.revoke(&keys, proven.server(), token).await {
+            tracing::warn!(session = %session.id, %error, "tokens of an ended session could not be revoked");
+        }
+        Ok(())
     }
 
     async fn give_up(

@@ -8,6 +8,7 @@ mod revoker;
 mod rounds;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,8 +25,8 @@ use self::step::{Occasion, Plan, plan};
 use crate::identity::{MissingKey, UpstreamIdentity};
 use crate::vault::{Column, Vault, VaultError};
 
-/// How long one refresh may take, from the lease to the stored tokens: the identity proof makes two
-/// requests of 10 s, the exchange two of 15 s (one more for a nonce), the rest is for the write.
+/// How long one refresh may take, from the lease to the stored tokens: 45 s for the identity proof,
+/// two requests of 15 s for the exchange (one more for a nonce), the rest is for the write.
 const LEASE: Duration = Duration::from_secs(90);
 /// How long a caller waits for somebody else's refresh before it looks again by itself.
 const POLL: Duration = Duration::from_millis(500);
@@ -60,6 +61,13 @@ pub struct Keeper {
 pub struct Desk {
     sessions: Mutex<HashMap<RowId, Arc<Notify>>>,
     idle: Notify,
+}
+
+/// The one attempt of this process for a session. Whoever waits is woken when it is dropped, also
+/// by a panic.
+struct Place {
+    keeper: Arc<Keeper>,
+    id: RowId,
 }
 
 /// A session ready for one call.
@@ -158,12 +166,19 @@ impl Keeper {
     }
 
     /// Takes the lease and refreshes in a task of its own, which neither a caller that leaves nor
-    /// a shutdown aborts. Returns when this process has nothing more to do for the session.
+    /// a shutdown aborts. Returns when this process has nothing more to do for the session, or
+    /// when that takes longer than a caller waits.
     async fn refresh(
         self: &Arc<Self>,
         session: &UpstreamSession,
         now: Timestamp,
     ) -> Result<(), KeeperError> {
+        // An attempt outlives its lease when the database is away: what it received has to be
+        // stored before this process sends anything again.
+        let Some(place) = Place::take(self, session.id) else {
+            self.wait(session.id, now + POLL, now).await;
+            return Ok(());
+        };
         let taken = self
             .storage
             .lease(session.id, session.generation, &self.owner, LEASE, now)
@@ -171,21 +186,23 @@ impl Keeper {
         let lease = match taken {
             TakeLease::Leased(lease) => lease,
             TakeLease::Held(until) => {
+                drop(place);
                 self.wait(session.id, until, now).await;
                 return Ok(());
             }
             TakeLease::Changed => return Ok(()),
         };
-        let desk_place = self.desk.enter(session.id);
-        let keeper = Arc::clone(self);
         let session = session.clone();
         let attempt = tokio::spawn(async move {
-            let outcome = keeper.attempt(&session, &lease).await;
-            keeper.desk.leave(session.id, &desk_place);
+            let outcome = place.keeper.attempt(&session, &lease).await;
+            drop(place);
             outcome
         });
-        // A panic in the task is a defect that was logged; the lease lapses by itself.
-        attempt.await.unwrap_or(Ok(()))
+        match tokio::time::timeout(PATIENCE, attempt).await {
+            Ok(Ok(outcome)) => outcome,
+            // A panic in the task is a defect that was logged; the lease lapses by itself.
+            Ok(Err(_)) | Err(_) => Ok(()),
+        }
     }
 
     async fn wait(&self, id: RowId, until: Timestamp, now: Timestamp) {
@@ -246,21 +263,45 @@ impl Desk {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enter(&self, id: RowId) -> Arc<Notify> {
-        Arc::clone(self.lock().entry(id).or_default())
+    /// Whether nobody else had entered.
+    fn enter(&self, id: RowId) -> bool {
+        match self.lock().entry(id) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(free) => {
+                free.insert(Arc::default());
+                true
+            }
+        }
     }
 
     fn place(&self, id: RowId) -> Option<Arc<Notify>> {
         self.lock().get(&id).map(Arc::clone)
     }
 
-    fn leave(&self, id: RowId, place: &Notify) {
-        self.lock().remove(&id);
-        place.notify_waiters();
+    fn leave(&self, id: RowId) {
+        if let Some(waiters) = self.lock().remove(&id) {
+            waiters.notify_waiters();
+        }
         self.idle.notify_waiters();
     }
 
     fn busy(&self) -> usize {
         self.lock().len()
+    }
+}
+
+impl Place {
+    /// `None`: an attempt for the session is under way in this process.
+    fn take(keeper: &Arc<Keeper>, id: RowId) -> Option<Self> {
+        keeper.desk.enter(id).then(|| Self {
+            keeper: Arc::clone(keeper),
+            id,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.keeper.desk.leave(self.id);
     }
 }

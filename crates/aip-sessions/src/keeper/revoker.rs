@@ -6,10 +6,11 @@ use std::time::Duration;
 use aip_pds::Trace;
 use aip_storage::upstream::DueRevocation;
 
+use super::rounds::side_by_side;
 use super::{Keeper, KeeperError};
 use crate::vault::Column;
 
-/// Between two tries for one session.
+/// Between two tries for one session; longer than a batch takes.
 const RETRY: Duration = Duration::from_mins(5);
 /// After so many tries (half a day) the tokens are left to age out: the PDS is gone.
 const MAX_ATTEMPTS: u32 = 150;
@@ -17,30 +18,33 @@ const MAX_ATTEMPTS: u32 = 150;
 const BATCH: u32 = 20;
 
 impl Keeper {
-    /// Revokes what is due at its PDS and returns how many are done. The caller repeats it.
-    pub async fn revoke_due(self: &Arc<Self>) -> Result<usize, KeeperError> {
+    /// Revokes what is due at its PDS.
+    pub(super) async fn revoke_due(self: &Arc<Self>) -> Result<(), KeeperError> {
         let now = self.clock.now();
         let due = self
             .storage
             .claim_revocations(now, now + RETRY, BATCH)
             .await?;
-        let mut done = 0;
-        for revocation in due {
-            let id = revocation.session.id;
-            match self.revoke(&revocation).await {
-                Ok(()) => {}
-                Err(what) if revocation.attempts < MAX_ATTEMPTS => {
-                    tracing::warn!(session = %id, what, attempts = revocation.attempts, "not revoked at the PDS yet");
-                    continue;
-                }
-                Err(what) => {
-                    tracing::error!(session = %id, what, "giving up on revoking at the PDS");
-                }
+        let revocations = due.into_iter().map(|revocation| {
+            let keeper = Arc::clone(self);
+            async move { keeper.revoke_and_settle(&revocation).await }
+        });
+        side_by_side(revocations).await.into_iter().collect()
+    }
+
+    async fn revoke_and_settle(&self, revocation: &DueRevocation) -> Result<(), KeeperError> {
+        let id = revocation.session.id;
+        match self.revoke(revocation).await {
+            Ok(()) => {}
+            Err(what) if revocation.attempts < MAX_ATTEMPTS => {
+                tracing::warn!(session = %id, what, attempts = revocation.attempts, "not revoked at the PDS yet");
+                return Ok(());
             }
-            self.storage.revocation_done(id).await?;
-            done += 1;
+            Err(what) => {
+                tracing::error!(session = %id, what, "giving up on revoking at the PDS");
+            }
         }
-        Ok(done)
+        Ok(self.storage.revocation_done(id).await?)
     }
 
     /// The error is words for the log.

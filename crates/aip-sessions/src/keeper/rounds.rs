@@ -1,9 +1,9 @@
 //! What the keeper does unasked: it refreshes sessions that come due (idle ones long before their
-//! refresh token ages out, failed ones when their back-off is over), ends sessions of sign-ins
-//! that were never finished, and revokes ended ones at their PDS.
+//! refresh token ages out, failed ones when their back-off is over), and revokes ended ones at
+//! their PDS.
 
+use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use aip_base::RowId;
 use tokio::sync::Semaphore;
@@ -13,39 +13,27 @@ use super::{Keeper, KeeperError};
 
 /// How many due sessions one round takes up.
 const BATCH: u32 = 100;
-/// How many of them are refreshed at the same time.
+/// How many sessions of a batch are worked on at the same time.
 const CONCURRENCY: usize = 16;
-/// A sign-in that has no grant after this was abandoned; longer than a request lives.
-const ABANDONED_AFTER: Duration = Duration::from_hours(1);
 
 impl Keeper {
     /// One round. The caller repeats it every few seconds; errors of single sessions are logged.
     pub async fn round(self: &Arc<Self>) -> Result<(), KeeperError> {
-        let now = self.clock.now();
-        self.storage
-            .end_abandoned_sessions(now - ABANDONED_AFTER, now)
-            .await?;
-        self.revoke_due().await?;
-        self.refresh_due().await
+        let (revoked, refreshed) = tokio::join!(self.revoke_due(), self.refresh_due());
+        revoked.and(refreshed)
     }
 
     async fn refresh_due(self: &Arc<Self>) -> Result<(), KeeperError> {
         let due = self.storage.due_sessions(self.clock.now(), BATCH).await?;
-        let places = Arc::new(Semaphore::new(CONCURRENCY));
-        let mut tasks = JoinSet::new();
-        for id in due {
+        let refreshes = due.into_iter().map(|id| {
             let keeper = Arc::clone(self);
-            let places = Arc::clone(&places);
-            tasks.spawn(async move {
-                let Ok(_place) = places.acquire().await else {
-                    return;
-                };
+            async move {
                 if let Err(error) = keeper.refresh_unasked(id).await {
                     tracing::warn!(session = %id, %error, "a due session was not refreshed");
                 }
-            });
-        }
-        tasks.join_all().await;
+            }
+        });
+        side_by_side(refreshes).await;
         Ok(())
     }
 
@@ -60,4 +48,21 @@ impl Keeper {
             Ok(())
         }
     }
+}
+
+/// Runs the tasks of a batch, some at a time, so that one slow PDS does not hold up all others.
+pub(super) async fn side_by_side<T: Send + 'static>(
+    tasks: impl Iterator<Item = impl Future<Output = T> + Send + 'static>,
+) -> Vec<T> {
+    let places = Arc::new(Semaphore::new(CONCURRENCY));
+    let mut running = JoinSet::new();
+    for task in tasks {
+        let places = Arc::clone(&places);
+        running.spawn(async move {
+            // The semaphore is never closed.
+            let _place = places.acquire_owned().await.ok();
+            task.await
+        });
+    }
+    running.join_all().await
 }

@@ -25,6 +25,9 @@ const RETRY: Backoff = Backoff {
     cap: Duration::from_mins(5),
 };
 
+/// The longest `Retry-After` that is honoured. A longer one is a mistake, and would end the session.
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
+
 /// What to do with a session that somebody wants to use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Plan {
@@ -104,8 +107,10 @@ pub fn settle(
     now: Timestamp,
     rng: &dyn Rng,
 ) -> RefreshFailure {
-    let later =
-        |floor: Option<Duration>| now + RETRY.delay(failures, rng).max(floor.unwrap_or_default());
+    let later = |floor: Option<Duration>| {
+        let floor = floor.unwrap_or_default().min(MAX_RETRY_AFTER);
+        now + RETRY.delay(failures, rng).max(floor)
+    };
     match outcome {
         Outcome::Moved => RefreshFailure::NeedsReauth(ReauthReason::Moved),
         Outcome::NoRefreshToken => RefreshFailure::NeedsReauth(ReauthReason::NoRefreshToken),

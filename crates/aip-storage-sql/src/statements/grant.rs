@@ -71,11 +71,10 @@ impl Grants for Store {
         now: Timestamp,
     ) -> Result<Option<RefreshToken>, StorageError> {
         let row = sql(concat!(
-            "SELECT t.issued_at, t.expires_at, ",
+            "SELECT t.issued_at, t.expires_at, t.successor IS NOT NULL AS spent, ",
             grant_columns!(),
             " FROM refresh_tokens t JOIN grants g ON g.id = t.grant_id
-             WHERE t.hash = $1 AND t.expires_at > $2 AND t.successor IS NULL
-                 AND g.revoked_at IS NULL"
+             WHERE t.hash = $1 AND t.expires_at > $2 AND g.revoked_at IS NULL"
         ))
         .bind(hash)
         .bind(&now)
@@ -85,6 +84,7 @@ impl Grants for Store {
         let fields = Fields::of("refresh_tokens", "id", &row)?;
         Ok(Some(RefreshToken {
             grant: read_grant(&row)?,
+            spent: fields.get("spent")?,
             issued_at: fields.get("issued_at")?,
             expires_at: fields.get("expires_at")?,
         }))

@@ -36,7 +36,8 @@ impl Housekeeping for Store {
         now: Timestamp,
         batch: u32,
     ) -> Result<u64, StorageError> {
-        let mut tx = self.begin().await?;
+        // Looked for outside the transaction, so that nobody waits meanwhile. What is found stays
+        // as it is: codes and refresh tokens that could change it have expired.
         let rows = sql("SELECT g.id FROM grants g
              WHERE g.revoked_at IS NULL AND g.created_at < $1
                  AND NOT EXISTS (SELECT 1 FROM refresh_tokens r
@@ -45,9 +46,13 @@ impl Housekeeping for Store {
         .bind(&before)
         .bind(&now)
         .bind(&batch)
-        .all(&mut *tx)
+        .all(self.reader())
         .await?;
         let mut ended = 0;
+        if rows.is_empty() {
+            return Ok(ended);
+        }
+        let mut tx = self.begin().await?;
         for row in &rows {
             let id = Fields::of("grants", "id", row)?.get("id")?;
             ended += u64::from(revoke_grant(&mut tx, id, RevokeReason::Expired, now).await?);

@@ -109,7 +109,7 @@ pub(super) async fn store_refreshed(
     let mut tx = store.begin().await?;
     let written = sql("UPDATE upstream_sessions SET
              access_token = $4, refresh_token = $5, access_expires_at = $6, scope = $7,
-             next_refresh_at = $8, refreshed_at = $9, generation = generation + 1,
+             next_refresh_at = $8, refreshed_at = $9, pds = $10, generation = generation + 1,
              state = 'active', failures = 0, lease_owner = NULL, lease_until = NULL
          WHERE id = $1 AND generation = $2 AND fence = $3 AND state IN ('active', 'uncertain')")
     .bind(&refreshed.id)
@@ -121,6 +121,7 @@ pub(super) async fn store_refreshed(
     .bind(&refreshed.scope)
     .bind(&refreshed.next_refresh_at)
     .bind(&refreshed.now)
+    .bind(&refreshed.pds)
     .execute(&mut *tx)
     .await?;
     clear_journal(&mut tx, refreshed.id, written).await?;

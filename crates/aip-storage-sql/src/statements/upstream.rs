@@ -140,15 +140,16 @@ impl UpstreamSessions for Store {
             .collect()
     }
 
-    async fn end_upstream_session(
+    async fn end_unused_session(
         &self,
         id: RowId,
         reason: EndReason,
         now: Timestamp,
-    ) -> Result<(), StorageError> {
+    ) -> Result<bool, StorageError> {
         let mut tx = self.begin().await?;
-        end_session(&mut tx, id, reason, now).await?;
-        tx.commit().await.map_err(unavailable)
+        let ended = end_unused_session(&mut tx, id, reason, now).await?;
+        tx.commit().await.map_err(unavailable)?;
+        Ok(ended)
     }
 
     async fn end_abandoned_sessions(
@@ -158,7 +159,8 @@ impl UpstreamSessions for Store {
     ) -> Result<u64, StorageError> {
         let mut ended = 0;
         loop {
-            let mut tx = self.begin().await?;
+            // Looked for outside the transaction, so that nobody waits meanwhile; each is judged
+            // again, under its lock, before it is ended.
             let rows = sql("SELECT s.id FROM upstream_sessions s
                  WHERE s.state <> 'ended' AND s.created_at < $1
                      AND NOT EXISTS (SELECT 1 FROM grants g
@@ -166,9 +168,13 @@ impl UpstreamSessions for Store {
                  ORDER BY s.created_at, s.id LIMIT $2")
             .bind(&before)
             .bind(&ABANDONED_BATCH)
-            .all(&mut *tx)
+            .all(self.reader())
             .await?;
+            if rows.is_empty() {
+                return Ok(ended);
+            }
             let mut ended_now = 0;
+            let mut tx = self.begin().await?;
             for row in &rows {
                 let id = Fields::of("upstream_sessions", "id", row)?.get("id")?;
                 ended_now +=

@@ -147,7 +147,7 @@ async fn a_session_that_is_over_serves_no_grant(world: World) {
     let approval = world.pending(&client, &alice(), session.id).await;
     world
         .storage
-        .end_upstream_session(session.id, EndReason::Abandoned, NOW)
+        .end_unused_session(session.id, EndReason::Abandoned, NOW)
         .await
         .unwrap();
 

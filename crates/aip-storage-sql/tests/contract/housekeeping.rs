@@ -85,7 +85,7 @@ async fn a_session_stays_until_its_pds_knows(world: World) {
     let session = world.session(&"app".parse().unwrap(), &alice()).await.id;
     world
         .storage
-        .end_upstream_session(session, EndReason::Abandoned, NOW)
+        .end_unused_session(session, EndReason::Abandoned, NOW)
         .await
         .unwrap();
     let later = NOW + 300 * DAY;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aip_atproto::Origin;
 use aip_base::{RowId, Timestamp};
 use aip_storage::grant::{RevokeReason, Rotate};
 use aip_storage::upstream::{
@@ -305,7 +306,7 @@ async fn a_session_that_was_ended_meanwhile_stays_ended(world: World) {
     let lease = lease(&world, id, LONG).await;
     world
         .storage
-        .end_upstream_session(id, EndReason::GrantRevoked, NOW)
+        .end_unused_session(id, EndReason::GrantRevoked, NOW)
         .await
         .unwrap();
 
@@ -382,6 +383,7 @@ fn refreshed(id: RowId, fence: i64) -> Refreshed {
         generation: 1,
         fence,
         tokens: sealed_tokens("second"),
+        pds: Origin::parse("https://second.pds.example").unwrap(),
         scope: scope("atproto transition:generic"),
         next_refresh_at: NOW + 2 * HOUR,
         now: later(),

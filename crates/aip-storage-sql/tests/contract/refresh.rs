@@ -38,22 +38,10 @@ async fn a_rotation_gives_new_tokens_and_spends_the_old_one(world: World) {
     };
     assert_eq!(rotated.id, grant.id);
     let (now, new) = (rotation.now, &rotation.tokens);
-    assert!(
-        world
-            .storage
-            .refresh_token(&tokens.refresh, now)
-            .await
-            .unwrap()
-            .is_none()
-    );
-    assert!(
-        world
-            .storage
-            .refresh_token(&new.refresh, now)
-            .await
-            .unwrap()
-            .is_some()
-    );
+    for (token, spent) in [(&tokens.refresh, true), (&new.refresh, false)] {
+        let found = world.storage.refresh_token(token, now).await.unwrap();
+        assert_eq!(found.unwrap().spent, spent);
+    }
     assert!(
         world
             .storage

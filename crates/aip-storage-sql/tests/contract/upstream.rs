@@ -14,6 +14,7 @@ super::on_both_engines!(
     the_newest_usable_session_serves_another_grant,
     due_sessions_come_oldest_first_and_not_while_they_are_leased,
     an_ended_session_is_due_for_revocation_at_once,
+    a_session_that_a_grant_uses_is_not_ended,
     a_revocation_is_claimed_by_one_caller_and_comes_due_again,
     what_the_pds_knows_is_forgotten,
     sign_ins_that_were_never_finished_are_ended,
@@ -114,13 +115,13 @@ async fn the_newest_usable_session_serves_another_grant(world: World) {
     assert_eq!(find().await, Some(sessions[1]));
     world
         .storage
-        .end_upstream_session(sessions[1], EndReason::Abandoned, NOW)
+        .end_unused_session(sessions[1], EndReason::Abandoned, NOW)
         .await
         .unwrap();
     assert_eq!(find().await, Some(sessions[0]));
     world
         .storage
-        .end_upstream_session(sessions[0], EndReason::Abandoned, NOW)
+        .end_unused_session(sessions[0], EndReason::Abandoned, NOW)
         .await
         .unwrap();
     assert_eq!(find().await, None, "not {of_bob} or {of_other}");
@@ -175,13 +176,13 @@ async fn an_ended_session_is_due_for_revocation_at_once(world: World) {
 
     world
         .storage
-        .end_upstream_session(session.id, EndReason::GrantRevoked, end)
+        .end_unused_session(session.id, EndReason::GrantRevoked, end)
         .await
         .unwrap();
     // The first end counts.
     world
         .storage
-        .end_upstream_session(session.id, EndReason::Abandoned, end)
+        .end_unused_session(session.id, EndReason::Abandoned, end)
         .await
         .unwrap();
 
@@ -202,13 +203,28 @@ async fn an_ended_session_is_due_for_revocation_at_once(world: World) {
     );
 }
 
+async fn a_session_that_a_grant_uses_is_not_ended(world: World) {
+    let client = world.client("app").await;
+    let (grant, _) = world.redeemed(&client, &alice()).await;
+    let end = async || {
+        world
+            .storage
+            .end_unused_session(grant.upstream_session, EndReason::Abandoned, NOW)
+            .await
+            .unwrap()
+    };
+    assert!(!end().await);
+    let stored = world.storage.upstream_session(grant.upstream_session).await;
+    assert_eq!(stored.unwrap().unwrap().state, UpstreamState::Active);
+}
+
 async fn a_revocation_is_claimed_by_one_caller_and_comes_due_again(world: World) {
     let mut ended = BTreeSet::new();
     for _ in 0..10 {
         let session = world.session(&"app".parse().unwrap(), &alice()).await;
         world
             .storage
-            .end_upstream_session(session.id, EndReason::Abandoned, NOW)
+            .end_unused_session(session.id, EndReason::Abandoned, NOW)
             .await
             .unwrap();
         ended.insert(session.id);
@@ -247,7 +263,7 @@ async fn what_the_pds_knows_is_forgotten(world: World) {
     let session = world.session(&"app".parse().unwrap(), &alice()).await;
     world
         .storage
-        .end_upstream_session(session.id, EndReason::Abandoned, NOW)
+        .end_unused_session(session.id, EndReason::Abandoned, NOW)
         .await
         .unwrap();
 

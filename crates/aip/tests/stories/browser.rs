@@ -155,12 +155,6 @@ impl<'w> Browser<'w> {
     pub(crate) async fn deny(&self, page: &Page) -> Url {
         self.submit(page.form("consent"), "deny").await.away()
     }
-
-    /// The cookie of AIP, if there is one.
-    pub(crate) fn cookie(&self) -> Option<String> {
-        let cookies = self.cookies.lock().unwrap();
-        cookies.values().find(|value| !value.is_empty()).cloned()
-    }
 }
 
 impl Page {

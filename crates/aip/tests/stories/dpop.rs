@@ -22,8 +22,8 @@ on_both_engines!(
     d2_row41_bound_tokens_say_so_and_are_worthless_without_a_proof,
     d2_row46_every_flaw_of_a_proof_is_refused,
     d2_row46_a_proof_is_good_once_on_all_replicas,
-    d2_row46_without_a_current_nonce_the_app_is_given_one,
-    d2_row47_a_bound_token_is_no_bearer_token_and_the_reverse,
+    d2_row46_an_old_or_missing_nonce_is_answered_with_a_new_one,
+    d2_row47_neither_scheme_opens_what_the_other_is_for,
     d2_row48_the_url_of_a_proof_is_ours_whatever_the_headers_say,
 );
 
@@ -50,7 +50,7 @@ async fn d2_row41_bound_tokens_say_so_and_are_worthless_without_a_proof(world: &
     assert_eq!(renewed.answer["token_type"], "DPoP");
 }
 
-async fn d2_row47_a_bound_token_is_no_bearer_token_and_the_reverse(world: &World) {
+async fn d2_row47_neither_scheme_opens_what_the_other_is_for(world: &World) {
     let (bound, free) = (world.app().await.with_dpop(), world.app().await);
     let bound_tokens = bound.sign_in(&world.browser(), world.alice()).await;
     let free_tokens = free.sign_in(&world.browser(), world.alice()).await;
@@ -255,7 +255,7 @@ async fn d2_row46_a_proof_is_good_once_on_all_replicas(world: &World) {
     prover.send(&[prover.proof()]).await.ok();
 }
 
-async fn d2_row46_without_a_current_nonce_the_app_is_given_one(world: &World) {
+async fn d2_row46_an_old_or_missing_nonce_is_answered_with_a_new_one(world: &World) {
     let app = world.app().await.with_dpop();
     let mut prover = Prover::new(&app).await;
     world.pass(Duration::from_mins(4));

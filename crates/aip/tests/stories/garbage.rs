@@ -155,6 +155,4 @@ async fn d2_row79_every_page_and_every_token_answer_is_closed_to_others(world: &
         assert_eq!(answer.header("pragma"), "no-cache");
         assert_eq!(answer.header("access-control-allow-origin"), "*");
     }
-    let cookie = browser.cookie().unwrap();
-    assert!(!cookie.is_empty());
 }

@@ -16,7 +16,7 @@ on_both_engines!(
     d2_row02_another_account_of_the_same_pds_is_not_who_was_asked_for,
     d2_row03_a_callback_of_another_issuer_never_gets_its_code_sent,
     d2_row04_a_callback_of_no_open_sign_in_is_a_page_and_nothing_is_sent,
-    d2_row05_a_callback_in_another_browser_signs_nobody_in,
+    d2_row05_another_browser_cannot_finish_what_one_began,
     d2_row06_what_the_pds_refuses_is_told_to_the_app_with_its_state_and_our_iss,
     d2_row07_a_token_response_that_lacks_or_twists_something_is_refused_and_revoked,
     d2_row62_the_proof_after_the_tokens_reads_the_document_anew,
@@ -148,7 +148,7 @@ async fn d2_row04_a_callback_of_no_open_sign_in_is_a_page_and_nothing_is_sent(wo
     assert_eq!(world.state().await.without(&["upstream_flows"]), before);
 }
 
-async fn d2_row05_a_callback_in_another_browser_signs_nobody_in(world: &World) {
+async fn d2_row05_another_browser_cannot_finish_what_one_began(world: &World) {
     let app = world.app().await;
     let (browser, other, fresh) = (world.browser(), world.browser(), world.browser());
     let login = browser.open(&app.errand(&[]).url).await;

@@ -11,10 +11,12 @@
     reason = "in a test, a surprise is a failure"
 )]
 
+mod accounts;
 mod answer;
 mod app;
 mod authorize;
 mod browser;
+mod client_auth;
 mod consent;
 mod dpop;
 mod garbage;
@@ -25,7 +27,9 @@ mod main_story;
 mod management;
 mod openid;
 mod proxy;
+mod races;
 mod secrecy;
+mod signing;
 mod tokens;
 mod wire;
 mod world;

@@ -10,6 +10,8 @@ pub struct Image {
     pub(crate) entrypoint: PathBuf,
     pub(crate) arguments: Vec<String>,
     pub(crate) environment: Vec<(String, String)>,
+    /// Name of a variable with a port, and of the one with an address that replaces it.
+    pub(crate) listens: Option<(String, String)>,
     pub(crate) never_ready: bool,
     programs: BTreeMap<String, PathBuf>,
 }
@@ -30,6 +32,7 @@ impl Image {
             entrypoint,
             arguments: Vec::new(),
             environment: Vec::new(),
+            listens: None,
             never_ready: false,
         }
     }
@@ -51,6 +54,15 @@ impl Image {
     #[must_use]
     pub fn variable(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// The program listens on every address at the port that the variable `port` names. Here it
+    /// gets the Pod's own address and that port in the variable `address` instead, or the second
+    /// Pod would find the port taken.
+    #[must_use]
+    pub fn listens(mut self, port: impl Into<String>, address: impl Into<String>) -> Self {
+        self.listens = Some((port.into(), address.into()));
         self
     }
 

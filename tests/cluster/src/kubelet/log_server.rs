@@ -1,5 +1,6 @@
 //! The kubelet's own server, from which the API server fetches logs.
-//! <https://kubernetes.io/docs/reference/node/kubelet-endpoints/> (`/containerLogs/{ns}/{pod}/{container}`)
+//! `/containerLogs/{namespace}/{pod}/{container}` of
+//! <https://kubernetes.io/docs/reference/node/kubelet-endpoints/>
 
 use std::collections::HashMap;
 use std::convert::Infallible;

@@ -314,19 +314,16 @@ mod tests {
             node("b", &json!({"unschedulable": true})),
             node("c", &taint),
         ];
+        let refusal = choose(&pod(None, &asking("3")), &nodes, &[]).unwrap_err();
         assert_eq!(
-            choose(&pod(None, &asking("3")), &nodes, &[]),
-            Err("0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint {gpu: yes}, \
-                 1 node(s) were unschedulable.".to_owned())
+            refusal,
+            "0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint \
+             {gpu: yes}, 1 node(s) were unschedulable."
         );
         let elsewhere = json!({"containers": [], "nodeSelector": {"zone": "mars"}});
-        assert_eq!(
-            choose(&pod(None, &elsewhere), &nodes[..1], &[]),
-            Err(
-                "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
-                    .to_owned()
-            )
-        );
+        let refusal = choose(&pod(None, &elsewhere), &nodes[..1], &[]).unwrap_err();
+        let reason = "1 node(s) didn't match Pod's node affinity/selector.";
+        assert_eq!(refusal, format!("0/1 nodes are available: {reason}"));
     }
 
     #[test]

@@ -270,3 +270,99 @@ fn condition(
         ..PodCondition::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn termination(exit_code: i32) -> Termination {
+        Termination {
+            exit_code,
+            reason: "",
+            message: None,
+            started: NOW,
+            finished: NOW,
+        }
+    }
+
+    fn ended(exit_code: i32) -> Now {
+        Now::Terminated(termination(exit_code))
+    }
+
+    fn pod(policy: &str) -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {"name": "web"},
+            "spec": {
+                "restartPolicy": policy,
+                "initContainers": [{"name": "migrate", "image": "i"}],
+                "containers": [{"name": "web", "image": "w"}],
+            },
+        }))
+        .unwrap()
+    }
+
+    fn waiting() -> Now {
+        Now::Waiting {
+            reason: "PodInitializing",
+            message: None,
+        }
+    }
+
+    #[test]
+    fn the_phase_follows_from_policy_and_containers() {
+        let running = || Now::Running { since: NOW };
+        for (policy, init, main, phase) in [
+            ("Always", waiting(), waiting(), "Pending"),
+            ("Always", running(), waiting(), "Pending"),
+            ("Always", ended(1), waiting(), "Pending"),
+            ("Never", ended(1), waiting(), "Failed"),
+            ("Always", ended(0), waiting(), "Pending"),
+            ("Always", ended(0), running(), "Running"),
+            ("Always", ended(0), ended(1), "Running"),
+            ("OnFailure", ended(0), ended(1), "Running"),
+            ("OnFailure", ended(0), ended(0), "Succeeded"),
+            ("Never", ended(0), ended(0), "Succeeded"),
+            ("Never", ended(0), ended(1), "Failed"),
+        ] {
+            let pod = pod(policy);
+            let mut state = PodState::new(&pod, NOW);
+            let story = format!("{policy} {init:?} {main:?}");
+            state.init[0].now = init;
+            state.main[0].now = main;
+            let status = state.status(&pod, &PodStatus::default(), NOW);
+            assert_eq!(status.phase.as_deref(), Some(phase), "{story}");
+        }
+    }
+
+    #[test]
+    fn a_container_that_crashed_and_waits_does_not_make_the_pod_pending() {
+        let pod = pod("Always");
+        let mut state = PodState::new(&pod, NOW);
+        state.init[0].now = ended(0);
+        state.main[0].now = waiting();
+        state.main[0].last = Some(termination(1));
+        let status = state.status(&pod, &PodStatus::default(), NOW);
+        assert_eq!(status.phase.as_deref(), Some("Running"));
+    }
+
+    #[test]
+    fn the_time_of_a_condition_moves_only_with_its_status() {
+        let pod = pod("Always");
+        let mut state = PodState::new(&pod, NOW);
+        let since = |status: &PodStatus, kind: &str| {
+            let mut conditions = status.conditions.iter().flatten();
+            let found = conditions.find(|condition| condition.type_ == kind);
+            found.and_then(|found| found.last_transition_time.clone())
+        };
+        let before = state.status(&pod, &PodStatus::default(), NOW);
+        let later = Timestamp::MAX;
+        state.init[0].now = ended(0);
+        let after = state.status(&pod, &before, later);
+        assert_eq!(since(&after, "Initialized"), Some(Time(later)));
+        assert_eq!(since(&after, "Ready"), Some(Time(NOW)));
+    }
+}

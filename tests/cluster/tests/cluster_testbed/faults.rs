@@ -114,12 +114,11 @@ async fn a_variable_from_a_missing_secret_is_a_config_error_until_the_secret_is_
         .await;
     assert_eq!(waiting(&stuck).1, "secret \"login\" not found");
 
-    let secret = |data| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "login"}, "stringData": data});
-    stage.apply(secret(json!({"name": "aip"}))).await;
+    stage.secret("login", json!({"name": "aip"})).await;
     let wanted = format!("couldn't find key word in Secret {}/login", stage.namespace);
     stage.pod_that("web", |pod| waiting(pod).1 == wanted).await;
 
-    stage.apply(secret(json!({"word": "open sesame"}))).await;
+    stage.secret("login", json!({"word": "open sesame"})).await;
     let pod = stage.ready_pod("web").await;
     assert_eq!(stage.ask(&pod, "/variable?name=WORD").await, "open sesame");
 }
@@ -139,8 +138,7 @@ async fn a_volume_from_a_missing_secret_keeps_the_container_from_being_made() {
     let stuck = stage.pod_that("web", |_| true).await;
     assert_eq!(waiting(&stuck).0, "ContainerCreating");
 
-    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}, "stringData": {"a": "1"}});
-    stage.apply(secret).await;
+    stage.secret("keys", json!({"a": "1"})).await;
     stage.ready_pod("web").await;
 }
 

@@ -6,6 +6,7 @@
     reason = "in a test, a surprise is a failure"
 )]
 
+mod aip;
 mod control_plane;
 mod faults;
 mod jobs;

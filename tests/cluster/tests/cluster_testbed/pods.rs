@@ -2,37 +2,53 @@
 
 use std::time::Duration;
 
-use cluster::{Image, eventually, get};
+use cluster::{Image, eventually};
 use futures_util::{AsyncBufReadExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::LogParams;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::stage::{PORT, Stage, address, container, phase, pod, tiny_server, waits};
+use crate::stage::{Stage, container, phase, pod, tiny_server, waits};
 
 #[tokio::test]
 async fn variables_come_from_fields_secrets_config_maps_and_services() {
     let stage = Stage::set("variables").await;
     let image = stage.push("1", tiny_server());
-    let port = json!({"ports": [{"port": 80}], "selector": {"app": "db"}});
-    stage.apply(json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "db"}, "spec": port})).await;
-    let data = json!({"password": "open sesame"});
-    stage.apply(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "login"}, "stringData": data})).await;
-    let data = json!({"COLOUR": "red", "SHAPE": "round"});
-    stage.apply(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": data})).await;
     stage
-        .apply(pod("web", json!({
-            "image": image,
-            "envFrom": [{"prefix": "MY_", "configMapRef": {"name": "settings"}}],
-            "env": [
-                {"name": "NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-                {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "login", "key": "password"}}},
-                {"name": "SHAPE", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "SHAPE"}}},
-                {"name": "NONE", "valueFrom": {"secretKeyRef": {"name": "none", "key": "x", "optional": true}}},
-                {"name": "DSN", "value": "pg://$(NAME):$(PASSWORD)@db"},
-            ],
-        })))
+        .secret("login", json!({"password": "open sesame"}))
+        .await;
+    stage
+        .apply(json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"},
+            "data": {"COLOUR": "red", "SHAPE": "round"},
+        }))
+        .await;
+    stage
+        .apply(json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": "db"},
+            "spec": {"ports": [{"port": 80}], "selector": {"app": "db"}},
+        }))
+        .await;
+    let secret = |key: &str| json!({"secretKeyRef": {"name": "login", "key": key}});
+    let setting = |key: &str| json!({"configMapKeyRef": {"name": "settings", "key": key}});
+    let mut none = secret("none");
+    none["secretKeyRef"]["optional"] = true.into();
+    stage
+        .apply(pod(
+            "web",
+            json!({
+                "image": image,
+                "envFrom": [{"prefix": "MY_", "configMapRef": {"name": "settings"}}],
+                "env": [
+                    {"name": "NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+                    {"name": "PASSWORD", "valueFrom": secret("password")},
+                    {"name": "SHAPE", "valueFrom": setting("SHAPE")},
+                    {"name": "NONE", "valueFrom": none},
+                    {"name": "DSN", "value": "pg://$(NAME):$(PASSWORD)@db"},
+                ],
+            }),
+        ))
         .await;
     let pod = stage.ready_pod("web").await;
     for (name, value) in [
@@ -46,11 +62,7 @@ async fn variables_come_from_fields_secrets_config_maps_and_services() {
         ("CARGO_PKG_NAME", ""),
     ] {
         let path = format!("/variable?name={name}");
-        let shown = eventually("the server listens", async || {
-            get((address(&pod), PORT).into(), &path).await
-        })
-        .await;
-        assert_eq!(shown.body().as_ref(), value.as_bytes(), "{name}");
+        assert_eq!(stage.ask(&pod, &path).await, value, "{name}");
     }
 }
 
@@ -59,12 +71,13 @@ async fn init_containers_run_in_order_and_leave_files_in_shared_volumes() {
     let stage = Stage::set("init").await;
     let image = stage.push("1", tiny_server());
     let shell = stage.push("shell", Image::program("sh"));
-    let data = json!({"key.json": "{}"});
-    stage.apply(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}, "stringData": data})).await;
+    stage.secret("keys", json!({"key.json": "{}"})).await;
     let init = |name: &str, script: &str| {
         json!({
             "name": name, "image": shell, "command": ["/bin/sh", "-c", script],
-            "volumeMounts": [{"name": "data", "mountPath": "/data"}, {"name": "keys", "mountPath": "/keys"}],
+            "volumeMounts": [
+                {"name": "data", "mountPath": "/data"}, {"name": "keys", "mountPath": "/keys"},
+            ],
         })
     };
     let mut object = pod(
@@ -87,11 +100,7 @@ async fn init_containers_run_in_order_and_leave_files_in_shared_volumes() {
     ]);
     stage.apply(object).await;
     let pod = stage.ready_pod("web").await;
-    let shown = eventually("the server listens", async || {
-        get((address(&pod), PORT).into(), "/file?in=FILE").await
-    })
-    .await;
-    assert_eq!(shown.body().as_ref(), b"first\nsecond\n{}");
+    assert_eq!(stage.ask(&pod, "/file?in=FILE").await, "first\nsecond\n{}");
     let statuses = pod.status.unwrap().init_container_statuses.unwrap();
     assert!(
         statuses

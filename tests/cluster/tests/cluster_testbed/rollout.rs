@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use cluster::{Balancer, Load, eventually, get};
-use k8s_openapi::api::apps::v1::Deployment;
-use kube::ResourceExt as _;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
-use crate::stage::{PORT, Stage, is_ready, pods_that, tiny_server};
+use crate::stage::{PORT, Stage, address, is_ready, tiny_server};
 
 fn deployment(image: &str) -> Value {
+    let probe = |path: &str| json!({"httpGet": {"path": path, "port": "http"}, "periodSeconds": 1});
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
         "spec": {
@@ -24,8 +25,8 @@ fn deployment(image: &str) -> Value {
                         "name": "web",
                         "image": image,
                         "ports": [{"name": "http", "containerPort": PORT}],
-                        "startupProbe": {"httpGet": {"path": "/healthy", "port": "http"}, "periodSeconds": 1},
-                        "readinessProbe": {"httpGet": {"path": "/ready", "port": "http"}, "periodSeconds": 1},
+                        "startupProbe": probe("/healthy"),
+                        "readinessProbe": probe("/ready"),
                         "livenessProbe": {"tcpSocket": {"port": "http"}, "periodSeconds": 1},
                         "lifecycle": {"preStop": {"sleep": {"seconds": 1}}},
                     }],
@@ -38,32 +39,11 @@ fn deployment(image: &str) -> Value {
 fn service() -> Value {
     json!({
         "apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},
-        "spec": {"selector": {"app": "web"}, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]},
+        "spec": {
+            "selector": {"app": "web"},
+            "ports": [{"name": "http", "port": 80, "targetPort": "http"}],
+        },
     })
-}
-
-/// `kubectl rollout status`'s rule.
-async fn rolled_out(stage: &Stage) {
-    let deployments = stage.api::<Deployment>();
-    eventually("the roll-out", async || {
-        let deployment = deployments
-            .get("web")
-            .await
-            .map_err(|error| error.to_string())?;
-        let status = deployment.status.clone().unwrap_or_default();
-        let counts = [
-            status.replicas,
-            status.updated_replicas,
-            status.available_replicas,
-        ];
-        let seen = status.observed_generation >= deployment.metadata.generation;
-        if seen && counts == [Some(3); 3] {
-            Ok(())
-        } else {
-            Err(format!("{status:#?}"))
-        }
-    })
-    .await;
 }
 
 #[tokio::test]
@@ -78,16 +58,10 @@ async fn a_rolling_update_under_load_loses_no_request() {
     let second = stage.push("2", image("two"));
     stage.apply(service()).await;
     stage.apply(deployment(&first)).await;
-    rolled_out(&stage).await;
+    stage.rolled_out("web", 3).await;
 
     let balancer = Balancer::start(&stage.client, &stage.namespace, "web", "http").await;
-    eventually("three endpoints", async || {
-        match balancer.endpoints().len() {
-            3 => Ok(()),
-            other => Err(other),
-        }
-    })
-    .await;
+    balancer.wait_for(3).await;
     let address = balancer.address();
     let ask = |path: &'static str, right: fn(&[u8]) -> bool| {
         move || async move {
@@ -108,14 +82,10 @@ async fn a_rolling_update_under_load_loses_no_request() {
     ];
 
     stage.apply(deployment(&second)).await;
-    rolled_out(&stage).await;
+    stage.rolled_out("web", 3).await;
     let answer = get(address, "/").await.unwrap();
     assert_eq!(answer.body().as_ref(), b"two");
-    pods_that(&stage, "the old Pods are gone", |pods| match pods.len() {
-        3 => Ok(()),
-        other => Err(other.to_string()),
-    })
-    .await;
+    stage.left(3).await;
     for load in loads {
         load.stop().await.assert_nothing_lost();
     }
@@ -126,31 +96,24 @@ async fn a_rolling_update_under_load_loses_no_request() {
 async fn a_pod_that_is_deleted_is_no_endpoint_while_it_still_answers() {
     let stage = Stage::set("drain").await;
     let image = stage.push("1", tiny_server().variable("GREETING", "hello"));
-    let mut deployment = deployment(&image);
-    deployment["spec"]["replicas"] = json!(1);
-    deployment["spec"]["template"]["spec"]["containers"][0]["lifecycle"] =
-        json!({"preStop": {"sleep": {"seconds": 3}}});
+    let mut spec = deployment(&image)["spec"]["template"]["spec"].clone();
+    spec["containers"][0]["lifecycle"] = json!({"preStop": {"sleep": {"seconds": 3}}});
     stage.apply(service()).await;
-    stage.apply(deployment).await;
-    let pod = pods_that(&stage, "one ready Pod", |pods| match pods {
-        [pod] if is_ready(pod) => Ok(pod.clone()),
-        _ => Err(format!("{} Pods", pods.len())),
-    })
-    .await;
+    stage
+        .apply(json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "web", "labels": {"app": "web"}}, "spec": spec,
+        }))
+        .await;
+    let pod = stage.ready_pod("web").await;
     let balancer = Balancer::start(&stage.client, &stage.namespace, "web", "http").await;
-    let own = (crate::stage::address(&pod), PORT).into();
-    let listed = async |wanted: bool| match balancer.endpoints().contains(&own) {
-        found if found == wanted => Ok(()),
-        _ => Err("not yet"),
-    };
-    eventually("the Pod is an endpoint", async || listed(true).await).await;
+    balancer.wait_for(1).await;
 
-    let pods = stage.api::<k8s_openapi::api::core::v1::Pod>();
-    pods.delete(&pod.name_any(), &kube::api::DeleteParams::default())
-        .await
-        .unwrap();
-    eventually("the Pod is no endpoint", async || listed(false).await).await;
+    let pods = stage.api::<Pod>();
+    pods.delete("web", &DeleteParams::default()).await.unwrap();
+    balancer.wait_for(0).await;
     assert_eq!(stage.ask(&pod, "/").await, "hello");
+    let own = (address(&pod), PORT).into();
     eventually("the process has ended", async || {
         match get(own, "/").await {
             Err(_) => Ok(()),

@@ -3,12 +3,13 @@
 use std::fmt::Debug;
 
 use cluster::{ControlPlane, Image, Kubelet, eventually, get, local_address};
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::ApiResource;
 use kube::{Client, ResourceExt as _};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 static KUBELET: OnceCell<Kubelet> = OnceCell::const_new();
@@ -94,9 +95,17 @@ impl Stage {
         self.pod_that(name, is_ready).await
     }
 
-    /// What the Pod's server answers.
+    pub(crate) async fn secret(&self, name: &str, data: Value) {
+        self.apply(json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data,
+        }))
+        .await;
+    }
+
+    /// What the Pod's server answers, once it listens.
     pub(crate) async fn ask(&self, pod: &Pod, path: &str) -> String {
-        let answer = get((address(pod), PORT).into(), path).await.unwrap();
+        let address = (address(pod), PORT).into();
+        let answer = eventually("the server listens", async || get(address, path).await).await;
         String::from_utf8(answer.body().to_vec()).unwrap()
     }
 
@@ -106,6 +115,41 @@ impl Stage {
             ..kube::api::LogParams::default()
         };
         self.api::<Pod>().logs(pod, &params).await.unwrap()
+    }
+
+    /// Waits by the rule of `kubectl rollout status`.
+    pub(crate) async fn rolled_out(&self, name: &str, replicas: i32) {
+        let deployments = self.api::<Deployment>();
+        eventually("the roll-out", async || {
+            let deployment = deployments
+                .get(name)
+                .await
+                .map_err(|error| error.to_string())?;
+            let status = deployment.status.clone().unwrap_or_default();
+            let counts = [
+                status.replicas,
+                status.updated_replicas,
+                status.available_replicas,
+            ];
+            let seen = status.observed_generation >= deployment.metadata.generation;
+            if seen && counts == [Some(replicas); 3] {
+                Ok(())
+            } else {
+                Err(format!("{status:#?}"))
+            }
+        })
+        .await;
+    }
+
+    /// Waits until so many Pods are left.
+    pub(crate) async fn left(&self, count: usize) {
+        eventually("the Pods that are left", async || {
+            match self.pods().await.len() {
+                left if left == count => Ok(()),
+                left => Err(left),
+            }
+        })
+        .await;
     }
 
     /// Deletes a Pod and waits until it is gone.
@@ -226,7 +270,7 @@ pub(crate) fn tiny_server() -> Image {
 pub(crate) fn pod(name: &str, container: Value) -> Value {
     let mut container = container;
     container["name"] = "web".into();
-    serde_json::json!({
+    json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
         "spec": {"containers": [container], "terminationGracePeriodSeconds": 5},
     })

@@ -39,9 +39,10 @@ impl ListArgs {
             }
             values.insert(entry.key.to_string(), (entry.value, false));
         }
-        let crypter = match self.show_secrets && !file.secrets().is_empty() {
-            true => Some(selection.crypter(&file).await?),
-            false => None,
+        let crypter = if self.show_secrets && !file.secrets().is_empty() {
+            Some(selection.crypter(&file).await?)
+        } else {
+            None
         };
         let show = crypter.as_deref().map_or(Show::Hidden, Show::Decrypted);
         if self.json {

@@ -25,17 +25,18 @@ pub(super) fn looks_secret(name: &str, value: &str) -> bool {
 /// The entropy of the first characters, were they drawn from the kinds that occur.
 fn bits(value: &str) -> f64 {
     let looked_at: Vec<char> = value.chars().take(LOOKED_AT).collect();
-    let kinds: [(fn(&char) -> bool, f64); 4] = [
-        (char::is_ascii_lowercase, 26.0),
-        (char::is_ascii_uppercase, 26.0),
-        (char::is_ascii_digit, 10.0),
-        (|c| !c.is_ascii_alphanumeric(), 33.0),
-    ];
-    let alphabet: f64 = kinds
-        .iter()
-        .filter(|(is, _)| looked_at.iter().any(is))
-        .map(|(_, size)| size)
-        .sum();
+    let has = |kind: fn(&char) -> bool| looked_at.iter().any(kind);
+    let mut alphabet = 0.0;
+    for (occurs, size) in [
+        (has(char::is_ascii_lowercase), 26.0),
+        (has(char::is_ascii_uppercase), 26.0),
+        (has(char::is_ascii_digit), 10.0),
+        (has(|c| !c.is_ascii_alphanumeric()), 33.0),
+    ] {
+        if occurs {
+            alphabet += size;
+        }
+    }
     // A repeated character adds nothing new.
     let mut different = looked_at.clone();
     different.sort_unstable();
@@ -43,7 +44,7 @@ fn bits(value: &str) -> f64 {
     #[allow(clippy::cast_precision_loss, reason = "at most 16")]
     let count = different.len() as f64;
     if alphabet > 0.0 {
-        count * alphabet.log2()
+        count * f64::log2(alphabet)
     } else {
         0.0
     }

@@ -112,10 +112,11 @@ impl ConfigError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Selection(error) => error.exit(),
-            Self::NotFound { .. } | Self::NoValue | Self::Input(_) | Self::LooksSecret(_) => {
-                Exit::Failed
-            }
-            Self::File(StackFileError::Io { .. } | StackFileError::ChangedMeanwhile { .. }) => {
+            Self::NotFound { .. }
+            | Self::NoValue
+            | Self::Input(_)
+            | Self::LooksSecret(_)
+            | Self::File(StackFileError::Io { .. } | StackFileError::ChangedMeanwhile { .. }) => {
                 Exit::Failed
             }
             _ => Exit::Usage,

@@ -12,6 +12,7 @@ use crate::config::{Shape, shape_at};
 use crate::selection::Selection;
 
 #[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "one per flag")]
 pub(super) struct SetArgs {
     /// The key, or with --path a key and the way into its value: `aip_config.image_tag`
     key: String,
@@ -86,7 +87,7 @@ impl SetArgs {
                     .coerce(value)
                     .map_err(|source| ConfigError::Type { key: shown, source })?,
                 None => typed(&project, &path, value, &|warning| {
-                    selection.terminal.talk(warning)
+                    selection.terminal.talk(warning);
                 })?,
             }
         };

@@ -48,7 +48,7 @@ impl SetAllArgs {
             let (key, value) = split(pair)?;
             let path = Selection::config_path(&project, key, self.path)?;
             let tree = typed(&project, &path, value, &|warning| {
-                selection.terminal.talk(warning)
+                selection.terminal.talk(warning);
             })?;
             plain.push((path, tree));
         }

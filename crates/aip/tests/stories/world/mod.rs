@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aip_base::{Http as _, Limits, SystemRng};
-use aip_keys::MasterKeys;
-use aip_sandbox::{Pds, Person, PlainHttp, Sandbox, SandboxOptions};
+use aip_jose::Alg;
+use aip_keys::{KeySet, MasterKeys, Purpose};
+use aip_sandbox::{Pds, Person, Sandbox, SandboxOptions};
 use aip_storage::audit::{AuditEvent, AuditKind};
 use aip_storage::client::ClientAuthMethod;
 use aip_testkit::clock::ManualClock;
@@ -48,6 +49,7 @@ pub(crate) struct World {
     log_from: usize,
     log: Captured,
     database: Db,
+    keys: Mutex<KeySet>,
     master_keys: MasterKeys,
     running: Mutex<Arc<Running>>,
 }
@@ -71,7 +73,7 @@ impl World {
         for person in [&sandbox.accounts.alice, &sandbox.accounts.bob] {
             secrets.learn("a password", &person.password);
         }
-        let running = start(&clock, &sandbox, &database, &master_keys).await;
+        let running = start(&clock, &sandbox, &database, &KEYS, &master_keys).await;
         Self {
             clock,
             sandbox,
@@ -79,6 +81,7 @@ impl World {
             log_from,
             log,
             database,
+            keys: Mutex::new(KEYS.clone()),
             master_keys,
             running: Mutex::new(Arc::new(running)),
         }
@@ -92,14 +95,30 @@ impl World {
     /// Starts another AIP on the same database, which takes the requests from now on. Returns the
     /// one before, which goes on to run until it is dropped.
     pub(crate) async fn replica(&self) -> Arc<Running> {
+        let keys = self.keys.lock().unwrap().clone();
         let fresh = start(
             &self.clock,
             &self.sandbox,
             &self.database,
+            &keys,
             &self.master_keys,
         );
         let fresh = Arc::new(fresh.await);
         std::mem::replace(&mut *self.running.lock().unwrap(), fresh)
+    }
+
+    /// Starts AIP anew with a new key towards PDSs, the old one still published. Returns its id.
+    pub(crate) async fn rotate_upstream_key(&self) -> String {
+        let mut keys = self.keys.lock().unwrap().clone();
+        let kid = keys.add(Purpose::Upstream, Alg::Es256, &*self.clock, &SystemRng);
+        let kid = kid.unwrap();
+        keys.activate(&kid).unwrap();
+        let json = keys.to_json().unwrap();
+        self.secrets
+            .learn_keys("a signing key", json.expose_secret());
+        *self.keys.lock().unwrap() = keys;
+        self.restart().await;
+        kid
     }
 
     /// Lets requests go to that AIP.
@@ -165,7 +184,7 @@ impl World {
     /// Sends a request to AIP, as anybody can.
     pub(crate) async fn send(&self, request: Request<Bytes>) -> Answer {
         let log_from = self.log.position();
-        let fetched = self.http().fetch(request, PATIENT).await.unwrap();
+        let fetched = self.sandbox.http.fetch(request, PATIENT).await.unwrap();
         Answer::new(fetched, log_from)
     }
 
@@ -173,10 +192,6 @@ impl World {
     pub(crate) async fn get(&self, path: &str) -> Answer {
         let request = Request::get(format!("{BASE}{path}"));
         self.send(request.body(Bytes::new()).unwrap()).await
-    }
-
-    pub(crate) fn http(&self) -> &PlainHttp {
-        &self.sandbox.http
     }
 
     /// Everything that AIP stored.

@@ -47,6 +47,7 @@ pub(super) async fn start(
     clock: &Arc<ManualClock>,
     sandbox: &Sandbox,
     database: &Db,
+    keys: &KeySet,
     master_keys: &MasterKeys,
 ) -> Running {
     let dns = StandInDns(sandbox.dns.clone());
@@ -66,7 +67,7 @@ pub(super) async fn start(
             ..ResolverConfig::default()
         },
         storage: database.storage().await,
-        keys: KEYS.clone(),
+        keys: keys.clone(),
         master_keys: master_keys.clone(),
         http: outbound(&dns),
         dns: Arc::new(dns),

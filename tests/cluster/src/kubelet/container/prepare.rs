@@ -12,38 +12,23 @@ impl Keeper<'_> {
     /// The image, as soon as the registry has it.
     pub(super) async fn pull(&self) -> Result<Image, Deleted> {
         let reference = &self.image;
-        let never = self.container.image_pull_policy.as_deref() == Some("Never");
         let mut pause = self.run.shared.back_off;
         loop {
-            self.event(
-                Kind::Normal,
-                "Pulling",
-                format!("Pulling image \"{reference}\""),
-            );
+            let message = format!("Pulling image \"{reference}\"");
+            self.event(Kind::Normal, "Pulling", message);
             if let Some(image) = self.run.shared.images.pull(reference) {
                 let message = format!("Successfully pulled image \"{reference}\"");
                 self.event(Kind::Normal, "Pulled", message);
                 return Ok(image);
             }
-            let cause = if never {
-                format!("Container image \"{reference}\" is not present with pull policy of Never")
-            } else {
-                format!(
-                    "failed to pull and unpack image \"{reference}\": failed to resolve reference \"{reference}\": {reference}: not found"
-                )
-            };
-            self.event(
-                Kind::Warning,
-                "Failed",
-                format!("Failed to pull image \"{reference}\": {cause}"),
+            let cause = format!(
+                "failed to pull and unpack image \"{reference}\": failed to resolve reference \
+                 \"{reference}\": {reference}: not found"
             );
-            let reasons = if never {
-                ["ErrImageNeverPull"; 2]
-            } else {
-                ["ErrImagePull", "ImagePullBackOff"]
-            };
+            let message = format!("Failed to pull image \"{reference}\": {cause}");
+            self.event(Kind::Warning, "Failed", message);
             let back_off = format!("Back-off pulling image \"{reference}\": ErrImagePull: {cause}");
-            for (reason, message) in reasons.into_iter().zip([cause, back_off]) {
+            for (reason, message) in [("ErrImagePull", cause), ("ImagePullBackOff", back_off)] {
                 self.event(Kind::Warning, "Failed", format!("Error: {reason}"));
                 self.run
                     .update(self.slot, |state| state.now = waiting(reason, message));
@@ -101,6 +86,11 @@ impl Keeper<'_> {
             address: &run.pod_address(),
         };
         lookup.fill(&mut environment, self.container).await?;
+        if let Some((port, address)) = &image.listens
+            && let Some(number) = environment.take(port)
+        {
+            environment.set(address, format!("{}:{number}", run.local_address()));
+        }
         Ok(environment)
     }
 }

@@ -29,7 +29,8 @@ impl Keeper<'_> {
                 let patience = deadline.saturating_duration_since(Instant::now());
                 tokio::select! {
                     done = self.hook(hook, surroundings, patience) => if let Err(message) = done {
-                        self.event(Kind::Warning, "FailedPreStopHook", format!("PreStopHook failed: {message}"));
+                        let message = format!("PreStopHook failed: {message}");
+                        self.event(Kind::Warning, "FailedPreStopHook", message);
                     },
                     status = child.wait() => return status,
                 }

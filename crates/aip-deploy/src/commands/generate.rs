@@ -1,0 +1,57 @@
+//! `completions` and `man`: made from the table of commands, for packages.
+
+use std::io;
+
+use clap::{Args, Command};
+use clap_complete::Shell;
+
+use crate::exit::Exit;
+use crate::selection::Selection;
+
+/// Print a completion script for a shell
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    shell: Shell,
+}
+
+/// Print the manual page
+#[derive(Debug, Args)]
+pub struct ManArgs {}
+
+/// The text could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("the text could not be made: {0}")]
+pub struct GenerateError(#[from] io::Error);
+
+impl GenerateError {
+    /// The exit code.
+    pub fn exit(&self) -> Exit {
+        Exit::Failed
+    }
+}
+
+impl CompletionsArgs {
+    /// Prints the script.
+    pub fn run(self, selection: &Selection, mut command: Command) -> Result<(), GenerateError> {
+        let name = command.get_name().to_owned();
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut command, name, &mut script);
+        selection
+            .terminal
+            .data(String::from_utf8_lossy(&script).trim_end());
+        Ok(())
+    }
+}
+
+impl ManArgs {
+    /// Prints the page, in roff.
+    pub fn run(self, selection: &Selection, command: Command) -> Result<(), GenerateError> {
+        let mut page = Vec::new();
+        clap_mangen::Man::new(command).render(&mut page)?;
+        selection
+            .terminal
+            .data(String::from_utf8_lossy(&page).trim_end());
+        Ok(())
+    }
+}

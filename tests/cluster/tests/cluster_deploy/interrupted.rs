@@ -1,0 +1,74 @@
+//! Commands that are killed or meet each other.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use crate::site::{Site, server};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_kill_at_any_point_the_next_up_converges() {
+    let site = Site::new("kill").await;
+    site.up().await.exits(0);
+    for round in 0..8_u64 {
+        let tag = format!("r{round}");
+        site.push(&tag, server());
+        site.write(&tag, &format!("extra_env: {{ROUND: \"{round}\"}}"));
+        let mut child = site
+            .command(&["up", "--yes"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Spread over the whole run: before the plan, between the phases, in the rollout.
+        let until = Duration::from_millis(100 + round * 350);
+        let _ = tokio::time::timeout(until, child.wait()).await;
+        let _ = child.kill().await;
+        site.run(&["cancel", "--yes"]).await;
+    }
+    site.push("last", server());
+    site.write("last", "");
+    site.up().await.exits(0);
+    site.run(&["preview", "--expect-no-changes"]).await.exits(0);
+    let live = site.deployment().await;
+    assert_eq!(
+        live.data["spec"]["template"]["spec"]["containers"][0]["image"],
+        site.image("last")
+    );
+    site.run(&["destroy", "--yes"]).await.exits(0);
+    assert_eq!(site.versions().await, [], "nothing is left behind");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_ups_at_once_one_proceeds_and_the_other_says_who_is_at_work() {
+    let site = Site::new("race").await;
+    let (first, second) = tokio::join!(site.up(), site.up());
+    let (winner, loser) = if first.code == 0 {
+        (first, second)
+    } else {
+        (second, first)
+    };
+    winner.exits(0);
+    // The slower one may also have come after everything was done, and found its plan outdated.
+    let loser = loser.exits(1);
+    assert!(
+        loser.err.contains("the stack is in use: `up` by operator@")
+            || loser.err.contains("the cluster changed"),
+        "{}",
+        loser.err
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_keeps_everybody_out_until_it_is_opened() {
+    let site = Site::new("lock").await;
+    site.run(&["lock"]).await.exits(0);
+    site.up()
+        .await
+        .exits(1)
+        .says("the stack was locked by operator@");
+    site.run(&["lock"]).await.exits(1);
+    assert_eq!(site.versions().await, []);
+    site.run(&["unlock", "--yes"]).await.exits(0);
+    site.run(&["unlock", "--yes"]).await.exits(1);
+    site.run(&["preview"]).await.exits(0);
+}

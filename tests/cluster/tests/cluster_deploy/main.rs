@@ -1,0 +1,16 @@
+//! `aip-deploy` as a process against a real API server, from the stack file to ready Pods.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a test, a surprise is a failure"
+)]
+
+mod adoption;
+mod drift;
+mod failures;
+mod guard;
+mod interrupted;
+mod lifecycle;
+mod rights;
+mod site;

@@ -1,0 +1,286 @@
+//! What the stories share: a project with a stack of its own, a state store in a folder, and the
+//! program under test.
+
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::sync::OnceLock;
+
+use cluster::{ControlPlane, Image, Kubelet, eventually};
+use kube::api::{Api, DynamicObject, ListParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::{Client, ResourceExt as _};
+use tempfile::TempDir;
+use tokio::process::Command;
+use tokio::sync::OnceCell;
+
+static KUBELET: OnceCell<Kubelet> = OnceCell::const_new();
+static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+
+/// A value that must never be seen in any output or in the state.
+pub(crate) const SECRET: &str = "hunter2-hunter2";
+
+/// The program, built once: it belongs to another package.
+pub(crate) fn program() -> &'static Path {
+    PROGRAM.get_or_init(|| {
+        let built = std::process::Command::new(env!("CARGO"))
+            .args([
+                "build",
+                "--quiet",
+                "--package",
+                "aip-deploy",
+                "--bin",
+                "aip-deploy",
+            ])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status()
+            .unwrap();
+        assert!(built.success());
+        let profile = std::env::current_exe().unwrap();
+        let profile = profile.ancestors().nth(2).unwrap();
+        profile.join("aip-deploy")
+    })
+}
+
+/// A project with one stack.
+pub(crate) struct Site {
+    folder: TempDir,
+    pub(crate) stack: String,
+    pub(crate) client: Client,
+    kubelet: &'static Kubelet,
+    kubeconfig: PathBuf,
+    context: String,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Ran {
+    #[track_caller]
+    pub(crate) fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{}\n--\n{}", self.out, self.err);
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn says(self, words: &str) -> Self {
+        let found = self.out.contains(words) || self.err.contains(words);
+        assert!(found, "no {words:?} in\n{}\n--\n{}", self.out, self.err);
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn does_not_say(self, words: &str) -> Self {
+        let found = self.out.contains(words) || self.err.contains(words);
+        assert!(!found, "{words:?} in\n{}\n--\n{}", self.out, self.err);
+        self
+    }
+}
+
+impl Site {
+    /// A stack of that name, not deployed yet, in the cluster that all stories share.
+    pub(crate) async fn new(stack: &str) -> Self {
+        let cluster = ControlPlane::shared().await;
+        let kubelet = KUBELET.get_or_init(|| Kubelet::start(cluster)).await;
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("state")).unwrap();
+        std::fs::write(
+            folder.path().join("Pulumi.yaml"),
+            "name: aip\nruntime: python\n",
+        )
+        .unwrap();
+        let site = Self {
+            folder,
+            stack: stack.to_owned(),
+            client: cluster.client().await,
+            kubelet,
+            kubeconfig: cluster.kubeconfig(),
+            context: cluster.context().to_owned(),
+        };
+        site.push("v1", server());
+        site.write("v1", "");
+        site
+    }
+
+    /// Writes the stack file. `more` are lines below `aip_config`.
+    pub(crate) fn write(&self, tag: &str, more: &str) {
+        let more: String = more.lines().map(|line| format!("    {line}\n")).collect();
+        let text = format!(
+            r#"config:
+  aip:k8s_context: {context}
+  aip:aip_config:
+    profile: restricted
+    image_slug: {image}
+    replicas: 2
+    drain_seconds: 1
+    grace_seconds: 5
+    probes: {{ready_path: /ready, alive_path: /healthy}}
+{migrations}    service: {{type: cluster_ip}}
+    signing_keys_json_string: '{{"keys":[{{"kid":"k1","kty":"EC","crv":"P-256","x":"x","y":"y","d":"d"}}]}}'
+    required_env:
+      DATABASE_URL: postgresql://aip:{SECRET}@127.0.0.1:5432/aip
+      REDIS_DSN: redis://127.0.0.1:6379/0
+      ACTIVE_SIGNING_KEYS: '["k1"]'
+      SERVICE_AUTH_KEYS: '["k1"]'
+{more}"#,
+            migrations = if more.contains("migrations:") {
+                ""
+            } else {
+                "    migrations: {args: [exit, \"0\", migrated]}\n"
+            },
+            context = self.context,
+            image = self.image(tag),
+        );
+        std::fs::write(self.stack_file(), text).unwrap();
+    }
+
+    pub(crate) fn stack_file(&self) -> PathBuf {
+        self.folder
+            .path()
+            .join(format!("Pulumi.{}.yaml", self.stack))
+    }
+
+    /// Where the state is.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    /// An image of this stack only.
+    pub(crate) fn image(&self, tag: &str) -> String {
+        format!("registry.example/{}:{tag}", self.stack)
+    }
+
+    /// Publishes an image.
+    pub(crate) fn push(&self, tag: &str, image: Image) {
+        self.kubelet.images().push(self.image(tag), image);
+    }
+
+    /// Where the stack is deployed.
+    pub(crate) fn namespace(&self) -> String {
+        format!("aip-{}", self.stack)
+    }
+
+    /// Another kubeconfig, in which the context may lead elsewhere.
+    pub(crate) fn use_kubeconfig(&mut self, kubeconfig: PathBuf) {
+        self.kubeconfig = kubeconfig;
+    }
+
+    /// The command, not started yet.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program());
+        command
+            .args(["--stack", &self.stack, "--non-interactive"])
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env_clear()
+            .env("PATH", std::env::var("PATH").unwrap())
+            .env("HOME", self.folder.path())
+            .env("USER", "operator")
+            .env(
+                "PULUMI_BACKEND_URL",
+                format!("file://{}", self.state().display()),
+            )
+            .env("KUBECONFIG", &self.kubeconfig)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        command
+    }
+
+    /// Runs a command to its end; it may not show a secret.
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Ran {
+        self.run_unchecked(arguments).await.does_not_say(SECRET)
+    }
+
+    /// Runs a command that is asked for secrets.
+    pub(crate) async fn run_unchecked(&self, arguments: &[&str]) -> Ran {
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = self.command(arguments).output().await.unwrap();
+        Ran {
+            code: status.code().unwrap_or(-1),
+            out: String::from_utf8(stdout).unwrap(),
+            err: String::from_utf8(stderr).unwrap(),
+        }
+    }
+
+    /// Deploys with everything said in advance.
+    pub(crate) async fn up(&self) -> Ran {
+        self.run(&["up", "--yes", "--timeout", "120"]).await
+    }
+
+    /// Objects of a kind in the stack's namespace.
+    pub(crate) fn api(&self, group: &str, kind: &str) -> Api<DynamicObject> {
+        let version = GroupVersionKind::gvk(group, "v1", kind);
+        Api::namespaced_with(
+            self.client.clone(),
+            &self.namespace(),
+            &ApiResource::from_gvk(&version),
+        )
+    }
+
+    /// Their names.
+    pub(crate) async fn names(&self, group: &str, kind: &str) -> Vec<String> {
+        let list = self
+            .api(group, kind)
+            .list(&ListParams::default())
+            .await
+            .unwrap();
+        list.items.iter().map(kube::ResourceExt::name_any).collect()
+    }
+
+    /// Name and version of every object that a deployment may touch.
+    pub(crate) async fn versions(&self) -> Vec<(String, Option<String>)> {
+        let mut versions = Vec::new();
+        for (group, kind) in [
+            ("apps", "Deployment"),
+            ("", "Secret"),
+            ("", "Service"),
+            ("batch", "Job"),
+        ] {
+            let list = self
+                .api(group, kind)
+                .list(&ListParams::default())
+                .await
+                .unwrap();
+            versions.extend(list.items.iter().map(|object| {
+                (
+                    format!("{kind} {}", object.name_any()),
+                    object.resource_version(),
+                )
+            }));
+        }
+        versions
+    }
+
+    /// The Deployment, as soon as no controller writes its status any more.
+    pub(crate) async fn deployment(&self) -> DynamicObject {
+        eventually("the Deployment is settled", async || {
+            let live = self
+                .api("apps", "Deployment")
+                .get("aip")
+                .await
+                .map_err(|e| e.to_string())?;
+            let (wanted, ready) = (
+                &live.data["spec"]["replicas"],
+                &live.data["status"]["availableReplicas"],
+            );
+            if wanted == ready {
+                Ok(live)
+            } else {
+                Err(format!("{ready} of {wanted}"))
+            }
+        })
+        .await
+    }
+}
+
+/// The server of these stories.
+pub(crate) fn server() -> Image {
+    Image::program(env!("CARGO_BIN_EXE_tiny-server")).variable("LISTEN", "0.0.0.0:8080")
+}
