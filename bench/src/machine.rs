@@ -1,7 +1,12 @@
-//! The machine a figure was measured on.
+//! The machine a figure was measured on (proc(5)).
+
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
+
+/// One tick of the times in `/proc`: `USER_HZ` is 100 on every Linux.
+pub(crate) const TICK: Duration = Duration::from_millis(10);
 
 #[derive(Serialize)]
 pub(crate) struct Machine {
@@ -22,6 +27,23 @@ pub(crate) fn describe() -> Result<Machine> {
     })
 }
 
+/// The time that all processors together spent on anything at all so far.
+pub(crate) fn busy() -> Result<Duration> {
+    let stat = std::fs::read_to_string("/proc/stat")?;
+    busy_of(&stat).context("/proc/stat is not as expected")
+}
+
+fn busy_of(stat: &str) -> Option<Duration> {
+    let line = stat.lines().next()?.strip_prefix("cpu ")?;
+    let mut ticks = Vec::new();
+    for field in line.split_ascii_whitespace() {
+        ticks.push(field.parse::<u32>().ok()?);
+    }
+    // user nice system (idle iowait) irq softirq steal; the rest is counted in user already.
+    let busy = ticks.get(..3)?.iter().chain(ticks.get(5..8)?);
+    Some(TICK * busy.sum::<u32>())
+}
+
 /// The first `name: value` of a file under `/proc`.
 pub(crate) fn field(file: &str, name: &str) -> Result<String> {
     std::fs::read_to_string(file)
@@ -31,4 +53,16 @@ pub(crate) fn field(file: &str, name: &str) -> Result<String> {
         .find(|(key, _)| key.trim() == name)
         .map(|(_, value)| value.trim().to_owned())
         .with_context(|| format!("{file} has no {name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_is_not_being_busy() {
+        let stat = "cpu  1 2 3 1000 1000 4 5 6 7 8\ncpu0 9 9 9 9\n";
+        assert_eq!(busy_of(stat), Some(TICK * 21));
+        assert_eq!(busy_of("cpu 1 2 3"), None);
+    }
 }

@@ -8,10 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use tokio::process::Command;
 
-use crate::machine;
-
-/// One tick of the times in `/proc`: `USER_HZ` is 100 on every Linux.
-const TICK: Duration = Duration::from_millis(10);
+use crate::machine::{self, TICK};
 
 /// A process, seen from outside.
 #[derive(Debug, Clone, Copy)]

@@ -8,6 +8,7 @@ use anyhow::Result;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::machine;
 use crate::postgres::Postgres;
 use crate::process::Process;
 use crate::report::Measurement;
@@ -32,6 +33,8 @@ struct Sample {
     server_cpu: Duration,
     postgres_cpu: Option<Duration>,
     load_cpu: Duration,
+    /// Of everybody.
+    machine_cpu: Duration,
     sql_statements: u64,
 }
 
@@ -43,17 +46,26 @@ pub(crate) struct Figures {
     server_cpu_us: f64,
     postgres_cpu_us: Option<f64>,
     load_cpu_us: f64,
+    /// How many processors were busy with programs that have no part in the benchmark.
+    others_cpus: f64,
     sql_statements: f64,
     peak_rss_mb: f64,
 }
 
 impl Sample {
+    /// What the processors did for anybody else.
+    fn others_cpu(&self) -> Duration {
+        let ours = self.server_cpu + self.postgres_cpu.unwrap_or_default() + self.load_cpu;
+        self.machine_cpu.saturating_sub(ours)
+    }
+
     async fn take(watched: Watched<'_>) -> Result<Self> {
         let postgres = watched.postgres.map(|it| it.process.cpu_with_children());
         Ok(Self {
             server_cpu: watched.server.process.cpu()?,
             postgres_cpu: postgres.transpose()?,
             load_cpu: Process::this().cpu()?,
+            machine_cpu: machine::busy()?,
             sql_statements: watched.server.sql_statements().await?,
             at: Instant::now(),
         })
@@ -110,9 +122,11 @@ impl Figures {
         let each_us = |before: Duration, after: Duration| {
             after.saturating_sub(before).as_secs_f64() * 1e6 / requests
         };
+        let elapsed = (after.at - before.at).as_secs_f64();
+        let others = after.others_cpu().saturating_sub(before.others_cpu());
         let statements = after.sql_statements.saturating_sub(before.sql_statements);
         Self {
-            per_second: requests / (after.at - before.at).as_secs_f64(),
+            per_second: requests / elapsed,
             p50_ms: percentile_ms(&latencies, 50),
             p99_ms: percentile_ms(&latencies, 99),
             server_cpu_us: each_us(before.server_cpu, after.server_cpu),
@@ -121,6 +135,7 @@ impl Figures {
                 .zip(after.postgres_cpu)
                 .map(|(before, after)| each_us(before, after)),
             load_cpu_us: each_us(before.load_cpu, after.load_cpu),
+            others_cpus: others.as_secs_f64() / elapsed,
             sql_statements: statements as f64 / requests,
             peak_rss_mb,
         }
@@ -139,7 +154,7 @@ fn percentile_ms(sorted: &[Duration], percent: usize) -> f64 {
 /// in `suffix`.
 pub(crate) fn results(rounds: &[Figures], thing: &str, suffix: &str) -> Result<Vec<Measurement>> {
     type Read = fn(&Figures) -> Option<f64>;
-    let table: [(String, &'static str, Read); 8] = [
+    let table: [(String, &'static str, Read); 9] = [
         (format!("{thing}s_per_second"), "1/s", |it| {
             Some(it.per_second)
         }),
@@ -156,6 +171,9 @@ pub(crate) fn results(rounds: &[Figures], thing: &str, suffix: &str) -> Result<V
         }),
         (format!("load_cpu_us_per_{thing}"), "µs", |it| {
             Some(it.load_cpu_us)
+        }),
+        ("others_cpus".to_owned(), "processors", |it| {
+            Some(it.others_cpus)
         }),
         ("peak_rss_mb".to_owned(), "MiB", |it| Some(it.peak_rss_mb)),
     ];
@@ -193,6 +211,7 @@ mod tests {
             server_cpu: cpu,
             postgres_cpu: None,
             load_cpu: cpu * 2,
+            machine_cpu: cpu * 4,
             sql_statements: statements,
         }
     }
@@ -217,6 +236,7 @@ mod tests {
                 "sql_statements_per_request_c64 2",
                 "server_cpu_us_per_request_c64 200",
                 "load_cpu_us_per_request_c64 400",
+                "others_cpus_c64 0.05",
                 "peak_rss_mb_c64 20",
             ]
         );

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _};
 
 use tracing::subscriber::Subscriber;
 use tracing::{Level, Metadata};
-use tracing_subscriber::filter::{FilterExt as _, ParseError, filter_fn};
+use tracing_subscriber::filter::{ParseError, filter_fn};
 use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
@@ -54,13 +54,17 @@ where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let filter = EnvFilter::builder().parse(&config.filter)?;
-    let filter = filter.and(filter_fn(is_no_wire_dump));
     let lines = fmt::layer().with_writer(writer).with_ansi(colours);
     let lines = match config.format {
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
         LogFormat::Pretty => lines.boxed(),
     };
-    Ok(Registry::default().with(lines.with_filter(filter)))
+    // For all layers, not for `lines` alone: after a `tracing::enabled!` that says no, which sqlx
+    // asks at each statement, a filter of one layer swallows the next line of that thread.
+    Ok(Registry::default()
+        .with(filter)
+        .with(filter_fn(is_no_wire_dump))
+        .with(lines))
 }
 
 /// At their lowest level, libraries log what goes over the wire: tokens, and bodies with
@@ -132,6 +136,15 @@ mod tests {
         });
         assert!(!lines.contains("authorization"), "{lines}");
         assert!(lines.contains("connection closed") && lines.contains("due"));
+    }
+
+    #[test]
+    fn asking_whether_a_line_would_be_logged_swallows_no_other() {
+        let lines = written(LogFormat::Pretty, "info", || {
+            assert!(!tracing::enabled!(target: "sqlx::query", Level::DEBUG));
+            tracing::error!("look");
+        });
+        assert!(lines.contains("look"), "{lines:?}");
     }
 
     #[test]

@@ -185,8 +185,8 @@ mod tests {
     fn parse(url: &str) -> Result<Backend, BackendError> {
         Backend::parse(
             url,
-            Path::new("/work"),
-            &Environment::new([("HOME", "/home/me")]),
+            Path::new("/project"),
+            &Environment::new([("HOME", "/people/me")]),
         )
     }
 
@@ -194,9 +194,9 @@ mod tests {
     fn folders_may_be_absolute_relative_or_below_home() {
         for (url, path) in [
             ("file:///var/state", "/var/state"),
-            ("file://./state", "/work/./state"),
-            ("file://~", "/home/me"),
-            ("file://~/state?no_tmp_dir=true", "/home/me/state"),
+            ("file://./state", "/project/./state"),
+            ("file://~", "/people/me"),
+            ("file://~/state?no_tmp_dir=true", "/people/me/state"),
         ] {
             let Backend::Folder { path: parsed, .. } = parse(url).unwrap() else {
                 panic!("{url}")

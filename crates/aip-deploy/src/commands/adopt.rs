@@ -58,6 +58,7 @@ impl AdoptArgs {
             rollback_on_failure: false,
             expect_no_changes: false,
             adopted: Some(&objects),
+            restores: false,
             flags: &self.flags,
         };
         deploy(&session, &target, manner).await

@@ -40,6 +40,8 @@ pub struct Manner<'m> {
     pub expect_no_changes: bool,
     /// The objects that Pulumi made, if they are adopted.
     pub adopted: Option<&'m [ObjectRef]>,
+    /// Whether this restores what was before a failure.
+    pub restores: bool,
     /// The flags that all such commands share.
     pub flags: &'m ApplyFlags,
 }
@@ -232,10 +234,10 @@ async fn carry_out(
             git_commit: git_commit(session).await,
             image: Some(target.image.clone()),
             counts: plan.counts(),
-            outcome: if result.is_ok() {
-                Outcome::Succeeded
-            } else {
-                Outcome::Failed
+            outcome: match (&result, manner.restores) {
+                (Ok(()), false) => Outcome::Succeeded,
+                (Ok(()), true) => Outcome::RolledBack,
+                (Err(_), _) => Outcome::Failed,
             },
             stack_file: target.stack_file.clone(),
         };
@@ -267,9 +269,7 @@ async fn go_back(
     manner: Manner<'_>,
 ) -> Result<(), CommandError> {
     let history = session.store.history(HISTORY).await?;
-    let good = history
-        .into_iter()
-        .find(|(_, record)| record.outcome == Outcome::Succeeded && record.command != "destroy");
+    let good = history.into_iter().find(|(_, record)| record.is_good());
     let Some((revision, _)) = good else {
         return Err(CommandError::NoEarlierRevision);
     };
@@ -291,6 +291,7 @@ async fn go_back(
         command: "rollback",
         doing: "Rolling back",
         adopted: None,
+        restores: true,
         ..manner
     };
     Ok(carry_out(

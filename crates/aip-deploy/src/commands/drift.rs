@@ -9,7 +9,6 @@ use crate::commands::session::{Session, plan};
 use crate::commands::shown;
 use crate::plan::fields::other_managers;
 use crate::selection::Selection;
-use crate::store::Outcome;
 use crate::target::{Target, Targets as _};
 use crate::ui::Screen;
 
@@ -69,9 +68,7 @@ impl DriftArgs {
 /// What was deployed last, or the stack file if the history does not say.
 async fn deployed(session: &Session<'_>) -> Result<Target, CommandError> {
     let history = session.store.history(HISTORY).await?;
-    let last = history
-        .into_iter()
-        .find(|(_, record)| record.outcome == Outcome::Succeeded);
+    let last = history.into_iter().find(|(_, record)| record.is_good());
     if let Some((revision, _)) = last
         && let Some(record) = session.store.revision(revision).await?
     {

@@ -7,7 +7,7 @@ use crate::commands::failure::CommandError;
 use crate::commands::session::Session;
 use crate::commands::up::ApplyFlags;
 use crate::selection::Selection;
-use crate::store::{Outcome, Revision};
+use crate::store::Revision;
 use crate::target::Targets as _;
 use crate::ui::Screen;
 
@@ -43,6 +43,7 @@ impl RollbackArgs {
             rollback_on_failure: false,
             expect_no_changes: false,
             adopted: None,
+            restores: false,
             flags: &self.flags,
         };
         deploy(&session, &target, manner).await
@@ -54,7 +55,7 @@ async fn earlier(session: &Session<'_>) -> Result<Revision, CommandError> {
     let history = session.store.history(HISTORY).await?;
     let mut good = history
         .into_iter()
-        .filter(|(_, record)| record.outcome == Outcome::Succeeded && record.command != "destroy")
+        .filter(|(_, record)| record.is_good())
         .map(|(revision, _)| revision);
     good.next();
     good.next().ok_or(CommandError::NoEarlierRevision)

@@ -75,6 +75,7 @@ impl UpArgs {
             rollback_on_failure: self.rollback_on_failure,
             expect_no_changes: self.expect_no_changes,
             adopted: None,
+            restores: false,
             flags: &self.flags,
         };
         deploy(&session, &target, manner).await

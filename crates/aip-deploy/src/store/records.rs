@@ -105,7 +105,7 @@ pub enum Outcome {
     Succeeded,
     /// It failed; the cluster may be half way.
     Failed,
-    /// It failed, and the former state was restored.
+    /// A deployment had failed, and this one restored the state before it.
     RolledBack,
 }
 
@@ -154,4 +154,12 @@ pub struct RevisionRecord {
     pub outcome: Outcome,
     /// The stack file as it was, secrets encrypted as in the file: what `rollback` goes back to.
     pub stack_file: String,
+}
+
+impl RevisionRecord {
+    /// Whether the stack was as its file says afterwards, so that it can be gone back to.
+    pub fn is_good(&self) -> bool {
+        let deployed = matches!(self.outcome, Outcome::Succeeded | Outcome::RolledBack);
+        deployed && self.command != "destroy"
+    }
 }

@@ -1,4 +1,4 @@
-//! Accounts.
+//! What is shown of accounts: [`Accounts`](aip_storage::account::Accounts).
 
 use aip_atproto::Did;
 use aip_storage::StorageError;

@@ -1,4 +1,4 @@
-//! Accounts.
+//! The contract of what is shown of accounts.
 
 use aip_storage::account::{Account, Email};
 

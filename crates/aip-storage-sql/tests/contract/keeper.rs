@@ -107,6 +107,7 @@ async fn a_refresh_is_stored_once_under_its_lease(world: World) {
     assert_eq!(session.tokens.access.as_str(), "second access");
     assert_eq!(session.tokens.refresh.unwrap().as_str(), "second refresh");
     assert_eq!(session.scope, refreshed.scope);
+    assert_eq!(session.pds, refreshed.pds);
     assert_eq!(session.next_refresh_at, refreshed.next_refresh_at);
     assert_eq!(session.refreshed_at, refreshed.now);
     let again = world

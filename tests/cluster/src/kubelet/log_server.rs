@@ -183,3 +183,61 @@ impl Wanted {
         text.into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(text: &str) -> Log {
+        let logs = Logs::default();
+        let log = logs.open("ns", "pod", "web");
+        for line in text.split_inclusive('\n') {
+            log.push(line.into());
+        }
+        log
+    }
+
+    async fn read(query: &str, log: &Log) -> String {
+        let chunks: Vec<Bytes> = Wanted::parse(query).read(log.clone()).collect().await;
+        String::from_utf8(chunks.concat()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_log_is_cut_as_asked() {
+        let log = log("one\ntwo\nthree");
+        assert_eq!(read("", &log).await, "one\ntwo\nthree");
+        assert_eq!(read("tailLines=2", &log).await, "two\nthree");
+        assert_eq!(read("tailLines=2&limitBytes=5", &log).await, "two\nt");
+        assert_eq!(read("sinceTime=2999-01-01T00%3A00%3A00Z", &log).await, "");
+        assert_eq!(read("sinceSeconds=60", &log).await, "one\ntwo\nthree");
+        let stamped = read("timestamps=true&tailLines=1", &log).await;
+        assert!(stamped.ends_with("Z three"), "{stamped}");
+    }
+
+    #[tokio::test]
+    async fn a_followed_log_goes_on_until_its_container_has_ended() {
+        let log = log("one\n");
+        let all = read("follow=true", &log);
+        let more = async {
+            log.push(b"two\n".to_vec());
+            log.end();
+        };
+        assert_eq!(tokio::join!(all, more).0, "one\ntwo\n");
+    }
+
+    #[test]
+    fn the_log_before_the_last_restart_is_kept() {
+        let logs = Logs::default();
+        logs.open("ns", "pod", "web").push(b"first".to_vec());
+        assert!(logs.get("ns", "pod", "web", true).is_none());
+        logs.open("ns", "pod", "web").push(b"second".to_vec());
+        let tail = |previous| {
+            logs.get("ns", "pod", "web", previous)
+                .map(|log| log.tail(1))
+        };
+        assert_eq!(tail(false).as_deref(), Some("second"));
+        assert_eq!(tail(true).as_deref(), Some("first"));
+        logs.forget("ns", "pod");
+        assert!(tail(false).is_none());
+    }
+}

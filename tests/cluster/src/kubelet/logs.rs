@@ -102,7 +102,7 @@ impl Log {
         }
     }
 
-    fn push(&self, text: Vec<u8>) {
+    pub(crate) fn push(&self, text: Vec<u8>) {
         let at = time::now();
         let mut lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.kept.push_back(Line { at, text });

@@ -36,8 +36,9 @@ async fn rollback_on_failure_restores_the_last_good_revision() {
     let site = Site::new("undo").await;
     site.up().await.exits(0);
 
-    site.push("crash", Image::crashing(3, "no database here"));
-    site.write("crash", "migrations: {mode: none}");
+    site.push("crash", Image::program("sh"));
+    let crash = r#"server_args: ["-c", "echo no database here >&2; exit 3"]"#;
+    site.write("crash", &format!("migrations: {{mode: none}}\n{crash}"));
     let ran = site
         .run(&["up", "--yes", "--rollback-on-failure", "--timeout", "120"])
         .await

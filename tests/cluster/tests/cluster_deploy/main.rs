@@ -14,3 +14,4 @@ mod interrupted;
 mod lifecycle;
 mod rights;
 mod site;
+mod walkthrough;
