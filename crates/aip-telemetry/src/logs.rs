@@ -59,8 +59,9 @@ where
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
         LogFormat::Pretty => lines.boxed(),
     };
-    // For all layers, not for `lines` alone: after a `tracing::enabled!` that says no, which sqlx
-    // asks at each statement, a filter of one layer swallows the next line of that thread.
+    // For all layers, not for `lines` alone: when a library only asks whether something would be
+    // logged, as sqlx does at each statement, and hears no, then a filter of one layer remembers
+    // that and swallows the next line of the thread.
     Ok(Registry::default()
         .with(filter)
         .with(filter_fn(is_no_wire_dump))
@@ -78,6 +79,11 @@ fn is_no_wire_dump(metadata: &Metadata<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
+
+    use tracing::callsite::{Callsite, Identifier};
+    use tracing::field::FieldSet;
+    use tracing::metadata::Kind;
+    use tracing::subscriber::Interest;
 
     use super::*;
 
@@ -138,10 +144,34 @@ mod tests {
         assert!(lines.contains("connection closed") && lines.contains("due"));
     }
 
+    /// Whether something would be logged, asked past the caches, as the `log` crate does.
+    struct Question;
+
+    static QUESTION: Metadata<'static> = Metadata::new(
+        "question",
+        "sqlx::query",
+        Level::DEBUG,
+        None,
+        None,
+        None,
+        FieldSet::new(&[], Identifier(&Question)),
+        Kind::EVENT,
+    );
+
+    impl Callsite for Question {
+        fn set_interest(&self, _: Interest) {}
+
+        fn metadata(&self) -> &Metadata<'_> {
+            &QUESTION
+        }
+    }
+
     #[test]
     fn asking_whether_a_line_would_be_logged_swallows_no_other() {
         let lines = written(LogFormat::Pretty, "info", || {
-            assert!(!tracing::enabled!(target: "sqlx::query", Level::DEBUG));
+            assert!(!tracing::dispatcher::get_default(
+                |log| log.enabled(&QUESTION)
+            ));
             tracing::error!("look");
         });
         assert!(lines.contains("look"), "{lines:?}");

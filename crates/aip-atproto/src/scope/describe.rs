@@ -73,7 +73,10 @@ fn openid(scope: OpenIdScope) -> (String, String) {
             "Know who you are",
             "Receive a signed statement of your account's identifier.",
         ),
-        OpenIdScope::Profile => ("See your profile", "Your handle, and where your account is hosted."),
+        OpenIdScope::Profile => (
+            "See your profile",
+            "Your handle, and where your account is hosted.",
+        ),
         OpenIdScope::Email => READ_EMAIL,
         OpenIdScope::OfflineAccess => (
             "Stay signed in",

@@ -126,8 +126,10 @@ impl KeySet {
     pub fn take_oidc_from(&mut self, other: &Self) {
         for alg in OIDC_ALGS {
             if self.oidc(alg).is_none() {
-                let wanted = |entry: &&Entry| entry.purpose == Purpose::Oidc && entry.key.alg() == alg;
-                self.entries.extend(other.entries.iter().filter(wanted).cloned());
+                let wanted =
+                    |entry: &&Entry| entry.purpose == Purpose::Oidc && entry.key.alg() == alg;
+                self.entries
+                    .extend(other.entries.iter().filter(wanted).cloned());
             }
         }
     }

@@ -127,6 +127,7 @@ async fn every_step_of_the_walk_through_works_with_the_programs_name_changed() {
     image_tag: v0.1.1  # the image of last week
     replicas: 3
     probes: {{ready_path: /ready}}
+    service: {{plain_http: false}}
     ssl_cert_arn: arn:aws:acm:us-east-1:000000000000:certificate/1
     required_env:
       WORKER_ID: main01
