@@ -194,7 +194,7 @@ fn unknown_variables(sources: &Sources<'_>, problems: &mut Vec<Problem>) {
     }
     let ours = |name: &&String| name.starts_with("AIP_");
     for name in sources.environment.keys().filter(ours) {
-        if !known.contains(name) {
+        if !known.contains(name) && !is_service_link(name, sources) {
             let hint = nearest(name, known.iter().map(String::as_str));
             problems.push(Problem {
                 place: Place::Variable(name.clone()),
@@ -203,6 +203,22 @@ fn unknown_variables(sources: &Sources<'_>, problems: &mut Vec<Problem>) {
             });
         }
     }
+}
+
+/// Whether Kubernetes put the variable there, for a Service of the namespace whose name begins with
+/// `aip-` (<https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>).
+fn is_service_link(name: &str, sources: &Sources<'_>) -> bool {
+    let services = sources
+        .environment
+        .keys()
+        .filter_map(|name| name.strip_suffix("_SERVICE_HOST"));
+    services
+        .filter_map(|service| name.strip_prefix(service))
+        .any(|rest| {
+            rest == "_SERVICE_HOST"
+                || rest.starts_with("_SERVICE_PORT")
+                || rest.starts_with("_PORT")
+        })
 }
 
 /// Every row of the table.

@@ -124,7 +124,7 @@ settings! {
         /// `pretty` for people, `json` for machines.
         format: LogFormat = "pretty", ["AIP_LOG_FORMAT"];
         /// What is logged, as `LEVEL` or `TARGET=LEVEL,…`.
-        filter: String = "info", ["AIP_LOG", "RUST_LOG", "LOG_LEVEL"];
+        filter: String = "info,sqlx::postgres::notice=warn", ["AIP_LOG", "RUST_LOG", "LOG_LEVEL"];
     }
 }
 

@@ -20,7 +20,7 @@ const TTL: Duration = Duration::from_mins(10);
 #[derive(Debug, thiserror::Error)]
 pub enum IdTokenError {
     /// The key set has no key of the client's algorithm.
-    #[error("there is no {0} key to sign id_tokens with; make one with `aip keys generate`")]
+    #[error("there is no {0} key to sign ID tokens with in the key set")]
     NoKey(&'static str),
     /// Signing failed.
     #[error(transparent)]

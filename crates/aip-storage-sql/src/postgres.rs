@@ -7,7 +7,7 @@ use std::time::Duration;
 use aip_storage::StorageError;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection as _, Pool, Postgres, Row as _, Transaction};
+use sqlx::{Connection as _, PgConnection, Pool, Postgres, Row as _, Transaction};
 
 use crate::schema::{SchemaError, Status, migrator};
 
@@ -99,6 +99,15 @@ impl PgStorage {
     /// Connects. Accepts `postgres://`, `postgresql://` and, from earlier deployments,
     /// `postgresql+asyncpg://`.
     pub async fn connect(url: &str, options: PgOptions) -> Result<Self, ConnectPgError> {
+        let connect_options = connect_options(url, options)?;
+        // A pool tries again until its time is up and then says only that; one attempt of its own
+        // says what is wrong.
+        let first = PgConnection::connect_with(&connect_options).await;
+        first
+            .map_err(ConnectPgError::Connect)?
+            .close()
+            .await
+            .map_err(ConnectPgError::Connect)?;
         let pool = PgPoolOptions::new()
             .max_connections(options.pool_size)
             .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -112,7 +121,7 @@ impl PgStorage {
                     Ok(true)
                 })
             })
-            .connect_with(connect_options(url, options)?)
+            .connect_with(connect_options)
             .await
             .map_err(ConnectPgError::Connect)?;
         Ok(Self { pool })

@@ -120,11 +120,17 @@ impl DataDir {
         configured: Option<&SecretString>,
         rng: &dyn Rng,
     ) -> anyhow::Result<MasterKeys> {
-        let json = match configured {
-            Some(json) => json.clone(),
-            None => self.kept(MASTER_KEYS, || Ok(MasterKeys::generate(rng).to_json()))?,
+        let (json, whence) = match configured {
+            Some(json) => (
+                json.clone(),
+                "keys.master_keys (AIP_MASTER_KEYS)".to_owned(),
+            ),
+            None => (
+                self.kept(MASTER_KEYS, || Ok(MasterKeys::generate(rng).to_json()))?,
+                self.0.join(MASTER_KEYS).display().to_string(),
+            ),
         };
-        Ok(MasterKeys::from_json(json.expose_secret())?)
+        MasterKeys::from_json(json.expose_secret()).context(whence)
     }
 
     /// What is in that file, made if it is not there. Two processes that start on an empty folder

@@ -34,6 +34,19 @@ fn what_is_like_nothing_gets_no_hint() {
 }
 
 #[test]
+fn what_kubernetes_says_of_services_is_no_setting() {
+    let links = Said::variables([
+        ("AIP_INGRESS_SERVICE_HOST", "10.0.0.1"),
+        ("AIP_INGRESS_SERVICE_PORT_HTTP", "80"),
+        ("AIP_INGRESS_PORT", "tcp://10.0.0.1:80"),
+        ("AIP_INGRESS_PORT_80_TCP_ADDR", "10.0.0.1"),
+    ]);
+    links.loaded();
+    let problems = Said::variables([("AIP_INGRESS_PORT", "tcp://10.0.0.1:80")]).refused();
+    assert_eq!(problems.len(), 1, "no service of that name: {problems:?}");
+}
+
+#[test]
 fn unknown_settings_of_file_and_flags_are_refused() {
     let problems = Said::nothing()
         .in_file("top = 1\n[server]\nlisten_on = \"127.0.0.1:1\"\nlisten = { port = 1 }\n")

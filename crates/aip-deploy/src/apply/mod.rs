@@ -74,7 +74,7 @@ pub trait Reporter: Send {
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// An object was refused.
-    #[error("{object}: {source}")]
+    #[error("{object}: {}", source.about(object))]
     Object {
         /// Which.
         object: ObjectRef,

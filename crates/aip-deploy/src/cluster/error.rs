@@ -2,6 +2,8 @@
 
 use kube::core::Status;
 
+use crate::desired::ObjectRef;
+
 /// A request that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
@@ -56,6 +58,21 @@ impl ApiError {
             .then(|| message.split('"').nth(1).unwrap_or("unnamed"))
     }
 
+    /// The error as it may be shown for an object: the API server repeats invalid values, and those
+    /// of a Secret are secret.
+    pub fn about(&self, object: &ObjectRef) -> String {
+        let Some(status) = self.status().filter(|_| object.kind == "Secret") else {
+            return self.to_string();
+        };
+        let details = status.details.as_ref();
+        let fields: Vec<String> = details
+            .into_iter()
+            .flat_map(|details| &details.causes)
+            .map(|cause| format!("{} ({})", cause.field, cause.reason))
+            .collect();
+        format!("{} {}: {}", status.code, status.reason, fields.join(", "))
+    }
+
     fn status_text(&self) -> String {
         match self.status() {
             Some(status) if status.message.is_empty() => {
@@ -87,4 +104,62 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         innermost = source;
     }
     innermost.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::response::{StatusCause, StatusDetails};
+
+    use super::*;
+
+    #[test]
+    fn a_refused_secret_is_explained_without_the_value_that_the_api_server_repeats() {
+        let cause = StatusCause {
+            reason: "FieldValueInvalid".to_owned(),
+            message: "Invalid value: \"hunter2\"".to_owned(),
+            field: "data[A]".to_owned(),
+        };
+        let details = StatusDetails {
+            name: "s".to_owned(),
+            group: String::new(),
+            kind: "Secret".to_owned(),
+            uid: String::new(),
+            causes: vec![cause],
+            retry_after_seconds: 0,
+        };
+        let status = Status::failure(
+            "Secret \"s\" is invalid: Invalid value: \"hunter2\"",
+            "Invalid",
+        );
+        let error = ApiError::Status(status.with_code(422).with_details(details).boxed());
+        let object = |kind: &str| ObjectRef {
+            api_version: "v1".to_owned(),
+            kind: kind.to_owned(),
+            plural: String::new(),
+            namespace: None,
+            name: "s".to_owned(),
+            logical_name: "s".to_owned(),
+        };
+        assert_eq!(
+            error.about(&object("Secret")),
+            "422 Invalid: data[A] (FieldValueInvalid)"
+        );
+        assert!(error.about(&object("ConfigMap")).contains("hunter2"));
+    }
+
+    #[test]
+    fn a_missing_right_is_told_from_a_refusal_by_admission() {
+        let forbidden = |message: &str| {
+            ApiError::Status(Status::failure(message, "Forbidden").with_code(403).boxed())
+        };
+        assert!(forbidden("secrets is forbidden: User \"x\" cannot patch resource").lacks_right());
+        assert!(!forbidden("pods \"x\" is forbidden: violates PodSecurity").lacks_right());
+    }
+
+    #[test]
+    fn a_webhook_that_takes_no_part_in_dry_runs_is_named() {
+        let message = "admission webhook \"policy.example\" does not support dry run";
+        let error = ApiError::Status(Status::failure(message, "BadRequest").boxed());
+        assert_eq!(error.webhook_without_dry_run(), Some("policy.example"));
+    }
 }

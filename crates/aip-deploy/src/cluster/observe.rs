@@ -60,12 +60,12 @@ impl GuardedCluster {
                     Ok(Answer { value, warnings }) => {
                         (Proposed::Forced(value, conflicts), warnings)
                     }
-                    Err(error) => (refused(&error, object)?, Vec::new()),
+                    Err(error) => (refused(error, object)?, Vec::new()),
                 }
             }
             Err(error) => match fallback(&error) {
                 Some(why) => (estimate(live.as_ref(), desired, why), Vec::new()),
-                None => (refused(&error, object)?, Vec::new()),
+                None => (refused(error, object)?, Vec::new()),
             },
         };
         Ok(Observed {
@@ -148,21 +148,10 @@ fn estimate(live: Option<&Value>, desired: &Desired, why: Fallback) -> Proposed 
 }
 
 /// A refusal belongs to the object; anything else ends the command.
-fn refused(error: &ApiError, object: &ObjectRef) -> Result<Proposed, ApiError> {
-    let Some(status) = error.status() else {
-        return Err(ApiError::Unreachable(error.to_string()));
-    };
-    // The API server repeats invalid values, and those of a Secret are secret.
-    let text = if object.kind == "Secret" {
-        let details = status.details.as_ref();
-        let fields: Vec<String> = details
-            .into_iter()
-            .flat_map(|details| &details.causes)
-            .map(|cause| format!("{} ({})", cause.field, cause.reason))
-            .collect();
-        format!("{} {}: {}", status.code, status.reason, fields.join(", "))
+fn refused(error: ApiError, object: &ObjectRef) -> Result<Proposed, ApiError> {
+    if error.status().is_some() {
+        Ok(Proposed::Refused(error.about(object)))
     } else {
-        status.message.clone()
-    };
-    Ok(Proposed::Refused(text))
+        Err(error)
+    }
 }

@@ -96,7 +96,11 @@ impl Screen {
         if !self.redraws {
             return;
         }
-        let (rows, columns) = Term::stdout().size_checked().unwrap_or(DEFAULT_SIZE);
+        // A terminal that was not told its size says 0.
+        let (rows, columns) = Term::stdout()
+            .size_checked()
+            .filter(|(rows, columns)| *rows > 0 && *columns > 0)
+            .unwrap_or(DEFAULT_SIZE);
         // The cursor can only go up within the screen.
         let visible = &lines[lines
             .len()

@@ -18,11 +18,10 @@ use crate::server::{DEMO_CLIENT, Server};
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// Use the AIP at this base URL instead of running one; the demo app registers itself there
-    /// unless it is given a client
-    #[arg(long, value_name = "URL")]
+    /// Use the AIP at this base URL instead of running one
+    #[arg(long, value_name = "URL", requires = "client_id")]
     aip: Option<String>,
-    /// The demo app's client at that AIP
+    /// The demo app's client at that AIP: a public one, made with `aip clients create`
     #[arg(long, requires = "aip")]
     client_id: Option<String>,
     /// The port of AIP

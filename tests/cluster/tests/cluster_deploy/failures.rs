@@ -1,8 +1,9 @@
 //! Rollouts that cannot succeed: named at once, bounded, and undone if that is wished.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cluster::Image;
+use tokio::time::Instant;
 
 use crate::site::Site;
 

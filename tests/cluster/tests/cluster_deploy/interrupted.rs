@@ -3,13 +3,16 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
+
 use crate::site::{Site, server};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_kill_at_any_point_the_next_up_converges() {
     let site = Site::new("kill").await;
     site.up().await.exits(0);
-    for round in 0..8_u64 {
+    for round in 0..20_u64 {
         let tag = format!("r{round}");
         site.push(&tag, server());
         site.write(&tag, &format!("extra_env: {{ROUND: \"{round}\"}}"));
@@ -20,7 +23,7 @@ async fn after_a_kill_at_any_point_the_next_up_converges() {
             .spawn()
             .unwrap();
         // Spread over the whole run: before the plan, between the phases, in the rollout.
-        let until = Duration::from_millis(100 + round * 350);
+        let until = Duration::from_millis(100 + round * 180);
         let _ = tokio::time::timeout(until, child.wait()).await;
         let _ = child.kill().await;
         site.run(&["cancel", "--yes"]).await;
@@ -71,4 +74,37 @@ async fn a_lock_keeps_everybody_out_until_it_is_opened() {
     site.run(&["unlock", "--yes"]).await.exits(0);
     site.run(&["unlock", "--yes"]).await.exits(1);
     site.run(&["preview"]).await.exits(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_up_gives_the_lease_back_and_the_next_one_goes_on() {
+    let site = Site::new("sigint").await;
+    site.push("slow", server().variable("READY_AFTER_MS", "20000"));
+    site.write("slow", "");
+    let mut child = site
+        .command(&["up", "--yes"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    while let Some(line) = lines.next_line().await.unwrap() {
+        if line.starts_with("ReplicaSet ") {
+            break;
+        }
+    }
+    let pid = child.id().unwrap().to_string();
+    let sent = Command::new("kill")
+        .args(["-INT", &pid])
+        .status()
+        .await
+        .unwrap();
+    assert!(sent.success());
+    // Its output goes on until it ends.
+    while lines.next_line().await.unwrap().is_some() {}
+    assert_eq!(child.wait().await.unwrap().code(), Some(8));
+
+    site.write("v1", "");
+    site.up().await.exits(0);
+    site.run(&["preview", "--expect-no-changes"]).await.exits(0);
 }

@@ -108,7 +108,15 @@ impl Site {
 
     /// Writes the stack file. `more` are lines below `aip_config`.
     pub(crate) fn write(&self, tag: &str, more: &str) {
-        let more: String = more.lines().map(|line| format!("    {line}\n")).collect();
+        let more: String = more
+            .lines()
+            .flat_map(|line| {
+                [
+                    "    ", line, "
+",
+                ]
+            })
+            .collect();
         let text = format!(
             r#"config:
   aip:k8s_context: {context}
@@ -177,7 +185,7 @@ impl Site {
             .args(arguments)
             .current_dir(self.folder.path())
             .env_clear()
-            .env("PATH", std::env::var("PATH").unwrap())
+            .env("PATH", env!("PATH"))
             .env("HOME", self.folder.path())
             .env("USER", "operator")
             .env(

@@ -13,6 +13,8 @@ const UP: &str = "\x1b[A";
 const DOWN: &str = "\x1b[B";
 const ENTER: &str = "\r";
 const PROMPT: &str = "[Use arrows to move, type to filter]";
+/// The last line of the question, as long as another answer is chosen.
+const OPTIONS: &str = "  details";
 
 /// A command on a terminal.
 struct Terminal {
@@ -111,9 +113,8 @@ async fn run(site: &Site, arguments: &[&str]) -> String {
     screen.replace('\r', "")
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_step_of_the_walk_through_works_with_the_programs_name_changed() {
-    let site = Site::new("main").await;
+/// Writes the stack file, with the secrets set as an operator would.
+async fn configure(site: &Site) {
     for tag in ["v0.1.1", "v0.1.2"] {
         site.push(tag, server());
     }
@@ -139,8 +140,8 @@ async fn every_step_of_the_walk_through_works_with_the_programs_name_changed() {
     std::fs::write(site.stack_file(), stack).unwrap();
 
     let url = format!("file://{}", site.state().display());
-    run(&site, &["login", &url]).await;
-    run(&site, &["stack", "select", "main"]).await;
+    run(site, &["login", &url]).await;
+    run(site, &["stack", "select", "main"]).await;
     let keys = r#"{"keys":[{"kid":"k1","kty":"EC","crv":"P-256","x":"x","y":"y","d":"d"}]}"#;
     for (key, value) in [
         (
@@ -155,12 +156,18 @@ async fn every_step_of_the_walk_through_works_with_the_programs_name_changed() {
     ] {
         let path = format!("aip_config.{key}");
         let shown = run(
-            &site,
+            site,
             &["config", "set", "--path", "--secret", &path, &value],
         )
         .await;
         assert!(!shown.contains(SECRET), "{shown}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_step_of_the_walk_through_works_with_the_programs_name_changed() {
+    let site = Site::new("main").await;
+    configure(&site).await;
     run(&site, &["up", "--yes"]).await;
 
     run(
@@ -194,7 +201,7 @@ Resources:
 
     // The default is no.
     let mut terminal = Terminal::open(operator(&site, &["--color", "never", "up"]));
-    terminal.shows(PROMPT).await;
+    terminal.shows(OPTIONS).await;
     terminal.type_in(ENTER).await;
     let (code, screen) = terminal.ends().await;
     assert_eq!(code, 1, "{screen}");
@@ -204,14 +211,13 @@ Resources:
     );
 
     let mut terminal = Terminal::open(operator(&site, &["--color", "never", "up"]));
-    let question = terminal.shows(PROMPT).await;
+    let question = terminal.shows(OPTIONS).await;
     assert!(
-        question.contains("Do you want to perform this update?"),
+        question.contains("Do you want to perform this update?") && question.contains(PROMPT),
         "{question}"
     );
-    terminal.shows("  details").await;
     terminal.type_in(&format!("{DOWN}{ENTER}")).await;
-    let details = terminal.shows(PROMPT).await;
+    let details = terminal.shows(OPTIONS).await;
     assert!(details.contains(change), "{details}");
     terminal.type_in(&format!("{UP}{ENTER}")).await;
     let (code, screen) = terminal.ends().await;
