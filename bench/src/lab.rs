@@ -4,12 +4,11 @@
 use std::path::Path;
 
 use aip_atproto::Handle;
-use aip_sandbox::{Person, Sandbox, SandboxOptions};
+use aip_sandbox::{NameServer, Person, Sandbox, SandboxOptions};
 use anyhow::Result;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::name_server::NameServer;
 use crate::server::Server;
 
 /// What the app asks for: who it is, and to write in the person's name.

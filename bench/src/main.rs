@@ -1,5 +1,5 @@
-//! Measures a release build of `aip` and writes the figures down; `cargo xtask bench NAME` builds
-//! everything and runs this.
+//! Measures a release build of `aip` or `aip-deploy` and writes the figures down; `cargo xtask bench
+//! NAME` builds everything and runs this.
 //!
 //! Load and server share the machine: ratios within one run count, and absolute figures are kept
 //! together with the machine they were measured on.
@@ -10,9 +10,9 @@ mod connection;
 mod lab;
 mod load;
 mod machine;
-mod name_server;
 mod people;
 mod postgres;
+mod preview;
 mod process;
 mod report;
 mod round;
@@ -33,12 +33,12 @@ use crate::report::{Measurement, Report};
 use crate::scratch::Scratch;
 
 #[derive(Parser)]
-#[command(about = "Measures a release build of aip")]
+#[command(about = "Measures a release build of aip or aip-deploy")]
 struct Arguments {
     /// What to measure.
     #[arg(value_enum)]
     name: Bench,
-    /// The release build of `aip`.
+    /// The release build of `aip`, or of `aip-deploy` for `preview`.
     #[arg(long)]
     program: PathBuf,
     /// A folder on a disk, for databases and logs.
@@ -61,6 +61,8 @@ enum Bench {
     Introspect,
     /// Asking who signed in, on PostgreSQL.
     Userinfo,
+    /// `aip-deploy` against a local API server.
+    Preview,
 }
 
 impl Bench {
@@ -71,6 +73,7 @@ impl Bench {
             Self::Refresh => "refresh",
             Self::Introspect => "introspect",
             Self::Userinfo => "userinfo",
+            Self::Preview => "preview",
         }
     }
 
@@ -83,6 +86,7 @@ impl Bench {
             Self::Refresh => apps::measure(Call::Refresh, program, &scratch).await,
             Self::Introspect => apps::measure(Call::Introspect, program, &scratch).await,
             Self::Userinfo => apps::measure(Call::Userinfo, program, &scratch).await,
+            Self::Preview => preview::measure(program, &scratch).await,
         }
     }
 }

@@ -5,12 +5,16 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use crate::test::cluster;
 use crate::{paths, process, say};
+
+/// Measured against a Kubernetes control plane; all others measure `aip`.
+const PREVIEW: &str = "preview";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// What to measure.
-    #[arg(value_parser = ["start", "signin", "refresh", "introspect", "userinfo"])]
+    #[arg(value_parser = ["start", "signin", "refresh", "introspect", "userinfo", PREVIEW])]
     name: String,
 
     /// Where to write the figures; `bench/results/NAME.json` unless told.
@@ -19,24 +23,38 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    // One after the other: together, `aip` would get features of libraries that only the
+    let binaries = paths::target().join("release");
+    let mut measure = process::command(binaries.join("bench"));
+    // Whoever measures, and for `preview` the server in the Pods, which is part of `cluster`.
+    let (program, measuring): (_, &[&str]) = if args.name == PREVIEW {
+        say::step("build the control plane");
+        measure.env(cluster::PROGRAMS_VARIABLE, cluster::programs()?);
+        ("aip-deploy", &["bench", "cluster"])
+    } else {
+        ("aip", &["bench"])
+    };
+    // One after the other: together, the program would get features of libraries that only the
     // benchmark asks for, and would not be the program that people run.
-    for package in ["aip", "bench"] {
-        say::step(&format!("build {package}"));
-        process::run(process::cargo().args(["build", "--release", "--locked", "-p", package]))?;
+    for packages in [&[program][..], measuring] {
+        say::step(&format!("build {}", packages.join(", ")));
+        let selection = packages.iter().flat_map(|package| ["-p", package]);
+        process::run(
+            process::cargo()
+                .args(["build", "--release", "--locked"])
+                .args(selection),
+        )?;
     }
     let json = args.json.clone().unwrap_or_else(|| {
         paths::root()
             .join("bench/results")
             .join(format!("{}.json", args.name))
     });
-    let binaries = paths::target().join("release");
     say::step(&format!("measure {}", args.name));
     process::run(
-        process::command(binaries.join("bench"))
+        measure
             .arg(&args.name)
             .arg("--program")
-            .arg(binaries.join("aip"))
+            .arg(binaries.join(program))
             .arg("--scratch")
             .arg(paths::target())
             .arg("--json")

@@ -33,6 +33,7 @@ pub mod demo;
 
 mod dns;
 mod encode;
+mod name_server;
 mod pds;
 mod plain_http;
 mod plc;
@@ -42,6 +43,7 @@ mod stage;
 mod visitor;
 
 pub use dns::{Dns, DnsFailure};
+pub use name_server::NameServer;
 pub use pds::{
     AccountState, ClientRefused, Document, Lie, Lifetimes, Mint, MintedSession, Pds, PdsOptions,
     Person, SetupError,

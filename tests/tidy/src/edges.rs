@@ -120,10 +120,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     // Development only: what tests of several rooms share.
     ("aip-testkit", &["aip-base"]),
-    // Measures a release build of AIP from outside, with the stand-ins around it.
-    ("bench", &["aip-atproto", "aip-sandbox"]),
     // Development only: a Kubernetes cluster in a test.
     ("cluster", &["aip-base", "pulumi-files"]),
+    // Measures release builds from outside, with the stand-ins around them.
+    ("bench", &["aip-atproto", "aip-sandbox", "cluster"]),
     ("tidy", &[]),
     ("xtask", &[]),
 ];

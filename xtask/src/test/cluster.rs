@@ -1,7 +1,7 @@
 //! The cluster suite: builds the Kubernetes control plane once, into the cache folder, then runs the
 //! tests that deploy to it. The script installs Go where there is none.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
 use anyhow::Result;
@@ -9,6 +9,9 @@ use anyhow::Result;
 use super::rust;
 use super::tally::Tally;
 use crate::{paths, process};
+
+/// Names the folder of the control plane's programs to those who start it.
+pub(crate) const PROGRAMS_VARIABLE: &str = "CLUSTER_PROGRAMS";
 
 const SCRIPT: &str = "tests/cluster/build.sh";
 
@@ -35,9 +38,14 @@ impl Drop for Ahead {
 }
 
 pub(super) fn run() -> Result<Tally> {
+    rust::cluster(&programs()?)
+}
+
+/// Builds the control plane, unless it is built; the folder of its programs.
+pub(crate) fn programs() -> Result<PathBuf> {
     // It prints the folder of the programs; what it is doing goes to standard error.
     let mut build = process::command(SCRIPT);
     build.env(paths::CACHE_VARIABLE, paths::cache()?);
     let folder = process::output(&mut build)?;
-    rust::cluster(Path::new(folder.trim()))
+    Ok(folder.trim().into())
 }

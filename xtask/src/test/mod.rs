@@ -3,7 +3,7 @@
 //! No suite passes by skipping: a suite that ran nothing, or ignored a test, has failed. The last
 //! line is the total, `N passed, M failed`.
 
-mod cluster;
+pub(crate) mod cluster;
 mod e2e;
 mod needs;
 mod rust;

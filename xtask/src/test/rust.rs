@@ -31,7 +31,7 @@ pub(super) fn stories() -> Result<Tally> {
 /// `programs` is the folder of the control plane's programs.
 pub(super) fn cluster(programs: &Path) -> Result<Tally> {
     let mut test = cargo_test()?;
-    test.env("CLUSTER_PROGRAMS", programs);
+    test.env(super::cluster::PROGRAMS_VARIABLE, programs);
     count(add_targets(&mut test, |name| name.starts_with(CLUSTER))?)
 }
 

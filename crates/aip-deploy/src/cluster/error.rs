@@ -50,12 +50,18 @@ impl ApiError {
             .is_some_and(|status| status.is_forbidden() && status.message.contains(" cannot "))
     }
 
-    /// The webhook that does not take part in dry runs.
-    pub fn webhook_without_dry_run(&self) -> Option<&str> {
+    /// The admission webhook or policy that takes no part in dry runs, by what it says: the API
+    /// has no code for it.
+    pub fn refuses_dry_runs(&self) -> Option<&str> {
         let message = &self.status()?.message;
-        message
-            .contains("does not support dry run")
-            .then(|| message.split('"').nth(1).unwrap_or("unnamed"))
+        let said = message.to_lowercase();
+        let named = ["dry run", "dry-run", "dryrun"]
+            .iter()
+            .any(|words| said.contains(words));
+        let (_, behind) = message
+            .split_once("admission webhook ")
+            .or_else(|| message.split_once("ValidatingAdmissionPolicy "))?;
+        named.then(|| behind.split(['"', '\'']).nth(1).unwrap_or("unnamed"))
     }
 
     /// The error as it may be shown for an object: the API server repeats invalid values, and those
@@ -157,9 +163,23 @@ mod tests {
     }
 
     #[test]
-    fn a_webhook_that_takes_no_part_in_dry_runs_is_named() {
-        let message = "admission webhook \"policy.example\" does not support dry run";
-        let error = ApiError::Status(Status::failure(message, "BadRequest").boxed());
-        assert_eq!(error.webhook_without_dry_run(), Some("policy.example"));
+    fn who_takes_no_part_in_dry_runs_is_named_and_other_refusals_are_not_meant() {
+        let said = |message: &str| {
+            let error = ApiError::Status(Status::failure(message, "BadRequest").boxed());
+            error.refuses_dry_runs().map(str::to_owned)
+        };
+        assert_eq!(
+            said("admission webhook \"policy.example\" does not support dry run").as_deref(),
+            Some("policy.example")
+        );
+        assert_eq!(
+            said("forbidden: ValidatingAdmissionPolicy 'once' with binding 'b' denied request: no dry-run here").as_deref(),
+            Some("once")
+        );
+        assert_eq!(
+            said("admission webhook \"policy.example\" denied the request: no"),
+            None
+        );
+        assert_eq!(said("the dry run is over"), None);
     }
 }

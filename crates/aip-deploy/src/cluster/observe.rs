@@ -137,7 +137,7 @@ fn fallback(error: &ApiError) -> Option<Fallback> {
         return Some(Fallback::NoRight);
     }
     error
-        .webhook_without_dry_run()
+        .refuses_dry_runs()
         .map(|name| Fallback::Webhook(name.to_owned()))
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::guard::GuardedCluster;
-use crate::plan::tree::{Names, Progress, Tense, diagnostics, figures, tree};
+use crate::plan::summary::{Tense, diagnostics, figures};
+use crate::plan::tree::{Names, Progress, tree};
 use crate::plan::{Plan, details, json};
 use crate::ui::Screen;
 use crate::ui::style::{self, paint};

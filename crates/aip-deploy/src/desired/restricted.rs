@@ -17,7 +17,7 @@ use crate::config::{AipConfig, KEY_FILE, MigrationMode, StackConfig};
 
 /// A user without a name in any image: "restricted" wants a number that is not 0.
 const USER: u32 = 10_001;
-/// Where a database in a file may live; it goes with the Pod.
+/// The only folder besides `/tmp` that a container may write to; it goes with the Pod.
 const DATA: &str = "/data";
 
 pub(super) fn objects(config: &StackConfig, names: &NameKey) -> Vec<Desired> {
@@ -114,7 +114,11 @@ fn container(config: &StackConfig, secrets: &SecretSet, name: &str, args: &[Stri
         json!({"name": "HOME", "value": "/tmp"}),
         json!({"name": "HTTP_PORT", "value": aip.port.to_string()}),
     ];
-    if !aip.required_env.contains_key("WORKER_ID") {
+    let given = |name| aip.required_env.contains_key(name) || aip.extra_env.contains_key(name);
+    if !given("AIP_DATA_DIR") {
+        env.push(json!({"name": "AIP_DATA_DIR", "value": DATA}));
+    }
+    if !given("WORKER_ID") {
         env.push(
             json!({"name": "WORKER_ID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}),
         );

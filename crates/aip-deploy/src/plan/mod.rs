@@ -10,6 +10,7 @@ pub mod json;
 pub mod mask;
 pub mod normal;
 pub mod references;
+pub mod summary;
 pub mod tree;
 
 #[cfg(test)]

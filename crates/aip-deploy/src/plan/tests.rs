@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use crate::desired::{Desired, ObjectRef, Phase};
 use crate::ui::style::plain;
 
-use super::tree::{Names, Progress, Tense, diagnostics, figures, tree};
+use super::summary::{Tense, diagnostics, figures};
+use super::tree::{Names, Progress, tree};
 use super::*;
 
 const LIVE: &str = include_str!("../../tests/fixtures/live-objects-after-update.yaml");

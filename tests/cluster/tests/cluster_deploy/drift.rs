@@ -42,15 +42,17 @@ async fn a_scaled_deployment_is_drift_and_is_set_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_field_of_another_manager_is_a_conflict_that_only_a_flag_overrules() {
-    let site = Site::new("conflict").await;
+async fn what_others_own_is_left_alone_and_what_they_took_from_us_is_drift() {
+    let site = Site::new("shared").await;
     site.up().await.exits(0);
 
     let deployments = site.api("apps", "Deployment");
     let theirs = json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": {"name": "aip", "annotations": {"team": "theirs"}},
-        "spec": {"template": {"spec": {"containers": [{"name": "aip", "env": [{"name": "EXTRA", "value": "theirs"}]}]}}},
+        "spec": {"template": {"spec": {"containers": [
+            {"name": "aip", "env": [{"name": "EXTRA", "value": "theirs"}]},
+        ]}}},
     });
     deployments
         .patch(
@@ -60,30 +62,59 @@ async fn a_field_of_another_manager_is_a_conflict_that_only_a_flag_overrules() {
         )
         .await
         .unwrap();
-    // What we never applied is theirs and in nobody's way.
     site.run(&["preview", "--expect-no-changes"]).await.exits(0);
 
     let taken = json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "aip"},
         "spec": {"template": {"spec": {"terminationGracePeriodSeconds": 77, "containers": []}}},
     });
+    let by_force = PatchParams::apply("platform").force();
     deployments
-        .patch(
-            "aip",
-            &PatchParams::apply("platform").force(),
-            &Patch::Apply(&taken),
-        )
+        .patch("aip", &by_force, &Patch::Apply(&taken))
         .await
         .unwrap();
-    // We applied it before, so it is drift.
     site.run(&["preview"])
         .await
         .exits(0)
         .says("drift: .spec.template.spec.terminationGracePeriodSeconds");
     site.up().await.exits(0);
     let live = site.deployment().await;
-    assert_eq!(
-        live.data["spec"]["template"]["spec"]["terminationGracePeriodSeconds"],
-        5
+    let pod = &live.data["spec"]["template"]["spec"];
+    assert_eq!(pod["terminationGracePeriodSeconds"], 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_field_of_another_manager_is_a_conflict_that_only_a_flag_overrules() {
+    const ROLE: &str = "eks.amazonaws.com/role-arn";
+    let site = Site::new("conflict").await;
+    site.up().await.exits(0);
+    let accounts = site.api("", "ServiceAccount");
+    let theirs = json!({
+        "apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": {"name": "aip", "annotations": {ROLE: "arn:aws:iam::000000000000:role/theirs"}},
+    });
+    accounts
+        .patch(
+            "aip",
+            &PatchParams::apply("platform"),
+            &Patch::Apply(&theirs),
+        )
+        .await
+        .unwrap();
+
+    let ours = "arn:aws:iam::000000000000:role/ours";
+    site.write("v1", &format!("service_account_role_arn: {ours}"));
+    let before = accounts.get("aip").await.unwrap().metadata.resource_version;
+    site.run(&["preview"]).await.exits(1).says(
+        "conflict: .metadata.annotations.eks.amazonaws.com/role-arn is owned by \"platform\"",
     );
+    site.up().await.exits(1).says("--take-ownership");
+    let after = accounts.get("aip").await.unwrap().metadata.resource_version;
+    assert_eq!(after, before);
+
+    site.run(&["up", "--yes", "--take-ownership"])
+        .await
+        .exits(0);
+    let live = accounts.get("aip").await.unwrap();
+    assert_eq!(live.metadata.annotations.unwrap()[ROLE], ours);
 }

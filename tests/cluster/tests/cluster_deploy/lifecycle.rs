@@ -32,6 +32,9 @@ async fn a_stack_is_deployed_changed_rolled_back_and_destroyed() {
     site.push("v2", server());
     site.write("v2", "");
     site.run(&["preview", "--expect-no-changes"]).await.exits(7);
+    let digest = site.run(&["preview", "--json"]).await.exits(0).out;
+    let digest: serde_json::Value = serde_json::from_str(&digest).unwrap();
+    assert_eq!(digest["changeSummary"]["update"], 1);
     let diff = site.run(&["preview", "--diff"]).await.exits(0);
     let change = format!(
         "~ image: \"{}\" => \"{}\"",

@@ -12,6 +12,7 @@ mod failures;
 mod guard;
 mod interrupted;
 mod lifecycle;
+mod real_aip;
 mod rights;
 mod site;
 mod walkthrough;

@@ -5,7 +5,7 @@ use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 
-use crate::site::Site;
+use crate::site::{Site, server};
 
 async fn apply(site: &Site, group: &str, kind: &str, object: Value) {
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
@@ -82,4 +82,44 @@ async fn who_may_only_read_gets_an_estimate_and_who_may_nothing_a_reason() {
     site.use_kubeconfig(stranger.kubeconfig);
     site.run(&["preview"]).await.exits(1).says("kube-system");
     assert_eq!(site.versions().await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admission_that_refuses_dry_runs_makes_the_preview_an_estimate() {
+    let site = Site::new("nodry").await;
+    site.up().await.exits(0);
+    let group = "admissionregistration.k8s.io";
+    let policy = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": "for-real-only"},
+        "spec": {
+            "matchConstraints": {"resourceRules": [{"apiGroups": ["apps"], "apiVersions": ["v1"],
+                "operations": ["CREATE", "UPDATE"], "resources": ["deployments"]}]},
+            "validations": [{"expression": "!has(request.dryRun) || !request.dryRun", "message": "no dry run here"}],
+        },
+    });
+    apply(&site, group, "ValidatingAdmissionPolicy", policy).await;
+    let binding = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": "for-real-only"},
+        "spec": {
+            "policyName": "for-real-only", "validationActions": ["Deny"],
+            "matchResources": {"namespaceSelector": {
+                "matchLabels": {"kubernetes.io/metadata.name": site.namespace()}}},
+        },
+    });
+    apply(&site, group, "ValidatingAdmissionPolicyBinding", binding).await;
+    site.push("v2", server());
+    site.write("v2", "");
+    cluster::eventually("the policy is in force", async || {
+        let ran = site.run(&["preview"]).await.exits(0);
+        let estimated = ran.out.contains("for-real-only refuses dry runs");
+        if estimated && ran.out.contains("~ 1 to update") {
+            Ok(())
+        } else {
+            Err(ran.out)
+        }
+    })
+    .await;
+    site.up().await.exits(0);
 }

@@ -1,21 +1,24 @@
-//! A name server on the loopback interface that answers from the sandbox's zone (RFC 1035 §4), so
-//! that the server under load resolves handles as in life, and no question leaves the machine.
+//! A name server on the loopback interface that answers from the DNS stand-in (RFC 1035 §4): for a
+//! program in a process of its own, which then resolves handles as in life without a question
+//! that leaves the machine.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use aip_sandbox::Dns;
-use anyhow::Result;
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
+
+use crate::dns::Dns;
 
 const HEADER: usize = 12;
 /// RFC 1035 §3.2.2.
 const TXT: u16 = 16;
 const NAME_ERROR: u8 = 3;
 
-/// It ends when this is dropped.
-pub(crate) struct NameServer {
-    pub(crate) address: SocketAddr,
+/// A name server with one zone. It ends when this is dropped.
+pub struct NameServer {
+    /// Where it listens, on UDP.
+    pub address: SocketAddr,
     serving: JoinHandle<()>,
 }
 
@@ -28,7 +31,11 @@ struct Question<'a> {
 }
 
 impl NameServer {
-    pub(crate) async fn start(zone: Dns) -> Result<Self> {
+    /// Starts one that answers from `zone`.
+    ///
+    /// # Errors
+    /// When loopback has no free port.
+    pub async fn start(zone: Dns) -> io::Result<Self> {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = socket.local_addr()?;
         let serving = tokio::spawn(async move {

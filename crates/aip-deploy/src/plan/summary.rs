@@ -1,0 +1,128 @@
+//! What stands below the tree: remarks about single objects, and the figures.
+
+use crate::store::Counts;
+use crate::ui::style::{self, paint};
+
+use super::tree::Names;
+use super::{Fallback, Plan};
+
+/// What has to be said about single objects; empty if there is nothing.
+pub fn diagnostics(plan: &Plan, names: Names<'_>) -> Vec<String> {
+    let mut groups: Vec<(String, Vec<String>)> = Vec::new();
+    let stack = format!("pulumi:pulumi:Stack ({}-{})", names.project, names.stack);
+    let warning = |text: &String| format!("{} {text}", paint(style::UPDATE, "warning:"));
+    groups.push((stack, names.notices.iter().map(warning).collect()));
+    for step in &plan.steps {
+        let mut said: Vec<String> = Vec::new();
+        if let Some(why) = &step.refused {
+            said.push(format!("{} {why}", paint(style::DELETE, "error:")));
+        }
+        said.extend(step.warnings.iter().map(warning));
+        for path in &step.drift {
+            let by = step
+                .conflicts
+                .iter()
+                .find(|conflict| conflict.path == *path);
+            let by = by.map_or(String::new(), |conflict| {
+                format!(" by \"{}\"", conflict.manager)
+            });
+            let label = paint(style::ATTENTION, "drift:");
+            said.push(format!(
+                "{label} {path} was changed{by} since it was applied; it will be set back"
+            ));
+        }
+        for conflict in step.foreign() {
+            let label = paint(style::DELETE, "conflict:");
+            said.push(format!(
+                "{label} {} is owned by \"{}\"",
+                conflict.path, conflict.manager
+            ));
+        }
+        said.extend(step.estimated.as_ref().map(estimate));
+        groups.push((
+            format!(
+                "{} ({})",
+                step.object.type_token(),
+                step.object.logical_name
+            ),
+            said,
+        ));
+    }
+    let mut lines = Vec::new();
+    for (title, said) in groups {
+        if !said.is_empty() {
+            lines.push(format!("  {title}:"));
+            lines.extend(said.into_iter().map(|text| format!("    {text}")));
+        }
+    }
+    lines
+}
+
+fn estimate(why: &Fallback) -> String {
+    let label = paint(style::INFO, "estimate:");
+    match why {
+        Fallback::NoNamespace => {
+            format!(
+                "{label} the namespace does not exist yet, so the API server could not check this"
+            )
+        }
+        Fallback::NoRight => {
+            format!("{label} you may not write this object, so the API server could not compute it")
+        }
+        Fallback::Webhook(name) => {
+            format!("{label} {name} refuses dry runs, so the API server could not compute this")
+        }
+    }
+}
+
+/// Whether the figures are of a plan or of work done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tense {
+    /// `1 to update`
+    Planned,
+    /// `1 updated`
+    Done,
+}
+
+/// The figures under `Resources:`.
+pub fn figures(counts: Counts, tense: Tense, errored: usize) -> Vec<String> {
+    let kinds = [
+        (counts.create, style::CREATE, "+ ", "create"),
+        (counts.update, style::UPDATE, "~ ", "update"),
+        (counts.delete, style::DELETE, "- ", "delete"),
+        (counts.replace, style::REPLACE, "+-", "replace"),
+    ];
+    let mut lines = Vec::new();
+    for (count, style, sign, verb) in kinds {
+        if count > 0 {
+            let what = match tense {
+                Tense::Planned => format!("to {verb}"),
+                Tense::Done => format!("{verb}d"),
+            };
+            lines.push(format!(
+                "    {}",
+                paint(style, format!("{sign}{count} {what}"))
+            ));
+        }
+    }
+    let mut last = String::new();
+    if lines.len() > 1 {
+        last = format!(
+            "{}. ",
+            paint(style::BOLD, format!("{} changes", counts.changes()))
+        );
+    }
+    if counts.same > 0 {
+        last.extend([&counts.same.to_string(), " unchanged"]);
+    }
+    if !last.is_empty() {
+        lines.push(format!("    {}", last.trim_end()));
+    }
+    if errored > 0 {
+        lines.push(format!(
+            "    {}",
+            paint(style::DELETE, format!("{errored} errored"))
+        ));
+    }
+    lines
+}

@@ -1,0 +1,140 @@
+//! The real `aip` in the `restricted` profile, three Pods on one PostgreSQL: deployed, signed in
+//! to, rolled under load; and its secrets, which stay where they belong.
+
+mod person;
+mod search;
+mod world;
+
+use std::time::Duration;
+
+use aip_sandbox::Endpoint;
+use cluster::{Load, eventually};
+
+use search::{objects, secrets, without_data};
+use world::World;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_tag_rolls_three_pods_without_a_lost_request_or_session() {
+    let world = World::new("real", 3).await;
+    world.up().await.exits(0);
+    world.balancer.wait_for(3).await;
+    let alice = &world.sandbox.accounts.alice;
+    // Every few seconds another Pod finds that the session at the PDS must be refreshed.
+    world
+        .sandbox
+        .pds
+        .set_lifetimes(|lifetimes| lifetimes.access_token = Duration::from_secs(10));
+    let app = world.sign_in(alice).await;
+    let post = app.write("hello").await.unwrap();
+
+    let pause = Duration::from_millis(50);
+    let asking = Load::start(2, pause, {
+        let app = app.clone();
+        move || {
+            let app = app.clone();
+            async move { app.userinfo().await }
+        }
+    });
+    let reading = Load::start(2, pause, {
+        let app = app.clone();
+        move || {
+            let (app, post) = (app.clone(), post.clone());
+            async move {
+                app.session().await?;
+                match app.read(&post).await?.as_str() {
+                    "hello" => Ok(()),
+                    other => Err(format!("another record: {other}")),
+                }
+            }
+        }
+    });
+    let refreshing = Load::start(1, Duration::from_secs(1), {
+        let app = app.clone();
+        move || {
+            let app = app.clone();
+            async move { app.refresh().await }
+        }
+    });
+    world.push("v2");
+    world.set_tag("v2").await;
+    world.up().await.exits(0).says("updated (");
+    world.balancer.wait_for(3).await;
+    eventually("refreshes at the PDS", async || {
+        let tokens = world.sandbox.pds.requests_to(Endpoint::Token);
+        // The first one was for the code.
+        match tokens.len() {
+            0..4 => Err(format!("{} requests", tokens.len())),
+            _ => Ok(()),
+        }
+    })
+    .await;
+    for load in [asking, reading, refreshing] {
+        load.stop().await.assert_nothing_lost();
+    }
+
+    let live = world.site.deployment().await;
+    let pod = &live.data["spec"]["template"]["spec"];
+    assert_eq!(pod["containers"][0]["image"], world.site.image("v2"));
+    assert_eq!(live.data["status"]["updatedReplicas"], 3);
+    // The session at the PDS is the one that began with the sign-in.
+    assert_eq!(world.sandbox.pds.live_sessions(&alice.did), 1);
+    app.refresh().await.unwrap();
+    app.session().await.unwrap();
+    app.write("after the roll-out").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_are_in_the_data_of_secrets_and_nowhere_else() {
+    let world = World::new("quiet", 1).await;
+    let needles = world.needles();
+    world.deploy(&["preview", "--diff"]).await.exits(0);
+    world.up().await.exits(0);
+
+    // Every secret changes, and a program that cannot reach its database complains about it.
+    let good = world.database_url().to_owned();
+    world
+        .set_secret("required_env.DATABASE_URL", &world.wrong_database_url())
+        .await;
+    world
+        .set_secret("extra_env.ANOTHER", "with another value")
+        .await;
+    world.deploy(&["preview", "--diff"]).await.exits(0);
+    world.deploy(&["preview", "--json"]).await.exits(0);
+    world.up().await.exits(4).says("the migration failed");
+    world.set_secret("required_env.DATABASE_URL", &good).await;
+    world.up().await.exits(0);
+    for arguments in [
+        &["config"][..],
+        &["config", "--json"],
+        &["stack"],
+        &["stack", "history"],
+        &["drift"],
+        &["doctor"],
+        &["rollout"],
+        &["render", "--secrets", "stub"],
+        &["render", "--secrets", "skip"],
+    ] {
+        world.deploy(arguments).await;
+    }
+
+    assert_eq!(needles.found_in(&world.said()), [""; 0]);
+    assert_eq!(needles.found_below(&world.site.state()), [""; 0]);
+    let stack_file = std::fs::read_to_string(world.site.stack_file()).unwrap();
+    assert_eq!(needles.found_in(&stack_file), [""; 0]);
+    let all = objects(&world.site.client, &world.site.namespace()).await;
+    assert!(
+        all.iter()
+            .any(|object| object.metadata.managed_fields.is_some())
+    );
+    let rest: Vec<_> = all.into_iter().map(without_data).collect();
+    assert_eq!(needles.found_in_objects(&rest), [""; 0]);
+
+    // The search finds what there is to find.
+    let shown = ["config", "--show-secrets"];
+    let shown = world.run_aside(&shown, "").await.exits(0);
+    assert_ne!(needles.found_in(&shown.out), [""; 0]);
+    let data = secrets(&world.site.client, &world.site.namespace()).await;
+    assert_ne!(needles.found_in_objects(&data), [""; 0]);
+    std::fs::write(world.site.state().join("planted"), shown.out).unwrap();
+    assert_ne!(needles.found_below(&world.site.state()), [""; 0]);
+}

@@ -1,0 +1,274 @@
+//! A stack with the real `aip`, every secret of it encrypted: PostgreSQL, a PDS, PLC and DNS
+//! beside it, and a load balancer in front.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Mutex;
+
+use aip_sandbox::{NameServer, Person, Sandbox, SandboxOptions};
+use cluster::{Balancer, ControlPlane, Image, workspace_program};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+
+use super::person::{Credentials, REDIRECT_URI, SCOPE, SignedIn};
+use super::search::Needles;
+use crate::site::{Ran, Site};
+
+const PASSPHRASE: &str = "correct-horse-battery-staple";
+const PASSWORD: &str = "hunter2-in-the-database-url";
+/// The machine is shared: what takes seconds may take minutes.
+const TIMEOUT: &str = "540";
+
+pub(crate) struct World {
+    pub(crate) site: Site,
+    pub(crate) balancer: Balancer,
+    pub(crate) sandbox: Sandbox,
+    settings: Vec<(&'static str, String)>,
+    secrets: Secrets,
+    /// Everything that `aip-deploy` has said.
+    said: Mutex<Vec<String>>,
+    _names: NameServer,
+}
+
+/// What the stack must keep to itself.
+struct Secrets {
+    database_url: String,
+    keys: String,
+    master_keys: String,
+    /// Where `aip` has made the keys, and where its commands beside the server run.
+    folder: TempDir,
+}
+
+impl World {
+    /// Everything but the Pods: nothing is deployed yet.
+    pub(crate) async fn new(stack: &str, replicas: usize) -> Self {
+        let site = Site::new(stack).await;
+        let sandbox = Sandbox::start(SandboxOptions::default()).await.unwrap();
+        let names = NameServer::start(sandbox.dns.clone()).await.unwrap();
+        let namespace = site.namespace();
+        let balancer = Balancer::start(&site.client, &namespace, "aip-headless", "http").await;
+        let settings = vec![
+            ("AIP_DEVELOPMENT", "true".to_owned()),
+            ("AIP_DNS_NAMESERVERS", names.address.to_string()),
+            (
+                "AIP_EXTERNAL_BASE",
+                format!("http://{}", balancer.address()),
+            ),
+            ("AIP_PLC_URLS", sandbox.plc.origin().to_owned()),
+        ];
+        let world = Self {
+            site,
+            balancer,
+            sandbox,
+            settings,
+            secrets: Secrets::make().await,
+            said: Mutex::default(),
+            _names: names,
+        };
+        world.push("v1");
+        world.configure(replicas).await;
+        world
+    }
+
+    /// Publishes the program as a container image would have it.
+    pub(crate) fn push(&self, tag: &str) {
+        let image = Image::program(program())
+            .arguments(["serve"])
+            .listens("HTTP_PORT", "AIP_LISTEN")
+            .variable("AIP_INTERNAL_LISTEN", "0.0.0.0:9090");
+        self.site.push(tag, image);
+    }
+
+    /// Writes the stack file as an operator would: plain values first, then each secret.
+    async fn configure(&self, replicas: usize) {
+        let mut text = format!(
+            "config:
+  aip:k8s_context: {context}
+  aip:aip_config:
+    profile: restricted
+    image_repo: registry.example/{stack}
+    image_tag: v1
+    replicas: {replicas}
+    drain_seconds: 2
+    grace_seconds: 60
+    requests: {{cpu: 50m, memory: 64Mi}}
+    probes: {{startup_seconds: 300}}
+    service: {{type: cluster_ip}}
+    required_env: {{}}
+    extra_env:
+",
+            context = ControlPlane::shared().await.context(),
+            stack = self.site.stack,
+        );
+        for (name, value) in &self.settings {
+            text += &format!("      {name}: \"{value}\"\n");
+        }
+        std::fs::write(self.site.stack_file(), text).unwrap();
+        let active = key_ids(&self.secrets.keys, "upstream").join(",");
+        for (path, value) in [
+            (
+                "required_env.DATABASE_URL",
+                self.secrets.database_url.as_str(),
+            ),
+            ("required_env.REDIS_DSN", "redis://127.0.0.1:6379/0"),
+            ("required_env.ACTIVE_SIGNING_KEYS", &active),
+            ("extra_env.AIP_MASTER_KEYS", &self.secrets.master_keys),
+            ("signing_keys_json_string", &self.secrets.keys),
+        ] {
+            self.set_secret(path, value).await;
+        }
+        self.deploy(&["config", "check"]).await.exits(0);
+    }
+
+    /// Encrypts a value of `aip_config` into the stack file.
+    pub(crate) async fn set_secret(&self, path: &str, value: &str) {
+        let path = format!("aip_config.{path}");
+        let arguments = ["config", "set", "--path", "--secret", &path];
+        self.run(&arguments, value).await.exits(0);
+    }
+
+    /// Writes another tag into the stack file.
+    pub(crate) async fn set_tag(&self, tag: &str) {
+        let arguments = ["config", "set", "--path", "aip_config.image_tag", tag];
+        self.deploy(&arguments).await.exits(0);
+    }
+
+    /// Deploys with everything said in advance.
+    pub(crate) async fn up(&self) -> Ran {
+        self.deploy(&["up", "--yes", "--diff", "--timeout", TIMEOUT])
+            .await
+    }
+
+    /// Runs `aip-deploy`; what it says is kept.
+    pub(crate) async fn deploy(&self, arguments: &[&str]) -> Ran {
+        self.run(arguments, "").await
+    }
+
+    async fn run(&self, arguments: &[&str], input: &str) -> Ran {
+        let ran = self.run_aside(arguments, input).await;
+        let mut said = self.said.lock().unwrap();
+        said.push(ran.out.clone());
+        said.push(ran.err.clone());
+        ran
+    }
+
+    /// Runs `aip-deploy` for what is its business to show.
+    pub(crate) async fn run_aside(&self, arguments: &[&str], input: &str) -> Ran {
+        let mut child = self
+            .site
+            .command(arguments)
+            .env("PULUMI_CONFIG_PASSPHRASE", PASSPHRASE)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        // A command that reads nothing may have ended already.
+        let _unread = stdin.write_all(input.as_bytes()).await;
+        drop(stdin);
+        let output = child.wait_with_output().await.unwrap();
+        Ran {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// Everything that `aip-deploy` has said so far.
+    pub(crate) fn said(&self) -> String {
+        self.said.lock().unwrap().join("\n")
+    }
+
+    /// What must be seen nowhere.
+    pub(crate) fn needles(&self) -> Needles {
+        let secrets = &self.secrets;
+        Needles::new([
+            ("passphrase", PASSPHRASE.to_owned()),
+            ("password of the database", PASSWORD.to_owned()),
+        ])
+        .with_values_of(
+            "master keys",
+            &secrets.master_keys,
+            &["key", "token_pepper"],
+        )
+        .with_values_of("signing keys", &secrets.keys, &["d"])
+        .encoded([
+            ("database URL", secrets.database_url.as_str()),
+            ("master keys", &secrets.master_keys),
+            ("signing keys", &secrets.keys),
+        ])
+    }
+
+    /// The same database, but with a user that it does not have.
+    pub(crate) fn wrong_database_url(&self) -> String {
+        self.secrets.database_url.replace("aip:", "nobody:")
+    }
+
+    /// The URL of the database.
+    pub(crate) fn database_url(&self) -> &str {
+        &self.secrets.database_url
+    }
+
+    /// Registers an app beside the servers, and signs somebody in to it through the balancer.
+    pub(crate) async fn sign_in(&self, person: &Person) -> SignedIn {
+        let mut command = aip(&self.secrets.folder);
+        command
+            .args(["clients", "create", "--output", "json", "--name", "Story"])
+            .args(["--redirect-uri", REDIRECT_URI, "--scope", SCOPE])
+            .envs(self.settings.iter().cloned())
+            .env("AIP_DATABASE_URL", &self.secrets.database_url);
+        let output = command.output().await.unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let credentials: Credentials = serde_json::from_slice(&output.stdout).unwrap();
+        SignedIn::through(self.balancer.address(), credentials, person).await
+    }
+}
+
+impl Secrets {
+    /// A new database, and keys as the operator's guide makes them.
+    async fn make() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let output = aip(&folder).args(["clients", "list"]).output().await;
+        let output = output.unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let read = |name| std::fs::read_to_string(folder.path().join(name)).unwrap();
+        let url = aip_testkit::postgres::create_database().await;
+        let (url, socket) = url.split_once("?host=").unwrap();
+        // Encoded, the folder of the socket is not taken for a path in the Pod's own `/tmp`.
+        let socket = socket.replace('/', "%2F");
+        let url = url.replace("aip@", &format!("aip:{PASSWORD}@"));
+        Self {
+            database_url: format!("{url}?host={socket}"),
+            keys: read("keys.json"),
+            master_keys: read("master-keys.json"),
+            folder,
+        }
+    }
+}
+
+fn program() -> PathBuf {
+    workspace_program("aip")
+}
+
+/// A command of `aip` with the keys of the stack.
+fn aip(folder: &TempDir) -> Command {
+    let mut command = Command::new(program());
+    command
+        .env_clear()
+        .current_dir(folder)
+        .env("AIP_DATA_DIR", folder.path())
+        .kill_on_drop(true);
+    command
+}
+
+/// The ids of the keys of a purpose.
+fn key_ids(keys: &str, purpose: &str) -> Vec<String> {
+    let keys: Value = serde_json::from_str(keys).unwrap();
+    let keys = keys["keys"].as_array().unwrap().iter();
+    keys.filter(|key| key["aip_purpose"] == purpose)
+        .map(|key| key["kid"].as_str().unwrap().to_owned())
+        .collect()
+}
