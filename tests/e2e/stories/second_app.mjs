@@ -14,8 +14,11 @@ export async function tell(story) {
   await story.startAip()
   const person = await story.newPerson('dora')
   const scope = 'openid atproto repo:app.bsky.feed.post'
-  const first = await story.newApp(OpenidClientApp, { name: 'First', scope })
-  const second = await story.newApp(OpenidClientApp, { name: 'Second', scope })
+  // Apps with a secret: a program on the person's device that has none could be anybody, so AIP
+  // asks for it every time (RFC 8252 §8.6).
+  const authMethod = 'client_secret_basic'
+  const first = await story.newApp(OpenidClientApp, { name: 'First', scope, authMethod })
+  const second = await story.newApp(OpenidClientApp, { name: 'Second', scope, authMethod })
   const page = await story.newBrowser()
 
   const firstTime = await story.signIn(page, first, person, { remember: true })

@@ -195,8 +195,8 @@ async fn consent(origin: &str, client_id: &str, person: &Person) -> String {
     let sent = browser.post("/consent", &fields).await;
     let callback = Url::parse(&location(&sent)).unwrap();
     let code = callback.query_pairs().find(|(name, _)| name == "code");
-    code.map(|(_, code)| code.into_owned())
-        .unwrap_or_else(|| panic!("no code in {callback}"))
+    let (_, code) = code.unwrap_or_else(|| panic!("no code in {callback}"));
+    code.into_owned()
 }
 
 impl Browser {

@@ -83,7 +83,9 @@ impl World {
 
     /// Writes the stack file as an operator would: plain values first, then each secret.
     async fn configure(&self, replicas: usize) {
-        let mut text = format!(
+        let settings = self.settings.iter();
+        let settings = settings.map(|(name, value)| format!("      {name}: \"{value}\"\n"));
+        let text = format!(
             "config:
   aip:k8s_context: {context}
   aip:aip_config:
@@ -98,13 +100,11 @@ impl World {
     service: {{type: cluster_ip}}
     required_env: {{}}
     extra_env:
-",
+{settings}",
             context = ControlPlane::shared().await.context(),
             stack = self.site.stack,
+            settings = settings.collect::<String>(),
         );
-        for (name, value) in &self.settings {
-            text += &format!("      {name}: \"{value}\"\n");
-        }
         std::fs::write(self.site.stack_file(), text).unwrap();
         let active = key_ids(&self.secrets.keys, "upstream").join(",");
         for (path, value) in [
