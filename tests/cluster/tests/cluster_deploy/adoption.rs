@@ -1,101 +1,172 @@
-//! A stack that Pulumi deployed is taken over: nothing is recreated but the Secrets, and Pulumi's
-//! claims are gone.
+//! The stack that was recorded from Pulumi is taken over: nothing is recreated but the Secrets,
+//! Pulumi's claims are gone, and its state is only read.
 
-use cluster::eventually;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cluster::{ControlPlane, eventually};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt as _;
-use kube::api::{Api, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use pulumi_files::yaml::{Document, Tree};
 use serde_json::{Value, json};
 
-use crate::site::{Site, server};
+use crate::site::{Ran, Site};
 
-/// What the compat profile deploys, as Pulumi made it: objects created by `Update`, the Deployment
-/// updated once by `Apply`.
-async fn deploy_like_pulumi(site: &Site) {
-    let namespaces = Api::<Namespace>::all(site.client.clone());
-    let namespace = Namespace {
-        metadata: ObjectMeta {
-            name: Some(site.namespace()),
-            ..ObjectMeta::default()
-        },
-        ..Namespace::default()
-    };
-    namespaces
-        .create(&PostParams::default(), &namespace)
-        .await
-        .unwrap();
-    let rendered = site.run_unchecked(&["render"]).await.exits(0).out;
-    for document in rendered.split("---\n") {
-        let mut object: Value = yaml(document);
-        let kind = object["kind"].as_str().unwrap().to_owned();
-        let group = object["apiVersion"]
-            .as_str()
-            .unwrap()
-            .split_once('/')
-            .map_or("", |(group, _)| group)
-            .to_owned();
-        if kind == "Secret" {
-            let name = object["metadata"]["name"]
-                .as_str()
-                .unwrap()
-                .rsplit_once('-')
-                .unwrap()
-                .0
-                .to_owned();
-            object["metadata"]["name"] = format!("{name}-5bc058ed").into();
-            object["metadata"]["annotations"] = json!({"pulumi.com/autonamed": "true"});
-            object.as_object_mut().unwrap().remove("immutable");
+const LIVE: &str =
+    include_str!("../../../../crates/aip-deploy/tests/fixtures/live-objects-after-update.yaml");
+const STACK: &str = include_str!("../../../../crates/aip-deploy/tests/fixtures/Pulumi.main.yaml");
+const PROJECT: &str = include_str!("recorded/Pulumi.yaml");
+const CHECKPOINT: &str = include_str!("recorded/checkpoint.json");
+const PASSPHRASE: &str = "fixture passphrase";
+
+/// Part of two values that are encrypted in the recorded stack file.
+const SECRET: &str = "not-a-real-password";
+
+/// Everything that the recorded stack consists of.
+const KINDS: [(&str, &str); 3] = [("apps", "Deployment"), ("", "Service"), ("", "Secret")];
+
+/// The recorded stack in a cluster of its own: the recording has the names of its context and its
+/// namespace, and another story has that namespace in the shared cluster.
+struct Recorded {
+    site: Site,
+    _cluster: ControlPlane,
+}
+
+impl Recorded {
+    async fn new() -> Self {
+        let cluster = ControlPlane::start_as("aip-test").await;
+        let mut site = Site::new("main").await;
+        site.use_kubeconfig(cluster.kubeconfig());
+        site.client = cluster.client().await;
+        fs::write(site.stack_file().with_file_name("Pulumi.yaml"), PROJECT).unwrap();
+        // The objects were recorded after this update.
+        let updated = STACK.replace("image_tag: v0.1.1", "image_tag: v0.1.3");
+        fs::write(site.stack_file(), updated).unwrap();
+        Self {
+            site,
+            _cluster: cluster,
         }
-        if kind == "Deployment" {
-            let text = object.to_string();
-            object = serde_json::from_str(&renamed(&text)).unwrap();
-        }
-        let typed: DynamicObject = serde_json::from_value(object.clone()).unwrap();
-        let created = PostParams {
-            field_manager: Some("pulumi-kubernetes".to_owned()),
-            ..PostParams::default()
+    }
+
+    async fn run(&self, arguments: &[&str]) -> Ran {
+        let mut command = self.site.command(arguments);
+        command.env("PULUMI_CONFIG_PASSPHRASE", PASSPHRASE);
+        let output = command.output().await.unwrap();
+        let ran = Ran {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
         };
-        site.api(&group, &kind)
-            .create(&created, &typed)
+        ran.does_not_say(SECRET)
+    }
+
+    /// Creates the recorded objects with their recorded managers.
+    async fn create(&self) {
+        let namespace: Namespace =
+            serde_json::from_value(json!({"metadata": {"name": self.site.namespace()}})).unwrap();
+        Api::all(self.site.client.clone())
+            .create(&PostParams::default(), &namespace)
             .await
             .unwrap();
-        if kind == "Deployment" {
-            object["spec"]["template"]["metadata"]["annotations"] = json!({"dropped": "later"});
-            let manager = PatchParams::apply("pulumi-kubernetes-1410ffbe").force();
-            site.api(&group, &kind)
-                .patch("aip", &manager, &Patch::Apply(&object))
-                .await
-                .unwrap();
+        let recorded = value(&Document::parse(LIVE).unwrap().root().to_tree());
+        for object in recorded["items"].as_array().unwrap() {
+            self.create_one(object).await;
         }
     }
-}
 
-/// The Deployment refers to the Secrets by the names that Pulumi made up.
-fn renamed(text: &str) -> String {
-    let mut text = text.to_owned();
-    for logical in [
-        "aip-env-adopt-",
-        "aip-extra-env-adopt-",
-        "aip-signing-keys-json-adopt-",
-    ] {
-        while let Some(at) = text.find(logical) {
-            let end = at + logical.len() + 10;
-            text.replace_range(
-                at..end,
-                &format!("{}_5bc058ed", &logical[..logical.len() - 1]),
+    async fn create_one(&self, recorded: &Value) {
+        let api_version = recorded["apiVersion"].as_str().unwrap();
+        let (group, _) = api_version.split_once('/').unwrap_or_default();
+        let api = self.site.api(group, recorded["kind"].as_str().unwrap());
+        let object: DynamicObject = serde_json::from_value(as_sent(recorded)).unwrap();
+        let created = api.create(&PostParams::default(), &object).await.unwrap();
+
+        let managers = json!({"metadata": {"managedFields": claims(recorded)}});
+        api.patch(
+            &created.name_any(),
+            &PatchParams::default(),
+            &Patch::Merge(&managers),
+        )
+        .await
+        .unwrap();
+    }
+
+    async fn objects(&self) -> Vec<(String, DynamicObject)> {
+        let mut objects = Vec::new();
+        for (group, kind) in KINDS {
+            let list = self
+                .site
+                .api(group, kind)
+                .list(&ListParams::default())
+                .await;
+            objects.extend(
+                list.unwrap()
+                    .into_iter()
+                    .map(|object| (format!("{kind} {}", object.name_any()), object)),
             );
         }
+        objects
     }
-    text.replace("_5bc058ed", "-5bc058ed")
+
+    /// What Pulumi left in its backend; the path of the checkpoint.
+    fn write_backend(&self) -> PathBuf {
+        let backend = self.site.state().join(".pulumi");
+        let stacks = backend.join("stacks/aip");
+        fs::create_dir_all(&stacks).unwrap();
+        fs::write(backend.join("meta.yaml"), "version: 1\n").unwrap();
+        let checkpoint = stacks.join("main.json");
+        fs::write(&checkpoint, CHECKPOINT).unwrap();
+        fs::write(stacks.join("main.json.bak"), CHECKPOINT).unwrap();
+        checkpoint
+    }
+
+    /// Somebody is at work with Pulumi; the path of the lock.
+    fn lock(&self) -> PathBuf {
+        let state = self.site.state();
+        let locks = state.join(".pulumi/locks/organization/aip/main");
+        fs::create_dir_all(&locks).unwrap();
+        let held = json!({
+            "pid": 1, "username": "somebody", "hostname": "ci", "timestamp": "2026-11-22T12:00:00Z",
+        });
+        let lock = locks.join("x.json");
+        fs::write(&lock, held.to_string()).unwrap();
+        lock
+    }
+
+    async fn up(&self) {
+        self.run(&["up", "--yes", "--no-wait"]).await.exits(0);
+    }
 }
 
-fn yaml(text: &str) -> Value {
-    let document = pulumi_files::yaml::Document::parse(text).unwrap();
-    value(&document.root().to_tree())
+/// The object without what only the server may say.
+fn as_sent(recorded: &Value) -> Value {
+    let mut object = recorded.clone();
+    object.as_object_mut().unwrap().remove("status");
+    let metadata = object["metadata"].as_object_mut().unwrap();
+    for assigned in [
+        "creationTimestamp",
+        "generation",
+        "managedFields",
+        "resourceVersion",
+        "uid",
+    ] {
+        metadata.remove(assigned);
+    }
+    object
 }
 
-fn value(tree: &pulumi_files::yaml::Tree) -> Value {
-    use pulumi_files::yaml::Tree;
+/// What Pulumi claims of an object.
+fn claims(object: &Value) -> Vec<&Value> {
+    let entries = object["metadata"]["managedFields"].as_array().unwrap();
+    let pulumis = |entry: &&Value| {
+        let manager = entry["manager"].as_str().unwrap();
+        manager.starts_with("pulumi-kubernetes")
+    };
+    entries.iter().filter(pulumis).collect()
+}
+
+fn value(tree: &Tree) -> Value {
     match tree {
         Tree::Text(text) => text.clone().into(),
         Tree::Plain(text) => serde_json::from_str(text).unwrap(),
@@ -107,119 +178,128 @@ fn value(tree: &pulumi_files::yaml::Tree) -> Value {
     }
 }
 
-/// The checkpoint that Pulumi would have left, as far as an adoption reads it.
-async fn write_checkpoint(site: &Site) {
-    let mut resources = vec![json!({
-        "urn": "urn:pulumi:adopt::aip::pulumi:pulumi:Stack::aip-adopt", "type": "pulumi:pulumi:Stack",
-    })];
-    for (token, group, kind) in [
-        ("kubernetes:core/v1:Secret", "", "Secret"),
-        ("kubernetes:core/v1:Service", "", "Service"),
-        ("kubernetes:apps/v1:Deployment", "apps", "Deployment"),
-    ] {
-        for name in site.names(group, kind).await {
-            let logical = name.strip_suffix("-5bc058ed").unwrap_or(&name);
-            resources.push(json!({
-                "urn": format!("urn:pulumi:adopt::aip::aip:index:AIPService${token}::{logical}"),
-                "type": token,
-                "id": format!("{}/{name}", site.namespace()),
-            }));
-        }
-    }
-    let checkpoint = json!({"version": 3, "checkpoint": {"stack": "organization/aip/adopt", "latest": {"resources": resources}}});
-    let folder = site.state().join(".pulumi/stacks/aip");
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("adopt.json"), checkpoint.to_string()).unwrap();
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap()
+}
+
+/// Who claims something of an object, and how.
+fn managers(object: &DynamicObject) -> Vec<(&str, &str)> {
+    let entries = object.managed_fields().iter();
+    entries
+        .filter_map(|entry| Some((entry.manager.as_deref()?, entry.operation.as_deref()?)))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_live_stack_is_adopted_without_recreating_anything_but_the_secrets() {
-    let site = Site::new("adopt").await;
-    let text = std::fs::read_to_string(site.stack_file()).unwrap();
-    // The image of this story has no /app to copy the keys to, and probes of its own.
-    let compat = text
-        .replace("profile: restricted", "profile: compat")
-        .replace("    drain_seconds: 1\n    grace_seconds: 5\n", "");
-    let compat = compat.replace(
-        "migrations: {args: [exit, \"0\", migrated]}",
-        "migrations: {mode: none}",
-    );
-    std::fs::write(
-        site.stack_file(),
-        compat.replace(
-            "    required_env:\n",
-            "    required_env:\n      WORKER_ID: main01\n      JSON_WEB_KEYS: /tmp/keys.json\n",
-        ),
-    )
-    .unwrap();
-    site.run(&["adopt", "--yes"])
-        .await
-        .exits(1)
-        .says("no checkpoint");
-    deploy_like_pulumi(&site).await;
-    write_checkpoint(&site).await;
-    let deployments = site.api("apps", "Deployment");
-    let before = deployments.get("aip").await.unwrap();
-    let services: Vec<_> = site
-        .api("", "Service")
-        .list(&kube::api::ListParams::default())
-        .await
-        .unwrap()
-        .items;
+async fn the_recorded_stack_is_adopted_without_recreating_anything_but_the_secrets() {
+    let stack = Recorded::new().await;
+    let adopt = ["adopt", "--yes", "--no-wait"];
+    stack.run(&adopt).await.exits(1).says("no checkpoint");
+    stack.create().await;
+    let checkpoint = stack.write_backend();
+    let before = stack.objects().await;
+    assert_eq!(before.len(), 6);
+    for (name, object) in &before {
+        let expected = if name == "Deployment aip" {
+            ("pulumi-kubernetes-1410ffbe", "Apply")
+        } else {
+            ("pulumi-kubernetes", "Update")
+        };
+        assert!(managers(object).contains(&expected), "{name}: {object:?}");
+    }
 
-    let lock = site.state().join(".pulumi/locks/organization/aip/adopt");
-    std::fs::create_dir_all(&lock).unwrap();
-    let held = json!({"pid": 1, "username": "somebody", "hostname": "ci", "timestamp": "2026-11-22T12:00:00Z"});
-    std::fs::write(lock.join("x.json"), held.to_string()).unwrap();
-    site.run(&["adopt", "--yes"])
-        .await
-        .exits(1)
-        .says("somebody");
-    std::fs::remove_file(lock.join("x.json")).unwrap();
+    let lock = stack.lock();
+    stack.run(&adopt).await.exits(1).says("somebody");
+    fs::remove_file(lock).unwrap();
 
-    site.run(&["adopt", "--yes", "--no-wait"])
-        .await
-        .exits(0)
-        .says("change their owner");
-    let after = deployments.get("aip").await.unwrap();
-    assert_eq!(after.metadata.uid, before.metadata.uid);
-    for service in services {
-        let now = site
-            .api("", "Service")
-            .get(&service.name_any())
-            .await
-            .unwrap();
-        assert_eq!(
-            (now.metadata.uid, &now.data["spec"]),
-            (service.metadata.uid, &service.data["spec"])
+    let ran = stack.run(&adopt).await.exits(0);
+    ran.says("change their owner");
+    let after = stack.objects().await;
+    for (name, object) in &before {
+        let (_, now) = after.iter().find(|(kept, _)| kept == name).unwrap();
+        assert_eq!(now.metadata.uid, object.metadata.uid, "{name}");
+        if name.starts_with("Service") {
+            assert_eq!(now.data["spec"], object.data["spec"], "{name}");
+        }
+    }
+    // Pulumi's Secrets stay for the revision that a rollback would go to; what is new are ours.
+    let (old, new): (Vec<_>, Vec<_>) = after
+        .iter()
+        .partition(|(name, _)| before.iter().any(|(known, _)| known == name));
+    assert_eq!((old.len(), new.len()), (6, 3));
+    assert!(new.iter().all(|(name, _)| name.starts_with("Secret")));
+    let kept = old
+        .into_iter()
+        .filter(|(name, _)| !name.starts_with("Secret"));
+    for (name, object) in kept.chain(new) {
+        let managers = managers(object);
+        assert!(
+            managers.contains(&("aip-deploy", "Apply")),
+            "{name}: {managers:?}"
+        );
+        assert!(
+            !managers
+                .iter()
+                .any(|(manager, _)| manager.starts_with("pulumi")),
+            "{name}: {managers:?}"
         );
     }
-    let managers: Vec<_> = after
-        .managed_fields()
-        .iter()
-        .filter_map(|entry| entry.manager.clone())
-        .collect();
-    assert!(
-        !managers.iter().any(|manager| manager.starts_with("pulumi")),
-        "{managers:?}"
-    );
-    assert!(
-        managers.iter().any(|manager| manager == "aip-deploy"),
-        "{managers:?}"
-    );
+    // Its state is only read.
+    assert_eq!(read(&checkpoint), CHECKPOINT);
 
-    // From here on it is a stack like any other, and a field that is dropped goes away.
-    site.push("v1", server());
-    let text = std::fs::read_to_string(site.stack_file()).unwrap();
-    std::fs::write(
-        site.stack_file(),
-        format!("{text}    limits: {{cpu: \"2\", memory: 1Gi}}\n"),
-    )
-    .unwrap();
-    site.run(&["up", "--yes", "--no-wait"]).await.exits(0);
-    eventually("nothing is left to do", async || {
-        let ran = site.run(&["preview", "--expect-no-changes"]).await;
-        if ran.code == 0 { Ok(()) } else { Err(ran.out) }
+    dropped_fields_go_away(&stack).await;
+    pulumis_secrets_go_with_the_last_revision(&stack).await;
+}
+
+/// Whether Pulumi had claimed them by `Apply`, as in the Deployment, or by `Update`.
+async fn dropped_fields_go_away(stack: &Recorded) {
+    let text = read(&stack.site.stack_file());
+    let dropped = text.replace(
+        "enable_init_containers: true",
+        "service: {plain_http: false}",
+    );
+    assert_ne!(dropped, text);
+    fs::write(stack.site.stack_file(), dropped).unwrap();
+    stack.up().await;
+    let live = stack
+        .site
+        .api("apps", "Deployment")
+        .get("aip")
+        .await
+        .unwrap();
+    let pods = &live.data["spec"]["template"]["spec"];
+    assert_eq!(pods.get("initContainers"), None);
+    let live = stack
+        .site
+        .api("", "Service")
+        .get("aip-ingress")
+        .await
+        .unwrap();
+    let ports = live.data["spec"]["ports"].as_array().unwrap();
+    let ports: Vec<_> = ports.iter().map(|port| &port["port"]).collect();
+    assert_eq!(ports, [443]);
+    stack
+        .run(&["preview", "--expect-no-changes"])
+        .await
+        .exits(0);
+}
+
+/// A rollback would need them until then.
+async fn pulumis_secrets_go_with_the_last_revision(stack: &Recorded) {
+    let revisions = stack.site.api("apps", "ReplicaSet");
+    let every = ListParams::default();
+    revisions
+        .delete_collection(&DeleteParams::default(), &every)
+        .await
+        .unwrap();
+    eventually("only our Secrets are left", async || {
+        stack.up().await;
+        let secrets = stack.site.names("", "Secret").await;
+        if secrets.len() == 3 {
+            Ok(())
+        } else {
+            Err(format!("{secrets:?}"))
+        }
     })
     .await;
 }

@@ -19,11 +19,8 @@ async fn an_image_that_cannot_be_pulled_is_named_in_seconds_and_the_old_pods_ser
         .exits(4)
         .says("ImagePullBackOff")
         .says("never-pushed");
-    assert!(
-        begun.elapsed() < Duration::from_secs(30),
-        "{:?}",
-        begun.elapsed()
-    );
+    let taken = begun.elapsed();
+    assert!(taken < Duration::from_secs(10), "{taken:?}");
     let live = site.api("apps", "Deployment").get("aip").await.unwrap();
     assert_eq!(live.data["status"]["availableReplicas"], 2);
 
