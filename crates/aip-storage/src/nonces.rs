@@ -1,0 +1,56 @@
+//! `DPoP` nonces that the replicas share: the newest one of each server (RFC 9449 §8).
+//!
+//! A lost nonce costs one more round trip to the PDS and nothing else.
+
+use aip_atproto::Origin;
+use aip_base::Timestamp;
+use async_trait::async_trait;
+
+use crate::StorageError;
+
+/// In which role a server gave a nonce. Nonces never cross over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ServerRole {
+    /// Authorization server.
+    Authorization,
+    /// Resource server.
+    Resource,
+}
+
+/// A nonce and when it was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GivenNonce {
+    /// The nonce.
+    pub nonce: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Where replicas tell each other the newest nonce of a server.
+#[async_trait]
+pub trait SharedNonces: Send + Sync + 'static {
+    /// The newest nonce that any replica was given.
+    async fn newest_nonce(
+        &self,
+        role: ServerRole,
+        origin: &Origin,
+    ) -> Result<Option<GivenNonce>, StorageError>;
+
+    /// Offers a nonce; an older one than the known is ignored, in the same statement.
+    async fn offer_nonce(
+        &self,
+        role: ServerRole,
+        origin: &Origin,
+        given: &GivenNonce,
+    ) -> Result<(), StorageError>;
+}
+
+impl ServerRole {
+    /// The stable name, as stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Authorization => "authorization",
+            Self::Resource => "resource",
+        }
+    }
+}

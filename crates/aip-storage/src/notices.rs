@@ -1,0 +1,73 @@
+//! Notices between replicas: what one process did that others wait for or remember otherwise.
+//!
+//! A notice may be lost. Whoever waits for one also looks by itself from time to time, so a lost
+//! notice costs time and nothing else.
+
+use aip_atproto::Did;
+use aip_base::RowId;
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// The refresh of this upstream session is settled: read it again.
+    SessionSettled(RowId),
+    /// The identity of this account was seen to change: forget what is cached of it.
+    IdentityChanged(Did),
+}
+
+/// Tells the other replicas, and hears from them.
+#[async_trait]
+pub trait Notices: Send + Sync + 'static {
+    /// Tells all replicas. A failure is logged and costs them time.
+    async fn publish(&self, notice: &Notice);
+
+    /// What all replicas publish from now on, this one included. The stream reconnects by itself
+    /// and never ends.
+    fn subscribe(&self) -> BoxStream<'static, Notice>;
+}
+
+impl Notice {
+    /// The notice as one short line, for whatever carries it.
+    pub fn to_text(&self) -> String {
+        match self {
+            Self::SessionSettled(id) => format!("settled {id}"),
+            Self::IdentityChanged(did) => format!("identity {did}"),
+        }
+    }
+
+    /// Reads [`Self::to_text`]; `None` for what a newer release may say.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let (kind, rest) = text.split_once(' ')?;
+        match kind {
+            "settled" => Some(Self::SessionSettled(rest.parse().ok()?)),
+            "identity" => Some(Self::IdentityChanged(Did::parse(rest).ok()?)),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notice_survives_its_text_and_an_unknown_one_is_ignored() {
+        let settled =
+            Notice::SessionSettled("0192f3a4-7b1c-7def-8abc-0123456789ab".parse().unwrap());
+        let identity = Notice::IdentityChanged(Did::parse("did:web:alice.example").unwrap());
+        for notice in [settled, identity] {
+            assert_eq!(Notice::from_text(&notice.to_text()), Some(notice));
+        }
+        for text in [
+            "",
+            "settled",
+            "settled x",
+            "identity nobody",
+            "later things",
+        ] {
+            assert_eq!(Notice::from_text(text), None, "{text}");
+        }
+    }
+}
