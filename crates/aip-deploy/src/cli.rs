@@ -16,6 +16,7 @@ use crate::commands::destroy::DestroyArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::drift::DriftArgs;
 use crate::commands::generate::{CompletionsArgs, ManArgs};
+use crate::commands::keys::KeysArgs;
 use crate::commands::lock::{CancelArgs, LockArgs, UnlockArgs};
 use crate::commands::login::{LoginArgs, LogoutArgs, WhoamiArgs};
 use crate::commands::preview::PreviewArgs;
@@ -26,6 +27,7 @@ use crate::commands::rollout::RolloutArgs;
 use crate::commands::stack::StackArgs;
 use crate::commands::up::UpArgs;
 use crate::exit::Exit;
+use crate::option_variables::with_options;
 use crate::selection::Selection;
 use crate::ui::Screen;
 use crate::ui::style::{DELETE, paint};
@@ -33,7 +35,12 @@ use crate::ui::terminal::{Console, Terminal};
 
 /// Deploys AIP on Kubernetes from an encrypted stack file.
 #[derive(Debug, Parser)]
-#[command(name = "aip-deploy", version, arg_required_else_help = true)]
+#[command(
+    name = "aip-deploy",
+    version,
+    arg_required_else_help = true,
+    args_override_self = true
+)]
 pub struct Cli {
     #[command(flatten)]
     global: Global,
@@ -87,6 +94,7 @@ enum Command {
     Unlock(UnlockArgs),
     Cancel(CancelArgs),
     Repin(RepinArgs),
+    Keys(KeysArgs),
     Doctor(DoctorArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
@@ -104,7 +112,16 @@ impl From<Color> for ColorChoice {
 
 /// Runs a command line and says what went wrong, if anything did.
 pub async fn run(arguments: Vec<std::ffi::OsString>, environment: Environment) -> Exit {
-    let cli = match Cli::try_parse_from(arguments) {
+    let mut command = Cli::command();
+    command.build();
+    let given = match with_options(arguments, &environment, &command) {
+        Ok(given) => given,
+        Err(error) => {
+            let console = Console::new(Screen::of_process(ColorChoice::Auto, false), true);
+            return fail(&console, &error, Exit::Usage);
+        }
+    };
+    let cli = match Cli::try_parse_from(given) {
         Ok(cli) => cli,
         Err(error) => {
             let asked_for = !error.use_stderr();
@@ -175,6 +192,7 @@ async fn dispatch(
         Command::Unlock(args) => outcome!(args.run(selection, screen).await),
         Command::Cancel(args) => outcome!(args.run(selection, screen).await),
         Command::Repin(args) => outcome!(args.run(selection, screen).await),
+        Command::Keys(args) => outcome!(args.run(selection).await),
         Command::Doctor(args) => outcome!(args.run(selection, screen).await),
         Command::Completions(args) => outcome!(args.run(selection, Cli::command())),
         Command::Man(args) => outcome!(args.run(selection, Cli::command())),

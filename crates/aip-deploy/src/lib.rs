@@ -6,12 +6,15 @@
 //! | [`config`] | the typed configuration, every mistake with its line | none |
 //! | [`selection`] | what flags, environment and files select | files, store |
 //! | [`desired`] | what the cluster should hold | none |
+//! | [`signing_keys`] | the keys that a stack gives to AIP, and their rotation | none |
 //! | [`store`] | inventory, history and lease in an object store | store |
 //! | [`guard`] | the only way to a cluster: the right one, or an error | cluster |
 //! | [`cluster`] | reads, dry runs, applies, deletes, watches | cluster |
+//! | [`outputs`] | what other programs want to know: the load balancer's address | cluster |
 //! | [`plan`] | live objects compared with a dry run; trees and diffs | none |
 //! | [`apply`] | intent, phases, waiting, pruning | cluster, store |
 //! | [`rollout`] | a Deployment down to its containers, with a verdict | cluster |
+//! | [`option_variables`] | flags from the environment | none |
 //! | [`commands`] | one file per command | all |
 //! | [`ui`] | colours, prompts, terminal or pipe | terminal |
 
@@ -25,9 +28,12 @@ pub mod config;
 pub mod desired;
 pub mod exit;
 pub mod guard;
+pub mod option_variables;
+pub mod outputs;
 pub mod plan;
 pub mod rollout;
 pub mod selection;
+pub mod signing_keys;
 pub mod store;
 pub mod target;
 pub mod ui;

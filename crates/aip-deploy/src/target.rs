@@ -2,6 +2,7 @@
 //! the configuration; every command that talks to a cluster starts from it.
 
 use async_trait::async_trait;
+use serde_json::Value;
 
 use crate::desired::Desired;
 
@@ -24,6 +25,13 @@ pub struct Target {
     pub image: String,
     /// The text of the stack file, for the history.
     pub stack_file: String,
+}
+
+impl Target {
+    /// The objects as the API server is sent them.
+    pub fn objects(&self) -> Vec<Value> {
+        self.desired.iter().map(Desired::value).collect()
+    }
 }
 
 /// Why there is no target.

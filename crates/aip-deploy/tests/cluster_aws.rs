@@ -1,127 +1,23 @@
-//! State and keys on AWS, against moto (<https://docs.getmoto.org>), a stand-in for AWS that other
-//! projects test with too. It is installed into the cache folder at the first run, which is why
-//! these tests belong to the suite that may take its time.
+//! State and keys on AWS, against a stand-in that is installed at the first run, which is why these
+//! tests belong to the suite that may take its time.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 mod contract;
 
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+use std::path::Path;
+use std::sync::Arc;
 
 use aip_base::{Http, Limits, SystemClock, SystemRng};
 use aip_deploy::aws_http::AwsHttp;
 use aip_deploy::store::StateStore as _;
 use bytes::Bytes;
+use cluster::Moto;
 use contract::{World, contract};
 use http::Request;
 use pulumi_files::yaml::Tree;
 use pulumi_files::{ConfigPath, Environment, Keyring, Prompt, StackFile};
 use secrecy::{ExposeSecret as _, SecretString};
-
-const VERSION: &str = "5.2.5";
-
-/// The program, installed once.
-static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
-    let named = |name: &str| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
-    let cache = named("AIP_CACHE_DIR")
-        .or_else(|| Some(named("HOME")?.join(".cache/aip")))
-        .unwrap();
-    let folder = cache.join(format!("moto-{VERSION}"));
-    let program = folder.join("bin/moto_server");
-    std::fs::create_dir_all(&folder).unwrap();
-    let lock = std::fs::File::create(folder.join(".lock")).unwrap();
-    lock.lock().unwrap();
-    if !program.exists() {
-        run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
-        let package = format!("moto[server,s3,kms]=={VERSION}");
-        run(Command::new(folder.join("bin/pip")).args(["install", "--quiet", &package]));
-    }
-    program
-});
-
-fn run(command: &mut Command) {
-    assert!(command.status().unwrap().success(), "{command:?}");
-}
-
-/// A server of its own for each test.
-struct Moto {
-    child: Child,
-    url: String,
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Moto {
-    fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let child = Command::new(PROGRAM.as_path())
-            .args(["-H", "127.0.0.1", "-p", &port.to_string()])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Self {
-            child,
-            url: format!("http://127.0.0.1:{port}"),
-        }
-    }
-
-    /// Sends a signed request until the server answers.
-    async fn send(&self, service: &str, request: Request<Bytes>) -> Bytes {
-        let credentials = pulumi_files::aws::resolve(
-            &pulumi_files::aws::AwsConfig::default(),
-            &environment(&self.url),
-            &http(),
-        )
-        .await
-        .unwrap();
-        let scope = pulumi_files::aws::Scope {
-            region: "us-east-1",
-            service,
-        };
-        let now = aip_base::Clock::now(&SystemClock);
-        let request = pulumi_files::aws::sign(request, &credentials, scope, now).unwrap();
-        let deadline = tokio::time::Instant::now() + Duration::from_mins(1);
-        loop {
-            match http().fetch(request.clone(), Limits::DOCUMENT).await {
-                Ok(answer) => {
-                    assert!(answer.status.is_success(), "{answer:?}");
-                    return answer.body;
-                }
-                Err(error) if tokio::time::Instant::now() > deadline => panic!("{error}"),
-                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-            }
-        }
-    }
-
-    async fn bucket(&self, name: &str) {
-        self.send(
-            "s3",
-            Request::put(format!("{}/{name}", self.url))
-                .body(Bytes::new())
-                .unwrap(),
-        )
-        .await;
-    }
-}
 
 fn http() -> AwsHttp {
     AwsHttp::new().unwrap()
@@ -136,6 +32,22 @@ fn environment(url: &str) -> Environment {
     ])
 }
 
+/// The answer to a request, once it is signed: the key service is known by the signature.
+async fn send(moto: &Moto, request: Request<Bytes>) -> Bytes {
+    let environment = environment(&moto.url());
+    let config = pulumi_files::aws::AwsConfig::default();
+    let credentials = pulumi_files::aws::resolve(&config, &environment, &http()).await;
+    let scope = pulumi_files::aws::Scope {
+        region: "us-east-1",
+        service: "kms",
+    };
+    let now = aip_base::Clock::now(&SystemClock);
+    let request = pulumi_files::aws::sign(request, &credentials.unwrap(), scope, now).unwrap();
+    let answer = http().fetch(request, Limits::DOCUMENT).await.unwrap();
+    assert!(answer.status.is_success(), "{answer:?}");
+    answer.body
+}
+
 struct Place {
     /// Ends with the test.
     moto: Moto,
@@ -143,13 +55,13 @@ struct Place {
 }
 
 async fn place() -> Place {
-    let moto = Moto::start();
-    moto.bucket("state").await;
-    let address = moto.url.trim_start_matches("http://");
+    let moto = Moto::start().await;
+    moto.create_bucket("state").await;
     let url = format!(
-        "s3://state/team/a?endpoint={address}&disableSSL=true&s3ForcePathStyle=true&region=us-east-1"
+        "s3://state/team/a?endpoint={}&disableSSL=true&s3ForcePathStyle=true&region=us-east-1",
+        moto.address()
     );
-    let world = World::new(&url, &environment(&moto.url), Arc::new(http()));
+    let world = World::new(&url, &environment(&moto.url()), Arc::new(http()));
     Place { moto, world }
 }
 
@@ -162,10 +74,10 @@ async fn a_bucket_honours_conditional_writes_and_a_missing_one_is_named() {
     assert!(place.world.stacks.names("aip").await.unwrap().is_empty());
     place.world.state().promote(vec![]).await.unwrap();
     assert_eq!(place.world.stacks.names("aip").await.unwrap().len(), 1);
-    let url = place.moto.url.trim_start_matches("http://");
+    let address = place.moto.address();
     let missing = World::new(
-        &format!("s3://missing?endpoint={url}&disableSSL=true"),
-        &environment(&place.moto.url),
+        &format!("s3://missing?endpoint={address}&disableSSL=true"),
+        &environment(&place.moto.url()),
         Arc::new(http()),
     );
     let error = missing.stacks.probe().await.unwrap_err().to_string();
@@ -186,23 +98,22 @@ impl Prompt for Nobody {
 
 #[tokio::test]
 async fn a_stack_under_a_kms_key_opens_with_its_context_only() {
-    let moto = Moto::start();
+    let moto = Moto::start().await;
     let call = |target: &str, body: String| {
-        Request::post(format!("{}/", moto.url))
+        Request::post(moto.url())
             .header("content-type", "application/x-amz-json-1.1")
             .header("x-amz-target", format!("TrentService.{target}"))
             .body(Bytes::from(body))
             .unwrap()
     };
-    let key = moto.send("kms", call("CreateKey", "{}".to_owned())).await;
+    let key = send(&moto, call("CreateKey", "{}".to_owned())).await;
     let key: serde_json::Value = serde_json::from_slice(&key).unwrap();
     let id = key["KeyMetadata"]["KeyId"].as_str().unwrap();
     let alias = serde_json::json!({"AliasName": "alias/Example", "TargetKeyId": id});
-    moto.send("kms", call("CreateAlias", alias.to_string()))
-        .await;
+    send(&moto, call("CreateAlias", alias.to_string())).await;
 
     let keys = Keyring {
-        environment: environment(&moto.url),
+        environment: environment(&moto.url()),
         prompt: Arc::new(Nobody),
         http: Arc::new(http()),
         clock: Arc::new(SystemClock),

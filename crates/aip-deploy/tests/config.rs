@@ -5,7 +5,7 @@
 mod common;
 
 use aip_deploy::config::{MigrationMode, Profile, Shape, schema, shape_at};
-use common::{config, stack};
+use common::{MASTER_KEYS, config, stack};
 use proptest::prelude::*;
 use pulumi_files::ConfigPath;
 
@@ -119,9 +119,61 @@ fn sqlite_serves_one_pod() {
     let sqlite =
         stack("restricted", "").replace("postgresql://u:p@db:5432/aip", "sqlite:///data/aip.db");
     assert!(problems(&sqlite).contains("SQLite serves one Pod only"));
-    let one = format!("{sqlite}    replicas: 1\n")
-        .replace("      REDIS_DSN: redis://valkey:6379/0\n", "");
+    let one = format!("{sqlite}    replicas: 1\n").replace(&master_keys(), "");
     assert!(config(&one).is_ok());
+}
+
+fn master_keys() -> String {
+    format!("      AIP_MASTER_KEYS: '{MASTER_KEYS}'\n")
+}
+
+#[test]
+fn pods_that_share_a_database_share_the_keys_that_seal_it() {
+    let without = stack("restricted", "").replace(&master_keys(), "");
+    let said = problems(&without);
+    assert_eq!(
+        said,
+        "Pulumi.main.yaml:4: aip_config.extra_env.AIP_MASTER_KEYS: is missing: each Pod would seal the \
+         database with keys of its own\n    \
+         fix: aip-deploy config set --path --secret aip_config.extra_env.AIP_MASTER_KEYS < master-keys.json"
+    );
+    // The next Pod finds what this one has sealed.
+    assert_eq!(problems(&format!("{without}    replicas: 1\n")), said);
+    for (name, value) in [
+        ("AIP_MASTER_KEYS", MASTER_KEYS),
+        ("AIP_MASTER_KEYS_FILE", "/keys.json"),
+    ] {
+        let with = format!("{without}    extra_env: {{{name}: '{value}'}}\n");
+        assert!(config(&with).is_ok(), "{name}");
+    }
+    let bad = stack("restricted", "").replace(MASTER_KEYS, "{\"keys\": \"hunter2\"}");
+    let said = problems(&bad);
+    assert!(said.contains("aip_config.required_env.AIP_MASTER_KEYS: is not JSON with"));
+    assert!(!said.contains("hunter2"), "{said}");
+}
+
+#[test]
+fn only_the_original_cannot_do_without_valkey() {
+    let without =
+        |profile| stack(profile, "").replace("      REDIS_DSN: redis://valkey:6379/0\n", "");
+    assert!(config(&without("restricted")).is_ok());
+    assert!(problems(&without("compat")).contains("REDIS_DSN: is missing"));
+}
+
+#[test]
+fn an_image_needs_a_repository() {
+    let without = stack("compat", "").replace("    image_repo: registry.example.com/aip\n", "");
+    assert_eq!(
+        problems(&without),
+        "Pulumi.main.yaml:4: aip_config.image_repo: is missing: say where the images come from (or set \
+         aip_config.image_slug)\n    fix: aip-deploy config set --path aip_config.image_repo REPOSITORY"
+    );
+    assert!(
+        config(&format!(
+            "{without}    image_slug: registry.example.com/aip:v9\n"
+        ))
+        .is_ok()
+    );
 }
 
 #[test]

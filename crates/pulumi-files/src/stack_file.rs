@@ -259,6 +259,31 @@ impl StackFile {
         }
     }
 
+    /// Gives the file another text, to be saved.
+    pub fn replace_with(&mut self, text: String) -> Result<(), StackFileError> {
+        self.document = Self::parse(&self.path, text, &self.project)?.document;
+        Ok(())
+    }
+
+    /// Keeps the text that was read beside the file, under the first free name of `FILE.bak`,
+    /// `FILE.bak.bak`, …; none if there was no text.
+    pub fn back_up(&self) -> Result<Option<PathBuf>, StackFileError> {
+        if self.saved.is_empty() {
+            return Ok(None);
+        }
+        let mut copy = self.path.clone().into_os_string();
+        loop {
+            copy.push(".bak");
+            let path = PathBuf::from(&copy);
+            // In the end a name is too long, which is another error.
+            match atomic::create(&path, self.saved.as_bytes(), 0o644) {
+                Ok(()) => return Ok(Some(path)),
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(source) => return Err(StackFileError::Io { path, source }),
+            }
+        }
+    }
+
     /// Whether there is anything to save.
     pub fn is_changed(&self) -> bool {
         self.saved != self.document.text()

@@ -239,3 +239,26 @@ fn a_save_writes_what_was_asked_for_unless_somebody_else_wrote_in_between() {
     ));
     assert_eq!(std::fs::read_to_string(&name).unwrap(), "config: {}\n");
 }
+
+#[test]
+fn a_backup_takes_a_free_name_and_another_text_is_read_before_it_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = folder.path().join("Pulumi.dev.yaml");
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    assert_eq!(
+        StackFile::load(&name, "aip").unwrap().back_up().unwrap(),
+        None
+    );
+    std::fs::write(&name, "config: {}\n").unwrap();
+    let mut file = StackFile::load(&name, "aip").unwrap();
+    for copy in ["Pulumi.dev.yaml.bak", "Pulumi.dev.yaml.bak.bak"] {
+        assert_eq!(file.back_up().unwrap(), Some(folder.path().join(copy)));
+        assert_eq!(read(copy), "config: {}\n");
+    }
+    assert!(file.replace_with("config:\n\ta: 1\n".to_owned()).is_err());
+    assert!(!file.is_changed());
+    file.replace_with("config:\n  aip:a: b\n".to_owned())
+        .unwrap();
+    file.save().unwrap();
+    assert_eq!(read("Pulumi.dev.yaml"), "config:\n  aip:a: b\n");
+}

@@ -20,7 +20,7 @@ pub(super) async fn prune(run: &Run<'_>, plan: &Plan) -> Result<Vec<ObjectRef>, 
     let stale: Vec<&Step> = plan
         .steps
         .iter()
-        .filter(|step| matches!(step.op, Op::Delete | Op::Retain))
+        .filter(|step| matches!(step.op, Op::Delete | Op::Retain | Op::Prune))
         .collect();
     if stale.is_empty() {
         return Ok(Vec::new());

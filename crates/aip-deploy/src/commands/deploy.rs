@@ -15,9 +15,10 @@ use crate::commands::shown;
 use crate::commands::up::ApplyFlags;
 use crate::desired::ObjectRef;
 use crate::guard::{GuardedCluster, PinnedCluster};
+use crate::outputs::{Address, load_balancer};
 use crate::plan::tree::Progress;
 use crate::plan::{Plan, details};
-use crate::store::{Intent, Inventory, Outcome, RevisionRecord};
+use crate::store::{Intent, Inventory, Outcome, RevisionRecord, StoreError, last_good};
 use crate::target::{Target, Targets as _};
 use crate::ui::prompt::{Answer, ask};
 use crate::ui::style::{self, paint};
@@ -216,6 +217,11 @@ async fn carry_out(
     live.finish();
     let plan = approved.plan();
     let progress = all(plan, live.progress(), result.is_ok());
+    let address = match load_balancer(&target.desired).filter(|_| result.is_ok()) {
+        // The work is done: what is only shown may not make it fail.
+        Some(service) => Address::of(cluster, &service).await.ok(),
+        None => None,
+    };
     shown::result(
         session.screen,
         manner.doing,
@@ -223,8 +229,9 @@ async fn carry_out(
         names,
         &progress,
         since.elapsed(),
+        address.as_ref(),
     );
-    if plan.counts().changes() > 0 {
+    if plan.counts().changes() > 0 || (result.is_ok() && is_news(session, target).await?) {
         let record = RevisionRecord {
             command: manner.command.to_owned(),
             user: session.holder(manner.command, None).user,
@@ -244,6 +251,21 @@ async fn carry_out(
         session.store.append_history(&record).await?;
     }
     result
+}
+
+/// Whether the history does not have the target as the last good state: after a run that was
+/// killed or failed there may be nothing left to change, and this run is the one that succeeded.
+async fn is_news(session: &Session<'_>, target: &Target) -> Result<bool, StoreError> {
+    let last = session.store.history(1).await?;
+    let Some((_, record)) = last.first().filter(|(_, record)| record.is_good()) else {
+        return Ok(true);
+    };
+    if record.stack_file == target.stack_file {
+        return Ok(false);
+    }
+    // Another comment in the file is not another state to go back to.
+    let before = session.selection.with_stack_file(&record.stack_file).await;
+    Ok(before.map_or(true, |before| before.objects() != target.objects()))
 }
 
 /// What was not begun did not happen; what is pruned is done when all is.
@@ -268,13 +290,8 @@ async fn go_back(
     lease: &LeaseKeeper,
     manner: Manner<'_>,
 ) -> Result<(), CommandError> {
-    let history = session.store.history(HISTORY).await?;
-    let good = history.into_iter().find(|(_, record)| record.is_good());
-    let Some((revision, _)) = good else {
-        return Err(CommandError::NoEarlierRevision);
-    };
-    let record = session.store.revision(revision).await?;
-    let record = record.ok_or(CommandError::NoRevision(revision))?;
+    let good = last_good(session.store.as_ref()).await?;
+    let (revision, record) = good.ok_or(CommandError::NoEarlierRevision)?;
     session.screen.note(format!(
         "Going back to revision {} ({}). The database schema is not taken back.",
         revision.0,
@@ -299,9 +316,6 @@ async fn go_back(
     )
     .await?)
 }
-
-/// How far back the last good revision is looked for.
-pub(super) const HISTORY: usize = 100;
 
 /// Ctrl-C or SIGTERM: stop writing, give the lease back.
 pub(super) async fn interrupted() {

@@ -117,6 +117,7 @@ async fn delete(
         names,
         &progress,
         since.elapsed(),
+        None,
     );
     let kept: Vec<Recorded> = left
         .iter()

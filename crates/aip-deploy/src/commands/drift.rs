@@ -3,12 +3,12 @@
 
 use clap::Args;
 
-use crate::commands::deploy::HISTORY;
 use crate::commands::failure::CommandError;
 use crate::commands::session::{Session, plan};
 use crate::commands::shown;
 use crate::plan::fields::other_managers;
 use crate::selection::Selection;
+use crate::store::last_good;
 use crate::target::{Target, Targets as _};
 use crate::ui::Screen;
 
@@ -67,15 +67,11 @@ impl DriftArgs {
 
 /// What was deployed last, or the stack file if the history does not say.
 async fn deployed(session: &Session<'_>) -> Result<Target, CommandError> {
-    let history = session.store.history(HISTORY).await?;
-    let last = history.into_iter().find(|(_, record)| record.is_good());
-    if let Some((revision, _)) = last
-        && let Some(record) = session.store.revision(revision).await?
-    {
-        return Ok(session
+    match last_good(session.store.as_ref()).await? {
+        Some((_, record)) => Ok(session
             .selection
             .with_stack_file(&record.stack_file)
-            .await?);
+            .await?),
+        None => session.target().await,
     }
-    session.target().await
 }

@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod drift;
 pub mod failure;
 pub mod generate;
+pub mod keys;
 pub mod lock;
 pub mod login;
 pub mod preview;

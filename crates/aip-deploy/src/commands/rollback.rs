@@ -2,12 +2,12 @@
 
 use clap::Args;
 
-use crate::commands::deploy::{HISTORY, Manner, deploy};
+use crate::commands::deploy::{Manner, deploy};
 use crate::commands::failure::CommandError;
 use crate::commands::session::Session;
 use crate::commands::up::ApplyFlags;
 use crate::selection::Selection;
-use crate::store::Revision;
+use crate::store::{HISTORY, Revision};
 use crate::target::Targets as _;
 use crate::ui::Screen;
 
@@ -32,7 +32,8 @@ impl RollbackArgs {
         let record = record.ok_or(CommandError::NoRevision(revision))?;
         let mut target = selection.with_stack_file(&record.stack_file).await?;
         target.notices.push(format!(
-            "this deploys revision {} of {}; the stack file and the database schema stay as they are",
+            "this deploys revision {} of {}; the stack file and the database schema stay as they are \
+             (afterwards, `aip-deploy config refresh` gets its stack file)",
             revision.0, record.started
         ));
         let manner = Manner {

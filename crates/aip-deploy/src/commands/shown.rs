@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::guard::GuardedCluster;
+use crate::outputs::Address;
 use crate::plan::summary::{Tense, diagnostics, figures};
 use crate::plan::tree::{Names, Progress, tree};
 use crate::plan::{Plan, details, json};
@@ -41,6 +42,7 @@ pub fn result(
     names: Names<'_>,
     progress: &[Progress],
     took: Duration,
+    address: Option<&Address>,
 ) {
     let stack = names.stack;
     screen.line(format!("{} ({stack}):", paint(style::HEADLINE, heading)));
@@ -50,6 +52,15 @@ pub fn result(
         .iter()
         .filter(|at| **at == Progress::Failed)
         .count();
+    if let Some(address) = address {
+        let value = address.known().map_or_else(
+            || "not assigned yet; `aip-deploy stack output address` asks again".to_owned(),
+            |known| format!("\"{known}\""),
+        );
+        screen.line(paint(style::HEADLINE, "Outputs:"));
+        screen.line(format!("    {}: {value}", Address::NAME));
+        screen.line("");
+    }
     screen.line(paint(style::HEADLINE, "Resources:"));
     screen.lines(figures(plan.counts(), Tense::Done, errored));
     screen.line("");

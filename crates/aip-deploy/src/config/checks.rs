@@ -21,7 +21,7 @@ pub(super) fn url(text: &str, schemes: &[&str]) -> Result<(), String> {
 }
 
 /// `kid`s: a JSON array of texts, or separated by commas.
-pub(super) fn kids(text: &str) -> Result<Vec<String>, String> {
+pub(crate) fn kids(text: &str) -> Result<Vec<String>, String> {
     let kids: Vec<String> = if text.trim_start().starts_with('[') {
         serde_json::from_str(text).map_err(|_| "must be a JSON array of texts".to_owned())?
     } else {
@@ -65,6 +65,21 @@ pub(super) fn key_set(text: &str) -> Result<Vec<String>, String> {
         Err("holds no keys".to_owned())
     } else {
         Ok(kids)
+    }
+}
+
+/// The text of `master-keys.json`, which `aip` makes.
+pub(super) fn master_keys(text: &str) -> Result<(), String> {
+    let value: Option<Value> = serde_json::from_str(text).ok();
+    let has = |member| {
+        value
+            .as_ref()
+            .is_some_and(|value| value.get(member).is_some())
+    };
+    if ["primary", "keys", "token_pepper"].into_iter().all(has) {
+        Ok(())
+    } else {
+        Err("is not JSON with `primary`, `keys` and `token_pepper`, as `aip` makes it".to_owned())
     }
 }
 

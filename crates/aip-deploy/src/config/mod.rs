@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 
 use secrecy::SecretString;
 
+pub(crate) use checks::kids as key_ids;
 pub use problem::{Problem, Problems};
 pub(crate) use read::KEY_FILE;
 pub use read::{Input, read};

@@ -28,8 +28,6 @@ pub struct Input<'a> {
     pub secrets: Secrets<'a>,
 }
 
-/// The repository of the images that the project publishes.
-const DEFAULT_REPOSITORY: &str = "ghcr.io/graze-social/aip";
 /// Where the restricted profile mounts the key file.
 pub(crate) const KEY_FILE: &str = "/etc/aip/keys/signing_keys.json";
 
@@ -158,6 +156,9 @@ impl Assembly<'_> {
         let most = autoscaling.map_or(replicas, |scaling| scaling.max_replicas);
         let required_env = self.required_env(fields, restricted, most);
         let extra_env = self.extra_env(fields);
+        if restricted {
+            self.master_keys(fields, &required_env, &extra_env, most);
+        }
         let signing_keys = self.signing_keys(fields, &required_env);
         let service = self.service(fields, restricted);
         let port = fields.int("port").unwrap_or(8080);
@@ -217,31 +218,38 @@ impl Assembly<'_> {
                 .checked(fields, "image_slug", checks::image(&slug))
                 .then_some(slug);
         }
-        let repository = fields.plain("image_repo").map(str::to_owned);
-        if repository.is_none() {
-            self.notices.push(format!(
-                "`image_repo` is not set, so the image comes from {DEFAULT_REPOSITORY}"
-            ));
-        }
-        let repository = repository.unwrap_or_else(|| DEFAULT_REPOSITORY.to_owned());
-        let repository_fits = self.checked(fields, "image_repo", checks::image(&repository));
-        let Some(tag) = fields.plain("image_tag").map(str::to_owned) else {
-            if !self
-                .reader
-                .problems
-                .iter()
-                .any(|problem| problem.path == "aip_config.image_tag")
-            {
-                let fix = Some("aip-deploy config set --path aip_config.image_tag TAG".to_owned());
-                let message =
-                    "is missing: say which image to deploy (or set aip_config.image_slug)";
-                self.reader
-                    .problem(fields.line, "aip_config.image_tag", message, fix);
-            }
+        let repository = self.part_of_image(
+            fields,
+            "image_repo",
+            "REPOSITORY",
+            "is missing: say where the images come from (or set aip_config.image_slug)",
+            checks::image,
+        );
+        let tag = self.part_of_image(
+            fields,
+            "image_tag",
+            "TAG",
+            "is missing: say which image to deploy (or set aip_config.image_slug)",
+            checks::image_tag,
+        );
+        Some(format!("{}:{}", repository?, tag?))
+    }
+
+    fn part_of_image(
+        &mut self,
+        fields: &Object,
+        name: &str,
+        value: &str,
+        why: &str,
+        check: impl Fn(&str) -> Result<(), String>,
+    ) -> Option<String> {
+        let Some(given) = fields.plain(name).map(str::to_owned) else {
+            let path = format!("aip_config.{name}");
+            let fix = format!("aip-deploy config set --path {path} {value}");
+            self.reader.missing(fields.line, &path, why, fix);
             return None;
         };
-        let tag_fits = self.checked(fields, "image_tag", checks::image_tag(&tag));
-        (repository_fits && tag_fits).then(|| format!("{repository}:{tag}"))
+        self.checked(fields, name, check(&given)).then_some(given)
     }
 
     /// Reports the outcome of a check on a field; whether it is fine.

@@ -145,6 +145,13 @@ impl Reader<'_> {
         });
     }
 
+    /// A value that has to be there and is not; unless it is there and was refused already.
+    pub(super) fn missing(&mut self, line: Option<usize>, path: &str, why: &str, fix: String) {
+        if !self.problems.iter().any(|problem| problem.path == path) {
+            self.problem(line, path, why, Some(fix));
+        }
+    }
+
     /// A map with the fields of the table. `path` is where it stands.
     pub(super) fn object(&mut self, node: &Node, fields: &'static [Field], path: &str) -> Object {
         let mut object = Object {

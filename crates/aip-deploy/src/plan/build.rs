@@ -45,8 +45,13 @@ pub fn build(
             .iter()
             .any(|step| matches!(&step.op, Op::Replace(old) if old.is_same_object(&stale.object)));
         let retained = stale.object.kind == "Secret" && referred.contains(&stale.object.name);
+        let superseded = steps
+            .iter()
+            .any(|step| step.desired.is_some() && is_version_of(&stale.object, &step.object));
         let op = if replaced || retained {
             Op::Retain
+        } else if superseded {
+            Op::Prune
         } else {
             Op::Delete
         };
@@ -117,12 +122,11 @@ fn step(desired: Desired, observed: Observed) -> Step {
 /// A new Secret whose forerunner is still there replaces it: one line instead of two, and a
 /// difference instead of a whole object.
 fn replace(step: &mut Step, stale: &[Stale]) {
-    let Some(old) = stale.iter().rev().find(|stale| {
-        step.op == Op::Create
-            && step.object.kind == stale.object.kind
-            && step.object.logical_name == stale.object.logical_name
-            && step.object.namespace == stale.object.namespace
-    }) else {
+    let Some(old) = stale
+        .iter()
+        .rev()
+        .find(|stale| step.op == Op::Create && is_version_of(&stale.object, &step.object))
+    else {
         return;
     };
     let (Some(live), Some(desired)) = (&old.live, &step.desired) else {
@@ -139,6 +143,13 @@ fn replace(step: &mut Step, stale: &[Stale]) {
     };
     step.diff = diff(&content(live), &content(&desired.value()), mask);
     step.op = Op::Replace(old.object.clone());
+}
+
+/// Whether two objects are one in the eyes of a reader, with names that follow from their content.
+fn is_version_of(one: &ObjectRef, other: &ObjectRef) -> bool {
+    one.kind == other.kind
+        && one.logical_name == other.logical_name
+        && one.namespace == other.namespace
 }
 
 fn uid_of(live: Option<&Value>) -> Option<String> {

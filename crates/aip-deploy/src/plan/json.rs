@@ -16,6 +16,7 @@ pub fn digest(plan: &Plan, names: Names<'_>) -> Value {
         ("update", counts.update),
         ("delete", counts.delete),
         ("replace", counts.replace),
+        ("prune", counts.prune),
         ("same", counts.same),
     ] {
         if count > 0 {

@@ -77,6 +77,10 @@ pub enum Op {
     Delete,
     /// The stack no longer wants it, but a former `ReplicaSet` does: kept for a rollback.
     Retain,
+    /// A former version of an object that the stack has under another name now. Nothing refers to
+    /// it any more, so `up` tidies it away. That is no change of the stack: the Deployment's
+    /// controller trims former `ReplicaSet`s whenever it likes.
+    Prune,
 }
 
 /// One object of the plan.
@@ -141,9 +145,14 @@ impl Step {
         self.conflicts.iter().filter(|conflict| !conflict.was_ours)
     }
 
-    /// Whether anything is written for it.
+    /// Whether the stack is another one afterwards.
     pub fn is_change(&self) -> bool {
-        !matches!(self.op, Op::Same | Op::Retain)
+        !matches!(self.op, Op::Same | Op::Retain | Op::Prune)
+    }
+
+    /// Whether it is left of an earlier deployment, for a rollback or for the next prune.
+    fn is_leftover(&self) -> bool {
+        matches!(self.op, Op::Retain | Op::Prune)
     }
 }
 
@@ -159,6 +168,7 @@ impl Plan {
                 Op::Update => counts.update += 1,
                 Op::Replace(_) => counts.replace += 1,
                 Op::Delete => counts.delete += 1,
+                Op::Prune => counts.prune += 1,
                 Op::Retain => {}
             }
         }
@@ -210,11 +220,14 @@ impl Plan {
         Ok(())
     }
 
-    /// Whether two plans do the same, so that an approval of one is an approval of the other.
+    /// Whether two plans do the same, so that an approval of one is an approval of the other. What
+    /// is left of earlier deployments is not compared: how much of it can go is decided after the
+    /// rollout in any case.
     pub fn does_the_same_as(&self, other: &Self) -> bool {
         let essence = |plan: &Self| -> Vec<_> {
             plan.steps
                 .iter()
+                .filter(|step| !step.is_leftover())
                 .map(|step| {
                     // What the API server adds to a new object is another address, port or UID
                     // with every dry run.

@@ -118,6 +118,13 @@ pub fn figures(counts: Counts, tense: Tense, errored: usize) -> Vec<String> {
     if !last.is_empty() {
         lines.push(format!("    {}", last.trim_end()));
     }
+    if counts.prune > 0 {
+        let what = match tense {
+            Tense::Planned => "to prune",
+            Tense::Done => "pruned",
+        };
+        lines.push(format!("    {} superseded {what}", counts.prune));
+    }
     if errored > 0 {
         lines.push(format!(
             "    {}",

@@ -192,40 +192,86 @@ fn a_changed_secret_is_one_replacement_with_masked_leaves() {
     assert!(digest.contains("\"old\":\"[secret]\""), "{digest}");
 }
 
-#[test]
-fn an_old_secret_is_kept_while_a_replica_set_refers_to_it_and_deleted_afterwards() {
-    let stale = |name: &str| Stale {
+/// The recorded stack as it is wanted, with former versions of a Secret: `old` is of a
+/// `ReplicaSet`, `older` of none any more.
+fn after_a_rotation(former: &[&str]) -> Plan {
+    let stale = former.iter().map(|version| Stale {
         object: ObjectRef {
-            name: name.to_owned(),
+            name: format!("aip-env-main-{version}"),
             logical_name: "aip-env-main".to_owned(),
             ..desired(&recorded()[3]).reference()
         },
-        live: Some(json!({"metadata": {"uid": name}})),
-    };
+        live: (*version != "gone").then(|| json!({"metadata": {"uid": version}})),
+    });
     let replica_set = json!({"spec": {"template": {"spec": {
         "containers": [{"envFrom": [{"secretRef": {"name": "aip-env-main-old"}}]}]}}}});
-    let gone = Stale {
-        live: None,
-        ..stale("aip-env-main-gone")
-    };
-    let plan = build(
-        Vec::new(),
-        vec![stale("aip-env-main-old"), stale("aip-env-main-older"), gone],
-        &[replica_set],
-        false,
-    );
-    let ops: Vec<(&str, &Op)> = plan
+    let pairs = recorded()
+        .into_iter()
+        .map(|live| (desired(&live), observed(Some(live.clone()), live)))
+        .collect();
+    build(pairs, stale.collect(), &[replica_set], false)
+}
+
+#[test]
+fn a_former_secret_is_kept_while_a_replica_set_refers_to_it_and_pruned_afterwards() {
+    let plan = after_a_rotation(&["old", "older", "gone"]);
+    let leftovers: Vec<(&str, &Op)> = plan
         .steps
         .iter()
+        .filter(|step| step.desired.is_none())
         .map(|step| (step.object.name.as_str(), &step.op))
         .collect();
     assert_eq!(
-        ops,
+        leftovers,
         [
             ("aip-env-main-old", &Op::Retain),
-            ("aip-env-main-older", &Op::Delete)
+            ("aip-env-main-older", &Op::Prune)
         ]
     );
+}
+
+#[test]
+fn what_is_pruned_is_shown_and_is_no_change_of_the_stack() {
+    let plan = after_a_rotation(&["old", "older"]);
+    insta::assert_snapshot!(preview(&plan), @r"
+         Type                             Name          Plan      Info
+         pulumi:pulumi:Stack              aip-main
+         └─ aip:index:AIPService          aip
+     -      └─ kubernetes:core/v1:Secret  aip-env-main  prune     superseded
+
+        9 unchanged
+        1 superseded to prune
+    ");
+    assert_eq!(plan.counts().changes(), 0);
+    assert!(!plan.steps.iter().any(Step::is_change));
+    let digest = json::digest(&plan, NAMES);
+    assert_eq!(digest["changeSummary"], json!({"same": 9, "prune": 1}));
+}
+
+#[test]
+fn an_approval_holds_although_former_replica_sets_were_trimmed_meanwhile() {
+    let trimmed = after_a_rotation(&["older"]);
+    assert!(after_a_rotation(&["old", "older"]).does_the_same_as(&trimmed));
+    assert!(!trimmed.does_the_same_as(&plan_after("Deployment", new_tag)));
+}
+
+#[test]
+fn an_object_that_the_stack_gives_up_is_a_change() {
+    let pairs = recorded()
+        .into_iter()
+        .map(|live| (desired(&live), observed(Some(live.clone()), live)))
+        .collect();
+    let given_up = Stale {
+        object: ObjectRef {
+            name: "extra".to_owned(),
+            logical_name: "extra".to_owned(),
+            ..desired(&recorded()[1]).reference()
+        },
+        live: Some(json!({"metadata": {"uid": "u"}})),
+    };
+    let plan = build(pairs, vec![given_up], &[], false);
+    assert_eq!(plan.counts().delete, 1);
+    assert_eq!(plan.counts().changes(), 1);
 }
 
 #[test]

@@ -54,7 +54,7 @@ pub fn sign(op: &Op) -> String {
         Op::Create => (style::CREATE, "+ "),
         Op::Update => (style::UPDATE, "~ "),
         Op::Replace(_) => (style::REPLACE, "+-"),
-        Op::Delete => (style::DELETE, "- "),
+        Op::Delete | Op::Prune => (style::DELETE, "- "),
     };
     paint(style, sign)
 }
@@ -67,6 +67,7 @@ pub fn word(op: &Op) -> &'static str {
         Op::Update => "update",
         Op::Replace(_) => "replace",
         Op::Delete => "delete",
+        Op::Prune => "prune",
     }
 }
 
@@ -76,7 +77,7 @@ fn styled(op: &Op, text: &str) -> String {
         Op::Create => style::CREATE,
         Op::Update => style::UPDATE,
         Op::Replace(_) => style::REPLACE,
-        Op::Delete => style::DELETE,
+        Op::Delete | Op::Prune => style::DELETE,
     };
     paint(style, text)
 }
@@ -269,6 +270,7 @@ fn remarks(step: &Step) -> Vec<String> {
     let foreign = step.foreign().count();
     [
         step.refused.as_ref().map(|_| "1 error".to_owned()),
+        (step.op == Op::Prune).then(|| "superseded".to_owned()),
         (foreign > 0).then(|| plural(foreign, "conflict")),
         (!step.drift.is_empty()).then(|| "drift".to_owned()),
         (!step.warnings.is_empty()).then(|| plural(step.warnings.len(), "warning")),

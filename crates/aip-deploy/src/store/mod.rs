@@ -128,6 +128,24 @@ pub trait StateStore: Send + Sync {
     async fn revision(&self, revision: Revision) -> Result<Option<RevisionRecord>, StoreError>;
 }
 
+/// How far back a revision that succeeded is looked for.
+pub const HISTORY: usize = 100;
+
+/// The last revision that succeeded: what is deployed, as far as the history knows.
+pub async fn last_good(
+    store: &dyn StateStore,
+) -> Result<Option<(Revision, RevisionRecord)>, StoreError> {
+    // Mostly it is the last one of all; the others need not be read then.
+    for limit in [1, HISTORY] {
+        let entries = store.history(limit).await?;
+        let good = entries.into_iter().find(|(_, record)| record.is_good());
+        if good.is_some() {
+            return Ok(good);
+        }
+    }
+    Ok(None)
+}
+
 /// What Pulumi left in the same store; read only.
 #[async_trait]
 pub trait PulumiState: Send + Sync {

@@ -122,10 +122,13 @@ pub struct Counts {
     pub replace: usize,
     /// Left alone.
     pub same: usize,
+    /// Former versions that nothing needs any more.
+    #[serde(default)]
+    pub prune: usize,
 }
 
 impl Counts {
-    /// How many are touched.
+    /// How many make the stack another one. What is pruned does not.
     pub fn changes(&self) -> usize {
         self.create + self.update + self.delete + self.replace
     }

@@ -5,6 +5,7 @@ mod copy;
 mod get;
 mod list;
 mod looks_secret;
+mod refresh;
 mod remove;
 mod set;
 mod set_all;
@@ -45,6 +46,8 @@ enum ConfigCommand {
     Cp(copy::CopyArgs),
     /// Set several values at once
     SetAll(set_all::SetAllArgs),
+    /// Take the configuration of the last successful deployment back into the stack file
+    Refresh(refresh::RefreshArgs),
     /// Check the configuration, and say everything that is wrong with it
     Check,
     /// Print the JSON Schema of a stack file, for editors
@@ -102,6 +105,22 @@ pub enum ConfigError {
          meant to store in plaintext"
     )]
     LooksSecret(String),
+    /// The history has nothing to take the configuration from.
+    #[error(
+        "the history of stack '{0}' has no successful deployment to take the configuration from"
+    )]
+    NeverDeployed(String),
+    /// The values of that time are under a key that is not at hand.
+    #[error(
+        "revision {revision} was encrypted with another key than the stack file is now, and that key does not \
+         open: {reason}; nothing is changed. Run it again with the passphrase or the rights of that time"
+    )]
+    Sealed {
+        /// The revision.
+        revision: u64,
+        /// Why it does not open.
+        reason: String,
+    },
     /// An argument is not what it should be.
     #[error("{0}")]
     Argument(String),
@@ -116,6 +135,8 @@ impl ConfigError {
             | Self::NoValue
             | Self::Input(_)
             | Self::LooksSecret(_)
+            | Self::NeverDeployed(_)
+            | Self::Sealed { .. }
             | Self::File(StackFileError::Io { .. } | StackFileError::ChangedMeanwhile { .. }) => {
                 Exit::Failed
             }
@@ -135,6 +156,7 @@ impl ConfigArgs {
             Some(ConfigCommand::RmAll(args)) => args.run(selection).await,
             Some(ConfigCommand::Cp(args)) => args.run(selection).await,
             Some(ConfigCommand::SetAll(args)) => args.run(selection).await,
+            Some(ConfigCommand::Refresh(args)) => args.run(selection).await,
             Some(ConfigCommand::Check) => check(selection).await,
             Some(ConfigCommand::Schema) => {
                 let project = selection.project()?;

@@ -12,6 +12,7 @@ mod select;
 use clap::{Args, Subcommand};
 use pulumi_files::StackNameError;
 
+use crate::commands::failure::CommandError;
 use crate::exit::Exit;
 use crate::selection::{Selection, SelectionError};
 
@@ -81,6 +82,12 @@ pub enum StackError {
         /// The output.
         name: String,
     },
+    /// The load balancer is not there yet.
+    #[error("the load balancer has no address yet; that takes some minutes after the first `up`")]
+    NoAddress,
+    /// The cluster.
+    #[error(transparent)]
+    Cluster(#[from] Box<CommandError>),
     /// The terminal.
     #[error("the answer could not be read: {0}")]
     Input(#[source] std::io::Error),
@@ -99,6 +106,7 @@ impl StackError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Selection(error) => error.exit(),
+            Self::Cluster(error) => error.exit(),
             Self::Name(_) | Self::NeedsYes => Exit::Usage,
             _ => Exit::Failed,
         }

@@ -4,7 +4,13 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use super::StackError;
+use crate::cluster::Access;
+use crate::commands::failure::CommandError;
+use crate::guard::GuardedCluster;
+use crate::outputs::{Address, load_balancer};
 use crate::selection::{Reveal, Selection};
+use crate::store::StateStore as _;
+use crate::target::Target;
 use crate::ui::table::columns;
 
 #[derive(Debug, Args)]
@@ -19,33 +25,32 @@ pub(super) struct OutputArgs {
 impl OutputArgs {
     pub(super) async fn run(self, selection: &Selection) -> Result<(), StackError> {
         let target = selection.target(Reveal::Stubs).await?;
-        let outputs = [
-            ("context", &target.context),
-            ("image", &target.image),
-            ("namespace", &target.namespace),
-            ("stack", &target.stack),
-        ];
         if let Some(name) = self.name {
-            let missing = || StackError::NoOutput {
-                stack: target.stack.clone(),
-                name: name.clone(),
-            };
-            let (_, value) = outputs
-                .iter()
-                .find(|(known, _)| *known == name)
-                .ok_or_else(missing)?;
+            let value = one(selection, &target, &name).await?;
             let text = if self.json {
-                Value::from(value.as_str()).to_string()
+                Value::from(value).to_string()
             } else {
-                (*value).clone()
+                value
             };
             selection.terminal.data(&text);
             return Ok(());
         }
+        let mut outputs: Vec<(&str, Option<String>)> = from_files(&target)
+            .map(|(name, value)| (name, Some(value.to_owned())))
+            .to_vec();
+        match address(selection, &target).await {
+            Ok(None) => {}
+            Ok(Some(address)) => {
+                outputs.insert(0, (Address::NAME, address.known().map(str::to_owned)));
+            }
+            Err(error) => selection.terminal.talk(&format!(
+                "warning: the address of the load balancer is not known: {error}"
+            )),
+        }
         if self.json {
             let map: Map<String, Value> = outputs
                 .into_iter()
-                .map(|(name, value)| (name.to_owned(), value.as_str().into()))
+                .map(|(name, value)| (name.to_owned(), value.into()))
                 .collect();
             selection
                 .terminal
@@ -53,14 +58,68 @@ impl OutputArgs {
             return Ok(());
         }
         let mut rows = vec![vec!["OUTPUT".to_owned(), "VALUE".to_owned()]];
-        rows.extend(
-            outputs
-                .into_iter()
-                .map(|(name, value)| vec![name.to_owned(), value.clone()]),
-        );
+        rows.extend(outputs.into_iter().map(|(name, value)| {
+            let value = value.unwrap_or_else(|| "(not assigned yet)".to_owned());
+            vec![name.to_owned(), value]
+        }));
         for line in columns(&rows, &[]) {
             selection.terminal.data(&line);
         }
         Ok(())
     }
+}
+
+/// What is known without a cluster.
+fn from_files(target: &Target) -> [(&'static str, &str); 4] {
+    [
+        ("context", &target.context),
+        ("image", &target.image),
+        ("namespace", &target.namespace),
+        ("stack", &target.stack),
+    ]
+}
+
+async fn one(selection: &Selection, target: &Target, name: &str) -> Result<String, StackError> {
+    let found = from_files(target)
+        .into_iter()
+        .find(|(known, _)| *known == name);
+    if let Some((_, value)) = found {
+        return Ok(value.to_owned());
+    }
+    let address = match name {
+        Address::NAME => address(selection, target).await?,
+        _ => None,
+    };
+    match address {
+        Some(Address::Known(address)) => Ok(address),
+        Some(Address::Pending) => Err(StackError::NoAddress),
+        None => Err(StackError::NoOutput {
+            stack: target.stack.clone(),
+            name: name.to_owned(),
+        }),
+    }
+}
+
+/// Where the load balancer is, if the stack has one. Nobody is asked before the first `up`.
+async fn address(
+    selection: &Selection,
+    target: &Target,
+) -> Result<Option<Address>, Box<CommandError>> {
+    let ask = async {
+        let Some(service) = load_balancer(&target.desired) else {
+            return Ok(None);
+        };
+        let project = selection.project()?;
+        let stack = selection.stack(&project).await?;
+        let state = selection
+            .stacks(Some(&project))?
+            .state(&project.name, &stack);
+        let Some(pin) = state.inventory().await?.pin else {
+            return Ok(Some(Address::Pending));
+        };
+        let access = Access::new(&selection.environment);
+        let cluster = GuardedCluster::open(&access, &target.context, Some(&pin)).await?;
+        Ok(Some(Address::of(&cluster, &service).await?))
+    };
+    ask.await.map_err(Box::new)
 }

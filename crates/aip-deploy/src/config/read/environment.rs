@@ -22,6 +22,12 @@ const VALKEYS: &[&str] = &[
     "valkeys://",
     "unix://",
 ];
+/// The variables of `aip` for the keys that protect the database: as JSON, or the path of a file.
+const MASTER_KEYS: [&str; 2] = ["AIP_MASTER_KEYS", "AIP_MASTER_KEYS_FILE"];
+
+fn set_master_keys(path: &str) -> String {
+    format!("aip-deploy config set --path --secret {path} < master-keys.json")
+}
 
 impl Assembly<'_> {
     pub(super) fn required_env(
@@ -52,27 +58,17 @@ impl Assembly<'_> {
             let path = format!("aip_config.{spelled}.{}", field.name);
             let secret = !matches!(field.name, "WORKER_ID" | "JSON_WEB_KEYS");
             let flag = if secret { " --secret" } else { "" };
-            let fix = || Some(format!("aip-deploy config set --path{flag} {path}"));
-            let needed = match field.name {
-                "DATABASE_URL" | "ACTIVE_SIGNING_KEYS" => true,
-                "REDIS_DSN" => !restricted || replicas > 1,
-                _ => !restricted,
-            };
-            let already = |problems: &[super::super::Problem]| {
-                problems.iter().any(|problem| problem.path == path)
-            };
+            let fix = format!("aip-deploy config set --path{flag} {path}");
+            // Valkey is one of those that only the original cannot do without.
+            let needed =
+                !restricted || matches!(field.name, "DATABASE_URL" | "ACTIVE_SIGNING_KEYS");
             match given
                 .text(field.name)
                 .filter(|text| text.known() != Some(""))
             {
-                None if needed && !already(&self.reader.problems) => {
-                    let why = if field.name == "REDIS_DSN" && restricted {
-                        "is missing: more than one Pod needs a shared Valkey"
-                    } else {
-                        "is missing"
-                    };
-                    self.reader
-                        .problem(given.line.or(fields.line), &path, why, fix());
+                None if needed => {
+                    let line = given.line.or(fields.line);
+                    self.reader.missing(line, &path, "is missing", fix);
                 }
                 None => {}
                 Some(text) => {
@@ -85,14 +81,11 @@ impl Assembly<'_> {
                         _ => Ok(()),
                     });
                     if let Err(message) = outcome {
-                        self.reader.problem(Some(text.line), &path, message, fix());
+                        self.reader
+                            .problem(Some(text.line), &path, message, Some(fix));
                     }
-                    if !text.encrypted && matches!(field.name, "DATABASE_URL" | "REDIS_DSN") {
-                        let file = self.reader.file.display();
-                        self.notices.push(format!(
-                            "{file}:{}: {path} is in plain text: `aip-deploy config set --path --secret {path}` encrypts it",
-                            text.line
-                        ));
+                    if matches!(field.name, "DATABASE_URL" | "REDIS_DSN") {
+                        self.better_encrypted(text, &path);
                     }
                     env.insert(field.name.to_owned(), text.clone());
                 }
@@ -102,9 +95,11 @@ impl Assembly<'_> {
             let path = format!("aip_config.{spelled}.{name}");
             match checks::variable(name) {
                 Ok(()) => {
-                    self.notices.push(format!(
-                        "{path} is not known here; it is passed on to the Pods"
-                    ));
+                    if !MASTER_KEYS.contains(&name.as_str()) {
+                        self.notices.push(format!(
+                            "{path} is not known here; it is passed on to the Pods"
+                        ));
+                    }
                     env.insert(name.clone(), text.clone());
                 }
                 Err(message) => self.reader.problem(Some(text.line), &path, message, None),
@@ -123,6 +118,49 @@ impl Assembly<'_> {
                 .problem(Some(database.line), &path, message, fix);
         }
         env
+    }
+
+    /// What `aip` seals the database with. A Pod without it makes its own, which go with it; the
+    /// database outlives the Pods, unless it is a SQLite file of the only one.
+    pub(super) fn master_keys(
+        &mut self,
+        fields: &Object,
+        required: &BTreeMap<String, Text>,
+        extra: &BTreeMap<String, Text>,
+        replicas: u32,
+    ) {
+        let [json, file] = MASTER_KEYS;
+        for (place, env) in [("required_env", required), ("extra_env", extra)] {
+            if let Some(text) = env.get(json) {
+                let path = format!("aip_config.{place}.{json}");
+                if let Some(Err(message)) = text.known().map(checks::master_keys) {
+                    let fix = Some(set_master_keys(&path));
+                    self.reader.problem(Some(text.line), &path, message, fix);
+                }
+                self.better_encrypted(text, &path);
+            }
+        }
+        let given = [json, file]
+            .iter()
+            .any(|name| required.contains_key(*name) || extra.contains_key(*name));
+        let database = required.get("DATABASE_URL").and_then(Text::known);
+        if !given && (replicas > 1 || database.is_some_and(|url| !url.starts_with("sqlite"))) {
+            let path = format!("aip_config.extra_env.{json}");
+            let why = "is missing: each Pod would seal the database with keys of its own";
+            self.reader
+                .missing(fields.line, &path, why, set_master_keys(&path));
+        }
+    }
+
+    /// Says so if a value that should be encrypted is not.
+    fn better_encrypted(&mut self, text: &Text, path: &str) {
+        if !text.encrypted {
+            let file = self.reader.file.display();
+            self.notices.push(format!(
+                "{file}:{}: {path} is in plain text: `aip-deploy config set --path --secret {path}` encrypts it",
+                text.line
+            ));
+        }
     }
 
     pub(super) fn extra_env(&mut self, fields: &Object) -> BTreeMap<String, Text> {
@@ -147,28 +185,19 @@ impl Assembly<'_> {
         env: &BTreeMap<String, Text>,
     ) -> Option<SecretString> {
         const PATH: &str = "aip_config.signing_keys_json_string";
-        let fix = || {
-            Some(format!(
-                "aip-deploy config set --path --secret {PATH} < signing_keys.json"
-            ))
-        };
+        let fix = format!("aip-deploy config set --path --secret {PATH} < signing_keys.json");
         let Some(text) = fields
             .text("signing_keys_json_string")
             .filter(|text| text.known() != Some(""))
         else {
-            if !self
-                .reader
-                .problems
-                .iter()
-                .any(|problem| problem.path == PATH)
-            {
-                self.reader.problem(fields.line, PATH, "is missing", fix());
-            }
+            self.reader.missing(fields.line, PATH, "is missing", fix);
             return None;
         };
         if let Some(value) = text.known() {
             match checks::key_set(value) {
-                Err(message) => self.reader.problem(Some(text.line), PATH, message, fix()),
+                Err(message) => self
+                    .reader
+                    .problem(Some(text.line), PATH, message, Some(fix)),
                 Ok(present) => {
                     let active = env
                         .get("ACTIVE_SIGNING_KEYS")
@@ -181,15 +210,12 @@ impl Assembly<'_> {
                     {
                         let message =
                             format!("has no key `{kid}`, which ACTIVE_SIGNING_KEYS names");
-                        self.reader.problem(Some(text.line), PATH, message, fix());
+                        let fix = Some(fix.clone());
+                        self.reader.problem(Some(text.line), PATH, message, fix);
                     }
                 }
             }
-            if !text.encrypted {
-                let file = self.reader.file.display();
-                self.notices
-                    .push(format!("{file}:{}: {PATH} is in plain text", text.line));
-            }
+            self.better_encrypted(text, PATH);
         }
         Some(text.to_secret())
     }

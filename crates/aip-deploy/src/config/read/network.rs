@@ -19,18 +19,12 @@ impl Assembly<'_> {
             });
         }
         let Some(certificate) = fields.plain("ssl_cert_arn").map(str::to_owned) else {
-            if !self
-                .reader
-                .problems
-                .iter()
-                .any(|problem| problem.path == "aip_config.ssl_cert_arn")
-            {
-                let fix =
-                    Some("aip-deploy config set --path aip_config.ssl_cert_arn ARN".to_owned());
-                let message = "is missing: the load balancer needs a certificate for port 443";
-                self.reader
-                    .problem(fields.line, "aip_config.ssl_cert_arn", message, fix);
-            }
+            self.reader.missing(
+                fields.line,
+                "aip_config.ssl_cert_arn",
+                "is missing: the load balancer needs a certificate for port 443",
+                "aip-deploy config set --path aip_config.ssl_cert_arn ARN".to_owned(),
+            );
             return None;
         };
         self.checked(

@@ -2,101 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
-use std::io::Write as _;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+mod history;
+mod keys;
+mod options;
+mod place;
+mod refresh;
 
-const STACK: &str = include_str!("fixtures/Pulumi.main.yaml");
-const PASSPHRASE: &str = "fixture passphrase";
-
-/// A project folder with the recorded stack `main`, logged in to a folder, `main` selected.
-struct Place {
-    folder: tempfile::TempDir,
-}
-
-/// What a command left.
-struct Ended {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Ended {
-    #[track_caller]
-    fn ok(self) -> Self {
-        assert_eq!(self.code, 0, "{}{}", self.out, self.err);
-        self
-    }
-
-    #[track_caller]
-    fn fails(self, code: i32, saying: &str) -> Self {
-        assert_eq!(self.code, code, "{}{}", self.out, self.err);
-        assert!(self.err.contains(saying), "{}", self.err);
-        self
-    }
-}
-
-impl Place {
-    fn empty() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("state")).unwrap();
-        std::fs::write(
-            folder.path().join("Pulumi.yaml"),
-            "name: aip\nruntime: python\n",
-        )
-        .unwrap();
-        Self { folder }
-    }
-
-    fn new() -> Self {
-        let place = Self::empty();
-        std::fs::write(place.file("main"), STACK).unwrap();
-        place.run(&["login", &place.url()]).ok();
-        place.run(&["stack", "select", "main"]).ok();
-        place
-    }
-
-    fn url(&self) -> String {
-        format!("file://{}", self.folder.path().join("state").display())
-    }
-
-    fn file(&self, stack: &str) -> PathBuf {
-        self.folder.path().join(format!("Pulumi.{stack}.yaml"))
-    }
-
-    fn text(&self, stack: &str) -> String {
-        std::fs::read_to_string(self.file(stack)).unwrap()
-    }
-
-    fn run(&self, arguments: &[&str]) -> Ended {
-        self.run_with(arguments, PASSPHRASE, None)
-    }
-
-    fn run_with(&self, arguments: &[&str], passphrase: &str, input: Option<&str>) -> Ended {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_aip-deploy"));
-        command
-            .args(arguments)
-            .current_dir(self.folder.path())
-            .env_clear()
-            .env("HOME", self.folder.path())
-            .env("USER", "ann")
-            .env("PULUMI_CONFIG_PASSPHRASE", passphrase)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        // A command that reads no input may have ended already.
-        let _ = stdin.write_all(input.unwrap_or_default().as_bytes());
-        drop(stdin);
-        let output = child.wait_with_output().unwrap();
-        Ended {
-            code: output.status.code().unwrap(),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
-}
+use place::{PASSPHRASE, Place, STACK};
 
 #[test]
 fn the_way_from_the_login_to_the_new_tag() {
@@ -137,6 +49,11 @@ fn the_way_from_the_login_to_the_new_tag() {
         .filter(|line| !STACK.lines().any(|old| old == *line))
         .collect();
     assert_eq!(added.len(), 2, "only the new value was added: {added:?}");
+    // The original program had it built in.
+    place
+        .run(&["config", "check"])
+        .fails(2, "aip_config.image_repo: is missing");
+    place.set_repository();
     place.run(&["config", "check"]).ok();
 }
 
@@ -332,6 +249,7 @@ fn a_new_passphrase_needs_the_old_one_and_changes_every_value() {
 #[test]
 fn render_prints_objects_and_nothing_else() {
     let place = Place::new();
+    place.set_repository();
     let ended = place.run(&["render"]).ok();
     assert!(
         ended.out.starts_with("apiVersion: v1\ndata:\n"),

@@ -1,0 +1,73 @@
+//! What other programs may want to know of a stack. Nothing here is secret.
+
+use serde_json::Value;
+
+use crate::cluster::ApiError;
+use crate::desired::{Desired, ObjectRef};
+use crate::guard::GuardedCluster;
+
+/// Where the load balancer of a stack is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// The provider has not said yet; that takes minutes.
+    Pending,
+    /// A host name or an IP address.
+    Known(String),
+}
+
+impl Address {
+    /// The name of the output.
+    pub const NAME: &'static str = "address";
+
+    /// The address, if there is one yet.
+    pub fn known(&self) -> Option<&str> {
+        match self {
+            Self::Pending => None,
+            Self::Known(address) => Some(address),
+        }
+    }
+
+    /// Asks the cluster.
+    pub async fn of(cluster: &GuardedCluster, service: &ObjectRef) -> Result<Self, ApiError> {
+        let live = cluster.read(service).await?;
+        Ok(live.as_ref().map_or(Self::Pending, Self::of_service))
+    }
+
+    fn of_service(live: &Value) -> Self {
+        let first = &live["status"]["loadBalancer"]["ingress"][0];
+        let address = first["hostname"].as_str().or(first["ip"].as_str());
+        address.map_or(Self::Pending, |address| Self::Known(address.to_owned()))
+    }
+}
+
+/// The Service with a load balancer, if the stack has one.
+pub fn load_balancer(desired: &[Desired]) -> Option<ObjectRef> {
+    let service = desired.iter().find(|desired| {
+        desired.kind.kind == "Service" && desired.object.data["spec"]["type"] == "LoadBalancer"
+    });
+    service.map(Desired::reference)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_load_balancer_has_a_name_or_an_address_or_neither_yet() {
+        let of = |ingress: Value| {
+            Address::of_service(&json!({"status": {"loadBalancer": {"ingress": ingress}}}))
+        };
+        assert_eq!(
+            of(json!([{"hostname": "lb.example.com"}])),
+            Address::Known("lb.example.com".to_owned())
+        );
+        assert_eq!(
+            of(json!([{"ip": "192.0.2.1"}])),
+            Address::Known("192.0.2.1".to_owned())
+        );
+        assert_eq!(of(json!([])), Address::Pending);
+        assert_eq!(Address::of_service(&json!({})), Address::Pending);
+    }
+}
