@@ -1,5 +1,5 @@
-//! What apps call all the time, on PostgreSQL: refreshing, introspecting, asking who signed in,
-//! over 16 and over 64 connections.
+//! What apps call all the time, on PostgreSQL: refreshing, introspecting, asking who signed in
+//! and how the session at the PDS is, over 16 and over 64 connections.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,11 +9,11 @@ use anyhow::Result;
 use crate::lab::Lab;
 use crate::load::Caller;
 use crate::people::sign_in_many;
-use crate::postgres::Postgres;
 use crate::report::Measurement;
 use crate::round::{self, Watched};
-use crate::scratch::Scratch;
-use crate::sign_in::Tokens;
+use harness::postgres::Postgres;
+use harness::scratch::Scratch;
+use harness::sign_in::Tokens;
 
 /// Connections, and what the names of the results end in.
 const LOADS: [(usize, &str); 2] = [(16, ""), (64, "_c64")];
@@ -33,6 +33,8 @@ pub(crate) enum Call {
     Introspect,
     /// OpenID Connect Core §5.3, with one access token after the other.
     Userinfo,
+    /// `/api/atprotocol/session`, with one access token after the other.
+    Session,
 }
 
 pub(crate) async fn measure(

@@ -6,15 +6,9 @@ use std::path::Path;
 use aip_atproto::Handle;
 use aip_sandbox::{NameServer, Person, Sandbox, SandboxOptions};
 use anyhow::Result;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use harness::app::App;
 
 use crate::server::Server;
-
-/// What the app asks for: who it is, and to write in the person's name.
-pub(crate) const SCOPE: &str = "openid atproto transition:generic";
-/// Where the app wants people back. Nobody goes there: the code is read from the URL.
-pub(crate) const REDIRECT_URI: &str = "https://app.example/callback";
 
 pub(crate) struct Lab {
     pub(crate) server: Server,
@@ -23,14 +17,6 @@ pub(crate) struct Lab {
     // They end when they are dropped.
     _sandbox: Sandbox,
     _names: NameServer,
-}
-
-/// A confidential app.
-#[derive(Debug, Clone)]
-pub(crate) struct App {
-    pub(crate) client_id: String,
-    /// Its `Authorization` field, a line of a request.
-    pub(crate) authorization: String,
 }
 
 impl Lab {
@@ -53,18 +39,14 @@ impl Lab {
             .collect::<Result<_>>()?;
         let names = NameServer::start(sandbox.dns.clone()).await?;
         let mut all = vec![
+            ("AIP_RATE_LIMITS", "false".to_owned()),
             ("AIP_DEVELOPMENT", "true".to_owned()),
             ("AIP_PLC_URLS", sandbox.plc.origin().to_owned()),
             ("AIP_DNS_NAMESERVERS", names.address.to_string()),
         ];
         all.extend_from_slice(settings);
         let server = Server::start(program, folder, &all).await?;
-        let credentials = server.register(REDIRECT_URI, SCOPE).await?;
-        let basic = format!("{}:{}", credentials.client_id, credentials.client_secret);
-        let app = App {
-            authorization: format!("authorization: Basic {}\r\n", STANDARD.encode(basic)),
-            client_id: credentials.client_id,
-        };
+        let app = App::register(server.command(), "Bench").await?;
         Ok(Self {
             server,
             app,

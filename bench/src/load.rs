@@ -4,10 +4,10 @@ use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 
 use crate::apps::Call;
-use crate::connection::{Connection, get, post};
 use crate::lab::Lab;
 use crate::round::Worker;
-use crate::sign_in::Tokens;
+use harness::connection::{Connection, get, post};
+use harness::sign_in::Tokens;
 
 /// A connection with work to do.
 pub(crate) struct Caller {
@@ -58,6 +58,10 @@ impl Caller {
             Call::Userinfo => Work::repeat(tokens, r#"{"sub":"did:plc:"#, |token| {
                 let authorization = format!("authorization: Bearer {token}\r\n");
                 get(&host, "/oauth/userinfo", &authorization)
+            }),
+            Call::Session => Work::repeat(tokens, r#"{"did":"did:plc:"#, |token| {
+                let authorization = format!("authorization: Bearer {token}\r\n");
+                get(&host, "/api/atprotocol/session", &authorization)
             }),
         };
         Ok(Self {

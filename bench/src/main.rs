@@ -5,20 +5,14 @@
 //! together with the machine they were measured on.
 
 mod apps;
-mod browser;
-mod connection;
+mod fleet;
 mod lab;
 mod load;
-mod machine;
 mod people;
-mod postgres;
 mod preview;
-mod process;
 mod report;
 mod round;
-mod scratch;
 mod server;
-mod sign_in;
 mod start;
 
 use std::io::Write as _;
@@ -27,10 +21,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
+use harness::{machine, process};
 
 use crate::apps::Call;
 use crate::report::{Measurement, Report};
-use crate::scratch::Scratch;
+use harness::scratch::Scratch;
 
 #[derive(Parser)]
 #[command(about = "Measures a release build of aip or aip-deploy")]
@@ -61,6 +56,10 @@ enum Bench {
     Introspect,
     /// Asking who signed in, on PostgreSQL.
     Userinfo,
+    /// Asking how the session at the PDS is, on PostgreSQL.
+    Session,
+    /// The keeper: a fleet of stored sessions, of which some are due, on PostgreSQL.
+    Keeper,
     /// `aip-deploy` against a local API server.
     Preview,
 }
@@ -73,6 +72,8 @@ impl Bench {
             Self::Refresh => "refresh",
             Self::Introspect => "introspect",
             Self::Userinfo => "userinfo",
+            Self::Session => "session",
+            Self::Keeper => "keeper",
             Self::Preview => "preview",
         }
     }
@@ -86,6 +87,8 @@ impl Bench {
             Self::Refresh => apps::measure(Call::Refresh, program, &scratch).await,
             Self::Introspect => apps::measure(Call::Introspect, program, &scratch).await,
             Self::Userinfo => apps::measure(Call::Userinfo, program, &scratch).await,
+            Self::Session => apps::measure(Call::Session, program, &scratch).await,
+            Self::Keeper => fleet::measure(program, &scratch).await,
             Self::Preview => preview::measure(program, &scratch).await,
         }
     }

@@ -9,12 +9,13 @@ use std::time::Duration;
 use aip_sandbox::Person;
 use anyhow::Result;
 
-use crate::connection::Connection;
-use crate::lab::{App, Lab};
+use crate::lab::Lab;
 use crate::report::Measurement;
 use crate::round::{self, Watched, Worker};
-use crate::scratch::Scratch;
-use crate::sign_in::{Tokens, sign_in};
+use harness::app::App;
+use harness::connection::Connection;
+use harness::scratch::Scratch;
+use harness::sign_in::{Tokens, sign_in};
 
 /// So many sign in at the same time.
 const AT_ONCE: usize = 8;

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use crate::machine::Machine;
+use harness::machine::Machine;
 
 /// One run of one benchmark.
 #[derive(Serialize)]

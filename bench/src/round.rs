@@ -8,11 +8,11 @@ use anyhow::Result;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::machine;
-use crate::postgres::Postgres;
-use crate::process::Process;
 use crate::report::Measurement;
 use crate::server::Server;
+use harness::machine;
+use harness::postgres::Postgres;
+use harness::process::Process;
 
 /// Something that can be done again and again.
 pub(crate) trait Worker: Send + Sized + 'static {
@@ -28,14 +28,14 @@ pub(crate) struct Watched<'a> {
 }
 
 /// Counters before or after a round.
-struct Sample {
-    at: Instant,
-    server_cpu: Duration,
-    postgres_cpu: Option<Duration>,
-    load_cpu: Duration,
+pub(crate) struct Sample {
+    pub(crate) at: Instant,
+    pub(crate) server_cpu: Duration,
+    pub(crate) postgres_cpu: Option<Duration>,
+    pub(crate) load_cpu: Duration,
     /// Of everybody.
     machine_cpu: Duration,
-    sql_statements: u64,
+    pub(crate) sql_statements: u64,
 }
 
 /// The figures of one round.
@@ -59,7 +59,7 @@ impl Sample {
         self.machine_cpu.saturating_sub(ours)
     }
 
-    async fn take(watched: Watched<'_>) -> Result<Self> {
+    pub(crate) async fn take(watched: Watched<'_>) -> Result<Self> {
         let postgres = watched.postgres.map(|it| it.process.cpu_with_children());
         Ok(Self {
             server_cpu: watched.server.process.cpu()?,

@@ -6,12 +6,11 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use serde::Deserialize;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::connection::{Connection, get};
-use crate::process::{self, Process};
+use harness::connection::{Connection, get};
+use harness::process::{self, Process};
 
 const START_DEADLINE: Duration = Duration::from_secs(30);
 const STOP_DEADLINE: Duration = Duration::from_mins(1);
@@ -29,13 +28,6 @@ pub(crate) struct Server {
     folder: PathBuf,
     settings: Vec<(String, String)>,
     child: Child,
-}
-
-/// An app as `aip clients create` registers it.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Credentials {
-    pub(crate) client_id: String,
-    pub(crate) client_secret: String,
 }
 
 impl Server {
@@ -84,23 +76,24 @@ impl Server {
         })
     }
 
-    /// Registers a confidential app.
-    pub(crate) async fn register(&self, redirect_uri: &str, scope: &str) -> Result<Credentials> {
-        let mut command: Command = process::bare(&self.program, &self.folder);
+    /// The program with its folder and settings, for an administrator's commands.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = process::bare(&self.program, &self.folder);
         command.envs(self.settings.iter().cloned());
-        command.args(["clients", "create", "--output", "json", "--name", "Bench"]);
-        command.args(["--redirect-uri", redirect_uri, "--scope", scope]);
-        command.args(["--auth-method", "client_secret_basic"]);
-        let json = process::output(&mut command).await?;
-        serde_json::from_str(&json).context("`aip clients create` printed something else")
+        command
     }
 
     /// How many statements it has sent to its database.
     pub(crate) async fn sql_statements(&self) -> Result<u64> {
+        self.counter("aip_sql_statements_total").await
+    }
+
+    /// A counter of its metrics: its name with its labels.
+    pub(crate) async fn counter(&self, name: &str) -> Result<u64> {
         let mut connection = Connection::open(self.internal).await?;
         let request = get(&self.internal.to_string(), "/metrics", "");
         let answer = connection.exchange(&request).await?;
-        counter(answer.expect(200)?.text()?, "aip_sql_statements_total")
+        counter(answer.expect(200)?.text()?, name)
     }
 
     /// Ends the server as an operator would, so that the next start finds a clean folder.
@@ -139,7 +132,7 @@ fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-/// A counter without labels in the text format of Prometheus.
+/// A counter in the text format of Prometheus.
 fn counter(text: &str, name: &str) -> Result<u64> {
     text.lines()
         .filter_map(|line| line.split_once(' '))

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::report::Measurement;
-use crate::scratch::Scratch;
 use crate::server::Server;
+use harness::scratch::Scratch;
 
 const ROUNDS: usize = 7;
 /// Long enough for what a server does right after its start to be over.

@@ -14,7 +14,7 @@ use cluster::{Audit, ControlPlane, Image, Kubelet, eventually};
 use kube::Client;
 
 use crate::report::Measurement;
-use crate::scratch::Scratch;
+use harness::scratch::Scratch;
 
 use rollout::Watcher;
 use stack::{IMAGE, NAMESPACE, Stack};

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
-use crate::process::{self, Process};
+use harness::process::{self, Process};
 
 /// Where its images come from.
 pub(super) const IMAGE: &str = "registry.example/aip";
@@ -24,6 +24,10 @@ const SECRETS: &[(&str, &str)] = &[
     (
         "aip_config.required_env.REDIS_DSN",
         "redis://:secret@127.0.0.1:6379/0",
+    ),
+    (
+        "aip_config.extra_env.AIP_MASTER_KEYS",
+        r#"{"primary":"m","keys":[{"kid":"m","key":"k"}],"token_pepper":"p"}"#,
     ),
     (
         "aip_config.signing_keys_json_string",

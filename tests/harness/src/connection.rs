@@ -13,17 +13,19 @@ const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 
 /// A connection to a server.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 /// An answer, in the buffer of its connection.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Answer<'a> {
-    pub(crate) status: u16,
+pub struct Answer<'a> {
+    /// The status of the answer.
+    pub status: u16,
     fields: &'a str,
-    pub(crate) body: &'a [u8],
+    /// The whole body.
+    pub body: &'a [u8],
 }
 
 /// Where the parts of an answer are.
@@ -35,7 +37,8 @@ struct Frame {
 }
 
 impl Connection {
-    pub(crate) async fn open(address: SocketAddr) -> Result<Self> {
+    /// Connects.
+    pub async fn open(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(address).await?;
         // A request is one write: waiting for more of it would be idle time in the figures.
         stream.set_nodelay(true)?;
@@ -46,7 +49,7 @@ impl Connection {
     }
 
     /// Sends a request and waits for the whole answer.
-    pub(crate) async fn exchange(&mut self, request: &[u8]) -> Result<Answer<'_>> {
+    pub async fn exchange(&mut self, request: &[u8]) -> Result<Answer<'_>> {
         self.stream.write_all(request).await?;
         self.buffer.clear();
         let frame = loop {
@@ -104,19 +107,19 @@ impl Frame {
 
 impl<'a> Answer<'a> {
     /// The values of a header field.
-    pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = &'a str> {
+    pub fn values(&self, name: &str) -> impl Iterator<Item = &'a str> {
         pairs(self.fields)
             .filter(move |(it, _)| it.eq_ignore_ascii_case(name))
             .map(|(_, value)| value)
     }
 
     /// The body as text.
-    pub(crate) fn text(&self) -> Result<&'a str> {
+    pub fn text(&self) -> Result<&'a str> {
         Ok(std::str::from_utf8(self.body)?)
     }
 
     /// Makes any other status an error that shows the answer.
-    pub(crate) fn expect(&self, status: u16) -> Result<&Self> {
+    pub fn expect(&self, status: u16) -> Result<&Self> {
         if self.status == status {
             return Ok(self);
         }
@@ -133,12 +136,12 @@ fn pairs(fields: &str) -> impl Iterator<Item = (&str, &str)> {
 }
 
 /// A `GET`, ready to be sent. `fields` are lines that end in `\r\n`.
-pub(crate) fn get(host: &str, target: &str, fields: &str) -> Vec<u8> {
+pub fn get(host: &str, target: &str, fields: &str) -> Vec<u8> {
     format!("GET {target} HTTP/1.1\r\nhost: {host}\r\n{fields}\r\n").into_bytes()
 }
 
 /// A `POST` of a form, ready to be sent. `fields` are lines that end in `\r\n`.
-pub(crate) fn post(host: &str, target: &str, fields: &str, form: &str) -> Vec<u8> {
+pub fn post(host: &str, target: &str, fields: &str, form: &str) -> Vec<u8> {
     format!(
         "POST {target} HTTP/1.1\r\nhost: {host}\r\n{fields}\
          content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{form}",

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use crate::connection::{Answer, Connection, get, post};
 
 /// A browser that knows nobody yet, with one connection to AIP.
-pub(crate) struct Browser {
+pub struct Browser {
     connection: Connection,
     host: String,
     cookies: BTreeMap<String, String>,
@@ -16,14 +16,15 @@ pub(crate) struct Browser {
 
 /// What the browser got.
 #[derive(Debug)]
-pub(crate) struct Page {
+pub struct Page {
     /// Where it is sent next.
     location: Option<String>,
     text: String,
 }
 
 impl Browser {
-    pub(crate) async fn open(address: SocketAddr) -> Result<Self> {
+    /// Opens one.
+    pub async fn open(address: SocketAddr) -> Result<Self> {
         Ok(Self {
             connection: Connection::open(address).await?,
             host: address.to_string(),
@@ -31,14 +32,16 @@ impl Browser {
         })
     }
 
-    pub(crate) async fn get(&mut self, target: &str) -> Result<Page> {
+    /// Follows a link.
+    pub async fn get(&mut self, target: &str) -> Result<Page> {
         let request = get(&self.host, target, &self.cookie_field());
         self.send(&request)
             .await
             .with_context(|| format!("GET {target}"))
     }
 
-    pub(crate) async fn post(&mut self, target: &str, form: &[(&str, &str)]) -> Result<Page> {
+    /// Sends a form.
+    pub async fn post(&mut self, target: &str, form: &[(&str, &str)]) -> Result<Page> {
         let form = serde_urlencoded::to_string(form)?;
         let request = post(&self.host, target, &self.cookie_field(), &form);
         self.send(&request)
@@ -80,13 +83,13 @@ impl Page {
     }
 
     /// Where the browser is sent.
-    pub(crate) fn location(&self) -> Result<&str> {
+    pub fn location(&self) -> Result<&str> {
         let location = self.location.as_deref();
         location.with_context(|| format!("a page instead of a redirect: {}", self.text))
     }
 
     /// The value of a hidden field. Ours need no unescaping.
-    pub(crate) fn field(&self, name: &str) -> Result<&str> {
+    pub fn field(&self, name: &str) -> Result<&str> {
         let (_, rest) = self
             .text
             .split_once(&format!("name=\"{name}\" value=\""))

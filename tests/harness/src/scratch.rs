@@ -5,21 +5,27 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 /// A folder that is removed at the end.
-pub(crate) struct Scratch(PathBuf);
+pub struct Scratch(PathBuf);
 
 impl Scratch {
-    pub(crate) fn create(base: &Path, name: &str) -> Result<Self> {
-        let path = base.join(format!("bench-{name}-{}", std::process::id()));
+    /// Makes the folder of one run in `base`.
+    pub fn create(base: &Path, name: &str) -> Result<Self> {
+        let path = base.join(format!("run-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&path)
             .with_context(|| format!("cannot create {}", path.display()))?;
         Ok(Self(path))
     }
 
     /// A new folder in it.
-    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
+    pub fn folder(&self, name: &str) -> Result<PathBuf> {
         let path = self.0.join(name);
         std::fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
         Ok(path)
+    }
+
+    /// Leaves it where it is.
+    pub fn keep(self) {
+        std::mem::forget(self);
     }
 }
 

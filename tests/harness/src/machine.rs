@@ -6,16 +6,18 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 /// One tick of the times in `/proc`: `USER_HZ` is 100 on every Linux.
-pub(crate) const TICK: Duration = Duration::from_millis(10);
+pub const TICK: Duration = Duration::from_millis(10);
 
-#[derive(Serialize)]
-pub(crate) struct Machine {
+/// What figures are noted with.
+#[derive(Debug, Serialize)]
+pub struct Machine {
     cores: usize,
     memory: String,
     cpu: String,
 }
 
-pub(crate) fn describe() -> Result<Machine> {
+/// Describes this machine.
+pub fn describe() -> Result<Machine> {
     let kib: u64 = field("/proc/meminfo", "MemTotal")?
         .trim_end_matches(" kB")
         .parse()?;
@@ -28,7 +30,7 @@ pub(crate) fn describe() -> Result<Machine> {
 }
 
 /// The time that all processors together spent on anything at all so far.
-pub(crate) fn busy() -> Result<Duration> {
+pub fn busy() -> Result<Duration> {
     let stat = std::fs::read_to_string("/proc/stat")?;
     busy_of(&stat).context("/proc/stat is not as expected")
 }
@@ -45,7 +47,7 @@ fn busy_of(stat: &str) -> Option<Duration> {
 }
 
 /// The first `name: value` of a file under `/proc`.
-pub(crate) fn field(file: &str, name: &str) -> Result<String> {
+pub fn field(file: &str, name: &str) -> Result<String> {
     std::fs::read_to_string(file)
         .with_context(|| format!("cannot read {file}"))?
         .lines()

@@ -12,7 +12,7 @@ use crate::machine::{self, TICK};
 
 /// A process, seen from outside.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Process(u32);
+pub struct Process(u32);
 
 /// What is read of `/proc/PID/stat`.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ struct Stat {
 }
 
 /// Runs to the end and returns standard output.
-pub(crate) async fn output(command: &mut Command) -> Result<String> {
+pub async fn output(command: &mut Command) -> Result<String> {
     let shown = command.as_std().get_program().display().to_string();
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = output
@@ -39,7 +39,7 @@ pub(crate) async fn output(command: &mut Command) -> Result<String> {
 }
 
 /// The commit that was measured; `+` marks changes on top of it.
-pub(crate) async fn commit() -> Result<String> {
+pub async fn commit() -> Result<String> {
     let mut git = Command::new("git");
     git.current_dir(env!("CARGO_MANIFEST_DIR"));
     git.args(["describe", "--always", "--dirty=+", "--exclude=*"]);
@@ -47,29 +47,30 @@ pub(crate) async fn commit() -> Result<String> {
 }
 
 impl Process {
-    pub(crate) fn new(id: u32) -> Self {
+    /// The process with this id.
+    pub fn new(id: u32) -> Self {
         Self(id)
     }
 
     /// This program.
-    pub(crate) fn this() -> Self {
+    pub fn this() -> Self {
         Self(std::process::id())
     }
 
     /// Asks it to end.
-    pub(crate) async fn terminate(self) -> Result<()> {
+    pub async fn terminate(self) -> Result<()> {
         let mut kill = Command::new("kill");
         kill.args(["-TERM", &self.0.to_string()]);
         output(&mut kill).await.map(drop)
     }
 
     /// Time on a processor so far.
-    pub(crate) fn cpu(self) -> Result<Duration> {
+    pub fn cpu(self) -> Result<Duration> {
         Ok(self.stat()?.own)
     }
 
     /// Time on a processor so far, of it and its children.
-    pub(crate) fn cpu_with_children(self) -> Result<Duration> {
+    pub fn cpu_with_children(self) -> Result<Duration> {
         let own = self.stat()?;
         let mut sum = own.own + own.ended_children;
         for entry in std::fs::read_dir("/proc")? {
@@ -88,17 +89,17 @@ impl Process {
     }
 
     /// Resident memory in MiB.
-    pub(crate) fn rss_mb(self) -> Result<f64> {
+    pub fn rss_mb(self) -> Result<f64> {
         self.memory("VmRSS")
     }
 
     /// The most resident memory since [`Process::forget_peak`], in MiB.
-    pub(crate) fn peak_rss_mb(self) -> Result<f64> {
+    pub fn peak_rss_mb(self) -> Result<f64> {
         self.memory("VmHWM")
     }
 
     /// Begins a new measurement of the peak.
-    pub(crate) fn forget_peak(self) -> Result<()> {
+    pub fn forget_peak(self) -> Result<()> {
         let file = format!("/proc/{}/clear_refs", self.0);
         std::fs::write(&file, "5").with_context(|| format!("cannot write {file}"))
     }
@@ -135,7 +136,7 @@ impl Stat {
 
 /// A command that starts in `folder` with nothing of this shell's environment but the path:
 /// whatever is configured there for AIP is not what is measured.
-pub(crate) fn bare(program: impl AsRef<OsStr>, folder: &Path) -> Command {
+pub fn bare(program: impl AsRef<OsStr>, folder: &Path) -> Command {
     let mut command = Command::new(program);
     command
         .current_dir(folder)
