@@ -51,8 +51,8 @@ export class AuthlibApp {
   }
 
   async refresh() {
-    const { error } = await this.#ask('POST', 'refresh')
-    return error
+    const refusal = await this.#ask('POST', 'refresh')
+    return refusal.error && refusal
   }
 
   revoke() {

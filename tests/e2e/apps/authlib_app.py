@@ -92,7 +92,7 @@ def refresh():
         # Returns the whole new token; the one that it held stays in it where the answer has no newer.
         held["token"] = session().refresh_token(endpoint, refresh_token=held["token"]["refresh_token"])
     except OAuthError as error:
-        return jsonify(error=error.error)
+        return jsonify(error=error.error, description=error.description)
     return jsonify({})
 
 

@@ -83,7 +83,7 @@ export class OpenidClientApp {
     return { claims: this.#claims, tokens: this.#tokens }
   }
 
-  /** `{ status, body }`; a refused token is a status like any other. */
+  /** `{ status, body, retryAfter }`; a refused token is a status like any other. */
   async userinfo() {
     return answer(async () => Response.json(await oidc.fetchUserInfo(this.#config, this.#tokens.access, this.#claims.sub)))
   }
@@ -95,13 +95,13 @@ export class OpenidClientApp {
     return answer(() => oidc.fetchProtectedResource(this.#config, this.#tokens.access, url, method, body, headers))
   }
 
-  /** `undefined`, or the OAuth error of the token endpoint. */
+  /** `undefined`, or the OAuth error of the token endpoint: `error`, `description`. */
   async refresh() {
     try {
       this.#keep(await oidc.refreshTokenGrant(this.#config, this.#tokens.refresh))
       return undefined
     } catch (error) {
-      if (error instanceof oidc.ResponseBodyError) return error.error
+      if (error instanceof oidc.ResponseBodyError) return { error: error.error, description: error.error_description }
       throw error
     }
   }
@@ -119,7 +119,7 @@ export class OpenidClientApp {
 async function answer(call) {
   try {
     const response = await call()
-    return { status: response.status, body: await response.json() }
+    return { status: response.status, body: await response.json(), retryAfter: response.headers.get('retry-after') }
   } catch (error) {
     if (error instanceof oidc.WWWAuthenticateChallengeError) return { status: error.status, challenge: error.cause }
     throw error

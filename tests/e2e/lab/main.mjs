@@ -1,4 +1,4 @@
-// A real PLC directory and a real PDS on loopback, in one process. Prints one line of JSON with the
+// A real PLC directory and a real PDS (a second one, when asked for) on loopback, in one process. Prints one line of JSON with the
 // URLs when it is ready and stops on SIGTERM.
 //
 //   node lab/main.mjs                         http://localhost:PORT
@@ -8,66 +8,60 @@
 //                                             com.atproto.identity.resolveHandle is the only way)
 
 import { once } from 'node:events'
-import fs from 'node:fs'
 import http from 'node:http'
-import https from 'node:https'
-import os from 'node:os'
-import path from 'node:path'
 import { startDns } from './dns.mjs'
+import { PdsHost, listen } from './host.mjs'
 import { isLabName } from './names.mjs'
-import { startPds } from './pds.mjs'
 import { createPlc } from './plc.mjs'
 
 const certificates = process.env.LAB_CERTIFICATES && JSON.parse(process.env.LAB_CERTIFICATES)
 
-/** A listening server and its URL; the handler is attached later, once the URL is known to it. */
-async function listen(name) {
-  const server = certificates
-    ? https.createServer({ key: fs.readFileSync(certificates.key), cert: fs.readFileSync(certificates.chain) })
-    : http.createServer()
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address()
-  return { server, port, url: certificates ? `https://${name}.internal:${port}` : `http://localhost:${port}` }
-}
-
-/** What the PDS offers to nobody outside, for the stories to look at and to turn. */
-function control(pds) {
-  const routes = {
-    'GET /oauth-sessions': (query) => pds.oauthSessions(query.get('did')),
-    'PUT /access-token-lifetime': (query) => pds.setAccessTokenLifetime(Number(query.get('ms'))),
-  }
-  return async (request, response) => {
-    const { pathname, searchParams } = new URL(request.url, 'http://control')
-    const route = routes[`${request.method} ${pathname}`]
-    if (!route) return response.writeHead(404).end()
-    response.setHeader('content-type', 'application/json')
-    response.end(JSON.stringify((await route(searchParams)) ?? {}))
-  }
-}
-
-const dataDir = fs.mkdtempSync(path.join(os.tmpdir(), 'aip-e2e-pds-'))
-process.on('exit', () => fs.rmSync(dataDir, { recursive: true, force: true }))
-
-const plc = await listen('plc')
+const plc = await listen('plc', certificates)
 plc.server.on('request', createPlc())
 
-const front = await listen('pds')
-const pds = await startPds({ publicUrl: front.url, plcUrl: plc.url, dataDir })
-front.server.on('request', pds.app)
+const hosts = { first: await PdsHost.start({ name: 'pds', certificates, plcUrl: plc.url }) }
 
-const controller = http.createServer(control(pds)).listen(0, '127.0.0.1')
+async function second() {
+  hosts.second ??= await PdsHost.start({ name: 'second-pds', certificates, plcUrl: plc.url })
+  return { pds: hosts.second.url }
+}
+
+/** What the PDSs offer to nobody outside, for the stories to look at and to turn; `at` names one of them. */
+const routes = {
+  'POST /second': second,
+  'GET /oauth-sessions': ({ at, did }) => hosts[at].pds.oauthSessions(did),
+  'GET /plc-token': ({ at, did }) => hosts[at].pds.plcToken(did),
+  'PUT /access-token-lifetime': ({ at, ms }) => hosts[at].pds.setAccessTokenLifetime(Number(ms)),
+  'POST /go-away': ({ at }) => hosts[at].goAway(),
+  'POST /come-back': ({ at }) => hosts[at].comeBack(),
+}
+
+async function control(request, response) {
+  const { pathname, searchParams } = new URL(request.url, 'http://control')
+  const route = routes[`${request.method} ${pathname}`]
+  if (!route) return response.writeHead(404).end()
+  response.setHeader('content-type', 'application/json')
+  response.end(JSON.stringify((await route({ at: 'first', ...Object.fromEntries(searchParams) })) ?? {}))
+}
+
+const controller = http.createServer(control).listen(0, '127.0.0.1')
 await once(controller, 'listening')
 
-const handlesInDns = process.env.LAB_HANDLES_IN_DNS === '1'
-const dns = await startDns({ isHost: isLabName, didOf: async (handle) => (handlesInDns ? pds.didOf(handle) : undefined) })
+/** The DID behind a handle, at whichever PDS the account is active. */
+async function didOf(handle) {
+  if (process.env.LAB_HANDLES_IN_DNS !== '1') return undefined
+  const dids = await Promise.all(Object.values(hosts).map((host) => host.pds.didOf(handle)))
+  return dids.find(Boolean)
+}
+
+const dns = await startDns({ isHost: isLabName, didOf })
 
 process.once('SIGTERM', async () => {
-  await pds.stop()
+  await Promise.all(Object.values(hosts).map((host) => host.stop()))
   process.exit(0)
 })
 console.log(JSON.stringify({
-  pds: front.url,
+  pds: hosts.first.url,
   plc: plc.url,
   dns: `127.0.0.1:${dns.port}`,
   control: `http://127.0.0.1:${controller.address().port}`,

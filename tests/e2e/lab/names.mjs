@@ -4,7 +4,7 @@
 
 import dns from 'node:dns'
 
-export const serverNames = ['pds.internal', 'plc.internal', 'aip.internal']
+export const serverNames = ['pds.internal', 'second-pds.internal', 'plc.internal', 'aip.internal']
 
 export const isLabName = (name) => serverNames.includes(name) || name.endsWith('.test')
 

@@ -47,15 +47,25 @@ export class Aip {
 
   /** Registers an app: `client_id` and, for `client_secret_*`, `client_secret`. */
   async createClient({ name, redirectUri, scope, authMethod }) {
-    return this.#command('clients', 'create', '--name', name, '--redirect-uri', redirectUri, '--scope', scope,
+    const created = await this.command('clients', 'create', '--name', name, '--redirect-uri', redirectUri, '--scope', scope,
       '--auth-method', authMethod,
       // The apps of these stories listen on loopback, as programs on a person's device do.
-      '--application-type', 'native')
+      '--application-type', 'native', '--output', 'json')
+    return JSON.parse(created)
   }
 
-  async #command(...args) {
-    const { stdout } = await promisify(execFile)(binary, [...args, '--output', 'json'], { env: this.#env, cwd: this.#folder })
-    return JSON.parse(stdout)
+  /** Runs a command beside the server; what it prints. A failure has the `stderr` of the command. */
+  async command(...args) {
+    const { stdout } = await promisify(execFile)(binary, args, { env: this.#env, cwd: this.#folder })
+    return stdout.trim()
+  }
+
+  /** Has the server read its keys again. */
+  async reload() {
+    const done = () => this.#program.count('the key set is read again')
+    const before = done()
+    this.#program.signal('SIGHUP')
+    await this.#program.whileRunning(until('the keys to be read again', () => done() > before))
   }
 
   /** Which files that it wrote (log, database) contain one of the secrets. */
@@ -84,7 +94,7 @@ function settings(lab, port, internalPort) {
     AIP_EXTERNAL_BASE: `https://aip.internal:${port}`,
     AIP_TLS_CERT_FILE: lab.certificates.chain,
     AIP_TLS_KEY_FILE: lab.certificates.key,
-    AIP_DEVELOPMENT_HOSTS: 'pds.internal=127.0.0.1,plc.internal=127.0.0.1',
+    AIP_DEVELOPMENT_HOSTS: ['pds', 'second-pds', 'plc'].map((name) => `${name}.internal=127.0.0.1`).join(),
     CERTIFICATE_BUNDLES: lab.certificates.ca,
   }
 }

@@ -43,6 +43,6 @@ export async function refreshesItsTokens(app) {
 export async function isSignedOut(app, person, lab, { others = 0 } = {}) {
   assert.equal((await app.userinfo()).status, 401)
   assert.equal((await app.xrpc('GET', 'com.atproto.server.getSession')).status, 401)
-  assert.equal(await app.refresh(), 'invalid_grant')
+  assert.equal((await app.refresh())?.error, 'invalid_grant')
   await until('the session at the PDS to be gone', async () => (await lab.oauthSessions(person.did)).length === others)
 }

@@ -50,6 +50,15 @@ export class Program {
     return Promise.race([promise, this.#failOnExit()])
   }
 
+  signal(name) {
+    this.#child.kill(name)
+  }
+
+  /** How often its log has these words. */
+  count(words) {
+    return fs.readFileSync(this.log, 'utf8').split(words).length - 1
+  }
+
   /** Asks it to end and returns its exit code (or the signal that ended it). */
   async stop() {
     if (running.has(this.#child)) this.#child.kill('SIGTERM')

@@ -76,10 +76,13 @@ export class Story {
     return browser.page
   }
 
-  /** The person signs in at `app`; returns the names of the pages they came through. */
-  async signIn(page, app, person, choices = {}) {
+  /**
+   * The person, whose account is `at` a lab's PDS, signs in at `app`; returns the names of the pages they
+   * came through.
+   */
+  async signIn(page, app, person, { at = this.lab, ...choices } = {}) {
     const seen = await walk(page, app.loginUrl, { person, ...choices })
-    for (const session of await this.lab.oauthSessions(person.did)) {
+    for (const session of await at.oauthSessions(person.did)) {
       this.#secrets.add('refresh token of the PDS', session.refresh_token)
     }
     return seen
