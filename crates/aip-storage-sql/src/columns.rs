@@ -8,7 +8,7 @@ use aip_keys::{Sealed, TokenHash};
 use aip_storage::audit::AuditKind;
 use aip_storage::client::{ApplicationType, ClientAuthMethod, ClientId, IdTokenAlg, RedirectUri};
 use aip_storage::grant::RevokeReason;
-use aip_storage::upstream::{EndReason, ReauthReason};
+use aip_storage::upstream::{EndReason, ReauthReason, SessionKind, StateName};
 
 /// A value that fits one column.
 pub(crate) trait Stored: Sized {
@@ -85,7 +85,9 @@ stored_as_word!(
     AuditKind => |s| AuditKind::ALL.into_iter().find(|it| it.as_str() == s),
     EndReason => |s| EndReason::ALL.into_iter().find(|it| it.as_str() == s),
     ReauthReason => |s| ReauthReason::ALL.into_iter().find(|it| it.as_str() == s),
-    RevokeReason => |s| RevokeReason::ALL.into_iter().find(|it| it.as_str() == s)
+    RevokeReason => |s| RevokeReason::ALL.into_iter().find(|it| it.as_str() == s),
+    SessionKind => |s| SessionKind::ALL.into_iter().find(|it| it.as_str() == s),
+    StateName => |s| StateName::ALL.into_iter().find(|it| it.as_str() == s)
 );
 
 /// Unsigned numbers; the engines have none.

@@ -3,8 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use aip_base::Rng;
 use aip_storage::Storage;
+use aip_storage::nonces::SharedNonces;
+use aip_storage::notices::Notices;
+use aip_storage::rates::RateLimits;
 
+use crate::notices::LocalNotices;
 use crate::postgres::{ConnectPgError, PgOptions, PgStorage};
 use crate::schema::{SchemaError, Status};
 use crate::sqlite::{OpenSqliteError, SqliteStorage};
@@ -80,6 +85,34 @@ impl Database {
             Self::Sqlite(database) => Arc::new(database.clone()),
             Self::Postgres(database) => Arc::new(database.clone()),
         })
+    }
+
+    /// The nonces that all processes on this database share. Needs the schema of
+    /// [`Self::storage`].
+    pub fn shared_nonces(&self) -> Arc<dyn SharedNonces> {
+        match self {
+            Self::Sqlite(database) => Arc::new(database.clone()),
+            Self::Postgres(database) => Arc::new(database.clone()),
+        }
+    }
+
+    /// The rate limits that all processes on this database share. Needs the schema of
+    /// [`Self::storage`].
+    pub fn rate_limits(&self) -> Arc<dyn RateLimits> {
+        match self {
+            Self::Sqlite(database) => Arc::new(database.clone()),
+            Self::Postgres(database) => Arc::new(database.clone()),
+        }
+    }
+
+    /// Notices between all processes on this database; to be called once, within a runtime. On
+    /// SQLite there is one process. On PostgreSQL a connection of its own listens, for as long
+    /// as what is returned lives.
+    pub fn notices(&self, rng: Arc<dyn Rng>) -> Arc<dyn Notices> {
+        match self {
+            Self::Sqlite(_) => Arc::new(LocalNotices::new()),
+            Self::Postgres(database) => Arc::new(database.notices(rng)),
+        }
     }
 
     /// Closes the connections once their statements are done.

@@ -9,9 +9,12 @@
 //! * Two folders of migrations with the same numbers; a test compares what they make.
 //! * What may happen once is a condition of the statement that does it; a transaction that is
 //!   dropped is rolled back. PostgreSQL runs at `READ COMMITTED`, SQLite has one writer.
+//! * Connections are lent for one statement or transaction at a time (`statements/connections`),
+//!   and every statement is added to the [`tally`](aip_storage::tally) of who asked.
 
 mod columns;
 mod database;
+mod notices;
 mod postgres;
 mod schema;
 mod sqlite;
@@ -20,3 +23,6 @@ pub use database::{ConnectError, Database};
 pub use postgres::{ConnectPgError, PgOptions, PgStorage};
 pub use schema::{SchemaError, Status, Step};
 pub use sqlite::{OpenSqliteError, SqliteStorage};
+
+/// How many prepared statements a connection keeps: more than there are.
+const STATEMENTS: usize = 256;

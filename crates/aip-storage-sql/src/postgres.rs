@@ -1,14 +1,18 @@
 //! PostgreSQL: one pool, no session state (a transaction pooler may sit in front).
 
+use std::fmt;
 use std::str::FromStr as _;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use aip_base::Rng;
 use aip_storage::StorageError;
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection as _, PgConnection, Pool, Postgres, Row as _, Transaction};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Postgres, Row as _, Transaction};
+use tokio::time::timeout;
 
+use crate::STATEMENTS;
 use crate::schema::{SchemaError, Status, migrator};
 
 macro_rules! for_update {
@@ -35,11 +39,18 @@ macro_rules! database_now {
 #[path = "statements/mod.rs"]
 mod statements;
 
+mod notices;
+mod pooler;
 mod rotation;
+
+use self::notices::PgNotices;
+use self::statements::connections::{Care, Connections, UnitOfWork};
 
 type Db = Postgres;
 type Store = PgStorage;
 
+/// At the isolation that the statements are written for, whatever the default.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 /// A request waits no longer for a connection; then it is told that the database is away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Short, so that connections follow a fail-over or a rebalanced pooler.
@@ -53,17 +64,37 @@ const LOCK_POLL: Duration = Duration::from_millis(100);
 const LOCK_ID: i64 = i64::from_be_bytes(*b"aip-sql\0");
 
 static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
-    migrator(&[(
-        1,
-        "init",
-        include_str!("../migrations/postgres/0001_init.sql"),
-    )])
+    migrator(&[
+        (
+            1,
+            "init",
+            include_str!("../migrations/postgres/0001_init.sql"),
+        ),
+        (
+            2,
+            "shared state",
+            include_str!("../migrations/postgres/0002_shared_state.sql"),
+        ),
+        (
+            3,
+            "app passwords",
+            include_str!("../migrations/postgres/0003_app_passwords.sql"),
+        ),
+        (
+            4,
+            "key check",
+            include_str!("../migrations/postgres/0004_key_check.sql"),
+        ),
+    ])
 });
 
 /// Storage in a PostgreSQL database.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct PgStorage {
-    pool: Pool<Postgres>,
+    connections: Connections,
+    options: Arc<PgConnectOptions>,
+    /// A pooler gives each transaction another connection.
+    pooled: bool,
 }
 
 /// How to connect.
@@ -71,8 +102,6 @@ pub struct PgStorage {
 pub struct PgOptions {
     /// The most connections of this process.
     pub pool_size: u32,
-    /// Whether statements stay prepared at the server. Off for poolers that cannot keep them.
-    pub prepared_statements: bool,
 }
 
 /// The server cannot be reached. The URL is not repeated: it may hold a password.
@@ -88,10 +117,7 @@ pub enum ConnectPgError {
 
 impl Default for PgOptions {
     fn default() -> Self {
-        Self {
-            pool_size: 16,
-            prepared_statements: true,
-        }
+        Self { pool_size: 16 }
     }
 }
 
@@ -99,32 +125,34 @@ impl PgStorage {
     /// Connects. Accepts `postgres://`, `postgresql://` and, from earlier deployments,
     /// `postgresql+asyncpg://`.
     pub async fn connect(url: &str, options: PgOptions) -> Result<Self, ConnectPgError> {
-        let connect_options = connect_options(url, options)?;
-        // A pool tries again until its time is up and then says only that; one attempt of its own
-        // says what is wrong.
-        let first = PgConnection::connect_with(&connect_options).await;
-        first
-            .map_err(ConnectPgError::Connect)?
-            .close()
+        let mut connect_options = connect_options(url)?;
+        let pooled = timeout(ACQUIRE_TIMEOUT, pooler::multiplexes(&connect_options))
+            .await
+            .unwrap_or(Err(sqlx::Error::PoolTimedOut))
+            .map_err(ConnectPgError::Connect)?;
+        if pooled {
+            tracing::warn!(
+                "a pooler gives each transaction another connection: statements are prepared anew \
+                 each time, and notices of other replicas are not heard"
+            );
+            connect_options = connect_options.statement_cache_capacity(0);
+        }
+        let care = Care {
+            name: "postgres",
+            most: options.pool_size,
+            patience: ACQUIRE_TIMEOUT,
+            max_age: MAX_LIFETIME,
+            tested_after: TESTED_AFTER,
+            keeps_statements: !pooled,
+        };
+        let connections = Connections::open(connect_options.clone(), care)
             .await
             .map_err(ConnectPgError::Connect)?;
-        let pool = PgPoolOptions::new()
-            .max_connections(options.pool_size)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .max_lifetime(MAX_LIFETIME)
-            .test_before_acquire(false)
-            .before_acquire(|connection, meta| {
-                Box::pin(async move {
-                    if meta.idle_for > TESTED_AFTER {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            })
-            .connect_with(connect_options)
-            .await
-            .map_err(ConnectPgError::Connect)?;
-        Ok(Self { pool })
+        Ok(Self {
+            connections,
+            options: Arc::new(connect_options),
+            pooled,
+        })
     }
 
     /// How far the schema is.
@@ -139,32 +167,30 @@ impl PgStorage {
 
     /// Closes the connections once their statements are done.
     pub async fn close(&self) {
-        self.pool.close().await;
+        self.connections.close().await;
     }
 
-    fn reader(&self) -> &Pool<Postgres> {
-        &self.pool
+    /// Starts to listen for notices.
+    pub(crate) fn notices(&self, rng: Arc<dyn Rng>) -> PgNotices {
+        PgNotices::new(self.clone(), rng)
     }
 
-    fn writer(&self) -> &Pool<Postgres> {
-        &self.pool
+    fn reader(&self) -> &Connections {
+        &self.connections
     }
 
-    /// A transaction, at the isolation that the statements are written for whatever the default.
-    async fn begin(&self) -> Result<Transaction<'static, Postgres>, StorageError> {
-        let begin = "BEGIN ISOLATION LEVEL READ COMMITTED";
-        self.pool
-            .begin_with(begin)
-            .await
-            .map_err(|e| StorageError::Unavailable(Box::new(e)))
+    fn writer(&self) -> &Connections {
+        &self.connections
+    }
+
+    async fn begin(&self) -> Result<UnitOfWork, StorageError> {
+        let begun = self.connections.begin().await;
+        begun.map_err(|e| StorageError::Unavailable(Box::new(e)))
     }
 
     /// Takes the lock of migrations until the transaction ends. By trying: a session that waits
     /// for a lock holds a snapshot, on which some migrations would wait in turn.
-    async fn lock_schema(
-        &self,
-        tx: &mut Transaction<'static, Postgres>,
-    ) -> Result<(), SchemaError> {
+    async fn lock_schema(&self, tx: &mut Transaction<'_, Postgres>) -> Result<(), SchemaError> {
         let deadline = tokio::time::Instant::now() + LOCK_PATIENCE;
         loop {
             let row = sqlx::query("SELECT pg_try_advisory_xact_lock($1)")
@@ -185,19 +211,24 @@ impl PgStorage {
     }
 }
 
-fn connect_options(url: &str, options: PgOptions) -> Result<PgConnectOptions, ConnectPgError> {
+impl fmt::Debug for PgStorage {
+    /// Without the options, which hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PgStorage").field(&self.connections).finish()
+    }
+}
+
+fn connect_options(url: &str) -> Result<PgConnectOptions, ConnectPgError> {
     let url = match url.strip_prefix("postgresql+asyncpg://") {
         Some(rest) => format!("postgresql://{rest}"),
         None => url.to_owned(),
     };
-    let connect = PgConnectOptions::from_str(&url)
-        .map_err(|_| ConnectPgError::Url)?
-        .application_name("aip");
-    Ok(if options.prepared_statements {
-        connect
-    } else {
-        connect.statement_cache_capacity(0)
-    })
+    let options = PgConnectOptions::from_str(&url).map_err(|_| ConnectPgError::Url)?;
+    // No column is a fraction, and poolers refuse parameters that they do not know.
+    Ok(options
+        .application_name("aip")
+        .extra_float_digits(None)
+        .statement_cache_capacity(STATEMENTS))
 }
 
 #[cfg(test)]
@@ -207,11 +238,7 @@ mod tests {
     #[test]
     fn the_scheme_of_earlier_deployments_is_understood() {
         for scheme in ["postgres", "postgresql", "postgresql+asyncpg"] {
-            let options = connect_options(
-                &format!("{scheme}://u:p@db.example:6432/aip"),
-                PgOptions::default(),
-            );
-            let options = options.unwrap();
+            let options = connect_options(&format!("{scheme}://u:p@db.example:6432/aip")).unwrap();
             assert_eq!(
                 (options.get_host(), options.get_port()),
                 ("db.example", 6432)
@@ -225,8 +252,7 @@ mod tests {
 
     #[test]
     fn a_malformed_url_is_not_repeated_in_the_error() {
-        let error =
-            connect_options("postgres://u:secret@db:port/aip", PgOptions::default()).unwrap_err();
+        let error = connect_options("postgres://u:secret@db:port/aip").unwrap_err();
         assert!(!error.to_string().contains("secret"), "{error}");
     }
 }

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use aip_storage::StorageError;
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Pool, Sqlite, Transaction};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{Sqlite, Transaction};
 
+use crate::STATEMENTS;
 use crate::schema::{SchemaError, Status, migrator};
 
 /// Nothing to lock: there is one writer, and it holds the file.
@@ -40,26 +41,50 @@ mod statements;
 
 mod rotation;
 
+use self::statements::connections::{Care, Connections, UnitOfWork};
+
 type Db = Sqlite;
 type Store = SqliteStorage;
 
+/// Takes the write lock at once, because a lock that is taken at the first write can fail half-way.
+const BEGIN: &str = "BEGIN IMMEDIATE";
+/// How long somebody waits for a connection: the one writer is held for a few milliseconds at a
+/// time.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a writer waits for another process (a backup, `aip` on the command line).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
 
 static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
-    migrator(&[(
-        1,
-        "init",
-        include_str!("../migrations/sqlite/0001_init.sql"),
-    )])
+    migrator(&[
+        (
+            1,
+            "init",
+            include_str!("../migrations/sqlite/0001_init.sql"),
+        ),
+        (
+            2,
+            "shared state",
+            include_str!("../migrations/sqlite/0002_shared_state.sql"),
+        ),
+        (
+            3,
+            "app passwords",
+            include_str!("../migrations/sqlite/0003_app_passwords.sql"),
+        ),
+        (
+            4,
+            "key check",
+            include_str!("../migrations/sqlite/0004_key_check.sql"),
+        ),
+    ])
 });
 
 /// Storage in one SQLite file.
 #[derive(Debug, Clone)]
 pub struct SqliteStorage {
-    writer: Pool<Sqlite>,
-    reader: Pool<Sqlite>,
+    writer: Connections,
+    reader: Connections,
 }
 
 /// The file cannot be opened.
@@ -101,22 +126,13 @@ impl SqliteStorage {
             // forgotten ends the session at the PDS, so every commit is synced.
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
-            .foreign_keys(true);
-        // Connections to a file do not go stale: no statement is spent on testing them.
-        let pool = |connections| {
-            SqlitePoolOptions::new()
-                .max_connections(connections)
-                .test_before_acquire(false)
-                .idle_timeout(None)
-                .max_lifetime(None)
-        };
-        let writer = pool(1)
-            .connect_with(options.clone())
+            .foreign_keys(true)
+            .statement_cache_capacity(STATEMENTS);
+        let reading = options.clone().pragma("query_only", "ON");
+        let writer = Connections::open(options, care("writer", 1))
             .await
             .map_err(unusable)?;
-        let reading = options.pragma("query_only", "ON");
-        let reader = pool(READERS)
-            .connect_with(reading)
+        let reader = Connections::open(reading, care("reader", READERS))
             .await
             .map_err(unusable)?;
         Ok(Self { writer, reader })
@@ -138,21 +154,17 @@ impl SqliteStorage {
         self.writer.close().await;
     }
 
-    fn reader(&self) -> &Pool<Sqlite> {
+    fn reader(&self) -> &Connections {
         &self.reader
     }
 
-    fn writer(&self) -> &Pool<Sqlite> {
+    fn writer(&self) -> &Connections {
         &self.writer
     }
 
-    /// A transaction that writes: it takes the write lock at once, because a lock that is taken
-    /// at the first write can fail half-way.
-    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StorageError> {
-        self.writer
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .map_err(|e| StorageError::Unavailable(Box::new(e)))
+    async fn begin(&self) -> Result<UnitOfWork, StorageError> {
+        let begun = self.writer.begin().await;
+        begun.map_err(|e| StorageError::Unavailable(Box::new(e)))
     }
 
     /// `BEGIN IMMEDIATE` is the lock.
@@ -161,8 +173,20 @@ impl SqliteStorage {
         clippy::unused_self,
         reason = "the other engine asks its server here"
     )]
-    async fn lock_schema(&self, _: &mut Transaction<'static, Sqlite>) -> Result<(), SchemaError> {
+    async fn lock_schema(&self, _: &mut Transaction<'_, Sqlite>) -> Result<(), SchemaError> {
         Ok(())
+    }
+}
+
+/// Connections to a file do not go stale: none is tested or replaced.
+fn care(name: &'static str, most: u32) -> Care {
+    Care {
+        name,
+        most,
+        patience: ACQUIRE_TIMEOUT,
+        max_age: Duration::MAX,
+        tested_after: Duration::MAX,
+        keeps_statements: true,
     }
 }
 

@@ -27,6 +27,14 @@ pub enum AuditKind {
     RefreshReplayed,
     /// An upstream session ended or needs the person; the detail says why.
     UpstreamEnded,
+    /// An operator had an upstream session refreshed.
+    UpstreamRefreshed,
+    /// A person gave an app password.
+    AppPasswordGiven,
+    /// An app password was refused; the detail says why.
+    AppPasswordRefused,
+    /// An app password was taken back.
+    AppPasswordRemoved,
 }
 
 /// One event.
@@ -86,7 +94,7 @@ pub trait Audit: Send + Sync {
 
 impl AuditKind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 11] = [
         Self::SignedIn,
         Self::SignInRefused,
         Self::GrantGiven,
@@ -94,6 +102,10 @@ impl AuditKind {
         Self::CodeReplayed,
         Self::RefreshReplayed,
         Self::UpstreamEnded,
+        Self::UpstreamRefreshed,
+        Self::AppPasswordGiven,
+        Self::AppPasswordRefused,
+        Self::AppPasswordRemoved,
     ];
 
     /// The stable name.
@@ -106,6 +118,10 @@ impl AuditKind {
             Self::CodeReplayed => "code_replayed",
             Self::RefreshReplayed => "refresh_replayed",
             Self::UpstreamEnded => "upstream_ended",
+            Self::UpstreamRefreshed => "upstream_refreshed",
+            Self::AppPasswordGiven => "app_password_given",
+            Self::AppPasswordRefused => "app_password_refused",
+            Self::AppPasswordRemoved => "app_password_removed",
         }
     }
 }

@@ -62,6 +62,8 @@ pub enum RevokeReason {
     UpstreamEnded,
     /// Every token of it expired unused.
     Expired,
+    /// An operator ended it.
+    ByOperator,
 }
 
 /// An authorization code to be stored with its grant.
@@ -276,13 +278,14 @@ pub trait Grants: Send + Sync {
 
 impl RevokeReason {
     /// Every reason.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::ByClient,
         Self::ByPerson,
         Self::CodeReplayed,
         Self::RefreshReplayed,
         Self::UpstreamEnded,
         Self::Expired,
+        Self::ByOperator,
     ];
 
     /// The stable name, as stored.
@@ -294,6 +297,7 @@ impl RevokeReason {
             Self::RefreshReplayed => "refresh_replayed",
             Self::UpstreamEnded => "upstream_ended",
             Self::Expired => "expired",
+            Self::ByOperator => "by_operator",
         }
     }
 }

@@ -8,7 +8,11 @@
 //! | browser sessions, with their consents | when they expire |
 //! | grants, with their codes | 30 days after they ended |
 //! | upstream sessions | 30 days after they ended, if their PDS knows |
+//! | nonces shared between replicas | 1 day after they were given |
+//! | rate limits | when the key could burst again, so that its row says nothing |
 //! | audit events | after 1 year |
+//!
+//! Of several replicas one forgets: the one that leads the task ([`Housekeeping::lead`]).
 
 use std::time::Duration;
 
@@ -40,6 +44,10 @@ pub enum Perishable {
     Grants,
     /// Ended upstream sessions.
     UpstreamSessions,
+    /// Nonces shared between replicas.
+    Nonces,
+    /// Theoretical arrival times of rate limits.
+    RateLimits,
     /// The audit stream.
     AuditEvents,
 }
@@ -69,13 +77,23 @@ pub trait Housekeeping: Send + Sync {
         batch: u32,
     ) -> Result<u64, StorageError>;
 
+    /// Takes or keeps the lead of `task` for `length` on the clock of the database: `true` if
+    /// `owner` leads it now. Who stops asking loses it after `length`.
+    async fn lead(
+        &self,
+        task: &str,
+        owner: &str,
+        length: Duration,
+        now: Timestamp,
+    ) -> Result<bool, StorageError>;
+
     /// Whether the database answers.
     async fn ping(&self) -> Result<(), StorageError>;
 }
 
 impl Perishable {
     /// Every kind, in the order in which they are forgotten.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::AuthorizationRequests,
         Self::UpstreamFlows,
         Self::Codes,
@@ -85,6 +103,8 @@ impl Perishable {
         Self::BrowserSessions,
         Self::Grants,
         Self::UpstreamSessions,
+        Self::Nonces,
+        Self::RateLimits,
         Self::AuditEvents,
     ];
 
@@ -100,6 +120,8 @@ impl Perishable {
             Self::BrowserSessions => "browser_sessions",
             Self::Grants => "grants",
             Self::UpstreamSessions => "upstream_sessions",
+            Self::Nonces => "nonces",
+            Self::RateLimits => "rate_limits",
             Self::AuditEvents => "audit_events",
         }
     }
@@ -112,8 +134,9 @@ impl Perishable {
             | Self::AccessTokens
             | Self::RefreshTokens
             | Self::Replays
-            | Self::BrowserSessions => Duration::ZERO,
-            Self::Codes => DAY,
+            | Self::BrowserSessions
+            | Self::RateLimits => Duration::ZERO,
+            Self::Codes | Self::Nonces => DAY,
             Self::Grants | Self::UpstreamSessions => DAY * 30,
             Self::AuditEvents => DAY * 365,
         }

@@ -13,9 +13,11 @@ pub mod grant;
 pub mod housekeeping;
 pub mod nonces;
 pub mod notices;
+pub mod operations;
 pub mod rates;
 pub mod replay;
 pub mod request;
+pub mod tally;
 pub mod upstream;
 
 mod error;
@@ -30,6 +32,7 @@ pub trait Storage:
     + client::Clients
     + grant::Grants
     + housekeeping::Housekeeping
+    + operations::Operations
     + replay::Replays
     + request::Requests
     + upstream::UpstreamSessions
@@ -43,6 +46,7 @@ impl<T> Storage for T where
         + client::Clients
         + grant::Grants
         + housekeeping::Housekeeping
+        + operations::Operations
         + replay::Replays
         + request::Requests
         + upstream::UpstreamSessions

@@ -4,6 +4,10 @@
 //! small distributed transaction: lease with a fence → journal `sent` → request → compare-and-set
 //! on `generation`. Every verb below is one statement (or one transaction) with its conditions
 //! inside; leases are judged by the database's clock where there are several replicas.
+//!
+//! Tokens that were received are worth more than a lease: they are stored also after it has
+//! lapsed, as long as nobody has *sent* the old refresh token since. So whoever finds a send that
+//! its holder did not settle leaves that holder time before it sends anything itself.
 
 use std::time::Duration;
 
@@ -24,16 +28,10 @@ pub struct UpstreamSession {
     pub client_id: ClientId,
     /// The account.
     pub did: Did,
-    /// The authorization server that issued it.
-    pub issuer: Issuer,
     /// The PDS it is used at.
     pub pds: Origin,
-    /// The `client_id` AIP used at the PDS.
-    pub upstream_client_id: String,
-    /// `kid` of the client key it is bound to for life; `None` for a public (loopback) client.
-    pub client_key_id: Option<String>,
-    /// The private DPoP key, sealed (column `dpop_key`).
-    pub dpop_key: Sealed,
+    /// What it was begun with, and is refreshed with.
+    pub credential: Credential,
     /// What the PDS granted.
     pub scope: ScopeSet,
     /// The tokens of this generation.
@@ -46,10 +44,57 @@ pub struct UpstreamSession {
     pub next_refresh_at: Timestamp,
     /// Failed attempts since the last success.
     pub failures: u32,
+    /// What the last failed attempt met, in words without a secret; kept until the next one.
+    pub last_error: Option<String>,
     /// When the tokens of this generation were received.
     pub refreshed_at: Timestamp,
     /// When it began.
     pub created_at: Timestamp,
+}
+
+/// What a session was begun with.
+#[derive(Debug, Clone)]
+pub enum Credential {
+    /// The account's authorization server issued it (OAuth with `DPoP`).
+    OAuth(OAuthCredential),
+    /// The person gave an app password (column `password`), which begins the session anew when
+    /// its refresh token is dead. Tokens are sent as `Bearer`.
+    AppPassword(Sealed),
+}
+
+/// What an OAuth session is bound to for life.
+#[derive(Debug, Clone)]
+pub struct OAuthCredential {
+    /// The authorization server that issued it.
+    pub issuer: Issuer,
+    /// The `client_id` AIP used at the PDS.
+    pub upstream_client_id: String,
+    /// `kid` of the client key it is bound to; `None` for a public (loopback) client.
+    pub client_key_id: Option<String>,
+    /// The private DPoP key, sealed (column `dpop_key`).
+    pub dpop_key: Sealed,
+}
+
+/// The kinds of [`Credential`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SessionKind {
+    /// OAuth with `DPoP`.
+    OAuth,
+    /// An app password.
+    AppPassword,
+}
+
+/// The states as operators filter and count by them. A lease is no state of its own here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StateName {
+    /// Usable.
+    Active,
+    /// The outcome of a refresh is unknown.
+    Uncertain,
+    /// The person must sign in again.
+    NeedsReauth,
+    /// Over.
+    Ended,
 }
 
 /// A token pair at rest.
@@ -100,6 +145,8 @@ pub enum ReauthReason {
     Moved,
     /// The PDS gave no refresh token and the access token is over.
     NoRefreshToken,
+    /// The PDS rejects even an access token that it has just given.
+    Rejected,
 }
 
 /// Why a session was ended.
@@ -111,13 +158,45 @@ pub enum EndReason {
     ClientDeleted,
     /// The sign-in was never finished: the person left or said no.
     Abandoned,
+    /// The person gave another app password.
+    Replaced,
+    /// The person took the app password back.
+    PasswordRemoved,
+    /// An operator ended it.
+    ByOperator,
+}
+
+/// A lease that was just taken, with what the holders before left behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The lease.
+    pub lease: Lease,
+    /// An attempt before was settled as uncertain.
+    pub uncertain: bool,
+    /// The fence under which a refresh was sent that nobody has settled.
+    pub sent_under: Option<i64>,
+}
+
+/// Which due sessions to claim.
+#[derive(Debug, Clone, Copy)]
+pub struct ClaimDue<'a> {
+    /// Who claims.
+    pub owner: &'a str,
+    /// For how long.
+    pub length: Duration,
+    /// What is due by then.
+    pub now: Timestamp,
+    /// How many at most.
+    pub limit: u32,
+    /// Sessions at these PDSs are left alone.
+    pub except: &'a [Origin],
 }
 
 /// The outcome of asking for a lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TakeLease {
     /// The lease is held now.
-    Leased(Lease),
+    Leased(Claim),
     /// Somebody else holds it until then.
     Held(Timestamp),
     /// The session has another generation or state by now: read it again.
@@ -154,9 +233,28 @@ pub enum Settle {
     Superseded,
 }
 
+/// An attempt under a lease that brought no tokens.
+#[derive(Debug, Clone, Copy)]
+pub struct FailedRefresh<'a> {
+    /// The session.
+    pub id: RowId,
+    /// The generation that was to be refreshed.
+    pub generation: i64,
+    /// The lease.
+    pub fence: i64,
+    /// What follows from it.
+    pub failure: &'a RefreshFailure,
+    /// What was met, in words without a secret.
+    pub error: &'a str,
+    /// When.
+    pub now: Timestamp,
+}
+
 /// How a refresh attempt ended without new tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RefreshFailure {
+    /// Nothing was tried, which is nobody's failure: come back at that time.
+    Deferred(Timestamp),
     /// Nothing is lost: try again at that time.
     Retry(Timestamp),
     /// A request was sent and its outcome is unknown: try the old token once, at that time.
@@ -187,6 +285,26 @@ pub struct DueRevocation {
     pub attempts: u32,
 }
 
+/// Which sessions an operator wants to see; what is `None` does not matter.
+#[derive(Debug, Clone, Default)]
+pub struct SessionFilter {
+    /// In this state.
+    pub state: Option<StateName>,
+    /// Of this account.
+    pub did: Option<Did>,
+    /// For this app.
+    pub client_id: Option<ClientId>,
+}
+
+/// How many sessions there are, for metrics.
+#[derive(Debug, Clone, Default)]
+pub struct SessionCounts {
+    /// Of each kind and state, where there are any.
+    pub counts: Vec<(SessionKind, StateName, u64)>,
+    /// When the session that is due for longest came due, if one is.
+    pub oldest_due: Option<Timestamp>,
+}
+
 /// Upstream sessions and the keeper's verbs.
 #[async_trait]
 pub trait UpstreamSessions: Send + Sync {
@@ -196,12 +314,33 @@ pub trait UpstreamSessions: Send + Sync {
     /// The session of that id.
     async fn upstream_session(&self, id: RowId) -> Result<Option<UpstreamSession>, StorageError>;
 
-    /// The newest usable session of that client and account, to serve another grant.
+    /// The newest usable session of that kind, client and account: an OAuth session may serve
+    /// another grant.
     async fn usable_upstream_session(
         &self,
+        kind: SessionKind,
         client: &ClientId,
         did: &Did,
     ) -> Result<Option<UpstreamSession>, StorageError>;
+
+    /// Stores the session of an app password in place of the one before, which is ended: an app
+    /// has one for each account.
+    async fn replace_app_password_session(
+        &self,
+        session: &UpstreamSession,
+    ) -> Result<(), StorageError>;
+
+    /// Sessions by id, which is by age: those after `after`, at most `limit`. A row that cannot be
+    /// read is an item of its own.
+    async fn list_upstream_sessions(
+        &self,
+        filter: &SessionFilter,
+        after: Option<RowId>,
+        limit: u32,
+    ) -> Result<Vec<Result<UpstreamSession, StorageError>>, StorageError>;
+
+    /// Counts them. Reads every row: for once a minute.
+    async fn count_upstream_sessions(&self, now: Timestamp) -> Result<SessionCounts, StorageError>;
 
     /// Takes the right to refresh generation `generation` for `length`, if nobody holds it. The
     /// ends of leases are instants of the database's clock where replicas share a database, and
@@ -215,6 +354,22 @@ pub trait UpstreamSessions: Send + Sync {
         now: Timestamp,
     ) -> Result<TakeLease, StorageError>;
 
+    /// Takes the leases of sessions whose `next_refresh_at` has come, oldest first. Callers at the
+    /// same time get different ones. A row that cannot be read is an item of its own.
+    async fn claim_due(
+        &self,
+        claim: ClaimDue<'_>,
+    ) -> Result<Vec<Result<(UpstreamSession, Claim), StorageError>>, StorageError>;
+
+    /// Lets a lease run for `length` from now on, whatever was left of it.
+    async fn hold_lease(
+        &self,
+        id: RowId,
+        fence: i64,
+        length: Duration,
+        now: Timestamp,
+    ) -> Result<Settle, StorageError>;
+
     /// Writes down, before the request leaves, that this refresh token is sent under this fence.
     /// `Superseded` also when the lease has lapsed: nothing may be sent then.
     async fn journal_sent(&self, entry: &JournalEntry) -> Result<Settle, StorageError>;
@@ -222,23 +377,34 @@ pub trait UpstreamSessions: Send + Sync {
     /// The unsettled refresh of a session, if there is one.
     async fn journalled(&self, id: RowId) -> Result<Option<JournalEntry>, StorageError>;
 
-    /// Stores new tokens, clears lease and journal, back to `Active`.
+    /// Stores new tokens, clears lease and journal, back to `Active`. Also when the lease has
+    /// lapsed, or somebody else holds it by now: what counts is that the generation is the one
+    /// whose token was spent, and that nobody has sent it again since.
     async fn store_refreshed(&self, refreshed: &Refreshed) -> Result<Settle, StorageError>;
 
-    /// Settles an attempt that brought no tokens; clears lease and journal. With
+    /// Settles an attempt that brought no tokens; clears its lease, and its own journal entry
+    /// (the entry of a holder before stays, which may still store what it received). With
     /// [`RefreshFailure::NeedsReauth`] the grants that use the session end, too: their apps learn
     /// at their next refresh or introspection that the person must sign in again.
-    async fn settle_failure(
+    async fn settle_failure(&self, failed: FailedRefresh<'_>) -> Result<Settle, StorageError>;
+
+    /// A session whose tokens of `generation` its PDS does not accept although they are fresh
+    /// needs its person; its grants end.
+    async fn reject_tokens(
         &self,
         id: RowId,
         generation: i64,
-        fence: i64,
-        failure: &RefreshFailure,
         now: Timestamp,
     ) -> Result<Settle, StorageError>;
 
-    /// Sessions whose `next_refresh_at` has come, oldest first.
-    async fn due_sessions(&self, now: Timestamp, limit: u32) -> Result<Vec<RowId>, StorageError>;
+    /// Ends a session and the grants that use it, and makes it due for revocation at its PDS.
+    /// Whether it was live.
+    async fn end_upstream_session(
+        &self,
+        id: RowId,
+        reason: EndReason,
+        now: Timestamp,
+    ) -> Result<bool, StorageError>;
 
     /// Ends a session on purpose, unless a live grant uses it, and makes it due for revocation at
     /// its PDS. Whether it did.
@@ -250,6 +416,8 @@ pub trait UpstreamSessions: Send + Sync {
     ) -> Result<bool, StorageError>;
 
     /// Ends live sessions older than `before` that no live grant uses: sign-ins never finished.
+    /// An app password's session is used by every grant of its client and account, and outlives
+    /// those that ended with their OAuth session: the person is expected back.
     async fn end_abandoned_sessions(
         &self,
         before: Timestamp,
@@ -269,13 +437,79 @@ pub trait UpstreamSessions: Send + Sync {
     async fn revocation_done(&self, id: RowId) -> Result<(), StorageError>;
 }
 
+impl UpstreamSession {
+    /// The authorization server that issued it, if it is an OAuth session.
+    pub fn issuer(&self) -> Option<&Issuer> {
+        match &self.credential {
+            Credential::OAuth(oauth) => Some(&oauth.issuer),
+            Credential::AppPassword(_) => None,
+        }
+    }
+}
+
+impl Credential {
+    /// Its kind.
+    pub fn kind(&self) -> SessionKind {
+        match self {
+            Self::OAuth(_) => SessionKind::OAuth,
+            Self::AppPassword(_) => SessionKind::AppPassword,
+        }
+    }
+}
+
+impl SessionKind {
+    /// Every kind.
+    pub const ALL: [Self; 2] = [Self::OAuth, Self::AppPassword];
+
+    /// The stable name, as stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OAuth => "oauth",
+            Self::AppPassword => "app_password",
+        }
+    }
+}
+
+impl UpstreamState {
+    /// Its name. A session under a lease goes by what it is without.
+    pub fn name(&self) -> StateName {
+        match self {
+            Self::Active | Self::Refreshing(_) => StateName::Active,
+            Self::Uncertain => StateName::Uncertain,
+            Self::NeedsReauth(_) => StateName::NeedsReauth,
+            Self::Ended(_) => StateName::Ended,
+        }
+    }
+}
+
+impl StateName {
+    /// Every name.
+    pub const ALL: [Self; 4] = [
+        Self::Active,
+        Self::Uncertain,
+        Self::NeedsReauth,
+        Self::Ended,
+    ];
+
+    /// The stable name, as stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Uncertain => "uncertain",
+            Self::NeedsReauth => "needs_reauth",
+            Self::Ended => "ended",
+        }
+    }
+}
+
 impl ReauthReason {
     /// Every reason.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Refused,
         Self::LostResponse,
         Self::Moved,
         Self::NoRefreshToken,
+        Self::Rejected,
     ];
 
     /// The stable name, as stored and as apps see it.
@@ -285,13 +519,21 @@ impl ReauthReason {
             Self::LostResponse => "lost_response",
             Self::Moved => "moved",
             Self::NoRefreshToken => "no_refresh_token",
+            Self::Rejected => "rejected",
         }
     }
 }
 
 impl EndReason {
     /// Every reason.
-    pub const ALL: [Self; 3] = [Self::GrantRevoked, Self::ClientDeleted, Self::Abandoned];
+    pub const ALL: [Self; 6] = [
+        Self::GrantRevoked,
+        Self::ClientDeleted,
+        Self::Abandoned,
+        Self::Replaced,
+        Self::PasswordRemoved,
+        Self::ByOperator,
+    ];
 
     /// The stable name, as stored.
     pub fn as_str(self) -> &'static str {
@@ -299,6 +541,9 @@ impl EndReason {
             Self::GrantRevoked => "grant_revoked",
             Self::ClientDeleted => "client_deleted",
             Self::Abandoned => "abandoned",
+            Self::Replaced => "replaced",
+            Self::PasswordRemoved => "password_removed",
+            Self::ByOperator => "by_operator",
         }
     }
 }

@@ -9,6 +9,9 @@
 )]
 
 pub mod clock;
+pub mod collectors;
 pub mod logs;
 pub mod postgres;
 pub mod rng;
+pub mod shared_state;
+pub mod valkey;

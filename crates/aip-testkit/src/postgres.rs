@@ -8,6 +8,7 @@
     reason = "a test that has no database must fail at once"
 )]
 
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -15,13 +16,21 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{ChildStdin, Command};
 use tokio::sync::OnceCell;
 
-/// The running cluster. It ends when `_alive` is closed, with this program at the latest.
-struct Cluster {
+/// A server that listens on a Unix socket. It ends when `_alive` is closed, with this program at
+/// the latest.
+struct Server {
     directory: String,
     _alive: ChildStdin,
 }
 
-static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
+/// A cluster that accepts TLS on a port of 127.0.0.1. It ends when this is dropped.
+pub struct TlsCluster {
+    port: u16,
+    _server: Server,
+}
+
+static CLUSTER: OnceCell<Server> = OnceCell::const_new();
+static POOLER: OnceCell<Server> = OnceCell::const_new();
 static DATABASES: AtomicU32 = AtomicU32::new(0);
 
 /// Creates an empty database and returns its URL.
@@ -30,17 +39,61 @@ static DATABASES: AtomicU32 = AtomicU32::new(0);
 ///
 /// If PostgreSQL cannot be started.
 pub async fn create_database() -> String {
-    let cluster = CLUSTER.get_or_init(Cluster::start).await;
+    let cluster = CLUSTER.get_or_init(Server::cluster).await;
     let name = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
     cluster.create(&name).await;
     format!("postgres://aip@localhost/{name}?host={}", cluster.directory)
 }
 
-impl Cluster {
-    async fn start() -> Self {
-        let script = include_str!("postgres.sh");
+/// The URL of a database that [`create_database`] returned, behind `PgBouncer` in transaction mode.
+///
+/// # Panics
+///
+/// If `PgBouncer` cannot be started.
+pub async fn behind_pooler(database: &str) -> String {
+    let (before, directory) = database.split_once("?host=").expect("a URL of ours");
+    let script = include_str!("pgbouncer.sh");
+    let start = || async { Server::start(script, &[directory]).await };
+    let pooler = POOLER.get_or_init(start).await;
+    format!("{before}?host={}&port=6432", pooler.directory)
+}
+
+impl TlsCluster {
+    /// Starts one with the files `certificate.pem` and `key.pem` of a directory that everybody
+    /// may read.
+    ///
+    /// # Panics
+    ///
+    /// If PostgreSQL cannot be started.
+    pub async fn start(directory: &Path) -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = free.local_addr().expect("an address").port();
+        drop(free);
+        let directory = directory.to_str().expect("a path of ours");
+        let arguments = [port.to_string(), directory.to_owned()];
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        Self {
+            port,
+            _server: Server::start(include_str!("postgres.sh"), &arguments).await,
+        }
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl Server {
+    async fn cluster() -> Self {
+        Self::start(include_str!("postgres.sh"), &[]).await
+    }
+
+    /// Runs a script, which is told its own text so that it can go on as another user.
+    async fn start(script: &str, arguments: &[&str]) -> Self {
         let mut child = Command::new("sh")
             .args(["-c", script, "sh", script])
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -57,7 +110,7 @@ impl Cluster {
                 directory: directory.to_owned(),
                 _alive: alive,
             },
-            None => panic!("PostgreSQL did not start; the reason is on standard error"),
+            None => panic!("the server did not start; the reason is on standard error"),
         }
     }
 

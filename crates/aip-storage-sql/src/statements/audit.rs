@@ -5,7 +5,7 @@ use aip_storage::audit::{Audit, AuditEvent};
 use async_trait::async_trait;
 
 use super::Store;
-use super::sql::{Fields, Row, sql};
+use super::sql::{Fields, Row, readable, sql};
 
 #[async_trait]
 impl Audit for Store {
@@ -33,7 +33,7 @@ impl Audit for Store {
         .bind(&limit)
         .all(self.reader())
         .await?;
-        rows.iter().map(read_event).collect()
+        Ok(readable(&rows, read_event))
     }
 }
 

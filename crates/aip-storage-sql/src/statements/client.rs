@@ -8,7 +8,7 @@ use aip_storage::upstream::EndReason;
 use async_trait::async_trait;
 
 use super::Store;
-use super::sql::{Fields, Row, Sql, sql, unavailable};
+use super::sql::{Fields, Row, Sql, readable, sql, unavailable};
 use super::upstream::end_session;
 
 macro_rules! client_columns {
@@ -56,10 +56,7 @@ impl Clients for Store {
         let rows = sql(concat!("SELECT ", client_columns!(), " FROM clients"))
             .all(self.reader())
             .await?;
-        let mut clients = rows
-            .iter()
-            .map(read_client)
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut clients = readable(&rows, read_client);
         // Not `ORDER BY`: that would follow the collation of the database.
         clients.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(clients)
@@ -112,8 +109,9 @@ impl Clients for Store {
         .bind(id)
         .all(&mut *tx)
         .await?;
-        for row in &sessions {
-            let session: RowId = Fields::of("upstream_sessions", "id", row)?.get("id")?;
+        for session in readable(&sessions, |row| {
+            Fields::of("upstream_sessions", "id", row)?.get::<RowId>("id")
+        }) {
             end_session(&mut tx, session, EndReason::ClientDeleted, now).await?;
         }
         tx.commit().await.map_err(unavailable)?;

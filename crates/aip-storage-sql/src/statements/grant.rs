@@ -12,7 +12,7 @@ use aip_storage::grant::{
 };
 use async_trait::async_trait;
 
-use super::sql::{Fields, Row, sql, unavailable};
+use super::sql::{Fields, Row, readable, sql, unavailable};
 use super::{Conn, Store, approve, code, refresh, revoke};
 
 /// The columns of a grant, under the alias `g`.
@@ -124,7 +124,7 @@ impl Grants for Store {
         .bind(did)
         .all(self.reader())
         .await?;
-        rows.iter().map(read_grant).collect()
+        Ok(readable(&rows, read_grant))
     }
 
     async fn revoke_client_grants(

@@ -1,5 +1,7 @@
 //! Forgetting what is past its time, in small deletes along the index of each time column.
 
+use std::time::Duration;
+
 use aip_base::Timestamp;
 use aip_storage::StorageError;
 use aip_storage::grant::RevokeReason;
@@ -8,7 +10,7 @@ use async_trait::async_trait;
 
 use super::Store;
 use super::revoke::revoke_grant;
-use super::sql::{Fields, sql, unavailable};
+use super::sql::{Fields, readable, sql, unavailable};
 
 #[async_trait]
 impl Housekeeping for Store {
@@ -53,12 +55,35 @@ impl Housekeeping for Store {
             return Ok(ended);
         }
         let mut tx = self.begin().await?;
-        for row in &rows {
-            let id = Fields::of("grants", "id", row)?.get("id")?;
+        for id in readable(&rows, |row| Fields::of("grants", "id", row)?.get("id")) {
             ended += u64::from(revoke_grant(&mut tx, id, RevokeReason::Expired, now).await?);
         }
         tx.commit().await.map_err(unavailable)?;
         Ok(ended)
+    }
+
+    async fn lead(
+        &self,
+        task: &str,
+        owner: &str,
+        length: Duration,
+        now: Timestamp,
+    ) -> Result<bool, StorageError> {
+        let leads = sql(concat!(
+            "INSERT INTO leaders (task, owner, lead_until) VALUES ($1, $2, $3 + ",
+            database_now!("$4"),
+            ") ON CONFLICT (task) DO UPDATE SET
+                 owner = excluded.owner, lead_until = excluded.lead_until
+             WHERE leaders.owner = excluded.owner OR leaders.lead_until < ",
+            database_now!("$4")
+        ))
+        .bind(&task.to_owned())
+        .bind(&owner.to_owned())
+        .bind(&length)
+        .bind(&now)
+        .execute(self.writer())
+        .await?;
+        Ok(leads == 1)
     }
 
     async fn ping(&self) -> Result<(), StorageError> {
@@ -105,6 +130,14 @@ fn statement(kind: Perishable) -> &'static str {
             "DELETE FROM upstream_sessions WHERE id IN
                  (SELECT id FROM upstream_sessions
                   WHERE ended_at <= $1 AND revoke_due_at IS NULL LIMIT $2)"
+        }
+        Perishable::Nonces => {
+            "DELETE FROM nonces WHERE (role, origin) IN
+                 (SELECT role, origin FROM nonces WHERE given_at <= $1 LIMIT $2)"
+        }
+        Perishable::RateLimits => {
+            "DELETE FROM rate_limits WHERE key IN
+                 (SELECT key FROM rate_limits WHERE arrival <= $1 LIMIT $2)"
         }
         Perishable::AuditEvents => {
             "DELETE FROM audit_events WHERE id IN

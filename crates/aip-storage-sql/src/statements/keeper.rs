@@ -6,11 +6,14 @@ use aip_base::{RowId, Timestamp};
 use aip_storage::StorageError;
 use aip_storage::grant::RevokeReason;
 use aip_storage::upstream::{
-    JournalEntry, Lease, ReauthReason, RefreshFailure, Refreshed, Settle, TakeLease,
+    Claim, ClaimDue, FailedRefresh, JournalEntry, ReauthReason, RefreshFailure, Refreshed, Settle,
+    StateName, TakeLease, UpstreamSession,
 };
 
+use super::Store;
+use super::session_row::{read_claim, read_session, sent_under, session_columns};
 use super::sql::{Fields, sql, unavailable};
-use super::{Conn, Store};
+use super::upstream::end_grants;
 
 pub(super) async fn lease(
     store: &Store,
@@ -26,7 +29,8 @@ pub(super) async fn lease(
         " WHERE id = $1 AND generation = $2 AND state IN ('active', 'uncertain')
              AND (lease_until IS NULL OR lease_until < ",
         database_now!("$5"),
-        ") RETURNING id, fence, lease_until"
+        ") RETURNING id, state, lease_owner, fence, lease_until, ",
+        sent_under!()
     ))
     .bind(&id)
     .bind(&generation)
@@ -36,13 +40,7 @@ pub(super) async fn lease(
     .first(store.writer())
     .await?;
     if let Some(row) = taken {
-        let fields = Fields::of("upstream_sessions", "id", &row)?;
-        let (fence, until) = (fields.get("fence")?, fields.get("lease_until")?);
-        return Ok(TakeLease::Leased(Lease {
-            owner: owner.to_owned(),
-            fence,
-            until,
-        }));
+        return Ok(TakeLease::Leased(read_claim(&row)?));
     }
     let held = sql("SELECT id, lease_until FROM upstream_sessions
          WHERE id = $1 AND generation = $2 AND state IN ('active', 'uncertain')
@@ -57,6 +55,70 @@ pub(super) async fn lease(
         )),
         None => Ok(TakeLease::Changed),
     }
+}
+
+pub(super) async fn claim_due(
+    store: &Store,
+    claim: ClaimDue<'_>,
+) -> Result<Vec<Result<(UpstreamSession, Claim), StorageError>>, StorageError> {
+    // One text for any number of servers: ` one two `, each between spaces.
+    let except = claim
+        .except
+        .iter()
+        .fold(" ".to_owned(), |all, origin| all + origin.as_str() + " ");
+    // Materialized: an engine that ran the inner statement once for each row would claim more than
+    // the limit.
+    let rows = sql(concat!(
+        "WITH due AS MATERIALIZED (SELECT id FROM upstream_sessions
+             WHERE state IN ('active', 'uncertain') AND next_refresh_at <= $3
+                 AND (lease_until IS NULL OR lease_until < ",
+        database_now!("$3"),
+        ") AND $5 NOT LIKE '% ' || pds || ' %' AND $5 NOT LIKE '% ' || issuer || ' %'
+             ORDER BY next_refresh_at, id LIMIT $4",
+        skip_locked!(),
+        ") UPDATE upstream_sessions SET lease_owner = $1, fence = fence + 1, lease_until = $2 + ",
+        database_now!("$3"),
+        " WHERE state IN ('active', 'uncertain')
+             AND (lease_until IS NULL OR lease_until < ",
+        database_now!("$3"),
+        ") AND id IN (SELECT id FROM due",
+        ") RETURNING ",
+        session_columns!(),
+        ", ",
+        sent_under!()
+    ))
+    .bind(&claim.owner.to_owned())
+    .bind(&claim.length)
+    .bind(&claim.now)
+    .bind(&claim.limit)
+    .bind(&except)
+    .all(store.writer())
+    .await?;
+    Ok(rows
+        .iter()
+        .map(|row| Ok((read_session(row)?, read_claim(row)?)))
+        .collect())
+}
+
+pub(super) async fn hold_lease(
+    store: &Store,
+    id: RowId,
+    fence: i64,
+    length: Duration,
+    now: Timestamp,
+) -> Result<Settle, StorageError> {
+    let written = sql(concat!(
+        "UPDATE upstream_sessions SET lease_until = $3 + ",
+        database_now!("$4"),
+        " WHERE id = $1 AND fence = $2 AND lease_owner IS NOT NULL"
+    ))
+    .bind(&id)
+    .bind(&fence)
+    .bind(&length)
+    .bind(&now)
+    .execute(store.writer())
+    .await?;
+    Ok(settled(written))
 }
 
 /// Succeeds only while the lease runs: nothing may be sent under a lease that has lapsed.
@@ -111,7 +173,9 @@ pub(super) async fn store_refreshed(
              access_token = $4, refresh_token = $5, access_expires_at = $6, scope = $7,
              next_refresh_at = $8, refreshed_at = $9, pds = $10, generation = generation + 1,
              state = 'active', failures = 0, lease_owner = NULL, lease_until = NULL
-         WHERE id = $1 AND generation = $2 AND fence = $3 AND state IN ('active', 'uncertain')")
+         WHERE id = $1 AND generation = $2 AND state IN ('active', 'uncertain')
+             AND (fence = $3 OR EXISTS (SELECT 1 FROM upstream_refresh_journal j
+                 WHERE j.session_id = upstream_sessions.id AND j.fence = $3))")
     .bind(&refreshed.id)
     .bind(&refreshed.generation)
     .bind(&refreshed.fence)
@@ -124,87 +188,99 @@ pub(super) async fn store_refreshed(
     .bind(&refreshed.pds)
     .execute(&mut *tx)
     .await?;
-    clear_journal(&mut tx, refreshed.id, written).await?;
+    if written > 0 {
+        sql("DELETE FROM upstream_refresh_journal WHERE session_id = $1")
+            .bind(&refreshed.id)
+            .execute(&mut *tx)
+            .await?;
+    }
     tx.commit().await.map_err(unavailable)?;
     Ok(settled(written))
 }
 
 pub(super) async fn settle_failure(
     store: &Store,
-    id: RowId,
-    generation: i64,
-    fence: i64,
-    failure: &RefreshFailure,
-    now: Timestamp,
+    failed: FailedRefresh<'_>,
 ) -> Result<Settle, StorageError> {
-    let outcome = FailureColumns::of(failure);
+    let outcome = FailureColumns::of(failed.failure);
     let mut tx = store.begin().await?;
     let written = sql("UPDATE upstream_sessions SET
              state = COALESCE($4, state), reason = $5,
-             next_refresh_at = COALESCE($6, next_refresh_at), failures = failures + 1,
-             lease_owner = NULL, lease_until = NULL
+             next_refresh_at = COALESCE($6, next_refresh_at), failures = failures + $7,
+             last_error = COALESCE($8, last_error), lease_owner = NULL, lease_until = NULL
          WHERE id = $1 AND generation = $2 AND fence = $3 AND state IN ('active', 'uncertain')
              AND lease_owner IS NOT NULL")
-    .bind(&id)
-    .bind(&generation)
-    .bind(&fence)
-    .bind(&outcome.state.map(str::to_owned))
+    .bind(&failed.id)
+    .bind(&failed.generation)
+    .bind(&failed.fence)
+    .bind(&outcome.state)
     .bind(&outcome.reason)
     .bind(&outcome.next_refresh_at)
+    .bind(&u32::from(outcome.counts))
+    .bind(&outcome.counts.then(|| failed.error.to_owned()))
     .execute(&mut *tx)
     .await?;
-    if written > 0 && matches!(failure, RefreshFailure::NeedsReauth(_)) {
-        end_grants(&mut tx, id, now).await?;
+    if written > 0 {
+        sql("DELETE FROM upstream_refresh_journal WHERE session_id = $1 AND fence = $2")
+            .bind(&failed.id)
+            .bind(&failed.fence)
+            .execute(&mut *tx)
+            .await?;
+        if matches!(failed.failure, RefreshFailure::NeedsReauth(_)) {
+            end_grants(&mut tx, failed.id, RevokeReason::UpstreamEnded, failed.now).await?;
+        }
     }
-    clear_journal(&mut tx, id, written).await?;
     tx.commit().await.map_err(unavailable)?;
     Ok(settled(written))
 }
 
-/// Ends the grants that a dead session served.
-async fn end_grants(conn: &mut Conn, session: RowId, now: Timestamp) -> Result<(), StorageError> {
-    sql("UPDATE grants SET revoked_at = $2, revoke_reason = $3
-         WHERE upstream_session = $1 AND revoked_at IS NULL")
-    .bind(&session)
-    .bind(&now)
-    .bind(&RevokeReason::UpstreamEnded)
-    .execute(conn)
+pub(super) async fn reject_tokens(
+    store: &Store,
+    id: RowId,
+    generation: i64,
+    now: Timestamp,
+) -> Result<Settle, StorageError> {
+    let mut tx = store.begin().await?;
+    let written = sql("UPDATE upstream_sessions SET
+             state = 'needs_reauth', reason = $3, lease_owner = NULL, lease_until = NULL
+         WHERE id = $1 AND generation = $2 AND state IN ('active', 'uncertain')")
+    .bind(&id)
+    .bind(&generation)
+    .bind(&ReauthReason::Rejected)
+    .execute(&mut *tx)
     .await?;
-    Ok(())
+    if written > 0 {
+        end_grants(&mut tx, id, RevokeReason::UpstreamEnded, now).await?;
+    }
+    tx.commit().await.map_err(unavailable)?;
+    Ok(settled(written))
 }
 
 /// What a failure changes; `None` keeps the column. An uncertain session whose retry could not
 /// even be sent stays uncertain.
 struct FailureColumns {
-    state: Option<&'static str>,
+    state: Option<StateName>,
     reason: Option<ReauthReason>,
     next_refresh_at: Option<Timestamp>,
+    counts: bool,
 }
 
 impl FailureColumns {
     fn of(failure: &RefreshFailure) -> Self {
         let (state, reason, next_refresh_at) = match failure {
-            RefreshFailure::Retry(at) => (None, None, Some(*at)),
-            RefreshFailure::Uncertain(at) => (Some("uncertain"), None, Some(*at)),
-            RefreshFailure::NeedsReauth(reason) => (Some("needs_reauth"), Some(*reason), None),
+            RefreshFailure::Deferred(at) | RefreshFailure::Retry(at) => (None, None, Some(*at)),
+            RefreshFailure::Uncertain(at) => (Some(StateName::Uncertain), None, Some(*at)),
+            RefreshFailure::NeedsReauth(reason) => {
+                (Some(StateName::NeedsReauth), Some(*reason), None)
+            }
         };
         Self {
             state,
             reason,
             next_refresh_at,
+            counts: !matches!(failure, RefreshFailure::Deferred(_)),
         }
     }
-}
-
-/// Forgets the journal entry of an attempt that was just settled by `written` rows.
-async fn clear_journal(conn: &mut Conn, id: RowId, written: u64) -> Result<(), StorageError> {
-    if written > 0 {
-        sql("DELETE FROM upstream_refresh_journal WHERE session_id = $1")
-            .bind(&id)
-            .execute(conn)
-            .await?;
-    }
-    Ok(())
 }
 
 fn settled(written: u64) -> Settle {

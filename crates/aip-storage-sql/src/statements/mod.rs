@@ -4,9 +4,8 @@
 //! it `Store` and `Db`, as macros the few fragments of SQL that differ (`for_update!`,
 //! `skip_locked!`, `database_now!`), and in `rotation` the one verb worth a way of its own.
 
-use sqlx::Database;
-
-use super::{Db, Store, rotation};
+use self::connections::Conn;
+use super::{BEGIN, Db, Store, rotation};
 
 mod account;
 mod approve;
@@ -14,17 +13,19 @@ mod audit;
 mod browser;
 mod client;
 mod code;
+pub(super) mod connections;
 pub(super) mod grant;
 mod housekeeping;
 mod keeper;
+mod nonces;
+mod operations;
+mod rates;
 pub(super) mod refresh;
 mod replay;
 mod request;
 mod revoke;
 pub(super) mod schema;
+mod session_list;
 mod session_row;
 pub(super) mod sql;
 mod upstream;
-
-/// A connection, inside a transaction or not.
-type Conn = <Db as Database>::Connection;

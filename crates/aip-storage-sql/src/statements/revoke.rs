@@ -7,7 +7,7 @@ use aip_storage::client::ClientId;
 use aip_storage::grant::RevokeReason;
 use aip_storage::upstream::EndReason;
 
-use super::sql::{Fields, sql, unavailable};
+use super::sql::{Fields, readable, sql, unavailable};
 use super::upstream::end_unused_session;
 use super::{Conn, Store};
 
@@ -26,8 +26,13 @@ pub(super) async fn revoke_grant(
     .first(&mut *conn)
     .await?;
     let Some(row) = revoked else { return Ok(false) };
-    let session = Fields::of("grants", "id", &row)?.get("upstream_session")?;
-    end_unused_session(conn, session, EndReason::GrantRevoked, now).await?;
+    // A grant ends even if its row does not say what it used.
+    let used = readable(&[row], |row| {
+        Fields::of("grants", "id", row)?.get("upstream_session")
+    });
+    for session in used {
+        end_unused_session(conn, session, EndReason::GrantRevoked, now).await?;
+    }
     Ok(true)
 }
 
@@ -53,8 +58,7 @@ pub(super) async fn revoke_client_grants(
     .all(&mut *tx)
     .await?;
     let mut ended = 0;
-    for row in &rows {
-        let id = Fields::of("grants", "id", row)?.get("id")?;
+    for id in readable(&rows, |row| Fields::of("grants", "id", row)?.get("id")) {
         ended += u64::from(revoke_grant(&mut tx, id, reason, now).await?);
     }
     tx.commit().await.map_err(unavailable)?;

@@ -1,49 +1,100 @@
 //! How an upstream session lies in its row.
 //!
 //! A session under a lease keeps its word in `state` (`active` or `uncertain`); the lease columns
-//! make it `Refreshing`. So a lease that lapses gives the state back without a write.
+//! make it `Refreshing`. So a lease that lapses gives the state back without a write. In the row
+//! of an app password the columns of OAuth are empty.
 
+use aip_keys::Sealed;
 use aip_storage::StorageError;
-use aip_storage::upstream::{Lease, SealedTokens, UpstreamSession, UpstreamState};
+use aip_storage::upstream::{
+    Claim, Credential, Lease, OAuthCredential, SealedTokens, SessionKind, StateName,
+    UpstreamSession, UpstreamState,
+};
 
-use super::sql::{Fields, Row};
+use super::sql::{Fields, Row, Sql, sql};
 
 /// The columns of a session.
 macro_rules! session_columns {
     () => {
         "id, client_id, did, issuer, pds, upstream_client_id, client_key_id, dpop_key, scope, \
          access_token, refresh_token, access_expires_at, generation, state, reason, lease_owner, \
-         lease_until, fence, next_refresh_at, failures, refreshed_at, created_at"
+         lease_until, fence, next_refresh_at, failures, refreshed_at, created_at, kind, password, \
+         last_error"
     };
 }
 pub(super) use session_columns;
 
+/// What a lease is taken with: the fence of a send that nobody has settled.
+macro_rules! sent_under {
+    () => {
+        "(SELECT j.fence FROM upstream_refresh_journal j
+             WHERE j.session_id = upstream_sessions.id) AS sent_under"
+    };
+}
+pub(super) use sent_under;
+
 /// How a state lies in its columns.
-pub(super) struct StateColumns<'a> {
-    pub(super) word: &'static str,
-    pub(super) reason: Option<&'static str>,
-    pub(super) lease: Option<&'a Lease>,
+struct StateColumns<'a> {
+    reason: Option<&'static str>,
+    lease: Option<&'a Lease>,
 }
 
 impl<'a> StateColumns<'a> {
-    pub(super) fn of(state: &'a UpstreamState) -> Self {
-        let (word, reason, lease) = match state {
-            UpstreamState::Active => ("active", None, None),
-            UpstreamState::Refreshing(lease) => ("active", None, Some(lease)),
-            UpstreamState::Uncertain => ("uncertain", None, None),
-            UpstreamState::NeedsReauth(reason) => ("needs_reauth", Some(reason.as_str()), None),
-            UpstreamState::Ended(reason) => ("ended", Some(reason.as_str()), None),
+    fn of(state: &'a UpstreamState) -> Self {
+        let (reason, lease) = match state {
+            UpstreamState::Active | UpstreamState::Uncertain => (None, None),
+            UpstreamState::Refreshing(lease) => (None, Some(lease)),
+            UpstreamState::NeedsReauth(reason) => (Some(reason.as_str()), None),
+            UpstreamState::Ended(reason) => (Some(reason.as_str()), None),
         };
-        Self {
-            word,
-            reason,
-            lease,
-        }
+        Self { reason, lease }
     }
 }
 
+/// The statement that inserts a session.
+pub(super) fn insert_session(session: &UpstreamSession) -> Sql {
+    let state = StateColumns::of(&session.state);
+    let nothing = || Sealed::from_stored(String::new());
+    let (oauth, password) = match &session.credential {
+        Credential::OAuth(oauth) => (Some(oauth), None),
+        Credential::AppPassword(password) => (None, Some(password.clone())),
+    };
+    sql(concat!(
+        "INSERT INTO upstream_sessions (",
+        session_columns!(),
+        ", revoke_attempts)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
+             $18, $19, $20, $21, $22, $23, $24, $25, 0)"
+    ))
+    .bind(&session.id)
+    .bind(&session.client_id)
+    .bind(&session.did)
+    .bind(&oauth.map_or_else(String::new, |it| it.issuer.to_string()))
+    .bind(&session.pds)
+    .bind(&oauth.map_or_else(String::new, |it| it.upstream_client_id.clone()))
+    .bind(&oauth.and_then(|it| it.client_key_id.clone()))
+    .bind(&oauth.map_or_else(nothing, |it| it.dpop_key.clone()))
+    .bind(&session.scope)
+    .bind(&session.tokens.access)
+    .bind(&session.tokens.refresh)
+    .bind(&session.tokens.access_expires_at)
+    .bind(&session.generation)
+    .bind(&session.state.name())
+    .bind(&state.reason.map(str::to_owned))
+    .bind(&state.lease.map(|lease| lease.owner.clone()))
+    .bind(&state.lease.map(|lease| lease.until))
+    .bind(&state.lease.map_or(0, |lease| lease.fence))
+    .bind(&session.next_refresh_at)
+    .bind(&session.failures)
+    .bind(&session.refreshed_at)
+    .bind(&session.created_at)
+    .bind(&session.credential.kind())
+    .bind(&password)
+    .bind(&session.last_error)
+}
+
 fn read_state(fields: &Fields<'_>) -> Result<UpstreamState, StorageError> {
-    let word: String = fields.get("state")?;
+    let name: StateName = fields.get("state")?;
     let lease = match (fields.get("lease_owner")?, fields.get("lease_until")?) {
         (Some(owner), Some(until)) => Some(Lease {
             owner,
@@ -53,14 +104,29 @@ fn read_state(fields: &Fields<'_>) -> Result<UpstreamState, StorageError> {
         (None, None) => None,
         _ => return Err(fields.inconsistent("owner and end of a lease come together")),
     };
-    match (word.as_str(), lease) {
-        ("active" | "uncertain", Some(lease)) => Ok(UpstreamState::Refreshing(lease)),
-        ("active", None) => Ok(UpstreamState::Active),
-        ("uncertain", None) => Ok(UpstreamState::Uncertain),
-        ("needs_reauth", None) => Ok(UpstreamState::NeedsReauth(fields.get("reason")?)),
-        ("ended", None) => Ok(UpstreamState::Ended(fields.get("reason")?)),
+    match (name, lease) {
+        (StateName::Active | StateName::Uncertain, Some(lease)) => {
+            Ok(UpstreamState::Refreshing(lease))
+        }
+        (StateName::Active, None) => Ok(UpstreamState::Active),
+        (StateName::Uncertain, None) => Ok(UpstreamState::Uncertain),
+        (StateName::NeedsReauth, None) => Ok(UpstreamState::NeedsReauth(fields.get("reason")?)),
+        (StateName::Ended, None) => Ok(UpstreamState::Ended(fields.get("reason")?)),
         (_, Some(_)) => Err(fields.inconsistent("only a live session is leased")),
-        (_, None) => Err(fields.inconsistent("column state")),
+    }
+}
+
+fn read_credential(fields: &Fields<'_>) -> Result<Credential, StorageError> {
+    let password: Option<Sealed> = fields.get("password")?;
+    match (fields.get("kind")?, password) {
+        (SessionKind::OAuth, None) => Ok(Credential::OAuth(OAuthCredential {
+            issuer: fields.get("issuer")?,
+            upstream_client_id: fields.get("upstream_client_id")?,
+            client_key_id: fields.get("client_key_id")?,
+            dpop_key: fields.get("dpop_key")?,
+        })),
+        (SessionKind::AppPassword, Some(password)) => Ok(Credential::AppPassword(password)),
+        _ => Err(fields.inconsistent("sessions of app passwords have one, others have none")),
     }
 }
 
@@ -70,11 +136,8 @@ pub(super) fn read_session(row: &Row) -> Result<UpstreamSession, StorageError> {
         id: fields.get("id")?,
         client_id: fields.get("client_id")?,
         did: fields.get("did")?,
-        issuer: fields.get("issuer")?,
         pds: fields.get("pds")?,
-        upstream_client_id: fields.get("upstream_client_id")?,
-        client_key_id: fields.get("client_key_id")?,
-        dpop_key: fields.get("dpop_key")?,
+        credential: read_credential(&fields)?,
         scope: fields.get("scope")?,
         tokens: SealedTokens {
             access: fields.get("access_token")?,
@@ -85,7 +148,23 @@ pub(super) fn read_session(row: &Row) -> Result<UpstreamSession, StorageError> {
         state: read_state(&fields)?,
         next_refresh_at: fields.get("next_refresh_at")?,
         failures: fields.get("failures")?,
+        last_error: fields.get("last_error")?,
         refreshed_at: fields.get("refreshed_at")?,
         created_at: fields.get("created_at")?,
+    })
+}
+
+/// Reads what a lease was taken with.
+pub(super) fn read_claim(row: &Row) -> Result<Claim, StorageError> {
+    let fields = Fields::of("upstream_sessions", "id", row)?;
+    let state: StateName = fields.get("state")?;
+    Ok(Claim {
+        lease: Lease {
+            owner: fields.get("lease_owner")?,
+            fence: fields.get("fence")?,
+            until: fields.get("lease_until")?,
+        },
+        uncertain: state == StateName::Uncertain,
+        sent_under: fields.get("sent_under")?,
     })
 }

@@ -1,9 +1,12 @@
 //! One statement on its way to the engine, and one row on its way back.
 
 use aip_storage::StorageError;
-use sqlx::{Database, Decode, Encode, Executor, Row as _, Type};
+use aip_storage::tally::{self, Tally};
+use sqlx::{Database, Decode, Encode, Row as _, Type};
+use tokio::time::Instant;
 
-use super::Db;
+use super::connections::{Connections, Lent};
+use super::{Conn, Db};
 use crate::columns::Stored;
 
 /// A row as the driver gives it.
@@ -35,34 +38,126 @@ impl Sql {
     }
 
     /// Runs it for its effect; the number of rows it touched.
-    pub(in super::super) async fn execute<'c>(
-        self,
-        on: impl Executor<'c, Database = Db>,
-    ) -> Result<u64, StorageError> {
-        Ok(self
-            .0
-            .execute(on)
-            .await
-            .map_err(unavailable)?
-            .rows_affected())
+    pub(in super::super) async fn execute(self, on: impl Lane) -> Result<u64, StorageError> {
+        let mut held = on.hold().await.map_err(unavailable)?;
+        let began = Instant::now();
+        let Conn {
+            driver,
+            keeps_statements,
+        } = held.connection();
+        let done = self.0.persistent(*keeps_statements).execute(driver).await;
+        count(began);
+        let done = held.answered(done).await.map_err(unavailable)?;
+        Ok(done.rows_affected())
     }
 
     /// Its rows.
-    pub(in super::super) async fn all<'c>(
-        self,
-        on: impl Executor<'c, Database = Db>,
-    ) -> Result<Vec<Row>, StorageError> {
-        self.0.fetch_all(on).await.map_err(unavailable)
+    pub(in super::super) async fn all(self, on: impl Lane) -> Result<Vec<Row>, StorageError> {
+        let mut held = on.hold().await.map_err(unavailable)?;
+        let began = Instant::now();
+        let Conn {
+            driver,
+            keeps_statements,
+        } = held.connection();
+        let rows = self.0.persistent(*keeps_statements).fetch_all(driver).await;
+        count(began);
+        held.answered(rows).await.map_err(unavailable)
     }
 
     /// Its first row. The statement is run to its end all the same: a `RETURNING` that is left
     /// half-read would leave its write unfinished.
-    pub(in super::super) async fn first<'c>(
-        self,
-        on: impl Executor<'c, Database = Db>,
-    ) -> Result<Option<Row>, StorageError> {
+    pub(in super::super) async fn first(self, on: impl Lane) -> Result<Option<Row>, StorageError> {
         Ok(self.all(on).await?.into_iter().next())
     }
+}
+
+/// Where a statement can be run: on any connection that is free, or on one that is held already.
+pub(in super::super) trait Lane: Send {
+    /// The connection while the statement runs.
+    type Held: Held;
+
+    /// Gets it.
+    fn hold(self) -> impl Future<Output = Result<Self::Held, sqlx::Error>> + Send;
+}
+
+/// A connection for one statement.
+pub(in super::super) trait Held: Send {
+    /// The connection.
+    fn connection(&mut self) -> &mut Conn;
+
+    /// Hears how the statement ended.
+    fn answered<T: Send>(
+        &mut self,
+        result: Result<T, sqlx::Error>,
+    ) -> impl Future<Output = Result<T, sqlx::Error>> + Send;
+}
+
+impl Lane for &Connections {
+    type Held = Lent;
+
+    fn hold(self) -> impl Future<Output = Result<Lent, sqlx::Error>> + Send {
+        self.for_one_statement()
+    }
+}
+
+impl<'c> Lane for &'c mut Conn {
+    type Held = &'c mut Conn;
+
+    async fn hold(self) -> Result<&'c mut Conn, sqlx::Error> {
+        Ok(self)
+    }
+}
+
+impl Held for Lent {
+    fn connection(&mut self) -> &mut Conn {
+        self
+    }
+
+    fn answered<T: Send>(
+        &mut self,
+        result: Result<T, sqlx::Error>,
+    ) -> impl Future<Output = Result<T, sqlx::Error>> + Send {
+        Lent::answered(self, result)
+    }
+}
+
+impl Held for &mut Conn {
+    fn connection(&mut self) -> &mut Conn {
+        self
+    }
+
+    /// The end of its transaction says so.
+    async fn answered<T: Send>(
+        &mut self,
+        result: Result<T, sqlx::Error>,
+    ) -> Result<T, sqlx::Error> {
+        result
+    }
+}
+
+/// Counts a statement that was sent at `began`, and has been answered.
+fn count(began: Instant) {
+    tally::add(Tally {
+        statements: 1,
+        took: began.elapsed(),
+        ..Tally::default()
+    });
+}
+
+/// What rows hold. One that cannot be read is reported and left out: it must not take the others
+/// with it.
+pub(in super::super) fn readable<T>(
+    rows: &[Row],
+    read: impl Fn(&Row) -> Result<T, StorageError>,
+) -> Vec<T> {
+    let read = |row| match read(row) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            tracing::error!(%error, "a row is left out");
+            None
+        }
+    };
+    rows.iter().filter_map(read).collect()
 }
 
 /// A row being read, with what an error must name.

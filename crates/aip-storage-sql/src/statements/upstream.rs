@@ -7,15 +7,29 @@ use aip_atproto::Did;
 use aip_base::{RowId, Timestamp};
 use aip_storage::StorageError;
 use aip_storage::client::ClientId;
+use aip_storage::grant::RevokeReason;
 use aip_storage::upstream::{
-    DueRevocation, EndReason, JournalEntry, RefreshFailure, Refreshed, Settle, TakeLease,
-    UpstreamSession, UpstreamSessions,
+    Claim, ClaimDue, DueRevocation, EndReason, FailedRefresh, JournalEntry, Refreshed,
+    SessionCounts, SessionFilter, SessionKind, Settle, TakeLease, UpstreamSession,
+    UpstreamSessions,
 };
 use async_trait::async_trait;
 
-use super::session_row::{StateColumns, read_session, session_columns};
-use super::sql::{Fields, sql, unavailable};
-use super::{Conn, Store, keeper};
+use super::session_row::{insert_session, read_session, session_columns};
+use super::sql::{Fields, readable, sql, unavailable};
+use super::{Conn, Store, keeper, session_list};
+
+/// That nobody needs the session `s`. An app password serves all grants of its client and account;
+/// it outlives those that ended with their OAuth session, because their person is expected back.
+macro_rules! unused {
+    () => {
+        "NOT EXISTS (SELECT 1 FROM grants g
+             WHERE g.upstream_session = s.id AND g.revoked_at IS NULL)
+         AND (s.kind <> 'app_password' OR NOT EXISTS (SELECT 1 FROM grants g
+             WHERE g.client_id = s.client_id AND g.did = s.did
+                 AND (g.revoked_at IS NULL OR g.revoke_reason = 'upstream_ended')))"
+    };
+}
 
 /// How many abandoned sessions are ended in one transaction.
 const ABANDONED_BATCH: u32 = 100;
@@ -23,38 +37,7 @@ const ABANDONED_BATCH: u32 = 100;
 #[async_trait]
 impl UpstreamSessions for Store {
     async fn create_upstream_session(&self, session: &UpstreamSession) -> Result<(), StorageError> {
-        let state = StateColumns::of(&session.state);
-        sql(concat!(
-            "INSERT INTO upstream_sessions (",
-            session_columns!(),
-            ", revoke_attempts)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-                 $18, $19, $20, $21, $22, 0)"
-        ))
-        .bind(&session.id)
-        .bind(&session.client_id)
-        .bind(&session.did)
-        .bind(&session.issuer)
-        .bind(&session.pds)
-        .bind(&session.upstream_client_id)
-        .bind(&session.client_key_id)
-        .bind(&session.dpop_key)
-        .bind(&session.scope)
-        .bind(&session.tokens.access)
-        .bind(&session.tokens.refresh)
-        .bind(&session.tokens.access_expires_at)
-        .bind(&session.generation)
-        .bind(&state.word.to_owned())
-        .bind(&state.reason.map(str::to_owned))
-        .bind(&state.lease.map(|lease| lease.owner.clone()))
-        .bind(&state.lease.map(|lease| lease.until))
-        .bind(&state.lease.map_or(0, |lease| lease.fence))
-        .bind(&session.next_refresh_at)
-        .bind(&session.failures)
-        .bind(&session.refreshed_at)
-        .bind(&session.created_at)
-        .execute(self.writer())
-        .await?;
+        insert_session(session).execute(self.writer()).await?;
         Ok(())
     }
 
@@ -72,6 +55,7 @@ impl UpstreamSessions for Store {
 
     async fn usable_upstream_session(
         &self,
+        kind: SessionKind,
         client: &ClientId,
         did: &Did,
     ) -> Result<Option<UpstreamSession>, StorageError> {
@@ -79,14 +63,56 @@ impl UpstreamSessions for Store {
             "SELECT ",
             session_columns!(),
             " FROM upstream_sessions
-             WHERE client_id = $1 AND did = $2 AND state IN ('active', 'uncertain')
+             WHERE client_id = $1 AND did = $2 AND kind = $3 AND state IN ('active', 'uncertain')
              ORDER BY created_at DESC, id DESC LIMIT 1"
         ))
         .bind(client)
         .bind(did)
+        .bind(&kind)
         .first(self.reader())
         .await?;
         row.as_ref().map(read_session).transpose()
+    }
+
+    async fn replace_app_password_session(
+        &self,
+        session: &UpstreamSession,
+    ) -> Result<(), StorageError> {
+        let mut tx = self.begin().await?;
+        // The account's row is the lock: two callers at once must not both insert.
+        sql(concat!(
+            "SELECT did FROM accounts WHERE did = $1",
+            for_update!()
+        ))
+        .bind(&session.did)
+        .all(&mut *tx)
+        .await?;
+        let before = sql("SELECT id FROM upstream_sessions
+             WHERE client_id = $1 AND did = $2 AND kind = $3 AND state <> 'ended' ORDER BY id")
+        .bind(&session.client_id)
+        .bind(&session.did)
+        .bind(&SessionKind::AppPassword)
+        .all(&mut *tx)
+        .await?;
+        for row in &before {
+            let id = Fields::of("upstream_sessions", "id", row)?.get("id")?;
+            end_session(&mut tx, id, EndReason::Replaced, session.created_at).await?;
+        }
+        insert_session(session).execute(&mut *tx).await?;
+        tx.commit().await.map_err(unavailable)
+    }
+
+    async fn list_upstream_sessions(
+        &self,
+        filter: &SessionFilter,
+        after: Option<RowId>,
+        limit: u32,
+    ) -> Result<Vec<Result<UpstreamSession, StorageError>>, StorageError> {
+        session_list::list(self, filter, after, limit).await
+    }
+
+    async fn count_upstream_sessions(&self, now: Timestamp) -> Result<SessionCounts, StorageError> {
+        session_list::count(self, now).await
     }
 
     async fn lease(
@@ -98,6 +124,23 @@ impl UpstreamSessions for Store {
         now: Timestamp,
     ) -> Result<TakeLease, StorageError> {
         keeper::lease(self, id, generation, owner, length, now).await
+    }
+
+    async fn claim_due(
+        &self,
+        claim: ClaimDue<'_>,
+    ) -> Result<Vec<Result<(UpstreamSession, Claim), StorageError>>, StorageError> {
+        keeper::claim_due(self, claim).await
+    }
+
+    async fn hold_lease(
+        &self,
+        id: RowId,
+        fence: i64,
+        length: Duration,
+        now: Timestamp,
+    ) -> Result<Settle, StorageError> {
+        keeper::hold_lease(self, id, fence, length, now).await
     }
 
     async fn journal_sent(&self, entry: &JournalEntry) -> Result<Settle, StorageError> {
@@ -112,32 +155,30 @@ impl UpstreamSessions for Store {
         keeper::store_refreshed(self, refreshed).await
     }
 
-    async fn settle_failure(
+    async fn settle_failure(&self, failed: FailedRefresh<'_>) -> Result<Settle, StorageError> {
+        keeper::settle_failure(self, failed).await
+    }
+
+    async fn reject_tokens(
         &self,
         id: RowId,
         generation: i64,
-        fence: i64,
-        failure: &RefreshFailure,
         now: Timestamp,
     ) -> Result<Settle, StorageError> {
-        keeper::settle_failure(self, id, generation, fence, failure, now).await
+        keeper::reject_tokens(self, id, generation, now).await
     }
 
-    async fn due_sessions(&self, now: Timestamp, limit: u32) -> Result<Vec<RowId>, StorageError> {
-        let rows = sql(concat!(
-            "SELECT id FROM upstream_sessions
-             WHERE state IN ('active', 'uncertain') AND next_refresh_at <= $1
-                 AND (lease_until IS NULL OR lease_until < ",
-            database_now!("$1"),
-            ") ORDER BY next_refresh_at, id LIMIT $2"
-        ))
-        .bind(&now)
-        .bind(&limit)
-        .all(self.reader())
-        .await?;
-        rows.iter()
-            .map(|row| Fields::of("upstream_sessions", "id", row)?.get("id"))
-            .collect()
+    async fn end_upstream_session(
+        &self,
+        id: RowId,
+        reason: EndReason,
+        now: Timestamp,
+    ) -> Result<bool, StorageError> {
+        let mut tx = self.begin().await?;
+        let ended = end_session(&mut tx, id, reason, now).await?;
+        end_grants(&mut tx, id, RevokeReason::ByOperator, now).await?;
+        tx.commit().await.map_err(unavailable)?;
+        Ok(ended)
     }
 
     async fn end_unused_session(
@@ -161,11 +202,12 @@ impl UpstreamSessions for Store {
         loop {
             // Looked for outside the transaction, so that nobody waits meanwhile; each is judged
             // again, under its lock, before it is ended.
-            let rows = sql("SELECT s.id FROM upstream_sessions s
-                 WHERE s.state <> 'ended' AND s.created_at < $1
-                     AND NOT EXISTS (SELECT 1 FROM grants g
-                         WHERE g.upstream_session = s.id AND g.revoked_at IS NULL)
-                 ORDER BY s.created_at, s.id LIMIT $2")
+            let rows = sql(concat!(
+                "SELECT s.id FROM upstream_sessions s
+                 WHERE s.state <> 'ended' AND s.created_at < $1 AND ",
+                unused!(),
+                " ORDER BY s.created_at, s.id LIMIT $2"
+            ))
             .bind(&before)
             .bind(&ABANDONED_BATCH)
             .all(self.reader())
@@ -175,8 +217,9 @@ impl UpstreamSessions for Store {
             }
             let mut ended_now = 0;
             let mut tx = self.begin().await?;
-            for row in &rows {
-                let id = Fields::of("upstream_sessions", "id", row)?.get("id")?;
+            for id in readable(&rows, |row| {
+                Fields::of("upstream_sessions", "id", row)?.get("id")
+            }) {
                 ended_now +=
                     u64::from(end_unused_session(&mut tx, id, EndReason::Abandoned, now).await?);
             }
@@ -209,22 +252,21 @@ impl UpstreamSessions for Store {
         .bind(&limit)
         .all(self.writer())
         .await?;
-        rows.iter()
-            .map(|row| {
-                let attempts: u32 =
-                    Fields::of("upstream_sessions", "id", row)?.get("revoke_attempts")?;
-                // The count includes this claim; the caller is told of the tries before it.
-                Ok(DueRevocation {
-                    session: read_session(row)?,
-                    attempts: attempts.saturating_sub(1),
-                })
+        Ok(readable(&rows, |row| {
+            let attempts: u32 =
+                Fields::of("upstream_sessions", "id", row)?.get("revoke_attempts")?;
+            // The count includes this claim; the caller is told of the tries before it.
+            Ok(DueRevocation {
+                session: read_session(row)?,
+                attempts: attempts.saturating_sub(1),
             })
-            .collect()
+        }))
     }
 
     async fn revocation_done(&self, id: RowId) -> Result<(), StorageError> {
         sql("UPDATE upstream_sessions
-             SET revoke_due_at = NULL, access_token = '', refresh_token = NULL, dpop_key = ''
+             SET revoke_due_at = NULL, access_token = '', refresh_token = NULL, dpop_key = '',
+                 password = CASE WHEN password IS NULL THEN NULL ELSE '' END
              WHERE id = $1 AND state = 'ended'")
         .bind(&id)
         .execute(self.writer())
@@ -280,14 +322,33 @@ pub(super) async fn end_unused_session(
     .bind(&id)
     .all(&mut *conn)
     .await?;
-    let used =
-        sql("SELECT id FROM grants WHERE upstream_session = $1 AND revoked_at IS NULL LIMIT 1")
-            .bind(&id)
-            .first(&mut *conn)
-            .await?;
-    if used.is_some() {
-        Ok(false)
-    } else {
+    let unused = sql(concat!(
+        "SELECT s.id FROM upstream_sessions s WHERE s.id = $1 AND ",
+        unused!()
+    ))
+    .bind(&id)
+    .first(&mut *conn)
+    .await?;
+    if unused.is_some() {
         end_session(conn, id, reason, now).await
+    } else {
+        Ok(false)
     }
+}
+
+/// Ends the grants that a session served.
+pub(super) async fn end_grants(
+    conn: &mut Conn,
+    session: RowId,
+    reason: RevokeReason,
+    now: Timestamp,
+) -> Result<(), StorageError> {
+    sql("UPDATE grants SET revoked_at = $2, revoke_reason = $3
+         WHERE upstream_session = $1 AND revoked_at IS NULL")
+    .bind(&session)
+    .bind(&now)
+    .bind(&reason)
+    .execute(conn)
+    .await?;
+    Ok(())
 }

@@ -7,7 +7,7 @@ use aip_storage::upstream::{EndReason, UpstreamState};
 
 use crate::world::{HOUR, NOW, SECOND, World, alice, at_once, scope};
 
-super::on_both_engines!(
+super::on_both_engines_and_behind_a_pooler!(
     a_yes_spends_the_request_and_remembers_the_consent,
     a_later_consent_replaces_the_earlier_one,
     a_request_is_approved_once_however_many_ask,

@@ -13,7 +13,7 @@ use crate::world::{
     HOUR, MINUTE, NOW, SECOND, World, alice, new_hash, public_client, rotation_of, scope,
 };
 
-super::on_both_engines!(
+super::on_both_engines_and_behind_a_pooler!(
     a_client_comes_back_as_it_was_registered,
     an_id_is_taken_once,
     clients_are_listed_by_id,

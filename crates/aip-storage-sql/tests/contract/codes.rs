@@ -9,7 +9,7 @@ use crate::world::{
     MINUTE, NOW, SECOND, World, alice, at_once, new_hash, new_tokens, redemption_of,
 };
 
-super::on_both_engines!(
+super::on_both_engines_and_behind_a_pooler!(
     a_good_code_gives_the_tokens_and_what_the_request_said,
     d2_row35_a_replayed_code_ends_the_grant_and_its_tokens,
     d2_row35_of_parallel_exchanges_exactly_one_wins,

@@ -1,14 +1,19 @@
 //! Housekeeping: what is past its time goes, and nothing else.
 
+use std::sync::Arc;
+
 use aip_base::Timestamp;
 use aip_storage::audit::{AuditEvent, AuditKind};
 use aip_storage::grant::{RevokeReason, Rotate};
 use aip_storage::housekeeping::{Perishable, Purged};
+use aip_storage::nonces::{GivenNonce, ServerRole};
+use aip_storage::rates::Quota;
 use aip_storage::request::UpstreamFlow;
 use aip_storage::upstream::{EndReason, UpstreamState};
 
 use crate::world::{
-    DAY, HOUR, MINUTE, NOW, World, alice, bob, issuer, new_hash, new_id, rotation_of, sealed,
+    DAY, HOUR, MINUTE, NOW, SECOND, World, alice, at_once, bob, issuer, new_hash, new_id, origin,
+    rotation_of, sealed,
 };
 
 super::on_both_engines!(
@@ -16,6 +21,7 @@ super::on_both_engines!(
     a_round_forgets_a_batch_and_says_whether_there_is_more,
     a_session_stays_until_its_pds_knows,
     a_grant_ends_when_its_last_token_has_expired,
+    of_several_replicas_one_leads_until_it_stops_asking,
     a_database_answers,
 );
 
@@ -28,6 +34,21 @@ async fn each_kind_is_kept_for_its_time_and_no_longer(world: World) {
     storage.put_flow(&new_flow(waiting.browser)).await.unwrap();
     storage.claim_once(&new_hash(), NOW + MINUTE).await.unwrap();
     storage.record(&new_event()).await.unwrap();
+    let given = GivenNonce {
+        nonce: "nonce".to_owned(),
+        at: NOW,
+    };
+    let nonces = world.database.shared_nonces();
+    nonces
+        .offer_nonce(ServerRole::Resource, &origin("https://pds.example"), &given)
+        .await
+        .unwrap();
+    let quota = Quota {
+        burst: 3,
+        every: SECOND,
+    };
+    let rates = world.database.rate_limits();
+    rates.take("key", quota, NOW).await.unwrap();
     storage
         .revoke_grant(grant.id, RevokeReason::ByPerson, NOW)
         .await
@@ -40,6 +61,7 @@ async fn each_kind_is_kept_for_its_time_and_no_longer(world: World) {
 
     // The browsers go last but two; what hangs from them was due before.
     for (end, expected) in [
+        (NOW + SECOND, vec![(Perishable::RateLimits, 1)]),
         (NOW + MINUTE, vec![(Perishable::Replays, 1)]),
         (
             NOW + HOUR,
@@ -49,7 +71,10 @@ async fn each_kind_is_kept_for_its_time_and_no_longer(world: World) {
                 (Perishable::AccessTokens, 1),
             ],
         ),
-        (NOW + DAY, vec![(Perishable::BrowserSessions, 2)]),
+        (
+            NOW + DAY,
+            vec![(Perishable::BrowserSessions, 2), (Perishable::Nonces, 1)],
+        ),
         (NOW + MINUTE + DAY, vec![(Perishable::Codes, 1)]),
         (
             NOW + 30 * DAY,
@@ -127,6 +152,30 @@ async fn a_grant_ends_when_its_last_token_has_expired(world: World) {
         .unwrap()
         .unwrap();
     assert_eq!(session.state, UpstreamState::Ended(EndReason::GrantRevoked));
+}
+
+async fn of_several_replicas_one_leads_until_it_stops_asking(world: World) {
+    let leads = at_once(6, |n| {
+        let storage = Arc::clone(&world.storage);
+        async move {
+            let owner = format!("replica-{n}");
+            let leads = storage.lead("clean-up", &owner, HOUR, NOW).await.unwrap();
+            leads.then_some(owner)
+        }
+    })
+    .await;
+    let leaders: Vec<String> = leads.into_iter().flatten().collect();
+    assert_eq!(leaders.len(), 1, "{leaders:?}");
+    let storage = &world.storage;
+    let leader = leaders[0].as_str();
+
+    assert!(storage.lead("clean-up", leader, HOUR, NOW).await.unwrap());
+    assert!(!storage.lead("clean-up", "late", HOUR, NOW).await.unwrap());
+    assert!(storage.lead("else", "late", HOUR, NOW).await.unwrap());
+
+    world.raw("UPDATE leaders SET lead_until = 0").await;
+    assert!(storage.lead("clean-up", "late", HOUR, NOW).await.unwrap());
+    assert!(!storage.lead("clean-up", leader, HOUR, NOW).await.unwrap());
 }
 
 async fn a_database_answers(world: World) {

@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use aip_atproto::Origin;
 use aip_base::{RowId, Timestamp};
+use aip_storage::Storage;
 use aip_storage::grant::{RevokeReason, Rotate};
 use aip_storage::upstream::{
-    EndReason, JournalEntry, Lease, ReauthReason, RefreshFailure, Refreshed, Settle, TakeLease,
-    UpstreamState,
+    Claim, ClaimDue, EndReason, FailedRefresh, JournalEntry, Lease, ReauthReason, RefreshFailure,
+    Refreshed, Settle, TakeLease, UpstreamState,
 };
 
 use crate::world::{
-    HOUR, MINUTE, NOW, SECOND, World, alice, at_once, new_hash, rotation_of, scope, sealed_tokens,
+    HOUR, MINUTE, NOW, SECOND, World, alice, at_once, new_hash, new_session, rotation_of, scope,
+    sealed_tokens,
 };
 
 super::on_both_engines!(
@@ -28,10 +30,19 @@ super::on_both_engines!(
     a_session_that_needs_its_person_is_not_leased_again,
     a_session_that_was_ended_meanwhile_stays_ended,
     the_grants_of_a_session_that_needs_its_person_end_with_it,
+    received_tokens_are_stored_after_the_lease_unless_somebody_has_sent_since,
+    who_takes_a_lease_hears_what_was_left_behind,
+    a_lease_can_be_held_for_longer,
+    what_was_not_tried_is_no_failure,
+    due_sessions_are_claimed_once_each_and_oldest_first,
+    the_sessions_of_some_servers_are_left_alone,
+    a_row_that_cannot_be_read_keeps_no_other_from_being_claimed,
+    tokens_that_are_rejected_for_good_end_the_grants,
 );
 
 /// Long enough that it does not lapse while a story runs.
 const LONG: Duration = HOUR;
+const MILLISECOND: Duration = Duration::from_millis(1);
 
 async fn one_of_many_gets_the_lease_and_the_others_hear_until_when(world: World) {
     let id = session(&world).await;
@@ -50,7 +61,7 @@ async fn one_of_many_gets_the_lease_and_the_others_hear_until_when(world: World)
     let leases: Vec<_> = outcomes
         .iter()
         .filter_map(|it| match it {
-            TakeLease::Leased(lease) => Some(lease),
+            TakeLease::Leased(claim) => Some(&claim.lease),
             TakeLease::Held(_) | TakeLease::Changed => None,
         })
         .collect();
@@ -115,7 +126,7 @@ async fn a_refresh_is_stored_once_under_its_lease(world: World) {
         .lease(id, 2, "replica", LONG, NOW)
         .await
         .unwrap();
-    assert!(matches!(again, TakeLease::Leased(it) if it.fence == lease.fence + 1));
+    assert!(matches!(again, TakeLease::Leased(it) if it.lease.fence == lease.fence + 1));
 }
 
 async fn a_stalled_holder_can_neither_send_nor_store(world: World) {
@@ -138,7 +149,7 @@ async fn a_stalled_holder_can_neither_send_nor_store(world: World) {
     let failure = RefreshFailure::NeedsReauth(ReauthReason::Refused);
     let failed = world
         .storage
-        .settle_failure(id, 1, stalled.fence, &failure, NOW)
+        .settle_failure(failed(id, stalled.fence, &failure, NOW))
         .await
         .unwrap();
     assert_eq!(failed, Settle::Superseded);
@@ -181,7 +192,7 @@ async fn a_sent_refresh_is_remembered_until_it_is_settled(world: World) {
             let failure = RefreshFailure::Retry(NOW);
             world
                 .storage
-                .settle_failure(id, 1, lease.fence, &failure, NOW)
+                .settle_failure(failed(id, lease.fence, &failure, NOW))
                 .await
                 .unwrap()
         };
@@ -206,13 +217,14 @@ async fn a_retry_keeps_what_is_known_of_the_session(world: World) {
         let lease = lease(&world, id, LONG).await;
         let settled = world
             .storage
-            .settle_failure(id, 1, lease.fence, &first, NOW)
+            .settle_failure(failed(id, lease.fence, &first, NOW))
             .await
             .unwrap();
         assert_eq!(settled, Settle::Stored);
         assert_eq!(state(&world, id).await, then);
     }
     let session = world.storage.upstream_session(id).await.unwrap().unwrap();
+    assert_eq!(session.last_error.as_deref(), Some("503"));
     assert_eq!((session.failures, session.generation), (3, 1));
     assert_eq!(session.next_refresh_at, NOW + 2 * MINUTE);
 }
@@ -223,7 +235,7 @@ async fn a_lost_answer_makes_the_session_uncertain_until_a_refresh_succeeds(worl
     let failure = RefreshFailure::Uncertain(NOW);
     world
         .storage
-        .settle_failure(id, 1, first.fence, &failure, NOW)
+        .settle_failure(failed(id, first.fence, &failure, NOW))
         .await
         .unwrap();
     let second = lease(&world, id, LONG).await;
@@ -248,7 +260,7 @@ async fn a_session_that_needs_its_person_is_not_leased_again(world: World) {
         let failure = RefreshFailure::NeedsReauth(reason);
         world
             .storage
-            .settle_failure(id, 1, lease.fence, &failure, NOW)
+            .settle_failure(failed(id, lease.fence, &failure, NOW))
             .await
             .unwrap();
 
@@ -259,14 +271,8 @@ async fn a_session_that_needs_its_person_is_not_leased_again(world: World) {
             .await
             .unwrap();
         assert_eq!(again, TakeLease::Changed);
-        assert!(
-            world
-                .storage
-                .due_sessions(NOW + 2 * HOUR, 10)
-                .await
-                .unwrap()
-                .is_empty()
-        );
+        let due = claim(&world, NOW + 2 * HOUR, 10, &[]).await;
+        assert!(due.is_empty(), "{due:?}");
     }
 }
 
@@ -279,7 +285,7 @@ async fn the_grants_of_a_session_that_needs_its_person_end_with_it(world: World)
     let failure = RefreshFailure::NeedsReauth(ReauthReason::Moved);
     let settled = world
         .storage
-        .settle_failure(id, 1, lease.fence, &failure, NOW + MINUTE)
+        .settle_failure(failed(id, lease.fence, &failure, NOW + MINUTE))
         .await
         .unwrap();
     assert_eq!(settled, Settle::Stored);
@@ -324,6 +330,175 @@ async fn a_session_that_was_ended_meanwhile_stays_ended(world: World) {
     );
 }
 
+async fn received_tokens_are_stored_after_the_lease_unless_somebody_has_sent_since(world: World) {
+    for others in ["nobody", "only looked", "has failed unsent", "has sent"] {
+        let id = session(&world).await;
+        let sender = lease(&world, id, 200 * MILLISECOND).await;
+        let sent = world.storage.journal_sent(&entry(id, sender.fence)).await;
+        assert_eq!(sent.unwrap(), Settle::Stored);
+        if others != "nobody" {
+            let next = take_over(&world, id).await;
+            if others == "has sent" {
+                let sent = world.storage.journal_sent(&entry(id, next.fence)).await;
+                assert_eq!(sent.unwrap(), Settle::Stored);
+            }
+            if others == "has failed unsent" {
+                let failure = RefreshFailure::Uncertain(NOW);
+                let failed = failed(id, next.fence, &failure, NOW);
+                let settled = world.storage.settle_failure(failed).await.unwrap();
+                assert_eq!(settled, Settle::Stored);
+                assert!(world.storage.journalled(id).await.unwrap().is_some());
+            }
+        }
+
+        let refreshed = refreshed(id, sender.fence);
+        let stored = world.storage.store_refreshed(&refreshed).await.unwrap();
+        if others == "has sent" {
+            assert_eq!(stored, Settle::Superseded);
+        } else {
+            assert_eq!(stored, Settle::Stored, "{others}");
+            assert_eq!(state(&world, id).await, UpstreamState::Active);
+            assert_eq!(world.storage.journalled(id).await.unwrap(), None);
+        }
+    }
+}
+
+async fn who_takes_a_lease_hears_what_was_left_behind(world: World) {
+    let id = session(&world).await;
+    let sender = lease(&world, id, 200 * MILLISECOND).await;
+    let sent = world.storage.journal_sent(&entry(id, sender.fence)).await;
+    assert_eq!(sent.unwrap(), Settle::Stored);
+
+    let claim = take_over_claim(&world, id).await;
+    assert_eq!(claim.sent_under, Some(sender.fence));
+    assert!(!claim.uncertain);
+
+    let failure = RefreshFailure::Uncertain(NOW);
+    let failed = failed(id, claim.lease.fence, &failure, NOW);
+    world.storage.settle_failure(failed).await.unwrap();
+    let claim = take_over_claim(&world, id).await;
+    assert_eq!(claim.sent_under, Some(sender.fence));
+    assert!(claim.uncertain);
+
+    let fresh = session(&world).await;
+    let claim = take_over_claim(&world, fresh).await;
+    assert_eq!((claim.sent_under, claim.uncertain), (None, false));
+}
+
+async fn a_lease_can_be_held_for_longer(world: World) {
+    let id = session(&world).await;
+    let lease = lease(&world, id, MILLISECOND).await;
+    let hold = async |fence| {
+        let held = world.storage.hold_lease(id, fence, LONG, NOW + SECOND);
+        held.await.unwrap()
+    };
+    assert_eq!(hold(lease.fence + 1).await, Settle::Superseded);
+    assert_eq!(hold(lease.fence).await, Settle::Stored);
+    let later = NOW + MINUTE;
+    let other = world.storage.lease(id, 1, "other", LONG, later).await;
+    assert!(matches!(other.unwrap(), TakeLease::Held(until) if until > lease.until));
+}
+
+async fn what_was_not_tried_is_no_failure(world: World) {
+    let id = session(&world).await;
+    let lease = lease(&world, id, LONG).await;
+    let failure = RefreshFailure::Deferred(NOW + MINUTE);
+    let failed = failed(id, lease.fence, &failure, NOW);
+    world.storage.settle_failure(failed).await.unwrap();
+    let session = world.storage.upstream_session(id).await.unwrap().unwrap();
+    assert_eq!(
+        (session.state, session.failures),
+        (UpstreamState::Active, 0)
+    );
+    assert_eq!(session.next_refresh_at, NOW + MINUTE);
+    assert_eq!(session.last_error, None);
+}
+
+async fn due_sessions_are_claimed_once_each_and_oldest_first(world: World) {
+    const PDS: &str = "https://pds.example";
+    let mut ids = Vec::new();
+    for due in [3, 1, 2, 60] {
+        ids.push(due_at(&world, PDS, NOW + due * MINUTE).await);
+    }
+    let now = NOW + 3 * MINUTE;
+    let oldest = [Some(ids[1]), Some(ids[2])];
+    assert_eq!(claim(&world, now, 2, &[]).await, oldest);
+    assert_eq!(claim(&world, now, 10, &[]).await, [Some(ids[0])]);
+    assert_eq!(claim(&world, now, 10, &[]).await, []);
+
+    let mut due = Vec::new();
+    for _ in 0..20 {
+        due.push(due_at(&world, PDS, NOW).await);
+    }
+    let claims = at_once(4, |_| {
+        let storage = Arc::clone(&world.storage);
+        async move { claim_from(&storage, now, 5, &[]).await }
+    });
+    let mut claimed: Vec<_> = claims.await.concat().into_iter().flatten().collect();
+    // Callers that meet may leave something over, but no two have the same.
+    claimed.extend(claim(&world, now, 20, &[]).await.into_iter().flatten());
+    claimed.sort();
+    due.sort();
+    assert_eq!(claimed, due);
+}
+
+async fn the_sessions_of_some_servers_are_left_alone(world: World) {
+    let slow = due_at(&world, "https://slow.example", NOW).await;
+    let fast = due_at(&world, "https://fast.example", NOW).await;
+    let origin = |text| Origin::parse(text).unwrap();
+    let except = [
+        origin("https://slow.example"),
+        origin("https://other.example"),
+    ];
+    assert_eq!(claim(&world, NOW, 10, &except).await, [Some(fast)]);
+    assert_eq!(claim(&world, NOW, 10, &[]).await, [Some(slow)]);
+
+    due_at(&world, "https://fast.example", NOW).await;
+    let issuer = [origin("https://issuer.example")];
+    assert_eq!(claim(&world, NOW, 10, &issuer).await, []);
+}
+
+async fn a_row_that_cannot_be_read_keeps_no_other_from_being_claimed(world: World) {
+    let broken = due_at(&world, "https://pds.example", NOW).await;
+    let whole = due_at(&world, "https://pds.example", NOW).await;
+    world
+        .raw(&format!(
+            "UPDATE upstream_sessions SET pds = 'nowhere' WHERE id = '{broken}'"
+        ))
+        .await;
+    assert_eq!(claim(&world, NOW, 10, &[]).await, [None, Some(whole)]);
+}
+
+async fn tokens_that_are_rejected_for_good_end_the_grants(world: World) {
+    let client = world.client("app").await;
+    let (grant, tokens) = world.redeemed(&client, &alice()).await;
+    let id = grant.upstream_session;
+    let reject = async |generation| {
+        let rejected = world.storage.reject_tokens(id, generation, NOW + MINUTE);
+        rejected.await.unwrap()
+    };
+    assert_eq!(reject(2).await, Settle::Superseded);
+    assert_eq!(reject(1).await, Settle::Stored);
+    assert_eq!(reject(1).await, Settle::Superseded);
+    let rejected = UpstreamState::NeedsReauth(ReauthReason::Rejected);
+    assert_eq!(state(&world, id).await, rejected);
+    let rotation = rotation_of(&client, &tokens);
+    let rotated = world.storage.rotate_refresh_token(&rotation).await.unwrap();
+    assert!(matches!(rotated, Rotate::Ended(_)));
+}
+
+async fn due_at(world: &World, pds: &str, due: Timestamp) -> RowId {
+    let mut session = new_session(&"app".parse().unwrap(), &alice());
+    session.pds = Origin::parse(pds).unwrap();
+    session.next_refresh_at = due;
+    world
+        .storage
+        .create_upstream_session(&session)
+        .await
+        .unwrap();
+    session.id
+}
+
 async fn session(world: &World) -> RowId {
     world.session(&"app".parse().unwrap(), &alice()).await.id
 }
@@ -345,13 +520,17 @@ async fn lease(world: &World, id: RowId, length: Duration) -> Lease {
         .await
         .unwrap()
     {
-        TakeLease::Leased(lease) => lease,
+        TakeLease::Leased(claim) => claim.lease,
         other => panic!("{other:?}"),
     }
 }
 
 /// Tries for the lease until the present one has lapsed, by whichever clock the engine uses.
 async fn take_over(world: &World, id: RowId) -> Lease {
+    take_over_claim(world, id).await.lease
+}
+
+async fn take_over_claim(world: &World, id: RowId) -> Claim {
     let begin = tokio::time::Instant::now();
     loop {
         let waited = begin.elapsed();
@@ -362,10 +541,51 @@ async fn take_over(world: &World, id: RowId) -> Lease {
             .await
             .unwrap()
         {
-            TakeLease::Leased(lease) => return lease,
+            TakeLease::Leased(claim) => return claim,
             TakeLease::Held(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             TakeLease::Changed => panic!("the session changed"),
         }
+    }
+}
+
+/// Claims what is due, and says of what could be read which sessions it is.
+async fn claim(world: &World, now: Timestamp, limit: u32, except: &[Origin]) -> Vec<Option<RowId>> {
+    claim_from(&world.storage, now, limit, except).await
+}
+
+async fn claim_from(
+    storage: &Arc<dyn Storage>,
+    now: Timestamp,
+    limit: u32,
+    except: &[Origin],
+) -> Vec<Option<RowId>> {
+    let due = ClaimDue {
+        owner: "replica",
+        length: LONG,
+        now,
+        limit,
+        except,
+    };
+    let claimed = storage.claim_due(due).await.unwrap().into_iter();
+    let mut claimed: Vec<_> = claimed
+        .map(|it| {
+            it.ok()
+                .map(|(session, _)| (session.next_refresh_at, session.id))
+        })
+        .collect();
+    // What one statement returns has no order of its own.
+    claimed.sort();
+    claimed.into_iter().map(|it| it.map(|(_, id)| id)).collect()
+}
+
+fn failed(id: RowId, fence: i64, failure: &RefreshFailure, now: Timestamp) -> FailedRefresh<'_> {
+    FailedRefresh {
+        id,
+        generation: 1,
+        fence,
+        failure,
+        error: "503",
+        now,
     }
 }
 

@@ -12,13 +12,24 @@ mod audit;
 mod browsers;
 mod clients;
 mod codes;
+mod connections;
+mod corrupted;
 mod grants;
+mod growth;
 mod housekeeping;
 mod keeper;
+mod nonces;
+mod notices;
+mod operations;
+mod outages;
+mod pooler;
+mod rates;
 mod refresh;
+mod release_before;
 mod replay;
 mod requests;
 mod schema;
+mod tls;
 mod upstream;
 mod world;
 
@@ -42,3 +53,19 @@ macro_rules! on_both_engines {
     };
 }
 use on_both_engines;
+
+/// Likewise, and once more on PostgreSQL behind a pooler that gives each transaction another
+/// connection: for the verbs that must not be done twice.
+macro_rules! on_both_engines_and_behind_a_pooler {
+    ($($story:ident),* $(,)?) => {
+        crate::on_both_engines!($($story),*);
+
+        mod pooled {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $story() {
+                super::$story(crate::world::World::pooled().await).await;
+            })*
+        }
+    };
+}
+use on_both_engines_and_behind_a_pooler;

@@ -10,7 +10,7 @@ use crate::world::{
     rotation_of, scope,
 };
 
-super::on_both_engines!(
+super::on_both_engines_and_behind_a_pooler!(
     a_rotation_gives_new_tokens_and_spends_the_old_one,
     d2_row38_a_repeat_within_the_grace_gets_the_same_successor,
     d2_row38_a_repeat_after_the_grace_ends_the_family,

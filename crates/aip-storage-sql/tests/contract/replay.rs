@@ -6,7 +6,7 @@ use aip_storage::replay::Claim;
 
 use crate::world::{MINUTE, NOW, World, at_once, new_hash};
 
-super::on_both_engines!(
+super::on_both_engines_and_behind_a_pooler!(
     a_value_is_fresh_once_however_many_claim_it,
     a_claim_is_forgotten_after_its_time,
 );

@@ -3,7 +3,7 @@
 use aip_storage_sql::{ConnectError, Database, PgOptions, SchemaError};
 use sqlx::{Connection as _, Row as _};
 
-use crate::world::{World, at_once, empty_postgres, empty_sqlite, public_client};
+use crate::world::{World, at_once, empty_postgres, empty_sqlite};
 
 super::on_both_engines!(
     a_database_of_a_newer_program_is_refused,
@@ -133,27 +133,6 @@ async fn a_sqlite_database_is_readable_by_its_owner_alone() {
             .mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
-}
-
-#[tokio::test]
-async fn a_pooler_that_keeps_no_statements_is_served() {
-    let options = PgOptions {
-        prepared_statements: false,
-        ..PgOptions::default()
-    };
-    let database = Database::connect(&empty_postgres().await, options)
-        .await
-        .unwrap();
-    database.migrate().await.unwrap();
-    let storage = database.storage().await.unwrap();
-    let client = public_client("app");
-
-    storage.create_client(&client).await.unwrap();
-
-    assert_eq!(
-        storage.client(&client.id).await.unwrap().unwrap().name,
-        client.name
-    );
 }
 
 #[tokio::test]

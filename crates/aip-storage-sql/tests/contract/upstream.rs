@@ -3,21 +3,32 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use aip_atproto::Did;
 use aip_storage::StorageError;
-use aip_storage::upstream::{EndReason, Lease, ReauthReason, TakeLease, UpstreamState};
+use aip_storage::client::ClientId;
+use aip_storage::grant::RevokeReason;
+use aip_storage::upstream::{
+    Credential, EndReason, Lease, ReauthReason, SessionFilter, SessionKind, StateName,
+    UpstreamSession, UpstreamState,
+};
 
-use crate::world::{HOUR, MINUTE, NOW, World, alice, at_once, bob, new_id, new_session};
+use crate::world::{
+    HOUR, MINUTE, NOW, World, alice, at_once, bob, credential, new_id, new_session, sealed,
+};
 
 super::on_both_engines!(
     a_session_comes_back_as_it_was_stored_in_every_state,
     a_leased_session_without_an_end_is_not_read,
     the_newest_usable_session_serves_another_grant,
-    due_sessions_come_oldest_first_and_not_while_they_are_leased,
     an_ended_session_is_due_for_revocation_at_once,
     a_session_that_a_grant_uses_is_not_ended,
     a_revocation_is_claimed_by_one_caller_and_comes_due_again,
     what_the_pds_knows_is_forgotten,
     sign_ins_that_were_never_finished_are_ended,
+    an_app_has_one_app_password_for_each_account,
+    an_app_password_stays_as_long_as_somebody_may_come_back_for_it,
+    an_operator_ends_a_session_and_its_grants,
+    sessions_are_listed_by_page_and_counted,
 );
 
 async fn a_session_comes_back_as_it_was_stored_in_every_state(world: World) {
@@ -37,7 +48,7 @@ async fn a_session_comes_back_as_it_was_stored_in_every_state(world: World) {
     for state in states {
         let mut session = new_session(&"app".parse().unwrap(), &alice());
         session.state = state;
-        session.client_key_id = None;
+        session.credential = credential(None, "dpop key");
         session.tokens.refresh = None;
         session.failures = 3;
         world
@@ -54,7 +65,7 @@ async fn a_session_comes_back_as_it_was_stored_in_every_state(world: World) {
             .unwrap();
 
         assert_eq!(format!("{stored:?}"), format!("{session:?}"));
-        assert_eq!(stored.dpop_key.as_str(), session.dpop_key.as_str());
+        assert_eq!(dpop_key(&stored), "dpop key");
     }
     assert!(
         world
@@ -93,7 +104,7 @@ async fn the_newest_usable_session_serves_another_grant(world: World) {
     let find = async || {
         let found = world
             .storage
-            .usable_upstream_session(&client, &alice())
+            .usable_upstream_session(SessionKind::OAuth, &client, &alice())
             .await
             .unwrap();
         found.map(|it| it.id)
@@ -125,41 +136,6 @@ async fn the_newest_usable_session_serves_another_grant(world: World) {
         .await
         .unwrap();
     assert_eq!(find().await, None, "not {of_bob} or {of_other}");
-}
-
-async fn due_sessions_come_oldest_first_and_not_while_they_are_leased(world: World) {
-    let client = "app".parse().unwrap();
-    let mut ids = Vec::new();
-    for due in [3, 1, 2, 60] {
-        let mut session = new_session(&client, &alice());
-        session.next_refresh_at = NOW + due * MINUTE;
-        world
-            .storage
-            .create_upstream_session(&session)
-            .await
-            .unwrap();
-        ids.push(session.id);
-    }
-    let now = NOW + 3 * MINUTE;
-
-    assert_eq!(
-        world.storage.due_sessions(now, 10).await.unwrap(),
-        [ids[1], ids[2], ids[0]]
-    );
-    assert_eq!(
-        world.storage.due_sessions(now, 2).await.unwrap(),
-        [ids[1], ids[2]]
-    );
-    let leased = world
-        .storage
-        .lease(ids[1], 1, "replica", HOUR, now)
-        .await
-        .unwrap();
-    assert!(matches!(leased, TakeLease::Leased(_)));
-    assert_eq!(
-        world.storage.due_sessions(now, 10).await.unwrap(),
-        [ids[2], ids[0]]
-    );
 }
 
 async fn an_ended_session_is_due_for_revocation_at_once(world: World) {
@@ -285,7 +261,7 @@ async fn what_the_pds_knows_is_forgotten(world: World) {
         .unwrap();
     assert_eq!(left.tokens.access.as_str(), "");
     assert!(left.tokens.refresh.is_none());
-    assert_eq!(left.dpop_key.as_str(), "");
+    assert_eq!(dpop_key(&left), "");
 }
 
 async fn sign_ins_that_were_never_finished_are_ended(world: World) {
@@ -338,5 +314,146 @@ async fn sign_ins_that_were_never_finished_are_ended(world: World) {
             .unwrap()
             .state;
         assert_eq!(state, expected);
+    }
+}
+
+async fn an_app_has_one_app_password_for_each_account(world: World) {
+    let client = world.client("app").await;
+    world.approved(&client, &alice()).await;
+    let first = password_session(&client, &alice());
+    let second = password_session(&client, &alice());
+    let of_bob = password_session(&client, &bob());
+    for session in [&first, &of_bob, &second] {
+        let replaced = world.storage.replace_app_password_session(session).await;
+        replaced.unwrap();
+    }
+    let usable = async |did| {
+        let kind = SessionKind::AppPassword;
+        let found = world.storage.usable_upstream_session(kind, &client, &did);
+        found.await.unwrap().map(|it| it.id)
+    };
+    assert_eq!(usable(alice()).await, Some(second.id));
+    assert_eq!(usable(bob()).await, Some(of_bob.id));
+    let stored = async |id| world.storage.upstream_session(id).await.unwrap().unwrap();
+    let ended = UpstreamState::Ended(EndReason::Replaced);
+    assert_eq!(stored(first.id).await.state, ended);
+    let kept = stored(second.id).await;
+    assert_eq!(format!("{kept:?}"), format!("{second:?}"));
+
+    // What its PDS has heard of is forgotten, the password too.
+    world.storage.revocation_done(first.id).await.unwrap();
+    let Credential::AppPassword(password) = stored(first.id).await.credential else {
+        panic!("it is one of an app password");
+    };
+    assert_eq!(password.as_str(), "");
+}
+
+async fn an_app_password_stays_as_long_as_somebody_may_come_back_for_it(world: World) {
+    let alice = alice();
+    for (reason, kept) in [
+        (None, true),
+        (Some(RevokeReason::UpstreamEnded), true),
+        (Some(RevokeReason::ByPerson), false),
+    ] {
+        let client = world
+            .client(reason.map_or("live", RevokeReason::as_str))
+            .await;
+        let approval = world.approved(&client, &alice).await;
+        let session = password_session(&client, &alice);
+        let replaced = world.storage.replace_app_password_session(&session).await;
+        replaced.unwrap();
+        match reason {
+            None => {}
+            Some(RevokeReason::UpstreamEnded) => {
+                let id = approval.grant.upstream_session;
+                world.storage.reject_tokens(id, 1, NOW).await.unwrap();
+            }
+            Some(reason) => {
+                let revoked = world
+                    .storage
+                    .revoke_client_grants(&client, &alice, reason, NOW);
+                assert_eq!(revoked.await.unwrap(), 1);
+            }
+        }
+        let later = NOW + 2 * HOUR;
+        let ended = world.storage.end_abandoned_sessions(later, later).await;
+        ended.unwrap();
+        let kind = SessionKind::AppPassword;
+        let found = world.storage.usable_upstream_session(kind, &client, &alice);
+        assert_eq!(found.await.unwrap().is_some(), kept, "{reason:?}");
+    }
+}
+
+async fn an_operator_ends_a_session_and_its_grants(world: World) {
+    let client = world.client("app").await;
+    let (grant, _) = world.redeemed(&client, &alice()).await;
+    let end = async || {
+        let (id, reason) = (grant.upstream_session, EndReason::ByOperator);
+        let ended = world.storage.end_upstream_session(id, reason, NOW);
+        ended.await.unwrap()
+    };
+    assert!(end().await);
+    assert!(!end().await);
+    assert!(world.storage.grants_of(&alice()).await.unwrap().is_empty());
+    let due = world.storage.claim_revocations(NOW, NOW + HOUR, 10).await;
+    assert_eq!(due.unwrap().len(), 1);
+}
+
+async fn sessions_are_listed_by_page_and_counted(world: World) {
+    let (app, other) = ("app".parse().unwrap(), "other".parse().unwrap());
+    let mut ids = Vec::new();
+    for (client, did) in [(&app, alice()), (&app, bob()), (&other, alice())] {
+        ids.push(world.session(client, &did).await.id);
+    }
+    ids.sort();
+    let reason = EndReason::Abandoned;
+    let ended = world
+        .storage
+        .end_upstream_session(ids[2], reason, NOW)
+        .await;
+    assert!(ended.unwrap());
+    let list = async |filter: SessionFilter, after, limit| {
+        let listed = world.storage.list_upstream_sessions(&filter, after, limit);
+        let listed = listed.await.unwrap().into_iter();
+        listed.map(|it| it.unwrap().id).collect::<Vec<_>>()
+    };
+    let all = SessionFilter::default;
+    assert_eq!(list(all(), None, 2).await, ids[..2]);
+    assert_eq!(list(all(), Some(ids[1]), 2).await, ids[2..]);
+    let over = SessionFilter {
+        state: Some(StateName::Ended),
+        ..all()
+    };
+    assert_eq!(list(over, None, 9).await, ids[2..]);
+    let of_bob = SessionFilter {
+        did: Some(bob()),
+        client_id: Some(app),
+        ..all()
+    };
+    assert_eq!(list(of_bob, None, 9).await.len(), 1);
+
+    let counted = world.storage.count_upstream_sessions(NOW + 2 * HOUR).await;
+    let counted = counted.unwrap();
+    assert_eq!(
+        counted.counts,
+        [
+            (SessionKind::OAuth, StateName::Active, 2),
+            (SessionKind::OAuth, StateName::Ended, 1),
+        ]
+    );
+    assert_eq!(counted.oldest_due, Some(NOW + HOUR));
+}
+
+fn password_session(client: &ClientId, did: &Did) -> UpstreamSession {
+    UpstreamSession {
+        credential: Credential::AppPassword(sealed("password")),
+        ..new_session(client, did)
+    }
+}
+
+fn dpop_key(session: &UpstreamSession) -> &str {
+    match &session.credential {
+        Credential::OAuth(oauth) => oauth.dpop_key.as_str(),
+        Credential::AppPassword(_) => panic!("no session of OAuth"),
     }
 }

@@ -17,9 +17,11 @@ use aip_storage::grant::{
     Approval, Approve, CodeRedemption, Grant, NewCode, NewTokens, RedeemCode, Rotation,
 };
 use aip_storage::request::AuthorizationRequest;
-use aip_storage::upstream::{SealedTokens, UpstreamSession, UpstreamState};
+use aip_storage::upstream::{
+    Credential, OAuthCredential, SealedTokens, UpstreamSession, UpstreamState,
+};
 use aip_storage_sql::{Database, PgOptions};
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _};
 use tempfile::TempDir;
 
 /// The instant at which every story begins.
@@ -33,6 +35,7 @@ pub(crate) const DAY: Duration = Duration::from_hours(24);
 pub(crate) struct World {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) database: Database,
+    /// Where the engine itself is reached.
     pub(crate) url: String,
     _directory: Option<TempDir>,
 }
@@ -69,6 +72,16 @@ impl World {
         Self::migrated(empty_postgres().await, None).await
     }
 
+    /// PostgreSQL behind a pooler of transactions.
+    pub(crate) async fn pooled() -> Self {
+        let direct = empty_postgres().await;
+        let pooled = aip_testkit::postgres::behind_pooler(&direct).await;
+        Self {
+            url: direct,
+            ..Self::migrated(pooled, None).await
+        }
+    }
+
     async fn migrated(url: String, directory: Option<TempDir>) -> Self {
         let database = Database::connect(&url, PgOptions::default()).await.unwrap();
         database.migrate().await.unwrap();
@@ -83,17 +96,62 @@ impl World {
 
     /// Runs a statement behind the storage's back.
     pub(crate) async fn raw(&self, statement: impl Into<String>) {
-        let statement = AssertSqlSafe(statement.into());
-        match &self.database {
+        run(&self.url, statement).await.unwrap();
+    }
+
+    /// The first column of what a query finds behind the storage's back: text.
+    pub(crate) async fn strings(&self, query: impl Into<String>) -> Vec<String> {
+        strings(&self.url, query).await
+    }
+
+    /// From now on, nothing can be stored in that table.
+    pub(crate) async fn fill_disk_of(&self, table: &str) {
+        let fill = match &self.database {
+            Database::Sqlite(_) => format!(
+                "CREATE TRIGGER full_{table} BEFORE INSERT ON {table}
+                 BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END"
+            ),
+            Database::Postgres(_) => format!(
+                "CREATE FUNCTION full_{table}() RETURNS trigger LANGUAGE plpgsql AS
+                 $$ BEGIN RAISE EXCEPTION 'no space left' USING ERRCODE = '53100'; END $$;
+                 CREATE TRIGGER full_{table} BEFORE INSERT ON {table}
+                 FOR EACH ROW EXECUTE FUNCTION full_{table}()"
+            ),
+        };
+        self.raw(fill).await;
+    }
+
+    /// Undoes [`Self::fill_disk_of`].
+    pub(crate) async fn make_room_for(&self, table: &str) {
+        let clear = match &self.database {
+            Database::Sqlite(_) => format!("DROP TRIGGER full_{table}"),
+            Database::Postgres(_) => format!("DROP FUNCTION full_{table} CASCADE"),
+        };
+        self.raw(clear).await;
+    }
+
+    /// Ends all connections to a PostgreSQL database, as a restart of the server does.
+    pub(crate) async fn end_connections(&self) {
+        self.raw(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
+        .await;
+    }
+
+    /// The names of the tables, those of the migrations aside.
+    pub(crate) async fn tables(&self) -> Vec<String> {
+        let query = match &self.database {
             Database::Sqlite(_) => {
-                let mut connection = sqlx::SqliteConnection::connect(&self.url).await.unwrap();
-                connection.execute(statement).await.unwrap();
+                "SELECT name FROM sqlite_master
+                 WHERE type = 'table' AND name <> 'aip_schema_migrations'"
             }
             Database::Postgres(_) => {
-                let mut connection = sqlx::PgConnection::connect(&self.url).await.unwrap();
-                connection.execute(statement).await.unwrap();
+                "SELECT CAST(table_name AS TEXT) FROM information_schema.tables
+                 WHERE table_schema = 'public' AND table_name <> 'aip_schema_migrations'"
             }
-        }
+        };
+        self.strings(query).await
     }
 
     /// Registers a public client.
@@ -187,6 +245,33 @@ impl World {
     }
 }
 
+/// Runs a statement on a connection of its own.
+pub(crate) async fn run(url: &str, statement: impl Into<String>) -> sqlx::Result<()> {
+    let statement = AssertSqlSafe(statement.into());
+    if url.starts_with("sqlite:") {
+        let mut connection = sqlx::SqliteConnection::connect(url).await?;
+        connection.execute(statement).await?;
+    } else {
+        let mut connection = sqlx::PgConnection::connect(url).await?;
+        connection.execute(statement).await?;
+    }
+    Ok(())
+}
+
+/// The first column of what a query finds: text.
+pub(crate) async fn strings(url: &str, query: impl Into<String>) -> Vec<String> {
+    let query = AssertSqlSafe(query.into());
+    if url.starts_with("sqlite:") {
+        let mut connection = sqlx::SqliteConnection::connect(url).await.unwrap();
+        let rows = sqlx::query(query).fetch_all(&mut connection).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    } else {
+        let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
+        let rows = sqlx::query(query).fetch_all(&mut connection).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+}
+
 /// The redemption that is right for an approval's code.
 pub(crate) fn redemption_of(approval: &Approval) -> CodeRedemption {
     CodeRedemption {
@@ -253,20 +338,27 @@ pub(crate) fn new_session(client: &ClientId, did: &Did) -> UpstreamSession {
         id: new_id(),
         client_id: client.clone(),
         did: did.clone(),
-        issuer: issuer("https://issuer.example"),
         pds: origin("https://pds.example"),
-        upstream_client_id: "https://aip.example/oauth-client-metadata.json".to_owned(),
-        client_key_id: Some("key-1".to_owned()),
-        dpop_key: sealed("dpop key"),
+        credential: credential(Some("key-1"), "dpop key"),
         scope: scope("atproto"),
         tokens: sealed_tokens("first"),
         generation: 1,
         state: UpstreamState::Active,
         next_refresh_at: NOW + HOUR,
         failures: 0,
+        last_error: None,
         refreshed_at: NOW,
         created_at: NOW,
     }
+}
+
+pub(crate) fn credential(client_key_id: Option<&str>, dpop_key: &str) -> Credential {
+    Credential::OAuth(OAuthCredential {
+        issuer: issuer("https://issuer.example"),
+        upstream_client_id: "https://aip.example/oauth-client-metadata.json".to_owned(),
+        client_key_id: client_key_id.map(str::to_owned),
+        dpop_key: sealed(dpop_key),
+    })
 }
 
 pub(crate) fn sealed_tokens(name: &str) -> SealedTokens {

@@ -1,0 +1,23 @@
+-- What replicas share besides the truth: nonces of other servers, rate limits, and who leads a
+-- task. UNLOGGED: they are empty after a crash or a
+-- fail-over, which costs a round trip or a few free calls, and their commits wait for no disk.
+CREATE UNLOGGED TABLE nonces (
+    role TEXT NOT NULL,
+    origin TEXT NOT NULL,
+    nonce TEXT NOT NULL,
+    given_at BIGINT NOT NULL,
+    PRIMARY KEY (role, origin)
+);
+CREATE INDEX nonces_given_at ON nonces (given_at);
+
+CREATE UNLOGGED TABLE rate_limits (
+    key TEXT NOT NULL PRIMARY KEY,
+    arrival BIGINT NOT NULL
+);
+CREATE INDEX rate_limits_arrival ON rate_limits (arrival);
+
+CREATE UNLOGGED TABLE leaders (
+    task TEXT NOT NULL PRIMARY KEY,
+    owner TEXT NOT NULL,
+    lead_until BIGINT NOT NULL
+);

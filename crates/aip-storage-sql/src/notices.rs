@@ -1,0 +1,59 @@
+//! Notices within one process.
+
+use aip_storage::notices::{Notice, Notices};
+use async_trait::async_trait;
+use futures_util::stream::{self, BoxStream, StreamExt as _};
+use tokio::sync::broadcast::{self, error::RecvError};
+
+/// A subscriber that is this far behind loses the oldest notices.
+const BEHIND: usize = 1024;
+
+/// Hands each notice to every subscriber in this process.
+#[derive(Clone)]
+pub(crate) struct Spread(broadcast::Sender<Notice>);
+
+/// Notices of the one process that owns a SQLite file.
+pub(crate) struct LocalNotices(Spread);
+
+impl Spread {
+    pub(crate) fn new() -> Self {
+        Self(broadcast::Sender::new(BEHIND))
+    }
+
+    pub(crate) fn publish(&self, notice: Notice) {
+        // An error says that nobody listens.
+        let _ = self.0.send(notice);
+    }
+
+    /// The stream keeps `alive` what feeds it, and holds a sender so that it never ends.
+    pub(crate) fn subscribe(&self, alive: impl Send + 'static) -> BoxStream<'static, Notice> {
+        let state = (self.0.subscribe(), self.clone(), alive);
+        let next = |(mut receiver, spread, alive)| async move {
+            loop {
+                match broadcast::Receiver::recv(&mut receiver).await {
+                    Ok(notice) => return Some((notice, (receiver, spread, alive))),
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return None,
+                }
+            }
+        };
+        stream::unfold(state, next).boxed()
+    }
+}
+
+impl LocalNotices {
+    pub(crate) fn new() -> Self {
+        Self(Spread::new())
+    }
+}
+
+#[async_trait]
+impl Notices for LocalNotices {
+    async fn publish(&self, notice: &Notice) {
+        self.0.publish(notice.clone());
+    }
+
+    fn subscribe(&self) -> BoxStream<'static, Notice> {
+        self.0.subscribe(())
+    }
+}

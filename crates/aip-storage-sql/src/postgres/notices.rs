@@ -1,0 +1,134 @@
+//! Notices between processes, by `LISTEN` and `NOTIFY`.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aip_base::{Backoff, Rng};
+use aip_storage::notices::{Notice, Notices};
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use sqlx::Executor as _;
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::PgStorage;
+use super::statements::sql::sql;
+use crate::notices::Spread;
+
+const CHANNEL: &str = "aip";
+
+/// A connection that is silent for so long is asked whether it still lives: one that a firewall
+/// has forgotten stays silent for ever.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// How long connecting, or an answer to that question, may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Between attempts to listen again.
+const RETRY: Backoff = Backoff {
+    base: Duration::from_millis(200),
+    cap: Duration::from_secs(10),
+};
+
+/// Notices between all processes on a database. One connection of its own listens, for as long as
+/// this or a stream of it lives. Behind a pooler of transactions nobody can listen.
+pub(crate) struct PgNotices {
+    store: PgStorage,
+    spread: Spread,
+    listening: Arc<JoinSet<()>>,
+}
+
+/// Why nothing is heard.
+#[derive(Debug, thiserror::Error)]
+enum Deaf {
+    #[error("the connection was closed")]
+    Closed,
+    #[error("the connection is silent")]
+    Silent,
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+impl PgNotices {
+    /// Starts to listen.
+    pub(super) fn new(store: PgStorage, rng: Arc<dyn Rng>) -> Self {
+        let spread = Spread::new();
+        let mut listening = JoinSet::new();
+        if !store.pooled {
+            let options = Arc::clone(&store.options);
+            listening.spawn(listen(options, spread.clone(), rng));
+        }
+        Self {
+            store,
+            spread,
+            listening: Arc::new(listening),
+        }
+    }
+}
+
+#[async_trait]
+impl Notices for PgNotices {
+    async fn publish(&self, notice: &Notice) {
+        let told = sql("SELECT pg_notify($1, $2)")
+            .bind(&CHANNEL.to_owned())
+            .bind(&notice.to_text())
+            .execute(self.store.writer())
+            .await;
+        if let Err(error) = told {
+            tracing::warn!(%error, "the other replicas could not be told");
+        }
+    }
+
+    fn subscribe(&self) -> BoxStream<'static, Notice> {
+        self.spread.subscribe(Arc::clone(&self.listening))
+    }
+}
+
+/// Listens for ever.
+async fn listen(options: Arc<PgConnectOptions>, spread: Spread, rng: Arc<dyn Rng>) {
+    let mut failures = 0;
+    loop {
+        let Err(error) = listen_once(&options, &spread, &mut failures).await;
+        tracing::warn!(%error, "notices of other replicas are not heard; trying again");
+        sleep(RETRY.delay(failures, &*rng)).await;
+        failures = failures.saturating_add(1);
+    }
+}
+
+/// Listens until the connection fails.
+async fn listen_once(
+    options: &PgConnectOptions,
+    spread: &Spread,
+    failures: &mut u32,
+) -> Result<Infallible, Deaf> {
+    let own = PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(PATIENCE)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect_lazy_with(options.clone());
+    let mut listener = PgListener::connect_with(&own).await?;
+    // A reconnect inside the listener would not be noticed here, nor backed off from.
+    listener.eager_reconnect(false);
+    listener.listen(CHANNEL).await?;
+    *failures = 0;
+    loop {
+        match timeout(SILENCE, listener.try_recv()).await {
+            Ok(Ok(Some(heard))) => {
+                // What a newer release says is not for this one.
+                if let Some(notice) = Notice::from_text(heard.payload()) {
+                    spread.publish(notice);
+                }
+            }
+            Ok(Ok(None)) => return Err(Deaf::Closed),
+            Ok(Err(error)) => return Err(error.into()),
+            Err(_) => {
+                timeout(PATIENCE, listener.execute("SELECT 1"))
+                    .await
+                    .map_err(|_| Deaf::Silent)??;
+            }
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! The newest `DPoP` nonce of each server, as given to any replica.
+
+use aip_atproto::Origin;
+use aip_storage::StorageError;
+use aip_storage::nonces::{GivenNonce, ServerRole, SharedNonces};
+use async_trait::async_trait;
+
+use super::Store;
+use super::sql::{Fields, sql};
+
+#[async_trait]
+impl SharedNonces for Store {
+    async fn newest_nonce(
+        &self,
+        role: ServerRole,
+        origin: &Origin,
+    ) -> Result<Option<GivenNonce>, StorageError> {
+        let row = sql("SELECT origin, nonce, given_at FROM nonces WHERE role = $1 AND origin = $2")
+            .bind(&role.as_str().to_owned())
+            .bind(origin)
+            .first(self.reader())
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let fields = Fields::of("nonces", "origin", &row)?;
+        Ok(Some(GivenNonce {
+            nonce: fields.get("nonce")?,
+            at: fields.get("given_at")?,
+        }))
+    }
+
+    async fn offer_nonce(
+        &self,
+        role: ServerRole,
+        origin: &Origin,
+        given: &GivenNonce,
+    ) -> Result<(), StorageError> {
+        sql(
+            "INSERT INTO nonces (role, origin, nonce, given_at) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (role, origin) DO UPDATE SET
+                 nonce = excluded.nonce, given_at = excluded.given_at
+             WHERE nonces.given_at < excluded.given_at",
+        )
+        .bind(&role.as_str().to_owned())
+        .bind(origin)
+        .bind(&given.nonce)
+        .bind(&given.at)
+        .execute(self.writer())
+        .await?;
+        Ok(())
+    }
+}

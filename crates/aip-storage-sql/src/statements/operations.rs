@@ -1,0 +1,201 @@
+//! What an operator's commands ask: [`Operations`](aip_storage::operations::Operations).
+
+use aip_base::Timestamp;
+use aip_keys::Sealed;
+use aip_storage::StorageError;
+use aip_storage::operations::{ClientKeyUse, KeyCheck, Operations, SealedColumn, SealedValue};
+use async_trait::async_trait;
+
+use super::Store;
+use super::sql::{Fields, Row, sql, unavailable};
+
+/// The statements on one sealed column. An empty text is a value that was forgotten on purpose.
+struct ColumnSql {
+    any: &'static str,
+    otherwise: &'static str,
+    count: &'static str,
+    reseal: &'static str,
+}
+
+macro_rules! column_sql {
+    ($table:literal, $column:literal) => {
+        ColumnSql {
+            any: concat!(
+                "SELECT id, ",
+                $column,
+                " AS sealed FROM ",
+                $table,
+                " WHERE ",
+                $column,
+                " <> '' ORDER BY id DESC LIMIT 1"
+            ),
+            otherwise: concat!(
+                "SELECT id, ",
+                $column,
+                " AS sealed FROM ",
+                $table,
+                " WHERE id > $2 AND ",
+                $column,
+                " <> '' AND substr(",
+                $column,
+                ", 1, length($1)) <> $1 ORDER BY id LIMIT $3"
+            ),
+            count: concat!(
+                "SELECT 'all' AS id, COUNT(*) AS number FROM ",
+                $table,
+                " WHERE substr(",
+                $column,
+                ", 1, length($1)) = $1"
+            ),
+            reseal: concat!(
+                "UPDATE ",
+                $table,
+                " SET ",
+                $column,
+                " = $3 WHERE id = $1 AND ",
+                $column,
+                " = $2"
+            ),
+        }
+    };
+}
+
+fn column_sql(column: SealedColumn) -> ColumnSql {
+    match column {
+        SealedColumn::FlowSecrets => column_sql!("upstream_flows", "sealed"),
+        SealedColumn::DpopKey => column_sql!("upstream_sessions", "dpop_key"),
+        SealedColumn::AccessToken => column_sql!("upstream_sessions", "access_token"),
+        SealedColumn::RefreshToken => column_sql!("upstream_sessions", "refresh_token"),
+        SealedColumn::AppPassword => column_sql!("upstream_sessions", "password"),
+    }
+}
+
+#[async_trait]
+impl Operations for Store {
+    async fn database_time(&self, now: Timestamp) -> Result<Timestamp, StorageError> {
+        let row = sql(concat!(
+            "SELECT 'clock' AS id, ",
+            database_now!("$1"),
+            " AS now"
+        ))
+        .bind(&now)
+        .first(self.reader())
+        .await?;
+        row.map_or(Ok(now), |row| {
+            Fields::of("the clock", "id", &row)?.get("now")
+        })
+    }
+
+    async fn key_check(&self) -> Result<Option<KeyCheck>, StorageError> {
+        let row = sql("SELECT name, sealed, pepper FROM key_checks")
+            .first(self.reader())
+            .await?;
+        row.as_ref().map(read_check).transpose()
+    }
+
+    async fn begin_key_check(&self, check: &KeyCheck) -> Result<bool, StorageError> {
+        let written = sql(
+            "INSERT INTO key_checks (name, sealed, pepper) VALUES ('database', $1, $2)
+             ON CONFLICT (name) DO NOTHING",
+        )
+        .bind(&check.sealed)
+        .bind(&check.pepper)
+        .execute(self.writer())
+        .await?;
+        Ok(written == 1)
+    }
+
+    async fn renew_key_check(&self, old: &Sealed, check: &Sealed) -> Result<bool, StorageError> {
+        let written = sql("UPDATE key_checks SET sealed = $2 WHERE sealed = $1")
+            .bind(old)
+            .bind(check)
+            .execute(self.writer())
+            .await?;
+        Ok(written == 1)
+    }
+
+    async fn client_key_uses(&self) -> Result<Vec<ClientKeyUse>, StorageError> {
+        let rows = sql(
+            "SELECT client_key_id, COUNT(*) AS sessions FROM upstream_sessions
+             WHERE client_key_id IS NOT NULL
+                 AND (state IN ('active', 'uncertain') OR revoke_due_at IS NOT NULL)
+             GROUP BY client_key_id ORDER BY client_key_id",
+        )
+        .all(self.reader())
+        .await?;
+        let read = |row| {
+            let fields = Fields::of("upstream_sessions", "client_key_id", row)?;
+            Ok(ClientKeyUse {
+                kid: fields.get("client_key_id")?,
+                sessions: fields.get("sessions")?,
+            })
+        };
+        rows.iter().map(read).collect()
+    }
+
+    async fn any_sealed(&self, column: SealedColumn) -> Result<Option<SealedValue>, StorageError> {
+        let row = sql(column_sql(column).any).first(self.reader()).await?;
+        row.map(|row| read_value(column, &row)).transpose()
+    }
+
+    async fn sealed_otherwise(
+        &self,
+        column: SealedColumn,
+        prefix: &str,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<SealedValue>, StorageError> {
+        let rows = sql(column_sql(column).otherwise)
+            .bind(&prefix.to_owned())
+            .bind(&after.to_owned())
+            .bind(&limit)
+            .all(self.reader())
+            .await?;
+        rows.iter().map(|row| read_value(column, row)).collect()
+    }
+
+    async fn count_sealed(&self, column: SealedColumn, prefix: &str) -> Result<u64, StorageError> {
+        let row = sql(column_sql(column).count)
+            .bind(&prefix.to_owned())
+            .first(self.reader())
+            .await?;
+        row.map_or(Ok(0), |row| {
+            Fields::of(column.table(), "id", &row)?.get("number")
+        })
+    }
+
+    async fn reseal(
+        &self,
+        column: SealedColumn,
+        values: &[(SealedValue, Sealed)],
+    ) -> Result<u64, StorageError> {
+        let mut tx = self.begin().await?;
+        let mut written = 0;
+        for (old, fresh) in values {
+            written += sql(column_sql(column).reseal)
+                .bind(&old.row)
+                .bind(&old.sealed)
+                .bind(fresh)
+                .execute(&mut *tx)
+                .await?;
+        }
+        tx.commit().await.map_err(unavailable)?;
+        Ok(written)
+    }
+}
+
+fn read_check(row: &Row) -> Result<KeyCheck, StorageError> {
+    let fields = Fields::of("key_checks", "name", row)?;
+    Ok(KeyCheck {
+        sealed: fields.get("sealed")?,
+        pepper: fields.get("pepper")?,
+    })
+}
+
+fn read_value(column: SealedColumn, row: &Row) -> Result<SealedValue, StorageError> {
+    let fields = Fields::of(column.table(), "id", row)?;
+    Ok(SealedValue {
+        row: fields.get("id")?,
+        sealed: fields.get("sealed")?,
+    })
+}

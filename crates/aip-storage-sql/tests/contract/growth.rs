@@ -1,0 +1,289 @@
+//! Steady traffic for months: the tables grow until what is forgotten each day equals what is
+//! stored, and no further.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use aip_atproto::Did;
+use aip_base::{RowId, Timestamp};
+use aip_storage::account::Account;
+use aip_storage::audit::{AuditEvent, AuditKind};
+use aip_storage::browser::{BrowserAccount, BrowserSession};
+use aip_storage::client::ClientId;
+use aip_storage::grant::{
+    Approval, Approve, Grant, NewCode, NewTokens, RedeemCode, RevokeReason, Rotate,
+};
+use aip_storage::nonces::{GivenNonce, ServerRole};
+use aip_storage::operations::KeyCheck;
+use aip_storage::rates::Quota;
+use aip_storage::request::UpstreamFlow;
+use aip_storage::upstream::{JournalEntry, TakeLease};
+
+use crate::world::{
+    DAY, HOUR, MINUTE, NOW, World, issuer, new_hash, new_id, new_request, new_session, new_tokens,
+    origin, redemption_of, rotation_of, scope, sealed,
+};
+
+super::on_both_engines!(after_two_months_the_tables_do_not_grow);
+
+/// People who sign in each day.
+const VISITORS: u32 = 3;
+/// An app that is not used any more is not refreshed after so many days; then its tokens expire.
+const USED_FOR: u32 = 3;
+const TOKEN_LIFE: Duration = Duration::from_hours(5 * 24);
+/// The longest life and the longest retention, audit aside: from here on nothing may grow.
+const FULL: u32 = 45;
+const END: u32 = FULL + 30;
+
+/// A person's app.
+struct Visitor {
+    client: ClientId,
+    grant: Grant,
+    tokens: NewTokens,
+    since: u32,
+}
+
+async fn after_two_months_the_tables_do_not_grow(world: World) {
+    let client = world.client("app").await;
+    let check = KeyCheck {
+        sealed: sealed("check"),
+        pepper: new_hash(),
+    };
+    world.storage.begin_key_check(&check).await.unwrap();
+    let mut visitors: Vec<Visitor> = Vec::new();
+    let mut full = BTreeMap::new();
+    for day in 0..=END {
+        let now = NOW + day * DAY;
+        for n in 0..VISITORS {
+            visitors.push(sign_in(&world, &client, day, n, now).await);
+        }
+        for visitor in &mut visitors {
+            refresh(&world, visitor, now + HOUR).await;
+        }
+        // One takes the permission back, one leaves at the app, the others just stay away.
+        let leaving = visitors.extract_if(.., |it| day - it.since == USED_FOR);
+        for (n, visitor) in leaving.enumerate() {
+            let reason = [RevokeReason::ByPerson, RevokeReason::ByClient].get(n);
+            if let Some(reason) = reason {
+                let revoke = world.storage.revoke_grant(visitor.grant.id, *reason, now);
+                revoke.await.unwrap();
+            }
+        }
+        for hours in [6, 12, 18, 23] {
+            clean_up(&world, now + hours * HOUR).await;
+        }
+        if day == FULL {
+            full = rows(&world).await;
+        }
+    }
+
+    let mut end = rows(&world).await;
+    assert_eq!(
+        end.remove("audit_events"),
+        Some(i64::from((END + 1) * VISITORS)),
+        "a year is not over"
+    );
+    full.remove("audit_events");
+    assert_eq!(end, full);
+    let untouched: Vec<_> = full.iter().filter(|(_, rows)| **rows == 0).collect();
+    assert!(untouched.is_empty(), "no traffic reaches {untouched:?}");
+}
+
+/// Everything that a sign-in leaves behind, and some of what was not finished.
+async fn sign_in(world: &World, client: &ClientId, day: u32, n: u32, now: Timestamp) -> Visitor {
+    let storage = &world.storage;
+    let did: Did = format!("did:web:person-{n}.example").parse().unwrap();
+    let account = Account {
+        did: did.clone(),
+        handle: None,
+        pds: origin("https://pds.example"),
+        email: None,
+        proven_at: now,
+    };
+    storage.put_account(&account).await.unwrap();
+    let browser = browser(world, &did, now).await;
+    storage.put_flow(&flow(browser, now)).await.unwrap();
+    let mut given_up = new_request(client, browser);
+    given_up.expires_at = now + DAY;
+    storage.put_request(&given_up).await.unwrap();
+
+    let mut session = new_session(client, &did);
+    (session.created_at, session.refreshed_at) = (now, now);
+    session.next_refresh_at = now + DAY;
+    storage.create_upstream_session(&session).await.unwrap();
+    // A sign-in that was not finished, and one that a killed process was refreshing.
+    let mut abandoned = new_session(client, &did);
+    abandoned.created_at = now;
+    storage.create_upstream_session(&abandoned).await.unwrap();
+    killed_while_refreshing(world, session.id, now).await;
+
+    let mut request = new_request(client, browser);
+    request.expires_at = now + HOUR;
+    storage.put_request(&request).await.unwrap();
+    let approval = Approval {
+        request: request.token,
+        browser,
+        grant: Grant {
+            id: new_id(),
+            client_id: client.clone(),
+            did,
+            scope: scope("atproto"),
+            upstream_session: session.id,
+            dpop_jkt: None,
+            auth_time: now,
+            created_at: now,
+            revoked: None,
+        },
+        code: NewCode {
+            hash: new_hash(),
+            redirect_uri: request.redirect_uri,
+            code_challenge: None,
+            dpop_jkt: None,
+            nonce: None,
+            expires_at: now + MINUTE,
+        },
+    };
+    assert_eq!(storage.approve(&approval).await.unwrap(), Approve::Approved);
+    let mut redemption = redemption_of(&approval);
+    (redemption.tokens, redemption.now) = (tokens(now), now);
+    let redeemed = storage.redeem_code(&redemption).await.unwrap();
+    assert!(matches!(redeemed, RedeemCode::Redeemed(_)), "{redeemed:?}");
+
+    let mut event = AuditEvent {
+        id: new_id(),
+        at: now,
+        kind: AuditKind::SignedIn,
+        did: None,
+        client_id: None,
+        detail: String::new(),
+    };
+    event.did = Some(approval.grant.did.clone());
+    storage.record(&event).await.unwrap();
+    shared_state(world, day, n, now).await;
+    Visitor {
+        client: client.clone(),
+        grant: approval.grant,
+        tokens: redemption.tokens,
+        since: day,
+    }
+}
+
+async fn browser(world: &World, did: &Did, now: Timestamp) -> RowId {
+    let session = BrowserSession {
+        id: new_id(),
+        token: new_hash(),
+        created_at: now,
+        expires_at: now + DAY,
+        accounts: Vec::new(),
+    };
+    world
+        .storage
+        .create_browser_session(&session)
+        .await
+        .unwrap();
+    let account = BrowserAccount {
+        did: did.clone(),
+        auth_time: now,
+    };
+    let (cookie, end) = (new_hash(), now + 7 * DAY);
+    let signed_in = world
+        .storage
+        .sign_in_browser(session.id, &cookie, &account, end);
+    assert!(signed_in.await.unwrap());
+    session.id
+}
+
+fn flow(browser: RowId, now: Timestamp) -> UpstreamFlow {
+    UpstreamFlow {
+        state: new_hash(),
+        id: new_id(),
+        browser,
+        request: None,
+        issuer: issuer("https://issuer.example"),
+        expected: None,
+        sealed: sealed("what the callback needs"),
+        expires_at: now + DAY,
+    }
+}
+
+async fn killed_while_refreshing(world: &World, id: RowId, now: Timestamp) {
+    let storage = &world.storage;
+    let lease = storage.lease(id, 1, "killed", MINUTE, now).await.unwrap();
+    let TakeLease::Leased(claim) = lease else {
+        panic!("{lease:?}");
+    };
+    let entry = JournalEntry {
+        id,
+        fence: claim.lease.fence,
+        refresh: new_hash(),
+        sent_at: now,
+    };
+    storage.journal_sent(&entry).await.unwrap();
+}
+
+/// Each day other servers and callers than the day before.
+async fn shared_state(world: &World, day: u32, n: u32, now: Timestamp) {
+    let given = GivenNonce {
+        nonce: "nonce".to_owned(),
+        at: now + 20 * HOUR,
+    };
+    let server = origin(&format!("https://pds-{day}-{n}.example"));
+    let nonces = world.database.shared_nonces();
+    let offer = nonces.offer_nonce(ServerRole::Resource, &server, &given);
+    offer.await.unwrap();
+    let quota = Quota {
+        burst: 10,
+        every: DAY,
+    };
+    let rates = world.database.rate_limits();
+    rates.take(&format!("{day} {n}"), quota, now).await.unwrap();
+}
+
+async fn refresh(world: &World, visitor: &mut Visitor, now: Timestamp) {
+    let storage = &world.storage;
+    storage.claim_once(&new_hash(), now + DAY).await.unwrap();
+    let mut rotation = rotation_of(&visitor.client, &visitor.tokens);
+    (rotation.tokens, rotation.now) = (tokens(now), now);
+    let outcome = storage.rotate_refresh_token(&rotation).await.unwrap();
+    assert!(matches!(outcome, Rotate::Rotated(_)), "{outcome:?}");
+    visitor.tokens = rotation.tokens;
+}
+
+fn tokens(now: Timestamp) -> NewTokens {
+    NewTokens {
+        access_expires_at: now + DAY,
+        refresh_expires_at: now + TOKEN_LIFE,
+        ..new_tokens()
+    }
+}
+
+/// What a process does every minute, and its keeper with what is due at PDSs.
+async fn clean_up(world: &World, now: Timestamp) {
+    let storage = &world.storage;
+    if !storage.lead("clean-up", "one", HOUR, now).await.unwrap() {
+        return;
+    }
+    let hour_ago = now - HOUR;
+    storage.end_abandoned_sessions(hour_ago, now).await.unwrap();
+    let end = storage.end_expired_grants(hour_ago, now, 500);
+    end.await.unwrap();
+    while storage.purge_expired(now, 500).await.unwrap().more {}
+    for due in storage
+        .claim_revocations(now, now + HOUR, 500)
+        .await
+        .unwrap()
+    {
+        storage.revocation_done(due.session.id).await.unwrap();
+    }
+}
+
+/// The number of rows of each table.
+async fn rows(world: &World) -> BTreeMap<String, i64> {
+    let mut counts = BTreeMap::new();
+    for table in world.tables().await {
+        let count = format!("SELECT CAST(count(*) AS TEXT) FROM {table}");
+        let count = world.strings(count).await;
+        counts.insert(table, count[0].parse().unwrap());
+    }
+    counts
+}

@@ -1,0 +1,135 @@
+//! What an operator's commands ask of the storage: whether its keys fit, which keys are in use,
+//! and what is still sealed with an older one.
+
+use aip_base::Timestamp;
+use aip_keys::{Aad, Sealed, TokenHash};
+use async_trait::async_trait;
+
+use crate::StorageError;
+
+/// A column of sealed values. The table, the column and the row's id are authenticated with each
+/// value, so a value opens in its own place only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SealedColumn {
+    /// The secrets of a sign-in that is under way.
+    FlowSecrets,
+    /// The private DPoP key of an upstream session.
+    DpopKey,
+    /// The access token of an upstream session.
+    AccessToken,
+    /// The refresh token of an upstream session.
+    RefreshToken,
+    /// The app password that an upstream session was begun with.
+    AppPassword,
+}
+
+/// A value of a sealed column.
+#[derive(Debug, Clone)]
+pub struct SealedValue {
+    /// The id of its row, as it was sealed with.
+    pub row: String,
+    /// The value.
+    pub sealed: Sealed,
+}
+
+/// What shows that a process has the keys that a database was made with.
+#[derive(Debug, Clone)]
+pub struct KeyCheck {
+    /// A known text, sealed for this database.
+    pub sealed: Sealed,
+    /// The keyed hash of a known text.
+    pub pepper: TokenHash,
+}
+
+/// How many upstream sessions are bound to a client key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientKeyUse {
+    /// The key.
+    pub kid: String,
+    /// Sessions that are lost without it: live ones, and those still to be revoked at their PDS.
+    pub sessions: u64,
+}
+
+/// Verbs for looking after an installation.
+#[async_trait]
+pub trait Operations: Send + Sync {
+    /// What the database takes the time to be, where it has a clock of its own; else `now`.
+    async fn database_time(&self, now: Timestamp) -> Result<Timestamp, StorageError>;
+
+    /// The check of the keys, if there is one yet.
+    async fn key_check(&self) -> Result<Option<KeyCheck>, StorageError>;
+
+    /// Stores the check of the keys unless there is one. Whether it was the first.
+    async fn begin_key_check(&self, check: &KeyCheck) -> Result<bool, StorageError>;
+
+    /// Seals the check anew: `check` takes the place of `old`. Whether `old` was still there.
+    async fn renew_key_check(&self, old: &Sealed, check: &Sealed) -> Result<bool, StorageError>;
+
+    /// The client keys that upstream sessions are bound to.
+    async fn client_key_uses(&self) -> Result<Vec<ClientKeyUse>, StorageError>;
+
+    /// Some value of a column, to try a key on.
+    async fn any_sealed(&self, column: SealedColumn) -> Result<Option<SealedValue>, StorageError>;
+
+    /// Values whose text does not begin with `prefix`, which names the key in use: by row, those
+    /// after `after`, at most `limit`.
+    async fn sealed_otherwise(
+        &self,
+        column: SealedColumn,
+        prefix: &str,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<SealedValue>, StorageError>;
+
+    /// How many values of a column begin with `prefix`.
+    async fn count_sealed(&self, column: SealedColumn, prefix: &str) -> Result<u64, StorageError>;
+
+    /// Puts each second value in the place of the first, all in one transaction; returns how many.
+    /// Not where the first is there no longer: whoever wrote since has sealed it with its own key.
+    async fn reseal(
+        &self,
+        column: SealedColumn,
+        values: &[(SealedValue, Sealed)],
+    ) -> Result<u64, StorageError>;
+}
+
+impl SealedColumn {
+    /// Every sealed column.
+    pub const ALL: [Self; 5] = [
+        Self::FlowSecrets,
+        Self::DpopKey,
+        Self::AccessToken,
+        Self::RefreshToken,
+        Self::AppPassword,
+    ];
+
+    /// The place of its value in the row `row`, as it is sealed with the value.
+    pub const fn place(self, row: &str) -> Aad<'_> {
+        Aad {
+            table: self.table(),
+            column: self.column(),
+            row,
+        }
+    }
+
+    /// Its table.
+    pub const fn table(self) -> &'static str {
+        match self {
+            Self::FlowSecrets => "upstream_flows",
+            Self::DpopKey | Self::AccessToken | Self::RefreshToken | Self::AppPassword => {
+                "upstream_sessions"
+            }
+        }
+    }
+
+    /// Its name in the table.
+    pub const fn column(self) -> &'static str {
+        match self {
+            Self::FlowSecrets => "sealed",
+            Self::DpopKey => "dpop_key",
+            Self::AccessToken => "access_token",
+            Self::RefreshToken => "refresh_token",
+            Self::AppPassword => "password",
+        }
+    }
+}
