@@ -110,6 +110,12 @@ where
         self.entries.insert(key, self.judge(Ok(value), None));
     }
 
+    /// Forgets an answer, and returns it if it was one.
+    pub(crate) fn remove(&self, key: &K) -> Option<V> {
+        let (_, entry) = self.entries.remove(key)?;
+        entry.outcome.ok()
+    }
+
     fn judge(&self, outcome: Result<V, E>, old: Option<Entry<V, E>>) -> Entry<V, E> {
         let now = self.clock.now();
         let keep = match &outcome {

@@ -9,6 +9,7 @@ use aip_base::{Clock, Http, Rng};
 use crate::cache::{Ages, AnswerCache, Source};
 use crate::metadata::{AuthServer, MetadataError, TrustedServer, fetch_auth_server, fetch_issuer};
 use crate::nonce::NonceStore;
+use crate::origins::Origins;
 use crate::resolve::Resolver;
 use crate::trace::{Step, Trace};
 
@@ -30,6 +31,7 @@ pub struct PdsClient {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) rng: Arc<dyn Rng>,
     pub(crate) nonces: Arc<dyn NonceStore>,
+    pub(crate) origins: Origins,
     resolver: Arc<Resolver>,
     servers: AnswerCache<Issuer, Arc<AuthServer>, MetadataError>,
 }
@@ -44,14 +46,21 @@ impl PdsClient {
         resolver: Arc<Resolver>,
     ) -> Self {
         let servers = AnswerCache::new(MAX_SERVERS, SERVER_AGES, Arc::clone(&clock));
+        let origins = Origins::new(Arc::clone(&clock), Arc::clone(&rng));
         Self {
             http,
             clock,
             rng,
             nonces,
+            origins,
             resolver,
             servers,
         }
+    }
+
+    /// How the servers are doing.
+    pub fn origins(&self) -> &Origins {
+        &self.origins
     }
 
     /// The resolver of handles and DIDs.
@@ -76,7 +85,24 @@ impl PdsClient {
         trace: &mut Trace,
     ) -> Result<Issuer, MetadataError> {
         let step = Step::begin(&*self.clock, "protected resource metadata", pds.as_str());
-        match fetch_issuer(&*self.http, pds).await {
+        let admission = match self.origins.admit(pds) {
+            Ok(admission) => admission,
+            Err(paused) => {
+                let error = MetadataError::Unreachable {
+                    url: pds.to_string(),
+                    reason: paused.to_string(),
+                };
+                trace.steps.push(step.failed(error.to_string()));
+                return Err(error);
+            }
+        };
+        let trusted = fetch_issuer(&*self.http, pds).await;
+        if trusted.as_ref().is_err_and(MetadataError::is_transient) {
+            admission.failed();
+        } else {
+            admission.answered();
+        }
+        match trusted {
             Ok(TrustedServer::Named(issuer)) => {
                 trace
                     .steps

@@ -4,19 +4,23 @@
 //! Reading order: [`SubjectInput`] (what a person types) → [`Resolver`] (who that is) →
 //! [`PdsClient::discover`] (which authorization server) → [`PdsClient::start_sign_in`] →
 //! [`Callback`] → [`PdsClient::complete_sign_in`] (tokens and [`ProvenIdentity`]) →
-//! [`PdsClient::refresh`].
+//! [`PdsClient::refresh`]. [`AppPassword`] is the old way in, [`Origins`] knows which servers are
+//! to be left alone.
 //!
 //! Nothing is stored here: sessions live above, in the keeper; nonces behind [`NonceStore`].
 //! Network, time and randomness are handed in.
 
+mod app_password;
 mod cache;
 mod client;
 mod discover;
 mod document;
 mod input;
+mod measure;
 mod metadata;
 mod nonce;
 mod oauth;
+mod origins;
 mod proof;
 mod resolve;
 mod resource;
@@ -25,17 +29,20 @@ mod trace;
 #[cfg(test)]
 mod testing;
 
+pub use app_password::{AppPassword, NotAnAppPassword, PasswordSessionError};
 pub use client::PdsClient;
 pub use discover::{Destination, DiscoverError};
 pub use input::{SubjectInput, SubjectInputError};
+pub use measure::Timed;
 pub use metadata::{AuthServer, MetadataCheck, MetadataError};
-pub use nonce::{MemoryNonces, NonceKey, NonceStore, ServerRole};
+pub use nonce::{MemoryNonces, NonceKey, NonceStore};
 pub use oauth::{
     Callback, CallbackError, ClientIdentity, ExchangeError, REQUEST_DEADLINE, RefreshError,
     SessionKeys, SignInError, SignInRequest, SignedIn, StartedSignIn, TokenRefusal, TokenSet,
     UpstreamCredentials,
 };
-pub use proof::{ProofError, ProvenIdentity};
+pub use origins::{Admission, Origins, Paused};
+pub use proof::{ProofError, ProvenIdentity, ProvenPds};
 pub use resolve::{Freshness, ResolveError, Resolver, ResolverConfig, VerifiedIdentity};
-pub use resource::{AccountEmail, DpopHeaders, EmailError, is_nonce_challenge, nonce_of};
+pub use resource::{AccountEmail, CallAuth, CallHeaders, EmailError, is_nonce_challenge, nonce_of};
 pub use trace::{Step, Trace};

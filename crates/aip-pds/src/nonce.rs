@@ -6,17 +6,9 @@ use std::time::Duration;
 
 use aip_atproto::Origin;
 use aip_base::{Clock, Timestamp};
+use aip_storage::nonces::ServerRole;
 use async_trait::async_trait;
 use quick_cache::sync::Cache;
-
-/// In which role a server gave a nonce. Nonces never cross over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ServerRole {
-    /// Authorization server.
-    Authorization,
-    /// Resource server.
-    Resource,
-}
 
 /// Whose nonce it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -20,6 +20,14 @@ pub struct ProvenIdentity {
     server: Arc<AuthServer>,
 }
 
+/// The proof that an account is at a PDS now. Only [`PdsClient::prove_pds`] makes one, and an app
+/// password goes nowhere without it.
+#[derive(Debug, Clone)]
+pub struct ProvenPds {
+    did: Did,
+    pds: Origin,
+}
+
 /// Why the proof failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProofError {
@@ -68,6 +76,18 @@ impl ProvenIdentity {
     /// The authorization server that speaks for the account.
     pub fn server(&self) -> &AuthServer {
         &self.server
+    }
+}
+
+impl ProvenPds {
+    /// The account.
+    pub fn did(&self) -> &Did {
+        &self.did
+    }
+
+    /// Its server.
+    pub fn pds(&self) -> &Origin {
+        &self.pds
     }
 }
 
@@ -126,6 +146,19 @@ impl PdsClient {
             document,
             pds,
             server,
+        })
+    }
+
+    /// Finds the PDS of `did` in its DID document, read anew.
+    pub async fn prove_pds(&self, did: &Did) -> Result<ProvenPds, ProofError> {
+        let document = self
+            .resolver()
+            .document(did, Freshness::Uncached, &mut Trace::default())
+            .await?;
+        let pds = self.resolver().pds_of(&document)?;
+        Ok(ProvenPds {
+            did: did.clone(),
+            pds,
         })
     }
 }

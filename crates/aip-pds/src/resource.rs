@@ -7,6 +7,7 @@ use aip_atproto::Origin;
 use aip_base::{HttpError, Limits};
 use aip_jose::SignError;
 use aip_jose::dpop::Proof;
+use aip_storage::nonces::ServerRole;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
@@ -14,16 +15,23 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
 use crate::client::PdsClient;
-use crate::nonce::{NonceKey, ServerRole};
+use crate::nonce::NonceKey;
 use crate::oauth::SessionKeys;
+
+/// What the calls of a session are made with, besides its access token.
+#[derive(Debug, Clone)]
+pub enum CallAuth {
+    /// The keys of an OAuth session.
+    Dpop(SessionKeys),
+    /// Nothing: a session of an app password.
+    Bearer,
+}
 
 /// The headers of one attempt of one call.
 #[derive(Debug, Clone)]
-pub struct DpopHeaders {
-    /// `Authorization: DPoP …`.
-    pub authorization: HeaderValue,
-    /// `DPoP: …`.
-    pub dpop: HeaderValue,
+pub struct CallHeaders {
+    authorization: HeaderValue,
+    dpop: Option<HeaderValue>,
 }
 
 /// The e-mail address of an account.
@@ -52,11 +60,14 @@ pub enum EmailError {
     Sign(#[from] SignError),
 }
 
-impl DpopHeaders {
+impl CallHeaders {
     /// Puts the headers in place of any that are there.
     pub fn apply(self, headers: &mut HeaderMap) {
         headers.insert(AUTHORIZATION, self.authorization);
-        headers.insert("dpop", self.dpop);
+        headers.remove("dpop");
+        if let Some(dpop) = self.dpop {
+            headers.insert("dpop", dpop);
+        }
     }
 }
 
@@ -87,16 +98,22 @@ pub fn is_nonce_challenge(status: StatusCode, headers: &HeaderMap) -> bool {
 impl PdsClient {
     /// The headers for one attempt of a call to `pds`, with the last nonce that it gave this
     /// session. `url` is the call's URL; its query is left out of the proof.
-    pub async fn dpop_headers(
+    pub async fn call_headers(
         &self,
-        keys: &SessionKeys,
+        auth: &CallAuth,
         access_token: &SecretString,
         method: &http::Method,
         pds: &Origin,
         url: &str,
-    ) -> Result<DpopHeaders, SignError> {
-        let nonce = self.nonces.get(resource_key(keys, pds)).await;
+    ) -> Result<CallHeaders, SignError> {
         let token = access_token.expose_secret();
+        let CallAuth::Dpop(keys) = auth else {
+            return Ok(CallHeaders {
+                authorization: secret(&format!("Bearer {token}"))?,
+                dpop: None,
+            });
+        };
+        let nonce = self.nonces.get(resource_key(keys, pds)).await;
         let proof = Proof {
             htm: method.as_str(),
             htu: url,
@@ -104,15 +121,15 @@ impl PdsClient {
             access_token: Some(token),
         };
         let proof = proof.make(&keys.dpop, &*self.rng, self.clock.now())?;
-        Ok(DpopHeaders {
+        Ok(CallHeaders {
             authorization: secret(&format!("DPoP {token}"))?,
-            dpop: secret(&proof)?,
+            dpop: Some(secret(&proof)?),
         })
     }
 
     /// Remembers the nonce in an answer of `pds`. To be called for every answer.
-    pub async fn learn_nonce(&self, keys: &SessionKeys, pds: &Origin, headers: &HeaderMap) {
-        if let Some(nonce) = nonce_of(headers) {
+    pub async fn learn_nonce(&self, auth: &CallAuth, pds: &Origin, headers: &HeaderMap) {
+        if let (CallAuth::Dpop(keys), Some(nonce)) = (auth, nonce_of(headers)) {
             self.nonces.put(resource_key(keys, pds), nonce).await;
         }
     }
@@ -138,6 +155,7 @@ impl PdsClient {
             ..Limits::DOCUMENT
         };
         let url = pds.join("/xrpc/com.atproto.server.getSession");
+        let auth = CallAuth::Dpop(keys.clone());
         let mut attempts = 0;
         let answer = loop {
             let mut request = Request::new(Bytes::new());
@@ -149,11 +167,11 @@ impl PdsClient {
                 .insert(ACCEPT, HeaderValue::from_static("application/json"));
             let method = http::Method::GET;
             let headers = self
-                .dpop_headers(keys, access_token, &method, pds, &url)
+                .call_headers(&auth, access_token, &method, pds, &url)
                 .await?;
             headers.apply(request.headers_mut());
             let answer = self.http.fetch(request, LIMITS).await?;
-            self.learn_nonce(keys, pds, &answer.headers).await;
+            self.learn_nonce(&auth, pds, &answer.headers).await;
             attempts += 1;
             if attempts == 2 || !is_nonce_challenge(answer.status, &answer.headers) {
                 break answer;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use aip_atproto::ScopeSet;
-use aip_keys::KeySet;
+use aip_keys::KeyRing;
 use aip_pds::ClientIdentity;
 
 /// Where AIP's metadata document is served. At this path PDSs show just the domain name.
@@ -17,7 +17,7 @@ const CALLBACK_PATH: &str = "/oauth/atp/callback";
 pub struct UpstreamIdentity {
     base: String,
     redirect_uri: String,
-    keys: Arc<KeySet>,
+    keys: Arc<KeyRing>,
 }
 
 /// The key that a session is bound to for life is not in the key set.
@@ -27,7 +27,7 @@ pub struct MissingKey(pub String);
 
 impl UpstreamIdentity {
     /// From AIP's external base URL, without a trailing slash.
-    pub fn new(base: &str, keys: Arc<KeySet>) -> Self {
+    pub fn new(base: &str, keys: Arc<KeyRing>) -> Self {
         Self {
             base: base.to_owned(),
             redirect_uri: format!("{base}{CALLBACK_PATH}"),
@@ -53,7 +53,7 @@ impl UpstreamIdentity {
         match self.document_url() {
             Some(client_id) => ClientIdentity::Confidential {
                 client_id,
-                key: Arc::clone(self.keys.upstream_active()),
+                key: Arc::clone(self.keys.current().upstream_active()),
             },
             None => ClientIdentity::loopback(&self.redirect_uri, scope),
         }
@@ -69,8 +69,8 @@ impl UpstreamIdentity {
         match kid {
             None => Ok(ClientIdentity::Loopback { client_id }),
             Some(kid) => {
-                let key = self
-                    .keys
+                let keys = self.keys.current();
+                let key = keys
                     .upstream_by_kid(kid)
                     .ok_or_else(|| MissingKey(kid.to_owned()))?;
                 Ok(ClientIdentity::Confidential {

@@ -19,7 +19,7 @@ use aip_storage::account::{Account, Email};
 use aip_storage::audit::{AuditEvent, AuditKind};
 use aip_storage::client::ClientId;
 use aip_storage::request::{AuthorizationRequest, TakeFlow, UpstreamFlow};
-use aip_storage::upstream::{UpstreamSession, UpstreamState};
+use aip_storage::upstream::{Credential, OAuthCredential, UpstreamSession, UpstreamState};
 use aip_storage::{Storage, StorageError};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
@@ -386,17 +386,20 @@ impl SignIn {
             id,
             client_id: client_id.clone(),
             did: tokens.sub.clone(),
-            issuer: signed_in.identity.server().issuer.clone(),
             pds: signed_in.identity.pds().clone(),
-            upstream_client_id: keys.client.client_id().to_owned(),
-            client_key_id: key_id(&keys.client),
-            dpop_key: self.vault.seal_key(&keys.dpop, id)?,
+            credential: Credential::OAuth(OAuthCredential {
+                issuer: signed_in.identity.server().issuer.clone(),
+                upstream_client_id: keys.client.client_id().to_owned(),
+                client_key_id: key_id(&keys.client),
+                dpop_key: self.vault.seal_key(&keys.dpop, id)?,
+            }),
             scope: tokens.scope.clone(),
             tokens: self.vault.seal_tokens(tokens, id)?,
             generation: 0,
             state: UpstreamState::Active,
             next_refresh_at: keep_alive_at(now),
             failures: 0,
+            last_error: None,
             refreshed_at: now,
             created_at: now,
         })

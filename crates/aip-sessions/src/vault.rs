@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use aip_base::{Rng, RowId};
 use aip_jose::{KeyError, SigningKey};
-use aip_keys::{Aad, SealError, Sealed, Sealer};
+use aip_keys::{SealError, Sealed, Sealer};
 use aip_pds::TokenSet;
+pub(crate) use aip_storage::operations::SealedColumn as Column;
 use aip_storage::upstream::SealedTokens;
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -25,27 +26,6 @@ pub enum VaultError {
     /// Not a key.
     #[error("the stored DPoP key is unusable: {0}")]
     Key(#[from] KeyError),
-}
-
-/// A sealed column and its table.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Column {
-    FlowSecrets,
-    DpopKey,
-    AccessToken,
-    RefreshToken,
-}
-
-impl Column {
-    fn place(self, row: &str) -> Aad<'_> {
-        let (table, column) = match self {
-            Self::FlowSecrets => ("upstream_flows", "sealed"),
-            Self::DpopKey => ("upstream_sessions", "dpop_key"),
-            Self::AccessToken => ("upstream_sessions", "access_token"),
-            Self::RefreshToken => ("upstream_sessions", "refresh_token"),
-        };
-        Aad { table, column, row }
-    }
 }
 
 impl Vault {

@@ -7,12 +7,14 @@ use std::time::Duration;
 use aip_atproto::{Nsid, ScopeSet};
 use aip_base::{Blame, Body, BodyError, Http, HttpError, RowId, empty, full};
 use aip_jose::SignError;
-use aip_pds::{PdsClient, is_nonce_challenge};
+use aip_pds::{CallAuth, PdsClient, Timed, is_nonce_challenge};
 use aip_sessions::{Keeper, KeeperError, Usable};
+use aip_storage::upstream::ReauthReason;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
+use serde::Deserialize;
 
 use crate::headers;
 use crate::permit::{
@@ -162,12 +164,12 @@ impl Forwarder {
                 usable = self.keeper.usable(session).await?;
                 let response = self.attempt(outgoing, &usable, body).await?;
                 // A 401 about AIP's session must not look to the app like one about its own token.
-                if is_nonce_challenge(response.status(), response.headers())
-                    || is_rejected_token(&response)
-                {
-                    return Err(ForwardError::Rejected);
+                let challenge = is_nonce_challenge(response.status(), response.headers());
+                let answer = Answer::of(response, &usable.auth).await?;
+                match answer {
+                    Answer::Good(response) if !challenge => Ok(response),
+                    _ => Err(ForwardError::Rejected),
                 }
-                Ok(response)
             }
         }
     }
@@ -192,20 +194,45 @@ impl Forwarder {
         loop {
             let response = self.attempt(outgoing, &usable, body()).await?;
             if is_nonce_challenge(response.status(), response.headers()) && !nonce_retried {
+                metrics::counter!("aip_upstream_nonce_retries_total", "role" => "resource")
+                    .increment(1);
                 nonce_retried = true;
-            } else if is_rejected_token(&response) {
-                if refreshed {
-                    return Err(ForwardError::Rejected);
+                continue;
+            }
+            match Answer::of(response, &usable.auth).await? {
+                Answer::Good(response) => return Ok(response),
+                Answer::Rejected if !refreshed => {
+                    refreshed = true;
+                    usable = self
+                        .keeper
+                        .usable_after_rejection(usable.id, usable.generation)
+                        .await?;
                 }
-                refreshed = true;
-                usable = self
-                    .keeper
-                    .usable_after_rejection(usable.id, usable.generation)
-                    .await?;
-            } else {
-                return Ok(response);
+                Answer::Rejected => return Err(self.rejected_twice(&usable).await?),
             }
         }
+    }
+
+    /// A fresh token is rejected, too. If the PDS rejects it for its own plainest call as well, the
+    /// session needs its person; if not, the answer was about something else.
+    async fn rejected_twice(&self, usable: &Usable) -> Result<ForwardError, ForwardError> {
+        let mut answer = None;
+        // Once more for a nonce.
+        for _ in 0..2 {
+            let response = self.attempt(&Outgoing::probe(), usable, empty()).await?;
+            let challenge = is_nonce_challenge(response.status(), response.headers());
+            answer = Some(Answer::of(response, &usable.auth).await?);
+            if !challenge {
+                break;
+            }
+        }
+        if !matches!(answer, Some(Answer::Rejected)) {
+            return Ok(ForwardError::Rejected);
+        }
+        let (id, generation) = (usable.id, usable.generation);
+        self.keeper.rejected_for_good(id, generation).await?;
+        let reason = ReauthReason::Rejected;
+        Ok(KeeperError::NeedsReauth(reason).into())
     }
 
     async fn attempt(
@@ -223,8 +250,8 @@ impl Forwarder {
         *request.headers_mut() = outgoing.headers.clone();
         let signed = self
             .pds
-            .dpop_headers(
-                &usable.keys,
+            .call_headers(
+                &usable.auth,
                 &usable.access,
                 &outgoing.method,
                 &usable.pds,
@@ -232,9 +259,27 @@ impl Forwarder {
             )
             .await?;
         signed.apply(request.headers_mut());
-        let response = self.http.send(request, HEAD_DEADLINE).await?;
+        let origins = self.pds.origins();
+        let admitted = origins.admit(&usable.pds);
+        let admission = admitted.map_err(|paused| KeeperError::Later(paused.0))?;
+        let timed = Timed::begin(&*self.keeper.clock, &usable.pds);
+        let response = match self.http.send(request, HEAD_DEADLINE).await {
+            Ok(response) => response,
+            Err(error) => {
+                timed.failed();
+                // An app may ask for what takes too long; that says nothing about the server.
+                if !error.may_have_arrived() {
+                    admission.failed();
+                }
+                return Err(error.into());
+            }
+        };
+        timed.answered(response.status());
+        admission.answered();
+        let headers = response.headers();
+        origins.learn_limits(&usable.pds, response.status(), headers, false);
         self.pds
-            .learn_nonce(&usable.keys, &usable.pds, response.headers())
+            .learn_nonce(&usable.auth, &usable.pds, headers)
             .await;
         Ok(response)
     }
@@ -258,18 +303,58 @@ impl Outgoing {
     }
 }
 
-/// RFC 6750 §3.1: the access token is expired, revoked or otherwise no good.
-fn is_rejected_token(response: &Response<Body>) -> bool {
+/// What an answer says about the access token.
+enum Answer {
+    /// Nothing bad.
+    Good(Response<Body>),
+    /// It is expired, revoked or otherwise no good.
+    Rejected,
+}
+
+impl Answer {
+    /// OAuth tokens are rejected in a header (RFC 6750 §3.1), those of app passwords in the body.
+    async fn of(response: Response<Body>, auth: &CallAuth) -> Result<Self, ForwardError> {
+        match auth {
+            CallAuth::Dpop(_) if names_invalid_token(&response) => Ok(Self::Rejected),
+            CallAuth::Bearer
+                if matches!(
+                    response.status(),
+                    StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED
+                ) =>
+            {
+                let (head, body) = response.into_parts();
+                let body = collect(body, MAX_WRITE).await?;
+                let error = serde_json::from_slice::<XrpcError>(&body);
+                if error.is_ok_and(|it| REJECTIONS.contains(&it.error.as_str())) {
+                    return Ok(Self::Rejected);
+                }
+                Ok(Self::Good(Response::from_parts(head, full(body))))
+            }
+            _ => Ok(Self::Good(response)),
+        }
+    }
+}
+
+/// How a PDS names a token of an app password that is no good.
+const REJECTIONS: [&str; 2] = ["ExpiredToken", "InvalidToken"];
+
+#[derive(Deserialize)]
+struct XrpcError {
+    error: String,
+}
+
+fn names_invalid_token(response: &Response<Body>) -> bool {
+    let names_it = |value: &http::HeaderValue| {
+        value
+            .to_str()
+            .is_ok_and(|text| text.contains("error=\"invalid_token\""))
+    };
     response.status() == StatusCode::UNAUTHORIZED
         && response
             .headers()
             .get_all(WWW_AUTHENTICATE)
             .iter()
-            .any(|value| {
-                value
-                    .to_str()
-                    .is_ok_and(|text| text.contains("error=\"invalid_token\""))
-            })
+            .any(names_it)
 }
 
 async fn payload(headers: &HeaderMap, body: Body) -> Result<Payload, ForwardError> {

@@ -3,19 +3,23 @@
 
 use std::time::Duration;
 
+use aip_atproto::Origin;
 use aip_base::{Fetched, HttpError, Limits};
 use aip_jose::dpop::Proof;
 use aip_jose::{SignError, client_assertion};
+use aip_storage::nonces::ServerRole;
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{Request, StatusCode};
 use serde::Deserialize;
 use url::{Url, form_urlencoded};
 
 use super::identity::{ClientIdentity, SessionKeys};
 use crate::client::PdsClient;
+use crate::measure::Timed;
 use crate::metadata::AuthServer;
-use crate::nonce::{NonceKey, ServerRole};
+use crate::nonce::NonceKey;
+use crate::origins::{Paused, retry_after};
 use crate::resource::nonce_of;
 
 /// The time for one attempt. There are at most two in one exchange.
@@ -35,6 +39,9 @@ pub enum ExchangeError {
     /// Nothing was sent.
     #[error("the authorization server was not reached: {0}")]
     NotSent(#[source] HttpError),
+    /// Nothing was sent: the server is down.
+    #[error(transparent)]
+    Paused(#[from] Paused),
     /// The request may have been processed, but there is no answer.
     #[error("the authorization server did not answer: {0}")]
     MayHaveArrived(#[source] HttpError),
@@ -90,19 +97,15 @@ impl PdsClient {
         let mut nonce = self.nonces.get(key).await;
         for _ in 0..2 {
             let request = self.request(keys, server, endpoint, params, nonce.as_deref())?;
-            let answer = self.http.fetch(request, LIMITS).await.map_err(|error| {
-                if error.may_have_arrived() {
-                    ExchangeError::MayHaveArrived(error)
-                } else {
-                    ExchangeError::NotSent(error)
-                }
-            })?;
+            let answer = self.fetch_from(origin, request).await?;
             let given = nonce_of(&answer.headers);
             if let Some(given) = given {
                 self.nonces.put(key, given).await;
             }
             match judge(&answer) {
                 Err(ExchangeError::Refused { error, .. }) if error == "use_dpop_nonce" => {
+                    metrics::counter!("aip_upstream_nonce_retries_total", "role" => "authorization")
+                        .increment(1);
                     let without = || ExchangeError::Malformed("a challenge without a nonce".into());
                     nonce = Some(given.ok_or_else(without)?.to_owned());
                 }
@@ -110,6 +113,37 @@ impl PdsClient {
             }
         }
         Err(ExchangeError::NonceLoop)
+    }
+
+    /// Sends a request, unless the server is down, and learns from how it goes.
+    async fn fetch_from(
+        &self,
+        origin: &Origin,
+        request: Request<Bytes>,
+    ) -> Result<Fetched, ExchangeError> {
+        let admission = self.origins.admit(origin)?;
+        let timed = Timed::begin(&*self.clock, origin);
+        let answer = match self.http.fetch(request, LIMITS).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                timed.failed();
+                admission.failed();
+                return Err(if error.may_have_arrived() {
+                    ExchangeError::MayHaveArrived(error)
+                } else {
+                    ExchangeError::NotSent(error)
+                });
+            }
+        };
+        timed.answered(answer.status);
+        self.origins
+            .learn_limits(origin, answer.status, &answer.headers, true);
+        if answer.status.is_server_error() {
+            admission.failed();
+        } else {
+            admission.answered();
+        }
+        Ok(answer)
     }
 
     fn request(
@@ -153,7 +187,7 @@ fn judge(answer: &Fetched) -> Result<(), ExchangeError> {
     }
     let later = || ExchangeError::Status {
         status,
-        retry_after: retry_after(answer),
+        retry_after: retry_after(&answer.headers),
     };
     // 429 and 5xx are about now, whatever a body says.
     if !status.is_client_error() || status == StatusCode::TOO_MANY_REQUESTS {
@@ -166,17 +200,4 @@ fn judge(answer: &Fetched) -> Result<(), ExchangeError> {
     let description = error_description.unwrap_or_default();
     let description = description.chars().take(MAX_DESCRIPTION).collect();
     Err(ExchangeError::Refused { error, description })
-}
-
-/// `Retry-After` in seconds (RFC 9110 §10.2.3); the form with a date is ignored.
-fn retry_after(answer: &Fetched) -> Option<Duration> {
-    let seconds: u32 = answer
-        .headers
-        .get(RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
-    Some(Duration::from_secs(seconds.into()))
 }

@@ -12,6 +12,7 @@ use super::identity::SessionKeys;
 use super::token::{Received, TokenRefusal, TokenSet};
 use crate::client::PdsClient;
 use crate::metadata::AuthServer;
+use crate::origins::Paused;
 use crate::proof::ProvenIdentity;
 
 /// What a refresh needs of an upstream session.
@@ -50,6 +51,9 @@ pub enum RefreshError {
     /// Nothing was sent: the refresh token is unused.
     #[error("the authorization server was not reached: {0}")]
     NotSent(#[source] HttpError),
+    /// Nothing was sent: the server is down.
+    #[error(transparent)]
+    Paused(#[from] Paused),
     /// Overload or a restart. The session stays.
     #[error("the authorization server cannot refresh now")]
     Transient {
@@ -73,6 +77,7 @@ impl From<ExchangeError> for RefreshError {
     fn from(error: ExchangeError) -> Self {
         match error {
             ExchangeError::NotSent(error) => Self::NotSent(error),
+            ExchangeError::Paused(paused) => Self::Paused(paused),
             ExchangeError::MayHaveArrived(error) => Self::MayHaveArrived(error),
             ExchangeError::Status {
                 status,

@@ -25,6 +25,12 @@ impl Resolver {
         let mut worst = None;
         for url in self.document_urls(did) {
             let step = Step::begin(&*self.clock, "DID document", url.as_str());
+            let method = if did.web_host().is_some() {
+                "web"
+            } else {
+                "plc"
+            };
+            metrics::counter!("aip_did_documents_read_total", "method" => method).increment(1);
             let answer = get(&*self.http, &url, Limits::DOCUMENT).await;
             match read(did, answer) {
                 Ok(document) => {

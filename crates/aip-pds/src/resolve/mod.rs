@@ -168,6 +168,15 @@ impl Resolver {
         outcome
     }
 
+    /// Forgets what is remembered of an account whose identity has changed.
+    pub fn forget(&self, did: &Did) {
+        if let Some(document) = self.documents.remove(did)
+            && let Some(handle) = document.handle()
+        {
+            self.handles.remove(handle);
+        }
+    }
+
     /// The DID that `handle` points to, one direction only.
     pub async fn did_of(
         &self,

@@ -1,218 +1,300 @@
 //! One refresh under a lease: prove, write down, send, settle. Killed between any two of these,
 //! the next holder knows what may have happened.
 
+use std::fmt::Display;
 use std::time::Duration;
 
-use aip_base::Backoff;
-use aip_pds::{ProofError, ProvenIdentity, RefreshError, TokenSet, UpstreamCredentials};
-use aip_storage::StorageError;
+use aip_atproto::Origin;
+use aip_pds::{
+    AppPassword, PasswordSessionError, ProofError, ProvenIdentity, ProvenPds, RefreshError,
+    TokenSet, UpstreamCredentials,
+};
 use aip_storage::audit::{AuditEvent, AuditKind};
 use aip_storage::upstream::{
-    JournalEntry, Lease, RefreshFailure, Refreshed, Settle, UpstreamSession, UpstreamState,
+    Claim, Credential, FailedRefresh, JournalEntry, OAuthCredential, ReauthReason, RefreshFailure,
+    Settle, UpstreamSession,
 };
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 
-use super::step::{Outcome, keep_alive_at, settle};
+use super::step::{Earlier, OWNER_GRACE, Outcome, earlier, settle};
 use super::{Keeper, KeeperError};
 use crate::vault::Column;
 
-/// Tokens that were received are worth waiting for the database: this long between tries.
-const WRITE_RETRY: Backoff = Backoff {
-    base: Duration::from_millis(100),
-    cap: Duration::from_secs(5),
-};
 /// How long the identity proof may take in all: a directory may have mirrors, and a PDS may need
 /// to be asked twice. What is left of the lease is for the exchange and the write.
 const PROOF: Duration = Duration::from_secs(45);
 
+/// What an attempt brought.
+pub(super) struct Received {
+    pub(super) tokens: TokenSet,
+    pub(super) pds: Origin,
+    /// For giving the tokens back, if it is an OAuth session.
+    pub(super) proven: Option<ProvenIdentity>,
+}
+
+/// An attempt that brought nothing.
+struct Failed {
+    outcome: Outcome,
+    /// In words, for operators; no secret.
+    error: String,
+}
+
+/// What ends an attempt early: our own trouble, or the attempt's.
+enum Stop {
+    Ours(KeeperError),
+    Failed(Failed),
+}
+
+impl<E: Into<KeeperError>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Ours(error.into())
+    }
+}
+
+impl From<Failed> for Stop {
+    fn from(failed: Failed) -> Self {
+        Self::Failed(failed)
+    }
+}
+
+impl Failed {
+    fn new(outcome: Outcome, error: &impl Display) -> Self {
+        let error = error.to_string();
+        Self { outcome, error }
+    }
+
+    fn not_spent(error: &impl Display) -> Self {
+        Self::new(Outcome::NotSpent { retry_after: None }, error)
+    }
+}
+
 impl Keeper {
-    /// Refreshes `session` under `lease` and settles the outcome.
+    /// Refreshes `session` under the lease of `claim` and settles the outcome.
+    #[tracing::instrument(name = "refresh", skip_all, fields(session = %session.id))]
     pub(super) async fn attempt(
         &self,
         session: &UpstreamSession,
-        lease: &Lease,
+        claim: &Claim,
     ) -> Result<(), KeeperError> {
-        // A journal entry at this point was left by a holder that died: what it sent may have
-        // been processed, so this attempt repeats it.
-        let journalled = self.storage.journalled(session.id).await?.is_some();
-        let repeated = journalled || session.state == UpstreamState::Uncertain;
-        match self.exchange(session, lease).await? {
-            Ok((tokens, proven)) => self.keep(session, lease, &tokens, &proven).await,
-            Err(outcome) => self.give_up(session, lease, outcome, repeated).await,
+        let earlier = earlier(claim);
+        if earlier == Earlier::Unsettled {
+            return self.leave_to_its_sender(session, claim).await;
+        }
+        let repeated = earlier == Earlier::Unknown;
+        let outcome = match &session.credential {
+            Credential::OAuth(oauth) => self.exchange(session, oauth, claim).await,
+            Credential::AppPassword(_) => self.renew(session, claim).await,
+        };
+        match outcome {
+            Ok(received) => self.keep(session, claim.lease.fence, received).await,
+            Err(Stop::Failed(failed)) => self.give_up(session, claim, failed, repeated).await,
+            // A key that is missing, or a value that does not open, may be mended by an operator:
+            // the session is kept and tried again later.
+            Err(Stop::Ours(error @ (KeeperError::MissingKey(_) | KeeperError::Vault(_)))) => {
+                tracing::error!(session = %session.id, %error, "a session cannot be refreshed with the keys at hand");
+                let failed = Failed::new(Outcome::OurFault, &error);
+                self.give_up(session, claim, failed, repeated).await
+            }
+            Err(Stop::Ours(error)) => Err(error),
         }
     }
 
-    /// The network half. The outer error is ours, the inner one is the attempt's.
+    /// Holds the lease without sending anything, see [`Earlier::Unsettled`].
+    pub(super) async fn leave_to_its_sender(
+        &self,
+        session: &UpstreamSession,
+        claim: &Claim,
+    ) -> Result<(), KeeperError> {
+        tracing::warn!(session = %session.id, fence = claim.lease.fence, "a refresh was sent and not settled; its sender is given time");
+        let (fence, now) = (claim.lease.fence, self.clock.now());
+        self.storage
+            .hold_lease(session.id, fence, OWNER_GRACE, now)
+            .await?;
+        Ok(())
+    }
+
+    /// The network half for a session of OAuth.
     async fn exchange(
         &self,
         session: &UpstreamSession,
-        lease: &Lease,
-    ) -> Result<Result<(TokenSet, ProvenIdentity), Outcome>, KeeperError> {
+        oauth: &OAuthCredential,
+        claim: &Claim,
+    ) -> Result<Received, Stop> {
         let Some(sealed) = &session.tokens.refresh else {
-            return Ok(Err(Outcome::NoRefreshToken));
+            let error = "the PDS gave no refresh token";
+            return Err(Failed::new(Outcome::NoRefreshToken, &error).into());
         };
         let credentials = UpstreamCredentials {
-            keys: self.keys(session)?,
+            keys: self.keys(session.id, oauth)?,
             refresh_token: self.vault.open(sealed, Column::RefreshToken, session.id)?,
         };
         let proof = self
             .pds
-            .prove(&session.did, &session.issuer, Some(&session.did));
-        let proven = match tokio::time::timeout(PROOF, proof).await {
-            Ok(Ok(proven)) => proven,
-            Ok(Err(error)) => return Ok(Err(judge_proof(session, &error))),
-            Err(_) => {
-                tracing::warn!(session = %session.id, "the identity proof before a refresh took too long");
-                return Ok(Err(Outcome::NotSpent { retry_after: None }));
-            }
-        };
-        let entry = JournalEntry {
-            id: session.id,
-            fence: lease.fence,
-            refresh: self.hasher.hash(credentials.refresh_token.expose_secret()),
-            sent_at: self.clock.now(),
-        };
-        if self.storage.journal_sent(&entry).await? == Settle::Superseded {
-            // The lease lapsed during the proof and somebody else has it: nothing was sent.
-            return Ok(Err(Outcome::NotSpent { retry_after: None }));
+            .prove(&session.did, &oauth.issuer, Some(&session.did));
+        let proven = self.in_time(session, proof).await?;
+        if *proven.pds() != session.pds {
+            self.identity_changed(session).await;
         }
-        let sent = self.send(session, &credentials, &proven).await;
-        Ok(sent.map(|tokens| (tokens, proven)))
-    }
-
-    async fn send(
-        &self,
-        session: &UpstreamSession,
-        credentials: &UpstreamCredentials,
-        proven: &ProvenIdentity,
-    ) -> Result<TokenSet, Outcome> {
-        self.pds.refresh(credentials, proven).await.map_err(|error| {
-            let outcome = judge(&error);
-            if outcome == Outcome::OurFault {
-                tracing::error!(session = %session.id, issuer = %session.issuer, %error, "refresh refused: check keys and metadata");
+        self.write_down(session, claim, &credentials.refresh_token)
+            .await?;
+        let sent = self.pds.refresh(&credentials, &proven).await;
+        let tokens = sent.map_err(|error| {
+            let failed = Failed::new(judge(&error), &error);
+            if failed.outcome == Outcome::OurFault {
+                tracing::error!(session = %session.id, issuer = %oauth.issuer, %error, "refresh refused: check keys and metadata");
             } else {
-                tracing::warn!(session = %session.id, issuer = %session.issuer, %error, "refresh failed");
+                tracing::warn!(session = %session.id, issuer = %oauth.issuer, %error, "refresh failed");
             }
-            outcome
+            failed
+        })?;
+        Ok(Received {
+            tokens,
+            pds: proven.pds().clone(),
+            proven: Some(proven),
         })
     }
 
-    /// Stores new tokens, however long the database takes: they cannot be had again.
-    async fn keep(
-        &self,
-        session: &UpstreamSession,
-        lease: &Lease,
-        tokens: &TokenSet,
-        proven: &ProvenIdentity,
-    ) -> Result<(), KeeperError> {
-        let now = self.clock.now();
-        let refreshed = Refreshed {
-            id: session.id,
-            generation: session.generation,
-            fence: lease.fence,
-            tokens: self.vault.seal_tokens(tokens, session.id)?,
-            pds: proven.pds().clone(),
-            scope: tokens.scope.clone(),
-            next_refresh_at: keep_alive_at(now),
-            now,
+    /// The network half for a session of an app password: its refresh token if it is still good
+    /// at the account's PDS, else the password.
+    async fn renew(&self, session: &UpstreamSession, claim: &Claim) -> Result<Received, Stop> {
+        let Credential::AppPassword(sealed) = &session.credential else {
+            return Err(Failed::not_spent(&"not a session of an app password").into());
         };
-        let mut attempt = 0;
-        loop {
-            match self.storage.store_refreshed(&refreshed).await {
-                Ok(Settle::Stored) => {
-                    metrics::counter!("aip_upstream_refreshes_total", "outcome" => "refreshed")
-                        .increment(1);
-                    return Ok(());
-                }
-                Ok(Settle::Superseded) => {
-                    metrics::counter!("aip_upstream_refreshes_total", "outcome" => "superseded")
-                        .increment(1);
-                    tracing::warn!(session = %session.id, "refreshed tokens were superseded");
-                    return self.give_back_if_ended(session, tokens, proven).await;
-                }
-                Err(StorageError::Unavailable(error)) => {
-                    tracing::error!(session = %session.id, %error, attempt, "refreshed tokens are not stored yet");
-                    tokio::time::sleep(WRITE_RETRY.delay(attempt, &*self.rng)).await;
-                    attempt = attempt.saturating_add(1);
-                }
-                Err(error) => return Err(error.into()),
-            }
+        let password = self.vault.open(sealed, Column::AppPassword, session.id)?;
+        let refresh = session.tokens.refresh.as_ref();
+        let refresh = refresh
+            .map(|sealed| self.vault.open(sealed, Column::RefreshToken, session.id))
+            .transpose()?;
+        let proven = self
+            .in_time(session, self.pds.prove_pds(&session.did))
+            .await?;
+        // The tokens of the PDS that the account has left are worth nothing at its new one.
+        let stays = *proven.pds() == session.pds;
+        if !stays {
+            self.identity_changed(session).await;
         }
+        self.write_down(session, claim, refresh.as_ref().unwrap_or(&password))
+            .await?;
+        let renewed = self.renew_at(&proven, refresh.filter(|_| stays), &password);
+        let tokens = renewed.await.map_err(|error| {
+            tracing::warn!(session = %session.id, pds = %proven.pds(), %error, "refresh failed");
+            Failed::new(judge_password(&error), &error)
+        })?;
+        Ok(Received {
+            tokens,
+            pds: proven.pds().clone(),
+            proven: None,
+        })
     }
 
-    /// A session that ended while it was refreshed is to be revoked with tokens that this refresh
-    /// has replaced, and not every PDS knows those any more. So it is revoked with the new ones,
-    /// which nobody will use. If somebody else refreshed it, nothing may be revoked: that would
-    /// end their session.
-    async fn give_back_if_ended(
+    async fn renew_at(
+        &self,
+        proven: &ProvenPds,
+        refresh: Option<SecretString>,
+        password: &SecretString,
+    ) -> Result<TokenSet, PasswordSessionError> {
+        if let Some(refresh) = refresh {
+            match self.pds.refresh_password_session(proven, &refresh).await {
+                Err(error) if error.is_final() => {
+                    tracing::info!(pds = %proven.pds(), %error, "the session is begun anew with its app password");
+                }
+                outcome => return outcome,
+            }
+        }
+        let password = AppPassword::parse(password.expose_secret())
+            .map_err(|_| PasswordSessionError::MainPassword)?;
+        self.pds.create_password_session(proven, &password).await
+    }
+
+    async fn in_time<T>(
         &self,
         session: &UpstreamSession,
-        tokens: &TokenSet,
-        proven: &ProvenIdentity,
-    ) -> Result<(), KeeperError> {
-        let stored = self.storage.upstream_session(session.id).await?;
-        if !stored.is_some_and(|it| matches!(it.state, UpstreamState::Ended(_))) {
-            return Ok(());
+        proof: impl Future<Output = Result<T, ProofError>>,
+    ) -> Result<T, Stop> {
+        let failed = match tokio::time::timeout(PROOF, proof).await {
+            Ok(Ok(proven)) => return Ok(proven),
+            Ok(Err(error @ ProofError::Moved { .. })) => {
+                self.identity_changed(session).await;
+                Failed::new(Outcome::Moved, &error)
+            }
+            // An account that does not exist, or servers that say what must not be accepted, may
+            // be an outage in disguise: the session is kept and its PDS asked nothing.
+            Ok(Err(error)) => Failed::not_spent(&error),
+            Err(_) => Failed::not_spent(&"it took too long"),
+        };
+        tracing::warn!(session = %session.id, error = failed.error, "identity proof before a refresh failed");
+        Err(failed.into())
+    }
+
+    /// Says in the journal, before the request leaves, that it does.
+    async fn write_down(
+        &self,
+        session: &UpstreamSession,
+        claim: &Claim,
+        token: &SecretString,
+    ) -> Result<(), Stop> {
+        let entry = JournalEntry {
+            id: session.id,
+            fence: claim.lease.fence,
+            refresh: self.hasher.hash(token.expose_secret()),
+            sent_at: self.clock.now(),
+        };
+        match self.storage.journal_sent(&entry).await? {
+            Settle::Stored => Ok(()),
+            Settle::Superseded => {
+                Err(Failed::not_spent(&"the lease lapsed before anything was sent").into())
+            }
         }
-        let token = tokens.refresh.as_ref().unwrap_or(&tokens.access);
-        let keys = self.keys(session)?;
-        if let Err(error) = self.pds.revoke(&keys, proven.server(), token).await {
-            tracing::warn!(session = %session.id, %error, "tokens of an ended session could not be revoked");
-        }
-        Ok(())
     }
 
     async fn give_up(
         &self,
         session: &UpstreamSession,
-        lease: &Lease,
-        outcome: Outcome,
+        claim: &Claim,
+        failed: Failed,
         repeated: bool,
     ) -> Result<(), KeeperError> {
-        let failure = settle(
-            outcome,
-            repeated,
-            session.failures,
-            self.clock.now(),
-            &*self.rng,
-        );
+        let now = self.clock.now();
+        let failure = settle(failed.outcome, repeated, session.failures, now, &*self.rng);
         metrics::counter!("aip_upstream_refreshes_total", "outcome" => label(&failure))
             .increment(1);
         let settled = self
             .storage
-            .settle_failure(
-                session.id,
-                session.generation,
-                lease.fence,
-                &failure,
-                self.clock.now(),
-            )
+            .settle_failure(FailedRefresh {
+                id: session.id,
+                generation: session.generation,
+                fence: claim.lease.fence,
+                failure: &failure,
+                error: &failed.error,
+                now,
+            })
             .await?;
         if let (Settle::Stored, RefreshFailure::NeedsReauth(reason)) = (settled, &failure) {
-            tracing::warn!(session = %session.id, reason = reason.as_str(), "the person must sign in again");
-            let event = AuditEvent::new(
-                &*self.clock,
-                &*self.rng,
-                AuditKind::UpstreamEnded,
-                reason.as_str(),
-            );
-            self.storage
-                .record(&event.of_account(&session.did).of_client(&session.client_id))
-                .await?;
+            self.record_end(session, *reason).await?;
         }
         Ok(())
     }
-}
 
-fn judge_proof(session: &UpstreamSession, error: &ProofError) -> Outcome {
-    tracing::warn!(session = %session.id, %error, "identity proof before a refresh failed");
-    match error {
-        ProofError::Moved { .. } => Outcome::Moved,
-        // An account that does not exist, or servers that say what must not be accepted, may be
-        // an outage in disguise: the session is kept and its PDS asked nothing.
-        ProofError::CannotTell(_) | ProofError::Refused(_) | ProofError::OtherAccount { .. } => {
-            Outcome::NotSpent { retry_after: None }
-        }
+    /// Tells operators that a session needs its person.
+    pub(super) async fn record_end(
+        &self,
+        session: &UpstreamSession,
+        reason: ReauthReason,
+    ) -> Result<(), KeeperError> {
+        tracing::warn!(session = %session.id, reason = reason.as_str(), "the person must sign in again");
+        self.audit(session, AuditKind::UpstreamEnded, reason.as_str())
+            .await
+    }
+
+    pub(super) async fn audit(
+        &self,
+        session: &UpstreamSession,
+        kind: AuditKind,
+        detail: &str,
+    ) -> Result<(), KeeperError> {
+        let event = AuditEvent::new(&*self.clock, &*self.rng, kind, detail);
+        let event = event.of_account(&session.did).of_client(&session.client_id);
+        Ok(self.storage.record(&event).await?)
     }
 }
 
@@ -223,6 +305,9 @@ fn judge(error: &RefreshError) -> Outcome {
         | RefreshError::Rejected { .. }
         | RefreshError::Sign(_) => Outcome::OurFault,
         RefreshError::NotSent(_) => Outcome::NotSpent { retry_after: None },
+        RefreshError::Paused(paused) => Outcome::NotSpent {
+            retry_after: Some(paused.0),
+        },
         // A gateway may answer 5xx after the server behind it has processed the request, so a
         // repeat that is refused counts as a lost answer; 429 comes from before that.
         RefreshError::Transient {
@@ -237,8 +322,20 @@ fn judge(error: &RefreshError) -> Outcome {
     }
 }
 
+/// The password can always be sent again, so there is nothing that an answer lost could cost.
+fn judge_password(error: &PasswordSessionError) -> Outcome {
+    let retry_after = match error {
+        error if error.is_final() => return Outcome::Refused,
+        PasswordSessionError::Status { retry_after, .. } => *retry_after,
+        PasswordSessionError::Paused(paused) => Some(paused.0),
+        _ => None,
+    };
+    Outcome::NotSpent { retry_after }
+}
+
 fn label(failure: &RefreshFailure) -> &'static str {
     match failure {
+        RefreshFailure::Deferred(_) => "deferred",
         RefreshFailure::Retry(_) => "retry",
         RefreshFailure::Uncertain(_) => "uncertain",
         RefreshFailure::NeedsReauth(reason) => reason.as_str(),

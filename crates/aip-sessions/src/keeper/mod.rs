@@ -4,25 +4,33 @@
 pub mod step;
 
 mod attempt;
+mod desk;
+mod keep;
+mod operate;
 mod revoker;
 mod rounds;
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use aip_atproto::{Did, Origin, ScopeSet};
-use aip_base::{Blame, Clock, Rng, RowId, Timestamp};
+use aip_atproto::{Did, Issuer, Origin, ScopeSet};
+use aip_base::{Blame, Clock, RequestNotes, Rng, RowId, Timestamp};
 use aip_keys::TokenHasher;
-use aip_pds::{PdsClient, SessionKeys};
-use aip_storage::upstream::{EndReason, ReauthReason, TakeLease, UpstreamSession};
+use aip_pds::{CallAuth, PdsClient, SessionKeys};
+use aip_storage::client::ClientId;
+use aip_storage::notices::{Notice, Notices};
+use aip_storage::upstream::{
+    Credential, EndReason, OAuthCredential, ReauthReason, SessionKind, TakeLease, UpstreamSession,
+};
 use aip_storage::{Storage, StorageError};
 use secrecy::SecretString;
-use tokio::sync::Notify;
+use tracing::Instrument as _;
 
-use self::step::{Occasion, Plan, plan};
+pub use self::desk::Desk;
+use self::desk::{Place, Seat};
+use self::step::{Occasion, Plan, lives, plan};
 use crate::identity::{MissingKey, UpstreamIdentity};
+use crate::spill::Spill;
 use crate::vault::{Column, Vault, VaultError};
 
 /// How long one refresh may take, from the lease to the stored tokens: 45 s for the identity proof,
@@ -43,6 +51,10 @@ pub struct Keeper {
     pub storage: Arc<dyn Storage>,
     /// Opens and seals them.
     pub vault: Vault,
+    /// Where tokens wait that cannot be stored.
+    pub spill: Spill,
+    /// Tells other replicas what settled, and hears it from them.
+    pub notices: Arc<dyn Notices>,
     /// Hashes refresh tokens for the journal.
     pub hasher: Arc<TokenHasher>,
     /// The wall clock.
@@ -53,21 +65,6 @@ pub struct Keeper {
     pub owner: String,
     /// Who waits in this process, and what is under way.
     pub desk: Desk,
-}
-
-/// What is under way in this process: waiters are woken as soon as a session settles, and
-/// shutdown waits until nothing is.
-#[derive(Default)]
-pub struct Desk {
-    sessions: Mutex<HashMap<RowId, Arc<Notify>>>,
-    idle: Notify,
-}
-
-/// The one attempt of this process for a session. Whoever waits is woken when it is dropped, also
-/// by a panic.
-struct Place {
-    keeper: Arc<Keeper>,
-    id: RowId,
 }
 
 /// A session ready for one call.
@@ -81,10 +78,12 @@ pub struct Usable {
     pub pds: Origin,
     /// What the PDS allows.
     pub scope: ScopeSet,
-    /// What calls are signed with.
-    pub keys: SessionKeys,
+    /// What calls are made with.
+    pub auth: CallAuth,
     /// The access token.
     pub access: SecretString,
+    /// When the access token expires.
+    pub expires_at: Timestamp,
     /// Which token pair this is, to be named when the PDS rejects it.
     pub generation: i64,
 }
@@ -142,22 +141,53 @@ impl Keeper {
         self.ready(id, Occasion::Rejected(generation)).await
     }
 
+    /// The newest usable session of that kind, if there is one.
+    pub async fn session_for(
+        &self,
+        client: &ClientId,
+        did: &Did,
+        kind: SessionKind,
+    ) -> Result<Option<UpstreamSession>, KeeperError> {
+        Ok(self
+            .storage
+            .usable_upstream_session(kind, client, did)
+            .await?)
+    }
+
     async fn ready(self: &Arc<Self>, id: RowId, occasion: Occasion) -> Result<Usable, KeeperError> {
         let patience = tokio::time::Instant::now() + PATIENCE;
+        let mut seat: Option<Seat<'_>> = None;
         loop {
+            // Who waits sits down before reading, so that no news falls in between.
+            let news = seat.as_ref().map(Seat::news);
             let session = self
                 .storage
                 .upstream_session(id)
                 .await?
                 .ok_or(KeeperError::Unknown)?;
             let now = self.clock.now();
-            match plan(&session, occasion, now) {
+            let until = match plan(&session, occasion, now) {
                 Plan::Use => return self.open(&session),
                 Plan::Reauthenticate(reason) => return Err(KeeperError::NeedsReauth(reason)),
                 Plan::Ended(reason) => return Err(KeeperError::Ended(reason)),
                 Plan::NotBefore(at) => return Err(KeeperError::Later(at.since(now))),
-                Plan::Wait(until) => self.wait(id, until, now).await,
-                Plan::Refresh => self.refresh(&session, now).await?,
+                Plan::Wait(until) => Some(until),
+                Plan::Refresh => match self.pause_of(&session) {
+                    Some(_) if lives(&session, occasion, now) => return self.open(&session),
+                    Some(pause) => return Err(KeeperError::Later(pause)),
+                    None => self.refresh(&session, now).await?,
+                },
+            };
+            match (until, news) {
+                (None, _) => {}
+                (Some(_), None) => {
+                    metrics::counter!("aip_upstream_collisions_prevented_total").increment(1);
+                    seat = Some(self.desk.sit(id));
+                }
+                // Also without news it is looked again: they may be lost on their way here.
+                (Some(until), Some(news)) => {
+                    drop(tokio::time::timeout(until.since(now).min(POLL), news).await);
+                }
             }
             if tokio::time::Instant::now() >= patience {
                 return Err(KeeperError::Later(POLL));
@@ -165,78 +195,77 @@ impl Keeper {
         }
     }
 
+    /// How long the servers of a session are to be left alone, if they are.
+    fn pause_of(&self, session: &UpstreamSession) -> Option<Duration> {
+        let origins = self.pds.origins();
+        let issuer = session.issuer().map(Issuer::origin);
+        let issuer = issuer.and_then(|origin| origins.refresh_wait(origin));
+        origins.refresh_wait(&session.pds).max(issuer)
+    }
+
     /// Takes the lease and refreshes in a task of its own, which neither a caller that leaves nor
-    /// a shutdown aborts. Returns when this process has nothing more to do for the session, or
-    /// when that takes longer than a caller waits.
+    /// a shutdown aborts. Returns when that is done, or takes longer than a caller waits; until
+    /// when somebody else has the lease, if so.
     async fn refresh(
         self: &Arc<Self>,
         session: &UpstreamSession,
         now: Timestamp,
-    ) -> Result<(), KeeperError> {
+    ) -> Result<Option<Timestamp>, KeeperError> {
         // An attempt outlives its lease when the database is away: what it received has to be
         // stored before this process sends anything again.
         let Some(place) = Place::take(self, session.id) else {
-            self.wait(session.id, now + POLL, now).await;
-            return Ok(());
+            return Ok(Some(now + POLL));
         };
         let taken = self
             .storage
             .lease(session.id, session.generation, &self.owner, LEASE, now)
             .await?;
-        let lease = match taken {
-            TakeLease::Leased(lease) => lease,
-            TakeLease::Held(until) => {
-                drop(place);
-                self.wait(session.id, until, now).await;
-                return Ok(());
-            }
-            TakeLease::Changed => return Ok(()),
+        let claim = match taken {
+            TakeLease::Leased(claim) => claim,
+            TakeLease::Held(until) => return Ok(Some(until)),
+            TakeLease::Changed => return Ok(None),
         };
         let session = session.clone();
-        let attempt = tokio::spawn(async move {
-            let outcome = place.keeper.attempt(&session, &lease).await;
+        let attempt = async move {
+            let outcome = place.keeper.attempt(&session, &claim).await;
+            let settled = Notice::SessionSettled(session.id);
+            place.keeper.notices.publish(&settled).await;
             drop(place);
             outcome
-        });
-        match tokio::time::timeout(PATIENCE, attempt).await {
-            Ok(Ok(outcome)) => outcome,
-            // A panic in the task is a defect that was logged; the lease lapses by itself.
-            Ok(Err(_)) | Err(_) => Ok(()),
+        };
+        let attempt = tokio::spawn(RequestNotes::carried_into(attempt.in_current_span()));
+        // A panic in the task is a defect that was logged; the lease lapses by itself.
+        if let Ok(Ok(outcome)) = tokio::time::timeout(PATIENCE, attempt).await {
+            outcome?;
         }
-    }
-
-    async fn wait(&self, id: RowId, until: Timestamp, now: Timestamp) {
-        let settled = self.desk.place(id);
-        let longest = until.since(now).min(POLL);
-        match settled {
-            // Woken at once by the task of this process; the time-out covers other processes.
-            Some(notify) => drop(tokio::time::timeout(longest, notify.notified()).await),
-            None => tokio::time::sleep(longest.min(Duration::from_millis(50))).await,
-        }
+        Ok(None)
     }
 
     fn open(&self, session: &UpstreamSession) -> Result<Usable, KeeperError> {
+        let auth = match &session.credential {
+            Credential::OAuth(oauth) => CallAuth::Dpop(self.keys(session.id, oauth)?),
+            Credential::AppPassword(_) => CallAuth::Bearer,
+        };
         Ok(Usable {
             id: session.id,
             did: session.did.clone(),
             pds: session.pds.clone(),
             scope: session.scope.clone(),
-            keys: self.keys(session)?,
+            auth,
             access: self
                 .vault
                 .open(&session.tokens.access, Column::AccessToken, session.id)?,
+            expires_at: session.tokens.access_expires_at,
             generation: session.generation,
         })
     }
 
-    fn keys(&self, session: &UpstreamSession) -> Result<SessionKeys, KeeperError> {
-        let kid = session.client_key_id.as_deref();
+    fn keys(&self, id: RowId, oauth: &OAuthCredential) -> Result<SessionKeys, KeeperError> {
+        let kid = oauth.client_key_id.as_deref();
         Ok(SessionKeys {
-            session: session.id.to_string(),
-            client: self
-                .identity
-                .for_session(&session.upstream_client_id, kid)?,
-            dpop: self.vault.open_key(&session.dpop_key, session.id)?,
+            session: id.to_string(),
+            client: self.identity.for_session(&oauth.upstream_client_id, kid)?,
+            dpop: self.vault.open_key(&oauth.dpop_key, id)?,
         })
     }
 
@@ -254,54 +283,5 @@ impl Keeper {
         };
         drop(tokio::time::timeout(patience, drained).await);
         self.desk.busy()
-    }
-}
-
-impl Desk {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<RowId, Arc<Notify>>> {
-        // The map is consistent after each operation, so a panic elsewhere poisons nothing.
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether nobody else had entered.
-    fn enter(&self, id: RowId) -> bool {
-        match self.lock().entry(id) {
-            Entry::Occupied(_) => false,
-            Entry::Vacant(free) => {
-                free.insert(Arc::default());
-                true
-            }
-        }
-    }
-
-    fn place(&self, id: RowId) -> Option<Arc<Notify>> {
-        self.lock().get(&id).map(Arc::clone)
-    }
-
-    fn leave(&self, id: RowId) {
-        if let Some(waiters) = self.lock().remove(&id) {
-            waiters.notify_waiters();
-        }
-        self.idle.notify_waiters();
-    }
-
-    fn busy(&self) -> usize {
-        self.lock().len()
-    }
-}
-
-impl Place {
-    /// `None`: an attempt for the session is under way in this process.
-    fn take(keeper: &Arc<Keeper>, id: RowId) -> Option<Self> {
-        keeper.desk.enter(id).then(|| Self {
-            keeper: Arc::clone(keeper),
-            id,
-        })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.keeper.desk.leave(self.id);
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aip_pds::Trace;
-use aip_storage::upstream::DueRevocation;
+use aip_storage::upstream::{Credential, DueRevocation};
 
 use super::rounds::side_by_side;
 use super::{Keeper, KeeperError};
@@ -34,7 +34,7 @@ impl Keeper {
 
     async fn revoke_and_settle(&self, revocation: &DueRevocation) -> Result<(), KeeperError> {
         let id = revocation.session.id;
-        match self.revoke(revocation).await {
+        match self.revoke_at_pds(revocation).await {
             Ok(()) => {}
             Err(what) if revocation.attempts < MAX_ATTEMPTS => {
                 tracing::warn!(session = %id, what, attempts = revocation.attempts, "not revoked at the PDS yet");
@@ -48,10 +48,9 @@ impl Keeper {
     }
 
     /// The error is words for the log.
-    async fn revoke(&self, due: &DueRevocation) -> Result<(), String> {
+    async fn revoke_at_pds(&self, due: &DueRevocation) -> Result<(), String> {
         let session = &due.session;
         let words = |error: &dyn std::fmt::Display| error.to_string();
-        let keys = self.keys(session).map_err(|e| words(&e))?;
         let tokens = &session.tokens;
         let token = match &tokens.refresh {
             Some(refresh) => self.vault.open(refresh, Column::RefreshToken, session.id),
@@ -60,9 +59,17 @@ impl Keeper {
                 .open(&tokens.access, Column::AccessToken, session.id),
         };
         let token = token.map_err(|e| words(&e))?;
+        let oauth = match &session.credential {
+            Credential::OAuth(oauth) => oauth,
+            Credential::AppPassword(_) => {
+                let deleted = self.pds.delete_password_session(&session.pds, &token);
+                return deleted.await.map_err(|e| words(&e));
+            }
+        };
+        let keys = self.keys(session.id, oauth).map_err(|e| words(&e))?;
         let server = self
             .pds
-            .server(&session.issuer, &mut Trace::default())
+            .server(&oauth.issuer, &mut Trace::default())
             .await
             .map_err(|e| words(&e))?;
         self.pds

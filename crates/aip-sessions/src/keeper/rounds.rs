@@ -1,52 +1,253 @@
 //! What the keeper does unasked: it refreshes sessions that come due (idle ones long before their
-//! refresh token ages out, failed ones when their back-off is over), and revokes ended ones at
-//! their PDS.
+//! refresh token ages out, failed ones when their back-off is over), revokes ended ones at their
+//! PDS, stores what waits on the disk, and listens to the other replicas.
+//!
+//! Due sessions are claimed with their leases, some at a time, as fast as they are done with. Of
+//! the places there are, no PDS has more than a share, so a slow one does not starve the others.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
-use aip_base::RowId;
+use aip_atproto::Origin;
+use aip_storage::notices::Notice;
+use aip_storage::upstream::{
+    Claim, ClaimDue, FailedRefresh, RefreshFailure, SessionKind, StateName, UpstreamSession,
+};
+use futures_util::StreamExt as _;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::{Keeper, KeeperError};
+use super::desk::Place;
+use super::step::{Earlier, earlier};
+use super::{Keeper, KeeperError, LEASE};
 
-/// How many due sessions one round takes up.
-const BATCH: u32 = 100;
-/// How many sessions of a batch are worked on at the same time.
-const CONCURRENCY: usize = 16;
+/// How many due sessions are worked on at the same time.
+const PLACES: usize = 256;
+/// How many are claimed at once.
+const BATCH: usize = 32;
+/// A PDS with so many sessions in work gets no more for now.
+const SHARE: usize = 48;
+/// How long to wait for sessions to come due, when none is.
+const IDLE: Duration = Duration::from_secs(1);
+/// Between two looks for sessions to revoke.
+const REVOKE: Duration = Duration::from_secs(2);
+/// Between two looks for tokens that wait on the disk.
+const REPLAY: Duration = Duration::from_secs(2);
+/// Between two counts of all sessions.
+const COUNT: Duration = Duration::from_mins(1);
+
+/// How many places a round works at besides.
+const SIDE_BY_SIDE: usize = 16;
+
+/// The sessions in work.
+#[derive(Default)]
+struct Crew {
+    tasks: JoinSet<Origin>,
+    at: HashMap<Origin, usize>,
+}
 
 impl Keeper {
-    /// One round. The caller repeats it every few seconds; errors of single sessions are logged.
-    pub async fn round(self: &Arc<Self>) -> Result<(), KeeperError> {
-        let (revoked, refreshed) = tokio::join!(self.revoke_due(), self.refresh_due());
-        revoked.and(refreshed)
+    /// Does all of it until it is aborted. That loses nothing: refreshes run in tasks of their
+    /// own, and everything else is one statement at a time.
+    pub async fn run(self: Arc<Self>) {
+        tokio::join!(
+            self.refresh_as_they_come(),
+            self.every(REVOKE, "revoking", async |keeper| keeper.revoke_due().await),
+            self.every(REPLAY, "storing what waits on the disk", async |keeper| {
+                keeper.replay_spill().await
+            }),
+            self.every(COUNT, "counting sessions", async |keeper| {
+                keeper.count_sessions().await
+            }),
+            self.listen(),
+        );
     }
 
-    async fn refresh_due(self: &Arc<Self>) -> Result<(), KeeperError> {
-        let due = self.storage.due_sessions(self.clock.now(), BATCH).await?;
-        let refreshes = due.into_iter().map(|id| {
-            let keeper = Arc::clone(self);
-            async move {
-                if let Err(error) = keeper.refresh_unasked(id).await {
-                    tracing::warn!(session = %id, %error, "a due session was not refreshed");
+    /// One round of everything that is due now, for tests.
+    pub async fn round(self: &Arc<Self>) -> Result<(), KeeperError> {
+        self.replay_spill().await?;
+        let mut crew = Crew::default();
+        while self.claim(&mut crew).await? {
+            crew.one_done().await;
+        }
+        while crew.one_done().await {}
+        self.revoke_due().await
+    }
+
+    async fn every(
+        self: &Arc<Self>,
+        period: Duration,
+        what: &'static str,
+        work: impl AsyncFn(&Arc<Self>) -> Result<(), KeeperError>,
+    ) {
+        let mut ticks = tokio::time::interval(period);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if let Err(error) = work(self).await {
+                tracing::error!(%error, "{what} failed");
+            }
+        }
+    }
+
+    async fn refresh_as_they_come(self: &Arc<Self>) {
+        let mut crew = Crew::default();
+        loop {
+            let more = self.claim(&mut crew).await.unwrap_or_else(|error| {
+                tracing::error!(%error, "due sessions cannot be claimed");
+                false
+            });
+            if more {
+                crew.one_done().await;
+            } else {
+                // Whoever is done meanwhile leaves a place for those that come due.
+                let idle = tokio::time::sleep(IDLE);
+                tokio::pin!(idle);
+                loop {
+                    tokio::select! {
+                        () = &mut idle => break,
+                        true = crew.one_done() => {}
+                        else => idle.as_mut().await,
+                    }
                 }
             }
-        });
-        side_by_side(refreshes).await;
-        Ok(())
+        }
     }
 
-    async fn refresh_unasked(self: &Arc<Self>, id: RowId) -> Result<(), KeeperError> {
-        let Some(session) = self.storage.upstream_session(id).await? else {
-            return Ok(());
-        };
-        let now = self.clock.now();
-        if session.next_refresh_at <= now {
-            self.refresh(&session, now).await
-        } else {
-            Ok(())
+    /// Claims a batch, if there are places for one, and sets to work on it. Whether there is more.
+    async fn claim(self: &Arc<Self>, crew: &mut Crew) -> Result<bool, KeeperError> {
+        if crew.tasks.len() + BATCH > PLACES {
+            return Ok(true);
         }
+        let mut except = self.pds.origins().to_spare();
+        except.extend(crew.full());
+        let now = self.clock.now();
+        let claimed = self
+            .storage
+            .claim_due(ClaimDue {
+                owner: &self.owner,
+                length: LEASE,
+                now,
+                limit: u32::try_from(BATCH).unwrap_or(u32::MAX),
+                except: &except,
+            })
+            .await?;
+        let more = claimed.len() == BATCH;
+        let mut lag = Duration::ZERO;
+        for claimed in claimed {
+            match claimed {
+                Ok((session, claim)) => {
+                    lag = lag.max(now.since(session.next_refresh_at));
+                    self.set_to_work(crew, session, claim);
+                }
+                Err(error) => {
+                    tracing::error!(%error, "a due session is not readable; it is skipped");
+                }
+            }
+        }
+        metrics::gauge!("aip_keeper_due_lag_seconds").set(lag.as_secs_f64());
+        Ok(more)
+    }
+
+    fn set_to_work(self: &Arc<Self>, crew: &mut Crew, session: UpstreamSession, claim: Claim) {
+        let pds = session.pds.clone();
+        *crew.at.entry(pds.clone()).or_default() += 1;
+        let keeper = Arc::clone(self);
+        // The attempt has a task of its own, which outlives this one.
+        let attempt = tokio::spawn(async move {
+            let id = session.id;
+            if let Err(error) = keeper.attempt_claimed(&session, &claim).await {
+                tracing::warn!(session = %id, %error, "a due session was not refreshed");
+            }
+        });
+        crew.tasks.spawn(async move {
+            // A panic is a defect that was logged; the lease lapses by itself.
+            drop(attempt.await);
+            pds
+        });
+    }
+
+    async fn attempt_claimed(
+        self: &Arc<Self>,
+        session: &UpstreamSession,
+        claim: &Claim,
+    ) -> Result<(), KeeperError> {
+        let Some(_place) = Place::take(self, session.id) else {
+            return self.leave_to_its_sender(session, claim).await;
+        };
+        if let Some(pause) = self.pause_of(session)
+            && earlier(claim) != Earlier::Unsettled
+        {
+            let now = self.clock.now();
+            let failed = FailedRefresh {
+                id: session.id,
+                generation: session.generation,
+                fence: claim.lease.fence,
+                failure: &RefreshFailure::Deferred(now + pause),
+                error: "",
+                now,
+            };
+            self.storage.settle_failure(failed).await?;
+            return Ok(());
+        }
+        self.attempt(session, claim).await
+    }
+
+    async fn listen(&self) {
+        let mut notices = self.notices.subscribe();
+        while let Some(notice) = notices.next().await {
+            match notice {
+                Notice::SessionSettled(id) => self.desk.wake(id),
+                Notice::IdentityChanged(did) => self.pds.resolver().forget(&did),
+            }
+        }
+    }
+
+    async fn count_sessions(&self) -> Result<(), KeeperError> {
+        let now = self.clock.now();
+        let counted = self.storage.count_upstream_sessions(now).await?;
+        for kind in SessionKind::ALL {
+            for state in StateName::ALL {
+                let count = counted
+                    .counts
+                    .iter()
+                    .find(|it| (it.0, it.1) == (kind, state));
+                #[allow(clippy::cast_precision_loss, reason = "a gauge is a float")]
+                let count = count.map_or(0, |it| it.2) as f64;
+                metrics::gauge!("aip_upstream_sessions", "kind" => kind.as_str(), "state" => state.as_str())
+                    .set(count);
+            }
+        }
+        if let Some(due) = counted.oldest_due {
+            metrics::gauge!("aip_keeper_due_lag_seconds").set(now.since(due).as_secs_f64());
+        }
+        Ok(())
+    }
+}
+
+impl Crew {
+    /// Waits until one is done. Whether there was one.
+    async fn one_done(&mut self) -> bool {
+        let Some(done) = self.tasks.join_next().await else {
+            return false;
+        };
+        if let Ok(pds) = done
+            && let Some(count) = self.at.get_mut(&pds)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.at.remove(&pds);
+            }
+        }
+        true
+    }
+
+    /// The servers that have their share.
+    fn full(&self) -> impl Iterator<Item = Origin> + '_ {
+        let full = self.at.iter().filter(|(_, count)| **count >= SHARE);
+        full.map(|(origin, _)| origin.clone())
     }
 }
 
@@ -54,7 +255,7 @@ impl Keeper {
 pub(super) async fn side_by_side<T: Send + 'static>(
     tasks: impl Iterator<Item = impl Future<Output = T> + Send + 'static>,
 ) -> Vec<T> {
-    let places = Arc::new(Semaphore::new(CONCURRENCY));
+    let places = Arc::new(Semaphore::new(SIDE_BY_SIDE));
     let mut running = JoinSet::new();
     for task in tasks {
         let places = Arc::clone(&places);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use aip_base::{Backoff, Rng, Timestamp};
 use aip_storage::upstream::{
-    EndReason, ReauthReason, RefreshFailure, UpstreamSession, UpstreamState,
+    Claim, EndReason, ReauthReason, RefreshFailure, UpstreamSession, UpstreamState,
 };
 
 /// A token closer to its end than this is refreshed before use.
@@ -75,6 +75,36 @@ pub enum Outcome {
     NoRefreshToken,
 }
 
+/// What a holder of the lease has to think of the refresh token, from what others left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Earlier {
+    /// Nobody has sent it.
+    Unsent,
+    /// The holder before sent it and has not settled: it may be alive and hold new tokens that
+    /// it cannot store, or come back and find them in its spill. To send the old one now would
+    /// end that session, so the lease is held for [`OWNER_GRACE`] and nothing is sent.
+    Unsettled,
+    /// It was sent, the outcome is unknown, and whoever knew more has had time to say so. It is
+    /// tried once more.
+    Unknown,
+}
+
+/// How long the sender of an unsettled refresh has to store what it received, once the database
+/// is there again and its lease has lapsed. Longer than its pause between two tries, and than a
+/// restart takes.
+pub const OWNER_GRACE: Duration = Duration::from_secs(30);
+
+/// Judges what the holders before left behind. Everybody who takes the lease after the sender
+/// gives it the grace; whoever follows knows by the gap between the fences that it was given.
+pub fn earlier(claim: &Claim) -> Earlier {
+    match claim.sent_under {
+        Some(sent) if sent + 1 >= claim.lease.fence => Earlier::Unsettled,
+        Some(_) => Earlier::Unknown,
+        None if claim.uncertain => Earlier::Unknown,
+        None => Earlier::Unsent,
+    }
+}
+
 /// Decides what to do with `session` at `now`.
 pub fn plan(session: &UpstreamSession, occasion: Occasion, now: Timestamp) -> Plan {
     match &session.state {
@@ -83,8 +113,7 @@ pub fn plan(session: &UpstreamSession, occasion: Occasion, now: Timestamp) -> Pl
         UpstreamState::Refreshing(lease) if lease.until > now => return Plan::Wait(lease.until),
         UpstreamState::Refreshing(_) | UpstreamState::Uncertain | UpstreamState::Active => {}
     }
-    let rejected = occasion == Occasion::Rejected(session.generation);
-    let lives = !rejected && session.tokens.access_expires_at > now;
+    let lives = lives(session, occasion, now);
     if lives && session.tokens.access_expires_at > now + margin(session) {
         return Plan::Use;
     }
@@ -96,6 +125,12 @@ pub fn plan(session: &UpstreamSession, occasion: Occasion, now: Timestamp) -> Pl
         };
     }
     Plan::Refresh
+}
+
+/// Whether the access token can be used.
+pub fn lives(session: &UpstreamSession, occasion: Occasion, now: Timestamp) -> bool {
+    let rejected = occasion == Occasion::Rejected(session.generation);
+    !rejected && session.tokens.access_expires_at > now
 }
 
 /// How a failed attempt settles. `repeated`: the same refresh token had been sent before and the

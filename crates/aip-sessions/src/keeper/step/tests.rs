@@ -7,7 +7,8 @@ use aip_base::{RowId, SystemRng, Timestamp};
 use aip_keys::Sealed;
 use aip_storage::client::ClientId;
 use aip_storage::upstream::{
-    EndReason, Lease, ReauthReason, RefreshFailure, SealedTokens, UpstreamSession, UpstreamState,
+    Credential, EndReason, Lease, OAuthCredential, ReauthReason, RefreshFailure, SealedTokens,
+    UpstreamSession, UpstreamState,
 };
 use proptest::prelude::*;
 
@@ -23,11 +24,13 @@ fn session(state: UpstreamState, left: Duration) -> UpstreamSession {
         id: RowId::new(&aip_base::SystemClock, &SystemRng),
         client_id: "app".parse::<ClientId>().unwrap(),
         did: "did:web:alice.test".parse::<Did>().unwrap(),
-        issuer: Issuer::parse("https://pds.test").unwrap(),
         pds: Origin::parse("https://pds.test").unwrap(),
-        upstream_client_id: "https://aip.test/oauth-client-metadata.json".to_owned(),
-        client_key_id: Some("k1".to_owned()),
-        dpop_key: sealed(),
+        credential: Credential::OAuth(OAuthCredential {
+            issuer: Issuer::parse("https://pds.test").unwrap(),
+            upstream_client_id: "https://aip.test/oauth-client-metadata.json".to_owned(),
+            client_key_id: Some("k1".to_owned()),
+            dpop_key: sealed(),
+        }),
         scope: "atproto".parse::<ScopeSet>().unwrap(),
         tokens: SealedTokens {
             access: sealed(),
@@ -38,6 +41,7 @@ fn session(state: UpstreamState, left: Duration) -> UpstreamSession {
         state,
         next_refresh_at: NOW + HOUR,
         failures: 0,
+        last_error: None,
         refreshed_at: NOW + left - HOUR,
         created_at: NOW - HOUR,
     }
@@ -158,6 +162,30 @@ fn d2_row14_a_refusal_after_a_lost_answer_is_told_apart_from_a_plain_one() {
     ));
 }
 
+fn claim(fence: i64, sent_under: Option<i64>, uncertain: bool) -> Claim {
+    Claim {
+        lease: Lease {
+            owner: "me".to_owned(),
+            fence,
+            until: NOW,
+        },
+        uncertain,
+        sent_under,
+    }
+}
+
+#[test]
+fn d2_row14_the_sender_of_an_unsettled_refresh_is_given_time_before_its_token_is_sent_again() {
+    for uncertain in [false, true] {
+        // The sender was the holder before: it may come with new tokens yet.
+        assert_eq!(earlier(&claim(5, Some(4), uncertain)), Earlier::Unsettled);
+        // Somebody held the lease in between, which is that time.
+        assert_eq!(earlier(&claim(6, Some(4), uncertain)), Earlier::Unknown);
+    }
+    assert_eq!(earlier(&claim(5, None, true)), Earlier::Unknown);
+    assert_eq!(earlier(&claim(5, None, false)), Earlier::Unsent);
+}
+
 #[test]
 fn what_the_pds_asks_for_is_waited_within_reason() {
     let years = Duration::from_hours(24 * 365 * 3);
@@ -182,7 +210,48 @@ fn outcomes() -> impl Strategy<Value = Outcome> {
     ]
 }
 
+/// What a holder of the lease may do.
+#[derive(Debug, Clone, Copy)]
+enum Deed {
+    Dies,
+    SendsAndDies,
+    FailsUnsent,
+}
+
+fn deeds() -> impl Strategy<Value = Vec<Deed>> {
+    let deed = prop_oneof![
+        Just(Deed::Dies),
+        Just(Deed::SendsAndDies),
+        Just(Deed::FailsUnsent)
+    ];
+    proptest::collection::vec(deed, 0..20)
+}
+
 proptest! {
+    /// A model of the lease, the fence and the journal as the storage has them: between a send and
+    /// the next one there is always a whole lease in which its sender could have stored.
+    #[test]
+    fn d2_row14_between_two_sends_there_is_always_a_lease_in_which_nothing_is_sent(deeds in deeds()) {
+        let (mut fence, mut journal, mut uncertain) = (0, None, false);
+        let mut sent: Vec<i64> = Vec::new();
+        for deed in deeds {
+            fence += 1;
+            let earlier = earlier(&claim(fence, journal, uncertain));
+            if earlier == Earlier::Unsettled {
+                continue;
+            }
+            match deed {
+                Deed::Dies => {}
+                Deed::SendsAndDies => {
+                    journal = Some(fence);
+                    sent.push(fence);
+                }
+                Deed::FailsUnsent => uncertain = earlier == Earlier::Unknown,
+            }
+        }
+        prop_assert!(sent.windows(2).all(|pair| pair[1] - pair[0] > 1), "{sent:?}");
+    }
+
     #[test]
     fn d2_row13_no_failure_that_may_pass_ends_a_session(
         outcome in outcomes(), repeated: bool, failures in 0..1000_u32,
@@ -205,6 +274,7 @@ proptest! {
                 prop_assert!(at > NOW && at <= NOW + asked.max(Duration::from_mins(5)));
             }
             RefreshFailure::NeedsReauth(_) => {}
+            RefreshFailure::Deferred(_) => prop_assert!(false, "an attempt was made"),
         }
     }
 }

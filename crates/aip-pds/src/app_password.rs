@@ -1,0 +1,314 @@
+//! Sessions of app passwords: `createSession`, `refreshSession` and `deleteSession`
+//! (<https://atproto.com/specs/xrpc#app-passwords>), always at the PDS that the account's DID
+//! document names now. Tokens are opaque, but for the end of their life and the kind of password.
+
+use std::fmt;
+use std::time::Duration;
+
+use aip_atproto::{Did, Origin, ScopeSet};
+use aip_base::{Fetched, HttpError, Limits, Timestamp};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderValue, Request, StatusCode};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+
+use crate::client::PdsClient;
+use crate::measure::Timed;
+use crate::oauth::{REQUEST_DEADLINE, TokenSet};
+use crate::origins::{Paused, retry_after};
+use crate::proof::ProvenPds;
+
+const LIMITS: Limits = Limits {
+    deadline: REQUEST_DEADLINE,
+    ..Limits::DOCUMENT
+};
+/// What is believed of an access token that does not say when it ends.
+const LIFETIME: Duration = Duration::from_mins(10);
+/// No access token is believed to live longer than this.
+const MAX_LIFETIME: Duration = Duration::from_hours(24);
+/// The longest message of a PDS that is passed on.
+const MAX_MESSAGE: usize = 200;
+
+/// An app password: four groups of four letters or digits. The password of an account does not
+/// look like one, so it gets no further than here.
+#[derive(Clone)]
+pub struct AppPassword(SecretString);
+
+/// Not an app password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "an app password looks like `xxxx-xxxx-xxxx-xxxx`; the account's own password is not accepted"
+)]
+pub struct NotAnAppPassword;
+
+/// Why there are no tokens.
+#[derive(Debug, thiserror::Error)]
+pub enum PasswordSessionError {
+    /// The PDS refuses the password or the token.
+    #[error("the PDS refused with `{error}`: {message}")]
+    Refused {
+        /// Its error name.
+        error: String,
+        /// Its words, cut to a bounded length.
+        message: String,
+    },
+    /// It is the account's own password. Its tokens were given back.
+    #[error("that is the account's own password; an app password is needed")]
+    MainPassword,
+    /// The tokens are for another account.
+    #[error("the PDS gave tokens for another account")]
+    OtherAccount,
+    /// Nothing was sent.
+    #[error("the PDS was not reached: {0}")]
+    NotSent(#[source] HttpError),
+    /// Nothing was sent: the PDS is down or asked for a pause.
+    #[error(transparent)]
+    Paused(#[from] Paused),
+    /// The request may have been processed.
+    #[error("the PDS did not answer: {0}")]
+    MayHaveArrived(#[source] HttpError),
+    /// Overload, restart, or an answer that is none.
+    #[error("the PDS answered with status {status}")]
+    Status {
+        /// The status.
+        status: StatusCode,
+        /// When to come back, if it said so.
+        retry_after: Option<Duration>,
+    },
+    /// There was an answer, but no session in it.
+    #[error("the PDS gave no readable session")]
+    Malformed,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Session {
+    access_jwt: String,
+    refresh_jwt: String,
+    did: Did,
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    exp: Option<i64>,
+    scope: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct XrpcError {
+    error: String,
+    #[serde(default)]
+    message: String,
+}
+
+impl AppPassword {
+    /// Checks the form.
+    pub fn parse(text: &str) -> Result<Self, NotAnAppPassword> {
+        let group =
+            |group: &str| group.len() == 4 && group.bytes().all(|b| b.is_ascii_alphanumeric());
+        let text = text.trim();
+        if text.split('-').count() == 4 && text.split('-').all(group) {
+            Ok(Self(text.into()))
+        } else {
+            Err(NotAnAppPassword)
+        }
+    }
+
+    /// The password, to be sent or sealed.
+    pub fn secret(&self) -> &SecretString {
+        &self.0
+    }
+}
+
+impl fmt::Debug for AppPassword {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AppPassword")
+    }
+}
+
+impl PasswordSessionError {
+    /// Whether the PDS has understood and said no: repeating helps nobody.
+    pub fn is_final(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused { .. } | Self::MainPassword | Self::OtherAccount
+        )
+    }
+}
+
+impl PdsClient {
+    /// Begins a session with an app password at the account's own PDS.
+    pub async fn create_password_session(
+        &self,
+        proven: &ProvenPds,
+        password: &AppPassword,
+    ) -> Result<TokenSet, PasswordSessionError> {
+        let body = serde_json::json!({
+            "identifier": proven.did().as_str(),
+            "password": password.secret().expose_secret(),
+        });
+        let method = "com.atproto.server.createSession";
+        let answer = self
+            .call_pds(proven.pds(), method, None, body.to_string().into())
+            .await?;
+        let tokens = self.read_session(proven, &answer);
+        if let Err(PasswordSessionError::MainPassword | PasswordSessionError::OtherAccount) =
+            &tokens
+            && let Ok(session) = serde_json::from_slice::<Session>(&answer.body)
+        {
+            let refresh = session.refresh_jwt.into();
+            if let Err(error) = self.delete_password_session(proven.pds(), &refresh).await {
+                tracing::warn!(pds = %proven.pds(), %error, "refused tokens could not be given back");
+            }
+        }
+        tokens
+    }
+
+    /// Exchanges a refresh token for new tokens. The old one stays good for a grace time.
+    pub async fn refresh_password_session(
+        &self,
+        proven: &ProvenPds,
+        refresh: &SecretString,
+    ) -> Result<TokenSet, PasswordSessionError> {
+        let method = "com.atproto.server.refreshSession";
+        let answer = self
+            .call_pds(proven.pds(), method, Some(refresh), Bytes::new())
+            .await?;
+        self.read_session(proven, &answer)
+    }
+
+    /// Ends a session. A token that is over already is done, too.
+    pub async fn delete_password_session(
+        &self,
+        pds: &Origin,
+        refresh: &SecretString,
+    ) -> Result<(), PasswordSessionError> {
+        let method = "com.atproto.server.deleteSession";
+        match self
+            .call_pds(pds, method, Some(refresh), Bytes::new())
+            .await
+        {
+            Ok(_) | Err(PasswordSessionError::Refused { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn call_pds(
+        &self,
+        pds: &Origin,
+        method: &'static str,
+        bearer: Option<&SecretString>,
+        body: Bytes,
+    ) -> Result<Fetched, PasswordSessionError> {
+        let malformed = |_| PasswordSessionError::Malformed;
+        let mut request = Request::post(pds.join(&format!("/xrpc/{method}")))
+            .header(ACCEPT, "application/json")
+            .body(body)
+            .map_err(malformed)?;
+        let headers = request.headers_mut();
+        match bearer {
+            None => {
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            }
+            Some(token) => {
+                let value = format!("Bearer {}", token.expose_secret());
+                let mut value =
+                    HeaderValue::from_str(&value).map_err(|_| PasswordSessionError::Malformed)?;
+                value.set_sensitive(true);
+                headers.insert(AUTHORIZATION, value);
+            }
+        }
+        let admission = self.origins.admit(pds)?;
+        let timed = Timed::begin(&*self.clock, pds);
+        let answer = match self.http.fetch(request, LIMITS).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                timed.failed();
+                admission.failed();
+                return Err(if error.may_have_arrived() {
+                    PasswordSessionError::MayHaveArrived(error)
+                } else {
+                    PasswordSessionError::NotSent(error)
+                });
+            }
+        };
+        timed.answered(answer.status);
+        self.origins
+            .learn_limits(pds, answer.status, &answer.headers, true);
+        if answer.status.is_server_error() {
+            admission.failed();
+        } else {
+            admission.answered();
+        }
+        judge(answer)
+    }
+
+    fn read_session(
+        &self,
+        proven: &ProvenPds,
+        answer: &Fetched,
+    ) -> Result<TokenSet, PasswordSessionError> {
+        let session: Session =
+            serde_json::from_slice(&answer.body).map_err(|_| PasswordSessionError::Malformed)?;
+        if session.did != *proven.did() {
+            return Err(PasswordSessionError::OtherAccount);
+        }
+        let claims = claims(&session.access_jwt);
+        let scope = scope_of(claims.as_ref().and_then(|it| it.scope.as_deref()))?;
+        let now = self.clock.now();
+        let ends = claims.and_then(|it| it.exp).map(Timestamp::from_secs);
+        Ok(TokenSet {
+            access: session.access_jwt.into(),
+            refresh: Some(session.refresh_jwt.into()),
+            expires_at: ends.map_or(now + LIFETIME, |ends| ends.min(now + MAX_LIFETIME)),
+            scope,
+            sub: session.did,
+        })
+    }
+}
+
+fn judge(answer: Fetched) -> Result<Fetched, PasswordSessionError> {
+    let status = answer.status;
+    if status == StatusCode::OK {
+        return Ok(answer);
+    }
+    let refusal = serde_json::from_slice::<XrpcError>(&answer.body);
+    match refusal {
+        Ok(XrpcError { error, message })
+            if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS =>
+        {
+            let cut = |text: String| text.chars().take(MAX_MESSAGE).collect();
+            Err(PasswordSessionError::Refused {
+                error: cut(error),
+                message: cut(message),
+            })
+        }
+        _ => Err(PasswordSessionError::Status {
+            status,
+            retry_after: retry_after(&answer.headers),
+        }),
+    }
+}
+
+/// What the token says of itself, where it is a JWT. Nothing is decided by it but when to refresh,
+/// and that an account's own password is not kept.
+fn claims(token: &str) -> Option<Claims> {
+    let payload = token.split('.').nth(1)?;
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()
+}
+
+/// What a session may do, in words of OAuth: everything but chat, and chat if it is privileged.
+fn scope_of(claimed: Option<&str>) -> Result<ScopeSet, PasswordSessionError> {
+    let scope = match claimed {
+        Some("com.atproto.access") => return Err(PasswordSessionError::MainPassword),
+        Some("com.atproto.appPassPrivileged") => "atproto transition:generic transition:chat.bsky",
+        _ => "atproto transition:generic",
+    };
+    ScopeSet::parse(scope).map_err(|_| PasswordSessionError::Malformed)
+}
+
+#[cfg(test)]
+mod tests;

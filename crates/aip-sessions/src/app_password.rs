@@ -1,0 +1,163 @@
+//! App passwords: an app's session at an account's PDS that was begun with a password which the
+//! person made for it, for what OAuth cannot do yet. One for each client and account.
+//!
+//! The password is tried at the account's own PDS before it is kept, and kept sealed, because a
+//! session whose refresh token is dead is begun anew with it. From then on the keeper treats the
+//! session like any other: [`Keeper::session_for`] finds it, [`Keeper::usable`] hands it out.
+
+use std::sync::Arc;
+
+use aip_atproto::Did;
+use aip_base::{Blame, Clock, Rng, RowId};
+use aip_pds::{AppPassword, NotAnAppPassword, PasswordSessionError, PdsClient};
+use aip_storage::audit::{AuditEvent, AuditKind};
+use aip_storage::client::ClientId;
+use aip_storage::upstream::{Credential, EndReason, SessionKind, UpstreamSession, UpstreamState};
+use aip_storage::{Storage, StorageError};
+
+use crate::keeper::step::keep_alive_at;
+use crate::keeper::{Keeper, KeeperError};
+use crate::vault::{Column, Vault, VaultError};
+
+/// Takes app passwords in and gives them back.
+pub struct AppPasswords {
+    /// Towards PDSs.
+    pub pds: Arc<PdsClient>,
+    /// Looks after the sessions.
+    pub keeper: Arc<Keeper>,
+    /// Where they are kept.
+    pub storage: Arc<dyn Storage>,
+    /// Seals them.
+    pub vault: Vault,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub rng: Arc<dyn Rng>,
+}
+
+/// Why an app password is not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum AppPasswordError {
+    /// It does not look like one.
+    #[error(transparent)]
+    Form(#[from] NotAnAppPassword),
+    /// The account's PDS refuses it.
+    #[error("the app password is refused: {0}")]
+    Refused(#[source] PasswordSessionError),
+    /// The account's PDS cannot be asked now.
+    #[error("the account's PDS cannot be asked now: {0}")]
+    Unavailable(String),
+    /// Our fault.
+    #[error(transparent)]
+    Keeper(#[from] KeeperError),
+    /// Our fault.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// Our fault.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl AppPasswordError {
+    /// Whose fault it is.
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::Form(_) | Self::Refused(_) => Blame::Caller,
+            Self::Unavailable(_) => Blame::Upstream,
+            Self::Keeper(error) => error.blame(),
+            Self::Vault(_) | Self::Storage(_) => Blame::Ours,
+        }
+    }
+}
+
+impl AppPasswords {
+    /// Tries `password` at the PDS of `did` and keeps it for `client`, in place of the one before.
+    /// Returns the session.
+    pub async fn set(
+        &self,
+        client: &ClientId,
+        did: &Did,
+        password: &str,
+    ) -> Result<RowId, AppPasswordError> {
+        let outcome = self.begin(client, did, password).await;
+        let (kind, detail) = match &outcome {
+            Ok(session) => (AuditKind::AppPasswordGiven, session.pds.to_string()),
+            Err(error) if error.blame() == Blame::Caller => {
+                (AuditKind::AppPasswordRefused, error.to_string())
+            }
+            Err(_) => return outcome.map(|session| session.id),
+        };
+        let event = AuditEvent::new(&*self.clock, &*self.rng, kind, &detail);
+        self.storage
+            .record(&event.of_account(did).of_client(client))
+            .await?;
+        outcome.map(|session| session.id)
+    }
+
+    async fn begin(
+        &self,
+        client: &ClientId,
+        did: &Did,
+        password: &str,
+    ) -> Result<UpstreamSession, AppPasswordError> {
+        let password = AppPassword::parse(password)?;
+        let proven = self
+            .pds
+            .prove_pds(did)
+            .await
+            .map_err(|error| AppPasswordError::Unavailable(error.to_string()))?;
+        let created = self.pds.create_password_session(&proven, &password).await;
+        let tokens = created.map_err(|error| {
+            if error.is_final() {
+                AppPasswordError::Refused(error)
+            } else {
+                AppPasswordError::Unavailable(error.to_string())
+            }
+        })?;
+        let now = self.clock.now();
+        let id = RowId::new(&*self.clock, &*self.rng);
+        let session = UpstreamSession {
+            id,
+            client_id: client.clone(),
+            did: did.clone(),
+            pds: proven.pds().clone(),
+            credential: Credential::AppPassword(self.vault.seal(
+                password.secret(),
+                Column::AppPassword,
+                id,
+            )?),
+            scope: tokens.scope.clone(),
+            tokens: self.vault.seal_tokens(&tokens, id)?,
+            generation: 0,
+            state: UpstreamState::Active,
+            next_refresh_at: keep_alive_at(now),
+            failures: 0,
+            last_error: None,
+            refreshed_at: now,
+            created_at: now,
+        };
+        self.storage.replace_app_password_session(&session).await?;
+        Ok(session)
+    }
+
+    /// Forgets the app password that `client` has for `did` and ends its session. Whether there
+    /// was one.
+    pub async fn remove(&self, client: &ClientId, did: &Did) -> Result<bool, AppPasswordError> {
+        let kind = SessionKind::AppPassword;
+        let Some(session) = self.keeper.session_for(client, did, kind).await? else {
+            return Ok(false);
+        };
+        let ended = self
+            .keeper
+            .end(session.id, EndReason::PasswordRemoved)
+            .await?;
+        if ended {
+            let kind = AuditKind::AppPasswordRemoved;
+            let event = AuditEvent::new(&*self.clock, &*self.rng, kind, session.pds.as_str());
+            self.storage
+                .record(&event.of_account(did).of_client(client))
+                .await?;
+        }
+        Ok(ended)
+    }
+}

@@ -1,0 +1,120 @@
+//! What is under way in this process: one attempt for each session, and who waits for sessions to
+//! settle, here or at another replica.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use aip_base::RowId;
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
+
+use super::Keeper;
+
+/// What is under way in this process: waiters are woken as soon as a session settles, and
+/// shutdown waits until nothing is.
+#[derive(Default)]
+pub struct Desk {
+    state: Mutex<State>,
+    pub(super) idle: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    busy: HashSet<RowId>,
+    waiting: HashMap<RowId, Waiters>,
+}
+
+#[derive(Default)]
+struct Waiters {
+    notify: Arc<Notify>,
+    count: usize,
+}
+
+/// The one attempt of this process for a session. Whoever waits is woken when it is dropped, also
+/// by a panic.
+pub(super) struct Place {
+    pub(super) keeper: Arc<Keeper>,
+    id: RowId,
+}
+
+/// Somebody who waits for a session to settle.
+pub(super) struct Seat<'a> {
+    desk: &'a Desk,
+    id: RowId,
+    notify: Arc<Notify>,
+}
+
+impl Desk {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Consistent after each operation, so a panic elsewhere poisons nothing.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sits down to wait for a session.
+    pub(super) fn sit(&self, id: RowId) -> Seat<'_> {
+        let mut state = self.lock();
+        let waiters = state.waiting.entry(id).or_default();
+        waiters.count += 1;
+        let notify = Arc::clone(&waiters.notify);
+        Seat {
+            desk: self,
+            id,
+            notify,
+        }
+    }
+
+    /// Wakes who waits for a session.
+    pub(super) fn wake(&self, id: RowId) {
+        if let Some(waiters) = self.lock().waiting.get(&id) {
+            waiters.notify.notify_waiters();
+        }
+    }
+
+    /// Whether an attempt for the session is under way in this process.
+    pub(super) fn is_busy_with(&self, id: RowId) -> bool {
+        self.lock().busy.contains(&id)
+    }
+
+    /// How many attempts are under way.
+    pub(super) fn busy(&self) -> usize {
+        self.lock().busy.len()
+    }
+}
+
+impl Place {
+    /// `None`: an attempt for the session is under way in this process.
+    pub(super) fn take(keeper: &Arc<Keeper>, id: RowId) -> Option<Self> {
+        keeper.desk.lock().busy.insert(id).then(|| Self {
+            keeper: Arc::clone(keeper),
+            id,
+        })
+    }
+}
+
+impl Seat<'_> {
+    /// The next news, heard from now on.
+    pub(super) fn news(&self) -> OwnedNotified {
+        Arc::clone(&self.notify).notified_owned()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let desk = &self.keeper.desk;
+        desk.lock().busy.remove(&self.id);
+        desk.wake(self.id);
+        desk.idle.notify_waiters();
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        if let Entry::Occupied(mut waiters) = self.desk.lock().waiting.entry(self.id) {
+            waiters.get_mut().count -= 1;
+            if waiters.get().count == 0 {
+                waiters.remove();
+            }
+        }
+    }
+}

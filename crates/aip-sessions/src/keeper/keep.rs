@@ -1,0 +1,193 @@
+//! Keeping what a refresh brought: tokens that were received are stored, however long the database
+//! takes. They wait in memory and, from the first trouble on, on the local disk.
+
+use std::time::Duration;
+
+use aip_base::Backoff;
+use aip_pds::{ProvenIdentity, TokenSet};
+use aip_storage::StorageError;
+use aip_storage::notices::Notice;
+use aip_storage::upstream::{Credential, Refreshed, Settle, UpstreamSession, UpstreamState};
+
+use super::attempt::Received;
+use super::step::keep_alive_at;
+use super::{Keeper, KeeperError};
+
+/// Between two tries to store tokens.
+const WRITE_RETRY: Backoff = Backoff {
+    base: Duration::from_millis(100),
+    cap: Duration::from_secs(5),
+};
+/// A database that has not stored tokens by then is taken to be away.
+const SPILL_AFTER: Duration = Duration::from_millis(500);
+
+impl Keeper {
+    /// Stores new tokens.
+    pub(super) async fn keep(
+        &self,
+        session: &UpstreamSession,
+        fence: i64,
+        received: Received,
+    ) -> Result<(), KeeperError> {
+        let Received {
+            tokens,
+            pds,
+            proven,
+        } = received;
+        let now = self.clock.now();
+        let refreshed = Refreshed {
+            id: session.id,
+            generation: session.generation,
+            fence,
+            tokens: self.vault.seal_tokens(&tokens, session.id)?,
+            pds,
+            scope: tokens.scope.clone(),
+            next_refresh_at: keep_alive_at(now),
+            now,
+        };
+        if self.store(&refreshed).await? {
+            count("refreshed");
+            return Ok(());
+        }
+        count("superseded");
+        tracing::warn!(session = %session.id, "refreshed tokens were superseded");
+        if self.has_ended(&refreshed).await? {
+            // The session is to be revoked with tokens that this refresh has replaced, and not
+            // every PDS knows those any more. So it is revoked with the new ones, which nobody
+            // will use. If somebody else refreshed it, nothing may be revoked: that would end
+            // their session.
+            if let Err(error) = self.give_back(session, &refreshed, &tokens, proven).await {
+                tracing::warn!(session = %session.id, error, "tokens of an ended session could not be revoked");
+            }
+        }
+        Ok(())
+    }
+
+    /// The error is words for the log.
+    async fn give_back(
+        &self,
+        session: &UpstreamSession,
+        refreshed: &Refreshed,
+        tokens: &TokenSet,
+        proven: Option<ProvenIdentity>,
+    ) -> Result<(), String> {
+        let token = tokens.refresh.as_ref().unwrap_or(&tokens.access);
+        if let (Credential::OAuth(oauth), Some(proven)) = (&session.credential, proven) {
+            let keys = self.keys(session.id, oauth).map_err(|e| e.to_string())?;
+            let revoked = self.pds.revoke(&keys, proven.server(), token).await;
+            return revoked.map_err(|e| e.to_string());
+        }
+        let deleted = self.pds.delete_password_session(&refreshed.pds, token);
+        deleted.await.map_err(|e| e.to_string())
+    }
+
+    /// Tries until the database has answered. Whether the tokens are the session's now.
+    async fn store(&self, refreshed: &Refreshed) -> Result<bool, KeeperError> {
+        let id = refreshed.id;
+        let mut spilled = false;
+        let mut attempt = 0;
+        loop {
+            let store = self.storage.store_refreshed(refreshed);
+            tokio::pin!(store);
+            let outcome = if spilled {
+                store.await
+            } else if let Ok(outcome) = tokio::time::timeout(SPILL_AFTER, &mut store).await {
+                outcome
+            } else {
+                spilled = self.spill(refreshed).await;
+                store.await
+            };
+            match outcome {
+                Ok(settled) => {
+                    if spilled {
+                        self.forget_spilled(refreshed).await;
+                    }
+                    return match settled {
+                        Settle::Stored => Ok(true),
+                        Settle::Superseded => self.is_stored(refreshed).await,
+                    };
+                }
+                Err(StorageError::Unavailable(error)) => {
+                    tracing::error!(session = %id, %error, attempt, "refreshed tokens are not stored yet");
+                    if !spilled {
+                        spilled = self.spill(refreshed).await;
+                    }
+                    tokio::time::sleep(WRITE_RETRY.delay(attempt, &*self.rng)).await;
+                    attempt = attempt.saturating_add(1);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Whether they are on the disk. If not, they wait in memory alone.
+    async fn spill(&self, refreshed: &Refreshed) -> bool {
+        match self.spill.put(refreshed).await {
+            Ok(()) => {
+                metrics::counter!("aip_keeper_spilled_total").increment(1);
+                true
+            }
+            Err(error) => {
+                tracing::error!(session = %refreshed.id, %error, "tokens that wait to be stored cannot be written to the disk");
+                false
+            }
+        }
+    }
+
+    async fn forget_spilled(&self, refreshed: &Refreshed) {
+        if let Err(error) = self.spill.remove(refreshed.id).await {
+            tracing::error!(session = %refreshed.id, %error, "stored tokens stay on the disk");
+        }
+    }
+
+    /// A connection may break after the database has stored them and before it says so.
+    async fn is_stored(&self, refreshed: &Refreshed) -> Result<bool, KeeperError> {
+        let stored = self.storage.upstream_session(refreshed.id).await?;
+        Ok(stored.is_some_and(|stored| {
+            stored.generation == refreshed.generation + 1
+                && stored.tokens.access.as_str() == refreshed.tokens.access.as_str()
+        }))
+    }
+
+    async fn has_ended(&self, refreshed: &Refreshed) -> Result<bool, KeeperError> {
+        let stored = self.storage.upstream_session(refreshed.id).await?;
+        Ok(stored.is_some_and(|it| matches!(it.state, UpstreamState::Ended(_))))
+    }
+
+    /// Stores what waits on the disk since this process, or the one before it, could not. What an
+    /// attempt of this process still holds is left to it.
+    pub async fn replay_spill(&self) -> Result<(), KeeperError> {
+        let waiting = match self.spill.waiting().await {
+            Ok(waiting) => waiting,
+            Err(error) => {
+                tracing::error!(%error, "tokens that wait to be stored cannot be looked for");
+                return Ok(());
+            }
+        };
+        for refreshed in waiting {
+            if self.desk.is_busy_with(refreshed.id) {
+                continue;
+            }
+            let stored = match self.storage.store_refreshed(&refreshed).await? {
+                Settle::Stored => true,
+                Settle::Superseded => self.is_stored(&refreshed).await?,
+            };
+            if stored {
+                count("replayed");
+                tracing::info!(session = %refreshed.id, "tokens that waited on the disk are stored");
+                self.desk.wake(refreshed.id);
+                let settled = Notice::SessionSettled(refreshed.id);
+                self.notices.publish(&settled).await;
+            } else {
+                count("superseded");
+                tracing::warn!(session = %refreshed.id, "tokens that waited on the disk came too late");
+            }
+            self.forget_spilled(&refreshed).await;
+        }
+        Ok(())
+    }
+}
+
+fn count(outcome: &'static str) {
+    metrics::counter!("aip_upstream_refreshes_total", "outcome" => outcome).increment(1);
+}

@@ -1,0 +1,88 @@
+//! What is done on purpose: by an operator, or because a PDS rejects what it has just given.
+
+use std::sync::Arc;
+
+use aip_base::RowId;
+use aip_storage::audit::AuditKind;
+use aip_storage::notices::Notice;
+use aip_storage::upstream::{EndReason, ReauthReason, Settle, UpstreamSession, UpstreamState};
+
+use super::{Keeper, KeeperError, POLL};
+
+impl Keeper {
+    /// Refreshes a session now, however fresh it is and whatever back-off it is in, and returns it
+    /// as it is then. For operators; audited.
+    pub async fn refresh_now(self: &Arc<Self>, id: RowId) -> Result<UpstreamSession, KeeperError> {
+        let before = self.session(id).await?;
+        match &before.state {
+            UpstreamState::NeedsReauth(reason) => return Err(KeeperError::NeedsReauth(*reason)),
+            UpstreamState::Ended(reason) => return Err(KeeperError::Ended(*reason)),
+            UpstreamState::Active | UpstreamState::Refreshing(_) | UpstreamState::Uncertain => {}
+        }
+        let now = self.clock.now();
+        if let Some(until) = self.refresh(&before, now).await? {
+            return Err(KeeperError::Later(until.since(now).max(POLL)));
+        }
+        let after = self.session(id).await?;
+        let outcome = match &after.state {
+            UpstreamState::NeedsReauth(reason) => Err(KeeperError::NeedsReauth(*reason)),
+            UpstreamState::Ended(reason) => Err(KeeperError::Ended(*reason)),
+            _ if after.generation > before.generation => Ok(after.clone()),
+            _ => Err(KeeperError::Later(after.next_refresh_at.since(now))),
+        };
+        let detail = match &outcome {
+            Ok(_) => "by an operator".to_owned(),
+            Err(error) => format!("by an operator, in vain: {error}"),
+        };
+        self.audit(&after, AuditKind::UpstreamRefreshed, &detail)
+            .await?;
+        outcome
+    }
+
+    /// Ends a session and the grants that use it. Its PDS hears of it in the keeper's next round.
+    /// Whether it was live. For operators; audited.
+    pub async fn revoke(&self, id: RowId) -> Result<bool, KeeperError> {
+        self.end(id, EndReason::ByOperator).await
+    }
+
+    pub(crate) async fn end(&self, id: RowId, reason: EndReason) -> Result<bool, KeeperError> {
+        let session = self.session(id).await?;
+        let ended = self
+            .storage
+            .end_upstream_session(id, reason, self.clock.now())
+            .await?;
+        if ended {
+            self.audit(&session, AuditKind::UpstreamEnded, reason.as_str())
+                .await?;
+            self.notices.publish(&Notice::SessionSettled(id)).await;
+        }
+        Ok(ended)
+    }
+
+    /// A PDS rejects the access token of `generation` although it has just given it: nothing but
+    /// the person helps.
+    pub async fn rejected_for_good(&self, id: RowId, generation: i64) -> Result<(), KeeperError> {
+        let session = self.session(id).await?;
+        let now = self.clock.now();
+        let settled = self.storage.reject_tokens(id, generation, now).await?;
+        if settled == Settle::Stored {
+            let reason = ReauthReason::Rejected;
+            metrics::counter!("aip_upstream_refreshes_total", "outcome" => reason.as_str())
+                .increment(1);
+            self.record_end(&session, reason).await?;
+            self.notices.publish(&Notice::SessionSettled(id)).await;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn session(&self, id: RowId) -> Result<UpstreamSession, KeeperError> {
+        let session = self.storage.upstream_session(id).await?;
+        session.ok_or(KeeperError::Unknown)
+    }
+
+    /// Tells all replicas that what they remember of an account is no longer so.
+    pub(super) async fn identity_changed(&self, session: &UpstreamSession) {
+        let changed = Notice::IdentityChanged(session.did.clone());
+        self.notices.publish(&changed).await;
+    }
+}
