@@ -1,0 +1,251 @@
+//! Valkey (or Redis 6 and newer): one connection of the process, kept up by a task of its own.
+//!
+//! The connection is the circuit breaker, too. Whatever goes wrong with a command ends the
+//! connection; without one every command is refused at once, and the task looks for a new one,
+//! slower and slower, up to once a second. So an outage holds up the commands that are under way
+//! when it begins, for [`ANSWER`] at most, and nobody after them.
+//!
+//! A new connection asks the Sentinels again, and so finds a new primary.
+
+mod connect;
+mod notices;
+mod scripts;
+mod url;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aip_base::{Backoff, Rng};
+use aip_storage::StorageError;
+use redis::{Cmd, Value};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+pub use self::connect::ConnectError;
+use self::connect::Link;
+pub use self::url::{HostPort, Login, Sentinels, Servers, ValkeyUrl, ValkeyUrlError};
+use crate::local::LocalNotices;
+
+/// How long a command may take.
+pub const ANSWER: Duration = Duration::from_millis(500);
+
+/// How long it may take to connect, Sentinels and all.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// How often a connection is tried that nobody uses, so that a dead one is not found too late.
+const PULSE: Duration = Duration::from_secs(2);
+
+/// Between two attempts to connect.
+const RETRY: Backoff = Backoff {
+    base: Duration::from_millis(100),
+    cap: Duration::from_secs(1),
+};
+
+/// A connection that held this long ended by accident, and is tried anew at once.
+const HELD: Duration = Duration::from_secs(5);
+
+/// Which servers, and whom to trust.
+#[derive(Debug, Clone)]
+pub struct ValkeyConfig {
+    /// Which servers.
+    pub url: ValkeyUrl,
+    /// PEM certificates of the authorities to trust instead of the system's.
+    pub authorities: Option<Vec<u8>>,
+}
+
+/// Valkey. Ends its task and its connection when dropped.
+pub struct Valkey {
+    inner: Arc<Inner>,
+    upkeep: AbortHandle,
+}
+
+struct Inner {
+    config: ValkeyConfig,
+    live: watch::Sender<Option<Live>>,
+    heard: LocalNotices,
+    rng: Arc<dyn Rng>,
+}
+
+/// The connection of the moment.
+#[derive(Clone)]
+struct Live {
+    /// How many there were before.
+    number: u64,
+    link: Link,
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+enum CommandError {
+    #[error("Valkey is away")]
+    Away,
+    #[error("Valkey does not answer in time")]
+    Slow,
+    #[error("Valkey: {0}")]
+    Refused(#[from] redis::RedisError),
+    #[error("Valkey answers something else than asked")]
+    Unexpected,
+}
+
+impl From<CommandError> for StorageError {
+    fn from(error: CommandError) -> Self {
+        Self::Unavailable(Box::new(error))
+    }
+}
+
+impl ValkeyConfig {
+    /// Reads the file of authorities, if one is given.
+    pub fn new(url: ValkeyUrl, authorities: Option<&PathBuf>) -> Result<Self, ConnectError> {
+        let Some(path) = authorities else {
+            return Ok(Self {
+                url,
+                authorities: None,
+            });
+        };
+        let refused = |reason: String| ConnectError::Authorities {
+            path: path.clone(),
+            reason,
+        };
+        let pem = std::fs::read(path).map_err(|error| refused(error.to_string()))?;
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(&pem) {
+            let certificate = certificate.map_err(|error| refused(error.to_string()))?;
+            let added = roots.add(certificate);
+            added.map_err(|error| refused(error.to_string()))?;
+        }
+        if roots.is_empty() {
+            return Err(refused("it contains no PEM certificate".to_owned()));
+        }
+        Ok(Self {
+            url,
+            authorities: Some(pem),
+        })
+    }
+
+    /// Connects once and asks whether anybody is there.
+    pub async fn check(&self) -> Result<(), ConnectError> {
+        let nobody: connect::Hear = Arc::new(drop);
+        let attempt = Link::connect(self, notices::CHANNEL, &nobody);
+        timeout(CONNECT, attempt)
+            .await
+            .map_err(|_| ConnectError::Late)??;
+        Ok(())
+    }
+}
+
+impl Valkey {
+    /// Starts connecting. Returns at once: Valkey may be away now and come later.
+    pub fn start(config: ValkeyConfig, rng: Arc<dyn Rng>) -> Self {
+        metrics::gauge!("aip_valkey_up").set(0.0);
+        let inner = Arc::new(Inner {
+            config,
+            live: watch::Sender::new(None),
+            heard: LocalNotices::default(),
+            rng,
+        });
+        let upkeep = tokio::spawn(Arc::clone(&inner).keep_up()).abort_handle();
+        Self { inner, upkeep }
+    }
+
+    /// Waits for a connection; `false` if there is none in time.
+    pub async fn wait(&self, patience: Duration) -> bool {
+        let mut live = self.inner.live.subscribe();
+        let there = live.wait_for(Option::is_some);
+        timeout(patience, there).await.is_ok_and(|it| it.is_ok())
+    }
+
+    async fn run(&self, command: Cmd) -> Result<Value, CommandError> {
+        self.inner.run(command).await
+    }
+}
+
+impl Drop for Valkey {
+    fn drop(&mut self) {
+        self.upkeep.abort();
+    }
+}
+
+impl Inner {
+    async fn run(&self, command: Cmd) -> Result<Value, CommandError> {
+        let live = self.live.borrow().clone();
+        let mut live = live.ok_or(CommandError::Away)?;
+        let answer = match timeout(ANSWER, live.link.query(command)).await {
+            Ok(answer) => answer.map_err(CommandError::from),
+            Err(_) => Err(CommandError::Slow),
+        };
+        if let Err(error) = &answer {
+            self.end(live.number, &error.to_string());
+        }
+        answer
+    }
+
+    /// Ends connection `number`, if it is still the one in use.
+    fn end(&self, number: u64, reason: &str) {
+        let ended = self.live.send_if_modified(|live| {
+            let current = live.as_ref().is_some_and(|live| live.number == number);
+            if current {
+                *live = None;
+            }
+            current
+        });
+        if ended {
+            metrics::gauge!("aip_valkey_up").set(0.0);
+            tracing::warn!(reason, "the connection to Valkey is lost");
+        }
+    }
+
+    /// Keeps a connection, for ever.
+    async fn keep_up(self: Arc<Self>) {
+        let mut failures = 0;
+        for number in 0.. {
+            match self.connect(number).await {
+                Ok(link) => {
+                    let began = Instant::now();
+                    self.begin(Live { number, link });
+                    self.watch_over(number).await;
+                    failures = if began.elapsed() < HELD {
+                        failures + 1
+                    } else {
+                        0
+                    };
+                }
+                Err(error) => {
+                    if failures == 0 {
+                        tracing::warn!(%error, "Valkey is away; it is tried again and again");
+                    }
+                    failures += 1;
+                }
+            }
+            sleep(RETRY.delay(failures, &*self.rng)).await;
+        }
+    }
+
+    fn begin(&self, live: Live) {
+        self.live.send_replace(Some(live));
+        metrics::gauge!("aip_valkey_up").set(1.0);
+        tracing::info!(url = %self.config.url, "connected to Valkey");
+    }
+
+    async fn connect(self: &Arc<Self>, number: u64) -> Result<Link, ConnectError> {
+        let hear = notices::hearer(self, number);
+        let attempt = Link::connect(&self.config, notices::CHANNEL, &hear);
+        timeout(CONNECT, attempt)
+            .await
+            .map_err(|_| ConnectError::Late)?
+    }
+
+    /// Returns when connection `number` has ended.
+    async fn watch_over(&self, number: u64) {
+        let mut live = self.live.subscribe();
+        let other = |live: &Option<Live>| live.as_ref().is_none_or(|live| live.number != number);
+        while timeout(PULSE, live.wait_for(other)).await.is_err() {
+            // A failure ends the connection.
+            let _ = self.run(redis::cmd("PING")).await;
+        }
+    }
+}
