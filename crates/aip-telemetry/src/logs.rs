@@ -7,8 +7,13 @@ use tracing::{Level, Metadata};
 use tracing_subscriber::filter::{ParseError, filter_fn};
 use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{EnvFilter, Registry};
+
+use crate::sentry::ErrorLayer;
+use crate::spans::SpanLayer;
 
 /// What is logged, and how.
 #[derive(Debug, Clone)]
@@ -37,35 +42,72 @@ pub enum LogError {
     /// Somebody else logs in this process already.
     #[error("the log is set up already")]
     Twice(#[from] TryInitError),
+    /// The log has ended.
+    #[error("the filter of the log was not changed: {0}")]
+    Gone(#[from] reload::Error),
 }
 
-/// Starts the log of the process.
-pub fn init_logs(config: &LogConfig) -> Result<(), LogError> {
+/// Changes the log while it runs.
+#[derive(Debug, Clone)]
+pub struct LogHandle(Handle<EnvFilter, Registry>);
+
+impl LogHandle {
+    /// From now on, what `filter` says is logged. A filter that cannot be read changes nothing.
+    pub fn set_filter(&self, filter: &str) -> Result<(), LogError> {
+        Ok(self.0.reload(parse(filter)?)?)
+    }
+}
+
+/// Starts the log of the process; what is logged and the spans around it also go to the
+/// exporters.
+pub(crate) fn init(
+    config: &LogConfig,
+    spans: Option<SpanLayer>,
+    errors: Option<ErrorLayer>,
+) -> Result<LogHandle, LogError> {
     let colours = io::stderr().is_terminal();
-    Ok(subscriber(config, io::stderr, colours)?.try_init()?)
+    let (subscriber, handle) = subscriber(config, io::stderr, colours)?;
+    subscriber.with(spans).with(errors).try_init()?;
+    Ok(handle)
 }
 
 fn subscriber<W>(
     config: &LogConfig,
     writer: W,
     colours: bool,
-) -> Result<impl Subscriber + Send + Sync + use<W>, ParseError>
+) -> Result<
+    (
+        impl Subscriber + for<'a> LookupSpan<'a> + Send + Sync + use<W>,
+        LogHandle,
+    ),
+    ParseError,
+>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::builder().parse(&config.filter)?;
+    let (filter, handle) = reload::Layer::new(parse(&config.filter)?);
     let lines = fmt::layer().with_writer(writer).with_ansi(colours);
     let lines = match config.format {
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        // The spans around an event say which request it belongs to.
+        LogFormat::Json => lines
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .boxed(),
         LogFormat::Pretty => lines.boxed(),
     };
     // For all layers, not for `lines` alone: when a library only asks whether something would be
     // logged, as sqlx does at each statement, and hears no, then a filter of one layer remembers
     // that and swallows the next line of the thread.
-    Ok(Registry::default()
+    let subscriber = Registry::default()
         .with(filter)
         .with(filter_fn(is_no_wire_dump))
-        .with(lines))
+        .with(lines);
+    Ok((subscriber, LogHandle(handle)))
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, ParseError> {
+    EnvFilter::builder().parse(filter)
 }
 
 /// At their lowest level, libraries log what goes over the wire: tokens, and bodies with
@@ -101,14 +143,18 @@ mod tests {
     }
 
     fn written(format: LogFormat, filter: &str, log: impl FnOnce()) -> String {
+        written_with(format, filter, |_| log())
+    }
+
+    fn written_with(format: LogFormat, filter: &str, log: impl FnOnce(&LogHandle)) -> String {
         let out = Written::default();
         let writer = out.clone();
         let config = LogConfig {
             format,
             filter: filter.to_owned(),
         };
-        let subscriber = subscriber(&config, move || writer.clone(), false).unwrap();
-        tracing::subscriber::with_default(subscriber, log);
+        let (subscriber, handle) = subscriber(&config, move || writer.clone(), false).unwrap();
+        tracing::subscriber::with_default(subscriber, || log(&handle));
         let bytes = out.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
     }
@@ -175,6 +221,21 @@ mod tests {
             tracing::error!("look");
         });
         assert!(lines.contains("look"), "{lines:?}");
+    }
+
+    #[test]
+    fn the_filter_is_changed_while_the_log_runs() {
+        let lines = written_with(LogFormat::Pretty, "info", |log| {
+            tracing::debug!("one");
+            log.set_filter("debug").unwrap();
+            tracing::debug!("two");
+            assert!(log.set_filter("aip=loud").is_err());
+            tracing::debug!("three");
+            log.set_filter("warn").unwrap();
+            tracing::info!("four");
+        });
+        assert!(lines.contains("two") && lines.contains("three"), "{lines}");
+        assert!(!lines.contains("one") && !lines.contains("four"), "{lines}");
     }
 
     #[test]

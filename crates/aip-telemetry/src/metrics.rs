@@ -1,9 +1,18 @@
-//! The recorder behind the `metrics` macros, and its Prometheus text.
+//! The recorder behind the `metrics` macros: what is recorded once is read by Prometheus and, if
+//! there is an agent for it, summed up for StatsD.
 
 use std::time::Duration;
 
-use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use aip_base::Timestamp;
+use metrics::SetRecorderError;
+use metrics_exporter_prometheus::{
+    BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
+use metrics_util::layers::{Fanout, FanoutBuilder};
 
+use crate::Service;
+use crate::process;
+use crate::statsd::Sums;
 use crate::table::METRICS;
 
 /// Bounds of histograms whose name ends in `_seconds`: from a look-up to a slow PDS.
@@ -20,28 +29,50 @@ pub struct Metrics(PrometheusHandle);
 
 /// There is no recorder.
 #[derive(Debug, thiserror::Error)]
-#[error("metrics cannot be recorded: {0}")]
-pub struct MetricsError(#[from] BuildError);
+pub enum MetricsError {
+    /// The buckets are not usable.
+    #[error("metrics cannot be recorded: {0}")]
+    Build(#[from] BuildError),
+    /// Somebody else records in this process already.
+    #[error("metrics are recorded already")]
+    Twice,
+}
 
 impl Metrics {
     /// Makes this the recorder of the process. Works once.
-    pub fn install() -> Result<Self, MetricsError> {
-        let handle = PrometheusBuilder::new()
+    pub(crate) fn install(sums: Option<Sums>) -> Result<Self, MetricsError> {
+        let prometheus = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
-            .install_recorder()?;
+            .build_recorder();
+        let handle = prometheus.handle();
+        match sums {
+            None => metrics::set_global_recorder(prometheus)?,
+            Some(sums) => metrics::set_global_recorder(both(prometheus, sums))?,
+        }
         for metric in METRICS {
             metric.describe();
         }
         Ok(Self(handle))
     }
 
+    /// Records what never changes: which program this is, and since when.
+    pub(crate) fn introduce(service: &Service, now: Timestamp) {
+        metrics::gauge!("aip_build_info", "version" => service.version).set(1.0);
+        #[allow(
+            clippy::cast_precision_loss,
+            reason = "seconds of this century fit into the mantissa"
+        )]
+        metrics::gauge!("aip_process_start_seconds").set(now.as_secs() as f64);
+    }
+
     /// Everything recorded, in the text format of Prometheus.
     pub fn render(&self) -> String {
+        process::record();
         self.0.render()
     }
 
     /// Keeps memory bounded while nobody reads the metrics; never returns.
-    pub async fn upkeep(&self) {
+    pub(crate) async fn upkeep(self) {
         let mut ticks = tokio::time::interval(UPKEEP);
         loop {
             ticks.tick().await;
@@ -50,24 +81,15 @@ impl Metrics {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn both(prometheus: PrometheusRecorder, sums: Sums) -> Fanout {
+    FanoutBuilder::default()
+        .add_recorder(prometheus)
+        .add_recorder(sums)
+        .build()
+}
 
-    #[test]
-    fn what_is_counted_is_rendered_with_its_help() {
-        let metrics = Metrics::install().unwrap();
-        metrics::counter!("aip_sql_statements_total").increment(2);
-        metrics::histogram!("aip_http_request_seconds", "endpoint" => "token").record(0.03);
-        let text = metrics.render();
-        assert!(
-            text.contains("# TYPE aip_sql_statements_total counter"),
-            "{text}"
-        );
-        assert!(text.contains("# HELP aip_sql_statements_total"), "{text}");
-        assert!(text.contains("aip_sql_statements_total 2"), "{text}");
-        let bucket = r#"aip_http_request_seconds_bucket{endpoint="token",le="0.05"} 1"#;
-        assert!(text.contains(bucket), "{text}");
-        assert!(Metrics::install().is_err());
+impl<R> From<SetRecorderError<R>> for MetricsError {
+    fn from(_: SetRecorderError<R>) -> Self {
+        Self::Twice
     }
 }

@@ -1,115 +1,239 @@
 //! The table of metrics. A test holds that it names what the rooms record, and no more.
 
-use std::fmt::Write as _;
-
-/// A metric.
-pub struct Metric {
-    /// Its name.
-    pub name: &'static str,
-    /// What it is.
-    pub kind: Kind,
-    /// Its labels. The values of each are few and known beforehand.
-    pub labels: &'static [&'static str],
-    /// What it tells.
-    pub help: &'static str,
-}
-
-/// What a metric is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Only grows.
-    Counter,
-    /// Goes up and down.
-    Gauge,
-    /// Samples in buckets.
-    Histogram,
-}
+use crate::metric::{Kind, Metric, Unit};
 
 /// Every metric there is, by name.
 pub const METRICS: &[Metric] = &[
     Metric {
+        name: "aip_build_info",
+        kind: Kind::Gauge,
+        unit: Unit::Count,
+        labels: &["version"],
+        help: "Always 1; the label tells which program this is.",
+        alert: "",
+    },
+    Metric {
         name: "aip_connections_open",
         kind: Kind::Gauge,
+        unit: Unit::Count,
         labels: &["listener"],
         help: "Connections that are open.",
+        alert: "close to `server.max_connections`: further ones wait",
     },
     Metric {
         name: "aip_connections_total",
         kind: Kind::Counter,
+        unit: Unit::Count,
         labels: &["listener"],
         help: "Connections that were accepted.",
+        alert: "",
+    },
+    Metric {
+        name: "aip_database_connections",
+        kind: Kind::Gauge,
+        unit: Unit::Count,
+        labels: &["pool", "state"],
+        help: "Connections to the database: `open`, and of these `lent` to a statement or transaction.",
+        alert: "`lent` at the maximum for minutes",
+    },
+    Metric {
+        name: "aip_database_wait_seconds",
+        kind: Kind::Histogram,
+        unit: Unit::Seconds,
+        labels: &["pool"],
+        help: "Time until there was a connection to run a statement on.",
+        alert: "the 99th percentile above 0.1 s: more connections, or a faster database",
+    },
+    Metric {
+        name: "aip_did_documents_read_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        labels: &["method"],
+        help: "DID documents fetched, by DID method (`plc`, `web`).",
+        alert: "",
+    },
+    Metric {
+        name: "aip_exports_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        labels: &["exporter", "outcome"],
+        help: "Spans (`otlp`), error reports (`sentry`) and datagrams (`statsd`) that were `sent`, `failed` (the collector did not take them) or `dropped` (the queue was full).",
+        alert: "`failed` or `dropped` for many minutes: what you see is incomplete",
     },
     Metric {
         name: "aip_http_request_seconds",
         kind: Kind::Histogram,
+        unit: Unit::Seconds,
         labels: &["endpoint"],
         help: "Time from the head of a request to the head of its answer.",
+        alert: "the 99th percentile of `/oauth/token` above 1 s",
+    },
+    Metric {
+        name: "aip_http_request_statements_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        labels: &["endpoint"],
+        help: "Database statements run by requests; divided by `aip_http_requests_total`, statements per request.",
+        alert: "",
+    },
+    Metric {
+        name: "aip_http_requests_in_flight",
+        kind: Kind::Gauge,
+        unit: Unit::Count,
+        labels: &[],
+        help: "Requests whose answer has not begun.",
+        alert: "growth without growth of requests: something that they all wait for is slow",
     },
     Metric {
         name: "aip_http_requests_total",
         kind: Kind::Counter,
-        labels: &["endpoint", "status"],
-        help: "Requests answered, by class of status.",
+        unit: Unit::Count,
+        labels: &["endpoint", "method", "status"],
+        help: "Requests answered, by route, method and class of status (`2xx` to `5xx`).",
+        alert: "a share of `5xx` above 1 %",
+    },
+    Metric {
+        name: "aip_keeper_due_lag_seconds",
+        kind: Kind::Gauge,
+        unit: Unit::Seconds,
+        labels: &[],
+        help: "How long the session that has been due for its refresh the longest has waited.",
+        alert: "above 5 minutes: the keeper does not keep up",
+    },
+    Metric {
+        name: "aip_keeper_spilled_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        labels: &[],
+        help: "Refreshed tokens that were kept on the disk because the database could not take them.",
+        alert: "at all: the database was away; they are replayed when it is back or at the next start, from the data folder of this process",
+    },
+    Metric {
+        name: "aip_process_cpu_seconds",
+        kind: Kind::Gauge,
+        unit: Unit::Seconds,
+        labels: &[],
+        help: "Processor time used since the start, by all threads.",
+        alert: "a rate near the number of processors it may use",
+    },
+    Metric {
+        name: "aip_process_open_files",
+        kind: Kind::Gauge,
+        unit: Unit::Count,
+        labels: &[],
+        help: "Open file descriptors, connections included.",
+        alert: "close to `ulimit -n`",
+    },
+    Metric {
+        name: "aip_process_resident_bytes",
+        kind: Kind::Gauge,
+        unit: Unit::Bytes,
+        labels: &[],
+        help: "Memory of the process that is in RAM.",
+        alert: "above four fifths of the limit of its container",
+    },
+    Metric {
+        name: "aip_process_start_seconds",
+        kind: Kind::Gauge,
+        unit: Unit::Seconds,
+        labels: &[],
+        help: "When the process started, since the epoch.",
+        alert: "changes more often than you deploy",
+    },
+    Metric {
+        name: "aip_rate_limit_failures_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        labels: &["limit"],
+        help: "Calls that could not be counted, and passed.",
+        alert: "at all for minutes: limits do not hold",
+    },
+    Metric {
+        name: "aip_rate_limited_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        labels: &["limit"],
+        help: "Calls refused with 429, by limit.",
+        alert: "growth without a release of an app: somebody is guessing, or an app runs in circles",
+    },
+    Metric {
+        name: "aip_shared_state_fallbacks_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        labels: &["what"],
+        help: "What Valkey could not do and the database did instead (`rates`, `nonces`, …).",
+        alert: "growth for minutes: Valkey is away or slow",
     },
     Metric {
         name: "aip_sql_statements_total",
         kind: Kind::Counter,
+        unit: Unit::Count,
         labels: &[],
         help: "Statements sent to the database.",
+        alert: "",
+    },
+    Metric {
+        name: "aip_upstream_breaker_openings_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        labels: &["origin"],
+        help: "How often a server that does not answer was left alone for a while, by class of server (`bsky.network`, `other`).",
+        alert: "`bsky.network` at all",
+    },
+    Metric {
+        name: "aip_upstream_collisions_prevented_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        labels: &[],
+        help: "How often somebody who wanted to refresh a session waited for the refresh of another one instead.",
+        alert: "",
+    },
+    Metric {
+        name: "aip_upstream_nonce_retries_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        labels: &["role"],
+        help: "Requests repeated because a server wanted another DPoP nonce, by role (`authorization`, `resource`).",
+        alert: "above 5 % of `aip_upstream_requests_total`: replicas do not share nonces",
     },
     Metric {
         name: "aip_upstream_refreshes_total",
         kind: Kind::Counter,
+        unit: Unit::Count,
         labels: &["outcome"],
-        help: "Refreshes of upstream sessions, by outcome.",
+        help: "Refreshes of upstream sessions by outcome: `refreshed`, `superseded` (somebody else was faster), `deferred`, `retry`, `uncertain` (sent, and no answer), or why the person must sign in again (`refused`, `lost_response`, `moved`, …).",
+        alert: "`lost_response` or `refused` above what is usual; more `retry` than `refreshed` for many minutes",
+    },
+    Metric {
+        name: "aip_upstream_request_seconds",
+        kind: Kind::Histogram,
+        unit: Unit::Seconds,
+        labels: &["origin"],
+        help: "Time until another server answered, by class of server (`bsky.network`, `other`).",
+        alert: "the 99th percentile of `bsky.network` above 5 s",
+    },
+    Metric {
+        name: "aip_upstream_requests_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        labels: &["origin", "status"],
+        help: "Requests to other servers, by class of server and of status (`none`: no answer).",
+        alert: "a share of `5xx` and `none` above 10 %",
+    },
+    Metric {
+        name: "aip_upstream_sessions",
+        kind: Kind::Gauge,
+        unit: Unit::Count,
+        labels: &["kind", "state"],
+        help: "Sessions at PDSs, by kind (`oauth`, `app_password`) and state (`active`, `uncertain`, `needs_reauth`, `ended`). All processes count the same sessions.",
+        alert: "a jump of `needs_reauth`",
+    },
+    Metric {
+        name: "aip_valkey_up",
+        kind: Kind::Gauge,
+        unit: Unit::Count,
+        labels: &[],
+        help: "1 while there is a connection to Valkey, 0 while there is none; absent without Valkey.",
+        alert: "0 for minutes",
     },
 ];
-
-impl Kind {
-    /// `counter`, `gauge` or `histogram`, as Prometheus has it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-            Self::Histogram => "histogram",
-        }
-    }
-}
-
-impl Metric {
-    /// Tells the recorder the help text.
-    pub(crate) fn describe(&self) {
-        match self.kind {
-            Kind::Counter => metrics::describe_counter!(self.name, self.help),
-            Kind::Gauge => metrics::describe_gauge!(self.name, self.help),
-            Kind::Histogram => metrics::describe_histogram!(self.name, self.help),
-        }
-    }
-}
-
-/// The reference page of all metrics, in Markdown.
-pub fn reference() -> String {
-    let mut page = String::from(
-        "# Metrics of `aip`\n\n\
-         `/metrics` of the internal listener, in the text format of Prometheus. Written from the \
-         table in `crates/aip-telemetry/src/table.rs` by its tests.\n\n\
-         | metric | kind | labels | what it tells |\n| --- | --- | --- | --- |\n",
-    );
-    for metric in METRICS {
-        let labels: Vec<String> = metric
-            .labels
-            .iter()
-            .map(|name| format!("`{name}`"))
-            .collect();
-        // Writing to a string does not fail.
-        let _ = writeln!(
-            page,
-            "| `{}` | {} | {} | {} |",
-            metric.name,
-            metric.kind.as_str(),
-            labels.join(", "),
-            metric.help
-        );
-    }
-    page
-}

@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a set-up step that fails ends the test")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use aip_telemetry::{Kind, METRICS, reference};
+use aip_telemetry::{Kind, METRICS, Unit, reference};
 
 const MACROS: &[(&str, Kind)] = &[
     ("counter!(", Kind::Counter),
@@ -31,17 +31,53 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The metrics that a source records.
-fn recorded(source: &str) -> Vec<(String, Kind)> {
+/// A metric as a source records it, or as the table has it.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Use {
+    name: String,
+    kind: &'static str,
+    labels: BTreeSet<String>,
+}
+
+/// The metrics that a source records; what its tests record is theirs.
+fn recorded(source: &str) -> Vec<Use> {
+    let source = source.split("#[cfg(test)]").next().unwrap_or_default();
     let uses = |(call, kind): &(&str, Kind)| {
-        let kind = *kind;
+        let kind = kind.as_str();
         let calls = source.split(call).skip(1);
-        let names = calls.filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next());
-        names
-            .map(|name| (name.to_owned(), kind))
-            .collect::<Vec<_>>()
+        let uses = calls.filter_map(move |rest| {
+            let arguments = arguments(rest);
+            let name = arguments
+                .trim_start()
+                .strip_prefix('"')?
+                .split('"')
+                .next()?;
+            let before_arrows = arguments.rsplit("\" =>").skip(1);
+            let labels = before_arrows.filter_map(|before| before.rsplit('"').next());
+            let labels = labels.map(str::to_owned).collect();
+            Some(Use {
+                name: name.to_owned(),
+                kind,
+                labels,
+            })
+        });
+        uses.collect::<Vec<_>>()
     };
     MACROS.iter().flat_map(uses).collect()
+}
+
+/// Up to the parenthesis that closes the call.
+fn arguments(rest: &str) -> &str {
+    let mut depth = 1;
+    let end = rest.find(|c| {
+        depth += match c {
+            '(' => 1,
+            ')' => -1,
+            _ => 0,
+        };
+        depth == 0
+    });
+    &rest[..end.unwrap_or(rest.len())]
 }
 
 #[test]
@@ -53,16 +89,55 @@ fn the_table_names_what_is_recorded_and_no_more() {
             sources(&src, &mut files);
         }
     }
-    let recorded: BTreeMap<String, &str> = files
+    files.retain(|path| !path.ends_with("tests.rs"));
+    let recorded: BTreeSet<Use> = files
         .iter()
         .flat_map(|path| recorded(&std::fs::read_to_string(path).unwrap()))
-        .map(|(name, kind)| (name, kind.as_str()))
         .collect();
-    let table: BTreeMap<String, &str> = METRICS
+    let table: BTreeSet<Use> = METRICS
         .iter()
-        .map(|metric| (metric.name.to_owned(), metric.kind.as_str()))
+        .map(|metric| Use {
+            name: metric.name.to_owned(),
+            kind: metric.kind.as_str(),
+            labels: metric
+                .labels
+                .iter()
+                .map(|&label| label.to_owned())
+                .collect(),
+        })
         .collect();
-    assert_eq!(table, recorded, "left: METRICS; right: the rooms");
+    let missing: Vec<_> = recorded.difference(&table).collect();
+    let gone: Vec<_> = table.difference(&recorded).collect();
+    assert!(
+        missing.is_empty() && gone.is_empty(),
+        "recorded, and not in METRICS: {missing:#?}\nin METRICS, and not recorded so: {gone:#?}"
+    );
+}
+
+#[test]
+fn names_and_labels_are_found_in_a_source() {
+    let source = r#"
+        metrics::counter!(
+            "aip_a_total", "of" => of(x), "status" => "2xx"
+        ).increment(1);
+        let open = metrics::gauge!("aip_b");
+        #[cfg(test)]
+        fn f() { metrics::gauge!("aip_c"); }
+    "#;
+    let found: Vec<(String, Vec<String>)> = recorded(source)
+        .into_iter()
+        .map(|it| (it.name, it.labels.into_iter().collect()))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            (
+                "aip_a_total".to_owned(),
+                vec!["of".to_owned(), "status".to_owned()]
+            ),
+            ("aip_b".to_owned(), vec![]),
+        ]
+    );
 }
 
 #[test]
@@ -76,7 +151,16 @@ fn the_table_is_sorted_and_its_names_follow_the_convention() {
             Kind::Gauge => !metric.name.ends_with("_total"),
             Kind::Histogram => metric.name.ends_with("_seconds"),
         };
-        assert!(metric.name.starts_with("aip_") && suffix, "{}", metric.name);
+        let unit = match metric.unit {
+            Unit::Count => true,
+            Unit::Seconds => metric.name.ends_with("_seconds"),
+            Unit::Bytes => metric.name.ends_with("_bytes"),
+        };
+        assert!(
+            metric.name.starts_with("aip_") && suffix && unit,
+            "{}",
+            metric.name
+        );
     }
 }
 

@@ -1,0 +1,190 @@
+//! What all exporters share: a bounded queue that never makes a request wait, batches, and the
+//! way to a collector that may be slow or away.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aip_base::{Http, HttpError, Limits};
+use bytes::Bytes;
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, Request, StatusCode};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+/// How long a collector may take to answer.
+const LIMITS: Limits = Limits {
+    max_bytes: 64 * 1024,
+    deadline: Duration::from_secs(10),
+};
+
+/// The pause before the second and last try, unless the collector names one.
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
+
+/// No collector is waited for longer than this.
+const MAX_PAUSE: Duration = Duration::from_secs(30);
+
+/// Tells exporters to send what they have and end.
+pub(crate) type Stop = watch::Receiver<bool>;
+
+/// The end of the queue that is filled. Clones fill the same queue.
+pub(crate) struct Queue<T> {
+    exporter: &'static str,
+    items: mpsc::Sender<T>,
+}
+
+/// The end of the queue that is emptied, batch by batch.
+pub(crate) struct Batches<T> {
+    items: mpsc::Receiver<T>,
+    stop: Stop,
+    most: usize,
+    patience: Duration,
+}
+
+/// Where batches go.
+pub(crate) struct Collector {
+    pub(crate) exporter: &'static str,
+    pub(crate) http: Arc<dyn Http>,
+    pub(crate) url: http::Uri,
+    pub(crate) headers: HeaderMap,
+    pub(crate) stop: Stop,
+    /// Whether the last batch was lost, so that an outage is logged once.
+    pub(crate) failing: bool,
+}
+
+/// Why a batch did not arrive.
+#[derive(Debug, thiserror::Error)]
+enum Undelivered {
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    #[error("the collector answered {status}")]
+    Status {
+        status: StatusCode,
+        retry_after: Option<Duration>,
+    },
+}
+
+/// A queue for `capacity` items, emptied in batches of `most`, none of which waits longer than
+/// `patience` for company.
+pub(crate) fn queue<T>(
+    exporter: &'static str,
+    capacity: usize,
+    most: usize,
+    patience: Duration,
+    stop: Stop,
+) -> (Queue<T>, Batches<T>) {
+    let (sender, items) = mpsc::channel(capacity);
+    let queue = Queue {
+        exporter,
+        items: sender,
+    };
+    let batches = Batches {
+        items,
+        stop,
+        most,
+        patience,
+    };
+    (queue, batches)
+}
+
+/// Counts `items` that an exporter sent or lost.
+pub(crate) fn count(exporter: &'static str, outcome: &'static str, items: usize) {
+    metrics::counter!("aip_exports_total", "exporter" => exporter, "outcome" => outcome)
+        .increment(items as u64);
+}
+
+impl<T> Queue<T> {
+    /// Puts `item` into the queue; when that is full, the item is lost and counted.
+    pub(crate) fn put(&self, item: T) {
+        if self.items.try_send(item).is_err() {
+            count(self.exporter, "dropped", 1);
+        }
+    }
+}
+
+impl<T> Batches<T> {
+    /// The next batch; `None` when there will be no more.
+    pub(crate) async fn next(&mut self) -> Option<Vec<T>> {
+        let first = tokio::select! {
+            item = self.items.recv() => item?,
+            _ = self.stop.wait_for(|stop| *stop) => self.items.try_recv().ok()?,
+        };
+        let mut batch = vec![first];
+        let deadline = Instant::now() + self.patience;
+        while batch.len() < self.most {
+            let item = tokio::select! {
+                biased;
+                item = self.items.recv() => item,
+                () = tokio::time::sleep_until(deadline) => None,
+                _ = self.stop.wait_for(|stop| *stop) => None,
+            };
+            let Some(item) = item else { break };
+            batch.push(item);
+        }
+        Some(batch)
+    }
+}
+
+impl Collector {
+    /// Sends a batch of `items`. One that does not arrive is tried once more, then it is lost.
+    pub(crate) async fn deliver(&mut self, body: Bytes, items: usize) {
+        let mut outcome = self.post(body.clone()).await;
+        if let Err(error) = &outcome
+            && let Some(pause) = error.pause()
+            && !*self.stop.borrow()
+        {
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                _ = self.stop.wait_for(|stop| *stop) => {}
+            }
+            outcome = self.post(body).await;
+        }
+        match outcome {
+            Ok(()) => {
+                if std::mem::take(&mut self.failing) {
+                    tracing::info!(exporter = self.exporter, "the collector takes again");
+                }
+                count(self.exporter, "sent", items);
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.failing, true) {
+                    tracing::warn!(exporter = self.exporter, %error, "the collector does not take");
+                }
+                count(self.exporter, "failed", items);
+            }
+        }
+    }
+
+    async fn post(&self, body: Bytes) -> Result<(), Undelivered> {
+        let mut request = Request::new(body);
+        *request.method_mut() = http::Method::POST;
+        *request.uri_mut() = self.url.clone();
+        *request.headers_mut() = self.headers.clone();
+        let answer = self.http.fetch(request, LIMITS).await?;
+        if answer.status.is_success() {
+            return Ok(());
+        }
+        let seconds = answer.headers.get(RETRY_AFTER);
+        let seconds = seconds.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        Err(Undelivered::Status {
+            status: answer.status,
+            retry_after: seconds.map(Duration::from_secs),
+        })
+    }
+}
+
+impl Undelivered {
+    /// How long to wait before trying again; `None` where that is of no use.
+    fn pause(&self) -> Option<Duration> {
+        match self {
+            Self::Http(HttpError::Refused(_) | HttpError::TooLarge(_)) => None,
+            Self::Http(_) => Some(RETRY_PAUSE),
+            Self::Status {
+                status,
+                retry_after,
+            } => {
+                let passes = *status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error();
+                passes.then(|| retry_after.unwrap_or(RETRY_PAUSE).min(MAX_PAUSE))
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Metrics by StatsD over UDP, for Telegraf: the same metrics that Prometheus reads, every few
+//! seconds, as sums of what happened since. Losing a datagram loses a sum, never a request.
+//!
+//! The form of a line is in `line`.
+
+mod line;
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use metrics_util::registry::{AtomicStorage, Registry};
+use tokio::net::UdpSocket;
+
+use self::line::{Datagrams, Series};
+use crate::export::{Stop, count};
+use crate::process;
+
+/// How often sums are sent.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// Where metrics go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatsdConfig {
+    /// The host of the agent.
+    pub host: String,
+    /// Its UDP port.
+    pub port: u16,
+    /// What stands before the name of each metric, with a dot between; empty for nothing.
+    pub prefix: String,
+}
+
+/// Sums up what is recorded until it is sent.
+#[derive(Clone)]
+pub(crate) struct Sums(Arc<Registry<Key, AtomicStorage>>);
+
+impl Sums {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Registry::atomic()))
+    }
+
+    /// Sends the sums until it is stopped, and then once more.
+    pub(crate) async fn send(self, config: StatsdConfig, mut stop: Stop) {
+        let mut series = Series::new(&config.prefix);
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(INTERVAL) => {}
+                _ = stop.wait_for(|stop| *stop) => {}
+            }
+            process::record();
+            let datagrams = series.take(&self.0);
+            match send(&config, &datagrams).await {
+                Ok(()) => count("statsd", "sent", datagrams.len()),
+                Err(error) => {
+                    // Once in a while at most: metrics are missed where they are looked at.
+                    tracing::debug!(%error, host = config.host, "metrics were not sent");
+                    count("statsd", "failed", datagrams.len());
+                }
+            }
+            if *stop.borrow() {
+                return;
+            }
+        }
+    }
+}
+
+/// The name is looked up each time, so that an agent that moved is found again.
+async fn send(config: &StatsdConfig, datagrams: &Datagrams) -> std::io::Result<()> {
+    let mut addresses = tokio::net::lookup_host((config.host.as_str(), config.port)).await?;
+    let address = addresses
+        .next()
+        .ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound))?;
+    let any: SocketAddr = match address {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let socket = UdpSocket::bind(any).await?;
+    for datagram in datagrams {
+        socket.send_to(datagram.as_bytes(), address).await?;
+    }
+    Ok(())
+}
+
+impl Recorder for Sums {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        self.0
+            .get_or_create_counter(key, |it| Counter::from_arc(Arc::clone(it)))
+    }
+
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        self.0
+            .get_or_create_gauge(key, |it| Gauge::from_arc(Arc::clone(it)))
+    }
+
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        self.0
+            .get_or_create_histogram(key, |it| Histogram::from_arc(Arc::clone(it)))
+    }
+}
