@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 
-use crate::{Clock, Rng};
+use crate::{Clock, Rng, Timestamp};
 
 /// The id of a stored row, a UUID of version 7 (RFC 9562 §5.7).
 ///
@@ -20,6 +20,13 @@ impl RowId {
         let mut random = [0; 10];
         rng.fill(&mut random);
         Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
+    }
+
+    /// When it was made, as far as it tells: not all UUIDs are of version 7.
+    pub fn created_at(self) -> Option<Timestamp> {
+        let (seconds, nanos) = self.0.get_timestamp()?.to_unix();
+        let micros = seconds.checked_mul(1_000_000)? + u64::from(nanos / 1000);
+        i64::try_from(micros).ok().map(Timestamp::from_micros)
     }
 }
 

@@ -10,6 +10,8 @@ mod clock;
 mod dns;
 mod http;
 mod id;
+mod peer;
+mod request_notes;
 mod rng;
 
 pub use backoff::Backoff;
@@ -18,4 +20,6 @@ pub use clock::{Clock, SystemClock, Timestamp};
 pub use dns::{DnsError, DnsTxt};
 pub use http::{Body, BodyError, Fetched, Http, HttpError, Limits, empty, full};
 pub use id::RowId;
+pub use peer::PeerAddr;
+pub use request_notes::RequestNotes;
 pub use rng::{Rng, SystemRng, random_token};

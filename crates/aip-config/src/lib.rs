@@ -25,7 +25,9 @@ pub use error::{ConfigError, Problem};
 pub use load::Loaded;
 pub use place::Place;
 pub use schema::schema;
-pub use settings::{Brand, ClientDocument, Config, Database, Keys, Log, Server, Tokens, Upstream};
+pub use settings::{
+    Brand, ClientDocument, Config, Database, Keys, Log, Redis, Server, Telemetry, Tokens, Upstream,
+};
 pub use show::Shown;
 pub use sources::{CONFIG_FILE_VARIABLE, ConfigFile, Flag, Sources};
-pub use types::{DatabaseUrl, DevelopmentHost, JsonWebKeys, LogFormat, NameServer};
+pub use types::{DatabaseUrl, DevelopmentHost, JsonWebKeys, LogFormat, NameServer, RedisUrl};

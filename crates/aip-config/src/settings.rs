@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use aip_atproto::Origin;
+use ipnet::IpNet;
 use secrecy::SecretString;
 
 use crate::table::settings;
-use crate::types::{DatabaseUrl, DevelopmentHost, JsonWebKeys, LogFormat, NameServer};
+use crate::types::{DatabaseUrl, DevelopmentHost, JsonWebKeys, LogFormat, NameServer, RedisUrl};
 
 settings! {
     /// The listeners, and where the world finds them.
@@ -40,12 +41,26 @@ settings! {
         shutdown_delay: Duration = "0s", ["AIP_SHUTDOWN_DELAY"];
         /// How long running requests may go on after the listener has closed.
         drain_timeout: Duration = "30s", ["AIP_DRAIN_TIMEOUT"];
+        /// Networks of the proxies in front of this server, as `ADDRESS/BITS` or `ADDRESS`: only
+        /// their word on a caller's address (`X-Forwarded-For` or `Forwarded`) counts.
+        trusted_proxies: Vec<IpNet> = "", ["AIP_TRUSTED_PROXIES"];
+        /// Whether calls are limited by the network they come from.
+        rate_limits: bool = "true", ["AIP_RATE_LIMITS"];
     }
 
     /// Where everything is stored.
     database: Database {
         /// `postgres://…` or `sqlite://PATH`. The file `aip.db` in `server.data_dir` unless set.
         url: Option<DatabaseUrl>, ["AIP_DATABASE_URL", "DATABASE_URL", "PG_DSN"];
+    }
+
+    /// Valkey or Redis, for what replicas share besides the database. Not needed.
+    redis: Redis {
+        /// `redis://…`, `rediss://…`, `unix://…`, `redis+sentinel://HOST,HOST/SERVICE` or
+        /// `redis+cluster://HOST,HOST`.
+        url: Option<RedisUrl>, ["AIP_REDIS_URL", "REDIS_URL", "REDIS_DSN"];
+        /// PEM file with the certificate authorities to trust there instead of the system's.
+        ca_file: Option<PathBuf>, ["AIP_REDIS_CA_FILE"];
     }
 
     /// Keys that are kept outside the data folder.
@@ -126,6 +141,29 @@ settings! {
         /// What is logged, as `LEVEL` or `TARGET=LEVEL,…`.
         filter: String = "info,sqlx::postgres::notice=warn", ["AIP_LOG", "RUST_LOG", "LOG_LEVEL"];
     }
+
+    /// Where metrics, traces and errors are sent, besides the log and `/metrics`. Nowhere unless
+    /// set.
+    telemetry: Telemetry {
+        /// Host of a StatsD agent such as Telegraf, for metrics.
+        statsd_host: Option<String>, ["AIP_STATSD_HOST", "TELEGRAF_HOST"];
+        /// Its UDP port.
+        statsd_port: u16 = "8125", ["AIP_STATSD_PORT", "TELEGRAF_PORT"];
+        /// What stands before the name of each metric there, with a dot between.
+        statsd_prefix: Option<String>, ["AIP_STATSD_PREFIX", "STATSD_PREFIX"];
+        /// URL that traces are posted to, by OTLP as protobuf: `http://collector:4318/v1/traces`.
+        otlp_traces_url: Option<String>,
+            ["AIP_OTLP_TRACES_URL", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+             "OTEL_EXPORTER_OTLP_ENDPOINT" as traces_of];
+        /// Headers for it, `NAME=VALUE,…` with percent-encoded values.
+        otlp_headers: Option<SecretString>, ["AIP_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"];
+        /// One in so many traces is sent.
+        trace_one_in: NonZeroUsize = "1", ["AIP_TRACE_ONE_IN"];
+        /// DSN of a Sentry project, for errors of this server.
+        sentry_dsn: Option<SecretString>, ["AIP_SENTRY_DSN", "SENTRY_DSN"];
+        /// The environment that errors are filed under there.
+        environment: String = "production", ["AIP_ENVIRONMENT", "SENTRY_ENVIRONMENT"];
+    }
 }
 
 /// Names of older versions that are accepted although nothing reads them yet.
@@ -134,14 +172,8 @@ pub(crate) const WITHOUT_EFFECT: &[&str] = &[
     "ALLOWED_DOMAINS",
     "DEBUG",
     "ENCRYPTION_KEY",
-    "REDIS_DSN",
-    "REDIS_URL",
-    "SENTRY_DSN",
     "SERVICE_AUTH_KEYS",
-    "STATSD_PREFIX",
     "SVG_LOGO",
-    "TELEGRAF_HOST",
-    "TELEGRAF_PORT",
 ];
 
 /// A host where a URL belongs: `https` was meant.
@@ -151,6 +183,11 @@ fn bare_host(text: &str) -> String {
     } else {
         format!("https://{text}")
     }
+}
+
+/// An endpoint for all signals: traces have their own path there (OTLP specification, "OTLP/HTTP").
+fn traces_of(base: &str) -> String {
+    format!("{}/v1/traces", base.trim_end_matches('/'))
 }
 
 /// A port alone was a listener on every address.

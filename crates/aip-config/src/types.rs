@@ -11,6 +11,10 @@ use crate::value::{Shape, Value};
 #[derive(Debug, Clone)]
 pub struct DatabaseUrl(SecretString);
 
+/// The URL of a Valkey or Redis server. It may hold a password.
+#[derive(Debug, Clone)]
+pub struct RedisUrl(SecretString);
+
 /// A JWK Set of private keys.
 #[derive(Debug, Clone)]
 pub enum JsonWebKeys {
@@ -69,6 +73,28 @@ impl Value for DatabaseUrl {
                 Ok(Self(format!("postgres://{rest}").into()))
             }
             _ => Err("expected `postgres://…` or `sqlite://PATH`".to_owned()),
+        }
+    }
+}
+
+impl RedisUrl {
+    /// The URL, to connect with.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl Value for RedisUrl {
+    const SHAPE: Shape = Shape::Text;
+    const SECRET: bool = true;
+
+    /// Which of the forms it is, and whether it is right, the room of Valkey says.
+    fn parse(text: &str) -> Result<Self, String> {
+        let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+        let base = scheme.and_then(|scheme| scheme.split('+').next());
+        match base {
+            Some("redis" | "rediss" | "valkey" | "valkeys" | "unix") => Ok(Self(text.into())),
+            _ => Err("expected `redis://…`, `rediss://…` or `unix://…`".to_owned()),
         }
     }
 }

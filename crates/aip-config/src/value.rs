@@ -1,11 +1,12 @@
 //! How the text of a setting becomes a value of its type.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use aip_atproto::Origin;
+use ipnet::IpNet;
 use secrecy::SecretString;
 
 use crate::duration;
@@ -159,6 +160,18 @@ impl Value for Origin {
 
     fn parse(text: &str) -> Result<Self, String> {
         Self::parse(text).map_err(|error| error.to_string())
+    }
+}
+
+/// A network; an address alone is one of its own.
+impl Value for IpNet {
+    const SHAPE: Shape = Shape::Text;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let alone = || text.parse::<IpAddr>().map(Self::from);
+        text.parse().or_else(|_| alone()).map_err(|_| {
+            "expected ADDRESS/BITS or ADDRESS, as in `10.0.0.0/8` or `2001:db8::1`".to_owned()
+        })
     }
 }
 

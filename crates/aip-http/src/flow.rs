@@ -14,7 +14,7 @@ use aip_storage::StorageError;
 use aip_storage::browser::BrowserAccount;
 use aip_storage::client::Client;
 use aip_storage::request::{AuthorizationRequest, SignedIn};
-use aip_storage::upstream::EndReason;
+use aip_storage::upstream::{EndReason, SessionKind};
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -119,7 +119,7 @@ impl App {
     ) -> Result<Option<Response>, Problem> {
         let session = self
             .storage()
-            .usable_upstream_session(&pending.client.id, &account.did)
+            .usable_upstream_session(SessionKind::OAuth, &pending.client.id, &account.did)
             .await?;
         let needed = for_upstream(&pending.request.scope);
         let Some(session) = session.filter(|it| it.scope.covers_all(&needed)) else {

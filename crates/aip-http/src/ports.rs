@@ -1,8 +1,11 @@
 //! What this room needs of rooms that talk to PDSs, and of the process. The binary hands in the
 //! real ones; tests of pages and endpoints hand in stand-ins, so that HTTP is tested without a PDS.
 
-use aip_base::{Body, RowId};
-use aip_sessions::{BeginError, Finished, SignInFailure, Start};
+use std::sync::Arc;
+
+use aip_atproto::Origin;
+use aip_base::{Body, RowId, Timestamp};
+use aip_sessions::{BeginError, Finished, Keeper, KeeperError, SignInFailure, Start};
 use aip_xrpc::{ForwardError, XrpcCall};
 use async_trait::async_trait;
 use http::Response;
@@ -15,6 +18,22 @@ pub trait SignIn: Send + Sync + 'static {
 
     /// Finishes a sign-in with the query of the callback.
     async fn finish(&self, browser: RowId, query: &str) -> Result<Finished, SignInFailure>;
+}
+
+/// Sessions at the PDSs of accounts.
+#[async_trait]
+pub trait Sessions: Send + Sync + 'static {
+    /// The session of that id, refreshed if it was stale.
+    async fn live(&self, id: RowId) -> Result<LiveSession, KeeperError>;
+}
+
+/// What is told of a session that can be used now.
+#[derive(Debug, Clone)]
+pub struct LiveSession {
+    /// The account's PDS.
+    pub pds: Origin,
+    /// When its access token expires.
+    pub expires_at: Timestamp,
 }
 
 /// Calls on the PDS of an account.
@@ -42,6 +61,17 @@ impl SignIn for aip_sessions::SignIn {
 
     async fn finish(&self, browser: RowId, query: &str) -> Result<Finished, SignInFailure> {
         self.finish(browser, query).await
+    }
+}
+
+#[async_trait]
+impl Sessions for Arc<Keeper> {
+    async fn live(&self, id: RowId) -> Result<LiveSession, KeeperError> {
+        let usable = self.usable(id).await?;
+        Ok(LiveSession {
+            pds: usable.pds,
+            expires_at: usable.expires_at,
+        })
     }
 }
 

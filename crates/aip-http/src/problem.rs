@@ -28,15 +28,26 @@ pub(crate) struct Problem {
 pub(crate) struct Incident {
     /// Whose fault it is.
     pub(crate) blame: Blame,
+    /// The error code that the app or caller is told.
+    pub(crate) code: Option<&'static str>,
     /// What happened, without any secret.
     pub(crate) detail: String,
 }
 
 impl Incident {
     /// Attaches the incident to an answer that is no error by its status.
-    pub(crate) fn of(blame: Blame, detail: impl Into<String>, mut response: Response) -> Response {
+    pub(crate) fn of(
+        blame: Blame,
+        code: Option<&'static str>,
+        detail: impl Into<String>,
+        mut response: Response,
+    ) -> Response {
         let detail = detail.into();
-        response.extensions_mut().insert(Self { blame, detail });
+        response.extensions_mut().insert(Self {
+            blame,
+            code,
+            detail,
+        });
         response
     }
 }
@@ -65,6 +76,7 @@ impl Problem {
             headers: Vec::new(),
             incident: Incident {
                 blame: Blame::Caller,
+                code: Some(code),
                 detail: words.clone(),
             },
             words,
@@ -90,6 +102,7 @@ impl Problem {
     pub(crate) fn because(mut self, blame: Blame, detail: impl Into<String>) -> Self {
         self.incident = Incident {
             blame,
+            code: Some(self.code),
             detail: detail.into(),
         };
         self
@@ -101,6 +114,11 @@ impl Problem {
             self.headers.push((name, value));
         }
         self
+    }
+
+    /// Whether a client did not prove who it is.
+    pub(crate) fn is_failed_authentication(&self) -> bool {
+        self.status == StatusCode::UNAUTHORIZED && self.code == "invalid_client"
     }
 
     /// The answer, in the format of its endpoint.

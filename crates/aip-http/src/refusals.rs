@@ -197,7 +197,8 @@ impl Challenge<'_> {
         Problem::caller(status, code, words).because(blame, detail)
     }
 
-    fn no_session(self, error: KeeperError) -> Problem {
+    /// The answer to a call whose token is good and whose session at the PDS cannot be used.
+    pub(crate) fn no_session(self, error: KeeperError) -> Problem {
         let (blame, detail) = (error.blame(), error.to_string());
         match error {
             // The grant is useless without its session: the app must send the person here again.

@@ -4,7 +4,8 @@
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use aip_base::{Blame, random_token};
+use aip_base::random_token;
+use aip_storage::tally;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -15,12 +16,14 @@ use futures_util::FutureExt as _;
 use http::header::{ACCEPT, ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::call::Call;
 use crate::endpoints::{Endpoint, ErrorFormat, FORM_LIMIT, Payload, Spec};
 use crate::headers;
-use crate::problem::{Incident, Problem};
+use crate::limits::Limit;
+use crate::problem::Problem;
+use crate::request_line::RequestLine;
 use crate::state::App;
 
 /// How long a form may take to arrive, so that slow senders cannot hold all connections.
@@ -44,19 +47,18 @@ pub fn router(app: App) -> Router {
 
 /// Answers a request; `endpoint` is `None` for a path that is not mounted.
 async fn serve(app: &App, endpoint: Option<Endpoint>, request: Request) -> Response {
-    let began = Instant::now();
     let id = random_token::<9>(&*app.server().rng);
+    let line = RequestLine::begin(app, id, endpoint, &request);
     let spec = endpoint.map(Endpoint::spec);
-    let method = request.method().clone();
     let format = spec.map_or_else(|| preferred(request.headers()), |spec| spec.errors);
     let answer = AssertUnwindSafe(answer(app, endpoint, request)).catch_unwind();
-    let answer = answer
-        .await
-        .unwrap_or_else(|_| Err(Problem::ours("a handler panicked")));
+    let work = line.notes().during(answer).instrument(line.span());
+    let (answer, tally) = tally::counted(work).await;
+    let answer = answer.unwrap_or_else(|_| Err(Problem::ours("a handler panicked")));
     let mut response =
-        answer.unwrap_or_else(|problem| problem.into_response(format, app.brand(), &id));
-    headers::finish(&mut response, spec.as_ref(), app.is_https(), &id);
-    report(&method, endpoint, &response, began, &id);
+        answer.unwrap_or_else(|problem| problem.into_response(format, app.brand(), &line.id));
+    headers::finish(&mut response, spec.as_ref(), app.is_https(), &line.id);
+    line.end(&response, tally);
     response
 }
 
@@ -85,7 +87,15 @@ async fn answer(
         .with(ALLOW, &spec.allow()));
     }
     let (call, stream) = receive(&spec, request).await?;
-    endpoint.handle(app, &call, stream).await
+    if !spec.clients {
+        return endpoint.handle(app, &call, stream).await;
+    }
+    app.admit(Limit::ClientFailures, &call)?;
+    let answer = endpoint.handle(app, &call, stream).await;
+    if matches!(&answer, Err(problem) if problem.is_failed_authentication()) {
+        app.count(Limit::ClientFailures, &call).await?;
+    }
+    answer
 }
 
 /// Reads what the endpoint takes, within its limit; what streams is left to the handler.
@@ -147,93 +157,4 @@ fn preferred(headers: &HeaderMap) -> ErrorFormat {
     } else {
         ErrorFormat::OAuth
     }
-}
-
-/// One line and two measurements. No query, no header, nothing that a caller wrote.
-fn report(
-    method: &Method,
-    endpoint: Option<Endpoint>,
-    response: &Response,
-    began: Instant,
-    id: &str,
-) {
-    let path = endpoint.map_or("-", |endpoint| endpoint.spec().path);
-    let method = known(method);
-    let status = response.status().as_u16();
-    let took = began.elapsed();
-    let class = match status / 100 {
-        2 => "2xx",
-        3 => "3xx",
-        4 => "4xx",
-        _ => "5xx",
-    };
-    metrics::counter!("aip_http_requests_total", "endpoint" => path, "status" => class)
-        .increment(1);
-    metrics::histogram!("aip_http_request_seconds", "endpoint" => path).record(took.as_secs_f64());
-    let ms = took.as_millis();
-    let Some(Incident { blame, detail }) = response.extensions().get() else {
-        // Probes come every few seconds and say nothing while all is well.
-        if matches!(endpoint, Some(Endpoint::Alive | Endpoint::Ready)) {
-            tracing::debug!(method, path, status, ms, request_id = id, "answered");
-        } else {
-            tracing::info!(method, path, status, ms, request_id = id, "answered");
-        }
-        return;
-    };
-    let blame_word = blame.as_str();
-    match blame {
-        Blame::Caller => {
-            tracing::info!(
-                method,
-                path,
-                status,
-                ms,
-                request_id = id,
-                blame = blame_word,
-                detail,
-                "refused"
-            );
-        }
-        Blame::Upstream => {
-            tracing::warn!(
-                method,
-                path,
-                status,
-                ms,
-                request_id = id,
-                blame = blame_word,
-                detail,
-                "failed upstream"
-            );
-        }
-        Blame::Ours => {
-            tracing::error!(
-                method,
-                path,
-                status,
-                ms,
-                request_id = id,
-                blame = blame_word,
-                detail,
-                "failed"
-            );
-        }
-    }
-}
-
-/// The method, unless the caller made one up.
-fn known(method: &Method) -> &'static str {
-    [
-        Method::GET,
-        Method::HEAD,
-        Method::POST,
-        Method::PUT,
-        Method::PATCH,
-        Method::DELETE,
-        Method::OPTIONS,
-    ]
-    .iter()
-    .zip(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
-    .find_map(|(it, name)| (it == method).then_some(name))
-    .unwrap_or("other")
 }

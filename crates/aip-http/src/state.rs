@@ -7,7 +7,11 @@ use aip_base::Timestamp;
 use aip_oauth::{AuthorizationServer, Issuer};
 use aip_storage::Storage;
 
-use crate::ports::{Health, SignIn, XrpcProxy};
+use crate::call::Call;
+use crate::caller::{Caller, TrustedProxies};
+use crate::limits::{Limit, RateLimiter};
+use crate::ports::{Health, Sessions, SignIn, XrpcProxy};
+use crate::problem::Problem;
 
 /// What the binary hands in.
 pub struct Parts {
@@ -15,10 +19,16 @@ pub struct Parts {
     pub server: AuthorizationServer,
     /// Signing in at PDSs.
     pub sign_in: Arc<dyn SignIn>,
+    /// Sessions at PDSs.
+    pub sessions: Arc<dyn Sessions>,
     /// Calls on PDSs.
     pub xrpc: Arc<dyn XrpcProxy>,
     /// How the process is.
     pub health: Arc<dyn Health>,
+    /// Rate limits.
+    pub limiter: RateLimiter,
+    /// The proxies in front of this process.
+    pub proxies: TrustedProxies,
     /// The name on the pages.
     pub brand: String,
     /// The scopes named in the discovery document.
@@ -63,6 +73,23 @@ impl App {
 
     pub(crate) fn now(&self) -> Timestamp {
         self.0.server.clock.now()
+    }
+
+    /// Refuses a call of somebody who was found over that limit, as long as that holds.
+    pub(crate) fn admit(&self, limit: Limit, call: &Call) -> Result<(), Problem> {
+        let limiter = &self.0.limiter;
+        limiter.admit(limit, self.caller(call), self.now())
+    }
+
+    /// Counts a call, unless that is one too many.
+    pub(crate) async fn count(&self, limit: Limit, call: &Call) -> Result<(), Problem> {
+        let limiter = &self.0.limiter;
+        limiter.count(limit, self.caller(call), self.now()).await
+    }
+
+    fn caller(&self, call: &Call) -> Caller {
+        let head = &call.head;
+        self.0.proxies.caller(&head.extensions, &head.headers)
     }
 
     /// Whether browsers reach us over TLS.

@@ -1,6 +1,7 @@
 //! AIP's own keys and what is done with them.
 //!
 //! * [`KeySet`]: the private keys that AIP signs with, each for one purpose, in one state;
+//! * [`KeyRing`]: the key set of a running process, replaced when its source has changed;
 //! * [`MasterKeys`]: the keys that protect the database: a [`Sealer`] for what must be read
 //!   again, a [`TokenHasher`] for what must only be recognised;
 //! * [`TokenKind`]: the tokens and secrets that AIP hands out, with prefix and checksum.
@@ -8,12 +9,14 @@
 //! No file is read or written here: keys come and go as JSON texts.
 
 mod hash;
+mod key_ring;
 mod key_set;
 mod master;
 mod seal;
 mod token;
 
 pub use hash::{TokenHash, TokenHasher, secrets_equal};
+pub use key_ring::{KeyRing, ReplaceError};
 pub use key_set::{KeyInfo, KeySet, KeySetError, KeyState, Purpose};
 pub use master::{MasterKeys, MasterKeysError};
 pub use seal::{Aad, SealError, Sealed, Sealer};

@@ -41,6 +41,12 @@ pub enum MasterKeysError {
     /// The primary key is not among the keys.
     #[error("there is no key `{0}`, which is said to be the primary one")]
     NoPrimary(String),
+    /// No such key.
+    #[error("there is no master key `{0}`")]
+    Unknown(String),
+    /// The primary key would be lost.
+    #[error("the master key `{0}` seals at present: activate another one first")]
+    Primary(String),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -109,17 +115,32 @@ impl MasterKeys {
         serde_json::to_string(&file).unwrap_or_default().into()
     }
 
-    /// Adds a fresh key and makes it the primary one; the older ones still open. Returns its id.
-    pub fn rotate(&mut self, rng: &dyn Rng) -> String {
+    /// Adds a fresh key, which only opens: every process must have it before one seals with it.
+    /// Returns its id.
+    pub fn add(&mut self, rng: &dyn Rng) -> String {
         let kid = random_token::<6>(rng);
         self.keys.insert(kid.clone(), random_key(rng));
-        self.primary.clone_from(&kid);
         kid
     }
 
-    /// Forgets every key but the primary one: only after everything was sealed again with it.
-    pub fn drop_old(&mut self) {
-        self.keys.retain(|kid, _| *kid == self.primary);
+    /// Makes `kid` the primary key; the others still open.
+    pub fn activate(&mut self, kid: &str) -> Result<(), MasterKeysError> {
+        if !self.keys.contains_key(kid) {
+            return Err(MasterKeysError::Unknown(kid.to_owned()));
+        }
+        kid.clone_into(&mut self.primary);
+        Ok(())
+    }
+
+    /// Forgets a key: only after everything that it sealed was sealed again.
+    pub fn remove(&mut self, kid: &str) -> Result<(), MasterKeysError> {
+        if kid == self.primary {
+            return Err(MasterKeysError::Primary(kid.to_owned()));
+        }
+        match self.keys.remove(kid) {
+            Some(_) => Ok(()),
+            None => Err(MasterKeysError::Unknown(kid.to_owned())),
+        }
     }
 
     /// The id of the key that seals.

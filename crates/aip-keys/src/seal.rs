@@ -89,8 +89,8 @@ impl Sealer {
             .map_err(|_| SealError::Library)?;
         let body = [&nonce, sealed.as_slice(), tag.as_ref()].concat();
         Ok(Sealed(format!(
-            "{VERSION}.{}.{}.{}",
-            self.primary,
+            "{}{}.{}",
+            self.prefix(),
             URL_SAFE_NO_PAD.encode(salt),
             URL_SAFE_NO_PAD.encode(body),
         )))
@@ -109,9 +109,10 @@ impl Sealer {
         Ok(text.into())
     }
 
-    /// Whether `sealed` was sealed with another key than the primary one.
-    pub fn is_outdated(&self, sealed: &Sealed) -> bool {
-        sealed.0.split('.').nth(1) != Some(self.primary.as_str())
+    /// What every value begins with that is sealed from now on: values that begin otherwise were
+    /// sealed with another key than the primary one.
+    pub fn prefix(&self) -> String {
+        Sealed::prefix_of(&self.primary)
     }
 
     fn open_bytes(&self, sealed: &Sealed, aad: Aad<'_>) -> Result<Zeroizing<Vec<u8>>, SealError> {
@@ -165,6 +166,14 @@ impl Sealed {
     /// From the text of a column; whether it is a sealed value shows when it is opened.
     pub fn from_stored(text: String) -> Self {
         Self(text)
+    }
+
+    /// What every sealed value begins with.
+    pub const PREFIX: &str = "v1.";
+
+    /// What a value begins with that was sealed with the master key `kid`.
+    pub fn prefix_of(kid: &str) -> String {
+        format!("{}{kid}.", Self::PREFIX)
     }
 
     /// The text for a column.

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::net::SocketAddr;
 
+use aip_base::PeerAddr;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -16,10 +17,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
 
 use crate::ListenConfig;
-
-/// The address at the other end of the connection, in the extensions of every request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PeerAddr(pub SocketAddr);
 
 /// What answers requests: any tower service that cannot fail, such as an axum router.
 pub trait HttpService:

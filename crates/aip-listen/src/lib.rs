@@ -13,8 +13,8 @@ mod signals;
 mod tls;
 
 pub use config::ListenConfig;
-pub use connection::{HttpService, PeerAddr};
+pub use connection::HttpService;
 pub use lifecycle::{Lifecycle, Stage};
 pub use server::{BindError, Drained, Server};
-pub use signals::{SignalHooks, watch_signals};
+pub use signals::{Signal, SignalHooks, watch_signals};
 pub use tls::{Tls, TlsError, TlsFiles};

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{self, SignalKind, signal};
 
 use crate::{Lifecycle, Stage};
 
@@ -16,9 +16,18 @@ pub struct SignalHooks {
     pub reload: Box<dyn Fn() + Send + Sync>,
 }
 
+/// A signal that ends the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGINT.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+}
+
 /// Moves `life` on the first SIGTERM or SIGINT: readiness off, then, after
-/// [`SignalHooks::leave`], drain. Returns on the second one, which means "at once".
-pub async fn watch_signals(life: &Lifecycle, hooks: &SignalHooks) -> io::Result<()> {
+/// [`SignalHooks::leave`], drain. Returns the second one, which means "at once".
+pub async fn watch_signals(life: &Lifecycle, hooks: &SignalHooks) -> io::Result<Signal> {
     let mut signals = Signals::install()?;
     while let Received::Reload = signals.next().await {
         (hooks.reload)();
@@ -29,23 +38,23 @@ pub async fn watch_signals(life: &Lifecycle, hooks: &SignalHooks) -> io::Result<
     loop {
         tokio::select! {
             () = &mut pause, if life.stage() < Stage::Draining => life.advance(Stage::Draining),
-            received = signals.next() => if let Received::End = received {
+            received = signals.next() => if let Received::End(signal) = received {
                 tracing::warn!("told to end again: at once");
-                return Ok(());
+                return Ok(signal);
             },
         }
     }
 }
 
 enum Received {
-    End,
+    End(Signal),
     Reload,
 }
 
 struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hang_up: Signal,
+    terminate: unix::Signal,
+    interrupt: unix::Signal,
+    hang_up: unix::Signal,
 }
 
 impl Signals {
@@ -59,8 +68,8 @@ impl Signals {
 
     async fn next(&mut self) -> Received {
         tokio::select! {
-            _ = self.terminate.recv() => Received::End,
-            _ = self.interrupt.recv() => Received::End,
+            _ = self.terminate.recv() => Received::End(Signal::Terminate),
+            _ = self.interrupt.recv() => Received::End(Signal::Interrupt),
             _ = self.hang_up.recv() => Received::Reload,
         }
     }

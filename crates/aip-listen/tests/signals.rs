@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use aip_listen::{Lifecycle, SignalHooks, Stage, watch_signals};
+use aip_listen::{Lifecycle, Signal, SignalHooks, Stage, watch_signals};
 
 fn send(signal: &str) {
     let pid = std::process::id().to_string();
@@ -58,5 +58,8 @@ async fn the_first_signal_leaves_then_drains_and_the_second_ends_at_once() {
 
     assert!(!watcher.is_finished());
     send("INT");
-    soon(async { watcher.await.unwrap().unwrap() }).await;
+    soon(async {
+        assert_eq!(watcher.await.unwrap().unwrap(), Signal::Interrupt);
+    })
+    .await;
 }

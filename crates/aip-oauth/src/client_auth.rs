@@ -3,11 +3,14 @@
 //! The registered method is the only one accepted, unknown clients and wrong secrets look the
 //! same from outside, and nothing is spent before this succeeded.
 
-use aip_base::Blame;
+use std::sync::Arc;
+
+use aip_base::{Blame, RequestNotes};
 use aip_storage::StorageError;
 use aip_storage::client::{Client, ClientAuthMethod, ClientId};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use tokio::time::Instant;
 
 use crate::AuthorizationServer;
 use crate::params::Params;
@@ -15,7 +18,7 @@ use crate::params::Params;
 /// A client that proved who it is (a confidential one) or said who it is (a public one).
 /// Made only by [`AuthorizationServer::authenticate_client`].
 #[derive(Debug, Clone)]
-pub struct AuthenticatedClient(Client);
+pub struct AuthenticatedClient(Arc<Client>);
 
 /// Why a client is refused. Outside it is always `invalid_client`; the detail is for the log.
 #[derive(Debug, thiserror::Error)]
@@ -75,11 +78,29 @@ impl AuthorizationServer {
             .client_id
             .parse()
             .map_err(|_| ClientAuthError::Unknown)?;
-        let client = self
-            .storage
-            .client(&id)
-            .await?
-            .ok_or(ClientAuthError::Unknown)?;
+        let known = self.known_clients.get(&id);
+        let client = match known.filter(|it| self.check(it, &presented).is_ok()) {
+            Some(client) => client,
+            None => self.read_client(&id, &presented).await?,
+        };
+        RequestNotes::note_client(client.id.as_str());
+        Ok(AuthenticatedClient(client))
+    }
+
+    async fn read_client(
+        &self,
+        id: &ClientId,
+        presented: &Presented,
+    ) -> Result<Arc<Client>, ClientAuthError> {
+        let read_at = Instant::now();
+        let client = self.storage.client(id).await?;
+        let client = Arc::new(client.ok_or(ClientAuthError::Unknown)?);
+        self.check(&client, presented)?;
+        self.known_clients.remember(&client, read_at);
+        Ok(client)
+    }
+
+    fn check(&self, client: &Client, presented: &Presented) -> Result<(), ClientAuthError> {
         if client.auth_method != presented.method {
             return Err(ClientAuthError::WrongMethod {
                 registered: client.auth_method.as_str(),
@@ -88,10 +109,8 @@ impl AuthorizationServer {
         }
         match (&client.secret_hash, &presented.secret) {
             // Comparison of keyed hashes, in constant time: no prefix of the secret shows in it.
-            (Some(expected), Some(secret)) if self.hasher.hash(secret) == *expected => {
-                Ok(AuthenticatedClient(client))
-            }
-            (None, None) => Ok(AuthenticatedClient(client)),
+            (Some(expected), Some(secret)) if self.hasher.hash(secret) == *expected => Ok(()),
+            (None, None) => Ok(()),
             _ => Err(ClientAuthError::WrongSecret),
         }
     }

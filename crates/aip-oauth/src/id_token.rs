@@ -56,8 +56,8 @@ impl AuthorizationServer {
             IdTokenAlg::Es256 => Alg::Es256,
             IdTokenAlg::Rs256 => Alg::Rs256,
         };
-        let key = self
-            .keys
+        let keys = self.keys.current();
+        let key = keys
             .oidc(alg)
             .ok_or(IdTokenError::NoKey(client.id_token_alg.as_str()))?;
         let claims = Claims {

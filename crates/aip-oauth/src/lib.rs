@@ -11,6 +11,7 @@ pub mod dpop;
 pub mod grants;
 pub mod id_token;
 pub mod interaction;
+mod known_clients;
 pub mod logout;
 pub mod params;
 pub mod pkce;
@@ -19,10 +20,12 @@ pub mod registration;
 pub mod resource;
 pub mod tokens;
 
+pub use known_clients::KnownClients;
+
 use std::sync::Arc;
 
 use aip_base::{Clock, Rng};
-use aip_keys::{KeySet, TokenHasher};
+use aip_keys::{KeyRing, TokenHasher};
 use aip_storage::audit::{AuditEvent, AuditKind};
 use aip_storage::grant::Grant;
 use aip_storage::{Storage, StorageError};
@@ -39,8 +42,10 @@ pub struct AuthorizationServer {
     pub issuer: Issuer,
     /// Where things are kept.
     pub storage: Arc<dyn Storage>,
+    /// Clients that need not be read again yet.
+    pub known_clients: KnownClients,
     /// The keys that sign `id_token`s.
-    pub keys: Arc<KeySet>,
+    pub keys: Arc<KeyRing>,
     /// Hashes tokens before they meet the storage.
     pub hasher: Arc<TokenHasher>,
     /// The wall clock.

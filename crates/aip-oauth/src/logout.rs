@@ -122,7 +122,8 @@ impl AuthorizationServer {
         let jws = UnverifiedJws::parse(token)
             .ok()
             .filter(|jws| jws.header().is_typ("JWT"))?;
-        let key = self.keys.oidc_by_kid(jws.header().kid.as_deref()?)?;
+        let keys = self.keys.current();
+        let key = keys.oidc_by_kid(jws.header().kid.as_deref()?)?;
         let verified: Result<Hint, JwsError> = jws
             .verify(key.public(), key.alg())
             .and_then(|verified| verified.claims());

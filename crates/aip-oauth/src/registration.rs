@@ -118,14 +118,13 @@ impl AuthorizationServer {
             ..settings
         };
         let client = self.checked_client(id.clone(), settings, old.secret_hash, old.created_at)?;
-        if self.storage.update_client(&client).await? {
-            Ok(client)
-        } else {
-            Err(unknown())
-        }
+        let updated = self.storage.update_client(&client).await?;
+        self.known_clients.forget(id);
+        if updated { Ok(client) } else { Err(unknown()) }
     }
 
-    /// Gives a confidential client a new secret; the old one is worthless at once.
+    /// Gives a confidential client a new secret; the old one is worthless at once in this
+    /// process, and a second later in all others.
     pub async fn rotate_client_secret(
         &self,
         id: &ClientId,
@@ -140,6 +139,7 @@ impl AuthorizationServer {
             .storage
             .replace_client_secret(id, &self.hash(&secret), self.clock.now())
             .await?;
+        self.known_clients.forget(id);
         if replaced { Ok(secret) } else { Err(unknown()) }
     }
 

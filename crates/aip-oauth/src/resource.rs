@@ -3,7 +3,7 @@
 //! RFC 6750 for Bearer tokens (header only: OAuth 2.1 §5.1.1 has no query form), RFC 9449 §7 for
 //! tokens bound to a key. A bound token presented as Bearer is refused, and the reverse.
 
-use aip_base::Blame;
+use aip_base::{Blame, RequestNotes};
 use aip_keys::TokenKind;
 use aip_storage::StorageError;
 use aip_storage::grant::AccessToken;
@@ -106,6 +106,8 @@ impl AuthorizationServer {
             }
             (None, true) | (Some(_), false) => return Err(ResourceError::WrongScheme),
         }
+        RequestNotes::note_client(found.grant.client_id.as_str());
+        RequestNotes::note_account(found.grant.did.as_str());
         Ok(AuthorizedCall(found))
     }
 }

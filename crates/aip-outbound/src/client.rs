@@ -12,11 +12,13 @@ use http_body_util::BodyExt as _;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tracing::Instrument as _;
 
 use crate::body::{DepartingBody, Departure, PatientBody};
 use crate::connector::{GuardedConnector, WithTimeout};
 use crate::host_limits::HostLimits;
 use crate::policy::{GuardRefusal, Policy, check_uri};
+use crate::watched::Watched;
 use crate::{OutboundConfig, OutboundConfigError, Resolve, tls};
 
 /// The most headers of an answer.
@@ -110,23 +112,28 @@ impl Http for Outbound {
             .headers_mut()
             .entry(USER_AGENT)
             .or_insert_with(|| self.user_agent.clone());
+        let watched = Watched::begin(request.method(), checked.host());
         let departure = Departure::default();
         let request = request.map(|body| DepartingBody::new(body, departure.clone()));
-        let exchange = self.exchange(request, checked.host());
-        match tokio::time::timeout(deadline, exchange).await {
+        let exchange = self
+            .exchange(request, checked.host())
+            .instrument(watched.span());
+        let outcome = match tokio::time::timeout(deadline, exchange).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(failure)) => Err(failure.into_http_error(&departure)),
             Err(_) if departure.has_begun() => Err(HttpError::Deadline(deadline)),
             Err(_) => Err(HttpError::Connect(format!(
                 "not connected within {deadline:?}"
             ))),
-        }
+        };
+        watched.end(&outcome);
+        outcome
     }
 }
 
 /// Why an exchange failed, before it is known whether the request left.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub(crate) enum Failure {
     #[error("too many requests to this host are in flight")]
     Busy,
     #[error(transparent)]
@@ -134,7 +141,7 @@ enum Failure {
 }
 
 impl Failure {
-    fn into_http_error(self, departure: &Departure) -> HttpError {
+    pub(crate) fn into_http_error(self, departure: &Departure) -> HttpError {
         let causes = || {
             std::iter::successors(Some(&self as &(dyn Error + 'static)), |&error| {
                 error.source()

@@ -6,6 +6,8 @@
 //! checked. No redirects, no proxies from the environment, no decompression; headers, time,
 //! throughput and connections per host are bounded.
 //!
+//! Only what the operator's own settings name is reached without the guard, by [`OperatorHttp`].
+//!
 //! Reading order: [`check_url`] (what may be asked), [`is_public`] (what may be dialled), the
 //! connector (which needs both), then the client.
 
@@ -16,11 +18,14 @@ mod config;
 mod connector;
 mod dns;
 mod host_limits;
+mod operator;
 mod policy;
 mod tls;
+mod watched;
 
 pub use address::is_public;
 pub use client::Outbound;
 pub use config::{Development, OutboundConfig, OutboundConfigError};
 pub use dns::{Dns, Resolve};
+pub use operator::OperatorHttp;
 pub use policy::{CheckedUrl, GuardRefusal, Policy, check_url};

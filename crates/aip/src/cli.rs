@@ -1,4 +1,5 @@
-//! The command line, from its words to an exit code: 0 done, 1 failed, 2 asked for wrongly.
+//! The command line, from its words to an exit code: 0 done, 1 failed, 2 asked for wrongly,
+//! 130 and 143 ended at once by a second SIGINT or SIGTERM.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

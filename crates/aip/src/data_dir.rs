@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use aip_base::{Clock, Rng};
 use aip_config::JsonWebKeys;
 use aip_keys::{KeySet, MasterKeys};
+use aip_sessions::Spill;
 use anyhow::{Context as _, anyhow, bail};
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -17,8 +18,9 @@ const PRIVATE_FILE: u32 = 0o600;
 /// What only the owner may enter.
 const PRIVATE_FOLDER: u32 = 0o700;
 
-const SIGNING_KEYS: &str = "keys.json";
-const MASTER_KEYS: &str = "master-keys.json";
+pub(crate) const SIGNING_KEYS: &str = "keys.json";
+pub(crate) const MASTER_KEYS: &str = "master-keys.json";
+const SPILL: &str = "spill";
 const LOCK: &str = "lock";
 const KEYS_LOCK: &str = "keys.lock";
 
@@ -26,7 +28,7 @@ const KEYS_LOCK: &str = "keys.lock";
 #[derive(Debug)]
 pub(crate) struct DataDir(PathBuf);
 
-/// The right to run a server on a data folder, for as long as it is held.
+/// The right to run a server on a data folder, or to write its keys, for as long as it is held.
 #[derive(Debug)]
 pub(crate) struct Exclusive(
     #[expect(dead_code, reason = "the lock ends when the file closes")] File,
@@ -56,6 +58,25 @@ impl DataDir {
                 Err(error).with_context(|| format!("cannot lock {}", path.display()))
             }
         }
+    }
+
+    /// Where the keeper puts tokens that it cannot store.
+    pub(crate) fn spill(&self) -> anyhow::Result<Spill> {
+        let path = self.path(SPILL);
+        Spill::open(&path).with_context(|| format!("cannot make the folder {}", path.display()))
+    }
+
+    /// The path of a file in the folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Waits for the right to write key files: whoever holds it writes them alone.
+    pub(crate) fn lock_keys(&self) -> anyhow::Result<Exclusive> {
+        let (path, file) = self.lock_file(KEYS_LOCK)?;
+        file.lock()
+            .with_context(|| format!("cannot lock {}", path.display()))?;
+        Ok(Exclusive(file))
     }
 
     fn lock_file(&self, name: &str) -> anyhow::Result<(PathBuf, File)> {
@@ -144,39 +165,41 @@ impl DataDir {
         if let Some(json) = read(&path)? {
             return Ok(json);
         }
-        let (lock_path, lock) = self.lock_file(KEYS_LOCK)?;
-        lock.lock()
-            .with_context(|| format!("cannot lock {}", lock_path.display()))?;
+        let _alone = self.lock_keys()?;
         if let Some(json) = read(&path)? {
             return Ok(json);
         }
         let json = make()?;
-        self.create(name, &json)?;
+        write_private(&path, &json)?;
         Ok(json)
     }
+}
 
-    /// Writes a new file, whole or not at all: first under another name, then renamed.
-    fn create(&self, name: &str, json: &SecretString) -> anyhow::Result<()> {
-        let path = self.0.join(name);
-        let draft = self.0.join(format!(".{name}.new"));
-        let write = || -> io::Result<()> {
-            let mut file =
-                private(OpenOptions::new().create(true).write(true).truncate(true)).open(&draft)?;
-            file.set_permissions(Permissions::from_mode(PRIVATE_FILE))?;
-            file.write_all(json.expose_secret().as_bytes())?;
-            file.sync_all()?;
-            std::fs::rename(&draft, &path)?;
-            File::open(&self.0)?.sync_all()
+/// Writes a file for this user alone, whole or not at all: first under another name, then renamed.
+pub(crate) fn write_private(path: &Path, json: &SecretString) -> anyhow::Result<()> {
+    let write = || -> io::Result<()> {
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
         };
-        write().with_context(|| format!("cannot write {}", path.display()))
-    }
+        let draft = folder.join(format!(".{}.new", name.to_string_lossy()));
+        let mut file =
+            private(OpenOptions::new().create(true).write(true).truncate(true)).open(&draft)?;
+        file.set_permissions(Permissions::from_mode(PRIVATE_FILE))?;
+        file.write_all(json.expose_secret().as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&draft, path)?;
+        File::open(folder)?.sync_all()
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn private(options: &mut OpenOptions) -> &mut OpenOptions {
     options.mode(PRIVATE_FILE)
 }
 
-fn read(path: &Path) -> anyhow::Result<Option<SecretString>> {
+pub(crate) fn read(path: &Path) -> anyhow::Result<Option<SecretString>> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(text.into())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -184,7 +207,7 @@ fn read(path: &Path) -> anyhow::Result<Option<SecretString>> {
     }
 }
 
-fn load(json: &SecretString, active: &[String]) -> anyhow::Result<KeySet> {
+pub(crate) fn load(json: &SecretString, active: &[String]) -> anyhow::Result<KeySet> {
     Ok(KeySet::load_json(json.expose_secret(), active)?)
 }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use aip_listen::Signal;
+
 /// Why a command did not do what was asked.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -10,6 +12,8 @@ pub(crate) enum Failure {
     Failed(anyhow::Error),
     /// It was asked wrongly: words or settings.
     Usage(anyhow::Error),
+    /// A signal ended it before it was done.
+    Signalled(Signal),
 }
 
 impl Failure {
@@ -21,6 +25,9 @@ impl Failure {
         ExitCode::from(match self {
             Self::Failed(_) => 1,
             Self::Usage(_) => 2,
+            // As shells have it: 128 and the number of the signal.
+            Self::Signalled(Signal::Interrupt) => 130,
+            Self::Signalled(Signal::Terminate) => 143,
         })
     }
 }
@@ -34,7 +41,9 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 /// The error and what caused it, in one line. A cause that an error has quoted is not repeated.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Failed(error) | Self::Usage(error)) = self;
+        let (Self::Failed(error) | Self::Usage(error)) = self else {
+            return f.write_str("told to end twice: ended at once");
+        };
         let mut said = error.to_string();
         for cause in error.chain().skip(1).map(ToString::to_string) {
             if !said.contains(&cause) {

@@ -4,13 +4,17 @@ use std::sync::Arc;
 
 use aip_base::{Clock, Rng, SystemClock, SystemRng};
 use aip_config::{Loaded, Upstream};
+use aip_keys::{KeySet, MasterKeys};
 use aip_listen::Lifecycle;
 use aip_outbound::{Dns, Outbound};
-use aip_storage::Storage;
+use aip_shared_state::SharedState;
+use aip_shared_state::valkey::Valkey;
+use aip_storage::{Storage, StorageError};
 use aip_storage_sql::{Database, PgOptions};
 use anyhow::Context as _;
 
 use crate::app::{Application, ClientDocument, Setup};
+use crate::at_rest::check_keys;
 use crate::data_dir::DataDir;
 use crate::settings;
 
@@ -49,15 +53,16 @@ impl Opened {
         })
     }
 
-    /// The application on it.
-    pub(crate) fn application(
+    /// The application on it, if these are the keys of the database.
+    pub(crate) async fn application(
         &self,
         loaded: &Loaded,
         life: Lifecycle,
     ) -> anyhow::Result<Application> {
         let (clock, rng) = (Arc::new(SystemClock), Arc::new(SystemRng));
         let config = &loaded.config;
-        let keys = &config.keys;
+        let master_keys = master_keys(&self.data_dir, loaded)?;
+        check_keys(&*self.storage, &master_keys, &*rng).await?;
         let network = Network::new(&config.upstream)?;
         let scope = &config.client_document.scope;
         Ok(Application::new(Setup {
@@ -76,15 +81,12 @@ impl Opened {
             },
             resolver: settings::resolver(&config.upstream),
             storage: Arc::clone(&self.storage),
-            keys: self.data_dir.signing_keys(
-                keys.json_web_keys.as_ref(),
-                &keys.active_signing_keys,
-                &*clock,
-                &*rng,
-            )?,
-            master_keys: self
-                .data_dir
-                .master_keys(keys.master_keys.as_ref(), &*rng)?,
+            shared: shared_state(loaded, &self.database, rng.clone())?,
+            rate_limits: config.server.rate_limits,
+            trusted_proxies: config.server.trusted_proxies.clone(),
+            spill: self.data_dir.spill()?,
+            keys: signing_keys(&self.data_dir, loaded)?,
+            master_keys,
             http: network.http,
             dns: network.dns,
             clock: clock as Arc<dyn Clock>,
@@ -92,6 +94,45 @@ impl Opened {
             life,
         }))
     }
+}
+
+/// What replicas share: in Valkey if there is one, otherwise in the database; what one process
+/// keeps for itself stays in its memory.
+fn shared_state(
+    loaded: &Loaded,
+    database: &Database,
+    rng: Arc<dyn Rng>,
+) -> anyhow::Result<SharedState> {
+    let shared = match database {
+        Database::Sqlite(_) => SharedState::local(),
+        Database::Postgres(_) => SharedState {
+            nonces: Some(database.shared_nonces()),
+            rates: database.rate_limits(),
+            notices: database.notices(Arc::clone(&rng)),
+        },
+    };
+    Ok(match settings::valkey(&loaded.config.redis)? {
+        Some(valkey) => shared.behind(&Arc::new(Valkey::start(valkey, rng))),
+        None => shared,
+    })
+}
+
+/// The keys that AIP signs with.
+pub(crate) fn signing_keys(data_dir: &DataDir, loaded: &Loaded) -> anyhow::Result<KeySet> {
+    let keys = &loaded.config.keys;
+    let (configured, active) = (keys.json_web_keys.as_ref(), &keys.active_signing_keys);
+    data_dir.signing_keys(configured, active, &SystemClock, &SystemRng)
+}
+
+/// The keys that protect the database.
+pub(crate) fn master_keys(data_dir: &DataDir, loaded: &Loaded) -> anyhow::Result<MasterKeys> {
+    data_dir.master_keys(loaded.config.keys.master_keys.as_ref(), &SystemRng)
+}
+
+/// The upstream keys that sessions are bound to, with the number of sessions.
+pub(crate) async fn pinned_keys(storage: &dyn Storage) -> Result<Vec<(String, u64)>, StorageError> {
+    let uses = storage.client_key_uses().await?.into_iter();
+    Ok(uses.map(|it| (it.kid, it.sessions)).collect())
 }
 
 /// Opens or connects to the database.
@@ -113,7 +154,7 @@ impl Network {
 }
 
 /// The host's name and the process id: two processes of one host must not share a name.
-fn worker_id() -> String {
+pub(crate) fn worker_id() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     format!("{}-{}", host.trim(), std::process::id())
 }

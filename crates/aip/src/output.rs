@@ -2,7 +2,9 @@
 //! here.
 
 use std::io::Write as _;
+use std::time::Duration;
 
+use aip_base::Timestamp;
 use anstyle::{AnsiColor, Style};
 use clap::ValueEnum;
 use comfy_table::Table;
@@ -71,6 +73,33 @@ fn plain(value: &serde_json::Value) -> String {
     }
 }
 
+/// An instant as RFC 3339 has it, to the second.
+pub(crate) fn instant(at: Timestamp) -> String {
+    jiff::Timestamp::from_second(at.as_secs()).map_or_else(|_| "-".to_owned(), |at| at.to_string())
+}
+
+/// A time for people: its largest unit and the next one.
+pub(crate) fn words_for(time: Duration) -> String {
+    const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
+    let seconds = time.as_secs();
+    let mut rest = seconds;
+    let mut words = Vec::new();
+    for (length, name) in UNITS
+        .into_iter()
+        .skip_while(|(length, _)| seconds < *length)
+        .take(2)
+    {
+        if rest >= length {
+            words.push(format!("{} {name}", rest / length));
+            rest %= length;
+        }
+    }
+    if words.is_empty() {
+        return "0 s".to_owned();
+    }
+    words.join(" ")
+}
+
 /// Prints a text and ends its line.
 pub(crate) fn text(text: &str) -> anyhow::Result<()> {
     let mut out = anstream::stdout().lock();
@@ -90,4 +119,23 @@ pub(crate) fn say(words: &str) {
 /// Says why the command failed.
 pub(crate) fn error(failure: &Failure) {
     say(&format!("{ERROR}error:{ERROR:#} {failure}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_told_in_its_two_largest_units() {
+        for (seconds, words) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (3_725, "1 h 2 min"),
+            (86_400 * 3 + 59, "3 d"),
+            (86_400 * 3 + 7_200, "3 d 2 h"),
+        ] {
+            assert_eq!(words_for(Duration::from_secs(seconds)), words);
+        }
+    }
 }

@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use aip_config::{DevelopmentHost, Log, LogFormat, Server, Upstream};
+use aip_config::{DevelopmentHost, Log, LogFormat, Redis, Server, Upstream};
 use aip_listen::{ListenConfig, Tls, TlsError, TlsFiles};
 use aip_outbound::{Development, OutboundConfig};
 use aip_pds::ResolverConfig;
+use aip_shared_state::valkey::ValkeyConfig;
 use aip_telemetry::LogConfig;
 use anyhow::Context as _;
 
@@ -47,10 +48,6 @@ pub(crate) fn tls(server: &Server) -> Result<Option<Arc<Tls>>, TlsError> {
 /// The way out. Reads the certificate bundles.
 pub(crate) fn outbound(upstream: &Upstream) -> anyhow::Result<OutboundConfig> {
     let defaults = OutboundConfig::default();
-    let bundles = upstream.certificate_bundles.iter().map(|path| {
-        std::fs::read(path)
-            .with_context(|| format!("upstream.certificate_bundles: {}", path.display()))
-    });
     let hosts = upstream.development_hosts.iter();
     let development = upstream.development.then(|| Development {
         hosts: hosts
@@ -61,12 +58,31 @@ pub(crate) fn outbound(upstream: &Upstream) -> anyhow::Result<OutboundConfig> {
     Ok(OutboundConfig {
         user_agent: upstream.user_agent.clone().unwrap_or(defaults.user_agent),
         connect_timeout: upstream.connect_timeout,
-        extra_ca_pem: bundles.collect::<Result<_, _>>()?,
+        extra_ca_pem: certificate_bundles(upstream)?,
         extra_ports: upstream.extra_ports.clone(),
         nameservers: upstream.nameservers.iter().map(|server| server.0).collect(),
         development,
         ..defaults
     })
+}
+
+/// The certificate authorities to trust besides the system's, as PEM.
+pub(crate) fn certificate_bundles(upstream: &Upstream) -> anyhow::Result<Vec<Vec<u8>>> {
+    let bundles = upstream.certificate_bundles.iter().map(|path| {
+        std::fs::read(path)
+            .with_context(|| format!("upstream.certificate_bundles: {}", path.display()))
+    });
+    bundles.collect()
+}
+
+/// The server for what replicas share. Reads the file of certificate authorities.
+pub(crate) fn valkey(redis: &Redis) -> anyhow::Result<Option<ValkeyConfig>> {
+    let Some(url) = &redis.url else {
+        return Ok(None);
+    };
+    let url = url.expose().parse().context("redis.url")?;
+    let config = ValkeyConfig::new(url, redis.ca_file.as_ref()).context("redis.ca_file")?;
+    Ok(Some(config))
 }
 
 /// Port 0 stands for the port of the URL.

@@ -1,4 +1,4 @@
-//! A long-running program of the control plane.
+//! A long-running program: of the control plane, or what the programs in Pods need beside it.
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;

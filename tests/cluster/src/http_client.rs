@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::{HeaderName, HeaderValue, Method, Request, Response};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -20,6 +20,16 @@ pub async fn get_with(
     path: &str,
     headers: &[(HeaderName, HeaderValue)],
 ) -> Result<Response<Bytes>, String> {
+    ask(address, Method::GET, path, headers).await
+}
+
+/// The answer to a request without a body.
+pub(crate) async fn ask(
+    address: SocketAddr,
+    method: Method,
+    path: &str,
+    headers: &[(HeaderName, HeaderValue)],
+) -> Result<Response<Bytes>, String> {
     let stream = TcpStream::connect(address)
         .await
         .map_err(|error| format!("dial tcp {address}: {error}"))?;
@@ -30,7 +40,9 @@ pub async fn get_with(
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(broken)?;
-    let mut request = Request::get(path)
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
         .header(http::header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())
         .map_err(|error| error.to_string())?;

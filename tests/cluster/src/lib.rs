@@ -4,7 +4,7 @@
 //! `build.sh` from the Go modules in `tools`. [`Kubelet`] stands in for scheduler, kubelet and
 //! container runtime: it runs every container as a local process on a loopback address of its own
 //! and reports what the real kubelet would. [`Balancer`] stands in for kube-proxy and a load
-//! balancer; [`Load`] counts the requests that a roll-out loses.
+//! balancer; [`Load`] counts the requests that a roll-out loses. [`Moto`] stands in for AWS.
 #![allow(
     clippy::panic,
     clippy::expect_used,
@@ -19,6 +19,7 @@ mod http_client;
 mod kubeconfig;
 mod kubelet;
 mod load;
+mod moto;
 mod pki;
 mod poll;
 mod ports;
@@ -31,5 +32,6 @@ pub use control_plane::{ControlPlane, User};
 pub use http_client::{get, get_with};
 pub use kubelet::{Image, Images, Kubelet, Nodes, local_address};
 pub use load::{Load, Tally};
+pub use moto::Moto;
 pub use poll::{eventually, eventually_within};
 pub use programs::workspace_program;

@@ -11,7 +11,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("aip-atproto", &["aip-base"]),
     ("aip-jose", &["aip-base"]),
     ("pulumi-files", &["aip-base"]),
-    ("aip-deploy", &["aip-base", "pulumi-files"]),
+    ("aip-deploy", &["aip-base", "aip-jose", "pulumi-files"]),
     ("aip-keys", &["aip-base", "aip-jose"]),
     ("aip-storage", &["aip-atproto", "aip-base", "aip-keys"]),
     (
@@ -75,6 +75,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "aip-storage-sql",
         &["aip-atproto", "aip-base", "aip-keys", "aip-storage"],
     ),
+    (
+        "aip-shared-state",
+        &["aip-atproto", "aip-base", "aip-pds", "aip-storage"],
+    ),
     ("aip-outbound", &["aip-base"]),
     ("aip-listen", &["aip-base"]),
     ("aip-telemetry", &["aip-base"]),
@@ -94,6 +98,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "aip-outbound",
             "aip-pds",
             "aip-sessions",
+            "aip-shared-state",
             "aip-storage",
             "aip-storage-sql",
             "aip-telemetry",
@@ -114,16 +119,31 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "aip-oauth",
             "aip-outbound",
             "aip-pds",
+            "aip-sessions",
+            "aip-shared-state",
             "aip-storage",
             "aip-storage-sql",
         ],
     ),
     // Development only: what tests of several rooms share.
-    ("aip-testkit", &["aip-base"]),
+    ("aip-testkit", &["aip-atproto", "aip-base", "aip-storage"]),
     // Development only: a Kubernetes cluster in a test.
     ("cluster", &["aip-base", "pulumi-files"]),
+    // Programs, databases and people for those who look at AIP from outside.
+    ("harness", &["aip-sandbox"]),
     // Measures release builds from outside, with the stand-ins around them.
-    ("bench", &["aip-atproto", "aip-sandbox", "cluster"]),
+    ("bench", &["aip-atproto", "aip-sandbox", "cluster", "harness"]),
+    // Replicas under faults, with the stand-ins or a real PDS around them.
+    (
+        "chaos",
+        &[
+            "aip-atproto",
+            "aip-base",
+            "aip-sandbox",
+            "aip-testkit",
+            "harness",
+        ],
+    ),
     ("tidy", &[]),
     ("xtask", &[]),
 ];

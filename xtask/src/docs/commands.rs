@@ -7,9 +7,10 @@ use anyhow::Result;
 use super::Program;
 
 pub(super) fn render(program: &Program) -> Result<String> {
-    let mut page = String::from(
-        "# Command line of `aip`\n\n\
-         Generated from `aip --help` by `cargo xtask docs`.\n",
+    let mut page = format!(
+        "# Command line of `{name}`\n\n\
+         Generated from `{name} --help` by `cargo xtask docs`.\n",
+        name = program.name
     );
     append(program, &[], &mut page)?;
     Ok(page)
@@ -17,7 +18,7 @@ pub(super) fn render(program: &Program) -> Result<String> {
 
 fn append(program: &Program, command: &[&str], page: &mut String) -> Result<()> {
     let help = program.ask(&[command, &["--help"]].concat())?;
-    let title = [&["aip"], command].concat().join(" ");
+    let title = [&[program.name], command].concat().join(" ");
     let text: Vec<&str> = help.trim().lines().map(str::trim_end).collect();
     write!(
         page,

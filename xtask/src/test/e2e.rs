@@ -7,11 +7,24 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::rust::count;
+use super::rust::{count, programs};
 use super::tally::Tally;
 use crate::{paths, process};
 
 pub(super) fn run() -> Result<Tally> {
+    let cache = set_up()?;
+    let programs = programs()?;
+    count(
+        process::command("node")
+            .arg("tests/e2e/run.mjs")
+            .env("AIP_BIN", programs.join("aip"))
+            .env("AIP_SANDBOX_BIN", programs.join("aip-sandbox"))
+            .env("E2E_CACHE_DIR", &cache),
+    )
+}
+
+/// Installs what the scripts need; the folder it is kept in.
+pub(super) fn set_up() -> Result<PathBuf> {
     let cache = paths::cache()?.join("e2e");
     let mut setup = process::command("node");
     setup
@@ -21,23 +34,7 @@ pub(super) fn run() -> Result<Tally> {
         setup.env("npm_config_nodedir", headers);
     }
     process::run(&mut setup)?;
-    process::run(process::cargo().args([
-        "build",
-        "--locked",
-        "-p",
-        "aip",
-        "-p",
-        "aip-sandbox",
-        "--bins",
-    ]))?;
-    let programs = paths::target().join("debug");
-    count(
-        process::command("node")
-            .arg("tests/e2e/run.mjs")
-            .env("AIP_BIN", programs.join("aip"))
-            .env("AIP_SANDBOX_BIN", programs.join("aip-sandbox"))
-            .env("E2E_CACHE_DIR", &cache),
-    )
+    Ok(cache)
 }
 
 /// The prefix under which Node's C headers lie; without it node-gyp downloads them.

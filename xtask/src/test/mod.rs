@@ -1,8 +1,9 @@
-//! `cargo xtask test [unit|stories|e2e|cluster|all]`: sets the machine up, runs the suites, counts.
+//! `cargo xtask test [unit|stories|e2e|chaos|cluster|all]`: sets the machine up, runs the suites, counts.
 //!
 //! No suite passes by skipping: a suite that ran nothing, or ignored a test, has failed. The last
 //! line is the total, `N passed, M failed`.
 
+mod chaos;
 pub(crate) mod cluster;
 mod e2e;
 mod needs;
@@ -23,6 +24,8 @@ pub(crate) struct Args {
     /// Which suites to run.
     #[arg(value_enum, default_value = "all")]
     suite: Choice,
+    #[command(flatten)]
+    chaos: chaos::Args,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -33,6 +36,8 @@ enum Choice {
     Stories,
     /// Real PDS, real browser, stock OAuth clients.
     E2e,
+    /// Replicas under faults: every session that is lost is counted.
+    Chaos,
     /// Deploying to a real Kubernetes control plane.
     Cluster,
     /// All of them.
@@ -45,6 +50,7 @@ enum Suite {
     Unit,
     Stories,
     E2e,
+    Chaos,
     Cluster,
 }
 
@@ -54,8 +60,15 @@ impl Choice {
             Self::Unit => &[Suite::Unit],
             Self::Stories => &[Suite::Stories],
             Self::E2e => &[Suite::E2e],
+            Self::Chaos => &[Suite::Chaos],
             Self::Cluster => &[Suite::Cluster],
-            Self::All => &[Suite::Unit, Suite::Stories, Suite::E2e, Suite::Cluster],
+            Self::All => &[
+                Suite::Unit,
+                Suite::Stories,
+                Suite::E2e,
+                Suite::Chaos,
+                Suite::Cluster,
+            ],
         }
     }
 }
@@ -66,15 +79,17 @@ impl Suite {
             Self::Unit => "unit",
             Self::Stories => "stories",
             Self::E2e => "e2e",
+            Self::Chaos => "chaos",
             Self::Cluster => "cluster",
         }
     }
 
-    fn run(self) -> Result<Tally> {
+    fn run(self, args: &Args) -> Result<Tally> {
         match self {
             Self::Unit => rust::unit(),
             Self::Stories => rust::stories(),
             Self::E2e => e2e::run(),
+            Self::Chaos => chaos::run(&args.chaos),
             Self::Cluster => cluster::run(),
         }
     }
@@ -93,7 +108,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     for suite in suites {
         say::step(&format!("test {}", suite.name()));
         let watch = Stopwatch::start();
-        let tally = suite.run().unwrap_or_else(|error| {
+        let tally = suite.run(args).unwrap_or_else(|error| {
             say::error(&format!("{}: {error:#}", suite.name()));
             Tally::broken()
         });

@@ -1,7 +1,7 @@
 //! What the suites need of the machine: found, installed with Debian's packages when we may, else
 //! listed. Nothing is skipped because something is missing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
@@ -21,15 +21,40 @@ struct Need {
 const NEEDS: &[Need] = &[
     Need {
         what: "C and C++ compilers with make",
-        suites: &[Suite::Unit, Suite::Stories, Suite::E2e, Suite::Cluster],
+        suites: &[
+            Suite::Unit,
+            Suite::Stories,
+            Suite::E2e,
+            Suite::Chaos,
+            Suite::Cluster,
+        ],
         present: || ["cc", "g++", "make"].iter().all(|name| on_path(name)),
         debian: &["build-essential"],
     },
     Need {
         what: "PostgreSQL server",
-        suites: &[Suite::Unit, Suite::Stories],
+        suites: &[Suite::Unit, Suite::Stories, Suite::Chaos, Suite::Cluster],
         present: || on_path("initdb") || debian_postgres().next().is_some(),
         debian: &["postgresql"],
+    },
+    Need {
+        what: "PgBouncer",
+        suites: &[Suite::Unit, Suite::Stories],
+        // Debian keeps it where the `PATH` of most users does not lead.
+        present: || on_path("pgbouncer") || Path::new("/usr/sbin/pgbouncer").is_file(),
+        debian: &["pgbouncer"],
+    },
+    Need {
+        what: "Valkey or Redis server",
+        suites: &[Suite::Unit, Suite::Stories, Suite::Chaos, Suite::Cluster],
+        present: || on_path("redis-server"),
+        debian: &["redis-server"],
+    },
+    Need {
+        what: "libfaketime",
+        suites: &[Suite::Chaos],
+        present: || on_path("faketime"),
+        debian: &["faketime"],
     },
     Need {
         what: "Chromium",
@@ -45,7 +70,7 @@ const NEEDS: &[Need] = &[
     },
     Need {
         what: "Node.js 20 or newer with npm",
-        suites: &[Suite::E2e],
+        suites: &[Suite::E2e, Suite::Chaos],
         present: || {
             on_path("npm")
                 && process::succeeds(process::command("node").args([
@@ -57,7 +82,7 @@ const NEEDS: &[Need] = &[
     },
     Need {
         what: "Python 3.11 or newer with venv",
-        suites: &[Suite::E2e, Suite::Cluster],
+        suites: &[Suite::E2e, Suite::Chaos, Suite::Cluster],
         present: || {
             process::succeeds(process::command("python3").args([
                 "-c",

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result};
 
 use super::tally::Tally;
-use crate::{process, say};
+use crate::{paths, process, say};
 
 const STORIES: &str = "stories";
 const CLUSTER: &str = "cluster";
@@ -78,6 +78,22 @@ fn integration_tests() -> Result<BTreeSet<String>> {
         .filter(|target| target["kind"][0] == "test")
         .filter_map(|target| target["name"].as_str().map(str::to_owned))
         .collect())
+}
+
+/// Builds the programs that are tested from outside, and those that do it; the folder they are in.
+pub(super) fn programs() -> Result<PathBuf> {
+    process::run(process::cargo().args([
+        "build",
+        "--locked",
+        "-p",
+        "aip",
+        "-p",
+        "aip-sandbox",
+        "-p",
+        "chaos",
+        "--bins",
+    ]))?;
+    Ok(paths::target().join("debug"))
 }
 
 /// Runs a test runner, shows its output as it comes, and counts.

@@ -68,6 +68,7 @@ fn names_of_older_versions_are_read() {
         ("ATPROTO_CLIENT_NAME", "Example"),
         ("OAUTH_SUPPORTED_SCOPES", "atproto openid"),
         ("WORKER_ID", "aip-0"),
+        ("REDIS_DSN", "redis://:pw@valkey/1"),
     ]);
     let loaded = said.loaded();
     assert_eq!(loaded.external_base.as_str(), "https://aip.example.com");
@@ -86,6 +87,15 @@ fn names_of_older_versions_are_read() {
     assert_eq!(config.client_document.name, "Example");
     assert_eq!(config.client_document.scope, "atproto openid");
     assert_eq!(config.server.worker_id.as_deref(), Some("aip-0"));
+    assert_eq!(config.redis.url.unwrap().expose(), "redis://:pw@valkey/1");
+}
+
+#[test]
+fn networks_of_proxies_are_networks_or_addresses() {
+    let said = Said::variables([("AIP_TRUSTED_PROXIES", "10.0.0.0/8, 192.0.2.1,2001:db8::/32")]);
+    let networks = said.loaded().config.server.trusted_proxies;
+    let networks: Vec<String> = networks.iter().map(ToString::to_string).collect();
+    assert_eq!(networks, ["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32"]);
 }
 
 #[test]
@@ -110,11 +120,11 @@ fn two_names_of_a_setting_may_agree_and_must_not_differ() {
 
 #[test]
 fn a_name_that_nothing_reads_yet_is_accepted_and_said_so() {
-    let said = Said::variables([("SENTRY_DSN", "https://key@host/1"), ("PATH", "/bin")]);
-    let (value, place) = said.shown("SENTRY_DSN");
+    let said = Said::variables([("ADMIN_DIDS", "did:plc:admin"), ("PATH", "/bin")]);
+    let (value, place) = said.shown("ADMIN_DIDS");
     assert_eq!(
         (value.as_str(), place.as_str()),
-        ("(accepted, no effect yet)", "SENTRY_DSN")
+        ("(accepted, no effect yet)", "ADMIN_DIDS")
     );
     assert!(
         said.loaded()

@@ -25,6 +25,23 @@ fn every_mistake_is_reported_at_once_with_its_place() {
 }
 
 #[test]
+fn what_is_no_network_and_no_url_of_valkey_is_refused_without_quoting_a_password() {
+    let problems = Said::variables([
+        ("AIP_TRUSTED_PROXIES", "10.0.0.0/8,10.0.0.0/33"),
+        ("AIP_REDIS_URL", "http://:hunter2@valkey"),
+    ])
+    .refused();
+    assert_eq!(
+        problems,
+        [
+            "server.trusted_proxies (AIP_TRUSTED_PROXIES): `10.0.0.0/8,10.0.0.0/33`: member 2: \
+             expected ADDRESS/BITS or ADDRESS, as in `10.0.0.0/8` or `2001:db8::1`",
+            "redis.url (AIP_REDIS_URL): expected `redis://…`, `rediss://…` or `unix://…`",
+        ]
+    );
+}
+
+#[test]
 fn what_is_like_nothing_gets_no_hint() {
     let problems = Said::variables([("AIP_TELEPORTATION_FREQUENCY", "1")]).refused();
     assert_eq!(

@@ -52,11 +52,11 @@ pub(super) async fn handle(app: &App, call: &Call) -> Result<Response, Problem> 
         Entry::Refuse(code) => Ok(refuse(app, &valid, code)),
         Entry::SignIn => {
             let browser = app.browser_or_new(call).await?;
-            sign_in(app, &valid, browser).await
+            sign_in(app, call, &valid, browser).await
         }
         Entry::Use(account) => {
             let browser = app.browser_or_new(call).await?;
-            go_on_as(app, &valid, &wish, browser, &account).await
+            go_on_as(app, call, &valid, &wish, browser, &account).await
         }
     }
 }
@@ -108,7 +108,12 @@ async fn begin(app: &App, valid: &ValidRequest, browser: &Browser) -> Result<Pen
 }
 
 /// To the sign-in page, or straight to the PDS if the app said whose.
-async fn sign_in(app: &App, valid: &ValidRequest, browser: Browser) -> Result<Response, Problem> {
+async fn sign_in(
+    app: &App,
+    call: &Call,
+    valid: &ValidRequest,
+    browser: Browser,
+) -> Result<Response, Problem> {
     let pending = begin(app, valid, &browser).await?;
     let choose = [Prompt::SelectAccount, Prompt::Create]
         .into_iter()
@@ -120,7 +125,7 @@ async fn sign_in(app: &App, valid: &ValidRequest, browser: Browser) -> Result<Re
                 pending: Some(&pending),
                 subject: hint,
             };
-            form.submit(app).await?
+            form.submit(app, call).await?
         }
         _ => see_other(&format!("/login?request={}", pending.name())),
     };
@@ -130,6 +135,7 @@ async fn sign_in(app: &App, valid: &ValidRequest, browser: Browser) -> Result<Re
 /// Goes on with an account of this browser, asking its PDS only if there is no session to use.
 async fn go_on_as(
     app: &App,
+    call: &Call,
     valid: &ValidRequest,
     wish: &Wish<'_>,
     browser: Browser,
@@ -157,7 +163,7 @@ async fn go_on_as(
         pending: Some(&pending),
         subject: account.did.as_str(),
     };
-    form.submit(app).await
+    form.submit(app, call).await
 }
 
 /// Tells the app that no page may be shown and one is needed.
@@ -174,7 +180,7 @@ fn refuse(app: &App, valid: &ValidRequest, code: RefusalCode) -> Response {
 
 /// Tells the app what is wrong with its request.
 fn refused(app: &App, refusal: &Refusal) -> Response {
-    let detail = format!("{}: {}", refusal.code.as_str(), refusal.detail);
+    let code = refusal.code.as_str();
     let response = to_app(&app.server().refuse(refusal));
-    Incident::of(Blame::Caller, detail, response)
+    Incident::of(Blame::Caller, Some(code), &refusal.detail, response)
 }

@@ -85,7 +85,7 @@ async fn failed(app: &App, browser: RowId, failure: SignInFailure) -> Result<Res
         Some(token) => {
             let pending = app.pending(browser, &token).await?;
             let response = app.refuse(&pending, code, words).await?;
-            Ok(Incident::of(blame, detail, response))
+            Ok(Incident::of(blame, Some(code.as_str()), detail, response))
         }
         None => Err(Problem::request(words).because(blame, detail)),
     }

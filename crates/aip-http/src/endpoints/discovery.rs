@@ -104,7 +104,7 @@ pub(super) fn protected_resource_url(app: &App) -> String {
 
 /// The public keys that apps verify our tokens with.
 pub(super) fn jwks(app: &App) -> Response {
-    Json(app.server().keys.public_oidc_jwks()).into_response()
+    Json(app.server().keys.current().public_oidc_jwks()).into_response()
 }
 
 fn scopes(app: &App) -> Value {

@@ -12,6 +12,7 @@ use crate::browser::Browser;
 use crate::call::Call;
 use crate::csrf::Purpose;
 use crate::flow::{Pending, see_other};
+use crate::limits::Limit;
 use crate::pages::{Failure, FormTargets, LoginPage, html};
 use crate::problem::{Incident, Problem};
 use crate::state::App;
@@ -71,13 +72,14 @@ pub(super) async fn handle(app: &App, call: &Call) -> Result<Response, Problem> 
         pending: pending.as_ref(),
         subject: subject.unwrap_or_default(),
     }
-    .submit(app)
+    .submit(app, call)
     .await
 }
 
 impl LoginForm<'_> {
     /// Sends the person to the PDS of the subject, or shows the page again with the reason.
-    pub(crate) async fn submit(self, app: &App) -> Result<Response, Problem> {
+    pub(crate) async fn submit(self, app: &App, call: &Call) -> Result<Response, Problem> {
+        app.count(Limit::SignIns, call).await?;
         let prompt = self.pending.and_then(Pending::prompt_for_pds);
         let start = Start {
             browser: self.browser.session.id,
@@ -92,7 +94,7 @@ impl LoginForm<'_> {
         let (blame, detail) = (error.blame(), error.to_string());
         let failure = failure(error, self.subject)?;
         let page = self.show(app, StatusCode::BAD_REQUEST, Some(&failure));
-        Ok(Incident::of(blame, detail, page.await?))
+        Ok(Incident::of(blame, None, detail, page.await?))
     }
 
     /// The page.

@@ -11,6 +11,7 @@ mod home;
 mod login;
 mod logout;
 mod probes;
+mod session;
 mod spec;
 mod table;
 mod token;
@@ -68,6 +69,8 @@ pub enum Endpoint {
     ClientMetadata,
     /// The keys that PDSs verify with.
     UpstreamJwks,
+    /// What an app may know of its session at the PDS.
+    Session,
     /// Calls on the account's PDS.
     Xrpc,
     /// Is the process alive?
@@ -78,7 +81,7 @@ pub enum Endpoint {
 
 impl Endpoint {
     /// Every endpoint.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Home,
         Self::Account,
         Self::Login,
@@ -97,6 +100,7 @@ impl Endpoint {
         Self::Jwks,
         Self::ClientMetadata,
         Self::UpstreamJwks,
+        Self::Session,
         Self::Xrpc,
         Self::Alive,
         Self::Ready,
@@ -130,6 +134,7 @@ impl Endpoint {
             Self::Jwks => Ok(discovery::jwks(app)),
             Self::ClientMetadata => upstream::client_metadata(app).await,
             Self::UpstreamJwks => Ok(upstream::jwks(app)),
+            Self::Session => session::handle(app, call).await,
             Self::Xrpc => xrpc::handle(app, call, stream).await,
             Self::Alive => Ok(probes::alive()),
             Self::Ready => probes::ready(app.health()).await,

@@ -71,6 +71,8 @@ pub struct Spec {
     pub errors: ErrorFormat,
     /// What is read of a request.
     pub payload: Payload,
+    /// Whether clients authenticate here, so that those who guess are slowed down.
+    pub clients: bool,
     /// The member of the discovery document that holds the URL of this endpoint.
     pub metadata: Option<&'static str>,
     /// What it is, in a few words.

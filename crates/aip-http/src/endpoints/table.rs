@@ -10,6 +10,7 @@ const PAGE: Spec = Spec {
     cache: CachePolicy::NoStore,
     errors: ErrorFormat::Page,
     payload: Payload::Form,
+    clients: false,
     metadata: None,
     summary: "",
     standard: "",
@@ -98,6 +99,7 @@ impl Endpoint {
             Self::Token => Spec {
                 path: "/oauth/token",
                 metadata: Some("token_endpoint"),
+                clients: true,
                 summary: "Token endpoint",
                 standard: "OAuth 2.1 §3.2, RFC 9449",
                 ..API
@@ -105,6 +107,7 @@ impl Endpoint {
             Self::Revoke => Spec {
                 path: "/oauth/revoke",
                 metadata: Some("revocation_endpoint"),
+                clients: true,
                 summary: "Token revocation",
                 standard: "RFC 7009",
                 ..API
@@ -114,6 +117,7 @@ impl Endpoint {
                 metadata: Some("introspection_endpoint"),
                 // Only servers that can keep a secret may ask; a browser has no business here.
                 cors: Cors::SameOrigin,
+                clients: true,
                 summary: "Token introspection",
                 standard: "RFC 7662",
                 ..API
@@ -162,6 +166,13 @@ impl Endpoint {
                 summary: "Keys that PDSs verify AIP with",
                 standard: "RFC 7517 §5",
                 ..DOCUMENT
+            },
+            Self::Session => Spec {
+                path: "/api/atprotocol/session",
+                verbs: &[Verb::Get],
+                payload: Payload::Nothing,
+                summary: "The app's session at the account's PDS",
+                ..API
             },
             Self::Xrpc => Spec {
                 path: "/xrpc/{nsid}",

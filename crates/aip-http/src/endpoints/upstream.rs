@@ -29,5 +29,5 @@ pub(super) async fn client_metadata(app: &App) -> Result<Response, Problem> {
 
 /// The public keys that PDSs verify our assertions with.
 pub(super) fn jwks(app: &App) -> Response {
-    Json(app.server().keys.public_upstream_jwks()).into_response()
+    Json(app.server().keys.current().public_upstream_jwks()).into_response()
 }

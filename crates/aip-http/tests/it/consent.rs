@@ -2,6 +2,7 @@
 
 use aip_oauth::registration::ClientSettings;
 use aip_storage::client::ApplicationType;
+use aip_storage::upstream::SessionKind;
 use http::{HeaderName, StatusCode};
 
 use crate::support::app::TestApp;
@@ -186,7 +187,7 @@ async fn a_no_is_told_to_the_app_and_ends_the_upstream_session() {
     assert_eq!(answer.location_param("state").as_deref(), Some("the state"));
     let storage = &world.server.storage;
     let (client, did) = (app.id.parse().unwrap(), ALICE.parse().unwrap());
-    let usable = storage.usable_upstream_session(&client, &did);
+    let usable = storage.usable_upstream_session(SessionKind::OAuth, &client, &did);
     assert!(usable.await.unwrap().is_none());
 }
 

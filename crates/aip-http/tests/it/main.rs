@@ -20,6 +20,7 @@ mod discovery;
 mod dpop;
 mod hostile;
 mod internal;
+mod limits;
 mod log;
 mod logout;
 mod pages;

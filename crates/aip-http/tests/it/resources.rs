@@ -1,7 +1,9 @@
 //! Userinfo and `/xrpc`: calls with an access token.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use aip_base::Clock as _;
 use axum::body::Body;
 use http::Request;
 use http::header::AUTHORIZATION;
@@ -9,6 +11,7 @@ use http::header::AUTHORIZATION;
 use crate::support::app::userinfo;
 use crate::support::{ALICE, ALICE_HANDLE, Answer, World, form_request};
 
+/// A `GET` with an access token.
 async fn xrpc(world: &World, path: &str, token: &str) -> Answer {
     let request = Request::get(path).header(AUTHORIZATION, format!("Bearer {token}"));
     world.send(request.body(Body::empty()).unwrap()).await
@@ -90,6 +93,30 @@ async fn a_token_in_header_and_body_is_refused() {
         .send(request)
         .await
         .expect_error(400, "invalid_request");
+}
+
+#[tokio::test]
+async fn an_app_sees_its_session_and_no_secret_of_it() {
+    let world = World::new().await;
+    let token = access_token(&world, "openid atproto").await;
+    let path = "/api/atprotocol/session";
+    let expires_at = (world.clock.now() + Duration::from_hours(1)).as_secs();
+    assert_eq!(
+        xrpc(&world, path, &token).await.json(),
+        serde_json::json!({
+            "did": ALICE,
+            "handle": ALICE_HANDLE,
+            "pds_endpoint": "https://pds.example",
+            "scopes": ["atproto", "openid"],
+            "expires_at": expires_at,
+        })
+    );
+    let nobody = world.get(path).await;
+    nobody.expect_error(401, "invalid_token");
+    world.sessions.over.store(true, Ordering::SeqCst);
+    let over = xrpc(&world, path, &token).await;
+    over.expect_error(401, "invalid_token");
+    assert!(over.body.contains("moved"), "{}", over.body);
 }
 
 #[tokio::test]

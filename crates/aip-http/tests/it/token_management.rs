@@ -1,5 +1,7 @@
 //! Revocation and introspection.
 
+use aip_storage::upstream::SessionKind;
+
 use crate::support::app::userinfo;
 use crate::support::{ALICE, World};
 
@@ -48,7 +50,10 @@ async fn d2_row52_with_the_refresh_token_goes_the_access_token_and_the_upstream_
     assert_eq!(userinfo(&world, &bearer).await.status, 401);
     let client = app.id.parse().unwrap();
     let did = ALICE.parse().unwrap();
-    let session = world.server.storage.usable_upstream_session(&client, &did);
+    let session = world
+        .server
+        .storage
+        .usable_upstream_session(SessionKind::OAuth, &client, &did);
     assert!(session.await.unwrap().is_none());
 }
 

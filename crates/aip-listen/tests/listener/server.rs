@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use aip_listen::{Drained, Lifecycle, ListenConfig, PeerAddr, Server, Stage, Tls};
+use aip_base::PeerAddr;
+use aip_listen::{Drained, Lifecycle, ListenConfig, Server, Stage, Tls};
 use axum::Router;
 use axum::extract::Extension;
 use axum::routing::{get, post};

@@ -10,7 +10,7 @@ mod error;
 use std::time::Duration;
 
 use aip_atproto::ScopeSet;
-use aip_base::RowId;
+use aip_base::{RequestNotes, RowId};
 use aip_keys::TokenKind;
 use aip_storage::StorageError;
 use aip_storage::client::{Client, ClientId, RedirectUri};
@@ -85,6 +85,7 @@ impl AuthorizationServer {
             .client(&id)
             .await?
             .ok_or(PageError::UnknownClient)?;
+        RequestNotes::note_client(client.id.as_str());
         let sent = params.get("redirect_uri").ok_or(PageError::NoRedirect)?;
         if !redirect::matches(&client.redirect_uris, client.application_type, sent) {
             return Err(PageError::UnknownRedirect { client: client.id }.into());

@@ -4,11 +4,12 @@ mod authorization_code;
 mod refresh_token;
 
 use aip_atproto::{OpenIdScope, Scope, ScopeSet};
-use aip_base::Blame;
+use aip_base::{Blame, RequestNotes};
 use aip_keys::{TokenHash, TokenKind};
 use aip_storage::StorageError;
 use aip_storage::client::Client;
 use aip_storage::grant::{Grant, NewTokens, RevokeReason};
+use aip_storage::upstream::ReauthReason;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::AuthorizationServer;
@@ -99,6 +100,9 @@ pub enum GrantRefusal {
     /// Its grant ended.
     #[error("the grant has ended: {}", .0.as_str())]
     Ended(RevokeReason),
+    /// Its grant ended with the session at the PDS.
+    #[error("the person must sign in again: {}", .0.as_str())]
+    SignInAgain(ReauthReason),
 }
 
 /// The parameters and the client of a token request, both checked.
@@ -212,6 +216,7 @@ impl AuthorizationServer {
         nonce: Option<&str>,
         minted: Minted,
     ) -> Result<TokenResponse, TokenError> {
+        RequestNotes::note_account(grant.did.as_str());
         let scope = minted
             .tokens
             .access_scope

@@ -5,8 +5,10 @@
 
 use aip_atproto::ScopeSet;
 use aip_keys::TokenKind;
+use aip_storage::StorageError;
 use aip_storage::audit::AuditKind;
-use aip_storage::grant::{RevokeReason, Rotate, Rotation};
+use aip_storage::grant::{Grant, RevokeReason, Rotate, Rotation};
+use aip_storage::upstream::UpstreamState;
 
 use super::{GrantRefusal, Redeeming, TokenError, TokenResponse, missing};
 use crate::AuthorizationServer;
@@ -67,13 +69,21 @@ impl AuthorizationServer {
                 .await?;
                 Err(TokenError::Grant(GrantRefusal::Replayed))
             }
-            Rotate::Ended(grant) => {
-                let reason = grant
-                    .revoked
-                    .map_or(RevokeReason::UpstreamEnded, |it| it.reason);
-                Err(TokenError::Grant(GrantRefusal::Ended(reason)))
-            }
+            Rotate::Ended(grant) => Err(TokenError::Grant(self.why_ended(&grant).await?)),
             Rotate::Refused => Err(unusable),
         }
+    }
+
+    /// What the app is told: when its grant ended with the session at the PDS, why that did.
+    async fn why_ended(&self, grant: &Grant) -> Result<GrantRefusal, StorageError> {
+        let revoked = grant.revoked.as_ref().map(|it| it.reason);
+        let reason = revoked.unwrap_or(RevokeReason::UpstreamEnded);
+        if reason == RevokeReason::UpstreamEnded
+            && let Some(session) = self.storage.upstream_session(grant.upstream_session).await?
+            && let UpstreamState::NeedsReauth(why) = session.state
+        {
+            return Ok(GrantRefusal::SignInAgain(why));
+        }
+        Ok(GrantRefusal::Ended(reason))
     }
 }

@@ -45,6 +45,7 @@ use self::replay::UsedOnce;
 use crate::dns::Dns;
 use crate::plc::{Directory, Registration};
 use crate::stage::faults::{Endpoint, Order};
+use crate::stage::reply::Reply;
 use crate::stage::request::Received;
 use crate::stage::server::{Server, bind};
 use crate::stage::{Stage, Unfinished, lock};
@@ -169,6 +170,32 @@ impl Pds {
     /// # Errors
     /// When the account's key cannot be made.
     pub fn add_account(&self, handle: &Handle, password: &str) -> Result<Person, SetupError> {
+        self.open_account(handle, password, &signing_key()?)
+    }
+
+    /// Opens many accounts with the same password at once. They share one key, because a thousand
+    /// keys take longer to make than a load test has.
+    ///
+    /// # Errors
+    /// When the key cannot be made.
+    pub fn add_accounts(
+        &self,
+        handles: &[Handle],
+        password: &str,
+    ) -> Result<Vec<Person>, SetupError> {
+        let key = signing_key()?;
+        let people = handles.iter();
+        people
+            .map(|handle| self.open_account(handle, password, &key))
+            .collect()
+    }
+
+    fn open_account(
+        &self,
+        handle: &Handle,
+        password: &str,
+        signing_key: &Arc<SigningKey>,
+    ) -> Result<Person, SetupError> {
         let did = Did::parse(&did_of(handle))?;
         let account = Account {
             did: did.clone(),
@@ -176,7 +203,7 @@ impl Pds {
             email: format!("{}@mail.test", handle.as_str().replace('.', "-")),
             password: password.to_owned(),
             state: AccountState::Active,
-            signing_key: Arc::new(SigningKey::generate(Alg::Es256k, None)?),
+            signing_key: Arc::clone(signing_key),
             app_passwords: BTreeMap::new(),
         };
         self.take_in(account);
@@ -305,6 +332,12 @@ impl Pds {
         self.inner.stage.journal.keep(entries);
     }
 
+    /// The answers of `endpoint` that took effect and were lost on order
+    /// ([`Order::drops_response`], [`Order::hangs`] after the fact), oldest first.
+    pub fn lost_answers(&self, endpoint: Endpoint) -> Vec<Reply> {
+        self.inner.stage.lost.at(endpoint)
+    }
+
     /// Refuses connections.
     pub async fn go_down(&self) {
         for port in &self.ports {
@@ -330,4 +363,9 @@ impl Pds {
     pub fn finish(&self) -> Result<(), Unfinished> {
         self.inner.stage.finish()
     }
+}
+
+/// What an account signs its repository with.
+fn signing_key() -> Result<Arc<SigningKey>, SetupError> {
+    Ok(Arc::new(SigningKey::generate(Alg::Es256k, None)?))
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ use aip_oauth::registration::ClientSettings;
 use aip_outbound::{Development, Dns, Outbound, OutboundConfig};
 use aip_pds::ResolverConfig;
 use aip_sandbox::Running;
+use aip_sessions::Spill;
+use aip_shared_state::SharedState;
 use aip_storage::client::{ApplicationType, ClientAuthMethod, IdTokenAlg};
 use aip_storage_sql::{Database, PgOptions};
 use anyhow::Context as _;
@@ -64,7 +67,7 @@ impl Server {
         database.migrate().await?;
         let life = Lifecycle::new();
         let application =
-            Application::new(setup(self.url(), &database, running, life.clone()).await?);
+            Application::new(setup(self.url(), folder.path(), &database, running, life.clone()).await?);
         let callback = format!("{}/callback", running.demo_url());
         application
             .server
@@ -99,6 +102,7 @@ impl Serving {
 
 async fn setup(
     url: String,
+    folder: &Path,
     database: &Database,
     running: &Running,
     life: Lifecycle,
@@ -127,6 +131,11 @@ async fn setup(
             ..ResolverConfig::default()
         },
         storage: database.storage().await?,
+        shared: SharedState::local(),
+        // Everybody here is the developer.
+        rate_limits: false,
+        trusted_proxies: Vec::new(),
+        spill: Spill::open(&folder.join("spill"))?,
         keys: KeySet::generate(&*clock, &*rng)?,
         master_keys: MasterKeys::generate(&*rng),
         // Every host here is loopback, so the resolver is never asked for an address.

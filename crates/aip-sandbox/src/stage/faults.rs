@@ -191,6 +191,15 @@ impl Order<'_> {
         ));
     }
 
+    /// Is overloaded and says for how long: 503 with `Retry-After`, in seconds.
+    pub fn is_unavailable_for(self, retry_after: u32) {
+        let reply = Reply::html(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "<h1>Service Unavailable</h1>",
+        );
+        self.answers(reply.with(RETRY_AFTER, &retry_after.to_string()));
+    }
+
     /// Answers 429 with `Retry-After`, in seconds.
     pub fn rate_limits(self, retry_after: u32) {
         let body = json!({ "error": "RateLimitExceeded", "message": "Rate Limit Exceeded" });
@@ -273,6 +282,16 @@ impl Gate {
     /// Lets everything go on, now and later.
     pub fn open(&self) {
         self.0.open.send_replace(true);
+    }
+}
+
+impl Disturbance {
+    /// Whether nobody gets what was answered before it.
+    pub(crate) fn loses_answer(&self) -> bool {
+        match self {
+            Self::Drop | Self::Hang => true,
+            Self::Delay(_) | Self::Hold(_) => false,
+        }
     }
 }
 

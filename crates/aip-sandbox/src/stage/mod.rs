@@ -3,6 +3,7 @@
 
 pub(crate) mod faults;
 pub(crate) mod journal;
+pub(crate) mod lost;
 pub(crate) mod reply;
 pub(crate) mod request;
 pub(crate) mod server;
@@ -12,6 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub(crate) use faults::Faults;
 pub(crate) use journal::Journal;
+pub(crate) use lost::Lost;
 
 /// Locks `mutex`. A panic elsewhere is reported by [`Stage::finish`]; the data stays usable.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -23,6 +25,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) struct Stage {
     pub(crate) journal: Journal,
     pub(crate) faults: Faults,
+    pub(crate) lost: Lost,
     panicked: Mutex<Option<Box<dyn Any + Send>>>,
 }
 

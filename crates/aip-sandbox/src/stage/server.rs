@@ -150,6 +150,9 @@ async fn act<S: Service>(
         }
         Some(Fault::Disturb(When::After, disturbance)) => {
             let reply = answer(service, endpoint, received).await?;
+            if disturbance.loses_answer() {
+                service.stage().lost.record(endpoint, &reply);
+            }
             disturb(disturbance).await?;
             Ok(reply)
         }

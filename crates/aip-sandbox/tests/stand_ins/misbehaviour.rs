@@ -262,6 +262,12 @@ async fn a_refresh_can_be_lost_before_or_after_it_took_effect() {
         (400, "invalid_grant", "Refresh token replayed")
     );
     sandbox.finish().unwrap();
+
+    // Only what took effect counts as lost.
+    let lost = sandbox.pds.lost_answers(Endpoint::Token);
+    assert_eq!(lost.len(), 1);
+    let lost: Value = serde_json::from_slice(&lost[0].body).unwrap();
+    assert_eq!(lost["sub"], sandbox.accounts.alice.did.as_str());
 }
 
 #[tokio::test]
@@ -271,17 +277,25 @@ async fn an_overloaded_pds_answers_503_or_429_and_recovers() {
     let (session, tokens) = client.sign_in(&sandbox.accounts.alice).await;
     let token = tokens.text("refresh_token");
     sandbox.pds.next(Endpoint::Token).times(2).is_unavailable();
+    sandbox.pds.next(Endpoint::Token).is_unavailable_for(7);
     sandbox.pds.next(Endpoint::Token).rate_limits(7);
     sandbox
         .pds
         .next(Endpoint::Token)
         .answers_error(StatusCode::BAD_REQUEST, "invalid_grant");
-    for status in [503, 503, 429, 400, 200] {
+    let (mute, telling) = (None, Some("7"));
+    for (status, retry_after) in [
+        (503, mute),
+        (503, mute),
+        (503, telling),
+        (429, telling),
+        (400, mute),
+        (200, mute),
+    ] {
         let answer = client.refresh(&session.key, token).await;
         assert_eq!(answer.status.as_u16(), status);
-        if status == 429 {
-            assert_eq!(answer.headers["retry-after"], "7");
-        }
+        let told = answer.headers.get("retry-after");
+        assert_eq!(told.map(|it| it.to_str().unwrap()), retry_after);
     }
     sandbox.finish().unwrap();
 }

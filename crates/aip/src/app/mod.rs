@@ -12,15 +12,17 @@ use std::sync::Arc;
 use aip_atproto::ScopeSet;
 use aip_base::{Clock, DnsTxt, Http, Rng};
 use aip_http::ports::Health;
-use aip_http::{App, Parts};
-use aip_keys::{KeySet, MasterKeys};
+use aip_http::{App, Parts, RateLimiter, TrustedProxies};
+use aip_keys::{KeyRing, KeySet, MasterKeys};
 use aip_listen::Lifecycle;
 use aip_oauth::{AuthorizationServer, Issuer};
-use aip_pds::{MemoryNonces, PdsClient, Resolver, ResolverConfig};
-use aip_sessions::{Keeper, SignIn, UpstreamIdentity, Vault};
+use aip_pds::{MemoryNonces, NonceStore, PdsClient, Resolver, ResolverConfig};
+use aip_sessions::{AppPasswords, Keeper, SignIn, Spill, UpstreamIdentity, Vault};
+use aip_shared_state::{SharedState, TieredNonces};
 use aip_storage::Storage;
 use aip_xrpc::Forwarder;
 use axum::Router;
+use ipnet::IpNet;
 use tokio::task::JoinHandle;
 
 use self::health::ServerHealth;
@@ -45,6 +47,14 @@ pub struct Setup {
     pub resolver: ResolverConfig,
     /// Where things are kept.
     pub storage: Arc<dyn Storage>,
+    /// Where tokens wait that cannot be stored.
+    pub spill: Spill,
+    /// What replicas share besides.
+    pub shared: SharedState,
+    /// Whether calls are limited by the network they come from.
+    pub rate_limits: bool,
+    /// The networks of the proxies in front of the process.
+    pub trusted_proxies: Vec<IpNet>,
     /// The keys that AIP signs with.
     pub keys: KeySet,
     /// The keys that protect the storage.
@@ -67,6 +77,8 @@ pub struct Application {
     pub server: AuthorizationServer,
     /// Keeps upstream sessions alive.
     pub keeper: Arc<Keeper>,
+    /// Takes app passwords.
+    pub app_passwords: Arc<AppPasswords>,
     /// Resolves handles and DIDs.
     pub pds: Arc<PdsClient>,
     /// How the process is.
@@ -85,7 +97,7 @@ impl Application {
             rng,
             ..
         } = setup;
-        let keys = Arc::new(setup.keys);
+        let keys = Arc::new(KeyRing::new(setup.keys));
         let hasher = Arc::new(setup.master_keys.token_hasher());
         let vault = Vault::new(Arc::new(setup.master_keys.sealer()), Arc::clone(&rng));
         let identity = UpstreamIdentity::new(&setup.external_base, Arc::clone(&keys));
@@ -95,7 +107,11 @@ impl Application {
             Arc::clone(&clock),
             setup.resolver,
         ));
-        let nonces = Arc::new(MemoryNonces::new(NONCES, Arc::clone(&clock)));
+        let nonces = MemoryNonces::new(NONCES, Arc::clone(&clock));
+        let nonces: Arc<dyn NonceStore> = match setup.shared.nonces {
+            Some(shared) => Arc::new(TieredNonces::new(nonces, shared, Arc::clone(&clock))),
+            None => Arc::new(nonces),
+        };
         let pds = Arc::new(PdsClient::new(
             Arc::clone(&http),
             Arc::clone(&clock),
@@ -106,6 +122,7 @@ impl Application {
         let server = AuthorizationServer {
             issuer: Issuer::new(&setup.external_base),
             storage: Arc::clone(&storage),
+            known_clients: aip_oauth::KnownClients::default(),
             keys,
             hasher: Arc::clone(&hasher),
             clock: Arc::clone(&clock),
@@ -116,11 +133,21 @@ impl Application {
             identity: identity.clone(),
             storage: Arc::clone(&storage),
             vault: vault.clone(),
+            spill: setup.spill,
+            notices: setup.shared.notices,
             hasher: Arc::clone(&hasher),
             clock: Arc::clone(&clock),
             rng: Arc::clone(&rng),
             owner: setup.worker_id,
             desk: aip_sessions::Desk::default(),
+        });
+        let app_passwords = Arc::new(AppPasswords {
+            pds: Arc::clone(&pds),
+            keeper: Arc::clone(&keeper),
+            storage: Arc::clone(&storage),
+            vault: vault.clone(),
+            clock: Arc::clone(&clock),
+            rng: Arc::clone(&rng),
         });
         let client_metadata = setup.client_document.json(&identity, &setup.external_base);
         let sign_in = SignIn {
@@ -144,8 +171,15 @@ impl Application {
         let public = aip_http::router(App::new(Parts {
             server: server.clone(),
             sign_in: Arc::new(sign_in),
+            sessions: Arc::new(Arc::clone(&keeper)),
             xrpc: Arc::new(forwarder),
             health: Arc::clone(&health),
+            limiter: if setup.rate_limits {
+                RateLimiter::new(setup.shared.rates)
+            } else {
+                RateLimiter::off()
+            },
+            proxies: TrustedProxies::new(setup.trusted_proxies),
             brand: setup.brand,
             scopes_supported: setup.scopes_supported,
             client_metadata,
@@ -153,6 +187,7 @@ impl Application {
         Self {
             server,
             keeper,
+            app_passwords,
             pds,
             health,
             public,

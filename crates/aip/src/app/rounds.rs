@@ -8,10 +8,11 @@ use aip_sessions::Keeper;
 use aip_storage::{Storage, StorageError};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-/// Between two rounds of the keeper.
-const KEEPER: Duration = Duration::from_secs(2);
 /// Between two clean-ups.
 const CLEAN_UP: Duration = Duration::from_mins(1);
+/// The task of which one replica has the lead, and for how long: a few clean-ups.
+const CLEAN_UP_TASK: &str = "clean-up";
+const CLEAN_UP_LEAD: Duration = Duration::from_mins(3);
 /// Rows of each kind that one statement forgets: short enough not to hold anybody up.
 const BATCH: u32 = 500;
 /// A grant is looked at by the clean-up only after this, longer than a code needs to be redeemed.
@@ -23,24 +24,15 @@ const ABANDONED_AFTER: Duration = Duration::from_hours(1);
 /// Runs until it is aborted. That loses nothing: refreshes run in tasks of their own, and each
 /// clean-up is one transaction. Neither waits for the other: a round takes as long as PDSs do.
 pub(super) async fn run(keeper: Arc<Keeper>, storage: Arc<dyn Storage>, clock: Arc<dyn Clock>) {
-    tokio::join!(keep(&keeper), forget(&*storage, &*clock));
+    let keeping = Arc::clone(&keeper).run();
+    tokio::join!(keeping, forget(&*storage, &keeper.owner, &*clock));
 }
 
-async fn keep(keeper: &Arc<Keeper>) {
-    let mut ticks = ticks(KEEPER);
-    loop {
-        ticks.tick().await;
-        if let Err(error) = keeper.round().await {
-            tracing::error!(%error, "a round of the keeper failed");
-        }
-    }
-}
-
-async fn forget(storage: &dyn Storage, clock: &dyn Clock) {
+async fn forget(storage: &dyn Storage, owner: &str, clock: &dyn Clock) {
     let mut ticks = ticks(CLEAN_UP);
     loop {
         ticks.tick().await;
-        if let Err(error) = clean_up(storage, clock).await {
+        if let Err(error) = clean_up(storage, owner, clock).await {
             tracing::error!(%error, "a clean-up failed");
         }
     }
@@ -52,14 +44,24 @@ fn ticks(period: Duration) -> Interval {
     ticks
 }
 
-async fn clean_up(storage: &dyn Storage, clock: &dyn Clock) -> Result<(), StorageError> {
+/// One replica does it for all.
+async fn clean_up(
+    storage: &dyn Storage,
+    owner: &str,
+    clock: &dyn Clock,
+) -> Result<(), StorageError> {
     let now = clock.now();
-    storage
-        .end_abandoned_sessions(now - ABANDONED_AFTER, now)
-        .await?;
-    storage
-        .end_expired_grants(now - GRANT_AGE, now, BATCH)
-        .await?;
+    if !storage
+        .lead(CLEAN_UP_TASK, owner, CLEAN_UP_LEAD, now)
+        .await?
+    {
+        return Ok(());
+    }
+    // What stops one of them must not stop the others.
+    let abandoned = storage.end_abandoned_sessions(now - ABANDONED_AFTER, now);
+    let abandoned = abandoned.await;
+    let expired = storage.end_expired_grants(now - GRANT_AGE, now, BATCH);
+    let expired = expired.await;
     while storage.purge_expired(now, BATCH).await?.more {}
-    Ok(())
+    abandoned.and(expired).map(drop)
 }

@@ -179,7 +179,9 @@ pub(crate) fn run(args: Args, global: &Global) -> Result<(), Failure> {
         .build()?;
     runtime.block_on(async {
         let opened = Opened::new(&loaded, false).await?;
-        let application = opened.application(&loaded, aip_listen::Lifecycle::new())?;
+        let application = opened
+            .application(&loaded, aip_listen::Lifecycle::new())
+            .await?;
         let tokens = &loaded.config.tokens;
         let defaults = Ttls {
             access: tokens.access_ttl,

@@ -3,10 +3,14 @@
 mod clients;
 mod completions;
 mod config;
+mod doctor;
+mod healthcheck;
+mod keys;
 mod man;
 mod migrate;
 mod resolve;
 mod serve;
+mod sessions;
 
 use clap::Subcommand;
 
@@ -18,8 +22,16 @@ use crate::failure::Failure;
 pub(crate) enum Command {
     /// Runs the server
     Serve(serve::Args),
+    /// Finds out what is wrong with an installation
+    Doctor(doctor::Args),
+    /// Asks a running server whether it is ready
+    Healthcheck(healthcheck::Args),
     /// Registers apps and shows, changes and deletes them
     Clients(clients::Args),
+    /// Shows sessions at PDSs, refreshes and ends them
+    Sessions(sessions::Args),
+    /// Lists, makes, activates and removes keys, and seals the database again
+    Keys(keys::Args),
     /// Finds out who a handle or DID is
     Resolve(resolve::Args),
     /// Brings the database up to this program
@@ -37,7 +49,11 @@ impl Command {
     pub(crate) fn run(self, global: &Global) -> Result<(), Failure> {
         match self {
             Self::Serve(args) => serve::run(&args, global),
+            Self::Doctor(args) => doctor::run(&args, global),
+            Self::Healthcheck(args) => healthcheck::run(&args, global),
             Self::Clients(args) => clients::run(args, global),
+            Self::Sessions(args) => sessions::run(args, global),
+            Self::Keys(args) => keys::run(args, global),
             Self::Resolve(args) => resolve::run(&args, global),
             Self::Migrate(args) => migrate::run(&args, global),
             Self::Config(args) => config::run(&args, global),

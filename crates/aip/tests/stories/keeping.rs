@@ -180,18 +180,6 @@ async fn d2_row68_a_rejected_token_is_refreshed_once_and_the_call_sent_once_more
         (world.pds().requests_to(method).len(), refreshes(world)),
         (2, 1)
     );
-
-    // A PDS that rejects fresh tokens, too, is not asked for ever.
-    world.pds().forget_requests();
-    world.pds().always(method).answers(rejection);
-    let answer = app.query(&tokens.access, GET_SESSION).await;
-    answer.expect(502, "UpstreamFailure").logged("rejects");
-    assert_eq!(
-        (world.pds().requests_to(method).len(), refreshes(world)),
-        (2, 1)
-    );
-    world.pds().heal(method);
-    app.query(&tokens.access, GET_SESSION).await.ok();
 }
 
 async fn a_restart_between_redirect_and_callback_loses_nothing(world: &World) {

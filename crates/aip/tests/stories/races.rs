@@ -8,7 +8,7 @@ use aip_keys::Aad;
 use aip_sandbox::{Endpoint, Mint, When};
 use aip_storage::audit::AuditKind;
 use aip_storage::upstream::{
-    EndReason, ReauthReason, Refreshed, SealedTokens, Settle, UpstreamState,
+    Credential, EndReason, ReauthReason, Refreshed, SealedTokens, Settle, UpstreamState,
 };
 use secrecy::ExposeSecret as _;
 
@@ -59,7 +59,7 @@ async fn d2_row14_a_lost_answer_is_tried_once_more_and_then_told_to_the_app(worl
     app.refresh(&tokens.refresh)
         .await
         .expect(400, "invalid_grant")
-        .logged("upstream_ended");
+        .logged("the person must sign in again: lost_response");
 
     let tokens = app.sign_in(&world.browser(), world.alice()).await;
     app.query(&tokens.access, GET_SESSION).await.ok();
@@ -97,8 +97,11 @@ async fn another_replica_refreshes(world: &World) {
         row: &row,
     };
     let sealer = world.sealer();
+    let Credential::OAuth(oauth) = &session.credential else {
+        panic!("no session of OAuth");
+    };
     let key = sealer
-        .open_text(&session.dpop_key, place("dpop_key"))
+        .open_text(&oauth.dpop_key, place("dpop_key"))
         .unwrap();
     let key = SigningKey::from_jwk_json(key.expose_secret()).unwrap();
     let client_key = world
@@ -106,13 +109,14 @@ async fn another_replica_refreshes(world: &World) {
         .app
         .server
         .keys
+        .current()
         .upstream_active()
         .public()
         .clone();
     world.pds().end_sessions(&session.did);
     let minted = world.pds().mint_session(&Mint {
         did: &session.did,
-        client_id: &session.upstream_client_id,
+        client_id: &oauth.upstream_client_id,
         client_key: Some(&client_key),
         scope: &session.scope.to_string(),
         dpop_key: &key.public().thumbprint(),
@@ -177,6 +181,7 @@ async fn d2_row18_a_session_stays_with_the_key_that_it_began_with(world: &World)
         .app
         .server
         .keys
+        .current()
         .upstream_active()
         .kid()
         .unwrap()

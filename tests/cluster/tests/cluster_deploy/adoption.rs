@@ -40,8 +40,12 @@ impl Recorded {
         site.use_kubeconfig(cluster.kubeconfig());
         site.client = cluster.client().await;
         fs::write(site.stack_file().with_file_name("Pulumi.yaml"), PROJECT).unwrap();
-        // The objects were recorded after this update.
-        let updated = STACK.replace("image_tag: v0.1.1", "image_tag: v0.1.3");
+        // The objects were recorded after this update. The original program had the repository
+        // built in.
+        let updated = STACK.replace(
+            "image_tag: v0.1.1",
+            "image_repo: registry.example.com/aip\n    image_tag: v0.1.3",
+        );
         fs::write(site.stack_file(), updated).unwrap();
         Self {
             site,

@@ -3,6 +3,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use kube::api::DeleteParams;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
@@ -39,6 +40,36 @@ async fn after_a_kill_at_any_point_the_next_up_converges() {
     );
     site.run(&["destroy", "--yes"]).await.exits(0);
     assert_eq!(site.versions().await, [], "nothing is left behind");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_lost_its_last_replica_set_is_pruned_by_the_next_up_and_is_no_change() {
+    let site = Site::new("trim").await;
+    site.up().await.exits(0);
+    let first = site.names("", "Secret").await;
+    let replica_set = site.names("apps", "ReplicaSet").await.remove(0);
+    site.write("v1", "extra_env: {ROUND: \"2\"}");
+    site.up().await.exits(0);
+    assert_eq!(site.names("", "Secret").await.len(), first.len() + 1);
+
+    // What the Deployment's controller does with the oldest ones, whenever it likes.
+    let replica_sets = site.api("apps", "ReplicaSet");
+    let now = DeleteParams::background();
+    replica_sets.delete(&replica_set, &now).await.unwrap();
+    site.run(&["preview", "--expect-no-changes"])
+        .await
+        .exits(0)
+        .says("1 superseded to prune");
+    site.run(&["drift"]).await.exits(0);
+    site.run(&["up", "--yes", "--expect-no-changes"])
+        .await
+        .exits(0)
+        .says("1 superseded pruned");
+    assert_eq!(site.names("", "Secret").await.len(), first.len());
+    site.run(&["preview", "--expect-no-changes"])
+        .await
+        .exits(0)
+        .does_not_say("superseded");
 }
 
 #[tokio::test(flavor = "multi_thread")]

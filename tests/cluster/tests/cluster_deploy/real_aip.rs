@@ -1,17 +1,20 @@
-//! The real `aip` in the `restricted` profile, three Pods on one PostgreSQL: deployed, signed in
-//! to, rolled under load; and its secrets, which stay where they belong.
+//! The real `aip` in the `restricted` profile, Pods on one PostgreSQL and one Valkey: deployed,
+//! signed in to, rolled under load; and its secrets, which stay where they belong.
 
+mod failures;
 mod person;
 mod search;
+mod usage;
 mod world;
 
 use std::time::Duration;
 
 use aip_sandbox::Endpoint;
-use cluster::{Load, eventually};
+use cluster::eventually;
 use http::StatusCode;
 
 use search::{objects, secrets, without_data};
+use usage::Usage;
 use world::World;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -26,36 +29,8 @@ async fn a_new_tag_rolls_three_pods_without_a_lost_request_or_session() {
         .pds
         .set_lifetimes(|lifetimes| lifetimes.access_token = Duration::from_secs(10));
     let app = world.sign_in(alice).await;
-    let post = app.write("hello").await.unwrap();
 
-    let pause = Duration::from_millis(50);
-    let asking = Load::start(2, pause, {
-        let app = app.clone();
-        move || {
-            let app = app.clone();
-            async move { app.userinfo().await }
-        }
-    });
-    let reading = Load::start(2, pause, {
-        let app = app.clone();
-        move || {
-            let (app, post) = (app.clone(), post.clone());
-            async move {
-                app.session().await?;
-                match app.read(&post).await?.as_str() {
-                    "hello" => Ok(()),
-                    other => Err(format!("another record: {other}")),
-                }
-            }
-        }
-    });
-    let refreshing = Load::start(1, Duration::from_secs(1), {
-        let app = app.clone();
-        move || {
-            let app = app.clone();
-            async move { app.refresh().await }
-        }
-    });
+    let usage = Usage::start(&app).await;
     world.push("v2");
     world.set_tag("v2").await;
     world.up().await.exits(0).says("updated (");
@@ -65,9 +40,9 @@ async fn a_new_tag_rolls_three_pods_without_a_lost_request_or_session() {
         _ => Ok(()),
     })
     .await;
-    for load in [asking, reading, refreshing] {
-        load.stop().await.assert_nothing_lost();
-    }
+    usage.stop_without_a_loss().await;
+    let connections = world.valkey_connections().await;
+    assert!(connections >= 3, "{connections} connections to Valkey");
 
     let live = world.site.deployment().await;
     let pod = &live.data["spec"]["template"]["spec"];

@@ -3,9 +3,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::LazyLock;
 
-use cluster::{ControlPlane, Image, Kubelet, eventually};
+use cluster::{ControlPlane, Image, Kubelet, eventually, workspace_program};
 use kube::api::{Api, DynamicObject, ListParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, ResourceExt as _};
@@ -14,31 +14,14 @@ use tokio::process::Command;
 use tokio::sync::OnceCell;
 
 static KUBELET: OnceCell<Kubelet> = OnceCell::const_new();
-static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| workspace_program("aip-deploy"));
 
 /// A value that must never be seen in any output or in the state.
 pub(crate) const SECRET: &str = "hunter2-hunter2";
 
 /// The program, built once: it belongs to another package.
 pub(crate) fn program() -> &'static Path {
-    PROGRAM.get_or_init(|| {
-        let built = std::process::Command::new(env!("CARGO"))
-            .args([
-                "build",
-                "--quiet",
-                "--package",
-                "aip-deploy",
-                "--bin",
-                "aip-deploy",
-            ])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .status()
-            .unwrap();
-        assert!(built.success());
-        let profile = std::env::current_exe().unwrap();
-        let profile = profile.ancestors().nth(2).unwrap();
-        profile.join("aip-deploy")
-    })
+    &PROGRAM
 }
 
 /// A project with one stack.
@@ -134,6 +117,7 @@ impl Site {
       REDIS_DSN: redis://127.0.0.1:6379/0
       ACTIVE_SIGNING_KEYS: '["k1"]'
       SERVICE_AUTH_KEYS: '["k1"]'
+      AIP_MASTER_KEYS: '{{"primary":"m","keys":[{{"kid":"m","key":"k"}}],"token_pepper":"p"}}'
 {more}"#,
             migrations = if more.contains("migrations:") {
                 ""

@@ -4,11 +4,12 @@ pub(crate) mod app;
 pub(crate) mod browser;
 pub(crate) mod stand_ins;
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, LazyLock};
 
 use aip_base::SystemRng;
-use aip_http::{App, Parts, router};
-use aip_keys::{KeySet, MasterKeys};
+use aip_http::{App, Parts, RateLimiter, TrustedProxies, router};
+use aip_keys::{KeyRing, KeySet, MasterKeys};
 use aip_oauth::registration::ClientSettings;
 use aip_oauth::{AuthorizationServer, Issuer};
 use aip_storage::Storage;
@@ -25,7 +26,7 @@ use tower::ServiceExt as _;
 
 use self::app::TestApp;
 use self::browser::Browser;
-use self::stand_ins::{Healthy, PdsStandIn, ProxyStandIn};
+use self::stand_ins::{Healthy, PdsStandIn, ProxyStandIn, SessionsStandIn};
 
 /// Where this AIP is.
 pub(crate) const ISSUER: &str = "https://aip.example";
@@ -39,8 +40,9 @@ pub(crate) const BOB_HANDLE: &str = "bob.example.com";
 pub(crate) const NOBODY: &str = "nobody.example.com";
 
 /// Making an RSA key takes longer than everything else here, so all tests share one set.
-static KEYS: LazyLock<Arc<KeySet>> = LazyLock::new(|| {
-    Arc::new(KeySet::generate(&ManualClock::new(), &SystemRng).expect("keys are generated"))
+static KEYS: LazyLock<Arc<KeyRing>> = LazyLock::new(|| {
+    let keys = KeySet::generate(&ManualClock::new(), &SystemRng).expect("keys are generated");
+    Arc::new(KeyRing::new(keys))
 });
 
 /// The application under test.
@@ -49,6 +51,7 @@ pub(crate) struct World {
     pub(crate) server: AuthorizationServer,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) pds: Arc<PdsStandIn>,
+    pub(crate) sessions: Arc<SessionsStandIn>,
     pub(crate) proxy: Arc<ProxyStandIn>,
     pub(crate) health: Arc<Healthy>,
     _folder: TempDir,
@@ -80,6 +83,7 @@ impl World {
         let server = AuthorizationServer {
             issuer: Issuer::new(issuer),
             storage: Arc::clone(&storage),
+            known_clients: aip_oauth::KnownClients::default(),
             keys: Arc::clone(&KEYS),
             hasher: Arc::new(master.token_hasher()),
             clock: Arc::clone(&clock) as _,
@@ -90,13 +94,20 @@ impl World {
             master.sealer(),
             Arc::clone(&clock),
         ));
+        let sessions = Arc::new(SessionsStandIn {
+            storage,
+            over: AtomicBool::new(false),
+        });
         let proxy = Arc::new(ProxyStandIn::default());
         let health = Arc::new(Healthy::default());
         let router = router(App::new(Parts {
             server: server.clone(),
             sign_in: Arc::clone(&pds) as _,
+            sessions: Arc::clone(&sessions) as _,
             xrpc: Arc::clone(&proxy) as _,
             health: Arc::clone(&health) as _,
+            limiter: RateLimiter::new(database.rate_limits()),
+            proxies: TrustedProxies::default(),
             brand: "Test AIP".to_owned(),
             scopes_supported: "openid profile email atproto transition:generic"
                 .parse()
@@ -110,6 +121,7 @@ impl World {
             server,
             clock,
             pds,
+            sessions,
             proxy,
             health,
             _folder: folder,

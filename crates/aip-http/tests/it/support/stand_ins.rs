@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use aip_atproto::{AtIdentifier, Did, Handle, Origin, for_upstream};
 use aip_base::{Body, Clock as _, RowId, SystemRng, full};
-use aip_http::ports::{Health, SignIn, XrpcProxy};
+use aip_http::ports::{Health, LiveSession, Sessions, SignIn, XrpcProxy};
 use aip_keys::{Aad, Sealed, Sealer, TokenHash};
 use aip_pds::{ResolveError, Step, SubjectInput, Trace};
-use aip_sessions::{BeginError, Finished, SignInFailure, Start};
+use aip_sessions::{BeginError, Finished, KeeperError, SignInFailure, Start};
 use aip_storage::Storage;
 use aip_storage::account::{Account, Email};
-use aip_storage::upstream::{SealedTokens, UpstreamSession, UpstreamState};
+use aip_storage::upstream::{
+    Credential, OAuthCredential, ReauthReason, SealedTokens, UpstreamSession, UpstreamState,
+};
 use aip_testkit::clock::ManualClock;
 use aip_xrpc::{ForwardError, XrpcCall};
 use async_trait::async_trait;
@@ -74,11 +76,13 @@ impl PdsStandIn {
             id,
             client_id: request.client_id,
             did: flow.did.clone(),
-            issuer: origin.clone().into(),
+            credential: Credential::OAuth(OAuthCredential {
+                issuer: origin.clone().into(),
+                upstream_client_id: "https://aip.example/oauth-client-metadata.json".to_owned(),
+                client_key_id: None,
+                dpop_key: self.seal("dpop_key", id),
+            }),
             pds: origin,
-            upstream_client_id: "https://aip.example/oauth-client-metadata.json".to_owned(),
-            client_key_id: None,
-            dpop_key: self.seal("dpop_key", id),
             scope: for_upstream(&request.scope),
             tokens: SealedTokens {
                 access: self.seal("access_token", id),
@@ -89,6 +93,7 @@ impl PdsStandIn {
             state: UpstreamState::Active,
             next_refresh_at: now + Duration::from_hours(1),
             failures: 0,
+            last_error: None,
             refreshed_at: now,
             created_at: now,
         };
@@ -240,6 +245,27 @@ impl XrpcProxy for ProxyStandIn {
             .header("content-type", "application/json")
             .body(full(format!("{{\"call\":\"{line}\"}}")))
             .unwrap())
+    }
+}
+
+/// Every stored session can be used, until told otherwise.
+pub(crate) struct SessionsStandIn {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) over: AtomicBool,
+}
+
+#[async_trait]
+impl Sessions for SessionsStandIn {
+    async fn live(&self, id: RowId) -> Result<LiveSession, KeeperError> {
+        let session = self.storage.upstream_session(id).await?;
+        let session = session.ok_or(KeeperError::Unknown)?;
+        if self.over.load(Ordering::SeqCst) {
+            return Err(KeeperError::NeedsReauth(ReauthReason::Moved));
+        }
+        Ok(LiveSession {
+            pds: session.pds,
+            expires_at: session.tokens.access_expires_at,
+        })
     }
 }
 

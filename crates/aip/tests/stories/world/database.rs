@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use aip_base::SystemRng;
+use aip_shared_state::SharedState;
 use aip_storage::Storage;
 use aip_storage_sql::{Database, PgOptions};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _, SqliteConnection};
@@ -25,6 +27,21 @@ pub(crate) struct Db {
 /// Every row of every table, as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Dump(BTreeMap<String, Vec<String>>);
+
+/// A database in which nobody can write sessions.
+pub(crate) enum Blocked {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+}
+
+impl Blocked {
+    pub(crate) async fn release(self) {
+        match self {
+            Self::Sqlite(connection) => connection.close().await.unwrap(),
+            Self::Postgres(connection) => connection.close().await.unwrap(),
+        }
+    }
+}
 
 impl Db {
     pub(crate) async fn create(engine: Engine) -> Self {
@@ -49,6 +66,37 @@ impl Db {
     pub(crate) async fn storage(&self) -> Arc<dyn Storage> {
         let database = Database::connect(&self.url, PgOptions::default()).await;
         database.unwrap().storage().await.unwrap()
+    }
+
+    /// What processes on it share besides.
+    pub(crate) fn shared_state(&self) -> SharedState {
+        match &self.database {
+            Database::Sqlite(_) => SharedState::local(),
+            Database::Postgres(_) => SharedState {
+                nonces: Some(self.database.shared_nonces()),
+                rates: self.database.rate_limits(),
+                notices: self.database.notices(Arc::new(SystemRng)),
+            },
+        }
+    }
+
+    /// Takes the sessions from everybody who would write them.
+    pub(crate) async fn block_writes(&self) -> Blocked {
+        match &self.database {
+            Database::Sqlite(_) => {
+                let mut connection = SqliteConnection::connect(&self.url).await.unwrap();
+                let begin = sqlx::raw_sql("BEGIN IMMEDIATE");
+                begin.execute(&mut connection).await.unwrap();
+                Blocked::Sqlite(connection)
+            }
+            Database::Postgres(_) => {
+                let mut connection = PgConnection::connect(&self.url).await.unwrap();
+                let lock = "BEGIN; LOCK TABLE upstream_sessions IN EXCLUSIVE MODE";
+                let lock = sqlx::raw_sql(lock);
+                lock.execute(&mut connection).await.unwrap();
+                Blocked::Postgres(connection)
+            }
+        }
     }
 
     /// Everything in it.

@@ -10,7 +10,7 @@ mod secrets;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aip_base::{Http as _, Limits, SystemRng};
+use aip_base::{Clock, Http as _, Limits, SystemRng};
 use aip_jose::Alg;
 use aip_keys::{KeySet, MasterKeys, Purpose};
 use aip_sandbox::{Pds, Person, Sandbox, SandboxOptions};
@@ -21,6 +21,7 @@ use aip_testkit::logs::Captured;
 use bytes::Bytes;
 use http::Request;
 use secrecy::ExposeSecret as _;
+use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -30,7 +31,7 @@ use crate::answer::Answer;
 use crate::app::App;
 use crate::browser::Browser;
 
-pub(crate) use self::database::{Dump, Engine};
+pub(crate) use self::database::{Blocked, Dump, Engine};
 pub(crate) use self::process::{BASE, Running};
 pub(crate) use self::secrets::Secrets;
 
@@ -49,6 +50,7 @@ pub(crate) struct World {
     log_from: usize,
     log: Captured,
     database: Db,
+    spill: TempDir,
     keys: Mutex<KeySet>,
     master_keys: MasterKeys,
     running: Mutex<Arc<Running>>,
@@ -73,7 +75,17 @@ impl World {
         for person in [&sandbox.accounts.alice, &sandbox.accounts.bob] {
             secrets.learn("a password", &person.password);
         }
-        let running = start(&clock, &sandbox, &database, &KEYS, &master_keys).await;
+        let spill = tempfile::tempdir().unwrap();
+        let everybodys: Arc<dyn Clock> = clock.clone();
+        let running = start(
+            &everybodys,
+            &sandbox,
+            &database,
+            spill.path(),
+            &KEYS,
+            &master_keys,
+        );
+        let running = running.await;
         Self {
             clock,
             sandbox,
@@ -81,6 +93,7 @@ impl World {
             log_from,
             log,
             database,
+            spill,
             keys: Mutex::new(KEYS.clone()),
             master_keys,
             running: Mutex::new(Arc::new(running)),
@@ -95,11 +108,18 @@ impl World {
     /// Starts another AIP on the same database, which takes the requests from now on. Returns the
     /// one before, which goes on to run until it is dropped.
     pub(crate) async fn replica(&self) -> Arc<Running> {
+        self.replica_by(Arc::clone(&self.clock) as Arc<dyn Clock>)
+            .await
+    }
+
+    /// A replica whose clock is not everybody's.
+    pub(crate) async fn replica_by(&self, clock: Arc<dyn Clock>) -> Arc<Running> {
         let keys = self.keys.lock().unwrap().clone();
         let fresh = start(
-            &self.clock,
+            &clock,
             &self.sandbox,
             &self.database,
+            self.spill.path(),
             &keys,
             &self.master_keys,
         );
@@ -194,14 +214,29 @@ impl World {
         self.send(request.body(Bytes::new()).unwrap()).await
     }
 
+    /// Takes the sessions from everybody who would write them, until it is released.
+    pub(crate) async fn block_writes(&self) -> Blocked {
+        self.database.block_writes().await
+    }
+
+    /// How many sessions' tokens wait on the disk.
+    pub(crate) fn spilled(&self) -> usize {
+        let files = std::fs::read_dir(self.spill.path()).unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.ends_with(".json")).count()
+    }
+
     /// Everything that AIP stored.
     pub(crate) async fn dump(&self) -> Dump {
         self.database.dump().await
     }
 
-    /// What AIP stored, but for the audit stream: what a refusal must leave as it was.
+    /// What AIP stored, but for the audit stream and what may be wiped: what a refusal must leave
+    /// as it was.
     pub(crate) async fn state(&self) -> Dump {
-        self.dump().await.without(&["audit_events"])
+        self.dump()
+            .await
+            .without(&["audit_events", "nonces", "rate_limits"])
     }
 
     /// The first column of a query, behind AIP's back.
@@ -222,5 +257,14 @@ impl World {
     /// that only this one can have said.
     pub(crate) fn log(&self) -> String {
         self.log.since(self.log_from)
+    }
+}
+
+/// Waits until something is so.
+pub(crate) async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENT.deadline;
+    while !is_so().await {
+        assert!(tokio::time::Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -1,6 +1,7 @@
 //! AIP as a process of the story, put together as `aip serve` does it.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use aip::app::{Application, ClientDocument, Setup};
@@ -10,7 +11,9 @@ use aip_keys::{KeySet, MasterKeys};
 use aip_listen::{Lifecycle, ListenConfig, Server, Stage};
 use aip_pds::ResolverConfig;
 use aip_sandbox::Sandbox;
+use aip_sessions::Spill;
 use aip_testkit::clock::ManualClock;
+use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use url::Url;
 
@@ -19,6 +22,9 @@ use super::network::{StandInDns, outbound};
 
 /// Where the world finds AIP. The host leads to a loopback port, for everybody in the story.
 pub(crate) const BASE: &str = "https://aip.example.com";
+
+/// Whoever connects is a proxy; without its word, the caller.
+const PROXIES: &str = "127.0.0.0/8";
 
 /// Every scope that an app of a story may ask for, as AIP's document names them to PDSs.
 const UPSTREAM_SCOPES: &str = "atproto transition:generic account:email blob:*/* \
@@ -33,20 +39,34 @@ pub(super) static KEYS: LazyLock<KeySet> =
 pub(crate) struct Running {
     pub(crate) app: Application,
     pub(super) address: SocketAddr,
-    serving: JoinHandle<()>,
+    /// What runs in the process. It ends in the middle of whatever it does.
+    runtime: Option<Runtime>,
+}
+
+impl Running {
+    /// Does something in the process; an error says that it was killed meanwhile.
+    pub(crate) fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.runtime.as_ref().unwrap().spawn(work)
+    }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.serving.abort();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
 /// Starts AIP and lets its host lead to it.
 pub(super) async fn start(
-    clock: &Arc<ManualClock>,
+    clock: &Arc<dyn Clock>,
     sandbox: &Sandbox,
     database: &Db,
+    spill: &Path,
     keys: &KeySet,
     master_keys: &MasterKeys,
 ) -> Running {
@@ -67,11 +87,15 @@ pub(super) async fn start(
             ..ResolverConfig::default()
         },
         storage: database.storage().await,
+        shared: database.shared_state(),
+        rate_limits: true,
+        trusted_proxies: vec![PROXIES.parse().unwrap()],
+        spill: Spill::open(spill).unwrap(),
         keys: keys.clone(),
         master_keys: master_keys.clone(),
         http: outbound(&dns),
         dns: Arc::new(dns),
-        clock: Arc::clone(clock) as Arc<dyn Clock>,
+        clock: Arc::clone(clock),
         rng: Arc::new(SystemRng),
         life: life.clone(),
     });
@@ -83,13 +107,18 @@ pub(super) async fn start(
     lead_to(sandbox, address);
     life.advance(Stage::Ready);
     let router = app.public.clone();
-    let serving = tokio::spawn(async move {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.spawn(async move {
         server.run(router, std::future::pending()).await;
     });
     Running {
         app,
         address,
-        serving,
+        runtime: Some(runtime),
     }
 }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use aip_keys::{Aad, Sealer};
+use aip_storage::upstream::Credential;
 use secrecy::ExposeSecret as _;
 
 use super::World;
@@ -64,8 +65,18 @@ impl World {
                 self.secrets
                     .learn("an upstream refresh token", token.expose_secret());
             }
-            if let Ok(key) = sealer.open_text(&session.dpop_key, place("dpop_key")) {
-                self.secrets.learn_keys("a DPoP key", key.expose_secret());
+            match &session.credential {
+                Credential::OAuth(oauth) => {
+                    if let Ok(key) = sealer.open_text(&oauth.dpop_key, place("dpop_key")) {
+                        self.secrets.learn_keys("a DPoP key", key.expose_secret());
+                    }
+                }
+                Credential::AppPassword(sealed) => {
+                    if let Ok(password) = sealer.open_text(sealed, place("password")) {
+                        self.secrets
+                            .learn("an app password", password.expose_secret());
+                    }
+                }
             }
         }
     }

@@ -1,11 +1,14 @@
-//! A stack with the real `aip`, every secret of it encrypted: PostgreSQL, a PDS, PLC and DNS
-//! beside it, and a load balancer in front.
+//! A stack with the real `aip`, every secret of it encrypted: PostgreSQL, Valkey, a PDS, PLC and
+//! DNS beside it, and a load balancer in front.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 
 use aip_sandbox::{NameServer, Person, Sandbox, SandboxOptions};
+use aip_testkit::valkey::{ValkeyServer, free_ports};
 use cluster::{Balancer, ControlPlane, Image, workspace_program};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -21,6 +24,8 @@ const PASSWORD: &str = "hunter2-in-the-database-url";
 /// The machine is shared: what takes seconds may take minutes.
 const TIMEOUT: &str = "540";
 
+static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| workspace_program("aip"));
+
 pub(crate) struct World {
     pub(crate) site: Site,
     pub(crate) balancer: Balancer,
@@ -29,6 +34,8 @@ pub(crate) struct World {
     secrets: Secrets,
     /// Everything that `aip-deploy` has said.
     said: Mutex<Vec<String>>,
+    redis_dsn: String,
+    valkey: ValkeyServer,
     _names: NameServer,
 }
 
@@ -58,6 +65,7 @@ impl World {
             ),
             ("AIP_PLC_URLS", sandbox.plc.origin().to_owned()),
         ];
+        let [port] = free_ports();
         let world = Self {
             site,
             balancer,
@@ -65,6 +73,8 @@ impl World {
             settings,
             secrets: Secrets::make().await,
             said: Mutex::default(),
+            redis_dsn: format!("redis://127.0.0.1:{port}/0"),
+            valkey: ValkeyServer::listening(port, &[]).await,
             _names: names,
         };
         world.push("v1");
@@ -74,11 +84,20 @@ impl World {
 
     /// Publishes the program as a container image would have it.
     pub(crate) fn push(&self, tag: &str) {
-        let image = Image::program(program())
-            .arguments(["serve"])
-            .listens("HTTP_PORT", "AIP_LISTEN")
-            .variable("AIP_INTERNAL_LISTEN", "0.0.0.0:9090");
-        self.site.push(tag, image);
+        self.site.push(tag, image(program()));
+    }
+
+    /// Publishes an image whose server says `words` and ends; everything else of it works.
+    pub(crate) fn push_that_only_migrates(&self, tag: &str, words: &str) {
+        let path = self.secrets.folder.path().join(tag);
+        let program = program();
+        let script = format!(
+            "#!/bin/sh\n[ \"$1\" = serve ] || exec '{}' \"$@\"\necho '{words}' >&2\nexit 3\n",
+            program.display()
+        );
+        std::fs::write(&path, script).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        self.site.push(tag, image(path));
     }
 
     /// Writes the stack file as an operator would: plain values first, then each secret.
@@ -112,7 +131,7 @@ impl World {
                 "required_env.DATABASE_URL",
                 self.secrets.database_url.as_str(),
             ),
-            ("required_env.REDIS_DSN", "redis://127.0.0.1:6379/0"),
+            ("required_env.REDIS_DSN", &self.redis_dsn),
             ("required_env.ACTIVE_SIGNING_KEYS", &active),
             ("extra_env.AIP_MASTER_KEYS", &self.secrets.master_keys),
             ("signing_keys_json_string", &self.secrets.keys),
@@ -137,8 +156,13 @@ impl World {
 
     /// Deploys with everything said in advance.
     pub(crate) async fn up(&self) -> Ran {
-        self.deploy(&["up", "--yes", "--diff", "--timeout", TIMEOUT])
-            .await
+        self.up_with(&[]).await
+    }
+
+    /// The same with further flags.
+    pub(crate) async fn up_with(&self, flags: &[&str]) -> Ran {
+        let up = ["up", "--yes", "--diff", "--timeout", TIMEOUT];
+        self.deploy(&[&up, flags].concat()).await
     }
 
     /// Runs `aip-deploy`; what it says is kept.
@@ -207,6 +231,29 @@ impl World {
         self.secrets.database_url.replace("aip:", "nobody:")
     }
 
+    /// The image of which every replica is there, and serves.
+    pub(crate) async fn serving(&self) -> String {
+        let live = self.site.deployment().await;
+        let image = &live.data["spec"]["template"]["spec"]["containers"][0]["image"];
+        image.as_str().unwrap().to_owned()
+    }
+
+    /// Does something to the database behind the back of `aip`.
+    pub(crate) async fn sql(&self, statement: &str) {
+        let mut psql = Command::new("psql");
+        psql.args(["--no-psqlrc", "--quiet", "--command", statement])
+            .arg(self.database_url());
+        let status = psql.kill_on_drop(true).status().await;
+        assert!(status.is_ok_and(|status| status.success()), "{statement}");
+    }
+
+    /// How many connections there are to Valkey.
+    pub(crate) async fn valkey_connections(&self) -> usize {
+        let clients = self.valkey.cli(&["CLIENT", "LIST", "TYPE", "normal"]).await;
+        // One of them asks.
+        clients.lines().count() - 1
+    }
+
     /// The URL of the database.
     pub(crate) fn database_url(&self) -> &str {
         &self.secrets.database_url
@@ -249,8 +296,16 @@ impl Secrets {
     }
 }
 
+/// The image of a program with the arguments and variables of `aip`.
+fn image(program: PathBuf) -> Image {
+    Image::program(program)
+        .arguments(["serve"])
+        .listens("HTTP_PORT", "AIP_LISTEN")
+        .variable("AIP_INTERNAL_LISTEN", "0.0.0.0:9090")
+}
+
 fn program() -> PathBuf {
-    workspace_program("aip")
+    PROGRAM.clone()
 }
 
 /// A command of `aip` with the keys of the stack.

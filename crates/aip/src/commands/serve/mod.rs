@@ -1,20 +1,25 @@
 //! `aip serve`: the server, from an empty folder to drained.
 
+mod reload;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use aip_config::Loaded;
 use aip_http::internal_router;
-use aip_listen::{Lifecycle, ListenConfig, Server, SignalHooks, Stage, Tls, watch_signals};
-use aip_telemetry::{Metrics, init_logs};
+use aip_listen::{Lifecycle, ListenConfig, Server, SignalHooks, Stage, watch_signals};
+use aip_telemetry::Telemetry;
 use anyhow::Context as _;
+use tokio::sync::Notify;
 
+use self::reload::Reloading;
 use crate::cli::Global;
 use crate::environment::load;
 use crate::failure::Failure;
-use crate::opened::Opened;
+use crate::opened::{Opened, pinned_keys};
 use crate::output;
 use crate::settings;
+use crate::telemetry;
 
 /// How often certificate files are looked at.
 const TLS_INTERVAL: Duration = Duration::from_secs(30);
@@ -31,22 +36,35 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, global: &Global) -> Result<(), Failure> {
     let loaded = load(global)?;
-    init_logs(&settings::log(&loaded.config.log)).map_err(Failure::usage)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    Ok(runtime.block_on(serve(args, &loaded))?)
+    runtime.block_on(async {
+        let telemetry = telemetry::start(&loaded)?;
+        let served = serve(args, global, &loaded, &telemetry).await;
+        telemetry.end().await;
+        served
+    })
 }
 
-async fn serve(args: &Args, loaded: &Loaded) -> anyhow::Result<()> {
+async fn serve(
+    args: &Args,
+    global: &Global,
+    loaded: &Loaded,
+    telemetry: &Telemetry,
+) -> Result<(), Failure> {
     let server = &loaded.config.server;
     let life = Lifecycle::new();
-    let metrics = Metrics::install()?;
     let data_dir = crate::data_dir::DataDir::open(&server.data_dir)?;
     let _exclusive = data_dir.lock()?;
     let opened = Opened::new(loaded, args.migrate).await?;
-    let application = opened.application(loaded, life.clone())?;
+    let application = opened.application(loaded, life.clone()).await?;
 
+    let keys = Arc::clone(&application.server.keys);
+    let pinned = pinned_keys(&*opened.storage).await?;
+    if let Err(error) = keys.current().covers(&pinned) {
+        tracing::error!(%error, "sessions cannot be refreshed");
+    }
     let tls = settings::tls(server)?;
     let mut public = Server::bind(server.listen, settings::listen(server, "public")).await?;
     let internal = ListenConfig {
@@ -61,12 +79,10 @@ async fn serve(args: &Args, loaded: &Loaded) -> anyhow::Result<()> {
     }
     let public_at = public.local_addr();
     let internal_at = internal.local_addr();
-    let upkeep = metrics.clone();
-    tokio::spawn(async move { upkeep.upkeep().await });
     let rounds = application.start_rounds();
 
-    let render = metrics.clone();
-    let probes = internal_router(Arc::clone(&application.health), move || render.render());
+    let metrics = telemetry.metrics().clone();
+    let probes = internal_router(Arc::clone(&application.health), move || metrics.render());
     // Probes answer until the very end of the drain.
     let (probes_end, probes_ended) = tokio::sync::oneshot::channel::<()>();
     let internal = tokio::spawn(internal.run(probes, async move { drop(probes_ended.await) }));
@@ -81,17 +97,31 @@ async fn serve(args: &Args, loaded: &Loaded) -> anyhow::Result<()> {
         loaded.external_base
     ));
 
+    let asked = Arc::new(Notify::new());
+    let ask = Arc::clone(&asked);
     let hooks = SignalHooks {
         leave: server.shutdown_delay,
-        reload: Box::new(move || reload(tls.as_deref())),
+        reload: Box::new(move || ask.notify_one()),
+    };
+    let reloading = Reloading {
+        global,
+        data_dir: &opened.data_dir,
+        storage: &*opened.storage,
+        tls,
+        keys,
+        log: telemetry.log().clone(),
     };
     tokio::select! {
         // Returns when told twice: then nothing is waited for.
-        ended = watch_signals(&life, &hooks) => return ended.context("signals cannot be watched"),
+        ended = watch_signals(&life, &hooks) => {
+            let signal = ended.context("signals cannot be watched")?;
+            return Err(Failure::Signalled(signal));
+        }
         drained = public => {
             let drained = drained.context("the public listener failed")?;
             tracing::info!(cut = drained.cut, "the public listener is drained");
         }
+        () = reloading.whenever(&asked) => {}
     }
     rounds.abort();
     let unfinished = application.keeper.drain(KEEPER_DRAIN).await;
@@ -106,10 +136,4 @@ async fn serve(args: &Args, loaded: &Loaded) -> anyhow::Result<()> {
     opened.database.close().await;
     tracing::info!("ended");
     Ok(())
-}
-
-fn reload(tls: Option<&Tls>) {
-    if let Some(Err(error)) = tls.map(Tls::reload) {
-        tracing::error!(%error, "the certificate stays the old one");
-    }
 }

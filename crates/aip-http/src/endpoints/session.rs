@@ -1,0 +1,53 @@
+//! `/api/atprotocol/session`: what an app may know of its session at the account's PDS, refreshed
+//! if it was stale. Neither tokens nor keys of the PDS leave AIP: calls go through `/xrpc`.
+
+use aip_storage::grant::AccessToken;
+use axum::Json;
+use axum::response::{IntoResponse as _, Response};
+use serde::Serialize;
+
+use super::discovery::protected_resource_url;
+use super::token::with_nonce;
+use super::userinfo::{authorize, challenge};
+use crate::call::Call;
+use crate::endpoints::Endpoint;
+use crate::problem::Problem;
+use crate::state::App;
+
+/// The names are those of AIP v2.
+#[derive(Serialize)]
+struct Session<'a> {
+    did: &'a str,
+    /// The verified handle, or `handle.invalid`.
+    handle: String,
+    /// The origin of the account's PDS.
+    pds_endpoint: String,
+    /// What the access token allows.
+    scopes: Vec<String>,
+    /// When the session is refreshed next, in seconds of the Unix epoch. AIP does that by itself.
+    expires_at: i64,
+}
+
+/// Answers with the session of the access token.
+pub(super) async fn handle(app: &App, call: &Call) -> Result<Response, Problem> {
+    let answer = session(app, call).await;
+    with_nonce(app, call, answer)
+}
+
+async fn session(app: &App, call: &Call) -> Result<Response, Problem> {
+    let authorized = authorize(app, call, Endpoint::Session.spec().path).await?;
+    let AccessToken { grant, scope, .. } = authorized.token();
+    let live = app.parts().sessions.live(grant.upstream_session).await;
+    let live = live.map_err(|error| {
+        let metadata = protected_resource_url(app);
+        challenge(&metadata, call).no_session(error)
+    })?;
+    let session = Session {
+        did: grant.did.as_str(),
+        handle: app.account_name(&grant.did).await?.handle,
+        pds_endpoint: live.pds.as_str().to_owned(),
+        scopes: scope.iter().map(ToString::to_string).collect(),
+        expires_at: live.expires_at.as_secs(),
+    };
+    Ok(Json(session).into_response())
+}

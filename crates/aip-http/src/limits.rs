@@ -1,0 +1,231 @@
+//! Rate limits: what is limited, by how much, and why. By the network of the caller, over all
+//! replicas.
+//!
+//! What goes well costs nothing here: calls are counted where they make others work (sign-ins), or
+//! only once they have failed. A storage that fails permits: a limit is no reason to be away.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aip_base::{Blame, Timestamp};
+use aip_storage::rates::{Quota, RateLimits, Verdict};
+use http::StatusCode;
+use http::header::RETRY_AFTER;
+use quick_cache::sync::Cache;
+
+use crate::caller::Caller;
+use crate::problem::Problem;
+
+/// Something that is limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// Sign-ins that begin. Each asks servers that the caller names, several times.
+    SignIns,
+    /// Failed authentications of clients: whoever guesses secrets does it slowly.
+    ClientFailures,
+}
+
+/// By how much something is limited.
+struct Rule {
+    /// Its name in keys and metrics.
+    name: &'static str,
+    /// For one address of the Internet.
+    quota: Quota,
+    /// What a person or a program is told.
+    words: &'static str,
+}
+
+impl Limit {
+    /// The table. Generous for a household and for an office; many people behind one address
+    /// sign in once in months.
+    const fn rule(self) -> Rule {
+        match self {
+            Self::SignIns => Rule {
+                name: "sign_ins",
+                quota: Quota {
+                    burst: 60,
+                    every: Duration::from_secs(1),
+                },
+                words: "Too many sign-ins were begun from your network.",
+            },
+            Self::ClientFailures => Rule {
+                name: "client_failures",
+                quota: Quota {
+                    burst: 60,
+                    every: Duration::from_secs(1),
+                },
+                words: "Too many client authentications from your network failed.",
+            },
+        }
+    }
+}
+
+/// An address that is not of the Internet stands for this many.
+const CROWD: u32 = 100;
+
+/// Networks that are held off at a time. One that is forgotten is counted again.
+const HELD_OFF: usize = 10_000;
+
+/// Counts calls.
+pub struct RateLimiter {
+    rates: Option<Arc<dyn RateLimits>>,
+    /// Until when a network need not be counted to be refused. In this process: it spares calls
+    /// that go well any question to the storage.
+    held_off: Cache<(&'static str, String), Timestamp>,
+}
+
+impl RateLimiter {
+    /// Counts in `rates`.
+    pub fn new(rates: Arc<dyn RateLimits>) -> Self {
+        Self::with(Some(rates))
+    }
+
+    /// Permits everything.
+    pub fn off() -> Self {
+        Self::with(None)
+    }
+
+    fn with(rates: Option<Arc<dyn RateLimits>>) -> Self {
+        Self {
+            rates,
+            held_off: Cache::new(HELD_OFF),
+        }
+    }
+
+    /// Refuses a caller whose count was found full, until it is no more. Asks nobody.
+    pub(crate) fn admit(
+        &self,
+        limit: Limit,
+        caller: Caller,
+        now: Timestamp,
+    ) -> Result<(), Problem> {
+        if self.rates.is_none() {
+            return Ok(());
+        }
+        let until = self.held_off.get(&(limit.rule().name, caller.network()));
+        match until.map(|until| until.since(now)) {
+            None | Some(Duration::ZERO) => Ok(()),
+            Some(wait) => Err(refused(limit, wait)),
+        }
+    }
+
+    /// Counts a call, unless that is one too many.
+    pub(crate) async fn count(
+        &self,
+        limit: Limit,
+        caller: Caller,
+        now: Timestamp,
+    ) -> Result<(), Problem> {
+        let Some(rates) = &self.rates else {
+            return Ok(());
+        };
+        let Rule { name, quota, .. } = limit.rule();
+        let quota = if caller.is_public() {
+            quota
+        } else {
+            Quota {
+                burst: quota.burst * CROWD,
+                every: quota.every / CROWD,
+            }
+        };
+        let network = caller.network();
+        match rates.take(&format!("{name}:{network}"), quota, now).await {
+            Ok(Verdict::Permitted) => Ok(()),
+            Ok(Verdict::Refused { retry_after }) => {
+                self.held_off.insert((name, network), now + retry_after);
+                Err(refused(limit, retry_after))
+            }
+            Err(error) => {
+                metrics::counter!("aip_rate_limit_failures_total", "limit" => name).increment(1);
+                tracing::warn!(%error, limit = name, "a call is not counted");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// 429 (RFC 6585 §4). OAuth has no code for it; `temporarily_unavailable` says what to do.
+fn refused(limit: Limit, wait: Duration) -> Problem {
+    let Rule { name, words, .. } = limit.rule();
+    metrics::counter!("aip_rate_limited_total", "limit" => name).increment(1);
+    let seconds = wait.as_micros().div_ceil(1_000_000);
+    let unit = if seconds == 1 { "second" } else { "seconds" };
+    Problem::caller(
+        StatusCode::TOO_MANY_REQUESTS,
+        "temporarily_unavailable",
+        format!("{words} Please try again in {seconds} {unit}."),
+    )
+    .because(Blame::Caller, format!("over the limit `{name}`"))
+    .with(RETRY_AFTER, &seconds.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use aip_base::PeerAddr;
+    use aip_storage::StorageError;
+    use async_trait::async_trait;
+    use http::{Extensions, HeaderMap};
+
+    use super::*;
+    use crate::caller::TrustedProxies;
+
+    /// A storage that is away.
+    struct Away;
+
+    #[async_trait]
+    impl RateLimits for Away {
+        async fn take(&self, _: &str, _: Quota, _: Timestamp) -> Result<Verdict, StorageError> {
+            Err(StorageError::Unavailable("away".into()))
+        }
+    }
+
+    /// A storage that permits nothing.
+    struct Full;
+
+    #[async_trait]
+    impl RateLimits for Full {
+        async fn take(&self, _: &str, _: Quota, _: Timestamp) -> Result<Verdict, StorageError> {
+            let retry_after = Duration::from_millis(1001);
+            Ok(Verdict::Refused { retry_after })
+        }
+    }
+
+    const NOW: Timestamp = Timestamp::from_secs(1_767_225_600);
+    const LIMIT: Limit = Limit::SignIns;
+
+    fn caller() -> Caller {
+        let mut extensions = Extensions::new();
+        let peer = SocketAddr::new("203.0.113.9".parse().unwrap(), 1);
+        extensions.insert(PeerAddr(peer));
+        TrustedProxies::default().caller(&extensions, &HeaderMap::new())
+    }
+
+    #[tokio::test]
+    async fn a_storage_that_is_away_permits() {
+        let limiter = RateLimiter::new(Arc::new(Away));
+        for _ in 0..1000 {
+            assert!(limiter.count(LIMIT, caller(), NOW).await.is_ok());
+        }
+        assert!(limiter.admit(LIMIT, caller(), NOW).is_ok());
+    }
+
+    #[tokio::test]
+    async fn who_is_over_the_limit_is_held_off_until_the_time_is_over() {
+        let limiter = RateLimiter::new(Arc::new(Full));
+        assert!(limiter.admit(LIMIT, caller(), NOW).is_ok());
+        assert!(limiter.count(LIMIT, caller(), NOW).await.is_err());
+        let later = |millis| NOW + Duration::from_millis(millis);
+        assert!(limiter.admit(LIMIT, caller(), later(1000)).is_err());
+        assert!(limiter.admit(LIMIT, caller(), later(1001)).is_ok());
+        assert!(limiter.admit(Limit::ClientFailures, caller(), NOW).is_ok());
+    }
+
+    #[tokio::test]
+    async fn switched_off_it_permits_everything() {
+        let limiter = RateLimiter::off();
+        assert!(limiter.count(LIMIT, caller(), NOW).await.is_ok());
+        assert!(limiter.admit(LIMIT, caller(), NOW).is_ok());
+    }
+}

@@ -1,0 +1,196 @@
+//! What operators see of a request: one line in the log, metrics, and a span that everything done
+//! for the request belongs to. No query, no header, no raw path: nothing that a caller wrote,
+//! except the ids of a trace. `docs/observability.md` describes the fields.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aip_base::{Blame, RequestNotes};
+use aip_storage::tally::Tally;
+use axum::extract::Request;
+use axum::response::Response;
+use http::Method;
+use tokio::time::Instant;
+use tracing::Span;
+use tracing::field::Empty;
+
+use crate::endpoints::Endpoint;
+use crate::problem::Incident;
+use crate::state::App;
+use crate::trace_context::TraceContext;
+
+/// A request that is being answered.
+pub(crate) struct RequestLine {
+    began: Instant,
+    endpoint: Option<Endpoint>,
+    method: &'static str,
+    /// The template of the path; `-` for a path that is not mounted.
+    path: &'static str,
+    /// What the answer carries as `x-request-id`.
+    pub(crate) id: String,
+    trace: TraceContext,
+    notes: Arc<RequestNotes>,
+    span: Span,
+    _in_flight: InFlight,
+}
+
+/// Counts a request for as long as it is being answered, even when its caller goes away.
+struct InFlight(metrics::Gauge);
+
+/// One line, whatever its level.
+macro_rules! line {
+    ($level:ident, $self:ident, $status:ident, $took:ident, $tally:ident, $incident:ident) => {
+        tracing::$level!(
+            target: "aip::request",
+            method = $self.method,
+            path = $self.path,
+            status = $status,
+            ms = milliseconds($took),
+            client = $self.notes.client(),
+            account = $self.notes.account(),
+            error = $incident.and_then(|it| it.code),
+            blame = $incident.map(|it| it.blame.as_str()),
+            detail = $incident.map(|it| it.detail.as_str()),
+            statements = $tally.statements,
+            db_ms = milliseconds($tally.took),
+            db_wait_ms = milliseconds($tally.waited),
+            upstream_calls = $self.notes.upstream_calls(),
+            upstream_ms = milliseconds($self.notes.upstream_time()),
+            trace_id = $self.trace.trace_id,
+            request_id = $self.id,
+            "request"
+        )
+    };
+}
+
+impl RequestLine {
+    /// Begins with the head of the request; `endpoint` is `None` for a path that is not mounted.
+    pub(crate) fn begin(
+        app: &App,
+        id: String,
+        endpoint: Option<Endpoint>,
+        request: &Request,
+    ) -> Self {
+        let trace = TraceContext::of(request.headers(), &*app.server().rng);
+        let method = known(request.method());
+        let path = endpoint.map_or("-", |endpoint| endpoint.spec().path);
+        let span = tracing::info_span!(
+            "request",
+            method,
+            path,
+            request_id = id,
+            trace_id = trace.trace_id,
+            parent_span_id = trace.parent,
+            status = Empty,
+            client = Empty,
+            account = Empty,
+            error = Empty,
+        );
+        Self {
+            began: Instant::now(),
+            endpoint,
+            method,
+            path,
+            id,
+            trace,
+            notes: Arc::default(),
+            span,
+            _in_flight: InFlight::begin(),
+        }
+    }
+
+    /// Where the rooms note what they learn.
+    pub(crate) fn notes(&self) -> Arc<RequestNotes> {
+        Arc::clone(&self.notes)
+    }
+
+    /// What is done for the request is done in it.
+    pub(crate) fn span(&self) -> Span {
+        self.span.clone()
+    }
+
+    /// Ends with the head of the answer, which cost the database that much.
+    pub(crate) fn end(self, response: &Response, tally: Tally) {
+        let took = self.began.elapsed();
+        let status = response.status().as_u16();
+        let incident = response.extensions().get::<Incident>();
+        self.measure(status, took, tally);
+        self.close_span(status, incident);
+        match incident.map(|it| it.blame) {
+            // Probes come every few seconds and say nothing while all is well.
+            None if matches!(self.endpoint, Some(Endpoint::Alive | Endpoint::Ready)) => {
+                line!(debug, self, status, took, tally, incident);
+            }
+            None | Some(Blame::Caller) => line!(info, self, status, took, tally, incident),
+            Some(Blame::Upstream) => line!(warn, self, status, took, tally, incident),
+            Some(Blame::Ours) => line!(error, self, status, took, tally, incident),
+        }
+    }
+
+    fn measure(&self, status: u16, took: Duration, tally: Tally) {
+        let class = match status / 100 {
+            2 => "2xx",
+            3 => "3xx",
+            4 => "4xx",
+            _ => "5xx",
+        };
+        metrics::counter!(
+            "aip_http_requests_total",
+            "endpoint" => self.path, "method" => self.method, "status" => class
+        )
+        .increment(1);
+        metrics::histogram!("aip_http_request_seconds", "endpoint" => self.path)
+            .record(took.as_secs_f64());
+        metrics::counter!("aip_http_request_statements_total", "endpoint" => self.path)
+            .increment(tally.statements.into());
+    }
+
+    fn close_span(&self, status: u16, incident: Option<&Incident>) {
+        self.span.record("status", status);
+        if let Some(client) = self.notes.client() {
+            self.span.record("client", client);
+        }
+        if let Some(account) = self.notes.account() {
+            self.span.record("account", account);
+        }
+        if let Some(code) = incident.and_then(|it| it.code) {
+            self.span.record("error", code);
+        }
+    }
+}
+
+impl InFlight {
+    fn begin() -> Self {
+        let gauge = metrics::gauge!("aip_http_requests_in_flight");
+        gauge.increment(1);
+        Self(gauge)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.decrement(1);
+    }
+}
+
+/// With microseconds, for people who look for the slow part of a fast answer.
+fn milliseconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// The method, unless the caller made one up.
+fn known(method: &Method) -> &'static str {
+    [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+        Method::OPTIONS,
+    ]
+    .iter()
+    .zip(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+    .find_map(|(it, name)| (it == method).then_some(name))
+    .unwrap_or("other")
+}

@@ -1,0 +1,128 @@
+//! The key set of a running process, which is replaced as a whole when its source has changed.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::{KeySet, KeyState, Purpose};
+
+/// The key set in use. Whoever signs asks for it each time and keeps nothing of it.
+#[derive(Debug)]
+pub struct KeyRing(RwLock<Arc<KeySet>>);
+
+/// Why a key set does not take the place of the one in use.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReplaceError {
+    /// A key that signs now is not in the new set.
+    #[error(
+        "the active {purpose} key `{kid}` is not in the new set: keep it there beside a new one"
+    )]
+    ActiveDropped {
+        /// The key.
+        kid: String,
+        /// What it signs.
+        purpose: Purpose,
+    },
+    /// A key that sessions are bound to is not in the new set.
+    #[error(
+        "the new set lacks the upstream key `{kid}`, which {sessions} session(s) are bound to for \
+         life"
+    )]
+    PinnedDropped {
+        /// The key.
+        kid: String,
+        /// How many sessions would be lost.
+        sessions: u64,
+    },
+}
+
+impl KeyRing {
+    /// Begins with `set`.
+    pub fn new(set: KeySet) -> Self {
+        Self(RwLock::new(Arc::new(set)))
+    }
+
+    /// The set as it is now.
+    pub fn current(&self) -> Arc<KeySet> {
+        // The value is one pointer, whole at any time.
+        let set = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&set)
+    }
+
+    /// Puts `set` in the place of the present one, unless it lacks a key in use: one that is
+    /// active here, or one of `pinned`, the upstream keys that sessions are bound to.
+    pub fn replace(&self, set: KeySet, pinned: &[(String, u64)]) -> Result<(), ReplaceError> {
+        set.covers(pinned)?;
+        let mut present = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        for active in present.list().filter(|key| key.state == KeyState::Active) {
+            if !set.list().any(|key| key.kid == active.kid) {
+                return Err(ReplaceError::ActiveDropped {
+                    kid: active.kid.to_owned(),
+                    purpose: active.purpose,
+                });
+            }
+        }
+        *present = Arc::new(set);
+        Ok(())
+    }
+}
+
+impl KeySet {
+    /// Refuses a set that lacks one of `pinned`, the upstream keys that sessions are bound to.
+    pub fn covers(&self, pinned: &[(String, u64)]) -> Result<(), ReplaceError> {
+        match pinned
+            .iter()
+            .find(|(kid, _)| self.upstream_by_kid(kid).is_none())
+        {
+            None => Ok(()),
+            Some((kid, sessions)) => Err(ReplaceError::PinnedDropped {
+                kid: kid.clone(),
+                sessions: *sessions,
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aip_base::{SystemClock, SystemRng};
+    use aip_jose::Alg;
+
+    use super::*;
+
+    fn add_upstream(set: &mut KeySet) -> String {
+        set.add(Purpose::Upstream, Alg::Es256, &SystemClock, &SystemRng)
+            .unwrap()
+    }
+
+    #[test]
+    fn a_new_key_is_taken_over_and_a_dropped_one_is_refused() {
+        let first = KeySet::generate(&SystemClock, &SystemRng).unwrap();
+        let ring = KeyRing::new(first.clone());
+        let mut more = first.clone();
+        let added = add_upstream(&mut more);
+        ring.replace(more.clone(), &[]).unwrap();
+        assert!(ring.current().upstream_by_kid(&added).is_some());
+
+        // Without the key that signs at present, in a set of its own.
+        let other = KeySet::generate(&SystemClock, &SystemRng).unwrap();
+        let refused = ring.replace(other, &[]);
+        assert!(matches!(refused, Err(ReplaceError::ActiveDropped { .. })));
+
+        // Without a key that no longer signs, but that sessions are bound to.
+        more.activate(&added).unwrap();
+        ring.replace(more.clone(), &[]).unwrap();
+        let old = first.list().find(|key| key.purpose == Purpose::Upstream);
+        let old = old.unwrap().kid.to_owned();
+        more.remove(&old).unwrap();
+        let refused = ring.replace(more.clone(), &[(old.clone(), 3)]);
+        assert_eq!(
+            refused,
+            Err(ReplaceError::PinnedDropped {
+                kid: old.clone(),
+                sessions: 3
+            })
+        );
+        assert!(ring.current().upstream_by_kid(&old).is_some());
+        ring.replace(more, &[]).unwrap();
+        assert!(ring.current().upstream_by_kid(&old).is_none());
+    }
+}

@@ -1,0 +1,145 @@
+//! `aip doctor`: a list of checks, each with what was found and, where it is bad, what to change.
+//! Nothing is changed by it, but for one row that is written and forgotten again.
+//!
+//! A check is a function in a file here and a line of [`CHECKS`]. They run side by side, each with
+//! a time limit. No check prints a secret.
+
+mod clocks;
+mod database;
+mod finding;
+mod guard;
+mod keys;
+mod network;
+mod outside;
+mod site;
+mod valkey;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use futures_util::future::join_all;
+
+use self::finding::{Finding, Line, Status};
+use self::site::Site;
+use crate::cli::Global;
+use crate::environment::load;
+use crate::failure::Failure;
+use crate::output::{self, Format};
+
+/// How long one check may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The same as `--output json`
+    #[arg(long)]
+    json: bool,
+    /// Leave out what goes over the network; the database is asked all the same
+    #[arg(long)]
+    offline: bool,
+}
+
+/// A check at work.
+type Checking<'a> = Pin<Box<dyn Future<Output = Finding> + 'a>>;
+
+struct Check {
+    name: &'static str,
+    /// Whether it goes to other servers.
+    network: bool,
+    run: for<'a> fn(&'a Site) -> Checking<'a>,
+}
+
+const fn local(name: &'static str, run: for<'a> fn(&'a Site) -> Checking<'a>) -> Check {
+    Check {
+        name,
+        network: false,
+        run,
+    }
+}
+
+const fn network(name: &'static str, run: for<'a> fn(&'a Site) -> Checking<'a>) -> Check {
+    Check {
+        name,
+        network: true,
+        run,
+    }
+}
+
+/// Every check, in the order in which they are printed.
+const CHECKS: &[Check] = &[
+    local("configuration", |site| Box::pin(site::configuration(site))),
+    local("database", |site| Box::pin(database::reachable(site))),
+    local("schema", |site| Box::pin(database::schema(site))),
+    local("database write", |site| Box::pin(database::write(site))),
+    local("database clock", |site| Box::pin(clocks::of_database(site))),
+    local("Valkey", |site| Box::pin(valkey::answers(site))),
+    local("signing keys", |site| Box::pin(keys::signing(site))),
+    local("master keys", |site| Box::pin(keys::master(site))),
+    local("pinned keys", |site| Box::pin(keys::pinned(site))),
+    network("outbound guard", |site| Box::pin(guard::refuses(site))),
+    network("DNS", |site| Box::pin(network::dns(site))),
+    network("PLC directory", |site| Box::pin(network::plc(site))),
+    network("clock", |site| Box::pin(clocks::of_network(site))),
+    network("client document", |site| Box::pin(outside::document(site))),
+    network("public keys", |site| Box::pin(outside::key_set(site))),
+];
+
+pub(crate) fn run(args: &Args, global: &Global) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let lines = runtime.block_on(examine(args, global));
+    let format = if args.json {
+        Format::Json
+    } else {
+        global.output
+    };
+    format.list(&lines)?;
+    let count = |status| lines.iter().filter(|line| line.status == status).count();
+    let (bad, doubtful) = (count(Status::Fail), count(Status::Warn));
+    if bad > 0 {
+        return Err(anyhow!("{bad} check(s) failed, {doubtful} warning(s)").into());
+    }
+    output::say(&format!("All is well; {doubtful} warning(s)."));
+    Ok(())
+}
+
+async fn examine(args: &Args, global: &Global) -> Vec<Line> {
+    let loaded = match load(global) {
+        Ok(loaded) => loaded,
+        Err(failure) => return without_configuration(&failure),
+    };
+    let site = Site::new(loaded).await;
+    let checks = CHECKS.iter().map(async |check| {
+        if check.network && args.offline {
+            return Finding::skipped("--offline").line(check.name);
+        }
+        let found = tokio::time::timeout(PATIENCE, (check.run)(&site)).await;
+        let found = found.unwrap_or_else(|_| {
+            Finding::fail(
+                format!("nothing within {} s", PATIENCE.as_secs()),
+                "find out what does not answer: the network, or the machine that it leads to",
+            )
+        });
+        found.line(check.name)
+    });
+    let lines = join_all(checks).await;
+    site.close().await;
+    lines
+}
+
+/// Without a configuration there is nothing to look at.
+fn without_configuration(failure: &Failure) -> Vec<Line> {
+    let configuration = Finding::fail(
+        failure.to_string(),
+        "correct each setting that is named; `aip config show` says where values come from",
+    );
+    let rest = CHECKS[1..]
+        .iter()
+        .map(|check| Finding::skipped("no configuration").line(check.name));
+    std::iter::once(configuration.line(CHECKS[0].name))
+        .chain(rest)
+        .collect()
+}

@@ -1,0 +1,131 @@
+//! What the checks look at: opened once, and only looked at. A database or a key that is not
+//! there yet is not made.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aip_config::Loaded;
+use aip_keys::{KeySet, MasterKeys};
+use aip_storage::Storage;
+use aip_storage_sql::{Database, SchemaError, Status};
+
+use super::finding::Finding;
+use crate::data_dir::{DataDir, MASTER_KEYS, SIGNING_KEYS};
+use crate::failure::Failure;
+use crate::opened::{Network, connect, master_keys, signing_keys};
+
+/// How long connecting to the database may take.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// An installation as it is.
+pub(super) struct Site {
+    pub(super) loaded: Loaded,
+    /// The error of a part is told by the check of that part.
+    pub(super) database: Part<Database>,
+    pub(super) schema: Part<Result<Status, SchemaError>>,
+    pub(super) storage: Part<Arc<dyn Storage>>,
+    pub(super) signing_keys: Part<KeySet>,
+    pub(super) master_keys: Part<MasterKeys>,
+    pub(super) network: Part<Network>,
+}
+
+/// A part of an installation.
+pub(super) enum Part<T> {
+    There(T),
+    /// It is made when the server first starts.
+    NotYet,
+    Broken(String),
+}
+
+impl<T> Part<T> {
+    fn from(result: anyhow::Result<T>) -> Self {
+        result.map_or_else(
+            |error| Self::Broken(Failure::Failed(error).to_string()),
+            Self::There,
+        )
+    }
+
+    /// The part, or why a check that needs it has nothing to look at.
+    pub(super) fn needed(&self, name: &str) -> Result<&T, Finding> {
+        match self {
+            Self::There(part) => Ok(part),
+            Self::NotYet => Err(Finding::skipped(format!("no {name} yet"))),
+            Self::Broken(_) => Err(Finding::skipped(format!("no usable {name}"))),
+        }
+    }
+}
+
+impl Site {
+    pub(super) async fn new(loaded: Loaded) -> Self {
+        let database = database(&loaded).await;
+        let (schema, storage) = match &database {
+            Part::There(there) => (
+                Part::There(there.status().await),
+                Part::from(there.storage().await.map_err(Into::into)),
+            ),
+            Part::NotYet => (Part::NotYet, Part::NotYet),
+            Part::Broken(why) => (Part::Broken(why.clone()), Part::Broken(why.clone())),
+        };
+        let folder = &loaded.config.server.data_dir;
+        let keys = &loaded.config.keys;
+        let made = |name: &str| folder.join(name).exists();
+        // A configured set may be completed by keys of the folder, which would be made here.
+        let complete = made(SIGNING_KEYS) || keys.json_web_keys.is_some();
+        let signing_keys = if complete && folder.exists() {
+            Part::from(DataDir::open(folder).and_then(|it| signing_keys(&it, &loaded)))
+        } else {
+            Part::NotYet
+        };
+        let master_keys = if made(MASTER_KEYS) || keys.master_keys.is_some() && folder.exists() {
+            Part::from(DataDir::open(folder).and_then(|it| master_keys(&it, &loaded)))
+        } else {
+            Part::NotYet
+        };
+        let network = Part::from(Network::new(&loaded.config.upstream));
+        Self {
+            database,
+            schema,
+            storage,
+            signing_keys,
+            master_keys,
+            network,
+            loaded,
+        }
+    }
+
+    pub(super) async fn close(self) {
+        if let Part::There(database) = self.database {
+            database.close().await;
+        }
+    }
+}
+
+async fn database(loaded: &Loaded) -> Part<Database> {
+    let url = loaded.database_url();
+    let file = url.expose().strip_prefix("sqlite://");
+    if file.is_some_and(|path| !std::path::Path::new(path).exists()) {
+        return Part::NotYet;
+    }
+    match tokio::time::timeout(CONNECT, connect(loaded)).await {
+        Ok(connected) => Part::from(connected),
+        Err(_) => Part::Broken(format!("no answer within {} s", CONNECT.as_secs())),
+    }
+}
+
+/// That there is a site at all shows that its settings can be used.
+pub(super) async fn configuration(site: &Site) -> Finding {
+    let base = &site.loaded.external_base;
+    if site.loaded.config.upstream.development {
+        return Finding::warn(
+            format!("valid; external base {base}; the development switch is on"),
+            "upstream.development is for a lab: switch it off where others sign in",
+        );
+    }
+    if !base.is_https() {
+        return Finding::warn(
+            format!("valid; external base {base}, a loopback development client"),
+            "set AIP_EXTERNAL_BASE to an https address for others to sign in",
+        );
+    }
+    Finding::ok(format!("valid; external base {base}"))
+}

@@ -1,0 +1,170 @@
+//! `aip keys`: the life of the keys that AIP signs with, and of those that protect the database.
+//!
+//! A signing key is generated (published, so that caches learn of it), activated (the one before
+//! stays published, for the sessions that are bound to it), retired, and removed. A master key is
+//! generated (it opens), activated (it seals), and removed once everything was sealed again.
+
+mod change;
+mod list;
+mod rekey;
+
+use aip_base::{SystemClock, SystemRng};
+use aip_config::Loaded;
+use aip_jose::Alg;
+use aip_keys::Purpose;
+use clap::{Subcommand, ValueEnum};
+
+use crate::cli::Global;
+use crate::data_dir::DataDir;
+use crate::environment::load;
+use crate::failure::Failure;
+use crate::opened::{self, Opened};
+use crate::output;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Lists all keys; never their private parts
+    List,
+    /// Adds a key that is published, or opens, but is not used yet
+    Generate(Generate),
+    /// Uses a key from now on; the one before stays for what is bound to it
+    Activate(Activate),
+    /// Takes a signing key out of the public set
+    Retire(Unused),
+    /// Forgets a key that nothing needs any more
+    Remove(Unused),
+    /// Seals everything in the database with the master key in use
+    Rekey,
+}
+
+#[derive(clap::Args)]
+struct Generate {
+    /// What the key is for
+    #[arg(long)]
+    purpose: KeyPurpose,
+    /// The algorithm of a signing key
+    #[arg(long, default_value = "ES256")]
+    alg: KeyAlg,
+}
+
+#[derive(clap::Args)]
+struct Activate {
+    /// The id of the key
+    kid: String,
+    /// Even if PDSs, apps and other processes may not have learned of the key yet
+    #[arg(long)]
+    now: bool,
+}
+
+#[derive(clap::Args)]
+struct Unused {
+    /// The id of the key
+    kid: String,
+    /// Even if sessions are lost by it: the id of the key once more
+    #[arg(long, value_name = "KID")]
+    force: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum KeyPurpose {
+    /// Signs towards PDSs
+    Upstream,
+    /// Signs towards apps
+    Oidc,
+    /// Protects the database
+    Master,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum KeyAlg {
+    #[value(name = "ES256")]
+    Es256,
+    #[value(name = "RS256")]
+    Rs256,
+}
+
+impl From<KeyAlg> for Alg {
+    fn from(alg: KeyAlg) -> Self {
+        match alg {
+            KeyAlg::Es256 => Self::Es256,
+            KeyAlg::Rs256 => Self::Rs256,
+        }
+    }
+}
+
+pub(crate) fn run(args: Args, global: &Global) -> Result<(), Failure> {
+    let loaded = load(global)?;
+    match args.action {
+        Action::Generate(generate) => make(&generate, &loaded),
+        Action::Activate(activate) => change::activate(&activate, &loaded),
+        Action::List => on_database(&loaded, async |it| {
+            list::list(it, &loaded, global.output).await
+        }),
+        Action::Retire(unused) => on_database(&loaded, async |it| {
+            change::retire(&unused, it, &loaded).await
+        }),
+        Action::Remove(unused) => on_database(&loaded, async |it| {
+            change::remove(&unused, it, &loaded).await
+        }),
+        Action::Rekey => on_database(&loaded, async |it| {
+            rekey::rekey(it, &loaded, global.output).await
+        }),
+    }
+}
+
+/// Runs an action that needs the database.
+fn on_database(
+    loaded: &Loaded,
+    action: impl AsyncFnOnce(&Opened) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let opened = Opened::new(loaded, false).await?;
+        let done = action(&opened).await;
+        opened.database.close().await;
+        done
+    })
+}
+
+/// The data folder with its keys, which are made if there are none.
+fn data_dir(loaded: &Loaded) -> anyhow::Result<DataDir> {
+    let data_dir = DataDir::open(&loaded.config.server.data_dir)?;
+    opened::signing_keys(&data_dir, loaded)?;
+    opened::master_keys(&data_dir, loaded)?;
+    Ok(data_dir)
+}
+
+fn make(generate: &Generate, loaded: &Loaded) -> Result<(), Failure> {
+    let data_dir = data_dir(loaded)?;
+    let keys = &loaded.config.keys;
+    let alg = generate.alg.into();
+    let signing = |purpose| {
+        data_dir.change_key_set(keys, |set| {
+            Ok(set.add(purpose, alg, &SystemClock, &SystemRng)?)
+        })
+    };
+    let (kid, path) = match generate.purpose {
+        KeyPurpose::Upstream => signing(Purpose::Upstream)?,
+        KeyPurpose::Oidc => signing(Purpose::Oidc)?,
+        KeyPurpose::Master => {
+            data_dir.change_master_keys(keys, |master| Ok(master.add(&SystemRng)))?
+        }
+    };
+    let next = match generate.purpose {
+        KeyPurpose::Master => "Give it to every server and restart them",
+        _ => "Send SIGHUP to every server, so that it is published",
+    };
+    output::say(&format!(
+        "Added to {}. {next}; then `aip keys activate {kid}`.",
+        path.display()
+    ));
+    Ok(output::text(&kid)?)
+}

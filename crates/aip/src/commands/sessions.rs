@@ -1,0 +1,288 @@
+//! `aip sessions`: the sessions at PDSs, how they are, and what can be done about them. A token is
+//! never shown.
+
+use aip_atproto::Did;
+use aip_base::{Clock as _, RowId, SystemClock, Timestamp};
+use aip_config::Loaded;
+use aip_listen::Lifecycle;
+use aip_sessions::KeeperError;
+use aip_storage::StorageError;
+use aip_storage::client::ClientId;
+use aip_storage::upstream::{SessionFilter, StateName, UpstreamSession, UpstreamState};
+use anyhow::anyhow;
+use clap::{Subcommand, ValueEnum};
+use serde::Serialize;
+
+use crate::cli::Global;
+use crate::environment::load;
+use crate::failure::Failure;
+use crate::opened::Opened;
+use crate::output::{self, Format, Row, words_for};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Lists sessions, oldest first
+    List(List),
+    /// Shows one session
+    Show(Named),
+    /// Refreshes a session now
+    Refresh(Named),
+    /// Ends a session and what apps hold of it; its PDS is told, too
+    Revoke(Named),
+}
+
+#[derive(clap::Args)]
+struct Named {
+    /// The id of the session
+    id: RowId,
+}
+
+#[derive(clap::Args)]
+struct List {
+    /// Only sessions in this state
+    #[arg(long)]
+    state: Option<State>,
+    /// Only sessions of this account
+    #[arg(long)]
+    did: Option<Did>,
+    /// Only sessions for this app
+    #[arg(long, value_name = "ID")]
+    client: Option<ClientId>,
+    /// Only sessions after this one, the last of a list before
+    #[arg(long, value_name = "SESSION")]
+    after: Option<RowId>,
+    /// How many at most
+    #[arg(long, default_value_t = 100)]
+    limit: u32,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum State {
+    Active,
+    Uncertain,
+    NeedsReauth,
+    Ended,
+}
+
+impl From<State> for StateName {
+    fn from(state: State) -> Self {
+        match state {
+            State::Active => Self::Active,
+            State::Uncertain => Self::Uncertain,
+            State::NeedsReauth => Self::NeedsReauth,
+            State::Ended => Self::Ended,
+        }
+    }
+}
+
+/// A session as it is printed.
+#[derive(Serialize)]
+struct Shown {
+    id: String,
+    state: &'static str,
+    /// Why it is in that state, where there is a reason.
+    reason: Option<&'static str>,
+    kind: &'static str,
+    client_id: String,
+    did: String,
+    pds: String,
+    issuer: Option<String>,
+    scope: String,
+    created_at: String,
+    refreshed_at: String,
+    /// Not for a session that is over.
+    next_refresh_at: Option<String>,
+    access_expires_at: String,
+    refreshing_until: Option<String>,
+    generation: i64,
+    failures: u32,
+    last_error: Option<String>,
+    #[serde(skip)]
+    times: Times,
+}
+
+/// The times of a line, as seen from now.
+struct Times {
+    age: String,
+    refreshed: String,
+    next: String,
+}
+
+impl Row for Shown {
+    const COLUMNS: &'static [&'static str] = &[
+        "session",
+        "state",
+        "client",
+        "account",
+        "pds",
+        "age",
+        "last refresh",
+        "next refresh",
+        "last error",
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        let state = match self.reason {
+            Some(reason) => format!("{} ({reason})", self.state),
+            None => self.state.to_owned(),
+        };
+        vec![
+            self.id.clone(),
+            state,
+            self.client_id.clone(),
+            self.did.clone(),
+            self.pds.clone(),
+            self.times.age.clone(),
+            self.times.refreshed.clone(),
+            self.times.next.clone(),
+            self.last_error.clone().unwrap_or_else(|| "-".to_owned()),
+        ]
+    }
+}
+
+pub(crate) fn run(args: Args, global: &Global) -> Result<(), Failure> {
+    let loaded = load(global)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let opened = Opened::new(&loaded, false).await?;
+        let done = match args.action {
+            Action::List(wanted) => list(wanted, &opened, global.output).await,
+            Action::Show(Named { id }) => show(id, &opened, global.output).await,
+            Action::Refresh(Named { id }) => refresh(id, &opened, &loaded, global.output).await,
+            Action::Revoke(Named { id }) => revoke(id, &opened, &loaded).await,
+        };
+        opened.database.close().await;
+        done
+    })
+}
+
+/// A session that cannot be read is told, and the others are listed all the same.
+async fn list(wanted: List, opened: &Opened, format: Format) -> Result<(), Failure> {
+    let filter = SessionFilter {
+        state: wanted.state.map(Into::into),
+        did: wanted.did,
+        client_id: wanted.client,
+    };
+    let found = opened
+        .storage
+        .list_upstream_sessions(&filter, wanted.after, wanted.limit)
+        .await?;
+    let full = found.len() == usize::try_from(wanted.limit).unwrap_or(usize::MAX);
+    let now = SystemClock.now();
+    let (mut rows, mut damaged) = (Vec::new(), 0);
+    for session in found {
+        match session {
+            Ok(session) => rows.push(shown(&session, now)),
+            Err(error @ StorageError::Inconsistent { .. }) => {
+                damaged += 1;
+                output::say(&error.to_string());
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    format.list(&rows)?;
+    if let Some(last) = rows.last().filter(|_| full) {
+        output::say(&format!("There may be more: --after {}", last.id));
+    }
+    if damaged == 0 {
+        Ok(())
+    } else {
+        Err(anyhow!("{damaged} session(s) cannot be read; they are not used").into())
+    }
+}
+
+async fn show(id: RowId, opened: &Opened, format: Format) -> Result<(), Failure> {
+    let shown = shown(&find(id, opened).await?, SystemClock.now());
+    Ok(match format {
+        Format::Json => output::json(&shown)?,
+        Format::Table => output::members(&shown)?,
+    })
+}
+
+async fn find(id: RowId, opened: &Opened) -> Result<UpstreamSession, Failure> {
+    let found = opened.storage.upstream_session(id).await?;
+    found.ok_or_else(|| anyhow!("there is no session {id}").into())
+}
+
+async fn refresh(
+    id: RowId,
+    opened: &Opened,
+    loaded: &Loaded,
+    format: Format,
+) -> Result<(), Failure> {
+    let application = opened.application(loaded, Lifecycle::new()).await?;
+    match application.keeper.refresh_now(id).await {
+        Ok(_) => show(id, opened, format).await,
+        Err(error @ KeeperError::Later(_)) => {
+            let last = find(id, opened).await?.last_error.unwrap_or_default();
+            Err(anyhow!(error).context(last).into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn revoke(id: RowId, opened: &Opened, loaded: &Loaded) -> Result<(), Failure> {
+    let application = opened.application(loaded, Lifecycle::new()).await?;
+    if application.keeper.revoke(id).await? {
+        output::say(&format!(
+            "Ended {id}, and all that apps hold of it. Its PDS is told by the server in the next \
+             minutes."
+        ));
+    } else {
+        output::say(&format!("{id} had ended before."));
+    }
+    Ok(())
+}
+
+fn shown(session: &UpstreamSession, now: Timestamp) -> Shown {
+    let (reason, until) = match &session.state {
+        UpstreamState::Active | UpstreamState::Uncertain => (None, None),
+        UpstreamState::Refreshing(lease) => (None, Some(lease.until)),
+        UpstreamState::NeedsReauth(reason) => (Some(reason.as_str()), None),
+        UpstreamState::Ended(reason) => (Some(reason.as_str()), None),
+    };
+    let state = session.state.name();
+    let live = matches!(state, StateName::Active | StateName::Uncertain);
+    let next = live.then_some(session.next_refresh_at);
+    let ago = |at| format!("{} ago", words_for(now.since(at)));
+    Shown {
+        id: session.id.to_string(),
+        state: match until {
+            Some(_) => "refreshing",
+            None => state.as_str(),
+        },
+        reason,
+        kind: session.credential.kind().as_str(),
+        client_id: session.client_id.to_string(),
+        did: session.did.to_string(),
+        pds: session.pds.to_string(),
+        issuer: session.issuer().map(ToString::to_string),
+        scope: session.scope.to_string(),
+        created_at: output::instant(session.created_at),
+        refreshed_at: output::instant(session.refreshed_at),
+        next_refresh_at: next.map(output::instant),
+        access_expires_at: output::instant(session.tokens.access_expires_at),
+        refreshing_until: until.map(output::instant),
+        generation: session.generation,
+        failures: session.failures,
+        last_error: session.last_error.clone(),
+        times: Times {
+            age: words_for(now.since(session.created_at)),
+            refreshed: ago(session.refreshed_at),
+            next: match next {
+                None => "-".to_owned(),
+                Some(at) if at <= now => "due".to_owned(),
+                Some(at) => format!("in {}", words_for(at.since(now))),
+            },
+        },
+    }
+}

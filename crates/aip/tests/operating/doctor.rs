@@ -1,0 +1,225 @@
+//! `aip doctor`: a healthy installation has no failing line, and whatever is broken has its own.
+
+use std::net::TcpListener;
+use std::path::Path;
+
+use aip_sandbox::{Sandbox, SandboxOptions};
+use serde_json::Value;
+use sqlx::{Connection as _, Executor as _, PgConnection};
+use tempfile::TempDir;
+
+use crate::command::{Said, Variables, aip};
+use crate::contents::session;
+use crate::server::Server;
+
+/// The lines of the doctor, by the name of their check.
+struct Report {
+    said: Said,
+    lines: Vec<Value>,
+}
+
+fn examine(folder: &Path, variables: Variables<'_>, words: &[&str]) -> Report {
+    let said = aip(folder, variables, &[&["doctor", "--json"], words].concat());
+    let lines = serde_json::from_str(&said.result).unwrap();
+    Report { said, lines }
+}
+
+impl Report {
+    #[track_caller]
+    fn line(&self, check: &str) -> &Value {
+        let found = self.lines.iter().find(|line| line["check"] == check);
+        found.unwrap_or_else(|| panic!("no check `{check}`: {}", self.said.result))
+    }
+
+    fn failing(&self) -> Vec<&str> {
+        let failing = self.lines.iter().filter(|line| line["status"] == "fail");
+        failing
+            .map(|line| line["check"].as_str().unwrap())
+            .collect()
+    }
+
+    /// The one line that fails, in these words, with advice, and the exit code.
+    #[track_caller]
+    fn only(&self, check: &str, found: &str) {
+        assert_eq!(self.failing(), [check], "{}", self.said.result);
+        let line = self.line(check);
+        assert!(line["found"].as_str().unwrap().contains(found), "{line}");
+        assert!(!line["advice"].as_str().unwrap().is_empty(), "{line}");
+        assert_eq!(self.said.code, 1);
+        assert!(
+            !self.said.result.contains("hunter2"),
+            "{}",
+            self.said.result
+        );
+    }
+}
+
+/// A folder in which AIP has keys and a database.
+fn begun() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    aip(folder.path(), &[], &["clients", "list"]).ok();
+    folder
+}
+
+fn offline(folder: &TempDir, variables: Variables<'_>) -> Report {
+    examine(folder.path(), variables, &["--offline"])
+}
+
+#[test]
+fn an_empty_folder_is_left_empty_and_nothing_fails() {
+    let folder = TempDir::new().unwrap();
+    let report = offline(&folder, &[]);
+    assert_eq!(report.said.code, 0, "{}", report.said.result);
+    assert_eq!(report.line("database")["status"], "warn");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_configuration_that_cannot_be_used_is_the_only_thing_looked_at() {
+    let folder = TempDir::new().unwrap();
+    let report = offline(
+        &folder,
+        &[("AIP_LISTN", "1"), ("AIP_ACCESS_TOKEN_TTL", "soon")],
+    );
+    report.only("configuration", "AIP_LISTN");
+    let found = report.line("configuration")["found"].as_str().unwrap();
+    assert!(found.contains("tokens.access_ttl"), "{found}");
+    assert_eq!(report.line("database")["status"], "skipped");
+}
+
+#[test]
+fn a_database_that_is_away_and_a_valkey_that_is_away_have_their_lines() {
+    let folder = begun();
+    let away = [("AIP_DATABASE_URL", "postgres://aip:hunter2@127.0.0.1:1/aip")];
+    offline(&folder, &away).only("database", "cannot connect to PostgreSQL");
+    let away = [("AIP_REDIS_URL", "redis://:hunter2@127.0.0.1:1")];
+    offline(&folder, &away).only("Valkey", "");
+}
+
+#[tokio::test]
+async fn a_schema_that_is_behind_and_a_server_that_takes_no_writes_have_their_lines() {
+    let folder = begun();
+    let url = aip_testkit::postgres::create_database().await;
+    let postgres = [("AIP_DATABASE_URL", &*url)];
+    let report = offline(&folder, &postgres);
+    report.only("schema", "not applied");
+    assert!(
+        report.line("schema")["advice"]
+            .to_string()
+            .contains("aip migrate")
+    );
+
+    aip(folder.path(), &postgres, &["migrate"]).ok();
+    let report = offline(&folder, &postgres);
+    assert_eq!(report.failing(), [""; 0], "{}", report.said.result);
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    let read_only = "DO $$ BEGIN EXECUTE format(
+             'ALTER DATABASE %I SET default_transaction_read_only = on', current_database());
+         END $$";
+    connection.execute(read_only).await.unwrap();
+    offline(&folder, &postgres).only("schema", "read-only");
+}
+
+#[tokio::test]
+async fn keys_that_are_broken_foreign_or_gone_have_their_lines() {
+    let (folder, other) = (begun(), begun());
+    let data = |folder: &TempDir, name: &str| folder.path().join("aip-data").join(name);
+    let keep = |name: &str| std::fs::read(data(&folder, name)).unwrap();
+    let (signing, master) = (keep("keys.json"), keep("master-keys.json"));
+
+    std::fs::write(data(&folder, "keys.json"), "{}").unwrap();
+    offline(&folder, &[]).only("signing keys", "not a JWK Set");
+    std::fs::write(data(&folder, "keys.json"), signing).unwrap();
+
+    std::fs::copy(
+        data(&other, "master-keys.json"),
+        data(&folder, "master-keys.json"),
+    )
+    .unwrap();
+    offline(&folder, &[]).only("master keys", "do not open this database");
+    std::fs::write(data(&folder, "master-keys.json"), master).unwrap();
+
+    session(folder.path(), "a-key-of-old").await;
+    offline(&folder, &[]).only("pinned keys", "`a-key-of-old`, which 1 session(s)");
+}
+
+/// A server behind TLS under its external base, with a PLC directory.
+struct Site {
+    folder: TempDir,
+    variables: Vec<(&'static str, String)>,
+    server: Server,
+    sandbox: Sandbox,
+}
+
+impl Site {
+    async fn begin() -> Self {
+        let sandbox = Sandbox::start(SandboxOptions::default()).await.unwrap();
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../aip-listen/tests/certificates");
+        let file = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+        let variables = vec![
+            ("AIP_LISTEN", address.to_string()),
+            (
+                "AIP_EXTERNAL_BASE",
+                format!("https://localhost:{}", address.port()),
+            ),
+            ("AIP_TLS_CERT_FILE", file("first.cert.pem")),
+            ("AIP_TLS_KEY_FILE", file("first.key.pem")),
+            ("AIP_CERTIFICATE_BUNDLES", file("first.cert.pem")),
+            ("AIP_PLC_URLS", sandbox.plc.origin().to_owned()),
+            ("AIP_DEVELOPMENT", "true".to_owned()),
+        ];
+        let folder = TempDir::new().unwrap();
+        let server = Server::start(folder.path(), &borrowed(&variables));
+        Self {
+            folder,
+            variables,
+            server,
+            sandbox,
+        }
+    }
+
+    fn examine(&self) -> Report {
+        examine(self.folder.path(), &borrowed(&self.variables), &[])
+    }
+
+    fn aip(&self, words: &[&str]) -> Said {
+        aip(self.folder.path(), &borrowed(&self.variables), words)
+    }
+}
+
+fn borrowed<'a>(variables: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
+    variables
+        .iter()
+        .map(|(name, text)| (*name, &**text))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_pdss_fetch_is_fetched_as_they_do_it() {
+    let mut site = Site::begin().await;
+    let report = site.examine();
+    assert_eq!(report.failing(), [""; 0], "{}", report.said.result);
+    assert_eq!(report.said.code, 0);
+    for check in ["PLC directory", "clock", "client document", "public keys"] {
+        assert_eq!(report.line(check)["status"], "ok", "{}", report.line(check));
+    }
+
+    let kid = site.aip(&["keys", "generate", "--purpose", "upstream"]);
+    site.examine().only("public keys", kid.ok());
+    site.server.signal("HUP");
+    site.server.logged("the key set is read again");
+    assert_eq!(site.examine().failing(), [""; 0]);
+
+    site.sandbox.plc.go_down().await;
+    let report = site.examine();
+    report.only("PLC directory", "no connection");
+
+    site.sandbox.plc.come_up().await.unwrap();
+    site.server.signal("TERM");
+    assert_eq!(site.server.ended(), 0);
+    let report = site.examine();
+    assert_eq!(report.failing(), ["client document", "public keys"]);
+}

@@ -1,0 +1,20 @@
+//! Operating AIP: the built program as a process, under signals, with bad surroundings, and in the
+//! hands of the commands that look after it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a test, a surprise is a failure"
+)]
+
+mod command;
+mod contents;
+mod database_away;
+mod doctor;
+mod healthcheck;
+mod keys;
+mod refusals;
+mod reloading;
+mod server;
+mod sessions;
+mod stopping;

@@ -1,0 +1,108 @@
+//! `aip sessions`: what an operator sees and may do, and never a token.
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::command::{Said, aip};
+use crate::contents::{SECRET, session};
+
+fn sessions(folder: &TempDir, words: &[&str]) -> Said {
+    let said = aip(folder.path(), &[], &[&["sessions"], words].concat());
+    for text in [&said.result, &said.talk] {
+        assert!(!text.contains(SECRET) && !text.contains("v1."), "{text}");
+    }
+    said
+}
+
+/// A folder with sessions.
+async fn begin(number: usize) -> (TempDir, Vec<String>) {
+    let folder = TempDir::new().unwrap();
+    let keys = aip(folder.path(), &[], &["keys", "list", "--output", "json"]).rows();
+    let kid = keys[0]["kid"].as_str().unwrap();
+    let mut ids = Vec::new();
+    for _ in 0..number {
+        ids.push(session(folder.path(), kid).await.to_string());
+    }
+    ids.sort();
+    (folder, ids)
+}
+
+fn ids(rows: &[Value]) -> Vec<&str> {
+    rows.iter().map(|row| row["id"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn sessions_are_listed_page_by_page_and_by_what_they_are() {
+    let (folder, all) = begin(5).await;
+    let list = |words: &[&str]| {
+        let words = [&["list", "--output", "json"], words].concat();
+        sessions(&folder, &words).rows()
+    };
+    assert_eq!(ids(&list(&[])), all);
+    assert_eq!(ids(&list(&["--limit", "2"])), all[..2]);
+    assert_eq!(ids(&list(&["--limit", "2", "--after", &all[1]])), all[2..4]);
+    assert_eq!(ids(&list(&["--state", "active"])), all);
+    assert!(list(&["--state", "needs_reauth"]).is_empty());
+    assert!(list(&["--client", "another"]).is_empty());
+    assert!(list(&["--did", "did:plc:bbbbbbbbbbbbbbbbbbbbbbbb"]).is_empty());
+
+    let table = sessions(&folder, &["list", "--limit", "5"]);
+    assert!(table.ok().contains("photo-book"), "{}", table.result);
+    assert!(table.talk.contains(&format!("--after {}", all[4])));
+}
+
+#[tokio::test]
+async fn a_session_is_shown_and_ended() {
+    let (folder, all) = begin(1).await;
+    let id = &*all[0];
+    let show = || -> Value {
+        let said = sessions(&folder, &["show", id, "--output", "json"]);
+        serde_json::from_str(said.ok()).unwrap()
+    };
+    let shown = show();
+    assert_eq!(shown["state"], "active");
+    assert_eq!(shown["did"], "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa");
+    assert_eq!(shown["pds"], "https://pds.invalid");
+    assert!(shown["next_refresh_at"].is_string());
+
+    let said = sessions(&folder, &["revoke", id]);
+    said.ok();
+    assert!(said.talk.contains("Ended"), "{}", said.talk);
+    let shown = show();
+    assert_eq!(
+        (&shown["state"], &shown["reason"]),
+        (&"ended".into(), &"by_operator".into())
+    );
+    assert!(shown["next_refresh_at"].is_null());
+    let said = sessions(&folder, &["revoke", id]);
+    assert!(said.talk.contains("had ended before"), "{}", said.talk);
+    sessions(&folder, &["refresh", id]).failed_with("has ended");
+}
+
+#[tokio::test]
+async fn a_session_that_is_not_there_or_cannot_be_read_is_told() {
+    let (folder, all) = begin(2).await;
+    let nobody = "0192f3a4-7b1c-7def-8abc-0123456789ab";
+    for verb in ["show", "refresh", "revoke"] {
+        sessions(&folder, &[verb, nobody]).failed_with("there is no");
+    }
+    let damage = format!(
+        "UPDATE upstream_sessions SET state = 'confused' WHERE id = '{}'",
+        all[0]
+    );
+    let url = format!(
+        "sqlite://{}",
+        folder.path().join("aip-data/aip.db").display()
+    );
+    let mut connection = <sqlx::SqliteConnection as sqlx::Connection>::connect(&url)
+        .await
+        .unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(damage))
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let said = sessions(&folder, &["list", "--output", "json"]);
+    said.failed_with(&all[0]);
+    let rows: Vec<Value> = serde_json::from_str(&said.result).unwrap();
+    assert_eq!(ids(&rows), all[1..], "the other one is shown all the same");
+}

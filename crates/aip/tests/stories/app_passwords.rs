@@ -1,0 +1,218 @@
+//! Sessions of app passwords: begun at the account's own PDS, kept like those of OAuth, begun anew
+//! when nothing else helps, and given back.
+
+use std::time::Duration;
+
+use aip_base::{Http as _, Limits};
+use aip_pds::CallAuth;
+use aip_sandbox::{Endpoint, PdsOptions};
+use aip_sessions::{AppPasswordError, KeeperError};
+use aip_storage::audit::AuditKind;
+use aip_storage::client::ClientId;
+use aip_storage::upstream::{ReauthReason, SessionKind, UpstreamSession};
+use bytes::Bytes;
+use http::Request;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::keeping::GET_SESSION;
+use crate::on_both_engines;
+use crate::world::World;
+
+on_both_engines!(
+    an_app_password_is_kept_refreshed_and_begun_anew,
+    d2_row70_what_the_pds_refuses_is_not_kept,
+    d2_row70_an_account_that_moved_is_served_at_its_new_pds,
+    d2_row13_an_outage_keeps_the_session_of_an_app_password,
+    an_app_password_that_was_revoked_ends_its_session_alone,
+    an_app_password_that_is_taken_back_is_forgotten,
+);
+
+const CREATE: Endpoint = Endpoint::Method("com.atproto.server.createSession");
+const REFRESH: Endpoint = Endpoint::Method("com.atproto.server.refreshSession");
+
+/// Longer than an access token of an app password lives.
+const STALE: Duration = Duration::from_hours(3);
+
+/// A call of the story itself to the PDS.
+async fn call(world: &World, method: &str, bearer: Option<&str>, input: &Value) -> Value {
+    let request = Request::post(format!("{}/xrpc/{method}", world.pds().origin()))
+        .header(CONTENT_TYPE, "application/json");
+    let request = match bearer {
+        Some(token) => request.header(AUTHORIZATION, format!("Bearer {token}")),
+        None => request,
+    };
+    let request = request.body(Bytes::from(input.to_string())).unwrap();
+    let http = &world.sandbox.http;
+    let answer = http.fetch(request, Limits::DOCUMENT).await.unwrap();
+    assert!(answer.status.is_success(), "{method}: {}", answer.status);
+    serde_json::from_slice(&answer.body).unwrap_or_default()
+}
+
+/// Alice's own session at her PDS, for making app passwords.
+async fn own_session(world: &World) -> String {
+    let alice = world.alice();
+    let input = json!({ "identifier": alice.did.as_str(), "password": alice.password });
+    let session = call(world, "com.atproto.server.createSession", None, &input).await;
+    session["accessJwt"].as_str().unwrap().to_owned()
+}
+
+async fn make_password(world: &World) -> String {
+    let token = own_session(world).await;
+    let method = "com.atproto.server.createAppPassword";
+    let made = call(world, method, Some(&token), &json!({ "name": "app" })).await;
+    world.pds().forget_requests();
+    made["password"].as_str().unwrap().to_owned()
+}
+
+/// An app that alice uses, and to which she gave an app password.
+async fn app_with_password(world: &World) -> (App<'_>, String) {
+    let app = App::register(world, |settings| {
+        settings.access_token_ttl = Duration::from_hours(24 * 300);
+    });
+    let app = app.await;
+    let tokens = app.sign_in(&world.browser(), world.alice()).await;
+    let password = make_password(world).await;
+    let set = world.aip().app.app_passwords.clone();
+    set.set(&app.id, &world.alice().did, &password)
+        .await
+        .unwrap();
+    (app, tokens.access)
+}
+
+async fn found(world: &World, client: &ClientId) -> Option<UpstreamSession> {
+    let keeper = world.aip().app.keeper.clone();
+    let found = keeper.session_for(client, &world.alice().did, SessionKind::AppPassword);
+    found.await.unwrap()
+}
+
+/// Which generation of tokens can be used; they are tried.
+async fn use_it(world: &World, client: &ClientId) -> Result<i64, KeeperError> {
+    let id = found(world, client).await.ok_or(KeeperError::Unknown)?.id;
+    let keeper = world.aip().app.keeper.clone();
+    let usable = keeper.usable(id).await?;
+    assert!(matches!(usable.auth, CallAuth::Bearer));
+    let url = usable.pds.join(&format!("/xrpc/{GET_SESSION}"));
+    let pds = &world.aip().app.pds;
+    let headers = pds.call_headers(
+        &usable.auth,
+        &usable.access,
+        &http::Method::GET,
+        &usable.pds,
+        &url,
+    );
+    let mut request = Request::get(&url).body(Bytes::new()).unwrap();
+    headers.await.unwrap().apply(request.headers_mut());
+    let answer = world.sandbox.http.fetch(request, Limits::DOCUMENT).await;
+    assert_eq!(answer.unwrap().status, 200);
+    Ok(usable.generation)
+}
+
+async fn an_app_password_is_kept_refreshed_and_begun_anew(world: &World) {
+    let (app, _) = app_with_password(world).await;
+    assert_eq!(use_it(world, &app.id).await.unwrap(), 0);
+    world.pass(STALE);
+    assert_eq!(use_it(world, &app.id).await.unwrap(), 1);
+    let asked = |endpoint| world.pds().requests_to(endpoint).len();
+    assert_eq!((asked(CREATE), asked(REFRESH)), (1, 1));
+
+    // Nobody uses it: the keeper refreshes it in time.
+    world.pass(Duration::from_hours(24 * 8));
+    world.keeper_round().await;
+    assert_eq!(found(world, &app.id).await.unwrap().generation, 2);
+
+    // AIP was away for longer than a refresh token lives.
+    world.pass(Duration::from_hours(24 * 100));
+    assert_eq!(use_it(world, &app.id).await.unwrap(), 3);
+    assert_eq!(asked(CREATE), 2);
+    assert_eq!(world.audit(AuditKind::AppPasswordGiven).await.len(), 1);
+}
+
+async fn d2_row70_what_the_pds_refuses_is_not_kept(world: &World) {
+    let app = world.app().await;
+    app.sign_in(&world.browser(), world.alice()).await;
+    let set = world.aip().app.app_passwords.clone();
+    let alice = world.alice();
+    let asked = world.pds().requests().len();
+    let main = set.set(&app.id, &alice.did, &alice.password).await;
+    assert!(matches!(main, Err(AppPasswordError::Form(_))));
+    assert_eq!(world.pds().requests().len(), asked, "it went nowhere");
+    let wrong = set.set(&app.id, &alice.did, "abcd-efgh-ijkl-mnop").await;
+    assert!(matches!(wrong, Err(AppPasswordError::Refused(_))));
+    let of_alice = make_password(world).await;
+    let of_bob = set.set(&app.id, &world.bob().did, &of_alice).await;
+    assert!(matches!(of_bob, Err(AppPasswordError::Refused(_))));
+    assert!(found(world, &app.id).await.is_none());
+    assert_eq!(world.audit(AuditKind::AppPasswordRefused).await.len(), 3);
+    world.secrets.learn("an app password", &of_alice);
+}
+
+async fn d2_row70_an_account_that_moved_is_served_at_its_new_pds(world: &World) {
+    let (app, _) = app_with_password(world).await;
+    let new_home = world.sandbox.another_pds(PdsOptions::default());
+    let new_home = new_home.await.unwrap();
+    new_home.adopt(world.pds(), &world.alice().did).unwrap();
+    world.pass(STALE);
+    let asked = world.pds().requests().len();
+    assert_eq!(use_it(world, &app.id).await.unwrap(), 1);
+    assert_eq!(
+        world.pds().requests().len(),
+        asked,
+        "the old PDS is asked nothing"
+    );
+    let moved = found(world, &app.id).await.unwrap();
+    assert_eq!(moved.pds.as_str(), new_home.origin());
+}
+
+async fn d2_row13_an_outage_keeps_the_session_of_an_app_password(world: &World) {
+    let (app, _) = app_with_password(world).await;
+    for outage in ["unavailable", "limited", "no answer"] {
+        world.pass(STALE);
+        let next = world.pds().next(REFRESH);
+        match outage {
+            "unavailable" => next.is_unavailable(),
+            "limited" => next.rate_limits(9),
+            _ => next.drops_response(),
+        }
+        let later = use_it(world, &app.id).await;
+        assert!(
+            matches!(later, Err(KeeperError::Later(_))),
+            "{outage}: {later:?}"
+        );
+        world.pass(Duration::from_mins(5));
+        use_it(world, &app.id).await.unwrap();
+    }
+}
+
+async fn an_app_password_that_was_revoked_ends_its_session_alone(world: &World) {
+    let (app, access) = app_with_password(world).await;
+    let token = own_session(world).await;
+    let method = "com.atproto.server.revokeAppPassword";
+    call(world, method, Some(&token), &json!({ "name": "app" })).await;
+    world.pass(STALE);
+    let refused = use_it(world, &app.id).await;
+    let reason = ReauthReason::Refused;
+    assert!(
+        matches!(&refused, Err(KeeperError::NeedsReauth(it)) if *it == reason),
+        "{refused:?}"
+    );
+    assert!(found(world, &app.id).await.is_none());
+    assert_eq!(world.audit(AuditKind::UpstreamEnded).await.len(), 1);
+    app.query(&access, GET_SESSION).await.ok();
+}
+
+async fn an_app_password_that_is_taken_back_is_forgotten(world: &World) {
+    let (app, access) = app_with_password(world).await;
+    let passwords = world.aip().app.app_passwords.clone();
+    let alice = &world.alice().did;
+    let delete = Endpoint::Method("com.atproto.server.deleteSession");
+    assert!(passwords.remove(&app.id, alice).await.unwrap());
+    assert!(!passwords.remove(&app.id, alice).await.unwrap());
+    world.keeper_round().await;
+    assert_eq!(world.pds().requests_to(delete).len(), 1);
+    let left = "SELECT COALESCE(password, '') FROM upstream_sessions WHERE kind = 'app_password'";
+    assert_eq!(world.texts(left).await, [""]);
+    assert_eq!(world.audit(AuditKind::AppPasswordRemoved).await.len(), 1);
+    app.query(&access, GET_SESSION).await.ok();
+}

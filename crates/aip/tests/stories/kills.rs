@@ -1,0 +1,207 @@
+//! Processes that are killed in the middle of a refresh, databases that are away, and replicas that
+//! hear of each other: whatever was received is kept.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aip_base::{Clock, Timestamp};
+use aip_sandbox::{Endpoint, When};
+use aip_sessions::KeeperError;
+use aip_storage::upstream::{ReauthReason, UpstreamState};
+use aip_testkit::clock::ManualClock;
+
+use crate::app::{App, Tokens};
+use crate::keeping::{GET_SESSION, STALE, app_with_session, refreshes, session};
+use crate::on_both_engines;
+use crate::world::{World, until};
+
+on_both_engines!(
+    d2_row14_tokens_that_could_not_be_stored_survive_a_kill,
+    d2_row14_a_kill_between_send_and_store_costs_one_more_try_and_not_at_once,
+    d2_row16_tokens_of_a_stalled_holder_are_kept_while_nobody_has_sent_since,
+    d2_row12_a_waiter_at_another_replica_is_woken_by_a_notice,
+    d2_row75_replicas_whose_clocks_differ_work_together,
+);
+
+/// Says what everybody's clock says, and some seconds more or less.
+struct Skewed(Arc<ManualClock>, i64);
+
+impl Clock for Skewed {
+    fn now(&self) -> Timestamp {
+        let skew = Duration::from_secs(self.1.unsigned_abs());
+        if self.1 < 0 {
+            self.0.now() - skew
+        } else {
+            self.0.now() + skew
+        }
+    }
+}
+
+/// The lease that somebody has, or had, is over.
+async fn lapse(world: &World) {
+    world
+        .texts("UPDATE upstream_sessions SET lease_until = 0 RETURNING id")
+        .await;
+}
+
+async fn fence(world: &World) -> i64 {
+    let fence = "SELECT CAST(fence AS TEXT) FROM upstream_sessions";
+    world.texts(fence).await[0].parse().unwrap()
+}
+
+async fn d2_row14_tokens_that_could_not_be_stored_survive_a_kill(world: &World) {
+    let (app, tokens) = app_with_session(world).await;
+    let id = session(world).await.id;
+    world.pass(STALE);
+    let gate = world.pds().next(Endpoint::Token).holds(When::After);
+    let doomed = world.aip();
+    let keeper = doomed.app.keeper.clone();
+    let used = doomed.run(async move { keeper.usable(id).await.map(drop) });
+    gate.reached_by(1).await;
+    let away = world.block_writes().await;
+    gate.open();
+    until("the tokens are on the disk", async || world.spilled() == 1).await;
+
+    drop(doomed);
+    world.restart().await;
+    assert!(used.await.is_err(), "it was killed");
+    away.release().await;
+    assert_eq!(session(world).await.generation, 0);
+    world.keeper_round().await;
+
+    assert_eq!(world.spilled(), 0);
+    let kept = session(world).await;
+    assert_eq!((kept.state, kept.generation), (UpstreamState::Active, 1));
+    app.query(&tokens.access, GET_SESSION).await.ok();
+    assert_eq!(refreshes(world), 1);
+    assert_eq!(world.pds().live_sessions(&world.alice().did), 1);
+}
+
+async fn d2_row14_a_kill_between_send_and_store_costs_one_more_try_and_not_at_once(world: &World) {
+    let (app, tokens) = app_with_session(world).await;
+    let id = session(world).await.id;
+    world.pass(STALE);
+    let gate = world.pds().next(Endpoint::Token).holds(When::After);
+    let doomed = world.aip();
+    let keeper = doomed.app.keeper.clone();
+    let used = doomed.run(async move { keeper.usable(id).await.map(drop) });
+    gate.reached_by(1).await;
+    drop(doomed);
+    world.restart().await;
+    assert!(used.await.is_err(), "it was killed");
+    gate.open();
+    lapse(world).await;
+
+    // Its sender may come back with new tokens, so nothing is sent at first.
+    let sent = world.pds().requests_to(Endpoint::Token).len();
+    let fence_before = fence(world).await;
+    let keeper = world.aip().app.keeper.clone();
+    let used = world.aip().run(async move { keeper.usable(id).await });
+    until("the lease is held", async || {
+        fence(world).await > fence_before
+    })
+    .await;
+    assert_eq!(world.pds().requests_to(Endpoint::Token).len(), sent);
+
+    // It did not come. The PDS takes the old token for a replay: the session cannot be saved.
+    lapse(world).await;
+    let lost = used.await.unwrap().unwrap_err();
+    let reason = ReauthReason::LostResponse;
+    assert!(
+        matches!(lost, KeeperError::NeedsReauth(it) if it == reason),
+        "{lost}"
+    );
+    assert_eq!(refreshes(world), 1, "one answer that nobody got");
+    app.refresh(&tokens.refresh)
+        .await
+        .expect(400, "invalid_grant");
+    let tokens = app.sign_in(&world.browser(), world.alice()).await;
+    app.query(&tokens.access, GET_SESSION).await.ok();
+}
+
+async fn d2_row16_tokens_of_a_stalled_holder_are_kept_while_nobody_has_sent_since(world: &World) {
+    let (app, tokens) = app_with_session(world).await;
+    let id = session(world).await.id;
+    let stalled = world.replica().await;
+    world.pass(STALE);
+    let gate = world.pds().next(Endpoint::Token).holds(When::After);
+    let keeper = stalled.app.keeper.clone();
+    let first = stalled.run(async move { keeper.usable(id).await });
+    gate.reached_by(1).await;
+
+    // The lease lapses, another replica takes it, and leaves the token alone.
+    lapse(world).await;
+    let fence_before = fence(world).await;
+    let keeper = world.aip().app.keeper.clone();
+    let second = world.aip().run(async move { keeper.usable(id).await });
+    until("the lease is held", async || {
+        fence(world).await > fence_before
+    })
+    .await;
+    gate.open();
+
+    assert_eq!(first.await.unwrap().unwrap().generation, 1);
+    assert_eq!(second.await.unwrap().unwrap().generation, 1);
+    assert_eq!(refreshes(world), 1);
+    assert_eq!(session(world).await.state, UpstreamState::Active);
+    app.query(&tokens.access, GET_SESSION).await.ok();
+}
+
+async fn d2_row12_a_waiter_at_another_replica_is_woken_by_a_notice(world: &World) {
+    let (_, _) = app_with_session(world).await;
+    let id = session(world).await.id;
+    let one = world.replica().await;
+    let other = world.aip();
+    for replica in [&one, &other] {
+        replica.run(replica.app.keeper.clone().run());
+    }
+    world.pass(STALE);
+    let gate = world.pds().next(Endpoint::Token).holds(When::After);
+    let keeper = one.app.keeper.clone();
+    let first = one.run(async move { keeper.usable(id).await });
+    gate.reached_by(1).await;
+    let keeper = other.app.keeper.clone();
+    let second = other.run(async move { keeper.usable(id).await });
+    gate.open();
+    assert_eq!(first.await.unwrap().unwrap().generation, 1);
+    assert_eq!(second.await.unwrap().unwrap().generation, 1);
+    assert_eq!(refreshes(world), 1);
+}
+
+async fn d2_row75_replicas_whose_clocks_differ_work_together(world: &World) {
+    let skewed = |seconds| Arc::new(Skewed(world.clock.clone(), seconds));
+    drop(world.replica_by(skewed(30)).await);
+    let fast = world.replica_by(skewed(-30)).await;
+    let slow = world.aip();
+    let app = App::register(world, |settings| {
+        settings.access_token_ttl = Duration::from_hours(24);
+    });
+    let app = app.await.with_dpop();
+    for (begins, goes_on) in [(&fast, &slow), (&slow, &fast)] {
+        let browser = world.browser();
+        let errand = app.errand(&[]);
+        world.lead_to(begins);
+        let login = browser.open(&errand.url).await;
+        world.lead_to(goes_on);
+        let at_pds = browser.sign_in_as(&login, "alice.test").await;
+        let callback = browser.at_pds(&at_pds, world.alice()).await;
+        world.lead_to(begins);
+        let consent = browser.open(callback.as_str()).await;
+        let code = errand.code(&browser.allow(&consent).await);
+        world.lead_to(goes_on);
+        let tokens = Tokens::of(&app.redeem(&errand, &code).await);
+        world.lead_to(begins);
+        app.query(&tokens.access, GET_SESSION).await.ok();
+        world.pass(STALE);
+        world.lead_to(goes_on);
+        app.query(&tokens.access, GET_SESSION).await.ok();
+        world.lead_to(begins);
+        app.query(&tokens.access, GET_SESSION).await.ok();
+        let fresh = Tokens::of(&app.refresh(&tokens.refresh).await);
+        world.lead_to(goes_on);
+        assert_eq!(app.introspect(&fresh.access).await.ok()["active"], true);
+        app.revoke(&fresh.refresh).await;
+        world.lead_to(begins);
+        assert_eq!(app.introspect(&fresh.access).await.ok()["active"], false);
+    }
+}

@@ -1,0 +1,170 @@
+//! What the apps met: requests that failed, how long they were held up, and which sessions are
+//! gone; each counted for the fault that was the newest at that time.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::fault::Fault;
+
+/// What everybody writes into.
+pub(crate) struct Ledger(Mutex<Pages>);
+
+/// What was written.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Pages {
+    /// The time between two faults, the first before any.
+    pub(crate) windows: Vec<Window>,
+    /// Sessions whose app was told to send the person to sign in again, by account.
+    pub(crate) lost: BTreeMap<String, Loss>,
+    /// Accounts whose session worked after everything was over.
+    pub(crate) alive: Vec<String>,
+    /// What no fault may cause, such as the answer of somebody else.
+    pub(crate) wrong: Vec<String>,
+    /// How requests failed, and how often.
+    pub(crate) failures: BTreeMap<String, u64>,
+    /// Requests that did not fail.
+    pub(crate) answered: u64,
+}
+
+/// From one fault to the next.
+#[derive(Debug, Clone)]
+pub(crate) struct Window {
+    pub(crate) fault: Option<Fault>,
+    began: Instant,
+    pub(crate) failed: u64,
+    pub(crate) longest: Duration,
+}
+
+/// A session that is gone.
+#[derive(Debug, Clone)]
+pub(crate) struct Loss {
+    /// The fault that was the newest.
+    pub(crate) during: Option<Fault>,
+    /// What the app was told.
+    pub(crate) told: String,
+}
+
+impl Ledger {
+    pub(crate) fn new(now: Instant) -> Self {
+        let pages = Pages {
+            windows: vec![Window::of(None, now)],
+            ..Pages::default()
+        };
+        Self(Mutex::new(pages))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pages> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A fault begins.
+    pub(crate) fn begin(&self, fault: Fault, now: Instant) {
+        self.lock().windows.push(Window::of(Some(fault), now));
+    }
+
+    /// A request was answered well.
+    pub(crate) fn answered(&self) {
+        self.lock().answered += 1;
+    }
+
+    /// A request that was sent then failed, and is repeated.
+    pub(crate) fn failed(&self, how: &str, sent: Instant, now: Instant) {
+        let mut pages = self.lock();
+        *pages.failures.entry(how.to_owned()).or_default() += 1;
+        if let Some(window) = pages.at(in_trouble(sent, now)) {
+            window.failed += 1;
+        }
+    }
+
+    /// What an app wanted to do since `began` is done, with all repetitions; when the first request
+    /// failed, if one did.
+    pub(crate) fn done(&self, began: Instant, failed: Option<Instant>, now: Instant) {
+        if let Some(window) = self.lock().at(in_trouble(began, failed.unwrap_or(now))) {
+            window.longest = window.longest.max(now - began);
+        }
+    }
+
+    /// The session of an account is gone.
+    pub(crate) fn lost(&self, did: &str, told: &str) {
+        let mut pages = self.lock();
+        let during = pages.windows.last().and_then(|window| window.fault);
+        let told = told.to_owned();
+        pages.lost.insert(did.to_owned(), Loss { during, told });
+    }
+
+    /// The session of an account works after everything was over.
+    pub(crate) fn alive(&self, did: &str) {
+        self.lock().alive.push(did.to_owned());
+    }
+
+    /// Something that must never be.
+    pub(crate) fn wrong(&self, what: String) {
+        self.lock().wrong.push(what);
+    }
+
+    /// Everything so far.
+    pub(crate) fn pages(&self) -> Pages {
+        self.lock().clone()
+    }
+}
+
+/// When something that began then got into trouble: when it failed or was done at last, unless a
+/// second had passed before.
+fn in_trouble(began: Instant, at_last: Instant) -> Instant {
+    at_last.min(began + Duration::from_secs(1))
+}
+
+impl Pages {
+    /// The window of that time.
+    fn at(&mut self, time: Instant) -> Option<&mut Window> {
+        let mut windows = self.windows.iter_mut().rev();
+        windows.find(|window| window.began <= time)
+    }
+}
+
+impl Window {
+    fn of(fault: Option<Fault>, began: Instant) -> Self {
+        Self {
+            fault,
+            began,
+            failed: 0,
+            longest: Duration::ZERO,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_long_belongs_to_the_fault_that_was_the_newest_when_trouble_began() {
+        let start = Instant::now();
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        let ledger = Ledger::new(start);
+        ledger.begin(Fault::Kill, at(300));
+        ledger.begin(Fault::Valkey, at(3300));
+        // Failed before the first fault; held up by the first; not in trouble at all.
+        ledger.done(start, Some(at(100)), at(3400));
+        ledger.done(at(200), None, at(3300));
+        ledger.done(at(3200), None, at(3310));
+        ledger.failed("503", at(3350), at(3350));
+        ledger.failed("504", at(300), at(15_300));
+        let windows = ledger.pages().windows;
+        let seen: Vec<_> = windows
+            .iter()
+            .map(|window| (window.fault, window.failed, window.longest.as_millis()))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                (None, 0, 3400),
+                (Some(Fault::Kill), 1, 3100),
+                (Some(Fault::Valkey), 1, 110)
+            ]
+        );
+    }
+}

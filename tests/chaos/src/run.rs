@@ -1,0 +1,129 @@
+//! One run: a site, people who sign in, apps that use their sessions, and faults; then the verdict.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use harness::scratch::Scratch;
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::apps::{Apps, Session};
+use crate::dice::Dice;
+use crate::fault::{Fault, schedule};
+use crate::ledger::{Ledger, Pages};
+use crate::report::say;
+use crate::site::Site;
+use crate::upstream::Upstream;
+use crate::verdict::{self, Check, Evidence, Row};
+
+/// Everything must work so long after the last fault: no lease and no back-off lasts longer.
+const SETTLE: Duration = Duration::from_mins(2);
+/// Before the first fault.
+const CALM: Duration = Duration::from_secs(3);
+
+/// What is run.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) name: &'static str,
+    pub(crate) seed: u64,
+    pub(crate) sessions: usize,
+    pub(crate) faults: &'static [Fault],
+    pub(crate) time: Duration,
+    /// The longest time that a session is left alone.
+    pub(crate) rest: Duration,
+}
+
+/// What came of it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Outcome {
+    pub(crate) run: &'static str,
+    pub(crate) seed: u64,
+    pub(crate) sessions: usize,
+    pub(crate) seconds: u64,
+    pub(crate) requests_answered: u64,
+    pub(crate) faults: Vec<Row>,
+    pub(crate) checks: Vec<Check>,
+    #[serde(skip)]
+    pub(crate) pages: Pages,
+}
+
+impl Plan {
+    pub(crate) async fn run(
+        &self,
+        program: &Path,
+        scratch: &Scratch,
+        upstream: Upstream,
+    ) -> Result<Outcome> {
+        let mut site = Site::start(program, scratch, upstream).await?;
+        let began = Instant::now();
+        let sessions = site.sign_in(self.sessions).await?;
+        say(&format!(
+            "{} sessions after {} s",
+            sessions.len(),
+            began.elapsed().as_secs()
+        ));
+
+        let mut evidence = Evidence {
+            accounts: sessions.iter().map(|(did, _)| did.clone()).collect(),
+            ..Evidence::default()
+        };
+        let (end, over) = watch::channel(false);
+        let apps = Arc::new(Apps {
+            address: site.balancer.address,
+            app: site.app.clone(),
+            ledger: Ledger::new(Instant::now()),
+            rest: self.rest,
+            over,
+        });
+        let mut running = JoinSet::new();
+        let began = Instant::now();
+        for (number, (did, tokens)) in (1..).zip(sessions) {
+            let dice = Dice::new(self.seed, number);
+            let session = Session { did, tokens, dice };
+            let apps = Arc::clone(&apps);
+            running.spawn(async move { session.live(&apps).await });
+        }
+
+        let dice = Dice::new(self.seed, 0);
+        sleep(CALM).await;
+        for step in schedule(&dice, self.faults, self.time) {
+            sleep(step.after).await;
+            say(&format!(
+                "{:>4} s {}",
+                began.elapsed().as_secs(),
+                step.fault.name()
+            ));
+            apps.ledger.begin(step.fault, Instant::now());
+            site.strike(step.fault, &dice, &mut evidence).await?;
+        }
+
+        let _ = end.send(true);
+        let deadline = Instant::now() + SETTLE;
+        while let Ok(Some(_)) = timeout_at(deadline, running.join_next()).await {}
+        running.abort_all();
+        let seconds = began.elapsed().as_secs();
+        site.look(&mut evidence).await?;
+        let pages = apps.ledger.pages();
+        Ok(Outcome {
+            run: self.name,
+            seed: self.seed,
+            sessions: self.sessions,
+            seconds,
+            requests_answered: pages.answered,
+            faults: verdict::rows(&pages, &evidence),
+            checks: verdict::checks(&pages, &evidence),
+            pages,
+        })
+    }
+}
+
+impl Outcome {
+    /// Whether every bound holds.
+    pub(crate) fn holds(&self) -> bool {
+        self.checks.iter().all(|check| check.holds)
+    }
+}
