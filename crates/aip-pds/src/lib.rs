@@ -44,5 +44,7 @@ pub use oauth::{
 pub use origins::{Admission, Origins, Paused};
 pub use proof::{ProofError, ProvenIdentity, ProvenPds};
 pub use resolve::{Freshness, ResolveError, Resolver, ResolverConfig, VerifiedIdentity};
-pub use resource::{AccountEmail, CallAuth, CallHeaders, EmailError, is_nonce_challenge, nonce_of};
+pub use resource::{
+    AccountEmail, CallAuth, CallHeaders, EmailError, PdsCall, is_nonce_challenge, nonce_of,
+};
 pub use trace::{Step, Trace};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aip_atproto::Origin;
 use aip_base::{Clock, Timestamp};
-use aip_storage::nonces::ServerRole;
+use aip_storage::nonces::{GivenNonce, ServerRole};
 use async_trait::async_trait;
 use quick_cache::sync::Cache;
 
@@ -60,6 +60,25 @@ impl MemoryNonces {
             own: Cache::new(sessions),
             newest: Cache::new(4096),
             clock,
+        }
+    }
+
+    /// When the newest nonce of a server was given.
+    pub fn newest_at(&self, role: ServerRole, origin: &Origin) -> Option<Timestamp> {
+        let newest = self.newest.get(&(role, origin.clone()));
+        newest.map(|given| given.at)
+    }
+
+    /// Takes over a nonce that a server gave to another process. A session's own young nonce still
+    /// comes first.
+    pub fn learn(&self, role: ServerRole, origin: &Origin, given: GivenNonce) {
+        let GivenNonce { nonce, at } = given;
+        let newer = self
+            .newest_at(role, origin)
+            .is_none_or(|newest| newest < at);
+        if newer && nonce.len() <= MAX_NONCE {
+            let given = Given { nonce, at };
+            self.newest.insert((role, origin.clone()), given);
         }
     }
 }

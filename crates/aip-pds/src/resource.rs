@@ -27,6 +27,19 @@ pub enum CallAuth {
     Bearer,
 }
 
+/// A call to be signed.
+#[derive(Debug, Clone, Copy)]
+pub struct PdsCall<'a> {
+    /// Its method.
+    pub method: &'a http::Method,
+    /// The server.
+    pub pds: &'a Origin,
+    /// Its URL; the query is left out of the proof.
+    pub url: &'a str,
+    /// The nonce that the server has just demanded.
+    pub nonce: Option<&'a str>,
+}
+
 /// The headers of one attempt of one call.
 #[derive(Debug, Clone)]
 pub struct CallHeaders {
@@ -96,15 +109,13 @@ pub fn is_nonce_challenge(status: StatusCode, headers: &HeaderMap) -> bool {
 }
 
 impl PdsClient {
-    /// The headers for one attempt of a call to `pds`, with the last nonce that it gave this
-    /// session. `url` is the call's URL; its query is left out of the proof.
+    /// The headers for one attempt of a call. Without a nonce that was just demanded, the last one
+    /// that the PDS gave this session is taken.
     pub async fn call_headers(
         &self,
         auth: &CallAuth,
         access_token: &SecretString,
-        method: &http::Method,
-        pds: &Origin,
-        url: &str,
+        call: PdsCall<'_>,
     ) -> Result<CallHeaders, SignError> {
         let token = access_token.expose_secret();
         let CallAuth::Dpop(keys) = auth else {
@@ -113,11 +124,14 @@ impl PdsClient {
                 dpop: None,
             });
         };
-        let nonce = self.nonces.get(resource_key(keys, pds)).await;
+        let known = match call.nonce {
+            Some(_) => None,
+            None => self.nonces.get(resource_key(keys, call.pds)).await,
+        };
         let proof = Proof {
-            htm: method.as_str(),
-            htu: url,
-            nonce: nonce.as_deref(),
+            htm: call.method.as_str(),
+            htu: call.url,
+            nonce: call.nonce.or(known.as_deref()),
             access_token: Some(token),
         };
         let proof = proof.make(&keys.dpop, &*self.rng, self.clock.now())?;
@@ -165,10 +179,13 @@ impl PdsClient {
             request
                 .headers_mut()
                 .insert(ACCEPT, HeaderValue::from_static("application/json"));
-            let method = http::Method::GET;
-            let headers = self
-                .call_headers(&auth, access_token, &method, pds, &url)
-                .await?;
+            let call = PdsCall {
+                method: &http::Method::GET,
+                pds,
+                url: &url,
+                nonce: None,
+            };
+            let headers = self.call_headers(&auth, access_token, call).await?;
             headers.apply(request.headers_mut());
             let answer = self.http.fetch(request, LIMITS).await?;
             self.learn_nonce(&auth, pds, &answer.headers).await;

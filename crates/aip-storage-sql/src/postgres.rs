@@ -44,7 +44,8 @@ mod pooler;
 mod rotation;
 
 use self::notices::PgNotices;
-use self::statements::connections::{Care, Connections, UnitOfWork};
+use self::statements::connections::{Care, Connections};
+use self::statements::lent::UnitOfWork;
 
 type Db = Postgres;
 type Store = PgStorage;
@@ -102,6 +103,9 @@ pub struct PgStorage {
 pub struct PgOptions {
     /// The most connections of this process.
     pub pool_size: u32,
+    /// How long a statement may take. Then its connection is given up: a server that was cut off
+    /// is silent, and would be waited for very long.
+    pub statement_time: Duration,
 }
 
 /// The server cannot be reached. The URL is not repeated: it may hold a password.
@@ -117,7 +121,10 @@ pub enum ConnectPgError {
 
 impl Default for PgOptions {
     fn default() -> Self {
-        Self { pool_size: 16 }
+        Self {
+            pool_size: 16,
+            statement_time: Duration::from_secs(30),
+        }
     }
 }
 
@@ -143,6 +150,7 @@ impl PgStorage {
             patience: ACQUIRE_TIMEOUT,
             max_age: MAX_LIFETIME,
             tested_after: TESTED_AFTER,
+            statement: options.statement_time,
             keeps_statements: !pooled,
         };
         let connections = Connections::open(connect_options.clone(), care)

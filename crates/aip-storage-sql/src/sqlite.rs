@@ -41,7 +41,8 @@ mod statements;
 
 mod rotation;
 
-use self::statements::connections::{Care, Connections, UnitOfWork};
+use self::statements::connections::{Care, Connections};
+use self::statements::lent::UnitOfWork;
 
 type Db = Sqlite;
 type Store = SqliteStorage;
@@ -51,6 +52,8 @@ const BEGIN: &str = "BEGIN IMMEDIATE";
 /// How long somebody waits for a connection: the one writer is held for a few milliseconds at a
 /// time.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a statement may take.
+const STATEMENT_TIME: Duration = Duration::from_secs(30);
 /// How long a writer waits for another process (a backup, `aip` on the command line).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
@@ -186,6 +189,7 @@ fn care(name: &'static str, most: u32) -> Care {
         patience: ACQUIRE_TIMEOUT,
         max_age: Duration::MAX,
         tested_after: Duration::MAX,
+        statement: STATEMENT_TIME,
         keeps_statements: true,
     }
 }

@@ -5,6 +5,7 @@
 //! | authorization requests, upstream flows | when they expire |
 //! | codes | 1 day after they expire, so that a late replay is still recognised |
 //! | access tokens, refresh tokens, values of the replay guard | when they expire |
+//! | the last refresh token of a grant, a code that was not redeemed | when the grant has ended, too |
 //! | browser sessions, with their consents | when they expire |
 //! | grants, with their codes | 30 days after they ended |
 //! | upstream sessions | 30 days after they ended, if their PDS knows |

@@ -3,20 +3,6 @@
 //!
 //! Whoever wants to know wraps the work in [`counted`]; implementations of the storage traits
 //! [`add`] each statement. The tally belongs to the task: what the work spawns is not part of it.
-//!
-//! ```
-//! # use aip_storage::tally::{self, Tally};
-//! # use std::time::Duration;
-//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-//! let (answer, tally) = tally::counted(async {
-//!     // Within an implementation of storage:
-//!     tally::add(Tally { statements: 1, took: Duration::from_micros(300), ..Tally::default() });
-//!     "answer"
-//! })
-//! .await;
-//! assert_eq!((answer, tally.statements), ("answer", 1));
-//! # });
-//! ```
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -79,7 +65,7 @@ mod tests {
                 }
             })
         };
-        let ((_, two), (_, three)) = tokio::join!(work(2), work(3));
+        let (((), two), ((), three)) = tokio::join!(work(2), work(3));
 
         assert_eq!((two.statements, three.statements), (2, 3));
         assert_eq!(two.took, Duration::from_millis(4));

@@ -389,7 +389,8 @@ pub trait UpstreamSessions: Send + Sync {
     async fn settle_failure(&self, failed: FailedRefresh<'_>) -> Result<Settle, StorageError>;
 
     /// A session whose tokens of `generation` its PDS does not accept although they are fresh
-    /// needs its person; its grants end.
+    /// needs its person; its grants end. Not while somebody refreshes it, or did so with an
+    /// unknown outcome: that may be why the tokens are dead.
     async fn reject_tokens(
         &self,
         id: RowId,

@@ -7,11 +7,11 @@ use std::time::Duration;
 use aip_atproto::{Nsid, ScopeSet};
 use aip_base::{Blame, Body, BodyError, Http, HttpError, RowId, empty, full};
 use aip_jose::SignError;
-use aip_pds::{CallAuth, PdsClient, Timed, is_nonce_challenge};
+use aip_pds::{CallAuth, PdsCall, PdsClient, Timed, is_nonce_challenge, nonce_of};
 use aip_sessions::{Keeper, KeeperError, Usable};
 use aip_storage::upstream::ReauthReason;
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, WWW_AUTHENTICATE};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use serde::Deserialize;
@@ -20,6 +20,7 @@ use crate::headers;
 use crate::permit::{
     Call, InsufficientScope, Judgement, WriteRefusal, XrpcPermit, permit, permit_write,
 };
+use crate::session;
 
 /// Bodies up to this size are kept for a retry; larger ones stream.
 const KEPT: u64 = 64 * 1024;
@@ -131,17 +132,30 @@ impl Forwarder {
                 (permit, Payload::Kept(body))
             }
         };
+        let mut to_pds = headers::to_pds(call.headers);
+        let narrow = session::withholds_email(&call.nsid, call.scope);
+        if narrow {
+            // The answer is read here, so it must come as it is.
+            to_pds.remove(ACCEPT_ENCODING);
+        }
         let outgoing = Outgoing {
             path: match call.query {
                 Some(query) => format!("/xrpc/{}?{query}", call.nsid),
                 None => format!("/xrpc/{}", call.nsid),
             },
             method: call.method,
-            headers: headers::to_pds(call.headers),
+            headers: to_pds,
         };
         let response = self.send(&outgoing, call.session, payload, &permit).await?;
-        let (mut head, body) = response.into_parts();
+        let (mut head, mut body) = response.into_parts();
         head.headers = headers::to_app(&head.headers);
+        if narrow && head.status == StatusCode::OK {
+            let known = collect_answer(body).await?;
+            let told = session::without_email(&known);
+            let unreadable = || HttpError::Broken("not a session".to_owned());
+            body = full(told.ok_or_else(unreadable)?);
+            head.headers.remove(CONTENT_LENGTH);
+        }
         Ok(Response::from_parts(head, body))
     }
 
@@ -162,7 +176,7 @@ impl Forwarder {
                 let answer = self.send_kept(&probe, usable, Bytes::new()).await?;
                 drop(answer);
                 usable = self.keeper.usable(session).await?;
-                let response = self.attempt(outgoing, &usable, body).await?;
+                let response = self.attempt(outgoing, &usable, body, None).await?;
                 // A 401 about AIP's session must not look to the app like one about its own token.
                 let challenge = is_nonce_challenge(response.status(), response.headers());
                 let answer = Answer::of(response, &usable.auth).await?;
@@ -182,55 +196,66 @@ impl Forwarder {
         mut usable: Usable,
         bytes: Bytes,
     ) -> Result<Response<Body>, ForwardError> {
-        let body = || {
-            if bytes.is_empty() {
+        if let Answer::Good(response) = self.exchange(outgoing, &usable, &bytes).await? {
+            return Ok(response);
+        }
+        let (id, generation) = (usable.id, usable.generation);
+        usable = self.keeper.usable_after_rejection(id, generation).await?;
+        if let Answer::Good(response) = self.exchange(outgoing, &usable, &bytes).await? {
+            return Ok(response);
+        }
+        // A refresh elsewhere may have replaced that one, too, before the PDS saw it.
+        let newest = self.keeper.usable(id).await?;
+        if newest.generation > usable.generation {
+            usable = newest;
+            if let Answer::Good(response) = self.exchange(outgoing, &usable, &bytes).await? {
+                return Ok(response);
+            }
+        }
+        Err(self.rejected_twice(&usable).await?)
+    }
+
+    /// Sends a body that can be sent again, and once more with the nonce that the PDS demands.
+    async fn exchange(
+        &self,
+        outgoing: &Outgoing,
+        usable: &Usable,
+        bytes: &Bytes,
+    ) -> Result<Answer, ForwardError> {
+        let mut nonce: Option<String> = None;
+        loop {
+            let body = if bytes.is_empty() {
                 empty()
             } else {
                 full(bytes.clone())
+            };
+            let response = self
+                .attempt(outgoing, usable, body, nonce.as_deref())
+                .await?;
+            if !is_nonce_challenge(response.status(), response.headers()) {
+                return Answer::of(response, &usable.auth).await;
             }
-        };
-        let mut nonce_retried = false;
-        let mut refreshed = false;
-        loop {
-            let response = self.attempt(outgoing, &usable, body()).await?;
-            if is_nonce_challenge(response.status(), response.headers()) && !nonce_retried {
-                metrics::counter!("aip_upstream_nonce_retries_total", "role" => "resource")
-                    .increment(1);
-                nonce_retried = true;
-                continue;
+            // A challenge to AIP must not look to the app like one to itself.
+            if nonce.is_some() {
+                return Err(ForwardError::Rejected);
             }
-            match Answer::of(response, &usable.auth).await? {
-                Answer::Good(response) => return Ok(response),
-                Answer::Rejected if !refreshed => {
-                    refreshed = true;
-                    usable = self
-                        .keeper
-                        .usable_after_rejection(usable.id, usable.generation)
-                        .await?;
-                }
-                Answer::Rejected => return Err(self.rejected_twice(&usable).await?),
-            }
+            metrics::counter!("aip_upstream_nonce_retries_total", "role" => "resource")
+                .increment(1);
+            nonce = nonce_of(response.headers()).map(str::to_owned);
         }
     }
 
     /// A fresh token is rejected, too. If the PDS rejects it for its own plainest call as well, the
     /// session needs its person; if not, the answer was about something else.
     async fn rejected_twice(&self, usable: &Usable) -> Result<ForwardError, ForwardError> {
-        let mut answer = None;
-        // Once more for a nonce.
-        for _ in 0..2 {
-            let response = self.attempt(&Outgoing::probe(), usable, empty()).await?;
-            let challenge = is_nonce_challenge(response.status(), response.headers());
-            answer = Some(Answer::of(response, &usable.auth).await?);
-            if !challenge {
-                break;
-            }
-        }
-        if !matches!(answer, Some(Answer::Rejected)) {
+        let probe = Outgoing::probe();
+        if let Answer::Good(_) = self.exchange(&probe, usable, &Bytes::new()).await? {
             return Ok(ForwardError::Rejected);
         }
         let (id, generation) = (usable.id, usable.generation);
-        self.keeper.rejected_for_good(id, generation).await?;
+        if !self.keeper.rejected_for_good(id, generation).await? {
+            return Ok(ForwardError::Rejected);
+        }
         let reason = ReauthReason::Rejected;
         Ok(KeeperError::NeedsReauth(reason).into())
     }
@@ -240,6 +265,7 @@ impl Forwarder {
         outgoing: &Outgoing,
         usable: &Usable,
         body: Body,
+        nonce: Option<&str>,
     ) -> Result<Response<Body>, ForwardError> {
         let url = usable.pds.join(&outgoing.path);
         let mut request = Request::new(body);
@@ -248,15 +274,15 @@ impl Forwarder {
             .parse()
             .map_err(|_| HttpError::Refused("not a URL".to_owned()))?;
         *request.headers_mut() = outgoing.headers.clone();
+        let call = PdsCall {
+            method: &outgoing.method,
+            pds: &usable.pds,
+            url: &url,
+            nonce,
+        };
         let signed = self
             .pds
-            .call_headers(
-                &usable.auth,
-                &usable.access,
-                &outgoing.method,
-                &usable.pds,
-                &url,
-            )
+            .call_headers(&usable.auth, &usable.access, call)
             .await?;
         signed.apply(request.headers_mut());
         let origins = self.pds.origins();
@@ -323,7 +349,7 @@ impl Answer {
                 ) =>
             {
                 let (head, body) = response.into_parts();
-                let body = collect(body, MAX_WRITE).await?;
+                let body = collect_answer(body).await?;
                 let error = serde_json::from_slice::<XrpcError>(&body);
                 if error.is_ok_and(|it| REJECTIONS.contains(&it.error.as_str())) {
                     return Ok(Self::Rejected);
@@ -366,6 +392,14 @@ async fn payload(headers: &HeaderMap, body: Body) -> Result<Payload, ForwardErro
         }
         _ => Ok(Payload::Stream(body)),
     }
+}
+
+/// What a PDS answers to a call whose answer is looked at.
+async fn collect_answer(body: Body) -> Result<Bytes, HttpError> {
+    collect(body, MAX_WRITE).await.map_err(|error| match error {
+        ForwardError::TooLarge => HttpError::TooLarge(MAX_WRITE),
+        error => HttpError::Broken(error.to_string()),
+    })
 }
 
 async fn collect(mut body: Body, max: usize) -> Result<Bytes, ForwardError> {

@@ -7,5 +7,6 @@
 pub mod forward;
 pub mod headers;
 pub mod permit;
+mod session;
 
 pub use forward::{ForwardError, Forwarder, XrpcCall};

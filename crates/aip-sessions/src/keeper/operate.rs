@@ -1,13 +1,17 @@
 //! What is done on purpose: by an operator, or because a PDS rejects what it has just given.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use aip_base::RowId;
+use aip_base::{RowId, Timestamp};
 use aip_storage::audit::AuditKind;
 use aip_storage::notices::Notice;
 use aip_storage::upstream::{EndReason, ReauthReason, Settle, UpstreamSession, UpstreamState};
 
 use super::{Keeper, KeeperError, POLL};
+
+/// Clocks of replicas and slow answers differ by less than half of this.
+const SHORT_LIFE: Duration = Duration::from_mins(5);
 
 impl Keeper {
     /// Refreshes a session now, however fresh it is and whatever back-off it is in, and returns it
@@ -60,19 +64,24 @@ impl Keeper {
     }
 
     /// A PDS rejects the access token of `generation` although it has just given it: nothing but
-    /// the person helps.
-    pub async fn rejected_for_good(&self, id: RowId, generation: i64) -> Result<(), KeeperError> {
+    /// the person helps. `false` when the token may have expired on its way, or somebody else's
+    /// refresh has just replaced it: then the rejection says nothing about the session.
+    pub async fn rejected_for_good(&self, id: RowId, generation: i64) -> Result<bool, KeeperError> {
         let session = self.session(id).await?;
         let now = self.clock.now();
-        let settled = self.storage.reject_tokens(id, generation, now).await?;
-        if settled == Settle::Stored {
-            let reason = ReauthReason::Rejected;
-            metrics::counter!("aip_upstream_refreshes_total", "outcome" => reason.as_str())
-                .increment(1);
-            self.record_end(&session, reason).await?;
-            self.notices.publish(&Notice::SessionSettled(id)).await;
+        if !is_beyond_doubt_fresh(&session, now) {
+            return Ok(false);
         }
-        Ok(())
+        let settled = self.storage.reject_tokens(id, generation, now).await?;
+        if settled != Settle::Stored {
+            return Ok(false);
+        }
+        let reason = ReauthReason::Rejected;
+        metrics::counter!("aip_upstream_refreshes_total", "outcome" => reason.as_str())
+            .increment(1);
+        self.record_end(&session, reason).await?;
+        self.notices.publish(&Notice::SessionSettled(id)).await;
+        Ok(true)
     }
 
     pub(super) async fn session(&self, id: RowId) -> Result<UpstreamSession, KeeperError> {
@@ -85,4 +94,11 @@ impl Keeper {
         let changed = Notice::IdentityChanged(session.did.clone());
         self.notices.publish(&changed).await;
     }
+}
+
+/// Whether the access token is in the first half of a life that is not too short to tell.
+fn is_beyond_doubt_fresh(session: &UpstreamSession, now: Timestamp) -> bool {
+    let received = session.refreshed_at;
+    let life = session.tokens.access_expires_at.since(received);
+    life >= SHORT_LIFE && now.since(received) < life / 2
 }

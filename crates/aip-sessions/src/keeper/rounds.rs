@@ -102,16 +102,7 @@ impl Keeper {
             if more {
                 crew.one_done().await;
             } else {
-                // Whoever is done meanwhile leaves a place for those that come due.
-                let idle = tokio::time::sleep(IDLE);
-                tokio::pin!(idle);
-                loop {
-                    tokio::select! {
-                        () = &mut idle => break,
-                        true = crew.one_done() => {}
-                        else => idle.as_mut().await,
-                    }
-                }
+                crew.work_on(IDLE).await;
             }
         }
     }
@@ -169,6 +160,7 @@ impl Keeper {
         });
     }
 
+    /// Nobody waits for these, or hardly anybody, who looks again soon: no notice is spent on them.
     async fn attempt_claimed(
         self: &Arc<Self>,
         session: &UpstreamSession,
@@ -242,6 +234,24 @@ impl Crew {
             }
         }
         true
+    }
+
+    /// Works on for a while, or until a server that had its share has used up half of it: there may
+    /// be more to do for a fast one.
+    async fn work_on(&mut self, time: Duration) {
+        let had_its_share = self.full().next().is_some();
+        let idle = tokio::time::sleep(time);
+        tokio::pin!(idle);
+        loop {
+            let busiest = self.at.values().max().copied().unwrap_or_default();
+            if had_its_share && busiest <= SHARE / 2 {
+                return;
+            }
+            tokio::select! {
+                () = &mut idle => return,
+                true = self.one_done() => {}
+            }
+        }
     }
 
     /// The servers that have their share.

@@ -21,3 +21,6 @@ CREATE UNLOGGED TABLE leaders (
     owner TEXT NOT NULL,
     lead_until BIGINT NOT NULL
 );
+
+-- Leads to the grants of which no app ever got a token.
+CREATE INDEX codes_unspent ON codes (expires_at) WHERE spent_at IS NULL;

@@ -97,6 +97,13 @@ impl Clients for Store {
         let mut tx = self.begin().await?;
         // Grants, codes, consents and requests go with it (ON DELETE CASCADE); its tokens are dead
         // without their grant, and the clean-up removes them as they expire.
+        //
+        // Codes first, then their grants, as whoever redeems one does: the other way round the two
+        // could wait for each other.
+        sql("DELETE FROM codes WHERE client_id = $1")
+            .bind(id)
+            .execute(&mut *tx)
+            .await?;
         let deleted = sql("DELETE FROM clients WHERE id = $1")
             .bind(id)
             .execute(&mut *tx)

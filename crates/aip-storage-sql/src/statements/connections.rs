@@ -8,18 +8,17 @@
 
 use std::fmt;
 use std::io;
-use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aip_storage::tally::{self, Tally};
-use sqlx::{Connection, Database, Executor as _};
-use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use sqlx::{Connection, Database};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::{BEGIN, Db};
+use super::Db;
+use super::lent::{Lent, UnitOfWork};
 
 type Driver = <Db as Database>::Connection;
 type Options = <Driver as Connection>::Options;
@@ -27,7 +26,7 @@ type Options = <Driver as Connection>::Options;
 /// Between attempts to connect to a server that is starting up.
 const RECONNECT: Duration = Duration::from_millis(100);
 /// How long a connection may take to prove that it still answers.
-const TEST: Duration = Duration::from_secs(5);
+pub(super) const TEST: Duration = Duration::from_secs(5);
 
 /// How many connections there are, and how they are looked after.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +41,8 @@ pub(in super::super) struct Care {
     pub(in super::super) max_age: Duration,
     /// One that idled longer is tested before it is lent.
     pub(in super::super) tested_after: Duration,
+    /// How long a statement may take; then its connection is given up.
+    pub(in super::super) statement: Duration,
     /// Off behind a pooler that gives each transaction another connection to the server. Then
     /// every statement is prepared anew, in the transaction in which it runs.
     pub(in super::super) keeps_statements: bool,
@@ -52,13 +53,15 @@ pub(in super::super) struct Conn {
     pub(in super::super) driver: Driver,
     /// Whether statements may stay prepared at the server.
     pub(in super::super) keeps_statements: bool,
+    /// How long a statement may take.
+    pub(in super::super) patience: Duration,
 }
 
 /// The connections, shared by clones.
 #[derive(Clone)]
 pub(in super::super) struct Connections(Arc<Home>);
 
-struct Home {
+pub(super) struct Home {
     options: Options,
     care: Care,
     /// One for each connection that may be lent.
@@ -73,31 +76,6 @@ struct Idle {
     born: Instant,
     since: Instant,
 }
-
-/// A connection while it is lent. It goes back when this is dropped.
-pub(in super::super) struct Lent {
-    home: Arc<Home>,
-    born: Instant,
-    state: State,
-    /// Both are there until the drop.
-    connection: Option<(Conn, OwnedSemaphorePermit)>,
-}
-
-/// In which state a lent connection would go back.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// Its last statement was answered.
-    Answered,
-    /// Its user may have left while a statement was under way.
-    Unknown,
-    /// Likewise, and a transaction may be open.
-    InTransaction,
-    /// It failed.
-    Broken,
-}
-
-/// A transaction. Dropped without [`Self::commit`], it is rolled back.
-pub(in super::super) struct UnitOfWork(Lent);
 
 impl Connections {
     /// Connects once, so that what is wrong is known at once and as it is.
@@ -144,9 +122,7 @@ impl Connections {
 
     /// Begins a transaction.
     pub(in super::super) async fn begin(&self) -> Result<UnitOfWork, sqlx::Error> {
-        let mut lent = self.acquire().await?;
-        lent.begin().await?;
-        Ok(UnitOfWork(lent))
+        UnitOfWork::begin(self.acquire().await?).await
     }
 
     /// Lends no more, waits until all are back, and closes them.
@@ -179,12 +155,7 @@ impl Home {
             Some(found) => found,
             None => (self.connect(deadline).await?, Instant::now()),
         };
-        Ok(Lent {
-            home: Arc::clone(self),
-            born,
-            state: State::Unknown,
-            connection: Some((connection, permit)),
-        })
+        Ok(Lent::new(Arc::clone(self), connection, born, permit))
     }
 
     /// An idle connection that is good.
@@ -222,7 +193,7 @@ impl Home {
     }
 
     /// Takes a connection back that can be lent again.
-    fn keep(&self, connection: Conn, born: Instant) {
+    pub(super) fn keep(&self, connection: Conn, born: Instant) {
         let mut idle = self.idle();
         let now = Instant::now();
         idle.push(Idle {
@@ -237,7 +208,7 @@ impl Home {
     }
 
     /// One connection has failed, and the others may have, too: there will be new ones.
-    fn start_over(&self) {
+    pub(super) fn start_over(&self) {
         self.idle().clear();
     }
 
@@ -245,7 +216,7 @@ impl Home {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn report(&self) {
+    pub(super) fn report(&self) {
         let (pool, most) = (self.care.name, self.care.most as usize);
         let lent = most.saturating_sub(self.permits.available_permits());
         let open = lent + self.idle().len();
@@ -261,114 +232,13 @@ impl Conn {
         Ok(Self {
             driver: Driver::connect_with(options).await?,
             keeps_statements: care.keeps_statements,
+            patience: care.statement,
         })
     }
 
-    async fn answers(&mut self) -> bool {
+    pub(super) async fn answers(&mut self) -> bool {
         matches!(timeout(TEST, self.driver.ping()).await, Ok(Ok(())))
     }
-}
-
-impl Lent {
-    async fn begin(&mut self) -> Result<(), sqlx::Error> {
-        self.state = State::InTransaction;
-        let began = Instant::now();
-        self.driver.execute(BEGIN).await?;
-        took(began);
-        Ok(())
-    }
-
-    async fn commit(&mut self) -> Result<(), sqlx::Error> {
-        let began = Instant::now();
-        self.driver.execute("COMMIT").await?;
-        took(began);
-        self.state = State::Answered;
-        Ok(())
-    }
-
-    /// Hears how the one statement ended for which this was borrowed. Without that, the
-    /// connection is tested.
-    pub(in super::super) async fn answered<T>(
-        &mut self,
-        result: Result<T, sqlx::Error>,
-    ) -> Result<T, sqlx::Error> {
-        match (&result, self.state) {
-            (Ok(_), State::InTransaction) => self.commit().await?,
-            (Ok(_), _) => self.state = State::Answered,
-            (Err(error), State::Unknown) if lives_on(error) => self.state = State::Answered,
-            (Err(error), _) if !lives_on(error) => self.state = State::Broken,
-            (Err(_), _) => {}
-        }
-        result
-    }
-}
-
-impl Deref for Lent {
-    type Target = Conn;
-
-    #[allow(
-        clippy::expect_used,
-        reason = "taken by `drop` alone, after which nobody looks"
-    )]
-    fn deref(&self) -> &Conn {
-        &self.connection.as_ref().expect("lent").0
-    }
-}
-
-impl DerefMut for Lent {
-    #[allow(
-        clippy::expect_used,
-        reason = "taken by `drop` alone, after which nobody looks"
-    )]
-    fn deref_mut(&mut self) -> &mut Conn {
-        &mut self.connection.as_mut().expect("lent").0
-    }
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        let Some((connection, permit)) = self.connection.take() else {
-            return;
-        };
-        let home = Arc::clone(&self.home);
-        match self.state {
-            State::Answered => home.keep(connection, self.born),
-            State::Broken => home.start_over(),
-            State::Unknown | State::InTransaction => {
-                let settling = settle(home, connection, self.born, self.state, permit);
-                // Without a runtime the process is ending, and the connection with it.
-                if let Ok(runtime) = Handle::try_current() {
-                    runtime.spawn(settling);
-                }
-                return;
-            }
-        }
-        drop(permit);
-        self.home.report();
-    }
-}
-
-/// Takes back a connection of which nobody knows how its last statement ended.
-async fn settle(
-    home: Arc<Home>,
-    mut connection: Conn,
-    born: Instant,
-    state: State,
-    permit: OwnedSemaphorePermit,
-) {
-    let rolled_back = async {
-        if state == State::InTransaction {
-            // Refused if the engine has rolled back by itself: the test below decides.
-            let _ = connection.driver.execute("ROLLBACK").await;
-        }
-        connection.answers().await
-    };
-    match timeout(TEST, rolled_back).await {
-        Ok(true) => home.keep(connection, born),
-        _ => home.start_over(),
-    }
-    drop(permit);
-    home.report();
 }
 
 /// Whether a server refuses connections because it is starting up, or has too many just now.
@@ -385,47 +255,6 @@ fn starts_up(error: &sqlx::Error) -> bool {
             matches!(error.code().as_deref(), Some("57P03" | "53300"))
         }
         _ => false,
-    }
-}
-
-/// Whether a connection is of use after an error: an answer did come, and it was neither a
-/// farewell nor the word of a server that takes no writes (any more: another one may by now).
-fn lives_on(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Database(error) => !error.code().is_some_and(|code| {
-            let parting = ["08", "57P", "25006"];
-            parting.iter().any(|it| code.starts_with(it))
-        }),
-        _ => false,
-    }
-}
-
-/// Counts the time since `began` as time in the database.
-fn took(began: Instant) {
-    tally::add(Tally {
-        took: began.elapsed(),
-        ..Tally::default()
-    });
-}
-
-impl Deref for UnitOfWork {
-    type Target = Conn;
-
-    fn deref(&self) -> &Conn {
-        &self.0
-    }
-}
-
-impl DerefMut for UnitOfWork {
-    fn deref_mut(&mut self) -> &mut Conn {
-        &mut self.0
-    }
-}
-
-impl UnitOfWork {
-    /// Commits.
-    pub(in super::super) async fn commit(mut self) -> Result<(), sqlx::Error> {
-        self.0.commit().await
     }
 }
 

@@ -42,6 +42,9 @@ impl Housekeeping for Store {
         // as it is: codes and refresh tokens that could change it have expired.
         let rows = sql("SELECT g.id FROM grants g
              WHERE g.revoked_at IS NULL AND g.created_at < $1
+                 AND g.id IN (SELECT r.grant_id FROM refresh_tokens r WHERE r.expires_at <= $2
+                     UNION SELECT c.grant_id FROM codes c
+                     WHERE c.expires_at <= $2 AND c.spent_at IS NULL)
                  AND NOT EXISTS (SELECT 1 FROM refresh_tokens r
                      WHERE r.grant_id = g.id AND r.expires_at > $2)
              ORDER BY g.id LIMIT $3")
@@ -103,8 +106,11 @@ fn statement(kind: Perishable) -> &'static str {
                  (SELECT id FROM upstream_flows WHERE expires_at <= $1 LIMIT $2)"
         }
         Perishable::Codes => {
+            // What a live grant hangs from leads to it when it is over (`end_expired_grants`).
             "DELETE FROM codes WHERE hash IN
-                 (SELECT hash FROM codes WHERE expires_at <= $1 LIMIT $2)"
+                 (SELECT c.hash FROM codes c WHERE c.expires_at <= $1
+                      AND (c.spent_at IS NOT NULL OR NOT EXISTS (SELECT 1 FROM grants g
+                          WHERE g.id = c.grant_id AND g.revoked_at IS NULL)) LIMIT $2)"
         }
         Perishable::AccessTokens => {
             "DELETE FROM access_tokens WHERE hash IN
@@ -112,7 +118,9 @@ fn statement(kind: Perishable) -> &'static str {
         }
         Perishable::RefreshTokens => {
             "DELETE FROM refresh_tokens WHERE hash IN
-                 (SELECT hash FROM refresh_tokens WHERE expires_at <= $1 LIMIT $2)"
+                 (SELECT r.hash FROM refresh_tokens r WHERE r.expires_at <= $1
+                      AND (r.successor IS NOT NULL OR NOT EXISTS (SELECT 1 FROM grants g
+                          WHERE g.id = r.grant_id AND g.revoked_at IS NULL)) LIMIT $2)"
         }
         Perishable::Replays => {
             "DELETE FROM replays WHERE hash IN

@@ -241,9 +241,12 @@ pub(super) async fn reject_tokens(
     now: Timestamp,
 ) -> Result<Settle, StorageError> {
     let mut tx = store.begin().await?;
-    let written = sql("UPDATE upstream_sessions SET
-             state = 'needs_reauth', reason = $3, lease_owner = NULL, lease_until = NULL
-         WHERE id = $1 AND generation = $2 AND state IN ('active', 'uncertain')")
+    // A refresh that is under way has replaced the tokens already, and that is why they are dead.
+    let written = sql(
+        "UPDATE upstream_sessions SET state = 'needs_reauth', reason = $3
+         WHERE id = $1 AND generation = $2 AND state = 'active' AND lease_owner IS NULL
+             AND NOT EXISTS (SELECT 1 FROM upstream_refresh_journal WHERE session_id = $1)",
+    )
     .bind(&id)
     .bind(&generation)
     .bind(&ReauthReason::Rejected)

@@ -17,6 +17,7 @@ pub(super) mod connections;
 pub(super) mod grant;
 mod housekeeping;
 mod keeper;
+pub(super) mod lent;
 mod nonces;
 mod operations;
 mod rates;

@@ -17,6 +17,7 @@ pub(in super::super) async fn status(
     let Conn {
         driver,
         keeps_statements,
+        ..
     } = &mut *lent;
     let mut tx = driver.begin_with(BEGIN).await.map_err(unavailable)?;
     forget_statements(&mut tx, *keeps_statements).await?;
@@ -37,6 +38,7 @@ pub(in super::super) async fn migrate(
     let Conn {
         driver,
         keeps_statements,
+        ..
     } = &mut *lent;
     let mut tx = driver.begin_with(BEGIN).await.map_err(unavailable)?;
     forget_statements(&mut tx, *keeps_statements).await?;

@@ -5,7 +5,8 @@ use aip_storage::tally::{self, Tally};
 use sqlx::{Database, Decode, Encode, Row as _, Type};
 use tokio::time::Instant;
 
-use super::connections::{Connections, Lent};
+use super::connections::Connections;
+use super::lent::{Lent, in_time};
 use super::{Conn, Db};
 use crate::columns::Stored;
 
@@ -44,8 +45,10 @@ impl Sql {
         let Conn {
             driver,
             keeps_statements,
+            patience,
         } = held.connection();
-        let done = self.0.persistent(*keeps_statements).execute(driver).await;
+        let statement = self.0.persistent(*keeps_statements);
+        let done = in_time(*patience, statement.execute(driver)).await;
         count(began);
         let done = held.answered(done).await.map_err(unavailable)?;
         Ok(done.rows_affected())
@@ -58,8 +61,10 @@ impl Sql {
         let Conn {
             driver,
             keeps_statements,
+            patience,
         } = held.connection();
-        let rows = self.0.persistent(*keeps_statements).fetch_all(driver).await;
+        let statement = self.0.persistent(*keeps_statements);
+        let rows = in_time(*patience, statement.fetch_all(driver)).await;
         count(began);
         held.answered(rows).await.map_err(unavailable)
     }

@@ -93,7 +93,10 @@ async fn after_a_restart_of_the_server_its_database_answers_again() {
 #[tokio::test]
 async fn who_waits_too_long_for_a_connection_is_told_that_the_database_is_away() {
     let world = World::postgres().await;
-    let options = PgOptions { pool_size: 1 };
+    let options = PgOptions {
+        pool_size: 1,
+        ..PgOptions::default()
+    };
     let narrow = Database::connect(&world.url, options).await.unwrap();
     let storage = narrow.storage().await.unwrap();
     let client = world.client("app").await;
@@ -116,4 +119,27 @@ async fn who_waits_too_long_for_a_connection_is_told_that_the_database_is_away()
     );
     assert!(began.elapsed() < PATIENCE);
     stuck.abort();
+}
+
+#[tokio::test]
+async fn a_statement_that_takes_too_long_is_given_up_with_its_connection() {
+    let world = World::postgres().await;
+    let options = PgOptions {
+        pool_size: 1,
+        statement_time: Duration::from_millis(300),
+    };
+    let hasty = Database::connect(&world.url, options).await.unwrap();
+    let storage = hasty.storage().await.unwrap();
+    let client = world.client("app").await;
+    let mut locking = sqlx::PgConnection::connect(&world.url).await.unwrap();
+    let lock = "BEGIN; LOCK TABLE clients IN ACCESS EXCLUSIVE MODE";
+    locking.execute(lock).await.unwrap();
+
+    let stuck = timeout(PATIENCE, storage.client(&client)).await.unwrap();
+
+    assert!(
+        matches!(stuck, Err(StorageError::Unavailable(_))),
+        "{stuck:?}"
+    );
+    storage.ping().await.unwrap();
 }

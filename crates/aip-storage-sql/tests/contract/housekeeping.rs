@@ -21,6 +21,8 @@ super::on_both_engines!(
     a_round_forgets_a_batch_and_says_whether_there_is_more,
     a_session_stays_until_its_pds_knows,
     a_grant_ends_when_its_last_token_has_expired,
+    a_grant_of_which_no_app_ever_got_a_token_ends_too,
+    what_leads_to_a_grant_stays_until_the_grant_has_ended,
     of_several_replicas_one_leads_until_it_stops_asking,
     a_database_answers,
 );
@@ -152,6 +154,35 @@ async fn a_grant_ends_when_its_last_token_has_expired(world: World) {
         .unwrap()
         .unwrap();
     assert_eq!(session.state, UpstreamState::Ended(EndReason::GrantRevoked));
+}
+
+async fn a_grant_of_which_no_app_ever_got_a_token_ends_too(world: World) {
+    let client = world.client("app").await;
+    world.approved(&client, &alice()).await;
+    let now = NOW + 2 * HOUR;
+
+    let ended = world.storage.end_expired_grants(now - HOUR, now, 10);
+    assert_eq!(ended.await.unwrap(), 1);
+}
+
+/// However long the clean-up of grants was held up.
+async fn what_leads_to_a_grant_stays_until_the_grant_has_ended(world: World) {
+    let client = world.client("app").await;
+    world.approved(&client, &alice()).await;
+    world.redeemed(&client, &alice()).await;
+    let now = NOW + 100 * DAY;
+
+    let gone = purged(&world, now).await;
+    assert!(
+        !gone.iter().any(|it| it.0 == Perishable::RefreshTokens),
+        "{gone:?}"
+    );
+    let ended = world.storage.end_expired_grants(now - HOUR, now, 10);
+    assert_eq!(ended.await.unwrap(), 2);
+    assert_eq!(
+        purged(&world, now).await,
+        [(Perishable::Codes, 1), (Perishable::RefreshTokens, 1)]
+    );
 }
 
 async fn of_several_replicas_one_leads_until_it_stops_asking(world: World) {

@@ -5,16 +5,15 @@ use std::time::Duration;
 
 use aip_atproto::Origin;
 use aip_base::{RowId, Timestamp};
-use aip_storage::Storage;
 use aip_storage::grant::{RevokeReason, Rotate};
 use aip_storage::upstream::{
-    Claim, ClaimDue, EndReason, FailedRefresh, JournalEntry, Lease, ReauthReason, RefreshFailure,
-    Refreshed, Settle, TakeLease, UpstreamState,
+    Claim, EndReason, FailedRefresh, JournalEntry, Lease, ReauthReason, RefreshFailure, Refreshed,
+    Settle, TakeLease, UpstreamState,
 };
 
+use crate::claims;
 use crate::world::{
-    HOUR, MINUTE, NOW, SECOND, World, alice, at_once, new_hash, new_session, rotation_of, scope,
-    sealed_tokens,
+    HOUR, MINUTE, NOW, SECOND, World, alice, at_once, new_hash, rotation_of, scope, sealed_tokens,
 };
 
 super::on_both_engines!(
@@ -34,10 +33,8 @@ super::on_both_engines!(
     who_takes_a_lease_hears_what_was_left_behind,
     a_lease_can_be_held_for_longer,
     what_was_not_tried_is_no_failure,
-    due_sessions_are_claimed_once_each_and_oldest_first,
-    the_sessions_of_some_servers_are_left_alone,
-    a_row_that_cannot_be_read_keeps_no_other_from_being_claimed,
     tokens_that_are_rejected_for_good_end_the_grants,
+    tokens_that_are_rejected_while_somebody_refreshes_end_nothing,
 );
 
 /// Long enough that it does not lapse while a story runs.
@@ -271,7 +268,7 @@ async fn a_session_that_needs_its_person_is_not_leased_again(world: World) {
             .await
             .unwrap();
         assert_eq!(again, TakeLease::Changed);
-        let due = claim(&world, NOW + 2 * HOUR, 10, &[]).await;
+        let due = claims::claim(&world, NOW + 2 * HOUR, 10, &[]).await;
         assert!(due.is_empty(), "{due:?}");
     }
 }
@@ -414,61 +411,6 @@ async fn what_was_not_tried_is_no_failure(world: World) {
     assert_eq!(session.last_error, None);
 }
 
-async fn due_sessions_are_claimed_once_each_and_oldest_first(world: World) {
-    const PDS: &str = "https://pds.example";
-    let mut ids = Vec::new();
-    for due in [3, 1, 2, 60] {
-        ids.push(due_at(&world, PDS, NOW + due * MINUTE).await);
-    }
-    let now = NOW + 3 * MINUTE;
-    let oldest = [Some(ids[1]), Some(ids[2])];
-    assert_eq!(claim(&world, now, 2, &[]).await, oldest);
-    assert_eq!(claim(&world, now, 10, &[]).await, [Some(ids[0])]);
-    assert_eq!(claim(&world, now, 10, &[]).await, []);
-
-    let mut due = Vec::new();
-    for _ in 0..20 {
-        due.push(due_at(&world, PDS, NOW).await);
-    }
-    let claims = at_once(4, |_| {
-        let storage = Arc::clone(&world.storage);
-        async move { claim_from(&storage, now, 5, &[]).await }
-    });
-    let mut claimed: Vec<_> = claims.await.concat().into_iter().flatten().collect();
-    // Callers that meet may leave something over, but no two have the same.
-    claimed.extend(claim(&world, now, 20, &[]).await.into_iter().flatten());
-    claimed.sort();
-    due.sort();
-    assert_eq!(claimed, due);
-}
-
-async fn the_sessions_of_some_servers_are_left_alone(world: World) {
-    let slow = due_at(&world, "https://slow.example", NOW).await;
-    let fast = due_at(&world, "https://fast.example", NOW).await;
-    let origin = |text| Origin::parse(text).unwrap();
-    let except = [
-        origin("https://slow.example"),
-        origin("https://other.example"),
-    ];
-    assert_eq!(claim(&world, NOW, 10, &except).await, [Some(fast)]);
-    assert_eq!(claim(&world, NOW, 10, &[]).await, [Some(slow)]);
-
-    due_at(&world, "https://fast.example", NOW).await;
-    let issuer = [origin("https://issuer.example")];
-    assert_eq!(claim(&world, NOW, 10, &issuer).await, []);
-}
-
-async fn a_row_that_cannot_be_read_keeps_no_other_from_being_claimed(world: World) {
-    let broken = due_at(&world, "https://pds.example", NOW).await;
-    let whole = due_at(&world, "https://pds.example", NOW).await;
-    world
-        .raw(&format!(
-            "UPDATE upstream_sessions SET pds = 'nowhere' WHERE id = '{broken}'"
-        ))
-        .await;
-    assert_eq!(claim(&world, NOW, 10, &[]).await, [None, Some(whole)]);
-}
-
 async fn tokens_that_are_rejected_for_good_end_the_grants(world: World) {
     let client = world.client("app").await;
     let (grant, tokens) = world.redeemed(&client, &alice()).await;
@@ -487,16 +429,12 @@ async fn tokens_that_are_rejected_for_good_end_the_grants(world: World) {
     assert!(matches!(rotated, Rotate::Ended(_)));
 }
 
-async fn due_at(world: &World, pds: &str, due: Timestamp) -> RowId {
-    let mut session = new_session(&"app".parse().unwrap(), &alice());
-    session.pds = Origin::parse(pds).unwrap();
-    session.next_refresh_at = due;
-    world
-        .storage
-        .create_upstream_session(&session)
-        .await
-        .unwrap();
-    session.id
+async fn tokens_that_are_rejected_while_somebody_refreshes_end_nothing(world: World) {
+    let id = session(&world).await;
+    let lease = lease(&world, id, LONG).await;
+    let rejected = world.storage.reject_tokens(id, 1, NOW).await.unwrap();
+    assert_eq!(rejected, Settle::Superseded);
+    assert_eq!(state(&world, id).await, UpstreamState::Refreshing(lease));
 }
 
 async fn session(world: &World) -> RowId {
@@ -546,36 +484,6 @@ async fn take_over_claim(world: &World, id: RowId) -> Claim {
             TakeLease::Changed => panic!("the session changed"),
         }
     }
-}
-
-/// Claims what is due, and says of what could be read which sessions it is.
-async fn claim(world: &World, now: Timestamp, limit: u32, except: &[Origin]) -> Vec<Option<RowId>> {
-    claim_from(&world.storage, now, limit, except).await
-}
-
-async fn claim_from(
-    storage: &Arc<dyn Storage>,
-    now: Timestamp,
-    limit: u32,
-    except: &[Origin],
-) -> Vec<Option<RowId>> {
-    let due = ClaimDue {
-        owner: "replica",
-        length: LONG,
-        now,
-        limit,
-        except,
-    };
-    let claimed = storage.claim_due(due).await.unwrap().into_iter();
-    let mut claimed: Vec<_> = claimed
-        .map(|it| {
-            it.ok()
-                .map(|(session, _)| (session.next_refresh_at, session.id))
-        })
-        .collect();
-    // What one statement returns has no order of its own.
-    claimed.sort();
-    claimed.into_iter().map(|it| it.map(|(_, id)| id)).collect()
 }
 
 fn failed(id: RowId, fence: i64, failure: &RefreshFailure, now: Timestamp) -> FailedRefresh<'_> {

@@ -10,6 +10,7 @@ mod accounts;
 mod approve;
 mod audit;
 mod browsers;
+mod claims;
 mod clients;
 mod codes;
 mod connections;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use aip_base::{Http as _, Limits};
-use aip_pds::CallAuth;
+use aip_pds::{CallAuth, PdsCall};
 use aip_sandbox::{Endpoint, PdsOptions};
 use aip_sessions::{AppPasswordError, KeeperError};
 use aip_storage::audit::AuditKind;
@@ -95,13 +95,13 @@ async fn use_it(world: &World, client: &ClientId) -> Result<i64, KeeperError> {
     assert!(matches!(usable.auth, CallAuth::Bearer));
     let url = usable.pds.join(&format!("/xrpc/{GET_SESSION}"));
     let pds = &world.aip().app.pds;
-    let headers = pds.call_headers(
-        &usable.auth,
-        &usable.access,
-        &http::Method::GET,
-        &usable.pds,
-        &url,
-    );
+    let call = PdsCall {
+        method: &http::Method::GET,
+        pds: &usable.pds,
+        url: &url,
+        nonce: None,
+    };
+    let headers = pds.call_headers(&usable.auth, &usable.access, call);
     let mut request = Request::get(&url).body(Bytes::new()).unwrap();
     headers.await.unwrap().apply(request.headers_mut());
     let answer = world.sandbox.http.fetch(request, Limits::DOCUMENT).await;

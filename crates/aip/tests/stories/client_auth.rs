@@ -4,14 +4,16 @@ use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use secrecy::ExposeSecret as _;
 
 use crate::app::basic_credential;
 use crate::on_both_engines;
-use crate::world::World;
+use crate::world::{World, until};
 
 on_both_engines!(
     d2_row42_wrong_credentials_are_refused_with_a_challenge_and_cost_nothing,
     d2_row43_a_nearly_right_secret_is_refused_like_any_other,
+    a_secret_replaced_by_another_process_works_at_once_and_ends_the_old_one_soon,
 );
 
 async fn d2_row42_wrong_credentials_are_refused_with_a_challenge_and_cost_nothing(world: &World) {
@@ -100,4 +102,31 @@ async fn d2_row43_a_nearly_right_secret_is_refused_like_any_other(world: &World)
     let hasher = world.aip().app.server.hasher.clone();
     let [right, wrong] = [&secret, &nearly].map(|it| *hasher.hash(it).as_bytes());
     assert_ne!(right[..4], wrong[..4]);
+}
+
+async fn a_secret_replaced_by_another_process_works_at_once_and_ends_the_old_one_soon(
+    world: &World,
+) {
+    let app = world.app().await;
+    let form = [("token", "any")];
+    let introspect = async |secret: &str| {
+        let credential = basic_credential(app.id.as_str(), secret);
+        let answer = app.post_as("/oauth/introspect", Some(&credential), &form);
+        answer.await.status
+    };
+    let old = app.secret.as_deref().unwrap();
+    assert_eq!(introspect(old).await, 200);
+
+    let elsewhere = world.replica().await;
+    let (server, id) = (elsewhere.app.server.clone(), app.id.clone());
+    let replace = elsewhere.run(async move { server.rotate_client_secret(&id).await });
+    let new = replace.await.unwrap().unwrap();
+    let new = new.expose_secret();
+    world.secrets.learn("client secret", new);
+
+    assert_eq!(introspect(new).await, 200);
+    until("the old secret is refused", async || {
+        introspect(old).await == 401
+    })
+    .await;
 }

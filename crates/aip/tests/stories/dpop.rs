@@ -22,6 +22,7 @@ on_both_engines!(
     d2_row41_bound_tokens_say_so_and_are_worthless_without_a_proof,
     d2_row46_every_flaw_of_a_proof_is_refused,
     d2_row46_a_proof_is_good_once_on_all_replicas,
+    d2_row46_a_proof_is_good_once_although_valkey_forgets,
     d2_row46_an_old_or_missing_nonce_is_answered_with_a_new_one,
     d2_row47_neither_scheme_opens_what_the_other_is_for,
     d2_row48_the_url_of_a_proof_is_ours_whatever_the_headers_say,
@@ -253,6 +254,22 @@ async fn d2_row46_a_proof_is_good_once_on_all_replicas(world: &World) {
     expect_challenge(&answer, "invalid_dpop_proof");
     answer.logged("used before");
     prover.send(&[prover.proof()]).await.ok();
+}
+
+async fn d2_row46_a_proof_is_good_once_although_valkey_forgets(world: &World) {
+    let mut valkey = world.valkey().await;
+    let app = world.app().await.with_dpop();
+    let prover = Prover::new(&app).await;
+    let proofs = [prover.proof(), prover.proof()];
+    for proof in &proofs {
+        prover.send(std::slice::from_ref(proof)).await.ok();
+    }
+    valkey.wipe().await;
+    let wiped = prover.send(&proofs[..1]).await;
+    expect_challenge(&wiped, "invalid_dpop_proof");
+    valkey.kill().await;
+    let away = prover.send(&proofs[1..]).await;
+    expect_challenge(&away, "invalid_dpop_proof");
 }
 
 async fn d2_row46_an_old_or_missing_nonce_is_answered_with_a_new_one(world: &World) {

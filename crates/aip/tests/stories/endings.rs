@@ -55,11 +55,16 @@ async fn d2_row68_a_pds_that_rejects_even_fresh_tokens_needs_the_person(world: &
 }
 
 async fn d2_row68_a_rejection_that_is_about_something_else_ends_nothing(world: &World) {
-    const PREFERENCES: &str = "app.bsky.actor.getPreferences";
+    const CREATE: &str = "com.atproto.repo.createRecord";
     let (app, tokens) = app_with_session(world).await;
-    let method = Endpoint::Method(PREFERENCES);
+    let method = Endpoint::Method(CREATE);
     world.pds().always(method).answers(rejection());
-    let answer = app.query(&tokens.access, PREFERENCES).await;
+    let post = json!({
+        "repo": world.alice().did.as_str(),
+        "collection": "app.bsky.feed.post",
+        "record": { "text": "hello", "createdAt": "2026-01-01T00:00:00Z" },
+    });
+    let answer = app.procedure(&tokens.access, CREATE, &post).await;
     answer.expect(502, "UpstreamFailure").logged("rejects");
     assert_eq!(
         (world.pds().requests_to(method).len(), refreshes(world)),
@@ -181,7 +186,12 @@ async fn an_ended_session_is_told_everywhere_and_the_same_browser_signs_in_again
     assert_eq!((ended.len(), ended[0].detail.as_str()), (1, "refused"));
 
     // The browser's cookies know alice; what they lead to is over, and nothing comes of that.
-    let tokens = app.sign_in(&browser, world.alice()).await;
+    let errand = app.errand(&[]);
+    let login = browser.open(&errand.url).await;
+    let at_pds = browser.sign_in_as(&login, "alice.test").await;
+    let callback = browser.at_pds(&at_pds, world.alice()).await;
+    let back = browser.open(callback.as_str()).await;
+    let tokens = Tokens::of(&app.redeem(&errand, &errand.code(&back.away())).await);
     app.query(&tokens.access, GET_SESSION).await.ok();
 }
 

@@ -32,9 +32,11 @@ mod management;
 mod openid;
 mod proxy;
 mod races;
+mod request_line;
 mod secrecy;
 mod signing;
 mod tokens;
+mod valkey;
 mod wire;
 mod world;
 

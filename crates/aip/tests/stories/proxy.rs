@@ -6,6 +6,7 @@ use http::header::{RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE};
 use http::{HeaderName, Method, StatusCode};
 use serde_json::json;
 
+use crate::app::{SCOPE, Tokens};
 use crate::on_both_engines;
 use crate::world::World;
 
@@ -15,6 +16,7 @@ on_both_engines!(
     d2_row65_the_query_and_a_large_body_cross_unchanged,
     d2_row66_what_the_token_does_not_allow_never_leaves,
     d2_row67_a_rate_limit_of_the_pds_is_passed_on,
+    d2_row66_a_narrowed_token_does_not_learn_the_address,
 );
 
 const GET_SESSION: &str = "com.atproto.server.getSession";
@@ -214,4 +216,19 @@ async fn d2_row67_a_rate_limit_of_the_pds_is_passed_on(world: &World) {
     answer.expect(429, "RateLimitExceeded");
     assert_eq!(answer.header(RETRY_AFTER.as_str()), "7");
     app.query(&tokens.access, GET_SESSION).await.ok();
+}
+
+async fn d2_row66_a_narrowed_token_does_not_learn_the_address(world: &World) {
+    let app = world.app().await;
+    let scope = format!("{SCOPE} email");
+    let tokens = app
+        .sign_in_for(&world.browser(), world.alice(), &scope)
+        .await;
+    let told = app.query(&tokens.access, GET_SESSION).await.ok();
+    assert_eq!(told["email"], "alice-test@mail.test");
+
+    let narrowed = Tokens::of(&app.narrow(&tokens.refresh, SCOPE).await);
+    let told = app.query(&narrowed.access, GET_SESSION).await.ok();
+    assert_eq!(told["did"], world.alice().did.as_str());
+    assert!(!told.to_string().contains("mail"), "{told}");
 }

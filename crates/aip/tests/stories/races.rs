@@ -4,24 +4,26 @@ use std::time::Duration;
 
 use aip_base::{Clock as _, SystemRng};
 use aip_jose::SigningKey;
-use aip_keys::Aad;
+use aip_keys::{Aad, KeySet};
 use aip_sandbox::{Endpoint, Mint, When};
 use aip_storage::audit::AuditKind;
 use aip_storage::upstream::{
     Credential, EndReason, ReauthReason, Refreshed, SealedTokens, Settle, UpstreamState,
 };
 use secrecy::ExposeSecret as _;
+use serde_json::Value;
 
 use crate::app::Tokens;
 use crate::keeping::{GET_SESSION, STALE, app_with_session, refreshes, session};
 use crate::on_both_engines;
-use crate::world::World;
+use crate::world::{KEYS, World};
 
 on_both_engines!(
     d2_row14_a_lost_answer_is_tried_once_more_and_then_told_to_the_app,
     d2_row15_a_refusal_gives_way_to_the_newer_tokens_of_another_replica,
     d2_row16_a_holder_that_stalls_past_its_lease_is_fenced_out,
     d2_row18_a_session_stays_with_the_key_that_it_began_with,
+    d2_row18_a_session_whose_key_is_missing_waits_until_it_is_back,
     d2_row74_what_one_replica_began_another_goes_on_with,
     d2_row76_a_grant_that_ends_during_a_refresh_leaves_nothing_alive,
 );
@@ -205,6 +207,32 @@ async fn d2_row18_a_session_stays_with_the_key_that_it_began_with(world: &World)
         .ok()
         .to_string();
     assert!(published.contains(&old) && published.contains(&new));
+}
+
+async fn d2_row18_a_session_whose_key_is_missing_waits_until_it_is_back(world: &World) {
+    let (app, tokens) = app_with_session(world).await;
+    let old = KEYS.upstream_active().kid().unwrap().to_owned();
+    let new = world.rotate_upstream_key().await;
+    let all = world.aip().app.server.keys.current().to_json().unwrap();
+    let mut fewer: Value = serde_json::from_str(all.expose_secret()).unwrap();
+    let keys = fewer["keys"].as_array_mut().unwrap();
+    keys.retain(|key| key["kid"] != old.as_str());
+    let fewer = KeySet::load_json(&fewer.to_string(), &[new]).unwrap();
+    world.restart_with(fewer).await;
+
+    world.pass(STALE);
+    let answer = app.query(&tokens.access, GET_SESSION).await;
+    answer.expect(503, "UpstreamFailure");
+    assert_eq!(refreshes(world), 0);
+    let kept = session(world).await;
+    assert_eq!((kept.state, kept.failures), (UpstreamState::Active, 1));
+    assert!(kept.last_error.unwrap().contains(&old));
+    assert!(world.audit(AuditKind::UpstreamEnded).await.is_empty());
+
+    let all = KeySet::load_json(all.expose_secret(), &[]).unwrap();
+    world.restart_with(all).await;
+    world.pass(Duration::from_mins(5));
+    app.query(&tokens.access, GET_SESSION).await.ok();
 }
 
 async fn d2_row74_what_one_replica_began_another_goes_on_with(world: &World) {

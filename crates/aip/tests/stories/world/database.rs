@@ -1,10 +1,11 @@
 //! The database of a story, looked at behind the storage's back.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use aip_base::SystemRng;
 use aip_shared_state::SharedState;
+use aip_shared_state::valkey::{Valkey, ValkeyConfig};
 use aip_storage::Storage;
 use aip_storage_sql::{Database, PgOptions};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _, SqliteConnection};
@@ -22,6 +23,7 @@ pub(crate) struct Db {
     url: String,
     database: Database,
     directory: Option<TempDir>,
+    valkey: Mutex<Option<ValkeyConfig>>,
 }
 
 /// Every row of every table, as text.
@@ -59,6 +61,7 @@ impl Db {
             url,
             database,
             directory,
+            valkey: Mutex::default(),
         }
     }
 
@@ -68,15 +71,25 @@ impl Db {
         database.unwrap().storage().await.unwrap()
     }
 
+    /// Puts Valkey before it, for processes that are started from now on.
+    pub(crate) fn put_behind(&self, url: &str) {
+        let config = ValkeyConfig::new(url.parse().unwrap(), None).unwrap();
+        *self.valkey.lock().unwrap() = Some(config);
+    }
+
     /// What processes on it share besides.
     pub(crate) fn shared_state(&self) -> SharedState {
-        match &self.database {
+        let shared = match &self.database {
             Database::Sqlite(_) => SharedState::local(),
             Database::Postgres(_) => SharedState {
                 nonces: Some(self.database.shared_nonces()),
                 rates: self.database.rate_limits(),
                 notices: self.database.notices(Arc::new(SystemRng)),
             },
+        };
+        match self.valkey.lock().unwrap().clone() {
+            Some(config) => shared.behind(&Arc::new(Valkey::start(config, Arc::new(SystemRng)))),
+            None => shared,
         }
     }
 

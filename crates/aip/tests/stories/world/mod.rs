@@ -18,6 +18,7 @@ use aip_storage::audit::{AuditEvent, AuditKind};
 use aip_storage::client::ClientAuthMethod;
 use aip_testkit::clock::ManualClock;
 use aip_testkit::logs::Captured;
+use aip_testkit::valkey::ValkeyServer;
 use bytes::Bytes;
 use http::Request;
 use secrecy::ExposeSecret as _;
@@ -26,13 +27,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use self::database::Db;
-use self::process::{KEYS, lead_to, start};
+use self::process::{lead_to, start};
 use crate::answer::Answer;
 use crate::app::App;
 use crate::browser::Browser;
 
 pub(crate) use self::database::{Blocked, Dump, Engine};
-pub(crate) use self::process::{BASE, Running};
+pub(crate) use self::process::{BASE, KEYS, Running};
 pub(crate) use self::secrets::Secrets;
 
 /// Callers of AIP are more patient than AIP is with others.
@@ -100,6 +101,14 @@ impl World {
         }
     }
 
+    /// A Valkey server, used by every AIP that is started from now on.
+    pub(crate) async fn valkey(&self) -> ValkeyServer {
+        let server = ValkeyServer::start().await;
+        self.database.put_behind(&server.url());
+        self.restart().await;
+        server
+    }
+
     /// Kills AIP and starts it anew on the same database.
     pub(crate) async fn restart(&self) {
         drop(self.replica().await);
@@ -136,9 +145,14 @@ impl World {
         let json = keys.to_json().unwrap();
         self.secrets
             .learn_keys("a signing key", json.expose_secret());
+        self.restart_with(keys).await;
+        kid
+    }
+
+    /// Starts AIP anew with other keys.
+    pub(crate) async fn restart_with(&self, keys: KeySet) {
         *self.keys.lock().unwrap() = keys;
         self.restart().await;
-        kid
     }
 
     /// Lets requests go to that AIP.

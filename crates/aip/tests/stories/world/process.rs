@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use aip::app::{Application, ClientDocument, Setup};
 use aip_atproto::Origin;
@@ -32,15 +32,15 @@ const UPSTREAM_SCOPES: &str = "atproto transition:generic account:email blob:*/*
      rpc:app.bsky.feed.getTimeline?aud=did:web:api.example.com%23appview";
 
 /// RSA keys take long to make, and a story does not look at their bits.
-pub(super) static KEYS: LazyLock<KeySet> =
+pub(crate) static KEYS: LazyLock<KeySet> =
     LazyLock::new(|| KeySet::generate(&ManualClock::new(), &SystemRng).unwrap());
 
 /// AIP as a process: it can be killed and started anew.
 pub(crate) struct Running {
     pub(crate) app: Application,
     pub(super) address: SocketAddr,
-    /// What runs in the process. It ends in the middle of whatever it does.
-    runtime: Option<Runtime>,
+    /// What runs in the process.
+    runtime: Mutex<Option<Runtime>>,
 }
 
 impl Running {
@@ -49,15 +49,20 @@ impl Running {
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> JoinHandle<T> {
-        self.runtime.as_ref().unwrap().spawn(work)
+        self.runtime.lock().unwrap().as_ref().unwrap().spawn(work)
+    }
+
+    /// Ends the process in the middle of whatever it does.
+    pub(crate) fn kill(&self) {
+        if let Some(runtime) = self.runtime.lock().unwrap().take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
+        self.kill();
     }
 }
 
@@ -118,7 +123,7 @@ pub(super) async fn start(
     Running {
         app,
         address,
-        runtime: Some(runtime),
+        runtime: Mutex::new(Some(runtime)),
     }
 }
 

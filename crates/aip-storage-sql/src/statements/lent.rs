@@ -1,0 +1,214 @@
+//! A connection while it is lent, for one statement or one transaction, and in which state it
+//! comes back.
+
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aip_storage::tally::{self, Tally};
+use sqlx::Executor as _;
+use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout};
+
+use super::BEGIN;
+use super::connections::{Conn, Home, TEST};
+
+/// A connection while it is lent. It goes back when this is dropped.
+pub(in super::super) struct Lent {
+    home: Arc<Home>,
+    born: Instant,
+    state: State,
+    /// Both are there until the drop.
+    connection: Option<(Conn, OwnedSemaphorePermit)>,
+}
+
+/// In which state a lent connection would go back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Its last statement was answered.
+    Answered,
+    /// Its user may have left while a statement was under way.
+    Unknown,
+    /// Likewise, and a transaction may be open.
+    InTransaction,
+    /// It failed.
+    Broken,
+}
+
+/// A transaction. Dropped without [`Self::commit`], it is rolled back.
+pub(in super::super) struct UnitOfWork(Lent);
+
+impl Lent {
+    pub(super) fn new(
+        home: Arc<Home>,
+        connection: Conn,
+        born: Instant,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
+        Self {
+            home,
+            born,
+            state: State::Unknown,
+            connection: Some((connection, permit)),
+        }
+    }
+
+    pub(super) async fn begin(&mut self) -> Result<(), sqlx::Error> {
+        self.state = State::InTransaction;
+        let began = Instant::now();
+        let patience = self.patience;
+        in_time(patience, self.driver.execute(BEGIN)).await?;
+        took(began);
+        Ok(())
+    }
+
+    async fn commit(&mut self) -> Result<(), sqlx::Error> {
+        let began = Instant::now();
+        let patience = self.patience;
+        in_time(patience, self.driver.execute("COMMIT")).await?;
+        took(began);
+        self.state = State::Answered;
+        Ok(())
+    }
+
+    /// Hears how the one statement ended for which this was borrowed. Without that, the
+    /// connection is tested.
+    pub(in super::super) async fn answered<T>(
+        &mut self,
+        result: Result<T, sqlx::Error>,
+    ) -> Result<T, sqlx::Error> {
+        match (&result, self.state) {
+            (Ok(_), State::InTransaction) => self.commit().await?,
+            (Ok(_), _) => self.state = State::Answered,
+            (Err(error), State::Unknown) if lives_on(error) => self.state = State::Answered,
+            (Err(error), _) if !lives_on(error) => self.state = State::Broken,
+            (Err(_), _) => {}
+        }
+        result
+    }
+}
+
+impl Deref for Lent {
+    type Target = Conn;
+
+    #[allow(
+        clippy::expect_used,
+        reason = "taken by `drop` alone, after which nobody looks"
+    )]
+    fn deref(&self) -> &Conn {
+        &self.connection.as_ref().expect("lent").0
+    }
+}
+
+impl DerefMut for Lent {
+    #[allow(
+        clippy::expect_used,
+        reason = "taken by `drop` alone, after which nobody looks"
+    )]
+    fn deref_mut(&mut self) -> &mut Conn {
+        &mut self.connection.as_mut().expect("lent").0
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let Some((connection, permit)) = self.connection.take() else {
+            return;
+        };
+        let home = Arc::clone(&self.home);
+        match self.state {
+            State::Answered => home.keep(connection, self.born),
+            State::Broken => home.start_over(),
+            State::Unknown | State::InTransaction => {
+                let settling = settle(home, connection, self.born, self.state, permit);
+                // Without a runtime the process is ending, and the connection with it.
+                if let Ok(runtime) = Handle::try_current() {
+                    runtime.spawn(settling);
+                }
+                return;
+            }
+        }
+        drop(permit);
+        self.home.report();
+    }
+}
+
+/// Takes back a connection of which nobody knows how its last statement ended.
+async fn settle(
+    home: Arc<Home>,
+    mut connection: Conn,
+    born: Instant,
+    state: State,
+    permit: OwnedSemaphorePermit,
+) {
+    let rolled_back = async {
+        if state == State::InTransaction {
+            // Refused if the engine has rolled back by itself: the test below decides.
+            let _ = connection.driver.execute("ROLLBACK").await;
+        }
+        connection.answers().await
+    };
+    match timeout(TEST, rolled_back).await {
+        Ok(true) => home.keep(connection, born),
+        _ => home.start_over(),
+    }
+    drop(permit);
+    home.report();
+}
+
+/// Whether a connection is of use after an error: an answer did come, and it was neither a
+/// farewell nor the word of a server that takes no writes (any more: another one may by now).
+fn lives_on(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => !error.code().is_some_and(|code| {
+            let parting = ["08", "57P", "25006"];
+            parting.iter().any(|it| code.starts_with(it))
+        }),
+        _ => false,
+    }
+}
+
+/// Counts the time since `began` as time in the database.
+fn took(began: Instant) {
+    tally::add(Tally {
+        took: began.elapsed(),
+        ..Tally::default()
+    });
+}
+
+impl Deref for UnitOfWork {
+    type Target = Conn;
+
+    fn deref(&self) -> &Conn {
+        &self.0
+    }
+}
+
+impl DerefMut for UnitOfWork {
+    fn deref_mut(&mut self) -> &mut Conn {
+        &mut self.0
+    }
+}
+
+impl UnitOfWork {
+    pub(super) async fn begin(mut lent: Lent) -> Result<Self, sqlx::Error> {
+        lent.begin().await?;
+        Ok(Self(lent))
+    }
+
+    /// Commits.
+    pub(in super::super) async fn commit(mut self) -> Result<(), sqlx::Error> {
+        self.0.commit().await
+    }
+}
+
+/// Does something with a connection that is of no use when it takes longer.
+pub(in super::super) async fn in_time<T>(
+    patience: Duration,
+    work: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    let late = || Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into()));
+    timeout(patience, work).await.unwrap_or_else(|_| late())
+}

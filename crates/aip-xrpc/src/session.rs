@@ -1,0 +1,60 @@
+//! `com.atproto.server.getSession` for a token that may not know the e-mail address: AIP's session at
+//! the PDS may have the scope for it, the app's token need not.
+
+use aip_atproto::{AccountAttr, Nsid, OpenIdScope, Scope, ScopeSet};
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+const GET_SESSION: &str = "com.atproto.server.getSession";
+/// The fields that PDSs tell to sessions with `account:email`.
+const EMAIL: [&str; 3] = ["email", "emailConfirmed", "emailAuthFactor"];
+
+/// Whether the answer to this call tells more than the scope allows.
+pub(crate) fn withholds_email(nsid: &Nsid, scope: &ScopeSet) -> bool {
+    let may_know = scope.allows_account(AccountAttr::Email, false)
+        || scope.contains(&Scope::OpenId(OpenIdScope::Email));
+    nsid.as_str() == GET_SESSION && !may_know
+}
+
+/// The session without its address; `None` if it is none.
+pub(crate) fn without_email(session: &[u8]) -> Option<Bytes> {
+    let mut session: Map<String, Value> = serde_json::from_slice(session).ok()?;
+    for field in EMAIL {
+        session.remove(field);
+    }
+    Some(Value::Object(session).to_string().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d2_row66_the_address_is_for_tokens_that_may_know_it() {
+        let (session, other) = (GET_SESSION, "com.atproto.identity.resolveHandle");
+        for (nsid, scope, withheld) in [
+            (session, "atproto", true),
+            (session, "atproto transition:generic", true),
+            (session, "atproto account:email", false),
+            (session, "atproto transition:email", false),
+            (session, "atproto openid email", false),
+            (other, "atproto", false),
+        ] {
+            let (nsid, scope) = (nsid.parse().unwrap(), scope.parse().unwrap());
+            assert_eq!(withholds_email(&nsid, &scope), withheld, "{nsid} {scope}");
+        }
+    }
+
+    #[test]
+    fn nothing_else_is_taken_out() {
+        let session = br#"{"did":"did:web:a.example","email":"a@mail.example","emailConfirmed":true,"active":true}"#;
+        let told = without_email(session).unwrap();
+        let told: Value = serde_json::from_slice(&told).unwrap();
+        assert_eq!(
+            told,
+            serde_json::json!({ "did": "did:web:a.example", "active": true })
+        );
+        assert!(without_email(b"[]").is_none());
+        assert!(without_email(b"<html>").is_none());
+    }
+}
