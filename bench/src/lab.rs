@@ -39,6 +39,7 @@ impl Lab {
             .collect::<Result<_>>()?;
         let names = NameServer::start(sandbox.dns.clone()).await?;
         let mut all = vec![
+            // All people come from this machine.
             ("AIP_RATE_LIMITS", "false".to_owned()),
             ("AIP_DEVELOPMENT", "true".to_owned()),
             ("AIP_PLC_URLS", sandbox.plc.origin().to_owned()),

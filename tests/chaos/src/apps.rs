@@ -5,23 +5,31 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use aip_base::Backoff;
 use anyhow::Result;
 use futures_util::future::join_all;
 use harness::app::App;
 use harness::connection::{Connection, get, post};
 use harness::sign_in::Tokens;
 use serde::Deserialize;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::dice::Dice;
 use crate::ledger::Ledger;
+use crate::site::Site;
 
 /// An app waits so long for an answer.
 const CALL_DEADLINE: Duration = Duration::from_mins(1);
 const TOKEN_DEADLINE: Duration = Duration::from_secs(10);
-/// And so long before it tries again.
-const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(1500));
+/// And so long before it tries again, at most: longer after each failure, not together with others.
+const RETRY: Backoff = Backoff {
+    base: Duration::from_millis(500),
+    cap: Duration::from_secs(5),
+};
+/// Requests at once, of all sessions: a machine that is busy with something else is used less, and
+/// not buried.
+const AT_ONCE: usize = 96;
 /// Uses at once, when there are several.
 const BURST: usize = 3;
 
@@ -34,6 +42,7 @@ pub(crate) struct Apps {
     pub(crate) rest: Duration,
     /// Turns `true` when everything is over.
     pub(crate) over: watch::Receiver<bool>,
+    turns: Semaphore,
 }
 
 /// One session, as its app holds it.
@@ -41,6 +50,19 @@ pub(crate) struct Session {
     pub(crate) did: String,
     pub(crate) tokens: Tokens,
     pub(crate) dice: Dice,
+}
+
+impl Apps {
+    pub(crate) fn new(site: &Site, rest: Duration, over: watch::Receiver<bool>) -> Self {
+        Self {
+            address: site.balancer.address,
+            app: site.app.clone(),
+            ledger: Ledger::new(Instant::now()),
+            rest,
+            over,
+            turns: Semaphore::new(AT_ONCE),
+        }
+    }
 }
 
 /// What an app wants.
@@ -109,8 +131,10 @@ impl Session {
 
     /// Tries until it is done.
     async fn run(&mut self, errand: Errand, apps: &Apps) -> Result<(), Gone> {
+        let mut turn = apps.turns.acquire().await;
         let began = Instant::now();
         let mut first_failure = None;
+        let mut failures = 0;
         let mut left = errand;
         loop {
             let failed = match left {
@@ -126,7 +150,10 @@ impl Session {
                 return Ok(());
             }
             first_failure.get_or_insert_with(Instant::now);
-            sleep(self.dice.between(RETRY.0, RETRY.1)).await;
+            drop(turn);
+            sleep(RETRY.delay(failures, &self.dice)).await;
+            failures += 1;
+            turn = apps.turns.acquire().await;
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aip_base::Rng as _;
+use aip_base::Rng;
 use aip_testkit::rng::SeededRng;
 
 /// A source of decisions.
@@ -40,6 +40,12 @@ impl Dice {
         for end in (1..items.len()).rev() {
             items.swap(end, self.below(end + 1));
         }
+    }
+}
+
+impl Rng for Dice {
+    fn fill(&self, dest: &mut [u8]) {
+        self.0.fill(dest);
     }
 }
 

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
+use futures_util::future::try_join_all;
 use harness::scratch::Scratch;
 use harness::{machine, process};
 
@@ -57,7 +58,7 @@ struct Arguments {
     /// How many sessions the stand-in of a PDS has.
     #[arg(long, default_value_t = 2000)]
     sessions: usize,
-    /// What to run.
+    /// What to run; everything at the same time.
     #[arg(long, value_enum, default_values_t = [Part::SelfTest, Part::Sandbox, Part::Real])]
     part: Vec<Part>,
     /// Keep databases and logs.
@@ -112,8 +113,8 @@ impl Part {
             Self::SelfTest | Self::Sandbox => Upstream::sandbox().await?,
             Self::Real => {
                 let lab = arguments.lab.as_deref();
-                Upstream::real(lab.context("--lab names the script that starts a real PDS")?)
-                    .await?
+                let lab = lab.context("--lab names the script that starts a real PDS")?;
+                Upstream::real(lab, &scratch.folder("lab")?).await?
             }
         };
         let outcome = plan.run(&arguments.program, &scratch, upstream).await;
@@ -151,10 +152,11 @@ async fn main() -> ExitCode {
 /// How many parts failed.
 async fn run(arguments: &Arguments) -> Result<usize> {
     let seed = arguments.seed.unwrap_or_else(fresh_seed);
+    // Most of the time a run waits for something, so they wait together.
+    let runs = arguments.part.iter().map(|part| part.run(seed, arguments));
     let mut outcomes = Vec::new();
     let mut failed = Vec::new();
-    for part in &arguments.part {
-        let outcome = part.run(seed, arguments).await?;
+    for (part, outcome) in arguments.part.iter().zip(try_join_all(runs).await?) {
         report::print(&outcome);
         if part.passes(&outcome) {
             say(&format!("ok - {}", outcome.run));

@@ -62,16 +62,22 @@ struct Opened {
 }
 
 impl Lab {
-    /// `program` is the script; the PDS's access tokens live for `token_life`.
-    pub(crate) async fn start(program: &Path, token_life: Duration) -> Result<Self> {
+    /// `program` is the script, which writes its log into `folder`; the PDS's access tokens live for
+    /// `token_life`.
+    pub(crate) async fn start(program: &Path, folder: &Path, token_life: Duration) -> Result<Self> {
+        let log = folder.join("lab.log");
         let mut node = Command::new("node");
         node.arg(program).env("LAB_HANDLES_IN_DNS", "1");
         node.stdin(Stdio::null()).stdout(Stdio::piped());
+        node.stderr(std::fs::File::create(&log)?);
         let mut node = node.kill_on_drop(true).spawn().context("no node")?;
         let output = node.stdout.take().context("standard output is piped")?;
         let mut lines = BufReader::new(output).lines();
         let line = timeout(START_DEADLINE, lines.next_line()).await??;
-        let line = line.context("the lab ended; the reason is above")?;
+        let line = line.with_context(|| {
+            let said = std::fs::read_to_string(&log).unwrap_or_default();
+            format!("the lab ended; its log was:\n{said}")
+        })?;
         let ready: Ready = serde_json::from_str(&line)?;
         let lab = Self {
             plc: ready.plc,

@@ -14,14 +14,14 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::apps::{Apps, Session};
 use crate::dice::Dice;
 use crate::fault::{Fault, schedule};
-use crate::ledger::{Ledger, Pages};
+use crate::ledger::Pages;
 use crate::report::say;
 use crate::site::Site;
 use crate::upstream::Upstream;
 use crate::verdict::{self, Check, Evidence, Row};
 
 /// Everything must work so long after the last fault: no lease and no back-off lasts longer.
-const SETTLE: Duration = Duration::from_mins(2);
+const SETTLE: Duration = Duration::from_secs(150);
 /// Before the first fault.
 const CALM: Duration = Duration::from_secs(3);
 
@@ -61,26 +61,16 @@ impl Plan {
         let mut site = Site::start(program, scratch, upstream).await?;
         let began = Instant::now();
         let sessions = site.sign_in(self.sessions).await?;
-        say(&format!(
-            "{} sessions after {} s",
-            sessions.len(),
-            began.elapsed().as_secs()
-        ));
+        self.say(began, &format!("{} people have signed in", sessions.len()));
 
         let mut evidence = Evidence {
             accounts: sessions.iter().map(|(did, _)| did.clone()).collect(),
             ..Evidence::default()
         };
         let (end, over) = watch::channel(false);
-        let apps = Arc::new(Apps {
-            address: site.balancer.address,
-            app: site.app.clone(),
-            ledger: Ledger::new(Instant::now()),
-            rest: self.rest,
-            over,
-        });
+        let apps = Arc::new(Apps::new(&site, self.rest, over));
         let mut running = JoinSet::new();
-        let began = Instant::now();
+        let calm = Instant::now();
         for (number, (did, tokens)) in (1..).zip(sessions) {
             let dice = Dice::new(self.seed, number);
             let session = Session { did, tokens, dice };
@@ -92,20 +82,18 @@ impl Plan {
         sleep(CALM).await;
         for step in schedule(&dice, self.faults, self.time) {
             sleep(step.after).await;
-            say(&format!(
-                "{:>4} s {}",
-                began.elapsed().as_secs(),
-                step.fault.name()
-            ));
+            self.say(began, step.fault.name());
             apps.ledger.begin(step.fault, Instant::now());
             site.strike(step.fault, &dice, &mut evidence).await?;
         }
 
+        self.say(began, "no more faults");
         let _ = end.send(true);
         let deadline = Instant::now() + SETTLE;
         while let Ok(Some(_)) = timeout_at(deadline, running.join_next()).await {}
         running.abort_all();
-        let seconds = began.elapsed().as_secs();
+        self.say(began, "over");
+        let seconds = calm.elapsed().as_secs();
         site.look(&mut evidence).await?;
         let pages = apps.ledger.pages();
         Ok(Outcome {
@@ -118,6 +106,12 @@ impl Plan {
             checks: verdict::checks(&pages, &evidence),
             pages,
         })
+    }
+
+    /// Several runs may go on at the same time.
+    fn say(&self, began: Instant, what: &str) {
+        let seconds = began.elapsed().as_secs();
+        say(&format!("{}, {seconds:>3} s: {what}", self.name));
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use aip_atproto::Handle;
@@ -61,9 +62,10 @@ impl Upstream {
         Ok(Self::Sandbox(Box::new(StandIns { sandbox, names })))
     }
 
-    /// `program` starts PDS and PLC directory.
-    pub(crate) async fn real(program: &std::path::Path) -> Result<Self> {
-        Ok(Self::Real(Box::new(Lab::start(program, TOKEN_LIFE).await?)))
+    /// `program` starts PDS and PLC directory, with its log in `folder`.
+    pub(crate) async fn real(program: &Path, folder: &Path) -> Result<Self> {
+        let lab = Lab::start(program, folder, TOKEN_LIFE).await?;
+        Ok(Self::Real(Box::new(lab)))
     }
 
     /// What leads AIP here, and what it is for the PDS: with stand-ins a confidential client under a
