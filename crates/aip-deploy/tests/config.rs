@@ -153,6 +153,23 @@ fn pods_that_share_a_database_share_the_keys_that_seal_it() {
 }
 
 #[test]
+fn pods_that_would_each_make_keys_towards_apps_are_warned_of() {
+    let notices = |text: &str| config(text).unwrap_or_else(|e| panic!("{e}")).notices;
+    let warned = |text: &str| {
+        let all = notices(text);
+        all.iter()
+            .any(|notice| notice.contains("no keys towards apps"))
+    };
+    let upstream_alone = stack("restricted", "");
+    assert!(warned(&upstream_alone));
+    assert!(!warned(&format!("{upstream_alone}    replicas: 1\n")));
+    let complete =
+        upstream_alone.replace("{\"keys\":[", "{\"keys\":[{\"kid\":\"r\",\"kty\":\"RSA\"},");
+    assert!(!warned(&complete));
+    assert!(!warned(&stack("compat", "")));
+}
+
+#[test]
 fn only_the_original_cannot_do_without_valkey() {
     let without =
         |profile| stack(profile, "").replace("      REDIS_DSN: redis://valkey:6379/0\n", "");

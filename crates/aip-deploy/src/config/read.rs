@@ -160,6 +160,9 @@ impl Assembly<'_> {
             self.master_keys(fields, &required_env, &extra_env, most);
         }
         let signing_keys = self.signing_keys(fields, &required_env);
+        if let Some(keys) = signing_keys.as_ref().filter(|_| restricted && most > 1) {
+            self.keys_towards_apps(keys);
+        }
         let service = self.service(fields, restricted);
         let port = fields.int("port").unwrap_or(8080);
         let network_policy = self.network_policy(fields, restricted, &required_env, &extra_env);

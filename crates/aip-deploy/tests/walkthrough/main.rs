@@ -5,6 +5,7 @@
 mod history;
 mod keys;
 mod options;
+mod outputs;
 mod place;
 mod refresh;
 

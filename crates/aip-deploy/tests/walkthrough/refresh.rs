@@ -18,6 +18,8 @@ fn the_configuration_of_the_last_success_comes_back_and_the_present_one_is_kept(
     let edited = place.text("main");
     deployed(&place, 1, "succeeded", STACK, LONG_AGO);
     deployed(&place, 2, "failed", &edited, LONG_AGO);
+    let history = place.run(&["stack", "history", "--json"]).ok().out;
+    assert!(history.contains("\"version\": 2") && !history.contains("aip_config"));
     // The same key: no passphrase is needed.
     let ended = place.run_with(REFRESH, "wrong", None).ok();
     assert!(ended.err.contains("from revision 1"), "{}", ended.err);

@@ -252,6 +252,7 @@ async fn the_recorded_stack_is_adopted_without_recreating_anything_but_the_secre
     assert_eq!(read(&checkpoint), CHECKPOINT);
 
     dropped_fields_go_away(&stack).await;
+    the_address_of_the_load_balancer_is_shown(&stack).await;
     pulumis_secrets_go_with_the_last_revision(&stack).await;
 }
 
@@ -286,6 +287,26 @@ async fn dropped_fields_go_away(stack: &Recorded) {
         .run(&["preview", "--expect-no-changes"])
         .await
         .exits(0);
+}
+
+/// As soon as a cloud provider has said it; there is none here.
+async fn the_address_of_the_load_balancer_is_shown(stack: &Recorded) {
+    let ask = ["stack", "output", "address"];
+    stack.run(&ask).await.exits(1).says("no address yet");
+    let status = json!({"status": {"loadBalancer": {"ingress": [{"hostname": "lb.example.com"}]}}});
+    let service = stack.site.api("", "Service");
+    service
+        .patch_status(
+            "aip-ingress",
+            &PatchParams::default(),
+            &Patch::Merge(&status),
+        )
+        .await
+        .unwrap();
+    assert_eq!(stack.run(&ask).await.exits(0).out, "lb.example.com\n");
+    let up = ["up", "--yes", "--no-wait"];
+    let up = stack.run(&up).await.exits(0);
+    up.says("    address: \"lb.example.com\"");
 }
 
 /// A rollback would need them until then.

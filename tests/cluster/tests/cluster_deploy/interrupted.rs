@@ -135,6 +135,19 @@ async fn an_interrupted_up_gives_the_lease_back_and_the_next_one_goes_on() {
     while lines.next_line().await.unwrap().is_some() {}
     assert_eq!(child.wait().await.unwrap().code(), Some(8));
 
+    // Nothing is left to change; still this is the run that succeeded, to go back to.
+    site.run(&["up", "--yes", "--expect-no-changes"])
+        .await
+        .exits(0);
+    let history = site.run(&["stack", "history", "--json"]).await.exits(0);
+    let history: serde_json::Value = serde_json::from_str(&history.out).unwrap();
+    assert_eq!(history[0]["image"], site.image("slow"));
+    assert_eq!(history[0]["outcome"], "succeeded");
+    site.up().await.exits(0);
+    let again = site.run(&["stack", "history", "--json"]).await.exits(0);
+    let again: serde_json::Value = serde_json::from_str(&again.out).unwrap();
+    assert_eq!(again, history, "it is written down once");
+
     site.write("v1", "");
     site.up().await.exits(0);
     site.run(&["preview", "--expect-no-changes"]).await.exits(0);

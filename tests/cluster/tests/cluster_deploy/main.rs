@@ -15,4 +15,5 @@ mod lifecycle;
 mod real_aip;
 mod rights;
 mod site;
+mod terminal;
 mod walkthrough;

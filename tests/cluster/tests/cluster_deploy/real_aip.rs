@@ -4,6 +4,7 @@
 mod failures;
 mod person;
 mod search;
+mod secrets;
 mod usage;
 mod world;
 

@@ -2,17 +2,15 @@
 //! select, set a secret, set the tag, preview, look at the details, say yes, watch the rollout.
 
 use std::ffi::OsString;
-use std::process::Stdio;
-use std::time::Duration;
 
 use cluster::{ControlPlane, Moto, eventually};
 use kube::ResourceExt;
 use kube::api::ListParams;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::{ChildStdin, ChildStdout, Command};
+use tokio::process::Command;
 
 use crate::site::{SECRET, Site, program, server};
+use crate::terminal::Terminal;
 
 const BUCKET: &str = "graze.iac.state";
 const CONTEXT: &str = "arn:aws:eks:us-east-1:123456789012:cluster/graze-01";
@@ -47,64 +45,6 @@ const STACK: &str = r#"config:
 struct Operator {
     site: Site,
     aws: Moto,
-}
-
-/// A command on a terminal.
-struct Terminal {
-    child: tokio::process::Child,
-    keys: ChildStdin,
-    screen: ChildStdout,
-    seen: String,
-}
-
-impl Terminal {
-    fn open(mut command: Command) -> Self {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let keys = child.stdin.take().unwrap();
-        let screen = child.stdout.take().unwrap();
-        Self {
-            child,
-            keys,
-            screen,
-            seen: String::new(),
-        }
-    }
-
-    async fn type_in(&mut self, keys: &str) {
-        self.keys.write_all(keys.as_bytes()).await.unwrap();
-        self.keys.flush().await.unwrap();
-    }
-
-    /// Reads on until the words have come up since the last call.
-    async fn shows(&mut self, words: &str) -> String {
-        let reading = async {
-            let mut bytes = [0; 4096];
-            while !self.seen.contains(words) {
-                let count = self.screen.read(&mut bytes).await.unwrap();
-                assert!(
-                    count > 0,
-                    "the command ended before {words:?}:\n{}",
-                    self.seen
-                );
-                self.seen
-                    .push_str(&String::from_utf8_lossy(&bytes[..count]));
-            }
-        };
-        let in_time = tokio::time::timeout(Duration::from_mins(2), reading).await;
-        assert!(in_time.is_ok(), "no {words:?} in\n{}", self.seen);
-        std::mem::take(&mut self.seen)
-    }
-
-    async fn ends(mut self) -> (i32, String) {
-        let mut rest = Vec::new();
-        self.screen.read_to_end(&mut rest).await.unwrap();
-        self.seen.push_str(&String::from_utf8_lossy(&rest));
-        (self.child.wait().await.unwrap().code().unwrap(), self.seen)
-    }
 }
 
 impl Operator {

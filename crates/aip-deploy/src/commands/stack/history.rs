@@ -41,6 +41,10 @@ impl HistoryArgs {
             let list = entries.iter().map(|(revision, record)| {
                 let mut value = serde_json::to_value(record).unwrap_or_default();
                 value["version"] = revision.0.into();
+                if let Some(map) = value.as_object_mut() {
+                    // It may hold values that nobody encrypted; `config refresh` brings it back.
+                    map.remove("stack_file");
+                }
                 value
             });
             selection

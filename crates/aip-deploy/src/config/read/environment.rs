@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::super::checks;
 use super::super::reader::{Object, Text, quoted};
 use super::super::table::REQUIRED_ENV;
 use super::Assembly;
+use crate::signing_keys::{KeyView, Purpose, SigningKeys};
 
 const DATABASES: &[&str] = &[
     "postgresql://",
@@ -149,6 +150,19 @@ impl Assembly<'_> {
             let why = "is missing: each Pod would seal the database with keys of its own";
             self.reader
                 .missing(fields.line, &path, why, set_master_keys(&path));
+        }
+    }
+
+    /// `aip` makes the keys towards apps that a set lacks, in each Pod others.
+    pub(super) fn keys_towards_apps(&mut self, keys: &SecretString) {
+        let set = SigningKeys::parse(keys.expose_secret(), Vec::new(), Vec::new());
+        let towards_apps = |key: &KeyView| key.purpose == Purpose::Oidc;
+        if set.is_ok_and(|set| !set.list().iter().any(towards_apps)) {
+            self.notices.push(
+                "aip_config.signing_keys_json_string has no keys towards apps, so each Pod makes its own, and apps \
+                 cannot verify what another one has signed; the `keys.json` that `aip` makes has them"
+                    .to_owned(),
+            );
         }
     }
 

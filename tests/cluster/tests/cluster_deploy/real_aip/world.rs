@@ -5,26 +5,22 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::{LazyLock, Mutex};
+use std::sync::Mutex;
 
 use aip_sandbox::{NameServer, Person, Sandbox, SandboxOptions};
 use aip_testkit::valkey::{ValkeyServer, free_ports};
-use cluster::{Balancer, ControlPlane, Image, workspace_program};
-use serde_json::Value;
-use tempfile::TempDir;
+use cluster::{Balancer, ControlPlane, Image};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 use super::person::{Credentials, REDIRECT_URI, SCOPE, SignedIn};
 use super::search::Needles;
+use super::secrets::{PASSWORD, Secrets, aip, program};
 use crate::site::{Ran, Site};
 
 const PASSPHRASE: &str = "correct-horse-battery-staple";
-const PASSWORD: &str = "hunter2-in-the-database-url";
 /// The machine is shared: what takes seconds may take minutes.
 const TIMEOUT: &str = "540";
-
-static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| workspace_program("aip"));
 
 pub(crate) struct World {
     pub(crate) site: Site,
@@ -37,15 +33,6 @@ pub(crate) struct World {
     redis_dsn: String,
     valkey: ValkeyServer,
     _names: NameServer,
-}
-
-/// What the stack must keep to itself.
-struct Secrets {
-    database_url: String,
-    keys: String,
-    master_keys: String,
-    /// Where `aip` has made the keys, and where its commands beside the server run.
-    folder: TempDir,
 }
 
 impl World {
@@ -84,7 +71,7 @@ impl World {
 
     /// Publishes the program as a container image would have it.
     pub(crate) fn push(&self, tag: &str) {
-        self.site.push(tag, image(program()));
+        self.site.push(tag, image(program().to_owned()));
     }
 
     /// Publishes an image whose server says `words` and ends; everything else of it works.
@@ -125,7 +112,7 @@ impl World {
             settings = settings.collect::<String>(),
         );
         std::fs::write(self.site.stack_file(), text).unwrap();
-        let active = key_ids(&self.secrets.keys, "upstream").join(",");
+        let active = self.secrets.upstream_key_ids().join(",");
         for (path, value) in [
             (
                 "required_env.DATABASE_URL",
@@ -249,7 +236,7 @@ impl World {
 
     /// How many connections there are to Valkey.
     pub(crate) async fn valkey_connections(&self) -> usize {
-        let clients = self.valkey.cli(&["CLIENT", "LIST", "TYPE", "normal"]).await;
+        let clients = self.valkey.cli(&["CLIENT", "LIST"]).await;
         // One of them asks.
         clients.lines().count() - 1
     }
@@ -274,56 +261,10 @@ impl World {
     }
 }
 
-impl Secrets {
-    /// A new database, and keys as the operator's guide makes them.
-    async fn make() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let output = aip(&folder).args(["clients", "list"]).output().await;
-        let output = output.unwrap();
-        assert!(output.status.success(), "{output:?}");
-        let read = |name| std::fs::read_to_string(folder.path().join(name)).unwrap();
-        let url = aip_testkit::postgres::create_database().await;
-        let (url, socket) = url.split_once("?host=").unwrap();
-        // Encoded, the folder of the socket is not taken for a path in the Pod's own `/tmp`.
-        let socket = socket.replace('/', "%2F");
-        let url = url.replace("aip@", &format!("aip:{PASSWORD}@"));
-        Self {
-            database_url: format!("{url}?host={socket}"),
-            keys: read("keys.json"),
-            master_keys: read("master-keys.json"),
-            folder,
-        }
-    }
-}
-
 /// The image of a program with the arguments and variables of `aip`.
 fn image(program: PathBuf) -> Image {
     Image::program(program)
         .arguments(["serve"])
         .listens("HTTP_PORT", "AIP_LISTEN")
         .variable("AIP_INTERNAL_LISTEN", "0.0.0.0:9090")
-}
-
-fn program() -> PathBuf {
-    PROGRAM.clone()
-}
-
-/// A command of `aip` with the keys of the stack.
-fn aip(folder: &TempDir) -> Command {
-    let mut command = Command::new(program());
-    command
-        .env_clear()
-        .current_dir(folder)
-        .env("AIP_DATA_DIR", folder.path())
-        .kill_on_drop(true);
-    command
-}
-
-/// The ids of the keys of a purpose.
-fn key_ids(keys: &str, purpose: &str) -> Vec<String> {
-    let keys: Value = serde_json::from_str(keys).unwrap();
-    let keys = keys["keys"].as_array().unwrap().iter();
-    keys.filter(|key| key["aip_purpose"] == purpose)
-        .map(|key| key["kid"].as_str().unwrap().to_owned())
-        .collect()
 }
