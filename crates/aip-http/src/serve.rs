@@ -51,7 +51,9 @@ async fn serve(app: &App, endpoint: Option<Endpoint>, request: Request) -> Respo
     let line = RequestLine::begin(app, id, endpoint, &request);
     let spec = endpoint.map(Endpoint::spec);
     let format = spec.map_or_else(|| preferred(request.headers()), |spec| spec.errors);
-    let answer = AssertUnwindSafe(answer(app, endpoint, request)).catch_unwind();
+    // In a box, as it is large and each of its wrappers would hold it anew.
+    let answer = Box::pin(answer(app, endpoint, request));
+    let answer = AssertUnwindSafe(answer).catch_unwind();
     let work = line.notes().during(answer).instrument(line.span());
     let (answer, tally) = tally::counted(work).await;
     let answer = answer.unwrap_or_else(|_| Err(Problem::ours("a handler panicked")));

@@ -18,6 +18,10 @@ const LIFETIME: Duration = Duration::from_mins(1);
 /// An assertion that lives longer than this is refused: its `jti` would have to be kept as long.
 const MAX_LIFETIME: Duration = Duration::from_hours(1);
 
+/// PDSs refuse what was made a minute ago, and what will be made in half a minute. Between the two
+/// there is room for a clock that is half a minute off in either direction.
+const BACKDATED: Duration = Duration::from_secs(20);
+
 /// How far the clocks of clients may be ahead or behind.
 const CLOCK_SKEW: Duration = Duration::from_secs(30);
 
@@ -112,7 +116,7 @@ pub fn make(
         sub: client_id,
         aud: issuer,
         jti: random_token::<16>(rng),
-        iat: now.into(),
+        iat: (now - BACKDATED).into(),
         exp: (now + LIFETIME).into(),
     };
     sign_jwt(key, TYPES[0], &claims)

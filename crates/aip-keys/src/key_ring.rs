@@ -23,7 +23,7 @@ pub enum ReplaceError {
     },
     /// A key that sessions are bound to is not in the new set.
     #[error(
-        "the new set lacks the upstream key `{kid}`, which {sessions} session(s) are bound to for \
+        "the key set lacks the upstream key `{kid}`, which {sessions} session(s) are bound to for \
          life"
     )]
     PinnedDropped {

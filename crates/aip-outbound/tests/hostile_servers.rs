@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aip_base::{DnsError, Http, HttpError, Limits};
-use aip_outbound::{Development, Outbound, OutboundConfig, Resolve};
+use aip_outbound::{Development, OperatorHttp, Outbound, OutboundConfig, Resolve};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::Request;
@@ -283,4 +283,22 @@ async fn a_request_that_waits_for_a_busy_host_is_known_not_to_have_left() {
     );
     drop(streaming);
     assert!(client.send(request(), LIMITS.deadline).await.is_ok());
+}
+
+#[tokio::test]
+async fn only_what_the_operator_named_is_reached_inside_his_network() {
+    let server = serve(|mut stream| async move {
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
+        stream.write_all(answer).await
+    })
+    .await;
+    let guarded = client_with(|config| config.development = None);
+    let refused = get(&guarded, &server.url).await.unwrap_err();
+    assert!(matches!(refused, HttpError::Refused(_)), "{refused}");
+    assert_eq!(server.requests.load(Ordering::SeqCst), 0);
+
+    let client = OperatorHttp::new(&[]).unwrap();
+    let request = Request::post(&server.url).body(Bytes::from_static(b"spans"));
+    let answer = client.fetch(request.unwrap(), LIMITS).await.unwrap();
+    assert_eq!(answer.body[..], *b"hi");
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use aip_base::{DnsError, Fetched, Http, HttpError, Limits};
-use aip_outbound::{Development, Outbound, OutboundConfig, Resolve};
+use aip_outbound::{Development, OperatorHttp, Outbound, OutboundConfig, Resolve};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::Request;
@@ -93,6 +93,18 @@ async fn without_the_ca_nothing_is_sent() {
 #[tokio::test]
 async fn a_certificate_for_another_name_is_refused_before_anything_is_sent() {
     let error = get("other.test", &[CA]).await.unwrap_err();
+    assert!(
+        matches!(&error, HttpError::Connect(why) if why.contains("certificate")),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_collector_of_the_operator_needs_a_certificate_for_its_name_too() {
+    let client = OperatorHttp::new(&[CA.to_vec()]).unwrap();
+    let request = Request::get(format!("https://{}/", serve().await));
+    let outcome = client.fetch(request.body(Bytes::new()).unwrap(), Limits::DOCUMENT);
+    let error = outcome.await.unwrap_err();
     assert!(
         matches!(&error, HttpError::Connect(why) if why.contains("certificate")),
         "{error}"

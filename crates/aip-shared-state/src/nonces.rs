@@ -16,6 +16,9 @@ use tokio::time::timeout;
 /// How long what a server gave to this process is good enough.
 const FRESH: Duration = Duration::from_mins(1);
 
+/// How long a nonce may be good. AT Protocol OAuth, "DPoP": servers rotate it within five minutes.
+const LIFE: Duration = Duration::from_mins(5);
+
 /// Between two questions or two offers for one server.
 const PACE: Duration = Duration::from_secs(1);
 
@@ -29,15 +32,13 @@ const SERVERS: usize = 4096;
 pub struct TieredNonces {
     own: MemoryNonces,
     shared: Arc<dyn SharedNonces>,
-    servers: Cache<(ServerRole, Origin), Server>,
+    talks: Cache<(ServerRole, Origin), Talk>,
     clock: Arc<dyn Clock>,
 }
 
-/// What this process knows of a server.
+/// What passed between this process and the others about a server.
 #[derive(Clone, Default)]
-struct Server {
-    /// When the newest nonce was given, whoever to.
-    newest: Option<Timestamp>,
+struct Talk {
     /// When the others were asked.
     asked: Option<Timestamp>,
     /// What the others were told.
@@ -50,33 +51,30 @@ impl TieredNonces {
         Self {
             own,
             shared,
-            servers: Cache::new(SERVERS),
+            talks: Cache::new(SERVERS),
             clock,
         }
     }
 
-    fn server(&self, role: ServerRole, origin: &Origin) -> Server {
-        let known = self.servers.get(&(role, origin.clone()));
-        known.unwrap_or_default()
+    fn talk(&self, role: ServerRole, origin: &Origin) -> Talk {
+        let talk = self.talks.get(&(role, origin.clone()));
+        talk.unwrap_or_default()
     }
 
-    fn remember(&self, role: ServerRole, origin: &Origin, server: Server) {
-        self.servers.insert((role, origin.clone()), server);
-    }
-
-    /// Takes over what others know, if it is newer than what this process knows.
-    async fn ask(&self, key: NonceKey<'_>, mut known: Server) {
-        let NonceKey { role, origin, .. } = key;
-        known.asked = Some(self.clock.now());
+    /// Takes over what others know, if that may still be good.
+    async fn ask(&self, role: ServerRole, origin: &Origin, now: Timestamp) {
+        let talk = self.talk(role, origin);
+        if !is_due(talk.asked, now) {
+            return;
+        }
         // Before the answer is there: whoever comes meanwhile does without.
-        self.remember(role, origin, known.clone());
-        let answer = within(self.shared.newest_nonce(role, origin)).await;
-        if let Some(Some(given)) = answer
-            && known.newest.is_none_or(|newest| newest < given.at)
+        let asked = Some(now);
+        self.talks
+            .insert((role, origin.clone()), Talk { asked, ..talk });
+        if let Some(Some(given)) = within(self.shared.newest_nonce(role, origin)).await
+            && now.since(given.at) < LIFE
         {
-            known.newest = Some(given.at);
-            self.remember(role, origin, known);
-            self.own.put(key, &given.nonce).await;
+            self.own.learn(role, origin, given);
         }
     }
 }
@@ -84,11 +82,11 @@ impl TieredNonces {
 #[async_trait]
 impl NonceStore for TieredNonces {
     async fn get(&self, key: NonceKey<'_>) -> Option<String> {
+        let NonceKey { role, origin, .. } = key;
         let now = self.clock.now();
-        let known = self.server(key.role, key.origin);
-        let stale = known.newest.is_none_or(|newest| now.since(newest) >= FRESH);
-        if stale && is_due(known.asked, now) {
-            self.ask(key, known).await;
+        let newest = self.own.newest_at(role, origin);
+        if newest.is_none_or(|newest| now.since(newest) >= FRESH) {
+            self.ask(role, origin, now).await;
         }
         self.own.get(key).await
     }
@@ -96,21 +94,20 @@ impl NonceStore for TieredNonces {
     async fn put(&self, key: NonceKey<'_>, nonce: &str) {
         self.own.put(key, nonce).await;
         let NonceKey { role, origin, .. } = key;
+        let now = self.clock.now();
+        let talk = self.talk(role, origin);
+        let told = talk.told.as_ref();
+        if told.is_some_and(|told| told.nonce == nonce) || !is_due(told.map(|it| it.at), now) {
+            return;
+        }
         let given = GivenNonce {
             nonce: nonce.to_owned(),
-            at: self.clock.now(),
+            at: now,
         };
-        let mut known = self.server(role, origin);
-        known.newest = Some(given.at);
-        let new = known.told.as_ref().is_none_or(|told| told.nonce != nonce);
-        let tell = new && is_due(known.told.as_ref().map(|told| told.at), given.at);
-        if tell {
-            known.told = Some(given.clone());
-        }
-        self.remember(role, origin, known);
-        if tell {
-            within(self.shared.offer_nonce(role, origin, &given)).await;
-        }
+        let told = Some(given.clone());
+        self.talks
+            .insert((role, origin.clone()), Talk { told, ..talk });
+        within(self.shared.offer_nonce(role, origin, &given)).await;
     }
 }
 

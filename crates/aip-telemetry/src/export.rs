@@ -188,3 +188,96 @@ impl Undelivered {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use aip_base::{Body, empty};
+    use async_trait::async_trait;
+    use http::Response;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    /// Answers with the next of its statuses; without one it cannot be reached.
+    struct Script(Mutex<Vec<u16>>);
+
+    #[async_trait]
+    impl Http for Script {
+        async fn send(&self, _: Request<Body>, _: Duration) -> Result<Response<Body>, HttpError> {
+            let status = self.0.lock().unwrap().pop();
+            let status = status.ok_or_else(|| HttpError::Connect("away".to_owned()))?;
+            let response = Response::builder().status(status);
+            Ok(response.header(RETRY_AFTER, "3600").body(empty()).unwrap())
+        }
+    }
+
+    /// Whether a batch arrives where requests are answered so, last first, and how long it takes.
+    async fn deliver(statuses: &[u16]) -> (bool, Duration) {
+        let (_running, stop) = watch::channel(false);
+        let mut collector = Collector {
+            exporter: "test",
+            http: Arc::new(Script(Mutex::new(statuses.to_vec()))),
+            url: http::Uri::from_static("http://collector/"),
+            headers: HeaderMap::new(),
+            stop,
+            failing: false,
+        };
+        let began = Instant::now();
+        collector.deliver(Bytes::new(), 1).await;
+        (!collector.failing, began.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_is_tried_twice_if_that_is_of_use_and_never_longer() {
+        let none = Duration::ZERO;
+        for (statuses, outcome) in [
+            (&[200][..], (true, none)),
+            (&[200, 503], (true, MAX_PAUSE)),
+            (&[200, 429], (true, MAX_PAUSE)),
+            (&[200, 500, 503], (false, MAX_PAUSE)),
+            (&[200, 400], (false, none)),
+            (&[], (false, RETRY_PAUSE)),
+        ] {
+            assert_eq!(deliver(statuses).await, outcome, "{statuses:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_queue_loses_what_comes_and_nobody_waits() {
+        let (_running, stop) = watch::channel(false);
+        let (queue, mut batches) = queue("test", 3, 2, PATIENCE, stop);
+        for item in 0..10 {
+            queue.put(item);
+        }
+        assert_eq!(batches.next().await, Some(vec![0, 1]));
+        assert_eq!(batches.next().await, Some(vec![2]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_waits_for_company_and_not_for_long() {
+        let (_running, stop) = watch::channel(false);
+        let (queue, mut batches) = queue("test", 9, 9, PATIENCE, stop);
+        queue.put(1);
+        let began = Instant::now();
+        assert_eq!(batches.next().await, Some(vec![1]));
+        assert_eq!(began.elapsed(), PATIENCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_queued_at_the_end_is_the_last_batch() {
+        let (running, stop) = watch::channel(false);
+        let (queue, mut batches) = queue("test", 9, 2, PATIENCE, stop);
+        for item in 0..3 {
+            queue.put(item);
+        }
+        running.send(true).unwrap();
+        let began = Instant::now();
+        assert_eq!(batches.next().await, Some(vec![0, 1]));
+        assert_eq!(batches.next().await, Some(vec![2]));
+        assert_eq!(batches.next().await, None);
+        assert_eq!(began.elapsed(), Duration::ZERO);
+    }
+}

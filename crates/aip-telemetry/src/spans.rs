@@ -200,3 +200,81 @@ impl Visit for Fields {
         self.put(field, Value::Bool(value));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use aip_testkit::clock::ManualClock;
+    use aip_testkit::rng::SeededRng;
+    use tokio::sync::watch;
+    use tracing_subscriber::Registry;
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::*;
+    use crate::export::queue;
+
+    /// The spans that `work` leaves when the share `ratio` of traces is recorded.
+    async fn recorded(ratio: f64, work: impl FnOnce()) -> Vec<Span> {
+        let (stop, stopped) = watch::channel(false);
+        let (queue, mut batches) = queue("test", 1000, 1000, Duration::ZERO, stopped);
+        let clock = Arc::new(ManualClock::new());
+        let rng = Arc::new(SeededRng::new(1));
+        let layer = SpanLayer::new(queue, ratio, clock, rng);
+        tracing::subscriber::with_default(Registry::default().with(layer), work);
+        stop.send(true).unwrap();
+        batches.next().await.unwrap_or_default()
+    }
+
+    /// A hundred traces of two spans each.
+    fn hundred() {
+        for _ in 0..100 {
+            let first = tracing::info_span!(target: "aip_room", "first").entered();
+            let library = tracing::info_span!(target: "hyper", "library").entered();
+            drop(tracing::info_span!(target: "aip_room", "second"));
+            drop((library, first));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_trace_is_recorded_as_a_whole_or_not_at_all() {
+        assert_eq!(recorded(1.0, hundred).await.len(), 200);
+        assert_eq!(recorded(0.0, hundred).await.len(), 0);
+        let some = recorded(0.5, hundred).await;
+        assert!((60..140).contains(&some.len()), "{}", some.len());
+        for pair in some.chunks(2) {
+            let [second, first] = pair else {
+                panic!("half a trace");
+            };
+            assert_eq!((first.name, second.name), ("first", "second"));
+            assert_eq!(first.parent, None);
+            assert_eq!(second.parent, Some(first.id));
+            assert_eq!(second.trace, first.trace);
+        }
+    }
+
+    #[tokio::test]
+    async fn servers_of_one_trace_choose_alike() {
+        let trace = || {
+            for id in 1..64_u128 {
+                let trace_id = format!("{:032x}", id << 58);
+                drop(tracing::info_span!(target: "aip_room", "it", trace_id));
+            }
+        };
+        let chosen = recorded(0.25, trace).await;
+        assert_eq!(chosen, recorded(0.25, trace).await);
+        assert_eq!(chosen.len(), 16);
+    }
+
+    #[tokio::test]
+    async fn ids_that_are_none_begin_a_new_trace() {
+        let spans = recorded(1.0, || {
+            drop(
+                tracing::info_span!(target: "aip_room", "it", trace_id = "no", parent_span_id = 7),
+            );
+        })
+        .await;
+        assert_ne!(spans[0].trace, [0; 16]);
+        assert_eq!(spans[0].parent, None);
+    }
+}

@@ -95,9 +95,9 @@ async fn try_on_contents(storage: &dyn Storage, sealer: &Sealer) -> Result<(), K
     refused
 }
 
-fn open(sealer: &Sealer, sealed: &Sealed, place: Aad<'_>) -> Result<(), KeyCheckError> {
+fn open(sealer: &Sealer, value: &Sealed, place: Aad<'_>) -> Result<(), KeyCheckError> {
     sealer
-        .open(sealed, place)
+        .open(value, place)
         .map(drop)
         .map_err(KeyCheckError::MasterKey)
 }

@@ -68,6 +68,7 @@ pub(crate) fn members<T: Serialize>(value: &T) -> anyhow::Result<()> {
 fn plain(value: &serde_json::Value) -> String {
     match value {
         serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Null => "-".to_owned(),
         serde_json::Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(" "),
         other => other.to_string(),
     }

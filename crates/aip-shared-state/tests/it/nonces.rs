@@ -132,6 +132,32 @@ async fn an_older_nonce_of_another_replica_is_not_taken() {
 }
 
 #[tokio::test]
+async fn a_nonce_that_cannot_be_good_any_more_is_not_taken() {
+    let pair = Pair::new().await;
+    pair.one.put(pair.of("a"), "given").await;
+    pair.clock.advance(Duration::from_mins(5));
+    assert_eq!(pair.two.get(pair.of("b")).await, None);
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_late_does_not_replace_what_was_given_meanwhile() {
+    let pair = Pair::new().await;
+    pair.one.put(pair.of("a"), "old").await;
+    pair.clock.advance(Duration::from_secs(2));
+    let key = pair.of("b");
+    let asking = pair.two.get(key);
+    let meanwhile = async {
+        // After the question and before its answer.
+        while pair.counts().0 == 0 {
+            tokio::task::yield_now().await;
+        }
+        pair.two.put(key, "new").await;
+    };
+    tokio::join!(asking, meanwhile);
+    assert_eq!(pair.two.get(key).await.as_deref(), Some("new"));
+}
+
+#[tokio::test]
 async fn a_nonce_is_told_when_it_changes_and_once_a_second_at_most() {
     let pair = Pair::new().await;
     for _ in 0..10 {

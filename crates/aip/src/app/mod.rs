@@ -20,6 +20,7 @@ use aip_pds::{MemoryNonces, NonceStore, PdsClient, Resolver, ResolverConfig};
 use aip_sessions::{AppPasswords, Keeper, SignIn, Spill, UpstreamIdentity, Vault};
 use aip_shared_state::{SharedState, TieredNonces};
 use aip_storage::Storage;
+use aip_storage::nonces::SharedNonces;
 use aip_xrpc::Forwarder;
 use axum::Router;
 use ipnet::IpNet;
@@ -71,6 +72,15 @@ pub struct Setup {
     pub life: Lifecycle,
 }
 
+/// The newest nonces of PDSs: in memory, and behind that what replicas share.
+fn nonces(shared: Option<Arc<dyn SharedNonces>>, clock: &Arc<dyn Clock>) -> Arc<dyn NonceStore> {
+    let own = MemoryNonces::new(NONCES, Arc::clone(clock));
+    match shared {
+        Some(shared) => Arc::new(TieredNonces::new(own, shared, Arc::clone(clock))),
+        None => Arc::new(own),
+    }
+}
+
 /// The application, ready to be served.
 pub struct Application {
     /// The authorization server, for the administration commands too.
@@ -107,11 +117,7 @@ impl Application {
             Arc::clone(&clock),
             setup.resolver,
         ));
-        let nonces = MemoryNonces::new(NONCES, Arc::clone(&clock));
-        let nonces: Arc<dyn NonceStore> = match setup.shared.nonces {
-            Some(shared) => Arc::new(TieredNonces::new(nonces, shared, Arc::clone(&clock))),
-            None => Arc::new(nonces),
-        };
+        let nonces = nonces(setup.shared.nonces, &clock);
         let pds = Arc::new(PdsClient::new(
             Arc::clone(&http),
             Arc::clone(&clock),

@@ -202,10 +202,11 @@ async fn list(wanted: List, opened: &Opened, format: Format) -> Result<(), Failu
 
 async fn show(id: RowId, opened: &Opened, format: Format) -> Result<(), Failure> {
     let shown = shown(&find(id, opened).await?, SystemClock.now());
-    Ok(match format {
+    match format {
         Format::Json => output::json(&shown)?,
         Format::Table => output::members(&shown)?,
-    })
+    }
+    Ok(())
 }
 
 async fn find(id: RowId, opened: &Opened) -> Result<UpstreamSession, Failure> {

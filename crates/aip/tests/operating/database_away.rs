@@ -11,7 +11,8 @@ const AUTHORIZE: &str = "/oauth/authorize?response_type=code&client_id=photo-boo
      &redirect_uri=https%3A%2F%2Fphotos.example%2Fcallback&scope=atproto\
      &code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&code_challenge_method=S256";
 
-fn begin(folder: &TempDir, variables: Variables<'_>) -> Server {
+/// Registers the app that asks.
+fn register(folder: &TempDir, variables: Variables<'_>) {
     let callback = "https://photos.example/callback";
     let words = [
         "clients",
@@ -24,6 +25,10 @@ fn begin(folder: &TempDir, variables: Variables<'_>) -> Server {
         callback,
     ];
     aip(folder.path(), variables, &words).ok();
+}
+
+fn begin(folder: &TempDir, variables: Variables<'_>) -> Server {
+    register(folder, variables);
     let server = Server::start(folder.path(), variables);
     assert_eq!(request(server.public, AUTHORIZE).unwrap().0, 303);
     server
@@ -81,6 +86,23 @@ async fn a_sqlite_file_that_somebody_else_holds_is_waited_for() {
     somebody.execute("BEGIN EXCLUSIVE").await.unwrap();
     told_to_come_back(&server);
     somebody.execute("ROLLBACK").await.unwrap();
+    server.until("it works again", |it| {
+        request(it.public, AUTHORIZE).unwrap().0 == 303
+    });
+}
+
+#[test]
+fn a_full_disk_is_waited_for() {
+    let folder = TempDir::new().unwrap();
+    register(&folder, &[]);
+    let mut server = Server::start_within(folder.path(), &[], 1024);
+    server.until("the disk is full", |it| {
+        request(it.public, AUTHORIZE).unwrap().0 != 303
+    });
+    told_to_come_back(&server);
+    assert_eq!(server.probe("/internal/alive"), Some(200));
+
+    server.make_room();
     server.until("it works again", |it| {
         request(it.public, AUTHORIZE).unwrap().0 == 303
     });

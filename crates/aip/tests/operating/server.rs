@@ -5,14 +5,15 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::command::{Variables, command};
 
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A server that has started.
 pub(crate) struct Server {
@@ -25,15 +26,36 @@ pub(crate) struct Server {
 impl Server {
     /// Starts it on free ports, with these variables more.
     pub(crate) fn start(folder: &Path, variables: Variables<'_>) -> Self {
-        let mut all = vec![
-            ("AIP_LISTEN", "127.0.0.1:0"),
-            ("AIP_INTERNAL_LISTEN", "127.0.0.1:0"),
-            ("AIP_EXTERNAL_BASE", "https://id.example.org"),
-            ("AIP_LOG_FORMAT", "json"),
-        ];
-        all.retain(|(name, _)| !variables.iter().any(|(other, _)| name == other));
-        all.extend_from_slice(variables);
-        let mut serve = command(folder, &all, &["serve"]);
+        let serve = command(folder, &with_free_ports(variables), &["serve"]);
+        Self::run(serve)
+    }
+
+    /// Starts it with files that cannot grow beyond so many KiB, as on a disk that is full.
+    pub(crate) fn start_within(folder: &Path, variables: Variables<'_>, kilobytes: u32) -> Self {
+        let aip = env!("CARGO_BIN_EXE_aip");
+        // The shell counts blocks of 512 bytes. A write beyond the limit is to fail, not to kill.
+        let script = format!(
+            "trap '' XFSZ; ulimit -S -f {}; exec {aip} serve",
+            2 * kilobytes
+        );
+        let mut shell = Command::new("/bin/sh");
+        shell
+            .args(["-c", &script])
+            .env_clear()
+            .envs(with_free_ports(variables))
+            .current_dir(folder);
+        Self::run(shell)
+    }
+
+    /// Lets files grow again.
+    pub(crate) fn make_room(&self) {
+        let pid = self.child.id().to_string();
+        let words = ["--pid", &*pid, "--fsize=unlimited"];
+        let done = Command::new("prlimit").args(words).status();
+        assert!(done.unwrap().success());
+    }
+
+    fn run(mut serve: Command) -> Self {
         let mut child = serve
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -133,6 +155,18 @@ impl Server {
         keys.map(|key| key["kid"].as_str().unwrap().to_owned())
             .collect()
     }
+}
+
+fn with_free_ports(variables: Variables<'_>) -> Vec<(&str, &str)> {
+    let mut all = vec![
+        ("AIP_LISTEN", "127.0.0.1:0"),
+        ("AIP_INTERNAL_LISTEN", "127.0.0.1:0"),
+        ("AIP_EXTERNAL_BASE", "https://id.example.org"),
+        ("AIP_LOG_FORMAT", "json"),
+    ];
+    all.retain(|(name, _)| !variables.iter().any(|(other, _)| name == other));
+    all.extend_from_slice(variables);
+    all
 }
 
 impl Drop for Server {

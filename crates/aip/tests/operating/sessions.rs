@@ -1,10 +1,14 @@
 //! `aip sessions`: what an operator sees and may do, and never a token.
 
+use std::time::Duration;
+
+use aip_base::{Clock as _, SystemClock};
+use aip_sandbox::{Endpoint, Sandbox, SandboxOptions};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::command::{Said, aip};
-use crate::contents::{SECRET, session};
+use crate::contents::{SECRET, session, session_at};
 
 fn sessions(folder: &TempDir, words: &[&str]) -> Said {
     let said = aip(folder.path(), &[], &[&["sessions"], words].concat());
@@ -105,4 +109,46 @@ async fn a_session_that_is_not_there_or_cannot_be_read_is_told() {
     said.failed_with(&all[0]);
     let rows: Vec<Value> = serde_json::from_str(&said.result).unwrap();
     assert_eq!(ids(&rows), all[1..], "the other one is shown all the same");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_refreshed_on_demand_and_what_a_failure_met_is_told() {
+    let (folder, _) = begin(0).await;
+    let sandbox = Sandbox::start(SandboxOptions::default()).await.unwrap();
+    let later = SystemClock.now() + Duration::from_hours(24);
+    let id = session_at(folder.path(), &sandbox, later).await.to_string();
+    let variables = [
+        ("AIP_DEVELOPMENT", "true"),
+        ("AIP_PLC_URLS", sandbox.plc.origin()),
+    ];
+    let refresh = || {
+        let words = ["sessions", "refresh", &id, "--output", "json"];
+        aip(folder.path(), &variables, &words)
+    };
+    let shown: Value = serde_json::from_str(refresh().ok()).unwrap();
+    assert_eq!(shown["generation"], 2);
+    assert_eq!(shown["state"], "active");
+
+    sandbox.pds.always(Endpoint::Token).is_unavailable();
+    refresh().failed_with("cannot refresh now");
+    let said = sessions(&folder, &["show", &id, "--output", "json"]);
+    let shown: Value = serde_json::from_str(said.ok()).unwrap();
+    assert_eq!(
+        (&shown["generation"], &shown["failures"]),
+        (&2.into(), &1.into())
+    );
+    assert!(
+        shown["last_error"]
+            .as_str()
+            .unwrap()
+            .contains("cannot refresh now"),
+        "{shown}"
+    );
+
+    sandbox.pds.heal(Endpoint::Token);
+    let shown: Value = serde_json::from_str(refresh().ok()).unwrap();
+    assert_eq!(
+        (&shown["generation"], &shown["failures"]),
+        (&3.into(), &0.into())
+    );
 }

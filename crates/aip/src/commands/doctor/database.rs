@@ -10,7 +10,7 @@ use super::site::{Part, Site};
 const WRITABLE: &str =
     "look for a full disk, a read-only file or server, or missing rights on the tables";
 
-pub(super) async fn reachable(site: &Site) -> Finding {
+pub(super) fn reachable(site: &Site) -> Finding {
     match &site.database {
         Part::There(database) => Finding::ok(format!("{} answers", database.engine())),
         Part::NotYet => Finding::warn("there is none yet", "`aip serve` makes it"),
@@ -21,7 +21,7 @@ pub(super) async fn reachable(site: &Site) -> Finding {
     }
 }
 
-pub(super) async fn schema(site: &Site) -> Finding {
+pub(super) fn schema(site: &Site) -> Finding {
     let status = match site.schema.needed("database") {
         Ok(status) => status,
         Err(finding) => return finding,

@@ -11,7 +11,7 @@ use crate::opened::pinned_keys;
 const PUT_BACK: &str =
     "put the old key back into the key set (AIP_JSON_WEB_KEYS, or keys.json in the data folder)";
 
-pub(super) async fn signing(site: &Site) -> Finding {
+pub(super) fn signing(site: &Site) -> Finding {
     let set = match &site.signing_keys {
         Part::There(set) => set,
         Part::NotYet => return Finding::warn("there are none yet", "`aip serve` makes them"),

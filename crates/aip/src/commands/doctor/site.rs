@@ -83,13 +83,13 @@ impl Site {
         };
         let network = Part::from(Network::new(&loaded.config.upstream));
         Self {
+            loaded,
             database,
             schema,
             storage,
             signing_keys,
             master_keys,
             network,
-            loaded,
         }
     }
 
@@ -113,7 +113,7 @@ async fn database(loaded: &Loaded) -> Part<Database> {
 }
 
 /// That there is a site at all shows that its settings can be used.
-pub(super) async fn configuration(site: &Site) -> Finding {
+pub(super) fn configuration(site: &Site) -> Finding {
     let base = &site.loaded.external_base;
     if site.loaded.config.upstream.development {
         return Finding::warn(

@@ -61,8 +61,8 @@ impl Row for Shown {
 pub(super) async fn list(opened: &Opened, loaded: &Loaded, format: Format) -> Result<(), Failure> {
     let uses = opened.storage.client_key_uses().await?;
     let sessions = |kid: &str| {
-        let used = uses.iter().find(|it| it.kid == kid);
-        used.map_or(0, |it| it.sessions)
+        let found = uses.iter().find(|it| it.kid == kid);
+        found.map_or(0, |it| it.sessions)
     };
     let set = signing_keys(&opened.data_dir, loaded)?;
     let mut rows: Vec<Shown> = set

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use crate::cli::Global;
 use crate::data_dir::DataDir;
 use crate::environment::load;
+use crate::failure::Failure;
 use crate::opened::{pinned_keys, signing_keys};
 
 /// What is read again.
@@ -67,7 +68,8 @@ impl Reloading<'_> {
         match self.replace_keys(loaded).await {
             Ok(keys) => tracing::info!(keys, "the key set is read again"),
             Err(error) => {
-                tracing::error!(error = %format!("{error:#}"), "the key set stays the old one")
+                let error = Failure::Failed(error);
+                tracing::error!(%error, "the key set stays the old one");
             }
         }
     }
