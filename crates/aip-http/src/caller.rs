@@ -125,7 +125,7 @@ fn address(text: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
-    /// Who calls when `peer` sends `headers` and proxies are in 10.0.0.0/8 and fd00::/8.
+    /// Who calls when `peer` sends `headers` and proxies are in `10.0.0.0/8` and `fd00::/8`.
     fn caller(peer: &str, headers: &[(&'static str, &str)]) -> IpAddr {
         let networks = ["10.0.0.0/8", "fd00::/8"].map(|it| it.parse().unwrap());
         let mut map = HeaderMap::new();

@@ -27,7 +27,7 @@ const SECRET: &str = "s3cr3t-of-the-story";
 /// For collectors, and nobody else.
 const COLLECTOR_KEY: &str = "key-of-the-collector";
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// The running program.
 struct Program {

@@ -132,7 +132,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // Programs, databases and people for those who look at AIP from outside.
     ("harness", &["aip-sandbox"]),
     // Measures release builds from outside, with the stand-ins around them.
-    ("bench", &["aip-atproto", "aip-sandbox", "cluster", "harness"]),
+    (
+        "bench",
+        &["aip-atproto", "aip-sandbox", "cluster", "harness"],
+    ),
     // Replicas under faults, with the stand-ins or a real PDS around them.
     (
         "chaos",

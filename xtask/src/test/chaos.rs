@@ -10,7 +10,7 @@ use super::{e2e, rust};
 use crate::{paths, process};
 
 #[derive(clap::Args)]
-pub(super) struct Args {
+pub(super) struct Options {
     /// `chaos`: how long faults go on; about a minute unless told
     #[arg(long, value_name = "N")]
     minutes: Option<u64>,
@@ -22,7 +22,7 @@ pub(super) struct Args {
     json: Option<PathBuf>,
 }
 
-pub(super) fn run(args: &Args) -> Result<Tally> {
+pub(super) fn run(options: &Options) -> Result<Tally> {
     e2e::set_up()?;
     let programs = rust::programs()?;
     let mut chaos = process::command(programs.join("chaos"));
@@ -31,13 +31,13 @@ pub(super) fn run(args: &Args) -> Result<Tally> {
     chaos
         .arg("--lab")
         .arg(paths::root().join("tests/e2e/lab/main.mjs"));
-    if let Some(minutes) = args.minutes {
+    if let Some(minutes) = options.minutes {
         chaos.arg("--seconds").arg((minutes * 60).to_string());
     }
-    if let Some(seed) = args.seed {
+    if let Some(seed) = options.seed {
         chaos.arg("--seed").arg(seed.to_string());
     }
-    if let Some(json) = &args.json {
+    if let Some(json) = &options.json {
         chaos.arg("--json").arg(json);
     }
     rust::count(&mut chaos)

@@ -25,7 +25,7 @@ pub(crate) struct Args {
     #[arg(value_enum, default_value = "all")]
     suite: Choice,
     #[command(flatten)]
-    chaos: chaos::Args,
+    chaos: chaos::Options,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -79,7 +79,10 @@ impl AuthorizationServer {
         let revoked = grant.revoked.as_ref().map(|it| it.reason);
         let reason = revoked.unwrap_or(RevokeReason::UpstreamEnded);
         if reason == RevokeReason::UpstreamEnded
-            && let Some(session) = self.storage.upstream_session(grant.upstream_session).await?
+            && let Some(session) = self
+                .storage
+                .upstream_session(grant.upstream_session)
+                .await?
             && let UpstreamState::NeedsReauth(why) = session.state
         {
             return Ok(GrantRefusal::SignInAgain(why));

@@ -1,3 +1,5 @@
+//! Breakers and paces, with a clock moved by hand.
+
 use aip_base::SystemRng;
 use http::HeaderValue;
 

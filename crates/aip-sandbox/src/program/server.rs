@@ -66,8 +66,9 @@ impl Server {
         .await?;
         database.migrate().await?;
         let life = Lifecycle::new();
-        let application =
-            Application::new(setup(self.url(), folder.path(), &database, running, life.clone()).await?);
+        let application = Application::new(
+            setup(self.url(), folder.path(), &database, running, life.clone()).await?,
+        );
         let callback = format!("{}/callback", running.demo_url());
         application
             .server

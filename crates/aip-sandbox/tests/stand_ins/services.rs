@@ -55,6 +55,21 @@ async fn the_directory_serves_documents_in_both_formats() {
 }
 
 #[tokio::test]
+async fn accounts_opened_at_once_are_accounts_like_others() {
+    let (sandbox, clock) = sandbox().await;
+    let handles = ["one.test", "two.test"].map(|handle| handle.parse().unwrap());
+    let people = sandbox.pds.add_accounts(&handles, "same-pass").unwrap();
+    let client = Client::loopback(&sandbox.pds, &clock, "atproto");
+    for (person, handle) in people.iter().zip(&handles) {
+        let (_, tokens) = client.sign_in(person).await;
+        assert_eq!(tokens.text("sub"), person.did.as_str());
+        assert_eq!(person.handle, *handle);
+        assert!(sandbox.plc.document(&person.did).is_some());
+    }
+    assert_ne!(people[0].did, people[1].did);
+}
+
+#[tokio::test]
 async fn handles_resolve_by_host_by_xrpc_and_by_dns() {
     let (sandbox, _) = sandbox().await;
     let did = sandbox.accounts.alice.did.as_str();

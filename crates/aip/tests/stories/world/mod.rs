@@ -236,8 +236,10 @@ impl World {
     /// How many sessions' tokens wait on the disk.
     pub(crate) fn spilled(&self) -> usize {
         let files = std::fs::read_dir(self.spill.path()).unwrap();
-        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
-        names.filter(|name| name.ends_with(".json")).count()
+        let paths = files.map(|file| file.unwrap().path());
+        paths
+            .filter(|path| path.extension() == Some("json".as_ref()))
+            .count()
     }
 
     /// Everything that AIP stored.

@@ -71,8 +71,8 @@ impl World {
                         self.secrets.learn_keys("a DPoP key", key.expose_secret());
                     }
                 }
-                Credential::AppPassword(sealed) => {
-                    if let Ok(password) = sealer.open_text(sealed, place("password")) {
+                Credential::AppPassword(kept) => {
+                    if let Ok(password) = sealer.open_text(kept, place("password")) {
                         self.secrets
                             .learn("an app password", password.expose_secret());
                     }
