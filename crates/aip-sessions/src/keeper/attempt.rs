@@ -22,7 +22,7 @@ use crate::vault::Column;
 
 /// How long the identity proof may take in all: a directory may have mirrors, and a PDS may need
 /// to be asked twice. What is left of the lease is for the exchange and the write.
-const PROOF: Duration = Duration::from_secs(45);
+const PROOF: Duration = Duration::from_secs(20);
 
 /// What an attempt brought.
 pub(super) struct Received {

@@ -33,9 +33,9 @@ use crate::identity::{MissingKey, UpstreamIdentity};
 use crate::spill::Spill;
 use crate::vault::{Column, Vault, VaultError};
 
-/// How long one refresh may take, from the lease to the stored tokens: 45 s for the identity proof,
+/// How long one refresh may take, from the lease to the stored tokens: 20 s for the identity proof,
 /// two requests of 15 s for the exchange (one more for a nonce), the rest is for the write.
-const LEASE: Duration = Duration::from_secs(90);
+const LEASE: Duration = Duration::from_mins(1);
 /// How long a caller waits for somebody else's refresh before it looks again by itself.
 const POLL: Duration = Duration::from_millis(500);
 /// How long a caller waits in all.
