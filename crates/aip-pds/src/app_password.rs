@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use aip_atproto::{Did, Origin, ScopeSet};
-use aip_base::{Fetched, HttpError, Limits, Timestamp};
+use aip_base::{Fetched, HttpError, Timestamp};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -15,16 +15,12 @@ use http::{HeaderValue, Request, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
+use crate::ask::AskError;
 use crate::client::PdsClient;
-use crate::measure::Timed;
-use crate::oauth::{REQUEST_DEADLINE, TokenSet};
+use crate::oauth::TokenSet;
 use crate::origins::{Paused, retry_after};
 use crate::proof::ProvenPds;
 
-const LIMITS: Limits = Limits {
-    deadline: REQUEST_DEADLINE,
-    ..Limits::DOCUMENT
-};
 /// What is believed of an access token that does not say when it ends.
 const LIFETIME: Duration = Duration::from_mins(10);
 /// No access token is believed to live longer than this.
@@ -66,7 +62,7 @@ pub enum PasswordSessionError {
     NotSent(#[source] HttpError),
     /// Nothing was sent: the PDS is down or asked for a pause.
     #[error(transparent)]
-    Paused(#[from] Paused),
+    Paused(Paused),
     /// The request may have been processed.
     #[error("the PDS did not answer: {0}")]
     MayHaveArrived(#[source] HttpError),
@@ -81,6 +77,16 @@ pub enum PasswordSessionError {
     /// There was an answer, but no session in it.
     #[error("the PDS gave no readable session")]
     Malformed,
+}
+
+impl From<AskError> for PasswordSessionError {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::Paused(paused) => Self::Paused(paused),
+            AskError::NotSent(error) => Self::NotSent(error),
+            AskError::MayHaveArrived(error) => Self::MayHaveArrived(error),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -221,29 +227,7 @@ impl PdsClient {
                 headers.insert(AUTHORIZATION, value);
             }
         }
-        let admission = self.origins.admit(pds)?;
-        let timed = Timed::begin(&*self.clock, pds);
-        let answer = match self.http.fetch(request, LIMITS).await {
-            Ok(answer) => answer,
-            Err(error) => {
-                timed.failed();
-                admission.failed();
-                return Err(if error.may_have_arrived() {
-                    PasswordSessionError::MayHaveArrived(error)
-                } else {
-                    PasswordSessionError::NotSent(error)
-                });
-            }
-        };
-        timed.answered(answer.status);
-        self.origins
-            .learn_limits(pds, answer.status, &answer.headers, true);
-        if answer.status.is_server_error() {
-            admission.failed();
-        } else {
-            admission.answered();
-        }
-        judge(answer)
+        judge(self.ask(pds, request).await?)
     }
 
     fn read_session(

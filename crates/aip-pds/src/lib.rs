@@ -11,6 +11,7 @@
 //! Network, time and randomness are handed in.
 
 mod app_password;
+mod ask;
 mod cache;
 mod client;
 mod discover;
@@ -37,9 +38,8 @@ pub use measure::Timed;
 pub use metadata::{AuthServer, MetadataCheck, MetadataError};
 pub use nonce::{MemoryNonces, NonceKey, NonceStore};
 pub use oauth::{
-    Callback, CallbackError, ClientIdentity, ExchangeError, REQUEST_DEADLINE, RefreshError,
-    SessionKeys, SignInError, SignInRequest, SignedIn, StartedSignIn, TokenRefusal, TokenSet,
-    UpstreamCredentials,
+    Callback, CallbackError, ClientIdentity, ExchangeError, RefreshError, SessionKeys, SignInError,
+    SignInRequest, SignedIn, StartedSignIn, TokenRefusal, TokenSet, UpstreamCredentials,
 };
 pub use origins::{Admission, Origins, Paused};
 pub use proof::{ProofError, ProvenIdentity, ProvenPds};

@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use aip_atproto::Origin;
-use aip_base::{Fetched, HttpError, Limits};
+use aip_base::{Fetched, HttpError};
 use aip_jose::dpop::Proof;
 use aip_jose::{SignError, client_assertion};
 use aip_storage::nonces::ServerRole;
@@ -15,20 +14,12 @@ use serde::Deserialize;
 use url::{Url, form_urlencoded};
 
 use super::identity::{ClientIdentity, SessionKeys};
+use crate::ask::AskError;
 use crate::client::PdsClient;
-use crate::measure::Timed;
 use crate::metadata::AuthServer;
 use crate::nonce::NonceKey;
 use crate::origins::{Paused, retry_after};
 use crate::resource::nonce_of;
-
-/// The time for one attempt. There are at most two in one exchange.
-pub const REQUEST_DEADLINE: Duration = Duration::from_secs(15);
-
-const LIMITS: Limits = Limits {
-    deadline: REQUEST_DEADLINE,
-    ..Limits::DOCUMENT
-};
 
 /// The longest `error_description` that is passed on.
 const MAX_DESCRIPTION: usize = 500;
@@ -41,7 +32,7 @@ pub enum ExchangeError {
     NotSent(#[source] HttpError),
     /// Nothing was sent: the server is down.
     #[error(transparent)]
-    Paused(#[from] Paused),
+    Paused(Paused),
     /// The request may have been processed, but there is no answer.
     #[error("the authorization server did not answer: {0}")]
     MayHaveArrived(#[source] HttpError),
@@ -72,6 +63,16 @@ pub enum ExchangeError {
     Sign(#[from] SignError),
 }
 
+impl From<AskError> for ExchangeError {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::Paused(paused) => Self::Paused(paused),
+            AskError::NotSent(error) => Self::NotSent(error),
+            AskError::MayHaveArrived(error) => Self::MayHaveArrived(error),
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct ErrorBody {
     error: String,
@@ -97,7 +98,7 @@ impl PdsClient {
         let mut nonce = self.nonces.get(key).await;
         for _ in 0..2 {
             let request = self.request(keys, server, endpoint, params, nonce.as_deref())?;
-            let answer = self.fetch_from(origin, request).await?;
+            let answer = self.ask(origin, request).await?;
             let given = nonce_of(&answer.headers);
             if let Some(given) = given {
                 self.nonces.put(key, given).await;
@@ -113,37 +114,6 @@ impl PdsClient {
             }
         }
         Err(ExchangeError::NonceLoop)
-    }
-
-    /// Sends a request, unless the server is down, and learns from how it goes.
-    async fn fetch_from(
-        &self,
-        origin: &Origin,
-        request: Request<Bytes>,
-    ) -> Result<Fetched, ExchangeError> {
-        let admission = self.origins.admit(origin)?;
-        let timed = Timed::begin(&*self.clock, origin);
-        let answer = match self.http.fetch(request, LIMITS).await {
-            Ok(answer) => answer,
-            Err(error) => {
-                timed.failed();
-                admission.failed();
-                return Err(if error.may_have_arrived() {
-                    ExchangeError::MayHaveArrived(error)
-                } else {
-                    ExchangeError::NotSent(error)
-                });
-            }
-        };
-        timed.answered(answer.status);
-        self.origins
-            .learn_limits(origin, answer.status, &answer.headers, true);
-        if answer.status.is_server_error() {
-            admission.failed();
-        } else {
-            admission.answered();
-        }
-        Ok(answer)
     }
 
     fn request(

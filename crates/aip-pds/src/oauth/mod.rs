@@ -10,7 +10,7 @@ mod sign_in;
 mod token;
 
 pub use callback::{Callback, CallbackError};
-pub use exchange::{ExchangeError, REQUEST_DEADLINE};
+pub use exchange::ExchangeError;
 pub use identity::{ClientIdentity, SessionKeys};
 pub use refresh::{RefreshError, UpstreamCredentials};
 pub use sign_in::{SignInError, SignInRequest, SignedIn, StartedSignIn};

@@ -9,6 +9,7 @@ use aip_pds::{
     AppPassword, PasswordSessionError, ProofError, ProvenIdentity, ProvenPds, RefreshError,
     TokenSet, UpstreamCredentials,
 };
+use aip_storage::StorageError;
 use aip_storage::audit::{AuditEvent, AuditKind};
 use aip_storage::upstream::{
     Claim, Credential, FailedRefresh, JournalEntry, OAuthCredential, ReauthReason, RefreshFailure,
@@ -16,6 +17,7 @@ use aip_storage::upstream::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::keep::WRITE_RETRY;
 use super::step::{Earlier, OWNER_GRACE, Outcome, earlier, settle};
 use super::{Keeper, KeeperError};
 use crate::vault::Column;
@@ -23,6 +25,9 @@ use crate::vault::Column;
 /// How long the identity proof may take in all: a directory may have mirrors, and a PDS may need
 /// to be asked twice. What is left of the lease is for the exchange and the write.
 const PROOF: Duration = Duration::from_secs(20);
+
+/// How long a failure is tried to be settled: a database that restarts is back by then.
+const SETTLE: Duration = Duration::from_secs(10);
 
 /// What an attempt brought.
 pub(super) struct Received {
@@ -95,7 +100,13 @@ impl Keeper {
                 let failed = Failed::new(Outcome::OurFault, &error);
                 self.give_up(session, claim, failed, repeated).await
             }
-            Err(Stop::Ours(error)) => Err(error),
+            // Trouble of ours comes before anything was sent. So the lease is given back, or
+            // everybody would wait until it lapses.
+            Err(Stop::Ours(error)) => {
+                let failed = Failed::not_spent(&error);
+                self.give_up(session, claim, failed, repeated).await?;
+                Err(error)
+            }
         }
     }
 
@@ -259,8 +270,7 @@ impl Keeper {
         metrics::counter!("aip_upstream_refreshes_total", "outcome" => label(&failure))
             .increment(1);
         let settled = self
-            .storage
-            .settle_failure(FailedRefresh {
+            .settle_in_time(FailedRefresh {
                 id: session.id,
                 generation: session.generation,
                 fence: claim.lease.fence,
@@ -273,6 +283,22 @@ impl Keeper {
             self.record_end(session, *reason).await?;
         }
         Ok(())
+    }
+
+    /// Settles a failure as soon as the database is there, unless that takes too long: then the
+    /// lease lapses by itself.
+    async fn settle_in_time(&self, failed: FailedRefresh<'_>) -> Result<Settle, KeeperError> {
+        let late = tokio::time::Instant::now() + SETTLE;
+        let mut attempt = 0;
+        loop {
+            match self.storage.settle_failure(failed).await {
+                Err(StorageError::Unavailable(_)) if tokio::time::Instant::now() < late => {
+                    tokio::time::sleep(WRITE_RETRY.delay(attempt, &*self.rng)).await;
+                    attempt = attempt.saturating_add(1);
+                }
+                outcome => return Ok(outcome?),
+            }
+        }
     }
 
     /// Tells operators that a session needs its person.

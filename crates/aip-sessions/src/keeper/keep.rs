@@ -13,8 +13,8 @@ use super::attempt::Received;
 use super::step::keep_alive_at;
 use super::{Keeper, KeeperError};
 
-/// Between two tries to store tokens.
-const WRITE_RETRY: Backoff = Backoff {
+/// Between two tries to write something down that must not be lost.
+pub(super) const WRITE_RETRY: Backoff = Backoff {
     base: Duration::from_millis(100),
     cap: Duration::from_secs(5),
 };
