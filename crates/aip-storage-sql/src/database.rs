@@ -9,7 +9,6 @@ use aip_storage::nonces::SharedNonces;
 use aip_storage::notices::Notices;
 use aip_storage::rates::RateLimits;
 
-use crate::notices::LocalNotices;
 use crate::postgres::{ConnectPgError, PgOptions, PgStorage};
 use crate::schema::{SchemaError, Status};
 use crate::sqlite::{OpenSqliteError, SqliteStorage};
@@ -106,12 +105,12 @@ impl Database {
     }
 
     /// Notices between all processes on this database; to be called once, within a runtime. On
-    /// SQLite there is one process. On PostgreSQL a connection of its own listens, for as long
-    /// as what is returned lives.
-    pub fn notices(&self, rng: Arc<dyn Rng>) -> Arc<dyn Notices> {
+    /// PostgreSQL a connection of its own listens, for as long as what is returned lives. On
+    /// SQLite there is one process, and nothing between it and others.
+    pub fn notices(&self, rng: Arc<dyn Rng>) -> Option<Arc<dyn Notices>> {
         match self {
-            Self::Sqlite(_) => Arc::new(LocalNotices::new()),
-            Self::Postgres(database) => Arc::new(database.notices(rng)),
+            Self::Sqlite(_) => None,
+            Self::Postgres(database) => Some(Arc::new(database.notices(rng))),
         }
     }
 

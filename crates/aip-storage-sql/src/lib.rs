@@ -14,7 +14,6 @@
 
 mod columns;
 mod database;
-mod notices;
 mod postgres;
 mod schema;
 mod sqlite;

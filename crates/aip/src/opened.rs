@@ -103,12 +103,12 @@ fn shared_state(
     database: &Database,
     rng: Arc<dyn Rng>,
 ) -> anyhow::Result<SharedState> {
-    let shared = match database {
-        Database::Sqlite(_) => SharedState::local(),
-        Database::Postgres(_) => SharedState {
+    let shared = match database.notices(Arc::clone(&rng)) {
+        None => SharedState::local(),
+        Some(notices) => SharedState {
             nonces: Some(database.shared_nonces()),
             rates: database.rate_limits(),
-            notices: database.notices(Arc::clone(&rng)),
+            notices,
         },
     };
     Ok(match settings::valkey(&loaded.config.redis)? {

@@ -1,5 +1,7 @@
 //! Notices between processes, by `LISTEN` and `NOTIFY`.
 
+mod spread;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +15,9 @@ use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use self::spread::Spread;
 use super::PgStorage;
 use super::statements::sql::sql;
-use crate::notices::Spread;
 
 const CHANNEL: &str = "aip";
 

@@ -1,4 +1,4 @@
-//! Notices: heard by every subscriber, on PostgreSQL in every process.
+//! Notices between processes: heard by every subscriber of every one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,14 +12,11 @@ use tokio::time::{Instant, timeout};
 
 use crate::world::{World, alice, new_id};
 
-super::on_both_engines!(
-    a_notice_is_heard_by_every_subscriber_and_its_sender,
-    a_subscriber_that_does_not_listen_holds_nobody_up,
-);
-
 const PATIENCE: Duration = Duration::from_secs(20);
 
-async fn a_notice_is_heard_by_every_subscriber_and_its_sender(world: World) {
+#[tokio::test]
+async fn a_notice_is_heard_by_every_subscriber_and_its_sender() {
+    let world = World::postgres().await;
     let notices = listening(&world.database);
     let (mut one, mut two) = (notices.subscribe(), notices.subscribe());
     until_heard(&*notices, &mut one).await;
@@ -35,7 +32,9 @@ async fn a_notice_is_heard_by_every_subscriber_and_its_sender(world: World) {
     }
 }
 
-async fn a_subscriber_that_does_not_listen_holds_nobody_up(world: World) {
+#[tokio::test]
+async fn a_subscriber_that_does_not_listen_holds_nobody_up() {
+    let world = World::postgres().await;
     let notices = listening(&world.database);
     let (mut idle, mut listener) = (notices.subscribe(), notices.subscribe());
     until_heard(&*notices, &mut listener).await;
@@ -91,7 +90,7 @@ async fn a_stream_listens_on_without_what_it_came_from() {
 }
 
 fn listening(database: &Database) -> Arc<dyn Notices> {
-    database.notices(Arc::new(SystemRng))
+    database.notices(Arc::new(SystemRng)).unwrap()
 }
 
 /// Listening begins, and begins again, some time after it was asked for.

@@ -49,7 +49,7 @@ async fn a_second_process_behind_the_pooler_finds_the_schema() {
 #[tokio::test]
 async fn notices_are_not_heard_there_and_harm_nobody() {
     let world = World::pooled().await;
-    let notices = world.database.notices(Arc::new(SystemRng));
+    let notices = world.database.notices(Arc::new(SystemRng)).unwrap();
     let _stream = notices.subscribe();
     for _ in 0..20 {
         notices.publish(&Notice::IdentityChanged(alice())).await;

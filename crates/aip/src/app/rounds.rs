@@ -10,6 +10,8 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 /// Between two clean-ups.
 const CLEAN_UP: Duration = Duration::from_mins(1);
+/// One in so many clean-ups walks through all live sessions, for sign-ins that were abandoned.
+const WALK_EVERY: u64 = 60;
 /// The task of which one replica has the lead, and for how long: a few clean-ups.
 const CLEAN_UP_TASK: &str = "clean-up";
 const CLEAN_UP_LEAD: Duration = Duration::from_mins(3);
@@ -30,9 +32,10 @@ pub(super) async fn run(keeper: Arc<Keeper>, storage: Arc<dyn Storage>, clock: A
 
 async fn forget(storage: &dyn Storage, owner: &str, clock: &dyn Clock) {
     let mut ticks = ticks(CLEAN_UP);
-    loop {
+    for round in 0_u64.. {
         ticks.tick().await;
-        if let Err(error) = clean_up(storage, owner, clock).await {
+        let walks = round % WALK_EVERY == 0;
+        if let Err(error) = clean_up(storage, owner, clock, walks).await {
             tracing::error!(%error, "a clean-up failed");
         }
     }
@@ -49,6 +52,7 @@ async fn clean_up(
     storage: &dyn Storage,
     owner: &str,
     clock: &dyn Clock,
+    walks: bool,
 ) -> Result<(), StorageError> {
     let now = clock.now();
     if !storage
@@ -58,8 +62,13 @@ async fn clean_up(
         return Ok(());
     }
     // What stops one of them must not stop the others.
-    let abandoned = storage.end_abandoned_sessions(now - ABANDONED_AFTER, now);
-    let abandoned = abandoned.await;
+    let abandoned = if walks {
+        storage
+            .end_abandoned_sessions(now - ABANDONED_AFTER, now)
+            .await
+    } else {
+        Ok(0)
+    };
     let expired = storage.end_expired_grants(now - GRANT_AGE, now, BATCH);
     let expired = expired.await;
     while storage.purge_expired(now, BATCH).await?.more {}

@@ -79,12 +79,12 @@ impl Db {
 
     /// What processes on it share besides.
     pub(crate) fn shared_state(&self) -> SharedState {
-        let shared = match &self.database {
-            Database::Sqlite(_) => SharedState::local(),
-            Database::Postgres(_) => SharedState {
+        let shared = match self.database.notices(Arc::new(SystemRng)) {
+            None => SharedState::local(),
+            Some(notices) => SharedState {
                 nonces: Some(self.database.shared_nonces()),
                 rates: self.database.rate_limits(),
-                notices: self.database.notices(Arc::new(SystemRng)),
+                notices,
             },
         };
         match self.valkey.lock().unwrap().clone() {

@@ -1,7 +1,6 @@
-//! Notices within one process.
+//! Spreading what one connection hears to every listener of the process.
 
-use aip_storage::notices::{Notice, Notices};
-use async_trait::async_trait;
+use aip_storage::notices::Notice;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use tokio::sync::broadcast::{self, error::RecvError};
 
@@ -10,23 +9,20 @@ const BEHIND: usize = 1024;
 
 /// Hands each notice to every subscriber in this process.
 #[derive(Clone)]
-pub(crate) struct Spread(broadcast::Sender<Notice>);
-
-/// Notices of the one process that owns a SQLite file.
-pub(crate) struct LocalNotices(Spread);
+pub(super) struct Spread(broadcast::Sender<Notice>);
 
 impl Spread {
-    pub(crate) fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(broadcast::Sender::new(BEHIND))
     }
 
-    pub(crate) fn publish(&self, notice: Notice) {
+    pub(super) fn publish(&self, notice: Notice) {
         // An error says that nobody listens.
         let _ = self.0.send(notice);
     }
 
     /// The stream keeps `alive` what feeds it, and holds a sender so that it never ends.
-    pub(crate) fn subscribe(&self, alive: impl Send + 'static) -> BoxStream<'static, Notice> {
+    pub(super) fn subscribe(&self, alive: impl Send + 'static) -> BoxStream<'static, Notice> {
         let state = (self.0.subscribe(), self.clone(), alive);
         let next = |(mut receiver, spread, alive)| async move {
             loop {
@@ -38,22 +34,5 @@ impl Spread {
             }
         };
         stream::unfold(state, next).boxed()
-    }
-}
-
-impl LocalNotices {
-    pub(crate) fn new() -> Self {
-        Self(Spread::new())
-    }
-}
-
-#[async_trait]
-impl Notices for LocalNotices {
-    async fn publish(&self, notice: &Notice) {
-        self.0.publish(notice.clone());
-    }
-
-    fn subscribe(&self) -> BoxStream<'static, Notice> {
-        self.0.subscribe(())
     }
 }
