@@ -22,4 +22,4 @@ pub use http::{Body, BodyError, Fetched, Http, HttpError, Limits, empty, full};
 pub use id::RowId;
 pub use peer::PeerAddr;
 pub use request_notes::RequestNotes;
-pub use rng::{Rng, SystemRng, random_token};
+pub use rng::{Rng, SystemRng, random_name, random_token};

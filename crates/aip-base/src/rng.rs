@@ -35,3 +35,34 @@ pub fn random_token<const N: usize>(rng: &dyn Rng) -> String {
     rng.fill(&mut bytes);
     URL_SAFE_NO_PAD.encode(bytes)
 }
+
+/// Like [`random_token`], for names that people type after a command: it never begins with `-`,
+/// which would make it an option.
+pub fn random_name<const N: usize>(rng: &dyn Rng) -> String {
+    let mut name = random_token::<N>(rng);
+    if name.starts_with('-') {
+        name.replace_range(..1, "A");
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes whose base64url begins with `-`.
+    struct Dashes;
+
+    impl Rng for Dashes {
+        fn fill(&self, dest: &mut [u8]) {
+            dest.fill(0xFB);
+        }
+    }
+
+    #[test]
+    fn a_name_is_never_taken_for_an_option() {
+        assert_eq!(random_token::<6>(&Dashes), "-_v7-_v7");
+        assert_eq!(random_name::<6>(&Dashes), "A_v7-_v7");
+        assert_eq!(random_name::<6>(&SystemRng).len(), 8);
+    }
+}

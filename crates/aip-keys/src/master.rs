@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use aip_base::{Rng, random_token};
+use aip_base::{Rng, random_name};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::SecretString;
@@ -67,7 +67,7 @@ struct FileKey {
 impl MasterKeys {
     /// One fresh key and a fresh pepper.
     pub fn generate(rng: &dyn Rng) -> Self {
-        let kid = random_token::<6>(rng);
+        let kid = random_name::<6>(rng);
         Self {
             primary: kid.clone(),
             keys: BTreeMap::from([(kid, random_key(rng))]),
@@ -118,7 +118,7 @@ impl MasterKeys {
     /// Adds a fresh key, which only opens: every process must have it before one seals with it.
     /// Returns its id.
     pub fn add(&mut self, rng: &dyn Rng) -> String {
-        let kid = random_token::<6>(rng);
+        let kid = random_name::<6>(rng);
         self.keys.insert(kid.clone(), random_key(rng));
         kid
     }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use aip_atproto::ScopeSet;
-use aip_base::{Rng, Timestamp, random_token};
+use aip_base::{Rng, Timestamp, random_name};
 use aip_keys::TokenHash;
 use async_trait::async_trait;
 
@@ -138,7 +138,7 @@ impl Client {
 impl ClientId {
     /// A new id of 128 random bits; base64url is within the alphabet of ids.
     pub fn random(rng: &dyn Rng) -> Self {
-        Self(random_token::<16>(rng))
+        Self(random_name::<16>(rng))
     }
 
     /// The id as sent on the wire.
