@@ -26,6 +26,10 @@ use crate::vault::Column;
 /// to be asked twice. What is left of the lease is for the exchange and the write.
 const PROOF: Duration = Duration::from_secs(20);
 
+/// Before a refused token is believed to be dead, it is sent once more: the reference PDS refuses
+/// every token while it cannot read its own store, as when it has just been started. One that is
+/// good is good afterwards, and one that is dead cannot get worse.
+const SECOND_OPINION: Duration = Duration::from_secs(2);
 /// How long a failure is tried to be settled: a database that restarts is back by then.
 const SETTLE: Duration = Duration::from_secs(10);
 
@@ -148,7 +152,12 @@ impl Keeper {
         }
         self.write_down(session, claim, &credentials.refresh_token)
             .await?;
-        let sent = self.pds.refresh(&credentials, &proven).await;
+        let mut sent = self.pds.refresh(&credentials, &proven).await;
+        let refused = matches!(sent, Err(RefreshError::InvalidGrant { .. }));
+        if refused && earlier(claim) == Earlier::Unsent {
+            tokio::time::sleep(SECOND_OPINION).await;
+            sent = self.pds.refresh(&credentials, &proven).await;
+        }
         let tokens = sent.map_err(|error| {
             let failed = Failed::new(judge(&error), &error);
             if failed.outcome == Outcome::OurFault {

@@ -34,7 +34,8 @@ use crate::spill::Spill;
 use crate::vault::{Column, Vault, VaultError};
 
 /// How long one refresh may take, from the lease to the stored tokens: 20 s for the identity proof,
-/// two requests of 15 s for the exchange (one more for a nonce), the rest is for the write.
+/// two requests of 15 s for the exchange (one more for a nonce), the rest is for the write. A
+/// second opinion comes after a quick answer.
 const LEASE: Duration = Duration::from_mins(1);
 /// How long a caller waits for somebody else's refresh before it looks again by itself.
 const POLL: Duration = Duration::from_millis(500);

@@ -10,6 +10,7 @@ use aip_storage::audit::AuditKind;
 use aip_storage::upstream::{
     Credential, EndReason, ReauthReason, Refreshed, SealedTokens, Settle, UpstreamState,
 };
+use http::StatusCode;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
@@ -20,6 +21,7 @@ use crate::world::{KEYS, World};
 
 on_both_engines!(
     d2_row14_a_lost_answer_is_tried_once_more_and_then_told_to_the_app,
+    a_good_token_that_is_refused_once_keeps_its_session,
     d2_row15_a_refusal_gives_way_to_the_newer_tokens_of_another_replica,
     d2_row16_a_holder_that_stalls_past_its_lease_is_fenced_out,
     d2_row18_a_session_stays_with_the_key_that_it_began_with,
@@ -65,6 +67,18 @@ async fn d2_row14_a_lost_answer_is_tried_once_more_and_then_told_to_the_app(worl
 
     let tokens = app.sign_in(&world.browser(), world.alice()).await;
     app.query(&tokens.access, GET_SESSION).await.ok();
+}
+
+async fn a_good_token_that_is_refused_once_keeps_its_session(world: &World) {
+    let (app, tokens) = app_with_session(world).await;
+    world.pass(STALE);
+    // As of a PDS that cannot read its own store for a moment.
+    let refuses = world.pds().next(Endpoint::Token);
+    refuses.answers_error(StatusCode::BAD_REQUEST, "invalid_grant");
+    app.query(&tokens.access, GET_SESSION).await.ok();
+    assert_eq!(refreshes(world), 1);
+    let kept = session(world).await;
+    assert_eq!((kept.state, kept.generation), (UpstreamState::Active, 1));
 }
 
 async fn d2_row15_a_refusal_gives_way_to_the_newer_tokens_of_another_replica(world: &World) {
