@@ -154,11 +154,11 @@ async fn refreshed(watched: Watched<'_>) -> Result<u64> {
 async fn store_idle(postgres: &Postgres) -> Result<()> {
     let copy = format!(
         "INSERT INTO upstream_sessions
-         SELECT (jsonb_populate_record(live, jsonb_build_object(
+         SELECT (jsonb_populate_record(live.session, jsonb_build_object(
              'id', '{IDLE}' || lpad(to_hex(n), 12, '0'),
              'did', 'did:plc:' || translate(lpad(to_hex(n), 24, '0'), '0189', 'wxyz'),
              'next_refresh_at', 33000000000000000))).*
-         FROM (SELECT * FROM upstream_sessions LIMIT 1) AS live, generate_series(1, {STORED}) AS n"
+         FROM (SELECT s AS session FROM upstream_sessions s LIMIT 1) AS live, generate_series(1, {STORED}) AS n"
     );
     postgres.run(&copy).await?;
     postgres.run("VACUUM ANALYZE upstream_sessions").await?;

@@ -27,11 +27,10 @@ struct Stat {
 /// Runs to the end and returns standard output.
 pub async fn output(command: &mut Command) -> Result<String> {
     let shown = command.as_std().get_program().display().to_string();
-    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit());
-    let output = output
-        .output()
-        .await
-        .with_context(|| format!("cannot run {shown}"))?;
+    // Not `output()`, which would swallow what it says of a failure.
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+    let child = child.with_context(|| format!("cannot run {shown}"))?;
+    let output = child.wait_with_output().await?;
     if !output.status.success() {
         bail!("{shown} failed ({})", output.status);
     }
