@@ -34,6 +34,8 @@ pub struct LiveSession {
     pub pds: Origin,
     /// When its access token expires.
     pub expires_at: Timestamp,
+    /// When the PDS ends it whatever AIP does, if that is known.
+    pub ends_at: Option<Timestamp>,
 }
 
 /// Calls on the PDS of an account.
@@ -71,6 +73,7 @@ impl Sessions for Arc<Keeper> {
         Ok(LiveSession {
             pds: usable.pds,
             expires_at: usable.expires_at,
+            ends_at: usable.ends_at,
         })
     }
 }

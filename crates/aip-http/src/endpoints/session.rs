@@ -1,6 +1,7 @@
 //! `/api/atprotocol/session`: what an app may know of its session at the account's PDS, refreshed
 //! if it was stale. Neither tokens nor keys of the PDS leave AIP: calls go through `/xrpc`.
 
+use aip_base::Timestamp;
 use aip_storage::grant::AccessToken;
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
@@ -26,6 +27,9 @@ struct Session<'a> {
     scopes: Vec<String>,
     /// When the session is refreshed next, in seconds of the Unix epoch. AIP does that by itself.
     expires_at: i64,
+    /// When the person has to sign in again whatever AIP does, in seconds of the Unix epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ends_at: Option<i64>,
 }
 
 /// Answers with the session of the access token.
@@ -48,6 +52,7 @@ async fn session(app: &App, call: &Call) -> Result<Response, Problem> {
         pds_endpoint: live.pds.as_str().to_owned(),
         scopes: scope.iter().map(ToString::to_string).collect(),
         expires_at: live.expires_at.as_secs(),
+        ends_at: live.ends_at.map(Timestamp::as_secs),
     };
     Ok(Json(session).into_response())
 }

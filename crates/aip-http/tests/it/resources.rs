@@ -9,6 +9,7 @@ use http::Request;
 use http::header::AUTHORIZATION;
 
 use crate::support::app::userinfo;
+use crate::support::stand_ins::PUBLIC;
 use crate::support::{ALICE, ALICE_HANDLE, Answer, World, form_request};
 
 /// A `GET` with an access token.
@@ -109,6 +110,7 @@ async fn an_app_sees_its_session_and_no_secret_of_it() {
             "pds_endpoint": "https://pds.example",
             "scopes": ["atproto", "openid"],
             "expires_at": expires_at,
+            "ends_at": (world.clock.now() + PUBLIC).as_secs(),
         })
     );
     let nobody = world.get(path).await;

@@ -85,6 +85,8 @@ pub struct Usable {
     pub access: SecretString,
     /// When the access token expires.
     pub expires_at: Timestamp,
+    /// When its PDS ends it whatever AIP does, if that is known.
+    pub ends_at: Option<Timestamp>,
     /// Which token pair this is, to be named when the PDS rejects it.
     pub generation: i64,
 }
@@ -257,6 +259,7 @@ impl Keeper {
                 .vault
                 .open(&session.tokens.access, Column::AccessToken, session.id)?,
             expires_at: session.tokens.access_expires_at,
+            ends_at: step::ends_at(session),
             generation: session.generation,
         })
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use aip_base::{Backoff, Rng, Timestamp};
 use aip_storage::upstream::{
-    Claim, EndReason, ReauthReason, RefreshFailure, UpstreamSession, UpstreamState,
+    Claim, Credential, EndReason, ReauthReason, RefreshFailure, UpstreamSession, UpstreamState,
 };
 
 /// A token closer to its end than this is refreshed before use.
@@ -19,6 +19,8 @@ const MARGIN_JITTER: Duration = Duration::from_secs(30);
 /// A session that nobody uses is refreshed this often. Its refresh token would live for 14 days
 /// at least, so a PDS may be away for a week without a loss.
 const KEEP_ALIVE: Duration = Duration::from_hours(7 * 24);
+/// How long a session of a public client lives.
+const PUBLIC_SESSION: Duration = Duration::from_hours(14 * 24);
 /// Between failed attempts. Far below the life of a session, so that no back-off ends one.
 const RETRY: Backoff = Backoff {
     base: Duration::from_secs(2),
@@ -159,6 +161,17 @@ pub fn settle(
         Outcome::OurFault if repeated => RefreshFailure::Uncertain(later(None)),
         Outcome::NotSpent { retry_after } => RefreshFailure::Retry(later(retry_after)),
         Outcome::OurFault => RefreshFailure::Retry(later(None)),
+    }
+}
+
+/// When its PDS ends a session, refreshed or not: a public client, as AIP is one on a loopback
+/// address, gets two weeks (<https://atproto.com/specs/oauth#tokens-and-session-lifetime>).
+pub fn ends_at(session: &UpstreamSession) -> Option<Timestamp> {
+    match &session.credential {
+        Credential::OAuth(oauth) if oauth.client_key_id.is_none() => {
+            Some(session.created_at + PUBLIC_SESSION)
+        }
+        Credential::OAuth(_) | Credential::AppPassword(_) => None,
     }
 }
 

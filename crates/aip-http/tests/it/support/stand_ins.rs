@@ -248,6 +248,9 @@ impl XrpcProxy for ProxyStandIn {
     }
 }
 
+/// How long sessions live.
+pub(crate) const PUBLIC: Duration = Duration::from_hours(14 * 24);
+
 /// Every stored session can be used, until told otherwise.
 pub(crate) struct SessionsStandIn {
     pub(crate) storage: Arc<dyn Storage>,
@@ -265,6 +268,7 @@ impl Sessions for SessionsStandIn {
         Ok(LiveSession {
             pds: session.pds,
             expires_at: session.tokens.access_expires_at,
+            ends_at: Some(session.created_at + PUBLIC),
         })
     }
 }

@@ -56,6 +56,19 @@ fn lease(until: Timestamp) -> UpstreamState {
 }
 
 #[test]
+fn a_public_client_knows_when_its_session_ends() {
+    let confidential = session(UpstreamState::Active, HOUR);
+    assert_eq!(ends_at(&confidential), None);
+    let mut public = confidential;
+    if let Credential::OAuth(oauth) = &mut public.credential {
+        oauth.client_key_id = None;
+    }
+    assert_eq!(ends_at(&public), Some(public.created_at + HOUR * 14 * 24));
+    public.credential = Credential::AppPassword(Sealed::from_stored("v1.k.s.c".to_owned()));
+    assert_eq!(ends_at(&public), None);
+}
+
+#[test]
 fn a_fresh_token_is_used_and_a_stale_one_refreshed() {
     use UpstreamState::{Active, Uncertain};
     let plan_of = |state, left| plan(&session(state, left), Occasion::Use, NOW);
