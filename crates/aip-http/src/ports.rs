@@ -32,8 +32,8 @@ pub trait Sessions: Send + Sync + 'static {
 pub struct LiveSession {
     /// The account's PDS.
     pub pds: Origin,
-    /// When its access token expires.
-    pub expires_at: Timestamp,
+    /// When it is refreshed next at the latest, if it is used.
+    pub usable_until: Timestamp,
     /// When the PDS ends it whatever AIP does, if that is known.
     pub ends_at: Option<Timestamp>,
 }
@@ -72,7 +72,7 @@ impl Sessions for Arc<Keeper> {
         let usable = self.usable(id).await?;
         Ok(LiveSession {
             pds: usable.pds,
-            expires_at: usable.expires_at,
+            usable_until: usable.usable_until,
             ends_at: usable.ends_at,
         })
     }

@@ -15,9 +15,9 @@ use http::{HeaderValue, Request, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
-use crate::ask::AskError;
+use crate::ask::{self, AskError};
 use crate::client::PdsClient;
-use crate::oauth::TokenSet;
+use crate::oauth::{Posted, TokenSet};
 use crate::origins::{Paused, retry_after};
 use crate::proof::ProvenPds;
 
@@ -99,6 +99,7 @@ struct Session {
 
 #[derive(Deserialize)]
 struct Claims {
+    iat: Option<i64>,
     exp: Option<i64>,
     scope: Option<String>,
 }
@@ -160,7 +161,7 @@ impl PdsClient {
         let answer = self
             .call_pds(proven.pds(), method, None, body.to_string().into())
             .await?;
-        let tokens = self.read_session(proven, &answer);
+        let tokens = read_session(proven, &answer);
         if let Err(PasswordSessionError::MainPassword | PasswordSessionError::OtherAccount) =
             &tokens
             && let Ok(session) = serde_json::from_slice::<Session>(&answer.body)
@@ -183,7 +184,7 @@ impl PdsClient {
         let answer = self
             .call_pds(proven.pds(), method, Some(refresh), Bytes::new())
             .await?;
-        self.read_session(proven, &answer)
+        read_session(proven, &answer)
     }
 
     /// Ends a session. A token that is over already is done, too.
@@ -208,7 +209,7 @@ impl PdsClient {
         method: &'static str,
         bearer: Option<&SecretString>,
         body: Bytes,
-    ) -> Result<Fetched, PasswordSessionError> {
+    ) -> Result<Posted, PasswordSessionError> {
         let malformed = |_| PasswordSessionError::Malformed;
         let mut request = Request::post(pds.join(&format!("/xrpc/{method}")))
             .header(ACCEPT, "application/json")
@@ -227,30 +228,41 @@ impl PdsClient {
                 headers.insert(AUTHORIZATION, value);
             }
         }
-        judge(self.ask(pds, request).await?)
+        let sent_at = self.clock.now();
+        let answer = judge(self.ask(pds, request, ask::REPEATABLE).await?)?;
+        let body = answer.body;
+        Ok(Posted { sent_at, body })
     }
+}
 
-    fn read_session(
-        &self,
-        proven: &ProvenPds,
-        answer: &Fetched,
-    ) -> Result<TokenSet, PasswordSessionError> {
-        let session: Session =
-            serde_json::from_slice(&answer.body).map_err(|_| PasswordSessionError::Malformed)?;
-        if session.did != *proven.did() {
-            return Err(PasswordSessionError::OtherAccount);
-        }
-        let claims = claims(&session.access_jwt);
-        let scope = scope_of(claims.as_ref().and_then(|it| it.scope.as_deref()))?;
-        let now = self.clock.now();
-        let ends = claims.and_then(|it| it.exp).map(Timestamp::from_secs);
-        Ok(TokenSet {
-            access: session.access_jwt.into(),
-            refresh: Some(session.refresh_jwt.into()),
-            expires_at: ends.map_or(now + LIFETIME, |ends| ends.min(now + MAX_LIFETIME)),
-            scope,
-            sub: session.did,
-        })
+fn read_session(proven: &ProvenPds, answer: &Posted) -> Result<TokenSet, PasswordSessionError> {
+    let session: Session =
+        serde_json::from_slice(&answer.body).map_err(|_| PasswordSessionError::Malformed)?;
+    if session.did != *proven.did() {
+        return Err(PasswordSessionError::OtherAccount);
+    }
+    let claims = claims(&session.access_jwt);
+    let scope = scope_of(claims.as_ref().and_then(|it| it.scope.as_deref()))?;
+    let asked_at = answer.sent_at;
+    Ok(TokenSet {
+        access: session.access_jwt.into(),
+        refresh: Some(session.refresh_jwt.into()),
+        asked_at,
+        expires_at: claims.map_or(asked_at + LIFETIME, |claims| claims.ends(asked_at)),
+        scope,
+        sub: session.did,
+    })
+}
+
+impl Claims {
+    /// When a token ends that was asked for at `asked_at`: by its life, which counts from then, and
+    /// by its own word, whichever comes first. The clocks of PDS and AIP may differ.
+    fn ends(&self, asked_at: Timestamp) -> Timestamp {
+        let Some(exp) = self.exp.map(Timestamp::from_secs) else {
+            return asked_at + LIFETIME;
+        };
+        let life = self.iat.map(|iat| exp.since(Timestamp::from_secs(iat)));
+        exp.min(asked_at + life.unwrap_or(MAX_LIFETIME).min(MAX_LIFETIME))
     }
 }
 

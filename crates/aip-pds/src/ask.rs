@@ -10,13 +10,16 @@ use http::Request;
 
 use crate::client::PdsClient;
 use crate::measure::Timed;
-use crate::origins::Paused;
+use crate::origins::{Admission, Paused};
 
-/// How long a server may take.
-const LIMITS: Limits = Limits {
-    deadline: Duration::from_secs(15),
-    ..Limits::DOCUMENT
-};
+/// How long a server may take whose answer can be asked for again. One that takes longer counts as
+/// a server that does not answer, also where its answer is waited for.
+pub(crate) const REPEATABLE: Duration = Duration::from_secs(15);
+/// How long the answer to a code is waited for: the code is spent, and a person waits, too.
+pub(crate) const SIGN_IN: Duration = Duration::from_mins(1);
+/// How long the answer to a refresh is waited for: the refresh token is spent, and a server that is
+/// asked again ends the session. Longer than a server takes that answers at all.
+pub(crate) const REFRESH: Duration = Duration::from_secs(150);
 
 /// Why there is no answer.
 pub(crate) enum AskError {
@@ -29,19 +32,33 @@ pub(crate) enum AskError {
 }
 
 impl PdsClient {
-    /// Sends `request` to `origin`.
+    /// Sends `request` to `origin` and waits for its answer until `deadline`.
     pub(crate) async fn ask(
         &self,
         origin: &Origin,
         request: Request<Bytes>,
+        deadline: Duration,
     ) -> Result<Fetched, AskError> {
-        let admission = self.origins.admit(origin).map_err(AskError::Paused)?;
+        let mut admission = Some(self.origins.admit(origin).map_err(AskError::Paused)?);
         let timed = Timed::begin(&*self.clock, origin);
-        let answer = match self.http.fetch(request, LIMITS).await {
+        let limits = Limits {
+            deadline,
+            ..Limits::DOCUMENT
+        };
+        let mut answer = self.http.fetch(request, limits);
+        let in_time = tokio::time::timeout(REPEATABLE, &mut answer).await;
+        let outcome = if let Ok(outcome) = in_time {
+            outcome
+        } else {
+            // Others need not wait so long to learn that this server is in trouble.
+            admission.take().map(Admission::failed);
+            answer.await
+        };
+        let answer = match outcome {
             Ok(answer) => answer,
             Err(error) => {
                 timed.failed();
-                admission.failed();
+                admission.map(Admission::failed);
                 return Err(if error.may_have_arrived() {
                     AskError::MayHaveArrived(error)
                 } else {
@@ -52,10 +69,10 @@ impl PdsClient {
         timed.answered(answer.status);
         self.origins
             .learn_limits(origin, answer.status, &answer.headers, true);
-        if answer.status.is_server_error() {
-            admission.failed();
-        } else {
-            admission.answered();
+        match admission {
+            Some(admission) if answer.status.is_server_error() => admission.failed(),
+            Some(admission) => admission.answered(),
+            None => {}
         }
         Ok(answer)
     }

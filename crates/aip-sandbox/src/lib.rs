@@ -45,8 +45,8 @@ mod visitor;
 pub use dns::{Dns, DnsFailure};
 pub use name_server::NameServer;
 pub use pds::{
-    AccountState, ClientRefused, Document, Lie, Lifetimes, Mint, MintedSession, Pds, PdsOptions,
-    Person, SetupError,
+    AccountState, ClientRefused, Document, EndedSession, Lie, Lifetimes, Mint, MintedSession, Pds,
+    PdsOptions, Person, SetupError,
 };
 pub use plain_http::PlainHttp;
 pub use plc::Plc;

@@ -132,8 +132,9 @@ impl AppPasswords {
             state: UpstreamState::Active,
             next_refresh_at: keep_alive_at(now),
             failures: 0,
+            rejected: None,
             last_error: None,
-            refreshed_at: now,
+            refreshed_at: tokens.asked_at,
             created_at: now,
         };
         self.storage.replace_app_password_session(&session).await?;

@@ -399,8 +399,9 @@ impl SignIn {
             state: UpstreamState::Active,
             next_refresh_at: keep_alive_at(now),
             failures: 0,
+            rejected: None,
             last_error: None,
-            refreshed_at: now,
+            refreshed_at: tokens.asked_at,
             created_at: now,
         })
     }
@@ -419,11 +420,9 @@ impl SignIn {
             .await
             .ok();
         let pds = signed_in.identity.pds();
-        let email = if signed_in
-            .tokens
-            .scope
-            .allows_account(AccountAttr::Email, false)
-        {
+        let tokens = &signed_in.tokens;
+        let may_ask = tokens.scope.allows_account(AccountAttr::Email, false);
+        let email = if may_ask && tokens.usable_until() > self.clock.now() {
             self.pds
                 .session_email(keys, &signed_in.tokens.access, pds)
                 .await

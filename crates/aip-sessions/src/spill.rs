@@ -40,6 +40,7 @@ struct Waiting {
     pds: String,
     scope: String,
     next_refresh_at: i64,
+    /// When the tokens were asked for; the name is that of files of earlier releases.
     received_at: i64,
 }
 
@@ -105,7 +106,7 @@ impl Waiting {
             pds: refreshed.pds.to_string(),
             scope: refreshed.scope.to_string(),
             next_refresh_at: refreshed.next_refresh_at.as_micros(),
-            received_at: refreshed.now.as_micros(),
+            received_at: refreshed.asked_at.as_micros(),
         }
     }
 
@@ -122,7 +123,7 @@ impl Waiting {
             pds: self.pds.parse().ok()?,
             scope: self.scope.parse().ok()?,
             next_refresh_at: Timestamp::from_micros(self.next_refresh_at),
-            now: Timestamp::from_micros(self.received_at),
+            asked_at: Timestamp::from_micros(self.received_at),
         })
     }
 }
@@ -197,7 +198,7 @@ mod tests {
             pds: "https://pds.example".parse().unwrap(),
             scope: "atproto transition:generic".parse().unwrap(),
             next_refresh_at: Timestamp::from_secs(3000),
-            now: Timestamp::from_secs(1000),
+            asked_at: Timestamp::from_secs(1000),
         }
     }
 

@@ -86,6 +86,11 @@ static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
             "key check",
             include_str!("../migrations/postgres/0004_key_check.sql"),
         ),
+        (
+            5,
+            "rejections",
+            include_str!("../migrations/postgres/0005_rejections.sql"),
+        ),
     ])
 });
 

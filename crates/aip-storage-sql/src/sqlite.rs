@@ -80,6 +80,11 @@ static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
             "key check",
             include_str!("../migrations/sqlite/0004_key_check.sql"),
         ),
+        (
+            5,
+            "rejections",
+            include_str!("../migrations/sqlite/0005_rejections.sql"),
+        ),
     ])
 });
 

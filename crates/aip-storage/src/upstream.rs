@@ -44,12 +44,25 @@ pub struct UpstreamSession {
     pub next_refresh_at: Timestamp,
     /// Failed attempts since the last success.
     pub failures: u32,
+    /// The definite refusals of the refresh token that the latest attempts met and nothing else, if
+    /// they did.
+    pub rejected: Option<Rejections>,
     /// What the last failed attempt met, in words without a secret; kept until the next one.
     pub last_error: Option<String>,
-    /// When the tokens of this generation were received.
+    /// When the tokens of this generation were asked for: the life of the access token counts from
+    /// then.
     pub refreshed_at: Timestamp,
     /// When it began.
     pub created_at: Timestamp,
+}
+
+/// Definite refusals of a refresh token in a row that do not say that it is dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rejections {
+    /// How many.
+    pub times: u32,
+    /// When the first of them came.
+    pub since: Timestamp,
 }
 
 /// What a session was begun with.
@@ -220,8 +233,8 @@ pub struct Refreshed {
     pub scope: ScopeSet,
     /// When to look at it next.
     pub next_refresh_at: Timestamp,
-    /// When the new tokens were received.
-    pub now: Timestamp,
+    /// When the new tokens were asked for.
+    pub asked_at: Timestamp,
 }
 
 /// The outcome of a compare-and-set on a session.
@@ -257,6 +270,8 @@ pub enum RefreshFailure {
     Deferred(Timestamp),
     /// Nothing is lost: try again at that time.
     Retry(Timestamp),
+    /// The server said no, and not that the token is dead: try again at that time, and count.
+    Rejected(Timestamp),
     /// A request was sent and its outcome is unknown: try the old token once, at that time.
     Uncertain(Timestamp),
     /// The person must sign in again.

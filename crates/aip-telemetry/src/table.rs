@@ -201,7 +201,7 @@ pub const METRICS: &[Metric] = &[
         kind: Kind::Counter,
         unit: Unit::Count,
         labels: &["outcome"],
-        help: "Refreshes of upstream sessions by outcome: `refreshed`, `superseded` (somebody else was faster), `deferred`, `retry`, `uncertain` (sent, and no answer), or why the person must sign in again (`refused`, `lost_response`, `moved`, …).",
+        help: "Refreshes of upstream sessions by outcome: `refreshed`, `superseded` (somebody else was faster), `deferred`, `retry`, `rejected_for_now` (refused in other words than `invalid_grant`), `uncertain` (sent, and no answer), or why the person must sign in again (`refused`, `lost_response`, `moved`, …).",
         alert: "`lost_response` or `refused` above what is usual; more `retry` than `refreshed` for many minutes",
     },
     Metric {

@@ -224,6 +224,10 @@ impl Forwarder {
     ) -> Result<Answer, ForwardError> {
         let mut nonce: Option<String> = None;
         loop {
+            // What the first try took may have brought the token close to its end.
+            if nonce.is_some() && self.keeper.clock.now() >= usable.usable_until {
+                return Ok(Answer::Rejected);
+            }
             let body = if bytes.is_empty() {
                 empty()
             } else {
@@ -341,7 +345,14 @@ impl Answer {
     /// OAuth tokens are rejected in a header (RFC 6750 §3.1), those of app passwords in the body.
     async fn of(response: Response<Body>, auth: &CallAuth) -> Result<Self, ForwardError> {
         match auth {
-            CallAuth::Dpop(_) if names_invalid_token(&response) => Ok(Self::Rejected),
+            CallAuth::Dpop(_) if names_invalid_token(&response) => {
+                if says_token_expired(&response) {
+                    tracing::warn!(
+                        "the PDS found the access token expired after it had accepted it: the reference PDS ends the session then, and the next refresh is refused"
+                    );
+                }
+                Ok(Self::Rejected)
+            }
             CallAuth::Bearer
                 if matches!(
                     response.status(),
@@ -381,6 +392,17 @@ fn names_invalid_token(response: &Response<Body>) -> bool {
             .get_all(WWW_AUTHENTICATE)
             .iter()
             .any(names_it)
+}
+
+/// The words of the reference PDS at its second look at a token, which is when it ends the session.
+/// At the first look, which costs nothing, it says `"exp" claim timestamp check failed`.
+fn says_token_expired(response: &Response<Body>) -> bool {
+    let says_it = |value: &http::HeaderValue| {
+        let text = value.to_str();
+        text.is_ok_and(|text| text.contains("error_description=\"Token expired\""))
+    };
+    let challenges = response.headers().get_all(WWW_AUTHENTICATE);
+    challenges.iter().any(says_it)
 }
 
 async fn payload(headers: &HeaderMap, body: Body) -> Result<Payload, ForwardError> {

@@ -118,6 +118,17 @@ fn in_trouble(began: Instant, at_last: Instant) -> Instant {
 }
 
 impl Pages {
+    /// When the run began.
+    pub(crate) fn began(&self) -> Option<Instant> {
+        self.windows.first().map(|window| window.began)
+    }
+
+    /// The fault that was the newest at that time.
+    pub(crate) fn fault_at(&self, time: Instant) -> Option<Fault> {
+        let mut windows = self.windows.iter().rev();
+        windows.find(|window| window.began <= time)?.fault
+    }
+
     /// The window of that time.
     fn at(&mut self, time: Instant) -> Option<&mut Window> {
         let mut windows = self.windows.iter_mut().rev();

@@ -30,6 +30,7 @@ use harness::scratch::Scratch;
 use harness::{machine, process};
 
 use crate::fault::Fault;
+use crate::real::LabProgram;
 use crate::report::{Report, say};
 use crate::run::{Outcome, Plan};
 use crate::upstream::Upstream;
@@ -49,6 +50,19 @@ struct Arguments {
     /// The script that starts a real PDS.
     #[arg(long)]
     lab: Option<PathBuf>,
+    /// The script that starts the newest PDS.
+    #[arg(long)]
+    newest_lab: Option<PathBuf>,
+    /// The Node.js that runs it.
+    #[arg(long, default_value = "node")]
+    newest_node: PathBuf,
+    /// Real PDSs end access tokens when they say they do, after two seconds, and so lose sessions:
+    /// for comparison.
+    #[arg(long)]
+    enforced_tokens: bool,
+    /// How long real PDSs take on top to read the row of an access token, in milliseconds.
+    #[arg(long, default_value_t = 0)]
+    row_read: u64,
     /// What every decision follows from; another one for every run unless given.
     #[arg(long)]
     seed: Option<u64>,
@@ -59,7 +73,7 @@ struct Arguments {
     #[arg(long, default_value_t = 2000)]
     sessions: usize,
     /// What to run; everything at the same time.
-    #[arg(long, value_enum, default_values_t = [Part::SelfTest, Part::Sandbox, Part::Real])]
+    #[arg(long, value_enum, default_values_t = [Part::SelfTest, Part::Sandbox, Part::Real, Part::Newest])]
     part: Vec<Part>,
     /// Keep databases and logs.
     #[arg(long)]
@@ -74,6 +88,8 @@ enum Part {
     Sandbox,
     /// What can be done to a real PDS and everything around it.
     Real,
+    /// The same with the newest PDS.
+    Newest,
 }
 
 impl Part {
@@ -95,7 +111,7 @@ impl Part {
                 time: Duration::from_secs(arguments.seconds),
                 rest: Duration::from_secs(30),
             },
-            Self::Real => Plan {
+            Self::Real | Self::Newest => Plan {
                 name: "real PDS",
                 seed,
                 sessions: 50,
@@ -108,20 +124,50 @@ impl Part {
 
     async fn run(self, seed: u64, arguments: &Arguments) -> Result<Outcome> {
         let plan = self.plan(seed, arguments);
-        let scratch = Scratch::create(&arguments.scratch, &format!("chaos-{}", plan.sessions))?;
+        let scratch = Scratch::create(&arguments.scratch, &format!("chaos-{}", self.name()))?;
         let upstream = match self {
             Self::SelfTest | Self::Sandbox => Upstream::sandbox().await?,
-            Self::Real => {
-                let lab = arguments.lab.as_deref();
-                let lab = lab.context("--lab names the script that starts a real PDS")?;
-                Upstream::real(lab, &scratch.folder("lab")?).await?
+            Self::Real | Self::Newest => {
+                let lab = self.lab(arguments)?;
+                Upstream::real(&lab, &scratch.folder("lab")?).await?
             }
         };
         let outcome = plan.run(&arguments.program, &scratch, upstream).await;
-        if arguments.keep {
-            scratch.keep();
+        let failed = !outcome.as_ref().is_ok_and(|outcome| self.passes(outcome));
+        if arguments.keep || failed {
+            let folder = scratch.keep();
+            say(&format!(
+                "{}: databases and logs are in {}",
+                self.name(),
+                folder.display()
+            ));
         }
         outcome
+    }
+
+    fn lab(self, arguments: &Arguments) -> Result<LabProgram> {
+        let (node, script) = if matches!(self, Self::Newest) {
+            (arguments.newest_node.clone(), &arguments.newest_lab)
+        } else {
+            (PathBuf::from("node"), &arguments.lab)
+        };
+        let script = script.clone();
+        Ok(LabProgram {
+            node,
+            script: script
+                .context("--lab and --newest-lab name the scripts that start real PDSs")?,
+            enforced: arguments.enforced_tokens,
+            row_read: Duration::from_millis(arguments.row_read),
+        })
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::SelfTest => "self-test",
+            Self::Sandbox => "sandbox",
+            Self::Real => "real",
+            Self::Newest => "newest",
+        }
     }
 
     /// Whether the outcome is what it has to be: the self-test has to lose sessions.
@@ -131,7 +177,7 @@ impl Part {
                 let lost: usize = outcome.faults.iter().map(|row| row.sessions_lost).sum();
                 lost > 0 && !outcome.holds()
             }
-            Self::Sandbox | Self::Real => outcome.holds(),
+            Self::Sandbox | Self::Real | Self::Newest => outcome.holds(),
         }
     }
 }
@@ -165,7 +211,7 @@ async fn run(arguments: &Arguments) -> Result<usize> {
                 "not ok - {}: repeat it with --seed {seed}",
                 outcome.run
             ));
-            failed.push(outcome.run);
+            failed.push(outcome.run.clone());
         }
         if !matches!(part, Part::SelfTest) {
             outcomes.push(outcome);

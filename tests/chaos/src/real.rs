@@ -2,12 +2,12 @@
 //! through its pages without a browser, doing what its page's script does.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use aip_base::{Fetched, Http as _, Limits};
-use aip_sandbox::PlainHttp;
+use aip_base::{Fetched, Http as _, Limits, Timestamp};
+use aip_sandbox::{EndedSession, PlainHttp};
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, ORIGIN, REFERER, SET_COOKIE};
@@ -36,8 +36,23 @@ pub(crate) struct Lab {
     pub(crate) dns: String,
     pds: String,
     control: String,
-    token_life: Duration,
+    /// Which release of the PDS it is.
+    pub(crate) release: String,
     _node: Child,
+}
+
+/// How the lab is started.
+#[derive(Debug, Clone)]
+pub(crate) struct LabProgram {
+    /// The program that runs the script.
+    pub(crate) node: PathBuf,
+    /// The script.
+    pub(crate) script: PathBuf,
+    /// Whether access tokens do live as short as clients are told: then the PDS ends sessions whose
+    /// token runs out while it looks at it.
+    pub(crate) enforced: bool,
+    /// The time between the two looks, on top of what it takes anyway.
+    pub(crate) row_read: Duration,
 }
 
 /// Somebody with an account at the PDS.
@@ -54,6 +69,16 @@ struct Ready {
     plc: String,
     dns: String,
     control: String,
+    release: String,
+}
+
+/// A session that the PDS ended, as the lab tells.
+#[derive(Deserialize)]
+struct Ended {
+    did: String,
+    /// Milliseconds of the Unix epoch.
+    at: i64,
+    cause: String,
 }
 
 #[derive(Deserialize)]
@@ -62,12 +87,15 @@ struct Opened {
 }
 
 impl Lab {
-    /// `program` is the script, which writes its log into `folder`; the PDS's access tokens live for
-    /// `token_life`.
-    pub(crate) async fn start(program: &Path, folder: &Path, token_life: Duration) -> Result<Self> {
+    /// Its log is written into `folder`. Clients are told that access tokens live for `token_life`.
+    pub(crate) async fn start(
+        program: &LabProgram,
+        folder: &Path,
+        token_life: Duration,
+    ) -> Result<Self> {
         let log = folder.join("lab.log");
-        let mut node = Command::new("node");
-        node.arg(program).env("LAB_HANDLES_IN_DNS", "1");
+        let mut node = Command::new(&program.node);
+        node.arg(&program.script).env("LAB_HANDLES_IN_DNS", "1");
         node.stdin(Stdio::null()).stdout(Stdio::piped());
         node.stderr(std::fs::File::create(&log)?);
         let mut node = node.kill_on_drop(true).spawn().context("no node")?;
@@ -84,17 +112,34 @@ impl Lab {
             dns: ready.dns,
             pds: ready.pds,
             control: ready.control,
-            token_life,
+            release: ready.release,
             _node: node,
         };
-        lab.shorten_tokens().await?;
+        let knob = if program.enforced {
+            "access-token-lifetime"
+        } else {
+            "told-lifetime"
+        };
+        lab.turn(knob, token_life).await?;
+        lab.turn("row-read", program.row_read).await?;
         Ok(lab)
     }
 
-    async fn shorten_tokens(&self) -> Result<()> {
-        let life = self.token_life.as_millis();
-        self.order(Method::PUT, &format!("/access-token-lifetime?ms={life}"))
-            .await
+    async fn turn(&self, knob: &str, time: Duration) -> Result<()> {
+        let time = time.as_millis();
+        self.order(Method::PUT, &format!("/{knob}?ms={time}")).await
+    }
+
+    /// Every session that the PDS has ended.
+    pub(crate) async fn ended(&self) -> Result<Vec<EndedSession>> {
+        let request = Request::get(format!("{}/ended-sessions", self.control));
+        let ended: Vec<Ended> = serde_json::from_slice(&fetch(request, Bytes::new()).await?.body)?;
+        let ended = ended.into_iter().map(|ended| EndedSession {
+            did: ended.did,
+            at: Timestamp::from_micros(ended.at.saturating_mul(1000)),
+            why: ended.cause,
+        });
+        Ok(ended.collect())
     }
 
     async fn order(&self, method: Method, target: &str) -> Result<()> {
@@ -130,9 +175,7 @@ impl Lab {
     pub(crate) async fn restart_pds(&self, away: Duration) -> Result<()> {
         self.order(Method::POST, "/go-away").await?;
         sleep(away).await;
-        self.order(Method::POST, "/come-back").await?;
-        // The PDS that came back knows nothing of it.
-        self.shorten_tokens().await
+        self.order(Method::POST, "/come-back").await
     }
 }
 

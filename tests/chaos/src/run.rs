@@ -40,7 +40,7 @@ pub(crate) struct Plan {
 /// What came of it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Outcome {
-    pub(crate) run: &'static str,
+    pub(crate) run: String,
     pub(crate) seed: u64,
     pub(crate) sessions: usize,
     pub(crate) seconds: u64,
@@ -58,10 +58,18 @@ impl Plan {
         scratch: &Scratch,
         upstream: Upstream,
     ) -> Result<Outcome> {
+        let run = match upstream.release() {
+            Some(release) => format!("{} {release}", self.name),
+            None => self.name.to_owned(),
+        };
         let mut site = Site::start(program, scratch, upstream).await?;
         let began = Instant::now();
         let sessions = site.sign_in(self.sessions).await?;
-        self.say(began, &format!("{} people have signed in", sessions.len()));
+        say_at(
+            &run,
+            began,
+            &format!("{} people have signed in", sessions.len()),
+        );
 
         let mut evidence = Evidence {
             accounts: sessions.iter().map(|(did, _)| did.clone()).collect(),
@@ -82,22 +90,22 @@ impl Plan {
         sleep(CALM).await;
         for step in schedule(&dice, self.faults, self.time) {
             sleep(step.after).await;
-            self.say(began, step.fault.name());
+            say_at(&run, began, step.fault.name());
             apps.ledger.begin(step.fault, Instant::now());
             site.strike(step.fault, &dice, &mut evidence).await?;
         }
 
-        self.say(began, "no more faults");
+        say_at(&run, began, "no more faults");
         let _ = end.send(true);
         let deadline = Instant::now() + SETTLE;
         while let Ok(Some(_)) = timeout_at(deadline, running.join_next()).await {}
         running.abort_all();
-        self.say(began, "over");
+        say_at(&run, began, "over");
         let seconds = calm.elapsed().as_secs();
         site.look(&mut evidence).await?;
         let pages = apps.ledger.pages();
         Ok(Outcome {
-            run: self.name,
+            run,
             seed: self.seed,
             sessions: self.sessions,
             seconds,
@@ -107,12 +115,12 @@ impl Plan {
             pages,
         })
     }
+}
 
-    /// Several runs may go on at the same time.
-    fn say(&self, began: Instant, what: &str) {
-        let seconds = began.elapsed().as_secs();
-        say(&format!("{}, {seconds:>3} s: {what}", self.name));
-    }
+/// Several runs may go on at the same time.
+fn say_at(run: &str, began: Instant, what: &str) {
+    let seconds = began.elapsed().as_secs();
+    say(&format!("{run}, {seconds:>3} s: {what}"));
 }
 
 impl Outcome {

@@ -7,6 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aip_base::{Clock as _, SystemClock};
+use aip_sandbox::EndedSession;
 use anyhow::{Context as _, Result};
 use harness::app::App;
 use harness::connection::Connection;
@@ -14,7 +16,7 @@ use harness::postgres::Postgres;
 use harness::scratch::Scratch;
 use harness::sign_in::{SignIn, Tokens};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::balancer::Balancer;
 use crate::dice::Dice;
@@ -22,7 +24,7 @@ use crate::fault::Fault;
 use crate::replica::Replica;
 use crate::upstream::{Somebody, Upstream};
 use crate::valkey::Valkey;
-use crate::verdict::Evidence;
+use crate::verdict::{End, Evidence};
 
 const REPLICAS: usize = 3;
 /// So many sign in at the same time.
@@ -168,6 +170,13 @@ impl Site {
     /// What the database says in the end.
     pub(crate) async fn look(&self, evidence: &mut Evidence) -> Result<()> {
         evidence.lost_answers = self.upstream.lost_answers()?;
+        let (now, wall) = (Instant::now(), SystemClock.now());
+        for ended in self.upstream.ended().await? {
+            let at = now.checked_sub(wall.since(ended.at)).unwrap_or(now);
+            let EndedSession { did, why, .. } = ended;
+            // The first end of a session is the one that counts.
+            evidence.ended.entry(did).or_insert(End { at, why });
+        }
         let sql = "SELECT did || ' ' || COALESCE(reason, state) FROM upstream_sessions \
                    WHERE state IN ('needs_reauth', 'ended')";
         for line in self.postgres.run(sql).await?.lines() {

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use aip_atproto::Handle;
-use aip_sandbox::{Endpoint, NameServer, Person, Sandbox, SandboxOptions, When, approve};
+use aip_sandbox::{
+    EndedSession, Endpoint, NameServer, Person, Sandbox, SandboxOptions, When, approve,
+};
 use anyhow::{Context as _, Result};
 use harness::sign_in::SignIn;
 use serde::Deserialize;
@@ -15,11 +17,13 @@ use url::Url;
 
 use crate::dice::Dice;
 use crate::fault::Fault;
-use crate::real::{Lab, Member};
+use crate::real::{Lab, LabProgram, Member};
 
 /// What AIP is called where it is a confidential client.
 const NAME: &str = "aip.internal";
-/// The access tokens of the PDS live so long: every use of a session that rested is a refresh.
+/// Clients are told that the access tokens of the PDS live so long: every use of a session that
+/// rested is a refresh. They do live longer: a token that runs out while a PDS looks at it ends the
+/// session there, which nobody can help who uses it until then.
 const TOKEN_LIFE: Duration = Duration::from_secs(2);
 /// How long a fault of the PDS goes on.
 const STORM: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(4));
@@ -57,13 +61,13 @@ impl Upstream {
         sandbox.plc.keep_requests(0);
         sandbox
             .pds
-            .set_lifetimes(|lifetimes| lifetimes.access_token = TOKEN_LIFE);
+            .set_lifetimes(|lifetimes| lifetimes.told = Some(TOKEN_LIFE));
         let names = NameServer::start(sandbox.dns.clone()).await?;
         Ok(Self::Sandbox(Box::new(StandIns { sandbox, names })))
     }
 
     /// `program` starts PDS and PLC directory, with its log in `folder`.
-    pub(crate) async fn real(program: &Path, folder: &Path) -> Result<Self> {
+    pub(crate) async fn real(program: &LabProgram, folder: &Path) -> Result<Self> {
         let lab = Lab::start(program, folder, TOKEN_LIFE).await?;
         Ok(Self::Real(Box::new(lab)))
     }
@@ -127,6 +131,22 @@ impl Upstream {
                 Ok(granted.sub)
             })
             .collect()
+    }
+
+    /// The sessions that the PDS ended, in its own words.
+    pub(crate) async fn ended(&self) -> Result<Vec<EndedSession>> {
+        match self {
+            Self::Sandbox(it) => Ok(it.sandbox.pds.ended_sessions()),
+            Self::Real(lab) => lab.ended().await,
+        }
+    }
+
+    /// Which release of the PDS it is, if it is one.
+    pub(crate) fn release(&self) -> Option<&str> {
+        match self {
+            Self::Sandbox(_) => None,
+            Self::Real(lab) => Some(&lab.release),
+        }
     }
 
     /// Lets refreshes take their time, where that can be ordered, so that some are under way.

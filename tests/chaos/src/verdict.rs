@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::time::Instant;
 
 use crate::fault::{Bound, Fault};
 use crate::ledger::Pages;
@@ -22,10 +23,20 @@ pub(crate) struct Evidence {
     pub(crate) lost_answers: BTreeSet<String>,
     /// Why AIP gave sessions up, by account.
     pub(crate) given_up: BTreeMap<String, String>,
+    /// When and why the PDS ended sessions, by account.
+    pub(crate) ended: BTreeMap<String, End>,
     /// How often each fault happened.
     pub(crate) counts: BTreeMap<Fault, u64>,
     /// What went wrong with a fault itself, such as a replica that does not end.
     pub(crate) broken: Vec<String>,
+}
+
+/// The end of a session at its PDS.
+#[derive(Debug, Clone)]
+pub(crate) struct End {
+    pub(crate) at: Instant,
+    /// In the PDS's words.
+    pub(crate) why: String,
 }
 
 /// A row of the table.
@@ -62,12 +73,15 @@ impl Evidence {
     }
 }
 
-/// Which fault cost a session: what is known of it comes before when it was noticed.
+/// Which fault cost a session: what is known of it comes before when the PDS ended it, and that before
+/// when it was noticed.
 fn cause(did: &str, pages: &Pages, evidence: &Evidence) -> Option<Fault> {
     if evidence.lost_answers.contains(did) {
         Some(Fault::LostAnswer)
     } else if evidence.in_flight.contains(did) {
         Some(Fault::Kill)
+    } else if let Some(end) = evidence.ended.get(did) {
+        pages.fault_at(end.at)
     } else {
         pages.lost.get(did).and_then(|loss| loss.during)
     }
@@ -129,11 +143,27 @@ pub(crate) fn checks(pages: &Pages, evidence: &Evidence) -> Vec<Check> {
     checks
 }
 
+/// When and why the PDS ended a session.
+fn why_ended(did: &str, pages: &Pages, evidence: &Evidence) -> String {
+    match evidence.ended.get(did) {
+        Some(End { at, why }) => {
+            let seconds = pages
+                .began()
+                .map_or(0.0, |began| (*at - began).as_secs_f64());
+            format!("the PDS ended it after {seconds:.1} s: {why}")
+        }
+        None => "the PDS did not end it".to_owned(),
+    }
+}
+
 fn bound(kind: Option<Fault>, pages: &Pages, evidence: &Evidence) -> Check {
     let told = |did: &String| {
         let reason = evidence.given_up.get(did).map_or("-", String::as_str);
         let told = pages.lost.get(did).map_or("", |loss| loss.told.as_str());
-        format!("{did} is lost: {reason}: {told}")
+        format!(
+            "{did} is lost: {reason}: {told}: {}",
+            why_ended(did, pages, evidence)
+        )
     };
     let lost: Vec<&String> = pages
         .lost
@@ -196,8 +226,6 @@ fn as_milliseconds<S: serde::Serializer>(
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::Instant;
-
     use super::*;
     use crate::ledger::Ledger;
 
@@ -268,6 +296,31 @@ mod tests {
         let refused = "refused".to_owned();
         evidence.given_up.insert("did:a".to_owned(), refused);
         broken(&pages, &evidence, "answer lost");
+    }
+
+    #[test]
+    fn a_loss_belongs_to_the_fault_at_which_the_pds_ended_the_session_and_says_why() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let ledger = Ledger::new(start);
+        ledger.begin(Fault::Valkey, at(10));
+        ledger.begin(Fault::PdsRestart, at(20));
+        // Noticed in the second window, and over since the first.
+        ledger.lost("did:a", "the session is over");
+        let mut evidence = Evidence::default();
+        evidence.counts.insert(Fault::Valkey, 1);
+        evidence.counts.insert(Fault::PdsRestart, 1);
+        evidence.accounts.insert("did:a".to_owned());
+        let reason = "refused".to_owned();
+        evidence.given_up.insert("did:a".to_owned(), reason);
+        let why = "loadTokenClaims".to_owned();
+        let end = End { at: at(15), why };
+        evidence.ended.insert("did:a".to_owned(), end);
+        let pages = ledger.pages();
+        broken(&pages, &evidence, "Valkey");
+        let check = checks(&pages, &evidence).into_iter().find(|it| !it.holds);
+        let told = check.unwrap().broken_by.join("");
+        assert!(told.contains("after 15.0 s: loadTokenClaims"), "{told}");
     }
 
     #[test]

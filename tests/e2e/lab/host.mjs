@@ -21,6 +21,9 @@ export class PdsHost {
   #server
   #port
   #settings
+  /** What stories and chaos runs turn; it stays turned over a restart. */
+  #knobs = {}
+  #ended = []
 
   static async start({ name, certificates, plcUrl }) {
     const { server, port, url } = await listen(name, certificates)
@@ -38,7 +41,27 @@ export class PdsHost {
 
   async #open() {
     this.pds = await startPds(this.#settings)
-    this.#server.on('request', this.pds.app)
+    for (const [knob, value] of Object.entries(this.#knobs)) this.pds[knob](value)
+    this.#server.on('request', this.#answer)
+  }
+
+  #answer = (request, response) => {
+    const refused = this.tokenEndpointAnswers && request.url === '/oauth/token'
+    if (!refused) return this.pds.app(request, response)
+    request.resume()
+    response.writeHead(this.tokenEndpointAnswers, { 'content-type': 'application/json' })
+    response.end(JSON.stringify({ error: 'TooManyRequests' }))
+  }
+
+  /** Turns a knob of the PDS that is a number of milliseconds; `undefined` leaves the rest. */
+  turn(knob, ms) {
+    this.#knobs[knob] = ms
+    this.pds[knob](ms)
+  }
+
+  /** The OAuth sessions that the PDS ended, before its restarts, too. */
+  endedSessions() {
+    return [...this.#ended, ...this.pds.endedSessions()]
   }
 
   /** Ends the PDS: whoever calls finds nobody listening, and what it held in memory is lost. */
@@ -51,7 +74,7 @@ export class PdsHost {
     await closed
     clearInterval(idle)
     clearTimeout(late)
-    this.#server.off('request', this.pds.app)
+    this.#server.off('request', this.#answer)
     await this.stop()
   }
 
@@ -62,7 +85,8 @@ export class PdsHost {
     await once(this.#server, 'listening')
   }
 
-  stop() {
-    return this.pds.stop()
+  async stop() {
+    await this.pds.stop()
+    this.#ended.push(...this.pds.endedSessions())
   }
 }

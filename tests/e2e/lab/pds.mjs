@@ -4,10 +4,21 @@ import crypto from 'node:crypto'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
-import pdsPackage from '@atproto/pds'
+import * as pdsPackage from '@atproto/pds'
+import { watchSessions } from './sessions.mjs'
 
-const { PDS, envToCfg, envToSecrets } = pdsPackage
+// Up to 0.4 the package is CommonJS.
+const { PDS, envToCfg, envToSecrets } = { ...pdsPackage.default, ...pdsPackage }
 const randomHex = (bytes) => crypto.randomBytes(bytes).toString('hex')
+
+/** Which release of the PDS this is. */
+export const pdsRelease = release(new URL(import.meta.resolve('@atproto/pds')))
+
+function release(url) {
+  const manifest = new URL('package.json', url)
+  const { name, version } = fs.existsSync(manifest) ? JSON.parse(fs.readFileSync(manifest, 'utf8')) : {}
+  return name === '@atproto/pds' ? version : release(new URL('../', new URL('.', url)))
+}
 
 /** What outlives the process of a PDS that calls itself `publicUrl`: its settings, secrets and data. */
 export function newPds({ publicUrl, plcUrl }) {
@@ -41,6 +52,7 @@ export async function startPds(settings) {
   // Left alone it listens on every interface of the machine.
   const listen = pds.app.listen.bind(pds.app)
   pds.app.listen = (port) => listen(port, '127.0.0.1')
+  const sessions = watchSessions(pds.ctx.oauthProvider)
   await pds.start()
   return {
     app: pds.app,
@@ -48,10 +60,7 @@ export async function startPds(settings) {
     oauthSessions: (did) => oauthSessions(pds, did),
     // It is mailed to the person who wants to move away.
     plcToken: (did) => pds.ctx.accountManager.createEmailToken(did, 'plc_operation'),
-    setAccessTokenLifetime(ms) {
-      // No setting exists for it; an hour is long for a story.
-      pds.ctx.oauthProvider.tokenManager.tokenMaxAge = ms
-    },
+    ...sessions,
     stop: () => pds.destroy(),
   }
 }

@@ -15,6 +15,9 @@ function keyOf(...files) {
   return hash.digest('hex').slice(0, 16)
 }
 
+/** The folder that names the newest PDS. */
+export const newestDir = path.join(e2eDir, 'newest')
+export const newestModulesDir = path.join(cacheDir, `newest-${keyOf('newest/package.json', 'newest/package-lock.json')}`)
 export const modulesDir = path.join(cacheDir, `node-${keyOf('package.json', 'package-lock.json')}`)
 export const venvDir = path.join(cacheDir, `python-${keyOf('requirements.txt')}`)
 

@@ -2,7 +2,7 @@
 
 import crypto from 'node:crypto'
 import path from 'node:path'
-import { e2eDir } from './cache.mjs'
+import { e2eDir, newestDir } from './cache.mjs'
 import { Program } from './process.mjs'
 
 export class Lab {
@@ -10,11 +10,13 @@ export class Lab {
   #ready
   #at
 
-  /** Plain http, or https on `*.internal` if `certificates` are given. */
-  static async start({ log, certificates, handlesInDns = false }) {
+  /** Plain http, or https on `*.internal` if `certificates` are given; with the newest PDS or the one before. */
+  static async start({ log, newest, certificates, handlesInDns = false }) {
     const env = { ...process.env, LAB_HANDLES_IN_DNS: handlesInDns ? '1' : '0' }
     if (certificates) env.LAB_CERTIFICATES = JSON.stringify(certificates)
-    const program = new Program('the lab', process.execPath, [path.join(e2eDir, 'lab', 'main.mjs')], { env, log, readsLines: true })
+    const node = newest ? path.join(newestDir, 'node_modules', '.bin', 'node') : process.execPath
+    const script = path.join(e2eDir, 'lab', newest ? 'newest.mjs' : 'main.mjs')
+    const program = new Program('the lab', node, [script], { env, log, readsLines: true })
     return new Lab(program, await program.jsonLine(), certificates)
   }
 
@@ -22,6 +24,7 @@ export class Lab {
     this.#program = program
     this.#ready = ready
     this.#at = at
+    this.release = ready.release
     this.pds = ready.pds
     this.plc = ready.plc
     this.dns = ready.dns
@@ -80,18 +83,46 @@ export class Lab {
     }
   }
 
-  /** How long the access tokens live that the PDS gives from now on, while `run` runs. */
+  /**
+   * The PDS tells clients that the access tokens which it gives while `run` runs live so long. They live
+   * longer: a token that does run out while the PDS looks at it ends the session.
+   */
+  async withToldLifetime(ms, run) {
+    return this.#with('told-lifetime', ms, 0, run)
+  }
+
+  /** The access tokens that the PDS gives while `run` runs do live so long. */
   async withAccessTokenLifetime(ms, run) {
-    await this.#setAccessTokenLifetime(ms)
+    return this.#with('access-token-lifetime', ms, 3_600_000, run)
+  }
+
+  /** While `run` runs, so much time lies between the two looks of the PDS at an access token. */
+  async withRowRead(ms, run) {
+    return this.#with('row-read', ms, 0, run)
+  }
+
+  /** The PDS cannot read its store when it looks for the next refresh token: it says `invalid_grant`. */
+  async failNextLookUp() {
+    await this.#turn('PUT', 'failing-look-ups', { ms: 1 })
+  }
+
+  /** While `run` runs, the token endpoint answers with this status and does nothing. */
+  async withTokenEndpoint(status, run) {
+    return this.#with('token-endpoint', status, 0, run)
+  }
+
+  /** The sessions that the PDS has ended: whose, when and why. */
+  endedSessions() {
+    return this.#turn('GET', 'ended-sessions')
+  }
+
+  async #with(knob, ms, usual, run) {
+    await this.#turn('PUT', knob, { ms })
     try {
       return await run()
     } finally {
-      await this.#setAccessTokenLifetime(3_600_000)
+      await this.#turn('PUT', knob, { ms: usual })
     }
-  }
-
-  async #setAccessTokenLifetime(ms) {
-    await this.#turn('PUT', 'access-token-lifetime', { ms })
   }
 
   async #turn(method, route, query = {}) {

@@ -7,6 +7,7 @@ import { isSignedOut, knowsThePerson, refreshesItsTokens, usesTheRepository } fr
 
 export const name = 'confidential: private_key_jwt upstream, TLS on every side, handle from DNS'
 export const lab = 'tls'
+export const onBothReleases = true
 
 export async function tell(story) {
   await story.startAip()

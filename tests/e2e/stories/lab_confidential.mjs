@@ -5,6 +5,7 @@ import assert from 'node:assert/strict'
 
 export const name = 'lab: the reference client signs in over TLS with private_key_jwt, the second time silently'
 export const lab = 'tls'
+export const onBothReleases = true
 
 export async function tell(story) {
   const person = await story.newPerson('liam')

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict'
 
 export const name = 'lab: the reference client signs in at the PDS over plain http'
 export const lab = 'http'
+export const onBothReleases = true
 
 export async function tell(story) {
   const person = await story.newPerson('lena')

@@ -8,6 +8,7 @@ import { until } from '../lib/poll.mjs'
 
 export const name = 'PDS restart: a clear "later" while it is away, the same session afterwards'
 export const lab = 'tls'
+export const onBothReleases = true
 
 export async function tell(story) {
   await story.startAip()
@@ -15,7 +16,7 @@ export async function tell(story) {
   const scope = 'openid atproto repo:app.bsky.feed.post'
   const app = await story.newApp(OpenidClientApp, { name: 'Notes', scope, authMethod: 'client_secret_basic' })
   const page = await story.newBrowser()
-  await story.lab.withAccessTokenLifetime(8_000, () => story.signIn(page, app, person))
+  await story.lab.withToldLifetime(8_000, () => story.signIn(page, app, person))
   await usesTheRepository(app, person, story.lab)
   const [before] = await story.lab.oauthSessions(person.did)
 

@@ -7,6 +7,7 @@ import { until } from '../lib/poll.mjs'
 
 export const name = 'refusals: unknown app, wrong redirect, unknown handle, "no" at AIP and at the PDS'
 export const lab = 'http'
+export const onBothReleases = true
 
 export async function tell(story) {
   await story.startAip()

@@ -8,6 +8,7 @@ import { until } from '../lib/poll.mjs'
 
 export const name = 'restart: AIP goes on with a session on its data, and refreshes it at the PDS'
 export const lab = 'tls'
+export const onBothReleases = true
 
 export async function tell(story) {
   await story.startAip()
@@ -15,7 +16,7 @@ export async function tell(story) {
   const app = await story.newApp(OpenidClientApp, { name: 'Notes', scope: 'openid atproto repo:app.bsky.feed.post' })
   const page = await story.newBrowser()
   const signIn = () => story.signIn(page, app, person)
-  await story.lab.withAccessTokenLifetime(8_000, signIn)
+  await story.lab.withToldLifetime(8_000, signIn)
   const [before] = await story.lab.oauthSessions(person.did)
 
   await story.restartAip()

@@ -8,6 +8,7 @@ import { until } from '../lib/poll.mjs'
 
 export const name = 'rotated key: old sessions keep the old key, new ones get the new one, neither is lost'
 export const lab = 'tls'
+export const onBothReleases = true
 
 export async function tell(story) {
   await story.startAip()
@@ -15,7 +16,7 @@ export async function tell(story) {
   const [early, late] = [await story.newPerson('ruth'), await story.newPerson('rolf')]
   const scope = 'openid atproto repo:app.bsky.feed.post'
   const [first, second] = [await newApp('First'), await newApp('Second')]
-  await story.lab.withAccessTokenLifetime(8_000, async () => story.signIn(await story.newBrowser(), first, early))
+  await story.lab.withToldLifetime(8_000, async () => story.signIn(await story.newBrowser(), first, early))
   const before = await sessionOf(early)
   const oldKey = before.client_key
 

@@ -23,9 +23,11 @@ impl Scratch {
         Ok(path)
     }
 
-    /// Leaves it where it is.
-    pub fn keep(self) {
+    /// Leaves it where it is, and says where.
+    pub fn keep(self) -> PathBuf {
+        let path = self.0.clone();
         std::mem::forget(self);
+        path
     }
 }
 

@@ -30,7 +30,11 @@ pub(super) fn run(options: &Options) -> Result<Tally> {
     chaos.arg("--scratch").arg(paths::target());
     chaos
         .arg("--lab")
-        .arg(paths::root().join("tests/e2e/lab/main.mjs"));
+        .arg(paths::root().join("tests/e2e/lab/main.mjs"))
+        .arg("--newest-lab")
+        .arg(paths::root().join("tests/e2e/lab/newest.mjs"))
+        .arg("--newest-node")
+        .arg(paths::root().join("tests/e2e/newest/node_modules/.bin/node"));
     if let Some(minutes) = options.minutes {
         chaos.arg("--seconds").arg((minutes * 60).to_string());
     }

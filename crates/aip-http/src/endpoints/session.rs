@@ -51,7 +51,7 @@ async fn session(app: &App, call: &Call) -> Result<Response, Problem> {
         handle: app.account_name(&grant.did).await?.handle,
         pds_endpoint: live.pds.as_str().to_owned(),
         scopes: scope.iter().map(ToString::to_string).collect(),
-        expires_at: live.expires_at.as_secs(),
+        expires_at: live.usable_until.as_secs(),
         ends_at: live.ends_at.map(Timestamp::as_secs),
     };
     Ok(Json(session).into_response())

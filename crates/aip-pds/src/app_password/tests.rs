@@ -103,6 +103,31 @@ async fn a_session_is_begun_refreshed_and_ended_at_the_pds_of_the_account() {
 }
 
 #[tokio::test]
+async fn the_life_of_a_token_counts_from_when_it_was_asked_for_whatever_the_clocks_say() {
+    let world = World::new();
+    let proven = proven(&world).await;
+    let asked_at = world.clock.now();
+    let hour = Duration::from_hours(1);
+    for (iat, exp, ends) in [
+        // Alike; the PDS's clock is ahead; it is behind.
+        (asked_at, asked_at + hour, asked_at + hour),
+        (asked_at + hour, asked_at + 2 * hour, asked_at + hour),
+        (
+            asked_at - hour / 2,
+            asked_at + hour / 2,
+            asked_at + hour / 2,
+        ),
+        // Over before it begins.
+        (asked_at, asked_at, asked_at),
+    ] {
+        let access = jwt(&json!({ "iat": iat.as_secs(), "exp": exp.as_secs() }));
+        world.network.now(CREATE, serves(&session(&access)));
+        let begun = begin(&world, &proven).await.unwrap();
+        assert_eq!(begun.expires_at, ends, "{iat} {exp}");
+    }
+}
+
+#[tokio::test]
 async fn d2_row70_the_tokens_of_a_main_password_are_given_back() {
     let world = World::new();
     let proven = proven(&world).await;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use aip_base::{Fetched, HttpError};
+use aip_base::{Fetched, HttpError, Timestamp};
 use aip_jose::dpop::Proof;
 use aip_jose::{SignError, client_assertion};
 use aip_storage::nonces::ServerRole;
@@ -73,22 +73,33 @@ impl From<AskError> for ExchangeError {
     }
 }
 
+/// The good answer to a request.
+pub(crate) struct Posted {
+    /// When the request was sent that was answered.
+    pub(crate) sent_at: Timestamp,
+    /// The answer's body.
+    pub(crate) body: Bytes,
+}
+
 #[derive(Deserialize)]
 struct ErrorBody {
     error: String,
-    #[serde(default)]
+    /// Servers that answer as XRPC does say `message`.
+    #[serde(default, alias = "message")]
     error_description: Option<String>,
 }
 
 impl PdsClient {
-    /// Posts `params`, with the client's authentication added, to an endpoint of `server`.
+    /// Posts `params`, with the client's authentication added, to an endpoint of `server`, and waits
+    /// for its answer until `deadline`.
     pub(super) async fn post(
         &self,
         keys: &SessionKeys,
         server: &AuthServer,
         endpoint: &Url,
         params: &[(&str, &str)],
-    ) -> Result<Bytes, ExchangeError> {
+        deadline: Duration,
+    ) -> Result<Posted, ExchangeError> {
         let origin = server.issuer.origin();
         let key = NonceKey {
             session: &keys.session,
@@ -98,7 +109,8 @@ impl PdsClient {
         let mut nonce = self.nonces.get(key).await;
         for _ in 0..2 {
             let request = self.request(keys, server, endpoint, params, nonce.as_deref())?;
-            let answer = self.ask(origin, request).await?;
+            let sent_at = self.clock.now();
+            let answer = self.ask(origin, request, deadline).await?;
             let given = nonce_of(&answer.headers);
             if let Some(given) = given {
                 self.nonces.put(key, given).await;
@@ -110,7 +122,10 @@ impl PdsClient {
                     let without = || ExchangeError::Malformed("a challenge without a nonce".into());
                     nonce = Some(given.ok_or_else(without)?.to_owned());
                 }
-                outcome => return outcome.map(|()| answer.body),
+                outcome => {
+                    let body = answer.body;
+                    return outcome.map(|()| Posted { sent_at, body });
+                }
             }
         }
         Err(ExchangeError::NonceLoop)

@@ -7,9 +7,10 @@ use aip_base::HttpError;
 use aip_jose::SignError;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::exchange::ExchangeError;
+use super::exchange::{ExchangeError, Posted};
 use super::identity::SessionKeys;
 use super::token::{Received, TokenRefusal, TokenSet};
+use crate::ask;
 use crate::client::PdsClient;
 use crate::metadata::AuthServer;
 use crate::origins::Paused;
@@ -40,7 +41,8 @@ pub enum RefreshError {
         /// The server's words.
         description: String,
     },
-    /// The server refused for another reason, which is ours as well. The session stays.
+    /// The server refused in other words, perhaps because the refresh token is dead: not every
+    /// server calls that `invalid_grant`. The session stays for now.
     #[error("the refresh was refused with `{error}`: {description}")]
     Rejected {
         /// The error code.
@@ -117,11 +119,12 @@ impl PdsClient {
             ("grant_type", "refresh_token"),
             ("refresh_token", session.refresh_token.expose_secret()),
         ];
-        let body = self
-            .post(&session.keys, server, &server.token_endpoint, &params)
+        let endpoint = &server.token_endpoint;
+        let Posted { sent_at, body } = self
+            .post(&session.keys, server, endpoint, &params, ask::REFRESH)
             .await?;
         let received = Received::parse(&body)?;
-        let checked = received.check(self.clock.now()).and_then(|tokens| {
+        let checked = received.check(sent_at).and_then(|tokens| {
             if tokens.sub == *proven.did() {
                 Ok(tokens)
             } else {
@@ -153,7 +156,8 @@ impl PdsClient {
         let Some(endpoint) = &server.revocation_endpoint else {
             return Ok(());
         };
-        self.post(keys, server, endpoint, &[("token", token.expose_secret())])
+        let params = [("token", token.expose_secret())];
+        self.post(keys, server, endpoint, &params, ask::REPEATABLE)
             .await
             .map(drop)
     }

@@ -2,14 +2,16 @@
 //! exchange with everything that must hold before anybody is signed in.
 
 use aip_atproto::{Did, ScopeSet};
+use aip_base::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use url::Url;
 
-use super::exchange::ExchangeError;
+use super::exchange::{ExchangeError, Posted};
 use super::identity::SessionKeys;
 use super::pkce;
 use super::token::{Received, TokenRefusal, TokenSet};
+use crate::ask;
 use crate::client::PdsClient;
 use crate::metadata::AuthServer;
 use crate::proof::{ProofError, ProvenIdentity};
@@ -90,10 +92,10 @@ impl PdsClient {
         ];
         params.extend(request.login_hint.map(|hint| ("login_hint", hint)));
         params.extend(request.prompt.map(|prompt| ("prompt", prompt)));
-        let body = self
-            .post(keys, server, &server.par_endpoint, &params)
+        let pushed = self
+            .post(keys, server, &server.par_endpoint, &params, ask::REPEATABLE)
             .await?;
-        let pushed: Pushed = serde_json::from_slice(&body)
+        let pushed: Pushed = serde_json::from_slice(&pushed.body)
             .map_err(|error| ExchangeError::Malformed(error.to_string()))?;
         let mut authorization_url = server.authorization_endpoint.clone();
         authorization_url
@@ -122,11 +124,11 @@ impl PdsClient {
             ("redirect_uri", redirect_uri),
             ("code_verifier", verifier.expose_secret()),
         ];
-        let body = self
-            .post(keys, server, &server.token_endpoint, &params)
+        let Posted { sent_at, body } = self
+            .post(keys, server, &server.token_endpoint, &params, ask::SIGN_IN)
             .await?;
         let received = Received::parse(&body)?;
-        let outcome = self.accept(&received, server, expected).await;
+        let outcome = self.accept(&received, sent_at, server, expected).await;
         if outcome.is_err() {
             self.revoke_refused(keys, server, &received).await;
         }
@@ -136,10 +138,11 @@ impl PdsClient {
     async fn accept(
         &self,
         received: &Received,
+        sent_at: Timestamp,
         server: &AuthServer,
         expected: Option<&Did>,
     ) -> Result<SignedIn, SignInError> {
-        let tokens = received.check(self.clock.now())?;
+        let tokens = received.check(sent_at)?;
         let identity = self.prove(&tokens.sub, &server.issuer, expected).await?;
         Ok(SignedIn { tokens, identity })
     }

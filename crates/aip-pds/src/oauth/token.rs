@@ -9,6 +9,8 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::lifetime::usable_until;
+
 /// No access token is believed to live longer than this.
 const MAX_LIFETIME: u64 = 30 * 24 * 3600;
 
@@ -19,6 +21,9 @@ pub struct TokenSet {
     pub access: SecretString,
     /// The refresh token, for one use.
     pub refresh: Option<SecretString>,
+    /// When they were asked for: the life of the access token counts from then, as nobody knows
+    /// when on its way the answer was made.
+    pub asked_at: Timestamp,
     /// When the access token expires.
     pub expires_at: Timestamp,
     /// What was granted, which may be less than what was asked for.
@@ -45,8 +50,8 @@ pub enum TokenRefusal {
     /// `scope` is missing, unreadable, or lacks `atproto`.
     #[error("`scope` does not contain `atproto`")]
     Scope,
-    /// `expires_in` is missing or not a positive number.
-    #[error("`expires_in` is missing or not a positive number")]
+    /// `expires_in` is missing or not a number.
+    #[error("`expires_in` is missing or not a number of seconds")]
     ExpiresIn,
     /// The tokens are for another account than before.
     #[error("`sub` is not the account of this session")]
@@ -69,6 +74,13 @@ pub(super) struct Received {
     expires_in: Value,
 }
 
+impl TokenSet {
+    /// The instant from which on the access token must not be used.
+    pub fn usable_until(&self) -> Timestamp {
+        usable_until(self.asked_at, self.expires_at)
+    }
+}
+
 impl Received {
     pub(super) fn parse(body: &[u8]) -> Result<Self, TokenRefusal> {
         serde_json::from_slice(body).map_err(|_| TokenRefusal::Unreadable)
@@ -80,7 +92,8 @@ impl Received {
         token.map(|token| token.as_str().into())
     }
 
-    pub(super) fn check(&self, now: Timestamp) -> Result<TokenSet, TokenRefusal> {
+    /// `asked_at`: when the request was sent that this answers.
+    pub(super) fn check(&self, asked_at: Timestamp) -> Result<TokenSet, TokenRefusal> {
         let access = self
             .access_token
             .as_deref()
@@ -102,12 +115,14 @@ impl Received {
         let scope = scope
             .filter(|scope| scope.contains(&Scope::Atproto))
             .ok_or(TokenRefusal::Scope)?;
-        let lifetime = self.expires_in.as_u64().filter(|seconds| *seconds > 0);
+        // 0 is a token to be refreshed before its first use.
+        let lifetime = self.expires_in.as_u64();
         let lifetime = lifetime.ok_or(TokenRefusal::ExpiresIn)?.min(MAX_LIFETIME);
         Ok(TokenSet {
             access: access.into(),
             refresh: self.refresh_token.as_deref().map(SecretString::from),
-            expires_at: now + Duration::from_secs(lifetime),
+            asked_at,
+            expires_at: asked_at + Duration::from_secs(lifetime),
             scope,
             sub,
         })

@@ -47,6 +47,7 @@ pub(crate) type Respond = Box<dyn Fn() -> Answer + Send>;
 pub(crate) struct Network {
     answers: Mutex<HashMap<String, VecDeque<Respond>>>,
     requests: Mutex<Vec<Request<Bytes>>>,
+    takes: Mutex<Duration>,
 }
 
 impl Network {
@@ -67,6 +68,11 @@ impl Network {
         self.on(url, answer)
     }
 
+    /// Every answer takes so long from now on, by the clock of the runtime.
+    pub(crate) fn takes(&self, time: Duration) {
+        *self.takes.lock().unwrap() = time;
+    }
+
     /// The requests to `url`, oldest first.
     pub(crate) fn to(&self, url: &str) -> Vec<Request<Bytes>> {
         let requests = self.requests.lock().unwrap();
@@ -84,11 +90,19 @@ impl Http for Network {
         unreachable!("everything here is fetched")
     }
 
-    async fn fetch(&self, request: Request<Bytes>, _: Limits) -> Answer {
+    async fn fetch(&self, request: Request<Bytes>, limits: Limits) -> Answer {
+        let takes = *self.takes.lock().unwrap();
         // A real network gives others a turn; so does this one.
         tokio::task::yield_now().await;
         let url = request.uri().to_string();
         self.requests.lock().unwrap().push(request);
+        if takes > limits.deadline {
+            tokio::time::sleep(limits.deadline).await;
+            return Err(HttpError::Deadline(limits.deadline));
+        }
+        if !takes.is_zero() {
+            tokio::time::sleep(takes).await;
+        }
         let mut answers = self.answers.lock().unwrap();
         let Some(script) = answers.get_mut(&url) else {
             return Err(HttpError::Connect(format!("nobody listens at {url}")));

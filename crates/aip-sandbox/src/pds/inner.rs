@@ -133,7 +133,7 @@ impl Site {
                 _ => return None,
             },
             Endpoint::HandleDid => self.handle_did(request)?,
-            Endpoint::Xrpc | Endpoint::Method(_) => self.xrpc(request),
+            Endpoint::Xrpc | Endpoint::Method(_) => self.xrpc(request).await,
             Endpoint::Other if request.path == "/xrpc/_health" => {
                 Reply::json(StatusCode::OK, &json!({ "version": "sandbox" }))
             }

@@ -35,6 +35,7 @@ use serde_json::Value;
 pub use self::accounts::{AccountState, Person};
 pub use self::clients::ClientRefused;
 pub use self::mint::{Mint, MintedSession};
+pub use self::sessions::EndedSession;
 pub use self::settings::{Document, Lie, Lifetimes};
 
 use self::accounts::{Account, did_of};
@@ -42,6 +43,7 @@ use self::inner::{Inner, Role, Site};
 use self::jwt::TokenSecret;
 use self::nonce::Nonces;
 use self::replay::UsedOnce;
+use self::sessions::Session;
 use crate::dns::Dns;
 use crate::plc::{Directory, Registration};
 use crate::stage::faults::{Endpoint, Order};
@@ -260,7 +262,14 @@ impl Pds {
 
     /// Ends every OAuth session of an account, as its owner can at the PDS.
     pub fn end_sessions(&self, did: &Did) {
-        lock(&self.inner.sessions).end_where(|session| *session.did == *did.as_str());
+        let of_account = |session: &Session| *session.did == *did.as_str();
+        let now = self.inner.clock.now();
+        lock(&self.inner.sessions).end_where(of_account, "ended by the account", now);
+    }
+
+    /// The newest OAuth sessions that ended, oldest first, and why they did.
+    pub fn ended_sessions(&self) -> Vec<EndedSession> {
+        lock(&self.inner.sessions).ended()
     }
 
     /// The number of OAuth sessions of an account.

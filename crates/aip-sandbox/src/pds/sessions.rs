@@ -3,7 +3,7 @@
 //!
 //! Tokens name their session and a generation of it, so nothing is kept about used ones.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use aip_base::{Rng, Timestamp};
@@ -40,7 +40,22 @@ pub(crate) struct Session {
 #[derive(Default)]
 pub(crate) struct Sessions {
     open: HashMap<Id, Session>,
+    ended: VecDeque<EndedSession>,
 }
+
+/// A session that is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndedSession {
+    /// Whose it was.
+    pub did: String,
+    /// When it ended.
+    pub at: Timestamp,
+    /// Why, in the words of the reference PDS where it has some.
+    pub why: String,
+}
+
+/// How many ended sessions are remembered.
+const ENDED: usize = 10_000;
 
 /// Why a refresh token is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -105,14 +120,31 @@ impl Sessions {
         self.open.get(&id)
     }
 
-    /// Ends a session. `true` when there was one.
-    pub(crate) fn end(&mut self, id: Id) -> bool {
-        self.open.remove(&id).is_some()
+    /// Ends a session, if it is there.
+    pub(crate) fn end(&mut self, id: Id, why: &str, at: Timestamp) {
+        if let Some(session) = self.open.remove(&id) {
+            if self.ended.len() >= ENDED {
+                self.ended.pop_front();
+            }
+            self.ended.push_back(EndedSession {
+                did: session.did.to_string(),
+                at,
+                why: why.to_owned(),
+            });
+        }
     }
 
     /// Ends every session for which `ends` holds.
-    pub(crate) fn end_where(&mut self, ends: impl Fn(&Session) -> bool) {
-        self.open.retain(|_, session| !ends(session));
+    pub(crate) fn end_where(&mut self, ends: impl Fn(&Session) -> bool, why: &str, at: Timestamp) {
+        let over = self.open.iter().filter(|(_, session)| ends(session));
+        for id in over.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.end(id, why, at);
+        }
+    }
+
+    /// The newest sessions that ended, oldest first.
+    pub(crate) fn ended(&self) -> Vec<EndedSession> {
+        self.ended.iter().cloned().collect()
     }
 
     pub(crate) fn count(&self, counts: impl Fn(&Session) -> bool) -> usize {
@@ -131,18 +163,21 @@ impl Sessions {
             .get_mut(&token.session)
             .ok_or(RefreshRefusal::Unknown)?;
         if session.generation != token.generation {
-            self.end(token.session);
-            return Err(RefreshRefusal::Replayed);
+            return Err(self.refuse(token.session, RefreshRefusal::Replayed, now));
         }
         if session.is_over(lifetimes, now) {
-            self.end(token.session);
-            return Err(RefreshRefusal::Expired);
+            return Err(self.refuse(token.session, RefreshRefusal::Expired, now));
         }
         if session.refreshing {
             return Err(RefreshRefusal::Collision);
         }
         session.refreshing = true;
         Ok(session.clone())
+    }
+
+    fn refuse(&mut self, id: Id, refusal: RefreshRefusal, now: Timestamp) -> RefreshRefusal {
+        self.end(id, &refusal.to_string(), now);
+        refusal
     }
 
     /// The second half: the session goes on as `generation`, and every older token is dead.

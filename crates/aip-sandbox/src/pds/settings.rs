@@ -10,6 +10,11 @@ use serde_json::{Map, Value};
 pub struct Lifetimes {
     /// An access token.
     pub access_token: Duration,
+    /// What clients are told that an access token lives (`expires_in`), if that is not the truth.
+    pub told: Option<Duration>,
+    /// The time between the two looks at an access token: at the `exp` of the JWT, and at the row of
+    /// the session. A token that runs out between them ends the session, as at the reference PDS.
+    pub row_read_takes: Duration,
     /// An authorization code, and a pushed request that nobody looks at.
     pub request: Duration,
     /// A public client's session, refreshed or not.
@@ -32,6 +37,8 @@ impl Default for Lifetimes {
         let days = |days: u64| Duration::from_hours(days * 24);
         Self {
             access_token: Duration::from_hours(1),
+            told: None,
+            row_read_takes: Duration::ZERO,
             request: Duration::from_mins(5),
             public_session: days(14),
             confidential_session: days(730),

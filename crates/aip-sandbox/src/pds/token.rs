@@ -81,7 +81,7 @@ impl Site {
                 .get(name.session)
                 .is_some_and(|session| session.client_id == client.id)
             {
-                sessions.end(name.session);
+                sessions.end(name.session, "revoked by the client", inner.clock.now());
             }
         }
         Ok(Reply::json(StatusCode::OK, &json!({})))
@@ -102,7 +102,8 @@ impl Inner {
         // A code is gone whatever comes of it, and a second use ends what the first produced.
         let grant = lock(&self.grants).codes.remove(code);
         let Some(grant) = grant else {
-            lock(&self.sessions).end(name.session);
+            let now = self.clock.now();
+            lock(&self.sessions).end(name.session, "code used twice", now);
             return Err(invalid());
         };
         let now = self.clock.now();
@@ -138,7 +139,8 @@ impl Inner {
             tokio::time::sleep(lifetimes.refresh_takes).await;
         }
         if let Err(error) = self.check_refresh(&session, client, auth, jkt) {
-            lock(&self.sessions).end(name.session);
+            let now = self.clock.now();
+            lock(&self.sessions).end(name.session, &error.description, now);
             return Err(error);
         }
         let generation = Id::random(&*self.rng);
@@ -176,7 +178,8 @@ impl Inner {
 
     /// Tokens of the session as it is now.
     pub(crate) fn tokens_of(&self, id: Id, session: &Session) -> (String, String, u64) {
-        let lifetime = lock(&self.settings).lifetimes.access_token.as_secs();
+        let lifetimes = lock(&self.settings).lifetimes;
+        let lifetime = lifetimes.access_token.as_secs();
         let name = TokenName {
             session: id,
             generation: session.generation,
@@ -196,7 +199,7 @@ impl Inner {
         (
             self.tokens.sign(TokenType::Access, &claims),
             name.write("ref"),
-            lifetime,
+            lifetimes.told.map_or(lifetime, |told| told.as_secs()),
         )
     }
 

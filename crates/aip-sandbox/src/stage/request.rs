@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use aip_base::Timestamp;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -22,6 +23,8 @@ pub struct Received {
     /// The body, of which journals keep the first 64 KiB.
     pub body: Bytes,
     pub(crate) status: Arc<OnceLock<StatusCode>>,
+    /// When a PDS looked at its access token for the first time.
+    pub(crate) looked_at: OnceLock<Timestamp>,
 }
 
 /// Decoded `application/x-www-form-urlencoded` pairs, in the order they were sent.

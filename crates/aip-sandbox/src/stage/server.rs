@@ -199,6 +199,7 @@ async fn receive(request: Request<Incoming>) -> Result<Received, Dropped> {
         headers: head.headers,
         body,
         status: Arc::new(OnceLock::new()),
+        looked_at: OnceLock::new(),
     })
 }
 

@@ -169,6 +169,46 @@ async fn an_expired_access_token_is_refused_and_can_be_refreshed() {
 }
 
 #[tokio::test]
+async fn a_token_that_runs_out_between_the_two_looks_ends_the_session() {
+    let (sandbox, clock) = sandbox().await;
+    let pds = &sandbox.pds;
+    pds.set_lifetimes(|it| it.row_read_takes = Duration::from_millis(300));
+    let client = Client::loopback(pds, &clock, SCOPE);
+    let (session, tokens) = client.sign_in(&sandbox.accounts.alice).await;
+    let call = || client.get_session(&session.key, tokens.text("access_token"));
+
+    // Good at both looks; so good that the second one is in time.
+    assert_eq!(call().await.status, StatusCode::OK);
+    clock.advance(Duration::from_hours(1) - Duration::from_millis(301));
+    assert_eq!(call().await.status, StatusCode::OK);
+    clock.advance(Duration::from_millis(1));
+    let answer = call().await;
+    assert_eq!(answer.error(), (401, "invalid_token", "Token expired"));
+    let why: Vec<String> = pds.ended_sessions().into_iter().map(|it| it.why).collect();
+    assert_eq!(why, ["Token expired"]);
+    let answer = client
+        .refresh(&session.key, tokens.text("refresh_token"))
+        .await;
+    let why = "Invalid refresh token";
+    assert_eq!(answer.error(), (400, "invalid_grant", why));
+}
+
+#[tokio::test]
+async fn clients_can_be_told_that_tokens_live_shorter_than_they_do() {
+    let (sandbox, clock) = sandbox().await;
+    let told = Some(Duration::from_secs(2));
+    sandbox.pds.set_lifetimes(|it| it.told = told);
+    let client = Client::loopback(&sandbox.pds, &clock, SCOPE);
+    let (session, tokens) = client.sign_in(&sandbox.accounts.alice).await;
+    assert_eq!(tokens.body["expires_in"], 2);
+    clock.advance(Duration::from_mins(59));
+    let answer = client
+        .get_session(&session.key, tokens.text("access_token"))
+        .await;
+    assert_eq!(answer.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn a_public_session_ends_after_two_weeks_however_often_it_is_refreshed() {
     let (sandbox, clock) = sandbox().await;
     let client = Client::loopback(&sandbox.pds, &clock, SCOPE);

@@ -1,6 +1,7 @@
 //! One refresh under a lease: prove, write down, send, settle. Killed between any two of these,
 //! the next holder knows what may have happened.
 
+use std::convert::Infallible;
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -19,17 +20,18 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::keep::WRITE_RETRY;
 use super::step::{Earlier, OWNER_GRACE, Outcome, earlier, settle};
-use super::{Keeper, KeeperError};
+use super::{EXTEND, Keeper, KeeperError, LEASE};
 use crate::vault::Column;
 
 /// How long the identity proof may take in all: a directory may have mirrors, and a PDS may need
 /// to be asked twice. What is left of the lease is for the exchange and the write.
 const PROOF: Duration = Duration::from_secs(20);
 
-/// Before a refused token is believed to be dead, it is sent once more: the reference PDS refuses
-/// every token while it cannot read its own store, as when it has just been started. One that is
-/// good is good afterwards, and one that is dead cannot get worse.
-const SECOND_OPINION: Duration = Duration::from_secs(2);
+/// Before a refused token is believed to be dead, it is sent once more after this time. The reference
+/// PDS answers `invalid_grant` to every error that it meets while it looks the token up in its store
+/// (`consumeRefreshToken` in its `token-manager`): a token that is good is good a moment later, and one
+/// that is dead cannot get worse.
+const LOOK_UP_AGAIN: Duration = Duration::from_secs(2);
 /// How long a failure is tried to be settled: a database that restarts is back by then.
 const SETTLE: Duration = Duration::from_secs(10);
 
@@ -152,13 +154,17 @@ impl Keeper {
         }
         self.write_down(session, claim, &credentials.refresh_token)
             .await?;
-        let mut sent = self.pds.refresh(&credentials, &proven).await;
-        let refused = matches!(sent, Err(RefreshError::InvalidGrant { .. }));
-        if refused && earlier(claim) == Earlier::Unsent {
-            tokio::time::sleep(SECOND_OPINION).await;
-            sent = self.pds.refresh(&credentials, &proven).await;
-        }
-        let tokens = sent.map_err(|error| {
+        let refresh = async {
+            let first = self.pds.refresh(&credentials, &proven).await;
+            let refused = matches!(first, Err(RefreshError::InvalidGrant { .. }));
+            if refused && earlier(claim) == Earlier::Unsent {
+                tokio::time::sleep(LOOK_UP_AGAIN).await;
+                return self.pds.refresh(&credentials, &proven).await;
+            }
+            first
+        };
+        let refreshed = self.under_lease(session, claim, refresh).await;
+        let tokens = refreshed.map_err(|error| {
             let failed = Failed::new(judge(&error), &error);
             if failed.outcome == Outcome::OurFault {
                 tracing::error!(session = %session.id, issuer = %oauth.issuer, %error, "refresh refused: check keys and metadata");
@@ -196,7 +202,8 @@ impl Keeper {
         self.write_down(session, claim, refresh.as_ref().unwrap_or(&password))
             .await?;
         let renewed = self.renew_at(&proven, refresh.filter(|_| stays), &password);
-        let tokens = renewed.await.map_err(|error| {
+        let renewed = self.under_lease(session, claim, renewed).await;
+        let tokens = renewed.map_err(|error| {
             tracing::warn!(session = %session.id, pds = %proven.pds(), %error, "refresh failed");
             Failed::new(judge_password(&error), &error)
         })?;
@@ -224,6 +231,39 @@ impl Keeper {
         let password = AppPassword::parse(password.expose_secret())
             .map_err(|_| PasswordSessionError::MainPassword)?;
         self.pds.create_password_session(proven, &password).await
+    }
+
+    /// Does `work` and extends the lease meanwhile: a refresh that was sent is not abandoned, and
+    /// nobody else may send while its answer can still come.
+    async fn under_lease<T>(
+        &self,
+        session: &UpstreamSession,
+        claim: &Claim,
+        work: impl Future<Output = T>,
+    ) -> T {
+        tokio::select! {
+            biased;
+            done = work => done,
+            never = self.extend_lease(session, claim) => match never {},
+        }
+    }
+
+    async fn extend_lease(&self, session: &UpstreamSession, claim: &Claim) -> Infallible {
+        let (id, fence) = (session.id, claim.lease.fence);
+        loop {
+            tokio::time::sleep(EXTEND).await;
+            let now = self.clock.now();
+            match self.storage.hold_lease(id, fence, LEASE, now).await {
+                Ok(Settle::Stored) => {}
+                // What is received is stored all the same, unless the other one sends, too.
+                Ok(Settle::Superseded) => {
+                    tracing::warn!(session = %id, fence, "somebody else holds the lease of a refresh whose answer is awaited");
+                }
+                Err(error) => {
+                    tracing::error!(session = %id, fence, %error, "the lease of a refresh whose answer is awaited cannot be extended");
+                }
+            }
+        }
     }
 
     async fn in_time<T>(
@@ -275,7 +315,7 @@ impl Keeper {
         repeated: bool,
     ) -> Result<(), KeeperError> {
         let now = self.clock.now();
-        let failure = settle(failed.outcome, repeated, session.failures, now, &*self.rng);
+        let failure = settle(failed.outcome, repeated, session, now, &*self.rng);
         metrics::counter!("aip_upstream_refreshes_total", "outcome" => label(&failure))
             .increment(1);
         let settled = self
@@ -289,6 +329,7 @@ impl Keeper {
             })
             .await?;
         if let (Settle::Stored, RefreshFailure::NeedsReauth(reason)) = (settled, &failure) {
+            tracing::warn!(session = %session.id, error = failed.error, "a session cannot be refreshed any more");
             self.record_end(session, *reason).await?;
         }
         Ok(())
@@ -333,12 +374,23 @@ impl Keeper {
     }
 }
 
+/// Refusals that are about this client's metadata, its proof or its request, and not about the token.
+const OUR_FAULTS: [&str; 5] = [
+    "invalid_client_metadata",
+    "invalid_dpop_proof",
+    "use_dpop_nonce",
+    "unsupported_grant_type",
+    "invalid_scope",
+];
+
 fn judge(error: &RefreshError) -> Outcome {
     match error {
         RefreshError::InvalidGrant { .. } => Outcome::Refused,
-        RefreshError::InvalidClient { .. }
-        | RefreshError::Rejected { .. }
-        | RefreshError::Sign(_) => Outcome::OurFault,
+        RefreshError::Rejected { error, .. } if OUR_FAULTS.contains(&error.as_str()) => {
+            Outcome::OurFault
+        }
+        RefreshError::Rejected { .. } => Outcome::Rejected,
+        RefreshError::InvalidClient { .. } | RefreshError::Sign(_) => Outcome::OurFault,
         RefreshError::NotSent(_) => Outcome::NotSpent { retry_after: None },
         RefreshError::Paused(paused) => Outcome::NotSpent {
             retry_after: Some(paused.0),
@@ -372,6 +424,7 @@ fn label(failure: &RefreshFailure) -> &'static str {
     match failure {
         RefreshFailure::Deferred(_) => "deferred",
         RefreshFailure::Retry(_) => "retry",
+        RefreshFailure::Rejected(_) => "rejected_for_now",
         RefreshFailure::Uncertain(_) => "uncertain",
         RefreshFailure::NeedsReauth(reason) => reason.as_str(),
     }

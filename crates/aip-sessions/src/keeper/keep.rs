@@ -43,7 +43,7 @@ impl Keeper {
             pds,
             scope: tokens.scope.clone(),
             next_refresh_at: keep_alive_at(now),
-            now,
+            asked_at: tokens.asked_at,
         };
         if self.store(&refreshed).await? {
             count("refreshed");

@@ -16,7 +16,7 @@ use std::time::Duration;
 use aip_atproto::{Did, Issuer, Origin, ScopeSet};
 use aip_base::{Blame, Clock, RequestNotes, Rng, RowId, Timestamp};
 use aip_keys::TokenHasher;
-use aip_pds::{CallAuth, PdsClient, SessionKeys};
+use aip_pds::{CallAuth, PdsClient, SessionKeys, usable_until};
 use aip_storage::client::ClientId;
 use aip_storage::notices::{Notice, Notices};
 use aip_storage::upstream::{
@@ -28,19 +28,20 @@ use tracing::Instrument as _;
 
 pub use self::desk::Desk;
 use self::desk::{Place, Seat};
-use self::step::{Occasion, Plan, lives, plan};
+use self::step::{Occasion, Plan, is_usable, plan};
 use crate::identity::{MissingKey, UpstreamIdentity};
 use crate::spill::Spill;
 use crate::vault::{Column, Vault, VaultError};
 
-/// How long one refresh may take, from the lease to the stored tokens: 20 s for the identity proof,
-/// two requests of 15 s for the exchange (one more for a nonce), the rest is for the write. A
-/// second opinion comes after a quick answer.
+/// How long a lease runs: 20 s for the identity proof, the rest for the exchange and the write. While
+/// an answer is awaited, the lease is extended.
 const LEASE: Duration = Duration::from_mins(1);
+/// How often it is extended. A database may be away for as long as is left.
+const EXTEND: Duration = Duration::from_secs(10);
 /// How long a caller waits for somebody else's refresh before it looks again by itself.
 const POLL: Duration = Duration::from_millis(500);
-/// How long a caller waits in all.
-const PATIENCE: Duration = Duration::from_secs(45);
+/// How long a caller waits in all. The refresh goes on without it.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Keeps upstream sessions alive and hands out their tokens.
 pub struct Keeper {
@@ -83,8 +84,8 @@ pub struct Usable {
     pub auth: CallAuth,
     /// The access token.
     pub access: SecretString,
-    /// When the access token expires.
-    pub expires_at: Timestamp,
+    /// From when on the access token must not be used: some time before it expires.
+    pub usable_until: Timestamp,
     /// When its PDS ends it whatever AIP does, if that is known.
     pub ends_at: Option<Timestamp>,
     /// Which token pair this is, to be named when the PDS rejects it.
@@ -160,6 +161,7 @@ impl Keeper {
     async fn ready(self: &Arc<Self>, id: RowId, occasion: Occasion) -> Result<Usable, KeeperError> {
         let patience = tokio::time::Instant::now() + PATIENCE;
         let mut seat: Option<Seat<'_>> = None;
+        let mut began_with = None;
         loop {
             // Who waits sits down before reading, so that no news falls in between.
             let news = seat.as_ref().map(Seat::news);
@@ -169,6 +171,11 @@ impl Keeper {
                 .await?
                 .ok_or(KeeperError::Unknown)?;
             let now = self.clock.now();
+            let occasion = if session.generation > *began_with.get_or_insert(session.generation) {
+                Occasion::Renewed
+            } else {
+                occasion
+            };
             let until = match plan(&session, occasion, now) {
                 Plan::Use => return self.open(&session),
                 Plan::Reauthenticate(reason) => return Err(KeeperError::NeedsReauth(reason)),
@@ -176,7 +183,7 @@ impl Keeper {
                 Plan::NotBefore(at) => return Err(KeeperError::Later(at.since(now))),
                 Plan::Wait(until) => Some(until),
                 Plan::Refresh => match self.pause_of(&session) {
-                    Some(_) if lives(&session, occasion, now) => return self.open(&session),
+                    Some(_) if is_usable(&session, occasion, now) => return self.open(&session),
                     Some(pause) => return Err(KeeperError::Later(pause)),
                     None => self.refresh(&session, now).await?,
                 },
@@ -258,7 +265,7 @@ impl Keeper {
             access: self
                 .vault
                 .open(&session.tokens.access, Column::AccessToken, session.id)?,
-            expires_at: session.tokens.access_expires_at,
+            usable_until: usable_until(session.refreshed_at, session.tokens.access_expires_at),
             ends_at: step::ends_at(session),
             generation: session.generation,
         })

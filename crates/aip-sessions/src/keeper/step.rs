@@ -7,11 +7,13 @@
 use std::time::Duration;
 
 use aip_base::{Backoff, Rng, Timestamp};
+use aip_pds::usable_until;
 use aip_storage::upstream::{
     Claim, Credential, EndReason, ReauthReason, RefreshFailure, UpstreamSession, UpstreamState,
 };
 
-/// A token closer to its end than this is refreshed before use.
+/// A token closer to its end than this is refreshed before use. Far more than the time in which it
+/// is not used at all ([`usable_until`]), so that a refresh that fails does not keep callers waiting.
 const MARGIN: Duration = Duration::from_mins(1);
 /// At most this is added to the margin per session, so that sessions of one hour do not all
 /// refresh in the same second.
@@ -27,6 +29,10 @@ const RETRY: Backoff = Backoff {
     cap: Duration::from_mins(5),
 };
 
+/// So many definite refusals in a row, over this time, are believed whatever they are called.
+const REJECTIONS: u32 = 3;
+const REJECTED_FOR: Duration = Duration::from_hours(2);
+
 /// The longest `Retry-After` that is honoured. A longer one is a mistake, and would end the session.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
@@ -35,12 +41,12 @@ const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 pub enum Plan {
     /// The access token is fresh: hand it out.
     Use,
-    /// Take the lease and refresh. If that fails while the access token lives, the next plan is
-    /// to use it.
+    /// Take the lease and refresh. If that fails while the access token can be used, the next plan
+    /// is to use it.
     Refresh,
     /// Somebody refreshes it until then: wait and read again.
     Wait(Timestamp),
-    /// A failed attempt is backing off and the access token is over.
+    /// A failed attempt is backing off and the access token is over, or too close to its end.
     NotBefore(Timestamp),
     /// The person must sign in again.
     Reauthenticate(ReauthReason),
@@ -55,6 +61,8 @@ pub enum Occasion {
     Use,
     /// The PDS said that the access token of this generation is no good.
     Rejected(i64),
+    /// For any reason, and its tokens were refreshed since then: they are as fresh as they get.
+    Renewed,
 }
 
 /// How an attempt ended.
@@ -71,6 +79,9 @@ pub enum Outcome {
     Unknown,
     /// `invalid_grant`.
     Refused,
+    /// A definite refusal that names neither the token nor this client (RFC 6749 §5.2 has
+    /// `invalid_grant` for a dead token, and not every server knows that).
+    Rejected,
     /// `invalid_client` and the like: our own keys or metadata are at fault.
     OurFault,
     /// There is no refresh token to send.
@@ -115,24 +126,40 @@ pub fn plan(session: &UpstreamSession, occasion: Occasion, now: Timestamp) -> Pl
         UpstreamState::Refreshing(lease) if lease.until > now => return Plan::Wait(lease.until),
         UpstreamState::Refreshing(_) | UpstreamState::Uncertain | UpstreamState::Active => {}
     }
-    let lives = lives(session, occasion, now);
-    if lives && session.tokens.access_expires_at > now + margin(session) {
+    let usable = is_usable(session, occasion, now);
+    if usable && session.tokens.access_expires_at > now + margin(session) {
         return Plan::Use;
     }
     if session.failures > 0 && session.next_refresh_at > now {
-        return if lives {
+        return if usable {
             Plan::Use
         } else {
             Plan::NotBefore(session.next_refresh_at)
         };
     }
+    if occasion == Occasion::Renewed {
+        // One refresh for each use is enough, also where tokens live for seconds, or (`expires_in`
+        // 0) for this one use.
+        return if usable || life(session).is_zero() {
+            Plan::Use
+        } else {
+            Plan::NotBefore(now + RETRY.base)
+        };
+    }
     Plan::Refresh
 }
 
-/// Whether the access token can be used.
-pub fn lives(session: &UpstreamSession, occasion: Occasion, now: Timestamp) -> bool {
+/// Whether the access token can be used: neither rejected, nor close to its end.
+pub fn is_usable(session: &UpstreamSession, occasion: Occasion, now: Timestamp) -> bool {
     let rejected = occasion == Occasion::Rejected(session.generation);
-    !rejected && session.tokens.access_expires_at > now
+    let until = usable_until(session.refreshed_at, session.tokens.access_expires_at);
+    !rejected && until > now
+}
+
+/// How long the access token lives, as its PDS has it.
+fn life(session: &UpstreamSession) -> Duration {
+    let tokens = &session.tokens;
+    tokens.access_expires_at.since(session.refreshed_at)
 }
 
 /// How a failed attempt settles. `repeated`: the same refresh token had been sent before and the
@@ -140,19 +167,27 @@ pub fn lives(session: &UpstreamSession, occasion: Occasion, now: Timestamp) -> b
 pub fn settle(
     outcome: Outcome,
     repeated: bool,
-    failures: u32,
+    session: &UpstreamSession,
     now: Timestamp,
     rng: &dyn Rng,
 ) -> RefreshFailure {
     let later = |floor: Option<Duration>| {
         let floor = floor.unwrap_or_default().min(MAX_RETRY_AFTER);
-        now + RETRY.delay(failures, rng).max(floor)
+        now + RETRY.delay(session.failures, rng).max(floor)
+    };
+    let refused = if repeated {
+        ReauthReason::LostResponse
+    } else {
+        ReauthReason::Refused
     };
     match outcome {
         Outcome::Moved => RefreshFailure::NeedsReauth(ReauthReason::Moved),
         Outcome::NoRefreshToken => RefreshFailure::NeedsReauth(ReauthReason::NoRefreshToken),
-        Outcome::Refused if repeated => RefreshFailure::NeedsReauth(ReauthReason::LostResponse),
-        Outcome::Refused => RefreshFailure::NeedsReauth(ReauthReason::Refused),
+        Outcome::Refused => RefreshFailure::NeedsReauth(refused),
+        Outcome::Rejected if is_rejected_for_good(session, now) => {
+            RefreshFailure::NeedsReauth(refused)
+        }
+        Outcome::Rejected => RefreshFailure::Rejected(later(None)),
         Outcome::Unknown => RefreshFailure::Uncertain(later(None)),
         // What was uncertain before stays uncertain: this attempt has told nothing about it.
         Outcome::NotSpent { retry_after } if repeated => {
@@ -162,6 +197,14 @@ pub fn settle(
         Outcome::NotSpent { retry_after } => RefreshFailure::Retry(later(retry_after)),
         Outcome::OurFault => RefreshFailure::Retry(later(None)),
     }
+}
+
+/// Whether one more definite refusal says that the refresh token is dead: the access token is over,
+/// and for hours the server, which answered everything else, has said nothing but no.
+fn is_rejected_for_good(session: &UpstreamSession, now: Timestamp) -> bool {
+    session.rejected.is_some_and(|rejected| {
+        rejected.times + 1 >= REJECTIONS && now.since(rejected.since) >= REJECTED_FOR
+    }) && !is_usable(session, Occasion::Use, now)
 }
 
 /// When its PDS ends a session, refreshed or not: a public client, as AIP is one on a loopback
@@ -189,8 +232,7 @@ fn margin(session: &UpstreamSession) -> Duration {
         sum.wrapping_mul(31).wrapping_add(u32::from(byte))
     });
     let jitter = MARGIN_JITTER.mul_f64(f64::from(spread % 1000) / 1000.0);
-    let life = session.tokens.access_expires_at.since(session.refreshed_at);
-    (MARGIN + jitter).min(life / 5)
+    (MARGIN + jitter).min(life(session) / 5)
 }
 
 #[cfg(test)]

@@ -172,7 +172,7 @@ pub(super) async fn store_refreshed(
     let written = sql("UPDATE upstream_sessions SET
              access_token = $4, refresh_token = $5, access_expires_at = $6, scope = $7,
              next_refresh_at = $8, refreshed_at = $9, pds = $10, generation = generation + 1,
-             state = 'active', failures = 0, lease_owner = NULL, lease_until = NULL
+             state = 'active', failures = 0, rejections = 0, rejected_since = NULL, lease_owner = NULL, lease_until = NULL
          WHERE id = $1 AND generation = $2 AND state IN ('active', 'uncertain')
              AND (fence = $3 OR EXISTS (SELECT 1 FROM upstream_refresh_journal j
                  WHERE j.session_id = upstream_sessions.id AND j.fence = $3))")
@@ -184,7 +184,7 @@ pub(super) async fn store_refreshed(
     .bind(&refreshed.tokens.access_expires_at)
     .bind(&refreshed.scope)
     .bind(&refreshed.next_refresh_at)
-    .bind(&refreshed.now)
+    .bind(&refreshed.asked_at)
     .bind(&refreshed.pds)
     .execute(&mut *tx)
     .await?;
@@ -207,7 +207,9 @@ pub(super) async fn settle_failure(
     let written = sql("UPDATE upstream_sessions SET
              state = COALESCE($4, state), reason = $5,
              next_refresh_at = COALESCE($6, next_refresh_at), failures = failures + $7,
-             last_error = COALESCE($8, last_error), lease_owner = NULL, lease_until = NULL
+             last_error = COALESCE($8, last_error), rejections = rejections * $9 + $10,
+             rejected_since = CASE WHEN $9 = 0 THEN NULL ELSE COALESCE(rejected_since, $11) END,
+             lease_owner = NULL, lease_until = NULL
          WHERE id = $1 AND generation = $2 AND fence = $3 AND state IN ('active', 'uncertain')
              AND lease_owner IS NOT NULL")
     .bind(&failed.id)
@@ -218,6 +220,9 @@ pub(super) async fn settle_failure(
     .bind(&outcome.next_refresh_at)
     .bind(&u32::from(outcome.counts))
     .bind(&outcome.counts.then(|| failed.error.to_owned()))
+    .bind(&u32::from(outcome.keeps_rejections))
+    .bind(&u32::from(outcome.rejects))
+    .bind(&outcome.rejects.then_some(failed.now))
     .execute(&mut *tx)
     .await?;
     if written > 0 {
@@ -266,22 +271,32 @@ struct FailureColumns {
     reason: Option<ReauthReason>,
     next_refresh_at: Option<Timestamp>,
     counts: bool,
+    /// It was one more definite refusal.
+    rejects: bool,
+    /// Those before it still count as being in a row.
+    keeps_rejections: bool,
 }
 
 impl FailureColumns {
     fn of(failure: &RefreshFailure) -> Self {
         let (state, reason, next_refresh_at) = match failure {
-            RefreshFailure::Deferred(at) | RefreshFailure::Retry(at) => (None, None, Some(*at)),
+            RefreshFailure::Deferred(at)
+            | RefreshFailure::Retry(at)
+            | RefreshFailure::Rejected(at) => (None, None, Some(*at)),
             RefreshFailure::Uncertain(at) => (Some(StateName::Uncertain), None, Some(*at)),
             RefreshFailure::NeedsReauth(reason) => {
                 (Some(StateName::NeedsReauth), Some(*reason), None)
             }
         };
+        let deferred = matches!(failure, RefreshFailure::Deferred(_));
+        let rejects = matches!(failure, RefreshFailure::Rejected(_));
         Self {
             state,
             reason,
             next_refresh_at,
-            counts: !matches!(failure, RefreshFailure::Deferred(_)),
+            counts: !deferred,
+            rejects,
+            keeps_rejections: rejects || deferred,
         }
     }
 }

@@ -7,7 +7,7 @@
 use aip_keys::Sealed;
 use aip_storage::StorageError;
 use aip_storage::upstream::{
-    Claim, Credential, Lease, OAuthCredential, SealedTokens, SessionKind, StateName,
+    Claim, Credential, Lease, OAuthCredential, Rejections, SealedTokens, SessionKind, StateName,
     UpstreamSession, UpstreamState,
 };
 
@@ -19,7 +19,7 @@ macro_rules! session_columns {
         "id, client_id, did, issuer, pds, upstream_client_id, client_key_id, dpop_key, scope, \
          access_token, refresh_token, access_expires_at, generation, state, reason, lease_owner, \
          lease_until, fence, next_refresh_at, failures, refreshed_at, created_at, kind, password, \
-         last_error"
+         last_error, rejections, rejected_since"
     };
 }
 pub(super) use session_columns;
@@ -64,7 +64,7 @@ pub(super) fn insert_session(session: &UpstreamSession) -> Sql {
         session_columns!(),
         ", revoke_attempts)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-             $18, $19, $20, $21, $22, $23, $24, $25, 0)"
+             $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, 0)"
     ))
     .bind(&session.id)
     .bind(&session.client_id)
@@ -91,6 +91,8 @@ pub(super) fn insert_session(session: &UpstreamSession) -> Sql {
     .bind(&session.credential.kind())
     .bind(&password)
     .bind(&session.last_error)
+    .bind(&session.rejected.map_or(0, |it| it.times))
+    .bind(&session.rejected.map(|it| it.since))
 }
 
 fn read_state(fields: &Fields<'_>) -> Result<UpstreamState, StorageError> {
@@ -113,6 +115,14 @@ fn read_state(fields: &Fields<'_>) -> Result<UpstreamState, StorageError> {
         (StateName::NeedsReauth, None) => Ok(UpstreamState::NeedsReauth(fields.get("reason")?)),
         (StateName::Ended, None) => Ok(UpstreamState::Ended(fields.get("reason")?)),
         (_, Some(_)) => Err(fields.inconsistent("only a live session is leased")),
+    }
+}
+
+fn read_rejections(fields: &Fields<'_>) -> Result<Option<Rejections>, StorageError> {
+    match (fields.get("rejections")?, fields.get("rejected_since")?) {
+        (0, None) => Ok(None),
+        (times, Some(since)) => Ok(Some(Rejections { times, since })),
+        _ => Err(fields.inconsistent("refusals in a row have a first one")),
     }
 }
 
@@ -148,6 +158,7 @@ pub(super) fn read_session(row: &Row) -> Result<UpstreamSession, StorageError> {
         state: read_state(&fields)?,
         next_refresh_at: fields.get("next_refresh_at")?,
         failures: fields.get("failures")?,
+        rejected: read_rejections(&fields)?,
         last_error: fields.get("last_error")?,
         refreshed_at: fields.get("refreshed_at")?,
         created_at: fields.get("created_at")?,

@@ -8,7 +8,7 @@ use aip_base::{RowId, Timestamp};
 use aip_storage::grant::{RevokeReason, Rotate};
 use aip_storage::upstream::{
     Claim, EndReason, FailedRefresh, JournalEntry, Lease, ReauthReason, RefreshFailure, Refreshed,
-    Settle, TakeLease, UpstreamState,
+    Rejections, Settle, TakeLease, UpstreamState,
 };
 
 use crate::claims;
@@ -25,6 +25,7 @@ super::on_both_engines!(
     nothing_is_sent_under_a_lapsed_lease,
     a_sent_refresh_is_remembered_until_it_is_settled,
     a_retry_keeps_what_is_known_of_the_session,
+    definite_refusals_count_while_they_are_in_a_row,
     a_lost_answer_makes_the_session_uncertain_until_a_refresh_succeeds,
     a_session_that_needs_its_person_is_not_leased_again,
     a_session_that_was_ended_meanwhile_stays_ended,
@@ -117,7 +118,7 @@ async fn a_refresh_is_stored_once_under_its_lease(world: World) {
     assert_eq!(session.scope, refreshed.scope);
     assert_eq!(session.pds, refreshed.pds);
     assert_eq!(session.next_refresh_at, refreshed.next_refresh_at);
-    assert_eq!(session.refreshed_at, refreshed.now);
+    assert_eq!(session.refreshed_at, refreshed.asked_at);
     let again = world
         .storage
         .lease(id, 2, "replica", LONG, NOW)
@@ -224,6 +225,35 @@ async fn a_retry_keeps_what_is_known_of_the_session(world: World) {
     assert_eq!(session.last_error.as_deref(), Some("503"));
     assert_eq!((session.failures, session.generation), (3, 1));
     assert_eq!(session.next_refresh_at, NOW + 2 * MINUTE);
+}
+
+async fn definite_refusals_count_while_they_are_in_a_row(world: World) {
+    let id = session(&world).await;
+    let settle = async |failure, now| {
+        let lease = lease(&world, id, LONG).await;
+        let failure = failed(id, lease.fence, &failure, now);
+        world.storage.settle_failure(failure).await.unwrap();
+        let session = world.storage.upstream_session(id).await.unwrap();
+        session.unwrap().rejected
+    };
+    let rejected = || RefreshFailure::Rejected(NOW);
+    let row = |times, since| Some(Rejections { times, since });
+    assert_eq!(settle(rejected(), NOW).await, row(1, NOW));
+    assert_eq!(settle(rejected(), NOW + MINUTE).await, row(2, NOW));
+    let deferred = RefreshFailure::Deferred(NOW);
+    assert_eq!(settle(deferred, NOW + MINUTE).await, row(2, NOW));
+    assert_eq!(settle(rejected(), NOW + HOUR).await, row(3, NOW));
+    // An outage in between says that the server is not well.
+    for other in [RefreshFailure::Retry(NOW), RefreshFailure::Uncertain(NOW)] {
+        assert_eq!(settle(other, NOW + HOUR).await, None);
+        assert_eq!(settle(rejected(), NOW + HOUR).await, row(1, NOW + HOUR));
+    }
+
+    let lease = lease(&world, id, LONG).await;
+    let stored = refreshed(id, lease.fence);
+    world.storage.store_refreshed(&stored).await.unwrap();
+    let session = world.storage.upstream_session(id).await.unwrap().unwrap();
+    assert_eq!(session.rejected, None);
 }
 
 async fn a_lost_answer_makes_the_session_uncertain_until_a_refresh_succeeds(world: World) {
@@ -515,7 +545,7 @@ fn refreshed(id: RowId, fence: i64) -> Refreshed {
         pds: Origin::parse("https://second.pds.example").unwrap(),
         scope: scope("atproto transition:generic"),
         next_refresh_at: NOW + 2 * HOUR,
-        now: later(),
+        asked_at: later(),
     }
 }
 

@@ -346,6 +346,7 @@ pub(crate) fn new_session(client: &ClientId, did: &Did) -> UpstreamSession {
         state: UpstreamState::Active,
         next_refresh_at: NOW + HOUR,
         failures: 0,
+        rejected: None,
         last_error: None,
         refreshed_at: NOW,
         created_at: NOW,

@@ -116,6 +116,7 @@ fn new_session(folder: &Path, secrets: &Secrets<'_>) -> UpstreamSession {
         state: UpstreamState::Active,
         next_refresh_at: now + DAY,
         failures: 0,
+        rejected: None,
         last_error: None,
         refreshed_at: now,
         created_at: now,

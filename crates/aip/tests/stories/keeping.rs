@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::app::{App, Tokens};
 use crate::on_both_engines;
-use crate::world::{BASE, World};
+use crate::world::{BASE, World, until};
 
 on_both_engines!(
     d2_row12_fifty_uses_of_a_stale_session_at_three_replicas_make_one_refresh,
@@ -127,10 +127,18 @@ async fn d2_row13_a_pds_that_never_answers_keeps_the_session(world: &World) {
     let (app, tokens) = app_with_session(world).await;
     world.pass(STALE);
     world.pds().next(Endpoint::Token).hangs(When::Before);
-    // AIP waits as long as its limit says: this is the one story that takes its time.
+    // A caller waits as long as its limit says: this is the one story that takes its time.
     let answer = app.query(&tokens.access, GET_SESSION).await;
     answer.expect(503, "UpstreamFailure");
-    assert_eq!(session(world).await.state, UpstreamState::Uncertain);
+    // The refresh goes on without it, as long as an answer can come.
+    let waits = session(world).await.state;
+    assert!(matches!(waits, UpstreamState::Refreshing(_)), "{waits:?}");
+    world.pds().go_down().await;
+    until("the outcome is unknown", async || {
+        session(world).await.state == UpstreamState::Uncertain
+    })
+    .await;
+    world.pds().come_up().await.unwrap();
     world.pass(Duration::from_mins(5));
     app.query(&tokens.access, GET_SESSION).await.ok();
 }

@@ -21,6 +21,7 @@ mod client_auth;
 mod consent;
 mod dpop;
 mod endings;
+mod expiry;
 mod garbage;
 mod hostile_pds;
 mod html;

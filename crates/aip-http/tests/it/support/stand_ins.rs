@@ -93,6 +93,7 @@ impl PdsStandIn {
             state: UpstreamState::Active,
             next_refresh_at: now + Duration::from_hours(1),
             failures: 0,
+            rejected: None,
             last_error: None,
             refreshed_at: now,
             created_at: now,
@@ -267,7 +268,7 @@ impl Sessions for SessionsStandIn {
         }
         Ok(LiveSession {
             pds: session.pds,
-            expires_at: session.tokens.access_expires_at,
+            usable_until: session.tokens.access_expires_at,
             ends_at: Some(session.created_at + PUBLIC),
         })
     }

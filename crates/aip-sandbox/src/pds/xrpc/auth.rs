@@ -52,7 +52,8 @@ impl Site {
             .tokens
             .verify(TokenType::Access, token)
             .ok_or_else(|| invalid("Malformed token"))?;
-        if claims.exp <= inner.clock.now().as_secs() {
+        let looked_at = *request.looked_at.get_or_init(|| inner.clock.now());
+        if claims.exp <= looked_at.as_secs() {
             return Err(invalid("\"exp\" claim timestamp check failed"));
         }
         let name = claims.name().ok_or_else(|| invalid("Malformed token"))?;
@@ -61,6 +62,13 @@ impl Site {
             .filter(|session| session.generation == name.generation)
             .cloned()
             .ok_or_else(|| invalid("Invalid token"))?;
+        // The second look, when the row has been read. Also where a clock is moved by hand.
+        let read_takes = lock(&inner.settings).lifetimes.row_read_takes;
+        let now = inner.clock.now().max(looked_at + read_takes);
+        if claims.exp <= now.as_secs() {
+            lock(&inner.sessions).end(name.session, "Token expired", now);
+            return Err(invalid("Token expired"));
+        }
         if session.jkt != jkt {
             return Err(invalid("Invalid DPoP key binding"));
         }
@@ -69,6 +77,19 @@ impl Site {
             did: session.did.to_string(),
             rights: Rights::Scopes(scopes),
         })
+    }
+
+    /// Takes the first look at an access token, and the time until the second one.
+    pub(super) async fn read_row_of(&self, request: &Received) {
+        let header = request.header("authorization");
+        if header.is_some_and(|header| header.starts_with("DPoP ")) {
+            let inner = &self.inner;
+            request.looked_at.get_or_init(|| inner.clock.now());
+            let takes = lock(&inner.settings).lifetimes.row_read_takes;
+            if !takes.is_zero() {
+                tokio::time::sleep(takes).await;
+            }
+        }
     }
 
     fn password_caller(&self, token: &str) -> Result<Caller, XrpcError> {

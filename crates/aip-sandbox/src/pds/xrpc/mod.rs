@@ -118,7 +118,8 @@ pub(crate) fn endpoint(nsid: &str) -> Endpoint {
 }
 
 impl Site {
-    pub(crate) fn xrpc(&self, request: &Received) -> Reply {
+    pub(crate) async fn xrpc(&self, request: &Received) -> Reply {
+        self.read_row_of(request).await;
         self.call(request).unwrap_or_else(|error| error.reply())
     }
 

@@ -7,8 +7,8 @@ use aip_base::{RowId, SystemRng, Timestamp};
 use aip_keys::Sealed;
 use aip_storage::client::ClientId;
 use aip_storage::upstream::{
-    Credential, EndReason, Lease, OAuthCredential, ReauthReason, RefreshFailure, SealedTokens,
-    UpstreamSession, UpstreamState,
+    Credential, EndReason, Lease, OAuthCredential, ReauthReason, RefreshFailure, Rejections,
+    SealedTokens, UpstreamSession, UpstreamState,
 };
 use proptest::prelude::*;
 
@@ -41,9 +41,18 @@ fn session(state: UpstreamState, left: Duration) -> UpstreamSession {
         state,
         next_refresh_at: NOW + HOUR,
         failures: 0,
+        rejected: None,
         last_error: None,
         refreshed_at: NOW + left - HOUR,
         created_at: NOW - HOUR,
+    }
+}
+
+/// A session after so many failed attempts.
+fn failed(failures: u32) -> UpstreamSession {
+    UpstreamSession {
+        failures,
+        ..session(UpstreamState::Active, HOUR)
     }
 }
 
@@ -98,17 +107,73 @@ fn d2_row13_a_session_that_backs_off_is_used_while_its_token_lives_and_kept_afte
         failures: 2,
         ..session(UpstreamState::Active, left)
     };
-    let lives = Duration::from_secs(30);
+    let lives = Duration::from_secs(16);
     assert_eq!(plan(&backing_off(lives), Occasion::Use, NOW), Plan::Use);
-    assert_eq!(
-        plan(&backing_off(Duration::ZERO), Occasion::Use, NOW),
-        Plan::NotBefore(NOW + HOUR)
-    );
+    // The PDS may find it over when it looks a second time, and end the session.
+    for left in [15, 14, 1, 0].map(Duration::from_secs) {
+        assert_eq!(
+            plan(&backing_off(left), Occasion::Use, NOW),
+            Plan::NotBefore(NOW + HOUR),
+            "{left:?}"
+        );
+    }
     let due = UpstreamSession {
         next_refresh_at: NOW,
         ..backing_off(Duration::ZERO)
     };
     assert_eq!(plan(&due, Occasion::Use, NOW), Plan::Refresh);
+}
+
+/// A session whose access token lives for `life` and has `left` of that.
+fn short(life: Duration, left: Duration) -> UpstreamSession {
+    UpstreamSession {
+        refreshed_at: NOW + left - life,
+        ..session(UpstreamState::Active, left)
+    }
+}
+
+#[test]
+fn a_token_is_never_used_in_its_last_tenth_or_15_seconds() {
+    let occasions = [Occasion::Use, Occasion::Rejected(2), Occasion::Renewed];
+    for (life, closest) in [
+        (HOUR, Duration::from_secs(15)),
+        (Duration::from_mins(1), Duration::from_secs(6)),
+        (Duration::from_secs(2), Duration::from_millis(200)),
+    ] {
+        let moment = Duration::from_millis(1);
+        for occasion in occasions {
+            assert!(is_usable(&short(life, closest + moment), occasion, NOW));
+            assert!(!is_usable(&short(life, closest), occasion, NOW));
+            assert!(!is_usable(&short(life, Duration::ZERO), occasion, NOW));
+        }
+    }
+}
+
+#[test]
+fn tokens_that_are_over_when_they_come_are_not_asked_for_again_by_the_same_call() {
+    let life = Duration::from_secs(30);
+    let plan_of = |left, occasion| plan(&short(life, left), occasion, NOW);
+    let late = Duration::from_secs(2);
+    assert_eq!(plan_of(late, Occasion::Use), Plan::Refresh);
+    assert_eq!(
+        plan_of(late, Occasion::Renewed),
+        Plan::NotBefore(NOW + Duration::from_secs(2))
+    );
+    // Soon to be refreshed, and good for now.
+    assert_eq!(
+        plan_of(Duration::from_secs(4), Occasion::Renewed),
+        Plan::Use
+    );
+}
+
+#[test]
+fn a_token_of_no_life_is_refreshed_before_each_use() {
+    let none = UpstreamSession {
+        refreshed_at: NOW,
+        ..session(UpstreamState::Active, Duration::ZERO)
+    };
+    assert_eq!(plan(&none, Occasion::Use, NOW), Plan::Refresh);
+    assert_eq!(plan(&none, Occasion::Renewed, NOW), Plan::Use);
 }
 
 #[test]
@@ -150,7 +215,7 @@ fn tokens_of_seconds_are_not_refreshed_all_the_time() {
 
 #[test]
 fn d2_row14_a_refusal_after_a_lost_answer_is_told_apart_from_a_plain_one() {
-    let settled = |outcome, repeated| settle(outcome, repeated, 0, NOW, &SystemRng);
+    let settled = |outcome, repeated| settle(outcome, repeated, &failed(0), NOW, &SystemRng);
     assert_eq!(
         settled(Outcome::Refused, false),
         RefreshFailure::NeedsReauth(ReauthReason::Refused)
@@ -173,6 +238,52 @@ fn d2_row14_a_refusal_after_a_lost_answer_is_told_apart_from_a_plain_one() {
         settled(Outcome::OurFault, true),
         RefreshFailure::Uncertain(_)
     ));
+}
+
+/// A session that was refused so often, the first time so long ago, and whose access token has
+/// `left` to live.
+fn rejected(times: u32, since: Duration, left: Duration) -> UpstreamSession {
+    UpstreamSession {
+        rejected: Some(Rejections {
+            times,
+            since: NOW - since,
+        }),
+        failures: times,
+        ..session(UpstreamState::Active, left)
+    }
+}
+
+#[test]
+fn a_server_that_says_no_for_hours_is_believed_whatever_it_calls_that() {
+    let over = Duration::ZERO;
+    let settled = |session: &UpstreamSession, repeated| {
+        settle(Outcome::Rejected, repeated, session, NOW, &SystemRng)
+    };
+    let dead = RefreshFailure::NeedsReauth(ReauthReason::Refused);
+    assert_eq!(settled(&rejected(2, 2 * HOUR, over), false), dead);
+    assert_eq!(settled(&rejected(24, 9 * HOUR, over), false), dead);
+    assert_eq!(
+        settled(&rejected(2, 2 * HOUR, over), true),
+        RefreshFailure::NeedsReauth(ReauthReason::LostResponse)
+    );
+    // Once, too few, too soon, or while the access token lives.
+    let first = session(UpstreamState::Active, over);
+    for early in [
+        first,
+        rejected(1, 2 * HOUR, over),
+        rejected(24, 2 * HOUR - Duration::from_secs(1), over),
+        rejected(24, 9 * HOUR, HOUR / 2),
+    ] {
+        let settled = settled(&early, false);
+        assert!(matches!(settled, RefreshFailure::Rejected(at) if at > NOW));
+    }
+}
+
+#[test]
+fn what_is_our_own_fault_ends_no_session_however_long_it_lasts() {
+    let session = rejected(1000, 1000 * HOUR, Duration::ZERO);
+    let settled = settle(Outcome::OurFault, false, &session, NOW, &SystemRng);
+    assert!(matches!(settled, RefreshFailure::Retry(_)), "{settled:?}");
 }
 
 fn claim(fence: i64, sent_under: Option<i64>, uncertain: bool) -> Claim {
@@ -205,7 +316,7 @@ fn what_the_pds_asks_for_is_waited_within_reason() {
     for (asked, waited) in [(HOUR / 3, HOUR / 3), (HOUR, HOUR), (years, HOUR)] {
         let retry_after = Some(asked);
         let outcome = Outcome::NotSpent { retry_after };
-        let failure = settle(outcome, false, 0, NOW, &SystemRng);
+        let failure = settle(outcome, false, &failed(0), NOW, &SystemRng);
         assert_eq!(failure, RefreshFailure::Retry(NOW + waited));
     }
 }
@@ -218,6 +329,7 @@ fn outcomes() -> impl Strategy<Value = Outcome> {
         }),
         Just(Outcome::Unknown),
         Just(Outcome::Refused),
+        Just(Outcome::Rejected),
         Just(Outcome::OurFault),
         Just(Outcome::NoRefreshToken),
     ]
@@ -269,7 +381,7 @@ proptest! {
     fn d2_row13_no_failure_that_may_pass_ends_a_session(
         outcome in outcomes(), repeated: bool, failures in 0..1000_u32,
     ) {
-        let failure = settle(outcome, repeated, failures, NOW, &SystemRng);
+        let failure = settle(outcome, repeated, &failed(failures), NOW, &SystemRng);
         let final_outcome = matches!(outcome, Outcome::Moved | Outcome::Refused | Outcome::NoRefreshToken);
         prop_assert_eq!(matches!(failure, RefreshFailure::NeedsReauth(_)), final_outcome);
     }
@@ -282,8 +394,10 @@ proptest! {
             Outcome::NotSpent { retry_after } => retry_after.unwrap_or_default(),
             _ => Duration::ZERO,
         };
-        match settle(outcome, repeated, failures, NOW, &SystemRng) {
-            RefreshFailure::Retry(at) | RefreshFailure::Uncertain(at) => {
+        match settle(outcome, repeated, &failed(failures), NOW, &SystemRng) {
+            RefreshFailure::Retry(at)
+            | RefreshFailure::Rejected(at)
+            | RefreshFailure::Uncertain(at) => {
                 prop_assert!(at > NOW && at <= NOW + asked.max(Duration::from_mins(5)));
             }
             RefreshFailure::NeedsReauth(_) => {}
