@@ -12,7 +12,7 @@ use crate::handle::Handle;
 use crate::origin::PdsUrl;
 
 /// A larger document is refused unread. Real ones have about one kilobyte.
-const MAX_BYTES: usize = 256 * 1024;
+const MAX_BYTES: usize = 64 * 1024;
 /// The longest public key that is handed on.
 const MAX_MULTIBASE: usize = 256;
 
@@ -48,7 +48,7 @@ pub enum SigningKeyKind {
 /// Why bytes are not a DID document.
 #[derive(Debug, thiserror::Error)]
 pub enum DidDocumentError {
-    /// More than 256 KiB.
+    /// More than 64 KiB.
     #[error("a DID document has at most {MAX_BYTES} bytes")]
     TooLarge,
     /// No JSON object of the right shape; a repeated key is one of the reasons.

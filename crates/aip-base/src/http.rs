@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response, StatusCode};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Empty, Full};
 
@@ -57,8 +58,35 @@ pub struct Fetched {
     pub body: Bytes,
 }
 
+/// An answer as far as it came.
+#[derive(Debug)]
+pub struct Partial {
+    /// The head, and the part of the body that came.
+    pub fetched: Fetched,
+    /// Why there is not more of the body, if there should be.
+    pub broke: Option<HttpError>,
+}
+
+impl Fetched {
+    /// The content coding of the body (RFC 9110 §8.4), if it has one: as the server wrote it, cut
+    /// to 40 characters.
+    pub fn content_coding(&self) -> Option<String> {
+        let values = self.headers.get_all(CONTENT_ENCODING).iter();
+        let codings = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        let codings: Vec<_> = codings
+            .map(|coding| {
+                String::from_utf8_lossy(coding.trim_ascii())
+                    .escape_default()
+                    .to_string()
+            })
+            .filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity"))
+            .collect();
+        (!codings.is_empty()).then(|| codings.join(", ").chars().take(40).collect())
+    }
+}
+
 /// Why an exchange failed. What matters to callers: was the request possibly processed?
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HttpError {
     /// The outbound guard refused the URL or every address of its host. Nothing was sent.
     #[error("refused by the outbound guard: {0}")]
@@ -75,6 +103,11 @@ pub enum HttpError {
     /// The answer's body is larger than allowed.
     #[error("the answer is larger than {0} bytes")]
     TooLarge(usize),
+    /// The answer's body is compressed, which was not asked for.
+    #[error(
+        "the answer is compressed (`Content-Encoding: {0}`), against `Accept-Encoding: identity`"
+    )]
+    Compressed(String),
 }
 
 impl HttpError {
@@ -82,7 +115,7 @@ impl HttpError {
     pub fn may_have_arrived(&self) -> bool {
         match self {
             Self::Refused(_) | Self::Connect(_) => false,
-            Self::Broken(_) | Self::Deadline(_) | Self::TooLarge(_) => true,
+            Self::Broken(_) | Self::Deadline(_) | Self::TooLarge(_) | Self::Compressed(_) => true,
         }
     }
 }
@@ -99,30 +132,60 @@ pub trait Http: Send + Sync + 'static {
         deadline: Duration,
     ) -> Result<Response<Body>, HttpError>;
 
-    /// Sends `request` and collects the answer within `limits`.
+    /// Sends `request` and collects the answer within `limits`. A compressed answer is an error:
+    /// none was asked for, and what it would unpack to is not bounded.
     async fn fetch(&self, request: Request<Bytes>, limits: Limits) -> Result<Fetched, HttpError> {
-        let exchange = async {
-            let response = self.send(request.map(full), limits.deadline).await?;
-            let (head, mut body) = response.into_parts();
-            let mut collected = BytesMut::new();
-            while let Some(frame) = body.frame().await {
-                let frame = frame.map_err(|e| HttpError::Broken(e.to_string()))?;
-                let Ok(data) = frame.into_data() else {
-                    continue;
-                };
-                if collected.len() + data.len() > limits.max_bytes {
-                    return Err(HttpError::TooLarge(limits.max_bytes));
-                }
-                collected.extend_from_slice(&data);
+        let Partial { fetched, broke } = self.fetch_partial(request, limits).await?;
+        if let Some(error) = broke {
+            return Err(error);
+        }
+        match fetched.content_coding() {
+            Some(coding) => Err(HttpError::Compressed(coding)),
+            None => Ok(fetched),
+        }
+    }
+
+    /// Sends `request` and collects of the answer what comes within `limits`, also when it breaks
+    /// off, is too large or compressed. For answers that may hold what is issued only once.
+    ///
+    /// The error is one of the time before the head of the answer.
+    async fn fetch_partial(
+        &self,
+        mut request: Request<Bytes>,
+        limits: Limits,
+    ) -> Result<Partial, HttpError> {
+        // Without the header any content coding is acceptable (RFC 9110 §12.5.3).
+        request
+            .headers_mut()
+            .entry(ACCEPT_ENCODING)
+            .or_insert(HeaderValue::from_static("identity"));
+        let late = || HttpError::Deadline(limits.deadline);
+        let until = tokio::time::Instant::now() + limits.deadline;
+        let response =
+            tokio::time::timeout_at(until, self.send(request.map(full), limits.deadline));
+        let (head, mut body) = response.await.unwrap_or_else(|_| Err(late()))?.into_parts();
+        let mut collected = BytesMut::new();
+        let broke = loop {
+            let frame = match tokio::time::timeout_at(until, body.frame()).await {
+                Ok(Some(Ok(frame))) => frame,
+                Ok(Some(Err(error))) => break Some(HttpError::Broken(error.to_string())),
+                Ok(None) => break None,
+                Err(_) => break Some(late()),
+            };
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
+            let room = limits.max_bytes - collected.len();
+            collected.extend_from_slice(&data[..data.len().min(room)]);
+            if data.len() > room {
+                break Some(HttpError::TooLarge(limits.max_bytes));
             }
-            Ok(Fetched {
-                status: head.status,
-                headers: head.headers,
-                body: collected.freeze(),
-            })
         };
-        tokio::time::timeout(limits.deadline, exchange)
-            .await
-            .unwrap_or(Err(HttpError::Deadline(limits.deadline)))
+        let fetched = Fetched {
+            status: head.status,
+            headers: head.headers,
+            body: collected.freeze(),
+        };
+        Ok(Partial { fetched, broke })
     }
 }

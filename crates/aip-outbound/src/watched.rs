@@ -49,5 +49,6 @@ fn kind(error: &HttpError) -> &'static str {
         HttpError::Broken(_) => "broken",
         HttpError::Deadline(_) => "deadline",
         HttpError::TooLarge(_) => "too_large",
+        HttpError::Compressed(_) => "compressed",
     }
 }

@@ -93,6 +93,81 @@ async fn d2_row60_an_endless_body_is_cut_at_the_limit() {
 }
 
 #[tokio::test]
+async fn what_came_of_an_answer_is_there_however_it_ends() {
+    for (answer, body, ends) in [
+        (
+            "HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{\"a\":1",
+            "{\"a\":1",
+            "broke",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n9\r\nd",
+            "abcd",
+            "broke",
+        ),
+        (
+            "HTTP/1.1 400 Bad\r\ncontent-length: 2\r\n\r\n{}",
+            "{}",
+            "whole",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\n\r\n0123456789",
+            "01234567",
+            "larger than 8 bytes",
+        ),
+    ] {
+        let server =
+            serve(async move |mut stream: TcpStream| stream.write_all(answer.as_bytes()).await)
+                .await;
+        let limits = Limits {
+            max_bytes: if ends.starts_with("larger") { 8 } else { 99 },
+            ..LIMITS
+        };
+        let request = Request::get(&server.url).body(Bytes::new()).unwrap();
+        let client = client_with(|_| ());
+        let partial = client.fetch_partial(request, limits).await.unwrap();
+        assert_eq!(partial.fetched.body, body, "{answer}");
+        let told = partial
+            .broke
+            .map_or_else(|| "whole".to_owned(), |error| error.to_string());
+        assert!(told.contains(ends), "{answer}: {told}");
+    }
+    // Nothing came at all: the error is what there is.
+    let server = serve(async |_: TcpStream| Ok(())).await;
+    let request = Request::get(&server.url).body(Bytes::new()).unwrap();
+    let error = client_with(|_| ())
+        .fetch_partial(request, LIMITS)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, HttpError::Broken(_)), "{error}");
+}
+
+#[tokio::test]
+async fn no_content_coding_is_asked_for_and_one_that_comes_all_the_same_is_named() {
+    let server = serve(async |mut stream: TcpStream| {
+        let head = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\n{}";
+        stream.write_all(head).await
+    })
+    .await;
+    let error = get(&client_with(|_| ()), &server.url).await.unwrap_err();
+    assert_eq!(error, HttpError::Compressed("gzip".to_owned()));
+    assert!(error.may_have_arrived());
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let asked = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = vec![0; 4096];
+        let length = stream.read(&mut head).await.unwrap();
+        head.truncate(length);
+        String::from_utf8(head).unwrap()
+    });
+    drop(get(&client_with(|_| ()), &url).await);
+    let head = asked.await.unwrap();
+    assert!(head.contains("accept-encoding: identity\r\n"), "{head}");
+}
+
+#[tokio::test]
 async fn d2_row60_endless_headers_are_cut() {
     let server = serve(async |mut stream: TcpStream| {
         stream.write_all(b"HTTP/1.1 200 OK\r\n").await?;
@@ -152,8 +227,9 @@ async fn d2_row60_a_compressed_body_is_not_decompressed() {
         stream.write_all(&[0x1f, 0x8b, 8, 0]).await
     })
     .await;
-    let fetched = get(&client_with(|_| ()), &server.url).await.unwrap();
-    assert_eq!(fetched.body[..], [0x1f, 0x8b, 8, 0]);
+    let request = Request::get(&server.url).body(Bytes::new()).unwrap();
+    let partial = client_with(|_| ()).fetch_partial(request, LIMITS).await;
+    assert_eq!(partial.unwrap().fetched.body[..], [0x1f, 0x8b, 8, 0]);
 }
 
 #[tokio::test]

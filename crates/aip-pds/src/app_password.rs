@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use aip_atproto::{Did, Origin, ScopeSet};
-use aip_base::{Fetched, HttpError, Timestamp};
+use aip_base::{HttpError, Partial, Timestamp, excerpt};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -14,10 +14,12 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Request, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use crate::ask::{self, AskError};
 use crate::client::PdsClient;
-use crate::oauth::{Posted, TokenSet};
+use crate::members::members;
+use crate::oauth::TokenSet;
 use crate::origins::{Paused, retry_after};
 use crate::proof::ProvenPds;
 
@@ -64,7 +66,7 @@ pub enum PasswordSessionError {
     #[error(transparent)]
     Paused(Paused),
     /// The request may have been processed.
-    #[error("the PDS did not answer: {0}")]
+    #[error("there is no complete answer of the PDS: {0}")]
     MayHaveArrived(#[source] HttpError),
     /// Overload, restart, or an answer that is none.
     #[error("the PDS answered with status {status}")]
@@ -75,8 +77,15 @@ pub enum PasswordSessionError {
         retry_after: Option<Duration>,
     },
     /// There was an answer, but no session in it.
-    #[error("the PDS gave no readable session")]
-    Malformed,
+    #[error("the PDS gave no session: its answer lacks `{0}`")]
+    Lacks(&'static str),
+    /// There was an answer without an access token that can be used, but with the next refresh
+    /// token: the one that was sent is used up.
+    #[error("the PDS gave no session: its answer lacks `accessJwt`")]
+    RefreshOnly(SecretString),
+    /// The request could not be made.
+    #[error("the request cannot be made: {0}")]
+    Request(#[from] http::Error),
 }
 
 impl From<AskError> for PasswordSessionError {
@@ -89,12 +98,22 @@ impl From<AskError> for PasswordSessionError {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Session {
-    access_jwt: String,
-    refresh_jwt: String,
-    did: Did,
+/// A session as it was received, before it is judged.
+struct Session(Map<String, Value>);
+
+impl Session {
+    fn read(answer: &Partial) -> Self {
+        Self(members(&answer.fetched.body).unwrap_or_default())
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        let text = self.0.get(name)?.as_str()?.trim();
+        (!text.is_empty()).then_some(text)
+    }
+
+    fn refresh(&self) -> Option<SecretString> {
+        self.text("refreshJwt").map(SecretString::from)
+    }
 }
 
 #[derive(Deserialize)]
@@ -102,13 +121,6 @@ struct Claims {
     iat: Option<i64>,
     exp: Option<i64>,
     scope: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct XrpcError {
-    error: String,
-    #[serde(default)]
-    message: String,
 }
 
 impl AppPassword {
@@ -164,9 +176,8 @@ impl PdsClient {
         let tokens = read_session(proven, &answer);
         if let Err(PasswordSessionError::MainPassword | PasswordSessionError::OtherAccount) =
             &tokens
-            && let Ok(session) = serde_json::from_slice::<Session>(&answer.body)
+            && let Some(refresh) = Session::read(&answer.partial).refresh()
         {
-            let refresh = session.refresh_jwt.into();
             if let Err(error) = self.delete_password_session(proven.pds(), &refresh).await {
                 tracing::warn!(pds = %proven.pds(), %error, "refused tokens could not be given back");
             }
@@ -209,12 +220,10 @@ impl PdsClient {
         method: &'static str,
         bearer: Option<&SecretString>,
         body: Bytes,
-    ) -> Result<Posted, PasswordSessionError> {
-        let malformed = |_| PasswordSessionError::Malformed;
+    ) -> Result<Answer, PasswordSessionError> {
         let mut request = Request::post(pds.join(&format!("/xrpc/{method}")))
             .header(ACCEPT, "application/json")
-            .body(body)
-            .map_err(malformed)?;
+            .body(body)?;
         let headers = request.headers_mut();
         match bearer {
             None => {
@@ -222,35 +231,51 @@ impl PdsClient {
             }
             Some(token) => {
                 let value = format!("Bearer {}", token.expose_secret());
-                let mut value =
-                    HeaderValue::from_str(&value).map_err(|_| PasswordSessionError::Malformed)?;
+                let mut value = HeaderValue::from_str(&value).map_err(http::Error::from)?;
                 value.set_sensitive(true);
                 headers.insert(AUTHORIZATION, value);
             }
         }
         let sent_at = self.clock.now();
-        let answer = judge(self.ask(pds, request, ask::REPEATABLE).await?)?;
-        let body = answer.body;
-        Ok(Posted { sent_at, body })
+        let partial = judge(self.ask(pds, request, ask::REPEATABLE).await?)?;
+        Ok(Answer { sent_at, partial })
     }
 }
 
-fn read_session(proven: &ProvenPds, answer: &Posted) -> Result<TokenSet, PasswordSessionError> {
-    let session: Session =
-        serde_json::from_slice(&answer.body).map_err(|_| PasswordSessionError::Malformed)?;
-    if session.did != *proven.did() {
+/// The answer to a request that the PDS did not refuse.
+struct Answer {
+    /// When the request was sent.
+    sent_at: Timestamp,
+    /// What came.
+    partial: Partial,
+}
+
+/// The session in an answer. Without a `did` it is that of the account which was asked for.
+fn read_session(proven: &ProvenPds, answer: &Answer) -> Result<TokenSet, PasswordSessionError> {
+    let session = Session::read(&answer.partial);
+    let did = session.text("did").and_then(|did| Did::parse(did).ok());
+    if did.is_some_and(|did| did != *proven.did()) {
         return Err(PasswordSessionError::OtherAccount);
     }
-    let claims = claims(&session.access_jwt);
+    let refresh = session.refresh();
+    let visible = |token: &&str| token.bytes().all(|byte| byte.is_ascii_graphic());
+    let Some(access) = session.text("accessJwt").filter(visible) else {
+        return Err(match (refresh, &answer.partial.broke) {
+            (Some(refresh), _) => PasswordSessionError::RefreshOnly(refresh),
+            (None, Some(broke)) => PasswordSessionError::MayHaveArrived(broke.clone()),
+            (None, None) => PasswordSessionError::Lacks("accessJwt"),
+        });
+    };
+    let claims = claims(access);
     let scope = scope_of(claims.as_ref().and_then(|it| it.scope.as_deref()))?;
     let asked_at = answer.sent_at;
     Ok(TokenSet {
-        access: session.access_jwt.into(),
-        refresh: Some(session.refresh_jwt.into()),
+        access: access.into(),
+        refresh,
         asked_at,
         expires_at: claims.map_or(asked_at + LIFETIME, |claims| claims.ends(asked_at)),
         scope,
-        sub: session.did,
+        sub: proven.did().clone(),
     })
 }
 
@@ -266,25 +291,26 @@ impl Claims {
     }
 }
 
-fn judge(answer: Fetched) -> Result<Fetched, PasswordSessionError> {
-    let status = answer.status;
-    if status == StatusCode::OK {
+fn judge(answer: Partial) -> Result<Partial, PasswordSessionError> {
+    let status = answer.fetched.status;
+    let members = members(&answer.fetched.body).unwrap_or_default();
+    let text = |name: &str| members.get(name).and_then(Value::as_str);
+    // A refresh token is given once, whatever the status above it is.
+    let gives = text("refreshJwt").is_some();
+    if status.is_success() || (gives && text("error").is_none()) {
         return Ok(answer);
     }
-    let refusal = serde_json::from_slice::<XrpcError>(&answer.body);
-    match refusal {
-        Ok(XrpcError { error, message })
-            if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS =>
-        {
-            let cut = |text: String| text.chars().take(MAX_MESSAGE).collect();
+    match text("error") {
+        Some(error) if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => {
+            let message = text("message").unwrap_or_default();
             Err(PasswordSessionError::Refused {
-                error: cut(error),
-                message: cut(message),
+                error: excerpt(error),
+                message: message.chars().take(MAX_MESSAGE).collect(),
             })
         }
         _ => Err(PasswordSessionError::Status {
             status,
-            retry_after: retry_after(&answer.headers),
+            retry_after: retry_after(&answer.fetched.headers),
         }),
     }
 }
@@ -303,7 +329,7 @@ fn scope_of(claimed: Option<&str>) -> Result<ScopeSet, PasswordSessionError> {
         Some("com.atproto.appPassPrivileged") => "atproto transition:generic transition:chat.bsky",
         _ => "atproto transition:generic",
     };
-    ScopeSet::parse(scope).map_err(|_| PasswordSessionError::Malformed)
+    ScopeSet::parse(scope).map_err(|_| PasswordSessionError::Lacks("scope"))
 }
 
 #[cfg(test)]

@@ -4,11 +4,13 @@
 use std::time::Duration;
 
 use aip_atproto::Origin;
-use aip_base::{Fetched, HttpError, Limits};
+use aip_base::{HttpError, Limits, Partial};
 use bytes::Bytes;
 use http::Request;
 
 use crate::client::PdsClient;
+use crate::content_coding::decode;
+use crate::document::DOCUMENT;
 use crate::measure::Timed;
 use crate::origins::{Admission, Paused};
 
@@ -32,20 +34,22 @@ pub(crate) enum AskError {
 }
 
 impl PdsClient {
-    /// Sends `request` to `origin` and waits for its answer until `deadline`.
+    /// Sends `request` to `origin` and waits for its answer until `deadline`. An answer that is
+    /// compressed is decoded, and one that breaks off is an answer too: what came of it may have been
+    /// given only once.
     pub(crate) async fn ask(
         &self,
         origin: &Origin,
         request: Request<Bytes>,
         deadline: Duration,
-    ) -> Result<Fetched, AskError> {
+    ) -> Result<Partial, AskError> {
         let mut admission = Some(self.origins.admit(origin).map_err(AskError::Paused)?);
         let timed = Timed::begin(&*self.clock, origin);
         let limits = Limits {
             deadline,
-            ..Limits::DOCUMENT
+            ..DOCUMENT
         };
-        let mut answer = self.http.fetch(request, limits);
+        let mut answer = self.http.fetch_partial(request, limits);
         let in_time = tokio::time::timeout(REPEATABLE, &mut answer).await;
         let outcome = if let Ok(outcome) = in_time {
             outcome
@@ -66,14 +70,21 @@ impl PdsClient {
                 });
             }
         };
-        timed.answered(answer.status);
+        let Partial { fetched, broke } = answer;
+        timed.answered(fetched.status);
         self.origins
-            .learn_limits(origin, answer.status, &answer.headers, true);
+            .learn_limits(origin, fetched.status, &fetched.headers, true);
+        let failed = fetched.status.is_server_error() || broke.is_some();
         match admission {
-            Some(admission) if answer.status.is_server_error() => admission.failed(),
+            Some(admission) if failed => admission.failed(),
             Some(admission) => admission.answered(),
             None => {}
         }
-        Ok(answer)
+        let fetched = decode(fetched);
+        let unread = fetched.content_coding().map(HttpError::Compressed);
+        Ok(Partial {
+            broke: unread.or(broke),
+            fetched,
+        })
     }
 }

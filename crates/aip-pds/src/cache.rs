@@ -1,6 +1,6 @@
 //! A bounded cache of fetched answers: one fetch at a time per key, a soft age after which an
 //! answer is fetched again, a hard age until which it is used when that fails, and short
-//! memories for failures.
+//! memories for failures. It is bounded by bytes: what is cached, strangers have written.
 
 use std::future::Future;
 use std::hash::Hash;
@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aip_base::{Clock, Timestamp};
-use quick_cache::sync::{Cache, EntryAction, EntryResult};
+use quick_cache::sync::{Cache, DefaultLifecycle, EntryAction, EntryResult};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 /// Ages of cached answers.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +29,26 @@ pub(crate) trait Transient {
     fn is_transient(&self) -> bool;
 }
 
+/// Something whose size is known.
+pub(crate) trait Weighed {
+    /// About how many bytes it takes.
+    fn bytes(&self) -> usize;
+}
+
+/// How much a cache holds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Capacity {
+    /// About how many entries are expected.
+    pub(crate) entries: usize,
+    /// How many bytes they may take in all.
+    pub(crate) bytes: usize,
+}
+
+/// What the cache itself takes for an entry.
+const ENTRY: usize = 200;
+/// Few, so that the largest entry fits into the share of one.
+const SHARDS: usize = 8;
+
 /// Where an answer came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
@@ -36,7 +57,7 @@ pub(crate) enum Source {
 }
 
 pub(crate) struct AnswerCache<K, V, E> {
-    entries: Cache<K, Entry<V, E>>,
+    entries: Cache<K, Entry<V, E>, ByBytes>,
     ages: Ages,
     clock: Arc<dyn Clock>,
 }
@@ -47,17 +68,42 @@ struct Entry<V, E> {
     fetched_at: Timestamp,
     /// Until then nothing is fetched.
     good_until: Timestamp,
+    bytes: u64,
+}
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl<K, V, E> Weighter<K, Entry<V, E>> for ByBytes {
+    fn weight(&self, _: &K, entry: &Entry<V, E>) -> u64 {
+        entry.bytes
+    }
 }
 
 impl<K, V, E> AnswerCache<K, V, E>
 where
-    K: Hash + Eq + Clone,
-    V: Clone,
-    E: Clone + Transient,
+    K: Hash + Eq + Clone + Weighed,
+    V: Clone + Weighed,
+    E: Clone + Transient + Weighed,
 {
-    pub(crate) fn new(capacity: usize, ages: Ages, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(capacity: Capacity, ages: Ages, clock: Arc<dyn Clock>) -> Self {
+        let bytes = u64::try_from(capacity.bytes).unwrap_or(u64::MAX);
+        let options = OptionsBuilder::new()
+            .estimated_items_capacity(capacity.entries)
+            .weight_capacity(bytes)
+            .shards(SHARDS)
+            .build();
+        let entries = match options {
+            Ok(options) => Cache::with_options(
+                options,
+                ByBytes,
+                DefaultHashBuilder::default(),
+                DefaultLifecycle::default(),
+            ),
+            Err(_) => Cache::with_weighter(capacity.entries, bytes, ByBytes),
+        };
         Self {
-            entries: Cache::new(capacity),
+            entries,
             ages,
             clock,
         }
@@ -70,11 +116,22 @@ where
         key: &K,
         fetch: impl Future<Output = Result<V, E>>,
     ) -> (Result<V, E>, Source) {
+        self.get_within(key, self.ages.hard, fetch).await
+    }
+
+    /// The same, and never an answer that is older than `max_age`.
+    pub(crate) async fn get_within(
+        &self,
+        key: &K,
+        max_age: Duration,
+        fetch: impl Future<Output = Result<V, E>>,
+    ) -> (Result<V, E>, Source) {
         let now = self.clock.now();
         let entry = self
             .entries
             .entry_async(key, |_, entry: &mut Entry<V, E>| {
-                if now < entry.good_until {
+                let young = entry.outcome.is_err() || now.since(entry.fetched_at) < max_age;
+                if young && now < entry.good_until {
                     EntryAction::Retain(entry.clone())
                 } else {
                     EntryAction::ReplaceWithGuard
@@ -93,10 +150,15 @@ where
                 return (fetch.await, Source::Fetched);
             }
         };
-        let entry = self.judge(fetch.await, old);
+        let fetched = fetch.await;
+        let error = fetched.as_ref().err().cloned();
+        let entry = self.judge(key, fetched, old);
         // Whoever removed the placeholder meanwhile wanted a newer answer: then it is not kept.
         let _ = guard.insert(entry.clone());
         let age = self.clock.now().since(entry.fetched_at);
+        if let Some(error) = error.filter(|_| age >= max_age) {
+            return (Err(error), Source::Fetched);
+        }
         let source = if entry.fetched_at < now {
             Source::Cache { age }
         } else {
@@ -107,7 +169,8 @@ where
 
     /// Stores an answer that was fetched outside of [`Self::get`].
     pub(crate) fn put(&self, key: K, value: V) {
-        self.entries.insert(key, self.judge(Ok(value), None));
+        let entry = self.judge(&key, Ok(value), None);
+        self.entries.insert(key, entry);
     }
 
     /// Forgets an answer, and returns it if it was one.
@@ -116,7 +179,13 @@ where
         entry.outcome.ok()
     }
 
-    fn judge(&self, outcome: Result<V, E>, old: Option<Entry<V, E>>) -> Entry<V, E> {
+    /// About how many bytes are held.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> u64 {
+        self.entries.weight()
+    }
+
+    fn judge(&self, key: &K, outcome: Result<V, E>, old: Option<Entry<V, E>>) -> Entry<V, E> {
         let now = self.clock.now();
         let keep = match &outcome {
             Ok(_) => self.ages.soft,
@@ -134,10 +203,16 @@ where
                 self.ages.pause
             }
         };
+        let content = match &outcome {
+            Ok(value) => value.bytes(),
+            Err(error) => error.bytes(),
+        };
+        let bytes = ENTRY + size_of::<(K, Entry<V, E>)>() + key.bytes() + content;
         Entry {
             outcome,
             fetched_at: now,
             good_until: now + keep,
+            bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
         }
     }
 }
@@ -155,6 +230,48 @@ mod tests {
         Definite,
     }
 
+    #[derive(Clone, PartialEq, Eq, Hash)]
+    struct Key(usize);
+
+    impl Weighed for Key {
+        fn bytes(&self) -> usize {
+            0
+        }
+    }
+
+    /// A value of so many bytes.
+    #[derive(Clone)]
+    struct Bulk(usize);
+
+    impl Weighed for Bulk {
+        fn bytes(&self) -> usize {
+            self.0
+        }
+    }
+
+    impl Weighed for Failure {
+        fn bytes(&self) -> usize {
+            0
+        }
+    }
+
+    impl Weighed for u32 {
+        fn bytes(&self) -> usize {
+            0
+        }
+    }
+
+    impl Weighed for &'static str {
+        fn bytes(&self) -> usize {
+            self.len()
+        }
+    }
+
+    const CAPACITY: Capacity = Capacity {
+        entries: 10,
+        bytes: 64 * 1024,
+    };
+
     impl Transient for Failure {
         fn is_transient(&self) -> bool {
             *self == Self::Passing
@@ -171,7 +288,7 @@ mod tests {
     fn cache() -> (AnswerCache<&'static str, u32, Failure>, Arc<ManualClock>) {
         let clock = Arc::new(ManualClock::default());
         (
-            AnswerCache::new(10, AGES, Arc::clone(&clock) as Arc<dyn Clock>),
+            AnswerCache::new(CAPACITY, AGES, Arc::clone(&clock) as Arc<dyn Clock>),
             clock,
         )
     }
@@ -231,6 +348,43 @@ mod tests {
         );
         clock.advance(Duration::from_mins(1));
         assert_eq!(cache.get(&"k", ready(Ok(2))).await.0, Ok(2));
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_a_young_answer_gets_no_older_one_and_rather_an_error() {
+        let (cache, clock) = cache();
+        let minutes = Duration::from_mins;
+        cache.put("k", 1);
+        clock.advance(minutes(9));
+        let (outcome, _) = cache.get_within(&"k", minutes(10), ready(Ok(2))).await;
+        assert_eq!(outcome, Ok(1));
+        clock.advance(minutes(1));
+        let failing = || ready(Err(Failure::Passing));
+        let (outcome, _) = cache.get_within(&"k", minutes(10), failing()).await;
+        assert_eq!(outcome, Err(Failure::Passing));
+        assert_eq!(
+            cache.get(&"k", failing()).await.0,
+            Ok(1),
+            "others are served"
+        );
+        let (outcome, source) = cache.get_within(&"k", minutes(10), ready(Ok(3))).await;
+        assert_eq!((outcome, source), (Ok(3), Source::Fetched));
+    }
+
+    #[tokio::test]
+    async fn the_bytes_of_all_entries_are_bounded_and_the_newest_stay() {
+        const BYTES: usize = 8 * 1024 * 1024;
+        let capacity = Capacity {
+            entries: 4096,
+            bytes: BYTES,
+        };
+        let clock = Arc::new(ManualClock::default());
+        let cache: AnswerCache<Key, Bulk, Failure> = AnswerCache::new(capacity, AGES, clock);
+        for key in 0..4096 {
+            cache.put(Key(key), Bulk(64 * 1024));
+            assert!(cache.bytes() <= BYTES as u64);
+        }
+        assert!(cache.bytes() > BYTES as u64 / 2, "{}", cache.bytes());
     }
 
     #[tokio::test]

@@ -6,9 +6,10 @@ use std::time::Duration;
 use aip_atproto::{Issuer, Origin};
 use aip_base::{Clock, Http, Rng};
 
-use crate::cache::{Ages, AnswerCache, Source};
+use crate::cache::{Ages, AnswerCache, Capacity, Source};
 use crate::metadata::{AuthServer, MetadataError, TrustedServer, fetch_auth_server, fetch_issuer};
 use crate::nonce::NonceStore;
+use crate::nonce_tries::OneAtATime;
 use crate::origins::Origins;
 use crate::resolve::Resolver;
 use crate::trace::{Step, Trace};
@@ -23,7 +24,10 @@ const SERVER_AGES: Ages = Ages {
 };
 
 /// How many authorization servers are remembered.
-const MAX_SERVERS: usize = 4096;
+const SERVERS: Capacity = Capacity {
+    entries: 4096,
+    bytes: 8 * 1024 * 1024,
+};
 
 /// Talks to authorization servers and PDSs in the name of AIP.
 pub struct PdsClient {
@@ -32,6 +36,7 @@ pub struct PdsClient {
     pub(crate) rng: Arc<dyn Rng>,
     pub(crate) nonces: Arc<dyn NonceStore>,
     pub(crate) origins: Origins,
+    pub(crate) one_at_a_time: OneAtATime,
     resolver: Arc<Resolver>,
     servers: AnswerCache<Issuer, Arc<AuthServer>, MetadataError>,
 }
@@ -45,14 +50,16 @@ impl PdsClient {
         nonces: Arc<dyn NonceStore>,
         resolver: Arc<Resolver>,
     ) -> Self {
-        let servers = AnswerCache::new(MAX_SERVERS, SERVER_AGES, Arc::clone(&clock));
+        let servers = AnswerCache::new(SERVERS, SERVER_AGES, Arc::clone(&clock));
         let origins = Origins::new(Arc::clone(&clock), Arc::clone(&rng));
+        let one_at_a_time = OneAtATime::new(Arc::clone(&clock));
         Self {
             http,
             clock,
             rng,
             nonces,
             origins,
+            one_at_a_time,
             resolver,
             servers,
         }

@@ -13,14 +13,18 @@
 mod app_password;
 mod ask;
 mod cache;
+mod challenge;
 mod client;
+mod content_coding;
 mod discover;
 mod document;
 mod input;
 mod lifetime;
 mod measure;
+mod members;
 mod metadata;
 mod nonce;
+mod nonce_tries;
 mod oauth;
 mod origins;
 mod proof;
@@ -32,13 +36,16 @@ mod trace;
 mod testing;
 
 pub use app_password::{AppPassword, NotAnAppPassword, PasswordSessionError};
+pub use challenge::{is_nonce_challenge, nonce_of, rejects_token, token_error_descriptions};
 pub use client::PdsClient;
+pub use content_coding::decoded;
 pub use discover::{Destination, DiscoverError};
 pub use input::{SubjectInput, SubjectInputError};
 pub use lifetime::usable_until;
 pub use measure::Timed;
 pub use metadata::{AuthServer, MetadataCheck, MetadataError};
 pub use nonce::{MemoryNonces, NonceKey, NonceStore};
+pub use nonce_tries::NonceTries;
 pub use oauth::{
     Callback, CallbackError, ClientIdentity, ExchangeError, RefreshError, SessionKeys, SignInError,
     SignInRequest, SignedIn, StartedSignIn, TokenRefusal, TokenSet, UpstreamCredentials,
@@ -46,7 +53,5 @@ pub use oauth::{
 pub use origins::{Admission, Origins, Paused};
 pub use proof::{ProofError, ProvenIdentity, ProvenPds};
 pub use resolve::{Freshness, ResolveError, Resolver, ResolverConfig, VerifiedIdentity};
-pub use resource::{
-    AccountEmail, CallAuth, CallHeaders, EmailError, PdsCall, is_nonce_challenge, nonce_of,
-};
+pub use resource::{AccountEmail, CallAuth, CallHeaders, EmailError, PdsCall};
 pub use trace::{Step, Trace};

@@ -8,6 +8,7 @@ use aip_atproto::Origin;
 use aip_base::{Clock, Timestamp};
 use aip_storage::nonces::{GivenNonce, ServerRole};
 use async_trait::async_trait;
+use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 /// Whose nonce it is.
@@ -36,7 +37,7 @@ pub trait NonceStore: Send + Sync + 'static {
 /// gave to anybody here has the better chance: servers rotate nonces every few minutes, sessions
 /// are refreshed less often.
 pub struct MemoryNonces {
-    own: Cache<(String, ServerRole, Origin), Given>,
+    own: Cache<(String, ServerRole, Origin), Given, ByBytes>,
     newest: Cache<(ServerRole, Origin), Given>,
     clock: Arc<dyn Clock>,
 }
@@ -45,6 +46,20 @@ pub struct MemoryNonces {
 struct Given {
     nonce: String,
     at: Timestamp,
+}
+
+/// What is kept for a session, in bytes: its name, the server's, a nonce of usual length, and what
+/// the cache takes for itself.
+const ENTRY: u64 = 384;
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<(String, ServerRole, Origin), Given> for ByBytes {
+    fn weight(&self, (session, _, origin): &(String, ServerRole, Origin), given: &Given) -> u64 {
+        let text = session.len() + origin.as_str().len() + given.nonce.len();
+        200 + text as u64
+    }
 }
 
 /// Longer nonces are not remembered, as each is kept per session.
@@ -57,7 +72,7 @@ impl MemoryNonces {
     /// An empty store for up to `sessions` sessions.
     pub fn new(sessions: usize, clock: Arc<dyn Clock>) -> Self {
         Self {
-            own: Cache::new(sessions),
+            own: Cache::with_weighter(sessions, (sessions as u64).saturating_mul(ENTRY), ByBytes),
             newest: Cache::new(4096),
             clock,
         }

@@ -1,5 +1,4 @@
-//! Calls to a PDS as a resource server: `DPoP` headers (RFC 9449 §7), nonce challenges, and the
-//! one call that AIP makes for itself, the account's e-mail address.
+//! Calls to a PDS as a resource server: `DPoP` headers (RFC 9449 §7), and the one call that AIP makes for itself, the account's e-mail address.
 
 use std::time::Duration;
 
@@ -9,12 +8,15 @@ use aip_jose::SignError;
 use aip_jose::dpop::Proof;
 use aip_storage::nonces::ServerRole;
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, WWW_AUTHENTICATE};
+use http::header::{ACCEPT, AUTHORIZATION};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
+use serde_json::Value;
 
+use crate::challenge::{is_nonce_challenge, nonce_of};
 use crate::client::PdsClient;
+use crate::document::DOCUMENT;
+use crate::members::members;
 use crate::nonce::NonceKey;
 use crate::oauth::SessionKeys;
 
@@ -84,30 +86,6 @@ impl CallHeaders {
     }
 }
 
-/// The nonce that an answer carries.
-pub fn nonce_of(headers: &HeaderMap) -> Option<&str> {
-    headers
-        .get("dpop-nonce")?
-        .to_str()
-        .ok()
-        .filter(|nonce| !nonce.is_empty())
-}
-
-/// Whether a resource server asks to repeat the call with the nonce it gives (RFC 9449 §9).
-pub fn is_nonce_challenge(status: StatusCode, headers: &HeaderMap) -> bool {
-    let names_it = |value: &HeaderValue| {
-        value.to_str().is_ok_and(|text| {
-            let scheme = text
-                .get(..5)
-                .is_some_and(|scheme| scheme.eq_ignore_ascii_case("dpop "));
-            scheme && text.contains("error=\"use_dpop_nonce\"")
-        })
-    };
-    status == StatusCode::UNAUTHORIZED
-        && nonce_of(headers).is_some()
-        && headers.get_all(WWW_AUTHENTICATE).iter().any(names_it)
-}
-
 impl PdsClient {
     /// The headers for one attempt of a call. Without a nonce that was just demanded, the last one
     /// that the PDS gave this session is taken.
@@ -156,21 +134,13 @@ impl PdsClient {
         access_token: &SecretString,
         pds: &Origin,
     ) -> Result<Option<AccountEmail>, EmailError> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Session {
-            email: Option<String>,
-            #[serde(default)]
-            email_confirmed: bool,
-        }
-
         const LIMITS: Limits = Limits {
             deadline: Duration::from_secs(5),
-            ..Limits::DOCUMENT
+            ..DOCUMENT
         };
         let url = pds.join("/xrpc/com.atproto.server.getSession");
         let auth = CallAuth::Dpop(keys.clone());
-        let mut attempts = 0;
+        let mut tries = self.nonce_tries(ServerRole::Resource, pds).await;
         let answer = loop {
             let mut request = Request::new(Bytes::new());
             *request.uri_mut() = url
@@ -183,26 +153,35 @@ impl PdsClient {
                 method: &http::Method::GET,
                 pds,
                 url: &url,
-                nonce: None,
+                nonce: tries.nonce(),
             };
             let headers = self.call_headers(&auth, access_token, call).await?;
             headers.apply(request.headers_mut());
-            let answer = self.http.fetch(request, LIMITS).await?;
+            let answer = tries.run(self.http.fetch(request, LIMITS)).await?;
             self.learn_nonce(&auth, pds, &answer.headers).await;
-            attempts += 1;
-            if attempts == 2 || !is_nonce_challenge(answer.status, &answer.headers) {
-                break answer;
+            let given = nonce_of(&answer.headers).map(str::to_owned);
+            match given {
+                Some(nonce) if is_nonce_challenge(answer.status, &answer.headers) => {
+                    if !tries.challenged(nonce).await {
+                        break answer;
+                    }
+                }
+                given => {
+                    tries.end(given);
+                    break answer;
+                }
             }
         };
+        drop(tries);
         if answer.status != StatusCode::OK {
             return Err(EmailError::Status(answer.status));
         }
-        let session: Session =
-            serde_json::from_slice(&answer.body).map_err(|_| EmailError::Malformed)?;
-        let confirmed = session.email_confirmed;
-        Ok(session
-            .email
-            .map(|address| AccountEmail { address, confirmed }))
+        let session = members(&answer.body).ok_or(EmailError::Malformed)?;
+        let address = session.get("email").and_then(Value::as_str);
+        Ok(address.map(|address| AccountEmail {
+            address: address.to_owned(),
+            confirmed: session.get("emailConfirmed") == Some(&Value::Bool(true)),
+        }))
     }
 }
 

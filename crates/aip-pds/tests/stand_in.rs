@@ -140,6 +140,7 @@ impl Story {
         UpstreamCredentials {
             keys: self.keys.clone(),
             refresh_token,
+            scope: signed_in.tokens.scope.clone(),
         }
     }
 }

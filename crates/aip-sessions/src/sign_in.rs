@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aip_atproto::{AccountAttr, AtIdentifier, Did, ScopeSet, for_upstream};
-use aip_base::{Blame, Clock, Rng, RowId, Timestamp, random_token};
+use aip_base::{Blame, Clock, Rng, RowId, Timestamp, excerpt, random_token};
 use aip_jose::{Alg, KeyError, SigningKey};
 use aip_keys::{TokenHash, TokenHasher};
 use aip_pds::{
@@ -126,6 +126,14 @@ pub enum SignInFailure {
         /// Which check, for log and audit.
         check: String,
     },
+    /// A server's answer cannot be used: the app gets `server_error` and these words.
+    #[error("{what}")]
+    Unusable {
+        /// The app's request.
+        request: Option<TokenHash>,
+        /// What is wrong with which answer; what the server wrote is cut and escaped.
+        what: String,
+    },
     /// A server is away: the app gets `temporarily_unavailable`.
     #[error("not reached: {what}")]
     Unavailable {
@@ -172,7 +180,9 @@ impl SignInFailure {
     pub fn blame(&self) -> Blame {
         match self {
             Self::Stray(_) | Self::Malformed(_) | Self::Denied { .. } => Blame::Caller,
-            Self::Refused { .. } | Self::Unavailable { .. } => Blame::Upstream,
+            Self::Refused { .. } | Self::Unusable { .. } | Self::Unavailable { .. } => {
+                Blame::Upstream
+            }
             Self::MissingKey(_) | Self::Vault(_) | Self::Storage(_) => Blame::Ours,
         }
     }
@@ -264,7 +274,10 @@ impl SignIn {
             Ok(code) => self.exchange(&flow, &code).await,
             Err(failure) => Err(failure),
         };
-        if let Err(SignInFailure::Refused { check, .. }) = &outcome {
+        if let Err(
+            SignInFailure::Refused { check, .. } | SignInFailure::Unusable { what: check, .. },
+        ) = &outcome
+        {
             let event = AuditEvent::new(&*self.clock, &*self.rng, AuditKind::SignInRefused, check);
             let event = flow.expected.iter().fold(event, AuditEvent::of_account);
             self.storage.record(&event).await?;
@@ -282,6 +295,10 @@ impl SignIn {
             check,
         };
         let unavailable = |what: String| SignInFailure::Unavailable {
+            request: flow.request,
+            what,
+        };
+        let unusable = |what: String| SignInFailure::Unusable {
             request: flow.request,
             what,
         };
@@ -328,9 +345,15 @@ impl SignIn {
             )
             .await
             .map_err(|error| match error {
-                SignInError::Exchange(ExchangeError::Refused { error, description }) => refused(
-                    format!("the token endpoint answered `{error}`: {description}"),
-                ),
+                SignInError::Exchange(ExchangeError::Refused { error, description }) => {
+                    unusable(excerpt(&format!(
+                        "the token endpoint answered `{error}`: {description}"
+                    )))
+                }
+                SignInError::Exchange(error @ ExchangeError::Malformed(_)) => {
+                    unusable(error.to_string())
+                }
+                SignInError::Tokens(refusal) => unusable(refusal.to_string()),
                 SignInError::Exchange(error) => unavailable(error.to_string()),
                 SignInError::Proof(ProofError::CannotTell(what)) => unavailable(what),
                 error => refused(error.to_string()),
@@ -414,7 +437,7 @@ impl SignIn {
         let identity = resolver
             .resolve(
                 &AtIdentifier::Did(did.clone()),
-                Freshness::Cached,
+                Freshness::Recent,
                 &mut Trace::default(),
             )
             .await

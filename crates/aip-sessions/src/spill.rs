@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use aip_base::{RowId, Timestamp};
 use aip_keys::Sealed;
-use aip_storage::upstream::{Refreshed, SealedTokens};
+use aip_storage::upstream::{Refreshed, SealedTokens, Trouble};
 use serde::{Deserialize, Serialize};
 
 /// How many files there may be. There is one for each refresh that was under way when the database
@@ -42,6 +42,14 @@ struct Waiting {
     next_refresh_at: i64,
     /// When the tokens were asked for; the name is that of files of earlier releases.
     received_at: i64,
+    #[serde(default)]
+    trouble: Option<WaitingTrouble>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WaitingTrouble {
+    failures: u32,
+    error: String,
 }
 
 impl Spill {
@@ -107,6 +115,10 @@ impl Waiting {
             scope: refreshed.scope.to_string(),
             next_refresh_at: refreshed.next_refresh_at.as_micros(),
             received_at: refreshed.asked_at.as_micros(),
+            trouble: refreshed.trouble.as_ref().map(|it| WaitingTrouble {
+                failures: it.failures,
+                error: it.error.clone(),
+            }),
         }
     }
 
@@ -123,6 +135,10 @@ impl Waiting {
             pds: self.pds.parse().ok()?,
             scope: self.scope.parse().ok()?,
             next_refresh_at: Timestamp::from_micros(self.next_refresh_at),
+            trouble: self.trouble.map(|it| Trouble {
+                failures: it.failures,
+                error: it.error,
+            }),
             asked_at: Timestamp::from_micros(self.received_at),
         })
     }
@@ -198,6 +214,7 @@ mod tests {
             pds: "https://pds.example".parse().unwrap(),
             scope: "atproto transition:generic".parse().unwrap(),
             next_refresh_at: Timestamp::from_secs(3000),
+            trouble: None,
             asked_at: Timestamp::from_secs(1000),
         }
     }

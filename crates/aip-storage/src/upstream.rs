@@ -160,6 +160,8 @@ pub enum ReauthReason {
     NoRefreshToken,
     /// The PDS rejects even an access token that it has just given.
     Rejected,
+    /// The answer to a refresh was for another account.
+    OtherAccount,
 }
 
 /// Why a session was ended.
@@ -233,8 +235,20 @@ pub struct Refreshed {
     pub scope: ScopeSet,
     /// When to look at it next.
     pub next_refresh_at: Timestamp,
+    /// What is wrong with them, if the answer brought no access token that can be used: then this
+    /// was a failed attempt, which left another refresh token behind.
+    pub trouble: Option<Trouble>,
     /// When the new tokens were asked for.
     pub asked_at: Timestamp,
+}
+
+/// A refresh that brought a refresh token and nothing else of use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// Failed attempts, this one included.
+    pub failures: u32,
+    /// What the answer lacks, in words without a secret.
+    pub error: String,
 }
 
 /// The outcome of a compare-and-set on a session.
@@ -520,12 +534,13 @@ impl StateName {
 
 impl ReauthReason {
     /// Every reason.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Refused,
         Self::LostResponse,
         Self::Moved,
         Self::NoRefreshToken,
         Self::Rejected,
+        Self::OtherAccount,
     ];
 
     /// The stable name, as stored and as apps see it.
@@ -536,6 +551,7 @@ impl ReauthReason {
             Self::Moved => "moved",
             Self::NoRefreshToken => "no_refresh_token",
             Self::Rejected => "rejected",
+            Self::OtherAccount => "other_account",
         }
     }
 }

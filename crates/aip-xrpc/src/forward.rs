@@ -4,23 +4,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aip_atproto::{Nsid, ScopeSet};
+use aip_atproto::{Nsid, Origin, ScopeSet};
 use aip_base::{Blame, Body, BodyError, Http, HttpError, RowId, empty, full};
 use aip_jose::SignError;
-use aip_pds::{CallAuth, PdsCall, PdsClient, Timed, is_nonce_challenge, nonce_of};
+use aip_pds::{NonceTries, PdsCall, PdsClient, Timed, nonce_of};
 use aip_sessions::{Keeper, KeeperError, Usable};
+use aip_storage::nonces::ServerRole;
 use aip_storage::upstream::ReauthReason;
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, WWW_AUTHENTICATE};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
-use serde::Deserialize;
 
 use crate::headers;
 use crate::permit::{
     Call, InsufficientScope, Judgement, WriteRefusal, XrpcPermit, permit, permit_write,
 };
 use crate::session;
+use crate::verdict::{Verdict, judge, status_for_app};
 
 /// Bodies up to this size are kept for a retry; larger ones stream.
 const KEPT: u64 = 64 * 1024;
@@ -149,6 +150,7 @@ impl Forwarder {
         let response = self.send(&outgoing, call.session, payload, &permit).await?;
         let (mut head, mut body) = response.into_parts();
         head.headers = headers::to_app(&head.headers);
+        head.status = status_for_app(head.status);
         if narrow && head.status == StatusCode::OK {
             let known = collect_answer(body).await?;
             let told = session::without_email(&known);
@@ -170,98 +172,141 @@ impl Forwarder {
         match payload {
             Payload::Kept(bytes) => self.send_kept(outgoing, usable, bytes).await,
             Payload::Stream(body) => {
+                let pds = usable.pds.clone();
+                let mut tries = self.tries(&pds).await;
                 // A stream can be sent once, so nonce and token are made sure of beforehand, by a
                 // call that costs the PDS little.
                 let probe = Outgoing::probe();
-                let answer = self.send_kept(&probe, usable, Bytes::new()).await?;
+                let answer = self
+                    .send_kept_in(&mut tries, &probe, usable, Bytes::new())
+                    .await?;
                 drop(answer);
                 usable = self.keeper.usable(session).await?;
-                let response = self.attempt(outgoing, &usable, body, None).await?;
+                let nonce = tries.nonce_for(&usable.pds).map(str::to_owned);
+                let attempt = self.attempt(outgoing, &usable, body, nonce.as_deref());
+                let response = tries.run(attempt).await?;
+                tries.end(nonce_of(response.headers()).map(str::to_owned));
                 // A 401 about AIP's session must not look to the app like one about its own token.
-                let challenge = is_nonce_challenge(response.status(), response.headers());
-                let answer = Answer::of(response, &usable.auth).await?;
-                match answer {
-                    Answer::Good(response) if !challenge => Ok(response),
+                match judge(response, &usable.auth, &outgoing.path).await? {
+                    Verdict::Good(response) => Ok(response),
                     _ => Err(ForwardError::Rejected),
                 }
             }
         }
     }
 
-    /// Sends a body that can be sent again: at most once more for a nonce, and once more with
-    /// refreshed tokens.
+    /// Sends a body that can be sent again: for a nonce, and once more with refreshed tokens.
     async fn send_kept(
         &self,
+        outgoing: &Outgoing,
+        usable: Usable,
+        bytes: Bytes,
+    ) -> Result<Response<Body>, ForwardError> {
+        let pds = usable.pds.clone();
+        let mut tries = self.tries(&pds).await;
+        self.send_kept_in(&mut tries, outgoing, usable, bytes).await
+    }
+
+    async fn send_kept_in(
+        &self,
+        tries: &mut NonceTries<'_>,
         outgoing: &Outgoing,
         mut usable: Usable,
         bytes: Bytes,
     ) -> Result<Response<Body>, ForwardError> {
-        if let Answer::Good(response) = self.exchange(outgoing, &usable, &bytes).await? {
+        if let Ok(response) = self.exchange(tries, outgoing, &usable, &bytes).await? {
             return Ok(response);
         }
         let (id, generation) = (usable.id, usable.generation);
         usable = self.keeper.usable_after_rejection(id, generation).await?;
-        if let Answer::Good(response) = self.exchange(outgoing, &usable, &bytes).await? {
-            return Ok(response);
-        }
+        let mut rejection = match self.exchange(tries, outgoing, &usable, &bytes).await? {
+            Ok(response) => return Ok(response),
+            Err(rejection) => rejection,
+        };
         // A refresh elsewhere may have replaced that one, too, before the PDS saw it.
         let newest = self.keeper.usable(id).await?;
         if newest.generation > usable.generation {
             usable = newest;
-            if let Answer::Good(response) = self.exchange(outgoing, &usable, &bytes).await? {
-                return Ok(response);
-            }
+            rejection = match self.exchange(tries, outgoing, &usable, &bytes).await? {
+                Ok(response) => return Ok(response),
+                Err(rejection) => rejection,
+            };
         }
-        Err(self.rejected_twice(&usable).await?)
+        self.rejected_twice(tries, &usable, rejection).await
     }
 
-    /// Sends a body that can be sent again, and once more with the nonce that the PDS demands.
+    /// The tries of a call to `pds`, once it is its turn.
+    async fn tries<'a>(&'a self, pds: &'a Origin) -> NonceTries<'a> {
+        self.pds.nonce_tries(ServerRole::Resource, pds).await
+    }
+
+    /// Sends a body that can be sent again, and again with the nonce that the PDS demands. The
+    /// answer is an error if it rejects the token.
     async fn exchange(
         &self,
+        tries: &mut NonceTries<'_>,
         outgoing: &Outgoing,
         usable: &Usable,
         bytes: &Bytes,
-    ) -> Result<Answer, ForwardError> {
-        let mut nonce: Option<String> = None;
+    ) -> Result<Result<Response<Body>, Response<Body>>, ForwardError> {
+        let mut tried = false;
         loop {
             // What the first try took may have brought the token close to its end.
-            if nonce.is_some() && self.keeper.clock.now() >= usable.usable_until {
-                return Ok(Answer::Rejected);
+            if tried && self.keeper.clock.now() >= usable.usable_until {
+                return Ok(Err(close_to_its_end()));
             }
+            tried = true;
             let body = if bytes.is_empty() {
                 empty()
             } else {
                 full(bytes.clone())
             };
-            let response = self
-                .attempt(outgoing, usable, body, nonce.as_deref())
-                .await?;
-            if !is_nonce_challenge(response.status(), response.headers()) {
-                return Answer::of(response, &usable.auth).await;
-            }
-            // A challenge to AIP must not look to the app like one to itself.
-            if nonce.is_some() {
-                return Err(ForwardError::Rejected);
-            }
+            let nonce = tries.nonce_for(&usable.pds).map(str::to_owned);
+            let attempt = self.attempt(outgoing, usable, body, nonce.as_deref());
+            let response = tries.run(attempt).await?;
+            let given = nonce_of(response.headers()).map(str::to_owned);
+            let nonce = match judge(response, &usable.auth, &outgoing.path).await? {
+                Verdict::NewNonce(nonce) => nonce,
+                Verdict::Good(response) => {
+                    tries.end(given);
+                    return Ok(Ok(response));
+                }
+                Verdict::Rejected(response) => {
+                    tries.end(given);
+                    return Ok(Err(response));
+                }
+            };
             metrics::counter!("aip_upstream_nonce_retries_total", "role" => "resource")
                 .increment(1);
-            nonce = nonce_of(response.headers()).map(str::to_owned);
+            // A challenge to AIP must not look to the app like one to itself.
+            if !tries.challenged(nonce).await {
+                return Err(ForwardError::Rejected);
+            }
         }
     }
 
     /// A fresh token is rejected, too. If the PDS rejects it for its own plainest call as well, the
-    /// session needs its person; if not, the answer was about something else.
-    async fn rejected_twice(&self, usable: &Usable) -> Result<ForwardError, ForwardError> {
+    /// session needs its person; if not, the answer was about something else and is the app's.
+    async fn rejected_twice(
+        &self,
+        tries: &mut NonceTries<'_>,
+        usable: &Usable,
+        rejection: Response<Body>,
+    ) -> Result<Response<Body>, ForwardError> {
         let probe = Outgoing::probe();
-        if let Answer::Good(_) = self.exchange(&probe, usable, &Bytes::new()).await? {
-            return Ok(ForwardError::Rejected);
+        if self
+            .exchange(tries, &probe, usable, &Bytes::new())
+            .await?
+            .is_ok()
+        {
+            return Ok(rejection);
         }
         let (id, generation) = (usable.id, usable.generation);
         if !self.keeper.rejected_for_good(id, generation).await? {
-            return Ok(ForwardError::Rejected);
+            return Err(ForwardError::Rejected);
         }
         let reason = ReauthReason::Rejected;
-        Ok(KeeperError::NeedsReauth(reason).into())
+        Err(KeeperError::NeedsReauth(reason).into())
     }
 
     async fn attempt(
@@ -333,76 +378,11 @@ impl Outgoing {
     }
 }
 
-/// What an answer says about the access token.
-enum Answer {
-    /// Nothing bad.
-    Good(Response<Body>),
-    /// It is expired, revoked or otherwise no good.
-    Rejected,
-}
-
-impl Answer {
-    /// OAuth tokens are rejected in a header (RFC 6750 §3.1), those of app passwords in the body.
-    async fn of(response: Response<Body>, auth: &CallAuth) -> Result<Self, ForwardError> {
-        match auth {
-            CallAuth::Dpop(_) if names_invalid_token(&response) => {
-                if says_token_expired(&response) {
-                    tracing::warn!(
-                        "the PDS found the access token expired after it had accepted it: the reference PDS ends the session then, and the next refresh is refused"
-                    );
-                }
-                Ok(Self::Rejected)
-            }
-            CallAuth::Bearer
-                if matches!(
-                    response.status(),
-                    StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED
-                ) =>
-            {
-                let (head, body) = response.into_parts();
-                let body = collect_answer(body).await?;
-                let error = serde_json::from_slice::<XrpcError>(&body);
-                if error.is_ok_and(|it| REJECTIONS.contains(&it.error.as_str())) {
-                    return Ok(Self::Rejected);
-                }
-                Ok(Self::Good(Response::from_parts(head, full(body))))
-            }
-            _ => Ok(Self::Good(response)),
-        }
-    }
-}
-
-/// How a PDS names a token of an app password that is no good.
-const REJECTIONS: [&str; 2] = ["ExpiredToken", "InvalidToken"];
-
-#[derive(Deserialize)]
-struct XrpcError {
-    error: String,
-}
-
-fn names_invalid_token(response: &Response<Body>) -> bool {
-    let names_it = |value: &http::HeaderValue| {
-        value
-            .to_str()
-            .is_ok_and(|text| text.contains("error=\"invalid_token\""))
-    };
-    response.status() == StatusCode::UNAUTHORIZED
-        && response
-            .headers()
-            .get_all(WWW_AUTHENTICATE)
-            .iter()
-            .any(names_it)
-}
-
-/// The words of the reference PDS at its second look at a token, which is when it ends the session.
-/// At the first look, which costs nothing, it says `"exp" claim timestamp check failed`.
-fn says_token_expired(response: &Response<Body>) -> bool {
-    let says_it = |value: &http::HeaderValue| {
-        let text = value.to_str();
-        text.is_ok_and(|text| text.contains("error_description=\"Token expired\""))
-    };
-    let challenges = response.headers().get_all(WWW_AUTHENTICATE);
-    challenges.iter().any(says_it)
+/// Stands for the answer of a PDS that was not asked, because the token may not be used any more.
+fn close_to_its_end() -> Response<Body> {
+    let mut response = Response::new(empty());
+    *response.status_mut() = StatusCode::UNAUTHORIZED;
+    response
 }
 
 async fn payload(headers: &HeaderMap, body: Body) -> Result<Payload, ForwardError> {
@@ -417,7 +397,7 @@ async fn payload(headers: &HeaderMap, body: Body) -> Result<Payload, ForwardErro
 }
 
 /// What a PDS answers to a call whose answer is looked at.
-async fn collect_answer(body: Body) -> Result<Bytes, HttpError> {
+pub(crate) async fn collect_answer(body: Body) -> Result<Bytes, HttpError> {
     collect(body, MAX_WRITE).await.map_err(|error| match error {
         ForwardError::TooLarge => HttpError::TooLarge(MAX_WRITE),
         error => HttpError::Broken(error.to_string()),

@@ -8,5 +8,6 @@ pub mod forward;
 pub mod headers;
 pub mod permit;
 mod session;
+mod verdict;
 
 pub use forward::{ForwardError, Forwarder, XrpcCall};

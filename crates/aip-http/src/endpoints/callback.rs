@@ -9,7 +9,7 @@ use axum::response::Response;
 
 use crate::call::Call;
 use crate::flow::see_other;
-use crate::problem::{Incident, Problem};
+use crate::problem::{Incident, Problem, printable};
 use crate::state::App;
 
 /// Finishes the sign-in and goes on with what it was for.
@@ -55,6 +55,7 @@ pub(super) async fn handle(app: &App, call: &Call) -> Result<Response, Problem> 
 /// fixed words; which check failed is for the log.
 async fn failed(app: &App, browser: RowId, failure: SignInFailure) -> Result<Response, Problem> {
     let (blame, detail) = (failure.blame(), failure.to_string());
+    let unusable;
     let (request, code, words) = match failure {
         SignInFailure::Stray(_) | SignInFailure::Malformed(_) => {
             let words = "This sign-in is over, or it was begun in another browser. Go back to the \
@@ -71,6 +72,12 @@ async fn failed(app: &App, browser: RowId, failure: SignInFailure) -> Result<Res
             RefusalCode::ServerError,
             "The host of the account did not prove who signed in.",
         ),
+        SignInFailure::Unusable { request, ref what } => {
+            let words =
+                format!("The host of the account gave an answer that cannot be used: {what}.");
+            unusable = printable(&words);
+            (request, RefusalCode::ServerError, unusable.as_str())
+        }
         SignInFailure::Unavailable { request, .. } => (
             request,
             RefusalCode::TemporarilyUnavailable,

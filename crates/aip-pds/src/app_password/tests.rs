@@ -182,7 +182,7 @@ async fn a_refusal_is_told_apart_from_trouble_that_passes() {
         matches!(&told[1], PasswordSessionError::Status { retry_after, .. } if *retry_after == later)
     );
     assert!(matches!(&told[2], PasswordSessionError::Status { .. }));
-    assert!(matches!(&told[3], PasswordSessionError::Malformed));
+    assert!(matches!(&told[3], PasswordSessionError::Lacks("accessJwt")));
     assert!(matches!(&told[4], PasswordSessionError::NotSent(_)));
     let finals: Vec<bool> = told.iter().map(PasswordSessionError::is_final).collect();
     assert_eq!(finals, [true, false, false, false, false]);

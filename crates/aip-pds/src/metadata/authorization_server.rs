@@ -1,10 +1,14 @@
 //! `/.well-known/oauth-authorization-server`: what an authorization server can do (RFC 8414,
 //! <https://atproto.com/specs/oauth#authorization-servers>).
 
+use std::sync::Arc;
+
 use aip_atproto::{Issuer, Origin};
-use aip_base::Http;
+use aip_base::{Http, excerpt};
 use serde::Deserialize;
 use url::Url;
+
+use crate::cache::Weighed;
 
 use super::{MetadataCheck, MetadataError, endpoint, failed, fetch, parse};
 
@@ -21,9 +25,12 @@ pub struct AuthServer {
     pub par_endpoint: Url,
     /// Where tokens are revoked (RFC 7009).
     pub revocation_endpoint: Option<Url>,
-    /// The PDSs it serves, when it tells.
-    protected_resources: Option<Vec<String>>,
+    /// The PDSs it serves, one a line, when it tells.
+    protected_resources: Option<Box<str>>,
 }
+
+/// The longest origin: a name of 253 characters, a scheme and a port.
+const MAX_ORIGIN: usize = 300;
 
 type List = Option<Vec<String>>;
 
@@ -52,10 +59,12 @@ impl AuthServer {
     /// Refuses a PDS that this server does not list, if it has a list (RFC 9728 §4).
     pub(crate) fn check_serves(&self, pds: &Origin) -> Result<(), MetadataError> {
         match &self.protected_resources {
-            Some(list) if !list.iter().any(|resource| resource == pds.as_str()) => Err(failed(
-                &document_url(&self.issuer),
-                MetadataCheck::NotServed(pds.to_string()),
-            )),
+            Some(list) if !list.split('\n').any(|resource| resource == pds.as_str()) => {
+                Err(failed(
+                    &document_url(&self.issuer),
+                    MetadataCheck::NotServed(pds.to_string()),
+                ))
+            }
             _ => Ok(()),
         }
     }
@@ -79,7 +88,7 @@ fn document_url(issuer: &Issuer) -> String {
 
 fn checked(issuer: &Issuer, document: Document) -> Result<AuthServer, MetadataCheck> {
     if document.issuer != issuer.as_str() {
-        return Err(MetadataCheck::Issuer(document.issuer));
+        return Err(MetadataCheck::Issuer(excerpt(&document.issuer)));
     }
     check_lists(&document)?;
     let switches = [
@@ -116,8 +125,35 @@ fn checked(issuer: &Issuer, document: Document) -> Result<AuthServer, MetadataCh
             None => None,
         },
         issuer: issuer.clone(),
-        protected_resources: document.protected_resources,
+        protected_resources: document.protected_resources.map(|list| {
+            // Nothing else is the origin of a PDS, so nothing else is looked for.
+            let origins = list
+                .iter()
+                .filter(|it| it.len() <= MAX_ORIGIN && it.starts_with("http"));
+            let origins: Vec<&str> = origins.map(String::as_str).collect();
+            origins.join("\n").into()
+        }),
     })
+}
+
+impl Weighed for Arc<AuthServer> {
+    fn bytes(&self) -> usize {
+        let revocation = self.revocation_endpoint.as_ref();
+        let endpoints = [
+            &self.authorization_endpoint,
+            &self.token_endpoint,
+            &self.par_endpoint,
+        ];
+        let endpoints = endpoints.into_iter().chain(revocation);
+        let list = self
+            .protected_resources
+            .as_ref()
+            .map_or(0, |list| list.len());
+        size_of::<AuthServer>()
+            + self.issuer.as_str().len()
+            + list
+            + endpoints.map(|url| url.as_str().len()).sum::<usize>()
+    }
 }
 
 fn check_lists(document: &Document) -> Result<(), MetadataCheck> {

@@ -5,7 +5,7 @@ mod authorization_server;
 mod protected_resource;
 
 use aip_atproto::{Issuer, Origin};
-use aip_base::{Fetched, Http, Limits};
+use aip_base::{Fetched, Http, excerpt};
 use serde::de::DeserializeOwned;
 use url::Url;
 
@@ -13,8 +13,11 @@ pub use authorization_server::AuthServer;
 pub(crate) use authorization_server::fetch_auth_server;
 pub(crate) use protected_resource::{TrustedServer, fetch_issuer};
 
-use crate::cache::Transient;
-use crate::document::{get, says_json};
+use crate::cache::{Transient, Weighed};
+use crate::document::{DOCUMENT, get, says_json};
+
+/// The longest URL of an endpoint.
+const MAX_URL: usize = 2048;
 
 /// Why metadata cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -109,6 +112,19 @@ impl MetadataError {
     }
 }
 
+impl Weighed for MetadataError {
+    /// The texts of others in it are cut when it is made.
+    fn bytes(&self) -> usize {
+        1024
+    }
+}
+
+impl Weighed for Issuer {
+    fn bytes(&self) -> usize {
+        self.as_str().len()
+    }
+}
+
 impl Transient for MetadataError {
     fn is_transient(&self) -> bool {
         self.is_transient()
@@ -118,9 +134,9 @@ impl Transient for MetadataError {
 async fn fetch(http: &dyn Http, url: &str) -> Result<Fetched, MetadataError> {
     let unreachable = |error: aip_base::HttpError| MetadataError::Unreachable {
         url: url.to_owned(),
-        reason: error.to_string(),
+        reason: excerpt(&error.to_string()),
     };
-    get(http, url, Limits::DOCUMENT).await.map_err(unreachable)
+    get(http, url, DOCUMENT).await.map_err(unreachable)
 }
 
 /// The document in an answer that is exactly 200 and JSON.
@@ -139,7 +155,7 @@ fn parse<T: DeserializeOwned>(url: &str, answer: &Fetched) -> Result<T, Metadata
     if !says_json(answer) {
         return Err(malformed("its content type is not JSON".to_owned()));
     }
-    serde_json::from_slice(&answer.body).map_err(|error| malformed(error.to_string()))
+    serde_json::from_slice(&answer.body).map_err(|error| malformed(excerpt(&error.to_string())))
 }
 
 fn failed(url: &str, check: MetadataCheck) -> MetadataError {
@@ -164,8 +180,11 @@ fn endpoint(
     text: Option<&str>,
 ) -> Result<Url, MetadataCheck> {
     let refused = |reason| MetadataCheck::Endpoint { field, reason };
-    let url =
-        Url::parse(text.ok_or(refused("it is missing"))?).map_err(|_| refused("not a URL"))?;
+    let text = text.ok_or(refused("it is missing"))?;
+    if text.len() > MAX_URL {
+        return Err(refused("it is longer than 2048 bytes"));
+    }
+    let url = Url::parse(text).map_err(|_| refused("not a URL"))?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(refused("it contains credentials"));
     }

@@ -1,7 +1,7 @@
 //! `/.well-known/oauth-protected-resource`: which authorization server a PDS trusts (RFC 9728).
 
 use aip_atproto::{Issuer, Origin};
-use aip_base::Http;
+use aip_base::{Http, excerpt};
 use serde::Deserialize;
 
 use super::{
@@ -42,7 +42,10 @@ pub(crate) async fn fetch_issuer(
     }
     let document: Document = parse(&url, &answer)?;
     if document.resource != pds.as_str() {
-        return Err(failed(&url, MetadataCheck::Resource(document.resource)));
+        return Err(failed(
+            &url,
+            MetadataCheck::Resource(excerpt(&document.resource)),
+        ));
     }
     let [server] = document.authorization_servers.as_slice() else {
         let count = document.authorization_servers.len();
@@ -50,5 +53,5 @@ pub(crate) async fn fetch_issuer(
     };
     usable_issuer(server, pds)
         .map(TrustedServer::Named)
-        .ok_or_else(|| failed(&url, MetadataCheck::Server(server.clone())))
+        .ok_or_else(|| failed(&url, MetadataCheck::Server(excerpt(server))))
 }

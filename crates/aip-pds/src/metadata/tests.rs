@@ -52,6 +52,36 @@ async fn a_pds_leads_to_its_authorization_server() {
 }
 
 #[tokio::test]
+async fn what_a_document_says_is_cut_before_it_is_in_an_error() {
+    let long = format!("https://auth.org/{}", "x".repeat(40_000));
+    let endpoint = with_server("token_endpoint", json!(long))
+        .await
+        .unwrap_err();
+    assert!(
+        endpoint.to_string().contains("longer than 2048 bytes"),
+        "{endpoint}"
+    );
+    for error in [
+        endpoint,
+        with_server("issuer", json!(long)).await.unwrap_err(),
+        with_server("scopes_supported", json!(long))
+            .await
+            .unwrap_err(),
+        with_resource(json(&resource_metadata(&long, AUTH))).await,
+        with_resource(json(&resource_metadata(PDS, &long))).await,
+        with_resource(|| answer(200, "{}", &[("content-encoding", "gzip")])).await,
+    ] {
+        let told = error.to_string();
+        assert!(told.len() < 500, "{} bytes: {}", told.len(), &told[..300]);
+    }
+    let zipped = with_resource(|| answer(200, "{}", &[("content-encoding", "gzip")])).await;
+    assert!(
+        zipped.to_string().contains("Content-Encoding: gzip"),
+        "{zipped}"
+    );
+}
+
+#[tokio::test]
 async fn d2_row08_wrong_resource_metadata_is_refused() {
     use MetadataCheck as C;
     let two = json!({ "resource": PDS, "authorization_servers": [AUTH, "https://other.org"] });

@@ -1,25 +1,26 @@
-//! One form POST to an authorization server: client authentication, `DPoP` proof, and one retry
-//! with the server's nonce (RFC 9449 §8). Every attempt has a new proof and a new assertion.
+//! One form POST to an authorization server: client authentication, `DPoP` proof, and retries with
+//! the server's nonce (RFC 9449 §8). Every attempt has a new proof and a new assertion.
 
 use std::time::Duration;
 
-use aip_base::{Fetched, HttpError, Timestamp};
+use aip_base::{Fetched, HttpError, Partial, Timestamp, excerpt};
 use aip_jose::dpop::Proof;
 use aip_jose::{SignError, client_assertion};
 use aip_storage::nonces::ServerRole;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{Request, StatusCode};
-use serde::Deserialize;
+use serde_json::Value;
 use url::{Url, form_urlencoded};
 
 use super::identity::{ClientIdentity, SessionKeys};
 use crate::ask::AskError;
+use crate::challenge::{is_nonce_challenge, nonce_of};
 use crate::client::PdsClient;
+use crate::members::members;
 use crate::metadata::AuthServer;
 use crate::nonce::NonceKey;
 use crate::origins::{Paused, retry_after};
-use crate::resource::nonce_of;
 
 /// The longest `error_description` that is passed on.
 const MAX_DESCRIPTION: usize = 500;
@@ -33,8 +34,8 @@ pub enum ExchangeError {
     /// Nothing was sent: the server is down.
     #[error(transparent)]
     Paused(Paused),
-    /// The request may have been processed, but there is no answer.
-    #[error("the authorization server did not answer: {0}")]
+    /// The request may have been processed, but there is no (complete) answer.
+    #[error("there is no complete answer of the authorization server: {0}")]
     MayHaveArrived(#[source] HttpError),
     /// The server refused with an OAuth error (RFC 6749 §5.2).
     #[error("the authorization server answered `{error}`: {description}")]
@@ -52,7 +53,7 @@ pub enum ExchangeError {
         /// When to come back, if the server said so.
         retry_after: Option<Duration>,
     },
-    /// The server asked for a nonce again after it got the one it had given.
+    /// The server asked for a nonce again each time it got the one it had given.
     #[error("the authorization server asks for a DPoP nonce again and again")]
     NonceLoop,
     /// The answer is not what the specification says.
@@ -73,20 +74,31 @@ impl From<AskError> for ExchangeError {
     }
 }
 
-/// The good answer to a request.
-pub(crate) struct Posted {
+/// The answer to a POST that the server did not refuse.
+pub(super) struct Posted {
     /// When the request was sent that was answered.
-    pub(crate) sent_at: Timestamp,
-    /// The answer's body.
-    pub(crate) body: Bytes,
+    pub(super) sent_at: Timestamp,
+    /// Its body, decoded.
+    pub(super) body: Bytes,
+    /// Why there is not more of it, if there should be.
+    broke: Option<HttpError>,
 }
 
-#[derive(Deserialize)]
-struct ErrorBody {
-    error: String,
-    /// Servers that answer as XRPC does say `message`.
-    #[serde(default, alias = "message")]
-    error_description: Option<String>,
+impl Posted {
+    /// The error of an answer in which something is not found: what is wrong with it, unless it
+    /// broke off.
+    pub(super) fn without(self, what: String) -> ExchangeError {
+        match self.broke {
+            Some(error @ HttpError::Compressed(_)) => ExchangeError::Malformed(error.to_string()),
+            Some(error) => ExchangeError::MayHaveArrived(error),
+            None => ExchangeError::Malformed(what),
+        }
+    }
+
+    /// Whether the body is all that the server sent, and readable.
+    pub(super) fn is_complete(&self) -> bool {
+        self.broke.is_none()
+    }
 }
 
 impl PdsClient {
@@ -106,29 +118,28 @@ impl PdsClient {
             role: ServerRole::Authorization,
             origin,
         };
-        let mut nonce = self.nonces.get(key).await;
-        for _ in 0..2 {
-            let request = self.request(keys, server, endpoint, params, nonce.as_deref())?;
+        let known = self.nonces.get(key).await;
+        let mut tries = self.nonce_tries(key.role, origin).await;
+        tries.begin_with(known);
+        loop {
+            let request = self.request(keys, server, endpoint, params, tries.nonce())?;
             let sent_at = self.clock.now();
-            let answer = self.ask(origin, request, deadline).await?;
-            let given = nonce_of(&answer.headers);
-            if let Some(given) = given {
+            let answer = tries.run(self.ask(origin, request, deadline)).await?;
+            let given = nonce_of(&answer.fetched.headers).map(str::to_owned);
+            if let Some(given) = &given {
                 self.nonces.put(key, given).await;
             }
-            match judge(&answer) {
-                Err(ExchangeError::Refused { error, .. }) if error == "use_dpop_nonce" => {
-                    metrics::counter!("aip_upstream_nonce_retries_total", "role" => "authorization")
-                        .increment(1);
-                    let without = || ExchangeError::Malformed("a challenge without a nonce".into());
-                    nonce = Some(given.ok_or_else(without)?.to_owned());
-                }
-                outcome => {
-                    let body = answer.body;
-                    return outcome.map(|()| Posted { sent_at, body });
-                }
+            if !demands_nonce(&answer.fetched) {
+                tries.end(given);
+                return judge(sent_at, answer);
+            }
+            metrics::counter!("aip_upstream_nonce_retries_total", "role" => "authorization")
+                .increment(1);
+            let without = || ExchangeError::Malformed("a challenge without a nonce".into());
+            if !tries.challenged(given.ok_or_else(without)?).await {
+                return Err(ExchangeError::NonceLoop);
             }
         }
-        Err(ExchangeError::NonceLoop)
     }
 
     fn request(
@@ -165,24 +176,43 @@ impl PdsClient {
     }
 }
 
-fn judge(answer: &Fetched) -> Result<(), ExchangeError> {
-    let status = answer.status;
-    if status.is_success() {
-        return Ok(());
+/// Whether the server wants the request again with its nonce, as it says in the body (RFC 9449 §8)
+/// or in a challenge (§9).
+fn demands_nonce(answer: &Fetched) -> bool {
+    let error = || members(&answer.body)?.remove("error");
+    is_nonce_challenge(answer.status, &answer.headers)
+        || (answer.status.is_client_error() && error() == Some("use_dpop_nonce".into()))
+}
+
+fn judge(sent_at: Timestamp, answer: Partial) -> Result<Posted, ExchangeError> {
+    let Partial { fetched, broke } = answer;
+    let status = fetched.status;
+    let members = members(&fetched.body).unwrap_or_default();
+    let text = |name: &str| members.get(name).and_then(Value::as_str);
+    let error = text("error").filter(|error| !error.is_empty());
+    // A refresh token is given once, whatever the status above it is.
+    let gives = text("refresh_token").is_some() || text("access_token").is_some();
+    if (error.is_none() && gives) || (status.is_success() && (error.is_none() || gives)) {
+        return Ok(Posted {
+            sent_at,
+            body: fetched.body,
+            broke,
+        });
     }
-    let later = || ExchangeError::Status {
-        status,
-        retry_after: retry_after(&answer.headers),
+    // 429, 5xx and what proxies answer are about now, whatever a body says.
+    let definite = status.is_success() || status.is_client_error();
+    let Some(error) = error.filter(|_| definite && status != StatusCode::TOO_MANY_REQUESTS) else {
+        return Err(ExchangeError::Status {
+            status,
+            retry_after: retry_after(&fetched.headers),
+        });
     };
-    // 429 and 5xx are about now, whatever a body says.
-    if !status.is_client_error() || status == StatusCode::TOO_MANY_REQUESTS {
-        return Err(later());
-    }
-    let ErrorBody {
-        error,
-        error_description,
-    } = serde_json::from_slice(&answer.body).map_err(|_| later())?;
-    let description = error_description.unwrap_or_default();
-    let description = description.chars().take(MAX_DESCRIPTION).collect();
-    Err(ExchangeError::Refused { error, description })
+    // Servers that answer as XRPC does say `message`.
+    let description = text("error_description")
+        .or(text("message"))
+        .unwrap_or_default();
+    Err(ExchangeError::Refused {
+        error: excerpt(error),
+        description: description.chars().take(MAX_DESCRIPTION).collect(),
+    })
 }

@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
+use aip_atproto::{Did, ScopeSet};
 use aip_base::HttpError;
 use aip_jose::SignError;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::exchange::{ExchangeError, Posted};
+use super::exchange::ExchangeError;
 use super::identity::SessionKeys;
 use super::token::{Received, TokenRefusal, TokenSet};
 use crate::ask;
@@ -23,6 +24,8 @@ pub struct UpstreamCredentials {
     pub keys: SessionKeys,
     /// The refresh token.
     pub refresh_token: SecretString,
+    /// What was granted so far, for answers that do not say it again (RFC 6749 §5.1).
+    pub scope: ScopeSet,
 }
 
 /// Why there are no new tokens, by what it means for the session.
@@ -65,11 +68,20 @@ pub enum RefreshError {
         retry_after: Option<Duration>,
     },
     /// The request may have been processed; the refresh token may be used up.
-    #[error("the authorization server did not answer: {0}")]
+    #[error("there is no complete answer of the authorization server: {0}")]
     MayHaveArrived(#[source] HttpError),
-    /// There was an answer, but no usable tokens in it; the refresh token is used up.
-    #[error("the authorization server's tokens are refused: {0}")]
-    Malformed(#[from] TokenRefusal),
+    /// There was an answer, but no access token in it that can be used. The session stays.
+    #[error("{refusal}")]
+    Unusable {
+        /// What the answer lacks.
+        refusal: TokenRefusal,
+        /// The next refresh token, if the answer has one: the one that was sent is used up then.
+        refresh: Option<SecretString>,
+    },
+    /// The tokens are for another account: the session at this server is somebody else's. They
+    /// were given back.
+    #[error("the server's token answer is for `{0}`, which is not the account of this session")]
+    OtherAccount(Did),
     /// The request could not be signed.
     #[error(transparent)]
     Sign(#[from] SignError),
@@ -120,22 +132,31 @@ impl PdsClient {
             ("refresh_token", session.refresh_token.expose_secret()),
         ];
         let endpoint = &server.token_endpoint;
-        let Posted { sent_at, body } = self
+        let answer = self
             .post(&session.keys, server, endpoint, &params, ask::REFRESH)
             .await?;
-        let received = Received::parse(&body)?;
-        let checked = received.check(sent_at).and_then(|tokens| {
-            if tokens.sub == *proven.did() {
-                Ok(tokens)
-            } else {
-                Err(TokenRefusal::OtherAccount)
+        let received = match Received::parse(&answer.body) {
+            Ok(received) => received,
+            Err(refusal) if answer.is_complete() => {
+                let refresh = None;
+                return Err(RefreshError::Unusable { refusal, refresh });
             }
-        });
-        let mut tokens = match checked {
+            Err(refusal) => return Err(answer.without(refusal.to_string()).into()),
+        };
+        if let Some(other) = received.other_account(proven.did()) {
+            self.revoke_refused(&session.keys, server, &received).await;
+            return Err(RefreshError::OtherAccount(other));
+        }
+        // The token that was sent is spent: whatever form the answer has, what it gives is kept.
+        let renewed = received.renewed(answer.sent_at, proven.did(), &session.scope);
+        let mut tokens = match renewed {
             Ok(tokens) => tokens,
             Err(refusal) => {
-                self.revoke_refused(&session.keys, server, &received).await;
-                return Err(refusal.into());
+                let refresh = received.refresh_token();
+                if refresh.is_none() && !answer.is_complete() {
+                    return Err(answer.without(refusal.to_string()).into());
+                }
+                return Err(RefreshError::Unusable { refusal, refresh });
             }
         };
         // RFC 6749 §6: without a new refresh token the old one stays good.
@@ -157,10 +178,18 @@ impl PdsClient {
             return Ok(());
         };
         let params = [("token", token.expose_secret())];
-        self.post(keys, server, endpoint, &params, ask::REPEATABLE)
-            .await
-            .map(drop)
+        let revoked = self.post(keys, server, endpoint, &params, ask::REPEATABLE);
+        match revoked.await {
+            // RFC 7009 §2.2 answers 200 to a token that is over; some servers say that it is.
+            Err(ExchangeError::Refused { error, .. })
+                if matches!(error.as_str(), "invalid_token" | "invalid_grant") =>
+            {
+                Ok(())
+            }
+            outcome => outcome.map(drop),
+        }
     }
+
     /// Revokes tokens that are not going to be used. If that fails they expire by themselves.
     pub(super) async fn revoke_refused(
         &self,

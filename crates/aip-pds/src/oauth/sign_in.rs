@@ -4,17 +4,21 @@
 use aip_atproto::{Did, ScopeSet};
 use aip_base::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
+use serde_json::Value;
 use url::Url;
 
-use super::exchange::{ExchangeError, Posted};
+use super::exchange::ExchangeError;
 use super::identity::SessionKeys;
 use super::pkce;
 use super::token::{Received, TokenRefusal, TokenSet};
 use crate::ask;
 use crate::client::PdsClient;
+use crate::members::members;
 use crate::metadata::AuthServer;
 use crate::proof::{ProofError, ProvenIdentity};
+
+/// The longest `request_uri`: it becomes part of a URL.
+const MAX_REQUEST_URI: usize = 2048;
 
 /// What to ask an authorization server for.
 #[derive(Debug, Clone, Copy)]
@@ -60,16 +64,11 @@ pub enum SignInError {
     #[error(transparent)]
     Exchange(#[from] ExchangeError),
     /// The token response is not acceptable.
-    #[error("the authorization server's tokens are refused: {0}")]
+    #[error(transparent)]
     Tokens(#[from] TokenRefusal),
     /// The authorization server does not speak for the account.
     #[error(transparent)]
     Proof(#[from] ProofError),
-}
-
-#[derive(Deserialize)]
-struct Pushed {
-    request_uri: String,
 }
 
 impl PdsClient {
@@ -92,16 +91,20 @@ impl PdsClient {
         ];
         params.extend(request.login_hint.map(|hint| ("login_hint", hint)));
         params.extend(request.prompt.map(|prompt| ("prompt", prompt)));
-        let pushed = self
+        let answer = self
             .post(keys, server, &server.par_endpoint, &params, ask::REPEATABLE)
             .await?;
-        let pushed: Pushed = serde_json::from_slice(&pushed.body)
-            .map_err(|error| ExchangeError::Malformed(error.to_string()))?;
+        let pushed = members(&answer.body).and_then(|mut pushed| pushed.remove("request_uri"));
+        let request_uri = match pushed {
+            Some(Value::String(uri)) if !uri.is_empty() && uri.len() <= MAX_REQUEST_URI => uri,
+            Some(_) => return Err(answer.without("its `request_uri` is no URI".to_owned())),
+            None => return Err(answer.without("it lacks `request_uri`".to_owned())),
+        };
         let mut authorization_url = server.authorization_endpoint.clone();
         authorization_url
             .query_pairs_mut()
             .append_pair("client_id", keys.client.client_id())
-            .append_pair("request_uri", &pushed.request_uri);
+            .append_pair("request_uri", &request_uri);
         Ok(StartedSignIn {
             authorization_url,
             verifier,
@@ -124,10 +127,15 @@ impl PdsClient {
             ("redirect_uri", redirect_uri),
             ("code_verifier", verifier.expose_secret()),
         ];
-        let Posted { sent_at, body } = self
+        let answer = self
             .post(keys, server, &server.token_endpoint, &params, ask::SIGN_IN)
             .await?;
-        let received = Received::parse(&body)?;
+        let received = match Received::parse(&answer.body) {
+            Ok(received) => received,
+            Err(refusal) if answer.is_complete() => return Err(refusal.into()),
+            Err(refusal) => return Err(answer.without(refusal.to_string()).into()),
+        };
+        let sent_at = answer.sent_at;
         let outcome = self.accept(&received, sent_at, server, expected).await;
         if outcome.is_err() {
             self.revoke_refused(keys, server, &received).await;
@@ -142,7 +150,7 @@ impl PdsClient {
         server: &AuthServer,
         expected: Option<&Did>,
     ) -> Result<SignedIn, SignInError> {
-        let tokens = received.check(sent_at)?;
+        let tokens = received.signed_in(sent_at)?;
         let identity = self.prove(&tokens.sub, &server.issuer, expected).await?;
         Ok(SignedIn { tokens, identity })
     }

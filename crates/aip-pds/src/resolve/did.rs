@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use aip_atproto::{Did, DidDocument};
-use aip_base::{Fetched, HttpError, Limits};
+use aip_base::{Fetched, HttpError, excerpt};
 
 use super::{ResolveError, Resolver};
-use crate::document::get;
+use crate::document::{DOCUMENT, get};
 use crate::trace::{Step, Trace};
 
 impl Resolver {
@@ -31,7 +31,7 @@ impl Resolver {
                 "plc"
             };
             metrics::counter!("aip_did_documents_read_total", "method" => method).increment(1);
-            let answer = get(&*self.http, &url, Limits::DOCUMENT).await;
+            let answer = get(&*self.http, &url, DOCUMENT).await;
             match read(did, answer) {
                 Ok(document) => {
                     let pds = document.pds_endpoint().map_or("none", |pds| pds.as_str());
@@ -73,12 +73,12 @@ fn read(did: &Did, answer: Result<Fetched, HttpError>) -> Result<DidDocument, Re
         subject: did.to_string(),
         reason,
     };
-    let answer = answer.map_err(|error| unavailable(error.to_string()))?;
+    let answer = answer.map_err(|error| unavailable(excerpt(&error.to_string())))?;
     match answer.status.as_u16() {
         200 => {
             DidDocument::parse_for(did, &answer.body).map_err(|error| ResolveError::BadDocument {
                 did: did.clone(),
-                reason: error.to_string(),
+                reason: excerpt(&error.to_string()),
             })
         }
         404 => Err(ResolveError::DidNotFound(did.clone())),

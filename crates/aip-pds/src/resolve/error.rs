@@ -2,7 +2,7 @@
 
 use aip_atproto::{Did, Handle};
 
-use crate::cache::Transient;
+use crate::cache::{Transient, Weighed};
 
 /// Why a handle or DID could not be resolved.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +47,13 @@ impl ResolveError {
     /// Whether the error may pass by itself.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable { .. })
+    }
+}
+
+impl Weighed for ResolveError {
+    /// The texts of others in it are cut when it is made.
+    fn bytes(&self) -> usize {
+        512
     }
 }
 

@@ -2,13 +2,13 @@
 //! were configured as a fallback (<https://atproto.com/specs/handle#handle-resolution>).
 
 use aip_atproto::{Did, Handle, Origin};
-use aip_base::{DnsError, HttpError, Limits};
+use aip_base::{DnsError, HttpError, Limits, excerpt};
 use http::StatusCode;
 use serde::Deserialize;
 use url::form_urlencoded;
 
 use super::{ResolveError, Resolver};
-use crate::document::{LINE, get};
+use crate::document::{DOCUMENT, LINE, get};
 use crate::trace::{Step, Trace};
 
 /// What one source says.
@@ -66,16 +66,20 @@ impl Resolver {
         let step = Step::begin(&*self.clock, "DNS TXT", name.as_str());
         match self.dns.txt(&name).await {
             Ok(records) => {
-                let mut dids: Vec<&str> = records
-                    .iter()
-                    .filter_map(|record| record.strip_prefix("did="))
-                    .collect();
-                dids.sort_unstable();
-                dids.dedup();
-                match dids[..] {
-                    [] => (Answer::Nothing, step.failed("no record starts with `did=`")),
-                    [did] => parsed(did, step),
-                    _ => (
+                let values = |record: &'_ String| {
+                    let value = record.trim().strip_prefix("did=")?;
+                    Some(value.trim().to_owned())
+                };
+                let values: Vec<String> = records.iter().filter_map(values).collect();
+                let mut dids = values.iter().filter_map(|value| Did::parse(value).ok());
+                match (dids.next(), values.first()) {
+                    (None, None) => (Answer::Nothing, step.failed("no record starts with `did=`")),
+                    (None, Some(value)) => parsed(value, step),
+                    (Some(did), _) if dids.all(|other| other == did) => {
+                        let step = step.found(did.as_str());
+                        (Answer::Did(did), step)
+                    }
+                    (Some(_), _) => (
                         Answer::TwoDids,
                         step.failed("the records name more than one DID"),
                     ),
@@ -91,7 +95,10 @@ impl Resolver {
         let step = Step::begin(&*self.clock, "HTTPS", url.as_str());
         match get(&*self.http, &url, LINE).await {
             Ok(answer) if answer.status.is_success() => {
-                parsed(String::from_utf8_lossy(&answer.body).trim(), step)
+                // The reference reads the first line.
+                let text = String::from_utf8_lossy(&answer.body);
+                let text = text.trim_start_matches('\u{feff}').trim_start();
+                parsed(text.lines().next().unwrap_or_default().trim(), step)
             }
             Ok(answer) => not_found_or_failed(answer.status, step),
             // A name that only leads inside has no well-known document for us.
@@ -116,14 +123,14 @@ impl Resolver {
             &url,
             Limits {
                 deadline: LINE.deadline,
-                ..Limits::DOCUMENT
+                ..DOCUMENT
             },
         )
         .await
         {
             Ok(answer) if answer.status == StatusCode::OK => {
                 match serde_json::from_slice(&answer.body) {
-                    Ok(Resolved { did }) => parsed(&did, step),
+                    Ok(Resolved { did }) => parsed(did.trim(), step),
                     Err(error) => failed(&error, step),
                 }
             }
@@ -153,7 +160,7 @@ fn parsed(text: &str, step: crate::trace::Begun<'_>) -> (Answer, Step) {
         }
         Err(error) => (
             Answer::Nothing,
-            step.failed(format!("not a usable DID: {error}")),
+            step.failed(excerpt(&format!("`{text}` is not a usable DID: {error}"))),
         ),
     }
 }
@@ -171,6 +178,6 @@ fn not_found_or_failed(status: StatusCode, step: crate::trace::Begun<'_>) -> (An
 }
 
 fn failed(error: &dyn std::error::Error, step: crate::trace::Begun<'_>) -> (Answer, Step) {
-    let reason = error.to_string();
+    let reason = excerpt(&error.to_string());
     (Answer::Failed(reason.clone()), step.failed(reason))
 }

@@ -13,8 +13,13 @@ use aip_base::{Clock, DnsTxt, Http};
 
 pub use error::ResolveError;
 
-use crate::cache::{Ages, AnswerCache, Source};
+use crate::cache::{Ages, AnswerCache, Capacity, Source, Weighed};
 use crate::trace::{Step, Trace};
+
+/// What a cached handle or document may take on average. Usual ones take half of it.
+const ENTRY: usize = 1024;
+/// How old a handle is at most that is shown to a person who signs in, or told to an app then.
+const RECENT: Duration = Duration::from_mins(10);
 
 /// Where and how to resolve.
 #[derive(Debug, Clone)]
@@ -52,6 +57,8 @@ impl Default for ResolverConfig {
 pub enum Freshness {
     /// For display and routing.
     Cached,
+    /// For what is shown while somebody signs in: at most ten minutes old.
+    Recent,
     /// For decisions about who somebody is. What is found refreshes the cache.
     Uncached,
 }
@@ -103,7 +110,10 @@ impl Resolver {
             negative: Duration::from_mins(1),
             pause: Duration::from_secs(5),
         };
-        let capacity = config.cache_capacity;
+        let capacity = Capacity {
+            entries: config.cache_capacity,
+            bytes: config.cache_capacity.saturating_mul(ENTRY),
+        };
         let handles = AnswerCache::new(capacity, ages, Arc::clone(&clock));
         let documents = AnswerCache::new(capacity, ages, Arc::clone(&clock));
         Self {
@@ -162,7 +172,11 @@ impl Resolver {
         }
         let (outcome, source) = self
             .documents
-            .get(did, self.fetch_document(did, trace))
+            .get_within(
+                did,
+                self.max_age(freshness),
+                self.fetch_document(did, trace),
+            )
             .await;
         self.note_cache("DID document", did.as_str(), source, outcome.is_ok(), trace);
         outcome
@@ -191,7 +205,11 @@ impl Resolver {
         }
         let (outcome, source) = self
             .handles
-            .get(handle, self.fetch_handle(handle, trace))
+            .get_within(
+                handle,
+                self.max_age(freshness),
+                self.fetch_handle(handle, trace),
+            )
             .await;
         self.note_cache("handle", handle.as_str(), source, outcome.is_ok(), trace);
         outcome
@@ -203,6 +221,13 @@ impl Resolver {
         let pds = document.pds_endpoint().filter(usable);
         pds.cloned()
             .ok_or_else(|| ResolveError::NoPds(document.id().clone()))
+    }
+
+    fn max_age(&self, freshness: Freshness) -> Duration {
+        match freshness {
+            Freshness::Recent => RECENT,
+            Freshness::Cached | Freshness::Uncached => self.config.hard_age,
+        }
     }
 
     fn note_cache(
@@ -222,6 +247,27 @@ impl Resolver {
                 step.failed(outcome)
             });
         }
+    }
+}
+
+impl Weighed for Handle {
+    fn bytes(&self) -> usize {
+        self.as_str().len()
+    }
+}
+
+impl Weighed for Did {
+    fn bytes(&self) -> usize {
+        self.as_str().len()
+    }
+}
+
+impl Weighed for Arc<DidDocument> {
+    fn bytes(&self) -> usize {
+        let handle = self.handle().map_or(0, |handle| handle.as_str().len());
+        let pds = self.pds_endpoint().map_or(0, |pds| pds.as_str().len());
+        let key = self.signing_key().map_or(0, |key| key.multibase.len());
+        size_of::<DidDocument>() + self.id().as_str().len() + handle + pds + key
     }
 }
 

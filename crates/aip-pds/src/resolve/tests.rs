@@ -102,6 +102,84 @@ async fn d2_row61_other_records_and_repeated_records_do_not_matter() {
 }
 
 #[tokio::test]
+async fn d2_row61_records_are_parsed_before_they_are_compared() {
+    let bare = format!("did={ALICE}");
+    for records in [
+        vec![format!("did={ALICE} ")],
+        vec![format!("did= {ALICE}")],
+        vec![format!("  did=\t{ALICE}\r\n")],
+        vec![bare.clone(), format!("did={ALICE}\u{a0}")],
+        vec![format!("did= {ALICE}"), format!("did={ALICE} ")],
+        vec!["did=".to_owned(), bare.clone()],
+        vec![
+            bare.clone(),
+            "did=alice.org".to_owned(),
+            "did=did:key:zQ3sh".to_owned(),
+        ],
+    ] {
+        let world = World::new();
+        let texts: Vec<&str> = records.iter().map(String::as_str).collect();
+        world.dns.txt_records("_atproto.alice.org", &texts);
+        let found = did_of(&world, "alice.org").await;
+        assert_eq!(found.as_deref(), Ok(ALICE), "{records:?}");
+    }
+    let world = World::new();
+    let two = [format!("did={ALICE} "), format!("did= {BOB}")];
+    world
+        .dns
+        .txt_records("_atproto.alice.org", &[&two[0], &two[1]]);
+    let error = did_of(&world, "alice.org").await.unwrap_err();
+    assert!(matches!(error, ResolveError::HandleAmbiguous(_)), "{error}");
+
+    // What is no DID is said so, and the host is asked.
+    let world = World::new();
+    world
+        .dns
+        .txt_records("_atproto.alice.org", &["did=alice.org"]);
+    world.network.on(WELL_KNOWN, || {
+        answer(200, &format!("\u{feff}{ALICE}\r\nsecond line"), &[])
+    });
+    assert_eq!(did_of(&world, "alice.org").await.as_deref(), Ok(ALICE));
+}
+
+#[tokio::test]
+async fn handles_that_are_shown_at_a_sign_in_are_at_most_ten_minutes_old() {
+    let shown = async |world: &World| {
+        let id = AtIdentifier::parse(ALICE).unwrap();
+        let mut trace = Trace::default();
+        let resolver = world.client.resolver();
+        let found = resolver.resolve(&id, Freshness::Recent, &mut trace).await;
+        found.map(|it| it.display_handle().to_owned())
+    };
+    let did = async |world: &World, freshness: Freshness| {
+        let handle = Handle::parse("alice.org").unwrap();
+        let mut trace = Trace::default();
+        let resolver = world.client.resolver();
+        resolver.did_of(&handle, freshness, &mut trace).await
+    };
+    let world = World::with_alice();
+    assert_eq!(shown(&world).await.as_deref(), Ok("alice.org"));
+    // The name goes to somebody else.
+    world
+        .dns
+        .txt_records("_atproto.alice.org", &[&format!("did={BOB}")]);
+    world.clock.advance(Duration::from_secs(599));
+    assert_eq!(shown(&world).await.as_deref(), Ok("alice.org"));
+    world.clock.advance(Duration::from_secs(1));
+    assert_eq!(shown(&world).await.as_deref(), Ok("handle.invalid"));
+
+    // Nor is an older one shown when nobody can be asked.
+    let world = World::with_alice();
+    assert!(did(&world, Freshness::Recent).await.is_ok());
+    world.dns.0.lock().unwrap().clear();
+    world.clock.advance(Duration::from_hours(1));
+    let error = did(&world, Freshness::Recent).await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    let bridged = did(&world, Freshness::Cached).await;
+    assert!(bridged.is_ok(), "elsewhere the old one bridges the outage");
+}
+
+#[tokio::test]
 async fn d2_row61_dns_wins_over_the_host() {
     let world = World::with_alice();
     world.network.on(WELL_KNOWN, || answer(200, BOB, &[]));

@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aip_base::{Body, Clock, DnsError, DnsTxt, Fetched, Http, HttpError, Limits, Timestamp};
+use aip_base::{
+    Body, Clock, DnsError, DnsTxt, Fetched, Http, HttpError, Limits, Partial, Timestamp,
+};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
@@ -36,16 +38,22 @@ impl Clock for ManualClock {
     }
 }
 
+/// The header with which a scripted answer says that its connection breaks at its end.
+pub(crate) const CUT: &str = "x-cut";
+
 /// An answer of the scripted network.
 pub(crate) type Answer = Result<Fetched, HttpError>;
 
 /// Makes an answer, as often as it is asked for.
 pub(crate) type Respond = Box<dyn Fn() -> Answer + Send>;
 
+/// Makes an answer to one request.
+type Answering = Box<dyn Fn(&Request<Bytes>) -> Answer + Send>;
+
 /// A network in which each URL has its answers: the next one each time, the last one for ever.
 #[derive(Default)]
 pub(crate) struct Network {
-    answers: Mutex<HashMap<String, VecDeque<Respond>>>,
+    answers: Mutex<HashMap<String, VecDeque<Answering>>>,
     requests: Mutex<Vec<Request<Bytes>>>,
     takes: Mutex<Duration>,
 }
@@ -53,6 +61,15 @@ pub(crate) struct Network {
 impl Network {
     /// Adds an answer of `url`.
     pub(crate) fn on(&self, url: &str, answer: impl Fn() -> Answer + Send + 'static) -> &Self {
+        self.on_request(url, move |_| answer())
+    }
+
+    /// Adds an answer of `url` that depends on the request.
+    pub(crate) fn on_request(
+        &self,
+        url: &str,
+        answer: impl Fn(&Request<Bytes>) -> Answer + Send + 'static,
+    ) -> &Self {
         self.answers
             .lock()
             .unwrap()
@@ -90,12 +107,21 @@ impl Http for Network {
         unreachable!("everything here is fetched")
     }
 
-    async fn fetch(&self, request: Request<Bytes>, limits: Limits) -> Answer {
+    async fn fetch_partial(
+        &self,
+        mut request: Request<Bytes>,
+        limits: Limits,
+    ) -> Result<Partial, HttpError> {
         let takes = *self.takes.lock().unwrap();
         // A real network gives others a turn; so does this one.
         tokio::task::yield_now().await;
         let url = request.uri().to_string();
-        self.requests.lock().unwrap().push(request);
+        let identity = HeaderValue::from_static("identity");
+        request
+            .headers_mut()
+            .entry("accept-encoding")
+            .or_insert(identity);
+        self.requests.lock().unwrap().push(request.clone());
         if takes > limits.deadline {
             tokio::time::sleep(limits.deadline).await;
             return Err(HttpError::Deadline(limits.deadline));
@@ -107,11 +133,15 @@ impl Http for Network {
         let Some(script) = answers.get_mut(&url) else {
             return Err(HttpError::Connect(format!("nobody listens at {url}")));
         };
-        if script.len() > 1 {
-            script.pop_front().unwrap()()
+        let fetched = if script.len() > 1 {
+            script.pop_front().unwrap()(&request)?
         } else {
-            script[0]()
-        }
+            script[0](&request)?
+        };
+        // A script cannot cut a body off; it says so in a header.
+        let broke = fetched.headers.get(CUT).is_some();
+        let broke = broke.then(|| HttpError::Broken("cut".to_owned()));
+        Ok(Partial { fetched, broke })
     }
 }
 

@@ -103,7 +103,7 @@ impl Service for Site {
             None => Reply::text(StatusCode::NOT_FOUND, "Not Found"),
         };
         // Every answer has a nonce, so that clients need not ask for one.
-        reply.with(DPOP_NONCE, &self.nonces.current(self.inner.clock.now()))
+        reply.with(DPOP_NONCE, &self.nonce())
     }
 
     fn demand_nonce(&self, endpoint: Endpoint) -> Reply {
@@ -113,11 +113,21 @@ impl Service for Site {
             }
             _ => OAuthError::from(ProofRefusal::NonceDemanded).reply(),
         };
-        reply.with(DPOP_NONCE, &self.nonces.current(self.inner.clock.now()))
+        reply.with(DPOP_NONCE, &self.nonce())
     }
 }
 
 impl Site {
+    /// The nonce of one answer.
+    fn nonce(&self) -> String {
+        let inner = &self.inner;
+        if lock(&inner.settings).nonce_per_answer {
+            self.nonces.only(&*inner.rng)
+        } else {
+            self.nonces.current(inner.clock.now())
+        }
+    }
+
     async fn act(&self, endpoint: Endpoint, request: &Received) -> Option<Reply> {
         let post = request.method == Method::POST;
         Some(match endpoint {

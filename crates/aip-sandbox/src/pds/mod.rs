@@ -282,6 +282,12 @@ impl Pds {
         change(&mut lock(&self.inner.settings).lifetimes);
     }
 
+    /// Gives a nonce of its own with each answer and refuses all older ones, whoever they were
+    /// given to (RFC 9449 §8.2 lets servers do so), or stops to do so.
+    pub fn set_nonce_per_answer(&self, on: bool) {
+        lock(&self.inner.settings).nonce_per_answer = on;
+    }
+
     /// Tells a lie until [`Pds::tell_truth`].
     pub fn lie(&self, lie: Lie) {
         lock(&self.inner.settings).lies.push(lie);

@@ -77,6 +77,8 @@ pub struct Lie {
 pub(crate) struct Settings {
     pub(crate) lifetimes: Lifetimes,
     pub(crate) lies: Vec<Lie>,
+    /// Each answer has a nonce of its own, and all older ones are refused.
+    pub(crate) nonce_per_answer: bool,
 }
 
 impl Lie {

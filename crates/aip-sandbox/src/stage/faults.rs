@@ -1,5 +1,6 @@
 //! Faults on order: what goes wrong the next time, the next few times, or always.
 
+use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -43,8 +44,25 @@ pub enum Endpoint {
 pub(crate) enum Fault {
     Answer(Reply),
     Restatus(StatusCode),
+    Rewrite(Rewrite),
     DemandNonce,
     Disturb(When, Disturbance),
+}
+
+/// What another answer is made of an honest one with.
+#[derive(Clone)]
+pub(crate) struct Rewrite(Arc<dyn Fn(Reply) -> Reply + Send + Sync>);
+
+impl Rewrite {
+    pub(crate) fn apply(&self, reply: Reply) -> Reply {
+        (self.0)(reply)
+    }
+}
+
+impl fmt::Debug for Rewrite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Rewrite")
+    }
 }
 
 /// Whether a disturbance strikes before the request took effect or after.
@@ -223,6 +241,12 @@ impl Order<'_> {
     /// Answers honestly, but with another status.
     pub fn changes_status(self, status: StatusCode) {
         self.place(Fault::Restatus(status));
+    }
+
+    /// Lets the request take effect and answers what `change` makes of the honest answer: another
+    /// form, another status, a compressed body.
+    pub fn rewrites(self, change: impl Fn(Reply) -> Reply + Send + Sync + 'static) {
+        self.place(Fault::Rewrite(Rewrite(Arc::new(change))));
     }
 
     /// Demands another nonce for the `DPoP` proof (RFC 9449 §8, §9) without doing anything.

@@ -144,6 +144,10 @@ async fn act<S: Service>(
             let reply = answer(service, endpoint, received).await?;
             Ok(Reply { status, ..reply })
         }
+        Some(Fault::Rewrite(rewrite)) => {
+            let reply = answer(service, endpoint, received).await?;
+            Ok(rewrite.apply(reply))
+        }
         Some(Fault::Disturb(When::Before, disturbance)) => {
             disturb(disturbance).await?;
             answer(service, endpoint, received).await

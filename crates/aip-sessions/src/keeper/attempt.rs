@@ -37,10 +37,21 @@ const SETTLE: Duration = Duration::from_secs(10);
 
 /// What an attempt brought.
 pub(super) struct Received {
-    pub(super) tokens: TokenSet,
+    pub(super) brought: Brought,
     pub(super) pds: Origin,
     /// For giving the tokens back, if it is an OAuth session.
     pub(super) proven: Option<ProvenIdentity>,
+}
+
+/// The tokens that came. The one that was sent is spent, so every one of them is kept.
+pub(super) enum Brought {
+    Tokens(TokenSet),
+    /// An answer without an access token that can be used.
+    RefreshOnly {
+        refresh: SecretString,
+        /// What it lacks, in words without a secret.
+        error: String,
+    },
 }
 
 /// An attempt that brought nothing.
@@ -144,6 +155,7 @@ impl Keeper {
         let credentials = UpstreamCredentials {
             keys: self.keys(session.id, oauth)?,
             refresh_token: self.vault.open(sealed, Column::RefreshToken, session.id)?,
+            scope: session.scope.clone(),
         };
         let proof = self
             .pds
@@ -163,18 +175,28 @@ impl Keeper {
             }
             first
         };
-        let refreshed = self.under_lease(session, claim, refresh).await;
-        let tokens = refreshed.map_err(|error| {
-            let failed = Failed::new(judge(&error), &error);
-            if failed.outcome == Outcome::OurFault {
-                tracing::error!(session = %session.id, issuer = %oauth.issuer, %error, "refresh refused: check keys and metadata");
-            } else {
-                tracing::warn!(session = %session.id, issuer = %oauth.issuer, %error, "refresh failed");
+        let brought = match self.under_lease(session, claim, refresh).await {
+            Ok(tokens) => Brought::Tokens(tokens),
+            Err(error) => {
+                let failed = Failed::new(judge(&error), &error);
+                if failed.outcome == Outcome::OurFault {
+                    tracing::error!(session = %session.id, issuer = %oauth.issuer, %error, "refresh refused: check keys and metadata");
+                } else {
+                    tracing::warn!(session = %session.id, issuer = %oauth.issuer, %error, "refresh failed");
+                }
+                let RefreshError::Unusable {
+                    refresh: Some(refresh),
+                    ..
+                } = error
+                else {
+                    return Err(failed.into());
+                };
+                let error = failed.error;
+                Brought::RefreshOnly { refresh, error }
             }
-            failed
-        })?;
+        };
         Ok(Received {
-            tokens,
+            brought,
             pds: proven.pds().clone(),
             proven: Some(proven),
         })
@@ -202,13 +224,20 @@ impl Keeper {
         self.write_down(session, claim, refresh.as_ref().unwrap_or(&password))
             .await?;
         let renewed = self.renew_at(&proven, refresh.filter(|_| stays), &password);
-        let renewed = self.under_lease(session, claim, renewed).await;
-        let tokens = renewed.map_err(|error| {
-            tracing::warn!(session = %session.id, pds = %proven.pds(), %error, "refresh failed");
-            Failed::new(judge_password(&error), &error)
-        })?;
+        let brought = match self.under_lease(session, claim, renewed).await {
+            Ok(tokens) => Brought::Tokens(tokens),
+            Err(error) => {
+                tracing::warn!(session = %session.id, pds = %proven.pds(), %error, "refresh failed");
+                let failed = Failed::new(judge_password(&error), &error);
+                let PasswordSessionError::RefreshOnly(refresh) = error else {
+                    return Err(failed.into());
+                };
+                let error = failed.error;
+                Brought::RefreshOnly { refresh, error }
+            }
+        };
         Ok(Received {
-            tokens,
+            brought,
             pds: proven.pds().clone(),
             proven: None,
         })
@@ -391,6 +420,7 @@ fn judge(error: &RefreshError) -> Outcome {
         }
         RefreshError::Rejected { .. } => Outcome::Rejected,
         RefreshError::InvalidClient { .. } | RefreshError::Sign(_) => Outcome::OurFault,
+        RefreshError::OtherAccount(_) => Outcome::OtherAccount,
         RefreshError::NotSent(_) => Outcome::NotSpent { retry_after: None },
         RefreshError::Paused(paused) => Outcome::NotSpent {
             retry_after: Some(paused.0),
@@ -405,7 +435,7 @@ fn judge(error: &RefreshError) -> Outcome {
         },
         RefreshError::Transient { .. }
         | RefreshError::MayHaveArrived(_)
-        | RefreshError::Malformed(_) => Outcome::Unknown,
+        | RefreshError::Unusable { .. } => Outcome::Unknown,
     }
 }
 

@@ -4,14 +4,18 @@
 use std::time::Duration;
 
 use aip_base::Backoff;
-use aip_pds::{ProvenIdentity, TokenSet};
+use aip_pds::ProvenIdentity;
 use aip_storage::StorageError;
 use aip_storage::notices::Notice;
-use aip_storage::upstream::{Credential, Refreshed, Settle, UpstreamSession, UpstreamState};
+use aip_storage::upstream::{
+    Credential, Refreshed, SealedTokens, Settle, Trouble, UpstreamSession, UpstreamState,
+};
+use secrecy::SecretString;
 
-use super::attempt::Received;
-use super::step::keep_alive_at;
+use super::attempt::{Brought, Received};
+use super::step::{keep_alive_at, next_try};
 use super::{Keeper, KeeperError};
+use crate::vault::Column;
 
 /// Between two tries to write something down that must not be lost.
 pub(super) const WRITE_RETRY: Backoff = Backoff {
@@ -30,7 +34,7 @@ impl Keeper {
         received: Received,
     ) -> Result<(), KeeperError> {
         let Received {
-            tokens,
+            brought,
             pds,
             proven,
         } = received;
@@ -39,14 +43,50 @@ impl Keeper {
             id: session.id,
             generation: session.generation,
             fence,
-            tokens: self.vault.seal_tokens(&tokens, session.id)?,
+            tokens: session.tokens.clone(),
             pds,
-            scope: tokens.scope.clone(),
+            scope: session.scope.clone(),
             next_refresh_at: keep_alive_at(now),
-            asked_at: tokens.asked_at,
+            trouble: None,
+            asked_at: now,
+        };
+        let (refreshed, last) = match brought {
+            Brought::Tokens(tokens) => {
+                let new = Refreshed {
+                    tokens: self.vault.seal_tokens(&tokens, session.id)?,
+                    scope: tokens.scope,
+                    asked_at: tokens.asked_at,
+                    ..refreshed
+                };
+                (new, tokens.refresh.unwrap_or(tokens.access))
+            }
+            // The old access token is used as long as it lives, at the PDS that gave it.
+            Brought::RefreshOnly { refresh, error } => {
+                let sealed = self
+                    .vault
+                    .seal(&refresh, Column::RefreshToken, session.id)?;
+                let ends = session.tokens.access_expires_at;
+                let stays = refreshed.pds == session.pds;
+                let failures = session.failures.saturating_add(1);
+                let new = Refreshed {
+                    tokens: SealedTokens {
+                        refresh: Some(sealed),
+                        access_expires_at: if stays { ends } else { now },
+                        ..refreshed.tokens
+                    },
+                    next_refresh_at: next_try(failures, now, &*self.rng),
+                    trouble: Some(Trouble { failures, error }),
+                    ..refreshed
+                };
+                (new, refresh)
+            }
         };
         if self.store(&refreshed).await? {
-            count("refreshed");
+            count(if refreshed.trouble.is_none() {
+                "refreshed"
+            } else {
+                "retry"
+            });
             return Ok(());
         }
         count("superseded");
@@ -56,7 +96,7 @@ impl Keeper {
             // every PDS knows those any more. So it is revoked with the new ones, which nobody
             // will use. If somebody else refreshed it, nothing may be revoked: that would end
             // their session.
-            if let Err(error) = self.give_back(session, &refreshed, &tokens, proven).await {
+            if let Err(error) = self.give_back(session, &refreshed, &last, proven).await {
                 tracing::warn!(session = %session.id, error, "tokens of an ended session could not be revoked");
             }
         }
@@ -68,10 +108,9 @@ impl Keeper {
         &self,
         session: &UpstreamSession,
         refreshed: &Refreshed,
-        tokens: &TokenSet,
+        token: &SecretString,
         proven: Option<ProvenIdentity>,
     ) -> Result<(), String> {
-        let token = tokens.refresh.as_ref().unwrap_or(&tokens.access);
         if let (Credential::OAuth(oauth), Some(proven)) = (&session.credential, proven) {
             let keys = self.keys(session.id, oauth).map_err(|e| e.to_string())?;
             let revoked = self.pds.revoke(&keys, proven.server(), token).await;

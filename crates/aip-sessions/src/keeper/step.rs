@@ -86,6 +86,8 @@ pub enum Outcome {
     OurFault,
     /// There is no refresh token to send.
     NoRefreshToken,
+    /// The tokens that came are for another account.
+    OtherAccount,
 }
 
 /// What a holder of the lease has to think of the refresh token, from what others left behind.
@@ -183,6 +185,7 @@ pub fn settle(
     match outcome {
         Outcome::Moved => RefreshFailure::NeedsReauth(ReauthReason::Moved),
         Outcome::NoRefreshToken => RefreshFailure::NeedsReauth(ReauthReason::NoRefreshToken),
+        Outcome::OtherAccount => RefreshFailure::NeedsReauth(ReauthReason::OtherAccount),
         Outcome::Refused => RefreshFailure::NeedsReauth(refused),
         Outcome::Rejected if is_rejected_for_good(session, now) => {
             RefreshFailure::NeedsReauth(refused)
@@ -205,6 +208,11 @@ fn is_rejected_for_good(session: &UpstreamSession, now: Timestamp) -> bool {
     session.rejected.is_some_and(|rejected| {
         rejected.times + 1 >= REJECTIONS && now.since(rejected.since) >= REJECTED_FOR
     }) && !is_usable(session, Occasion::Use, now)
+}
+
+/// When to try again after an attempt that brought a refresh token and no usable access token.
+pub fn next_try(failures: u32, now: Timestamp, rng: &dyn Rng) -> Timestamp {
+    now + RETRY.delay(failures, rng)
 }
 
 /// When its PDS ends a session, refreshed or not: a public client, as AIP is one on a loopback

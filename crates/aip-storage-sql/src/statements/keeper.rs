@@ -172,7 +172,8 @@ pub(super) async fn store_refreshed(
     let written = sql("UPDATE upstream_sessions SET
              access_token = $4, refresh_token = $5, access_expires_at = $6, scope = $7,
              next_refresh_at = $8, refreshed_at = $9, pds = $10, generation = generation + 1,
-             state = 'active', failures = 0, rejections = 0, rejected_since = NULL, lease_owner = NULL, lease_until = NULL
+             state = 'active', failures = $11, last_error = COALESCE($12, last_error),
+             rejections = 0, rejected_since = NULL, lease_owner = NULL, lease_until = NULL
          WHERE id = $1 AND generation = $2 AND state IN ('active', 'uncertain')
              AND (fence = $3 OR EXISTS (SELECT 1 FROM upstream_refresh_journal j
                  WHERE j.session_id = upstream_sessions.id AND j.fence = $3))")
@@ -186,6 +187,8 @@ pub(super) async fn store_refreshed(
     .bind(&refreshed.next_refresh_at)
     .bind(&refreshed.asked_at)
     .bind(&refreshed.pds)
+    .bind(&refreshed.trouble.as_ref().map_or(0, |it| it.failures))
+    .bind(&refreshed.trouble.as_ref().map(|it| it.error.clone()))
     .execute(&mut *tx)
     .await?;
     if written > 0 {

@@ -67,7 +67,7 @@ async fn make_password(world: &World) -> String {
 }
 
 /// An app that alice uses, and to which she gave an app password.
-async fn app_with_password(world: &World) -> (App<'_>, String) {
+pub(crate) async fn app_with_password(world: &World) -> (App<'_>, String) {
     let app = App::register(world, |settings| {
         settings.access_token_ttl = Duration::from_hours(24 * 300);
     });
@@ -81,14 +81,14 @@ async fn app_with_password(world: &World) -> (App<'_>, String) {
     (app, tokens.access)
 }
 
-async fn found(world: &World, client: &ClientId) -> Option<UpstreamSession> {
+pub(crate) async fn found(world: &World, client: &ClientId) -> Option<UpstreamSession> {
     let keeper = world.aip().app.keeper.clone();
     let found = keeper.session_for(client, &world.alice().did, SessionKind::AppPassword);
     found.await.unwrap()
 }
 
 /// Which generation of tokens can be used; they are tried.
-async fn use_it(world: &World, client: &ClientId) -> Result<i64, KeeperError> {
+pub(crate) async fn use_it(world: &World, client: &ClientId) -> Result<i64, KeeperError> {
     let id = found(world, client).await.ok_or(KeeperError::Unknown)?.id;
     let keeper = world.aip().app.keeper.clone();
     let usable = keeper.usable(id).await?;

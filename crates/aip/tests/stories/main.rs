@@ -13,6 +13,7 @@
 
 mod accounts;
 mod answer;
+mod answer_forms;
 mod app;
 mod app_passwords;
 mod authorize;

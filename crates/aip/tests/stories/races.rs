@@ -151,6 +151,7 @@ async fn another_replica_refreshes(world: &World) {
         pds: session.pds.clone(),
         scope: session.scope.clone(),
         next_refresh_at: now + minted.expires_in,
+        trouble: None,
         asked_at: now,
     };
     let storage = world.aip().app.server.storage.clone();

@@ -44,7 +44,7 @@ async fn d2_row10_a_server_that_demands_a_nonce_for_ever_is_given_up(world: &Wor
 
     errand.refused(&page.away(), "temporarily_unavailable");
     page.answer.logged("nonce");
-    assert_eq!(world.pds().requests_to(Endpoint::Token).len(), 2);
+    assert_eq!(world.pds().requests_to(Endpoint::Token).len(), 8);
     let dump = world.dump().await;
     assert_eq!(
         (dump.count("upstream_sessions"), dump.count("grants")),

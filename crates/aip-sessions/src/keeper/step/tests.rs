@@ -332,6 +332,7 @@ fn outcomes() -> impl Strategy<Value = Outcome> {
         Just(Outcome::Rejected),
         Just(Outcome::OurFault),
         Just(Outcome::NoRefreshToken),
+        Just(Outcome::OtherAccount),
     ]
 }
 
@@ -382,7 +383,7 @@ proptest! {
         outcome in outcomes(), repeated: bool, failures in 0..1000_u32,
     ) {
         let failure = settle(outcome, repeated, &failed(failures), NOW, &SystemRng);
-        let final_outcome = matches!(outcome, Outcome::Moved | Outcome::Refused | Outcome::NoRefreshToken);
+        let final_outcome = matches!(outcome, Outcome::Moved | Outcome::Refused | Outcome::NoRefreshToken | Outcome::OtherAccount);
         prop_assert_eq!(matches!(failure, RefreshFailure::NeedsReauth(_)), final_outcome);
     }
 

@@ -1,0 +1,176 @@
+//! Repeating a request that a server wants again with its nonce (RFC 9449 §8, §9).
+//!
+//! Most servers take every nonce of the last minutes, so one repetition is enough. Some give a new
+//! one with each answer and refuse all older ones: of requests that are sent side by side, each
+//! makes the nonces of the others stale. Towards a server that was seen to do so, requests go one
+//! at a time, until it has not done so for a while.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aip_atproto::Origin;
+use aip_base::{Clock, Timestamp};
+use aip_storage::nonces::ServerRole;
+use tokio::sync::{Mutex as Queue, OwnedMutexGuard};
+
+use crate::client::PdsClient;
+
+/// How often one request is sent at most.
+const MOST_TRIES: u32 = 8;
+/// How long a server is remembered to refuse older nonces.
+const REMEMBERED: Duration = Duration::from_mins(10);
+/// How many such servers are remembered.
+const MAX_SERVERS: usize = 1024;
+/// How long a request waits for its turn; then it goes without.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a request that is not answered keeps others waiting: by then the server has seen the
+/// nonce.
+const HOLD: Duration = Duration::from_secs(3);
+
+/// The servers that take only their newest nonce, each with the requests that wait for a turn.
+pub(crate) struct OneAtATime {
+    clock: Arc<dyn Clock>,
+    servers: Mutex<HashMap<(ServerRole, Origin), Line>>,
+}
+
+/// One such server. Whoever has the turn knows its newest nonce.
+struct Line {
+    seen: Timestamp,
+    queue: Arc<Queue<Option<String>>>,
+}
+
+/// The tries of one request.
+pub struct NonceTries<'a> {
+    servers: &'a OneAtATime,
+    role: ServerRole,
+    origin: &'a Origin,
+    nonce: Option<String>,
+    challenges: u32,
+    turn: Option<OwnedMutexGuard<Option<String>>>,
+}
+
+impl OneAtATime {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        let servers = Mutex::default();
+        Self { clock, servers }
+    }
+
+    /// The queue of a server that takes only its newest nonce. `seen`: it has just done so.
+    fn queue(
+        &self,
+        role: ServerRole,
+        origin: &Origin,
+        seen: bool,
+    ) -> Option<Arc<Queue<Option<String>>>> {
+        let now = self.clock.now();
+        let fresh = |line: &Line| now.since(line.seen) < REMEMBERED;
+        // Consistent after each operation, so a panic elsewhere poisons nothing.
+        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        if servers.is_empty() && !seen {
+            return None;
+        }
+        let key = (role, origin.clone());
+        if !seen {
+            return servers
+                .get(&key)
+                .filter(|line| fresh(line))
+                .map(|line| Arc::clone(&line.queue));
+        }
+        if servers.len() >= MAX_SERVERS {
+            servers.retain(|_, line| fresh(line));
+        }
+        if servers.len() >= MAX_SERVERS && !servers.contains_key(&key) {
+            return None;
+        }
+        let line = servers.entry(key).or_insert_with(|| Line {
+            seen: now,
+            queue: Arc::default(),
+        });
+        line.seen = now;
+        Some(Arc::clone(&line.queue))
+    }
+}
+
+impl PdsClient {
+    /// The tries of a request to `origin`, once it is its turn.
+    pub async fn nonce_tries<'a>(&'a self, role: ServerRole, origin: &'a Origin) -> NonceTries<'a> {
+        let mut tries = NonceTries {
+            servers: &self.one_at_a_time,
+            role,
+            origin,
+            nonce: None,
+            challenges: 0,
+            turn: None,
+        };
+        tries.take_turn(false).await;
+        tries
+    }
+}
+
+impl NonceTries<'_> {
+    /// The nonce for the next try.
+    pub fn nonce(&self) -> Option<&str> {
+        self.nonce.as_deref()
+    }
+
+    /// The nonce for the next try, if it goes to `origin`: an account may move in between.
+    pub fn nonce_for(&self, origin: &Origin) -> Option<&str> {
+        self.nonce().filter(|_| self.origin == origin)
+    }
+
+    /// Begins with a nonce that is known from before, if there is no newer one.
+    pub fn begin_with(&mut self, known: Option<String>) {
+        self.nonce = self.nonce.take().or(known);
+    }
+
+    /// Sends one try. Others wait while it has the turn, but not for long.
+    pub async fn run<T>(&mut self, request: impl Future<Output = T>) -> T {
+        let mut request = pin!(request);
+        if self.turn.is_some() {
+            if let Ok(answer) = tokio::time::timeout(HOLD, &mut request).await {
+                return answer;
+            }
+            self.turn = None;
+        }
+        request.await
+    }
+
+    /// The server answered with a challenge and gave `nonce`. Whether there is another try.
+    pub async fn challenged(&mut self, nonce: String) -> bool {
+        self.challenges += 1;
+        self.nonce = Some(nonce);
+        self.remember();
+        // Once may be because the nonce was old, or there was none.
+        if self.turn.is_none() && self.challenges > 1 {
+            self.take_turn(true).await;
+        }
+        self.challenges < MOST_TRIES
+    }
+
+    /// The server took the nonce, and may have given the next one: it is the first of what is sent
+    /// with the same turn.
+    pub fn end(&mut self, given: Option<String>) {
+        self.challenges = 0;
+        self.nonce = given;
+        self.remember();
+    }
+
+    fn remember(&mut self) {
+        if let (Some(turn), Some(nonce)) = (&mut self.turn, &self.nonce) {
+            **turn = Some(nonce.clone());
+        }
+    }
+
+    async fn take_turn(&mut self, seen: bool) {
+        if let Some(queue) = self.servers.queue(self.role, self.origin, seen)
+            && let Ok(turn) = tokio::time::timeout(PATIENCE, queue.lock_owned()).await
+        {
+            // Who had the turn before knows a newer nonce than this request does.
+            self.nonce = turn.clone().or(self.nonce.take());
+            self.turn = Some(turn);
+        }
+    }
+}
