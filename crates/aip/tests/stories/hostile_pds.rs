@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use aip_sandbox::{Decision, Document, Endpoint, Lie, Pds, PdsOptions, Person};
 use aip_storage::audit::AuditKind;
-use serde_json::json;
 use url::Url;
 
 use crate::on_both_engines;
