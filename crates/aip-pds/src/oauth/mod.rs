@@ -11,7 +11,6 @@ mod token;
 
 pub use callback::{Callback, CallbackError};
 pub use exchange::ExchangeError;
-pub(crate) use exchange::Posted;
 pub use identity::{ClientIdentity, SessionKeys};
 pub use refresh::{RefreshError, UpstreamCredentials};
 pub use sign_in::{SignInError, SignInRequest, SignedIn, StartedSignIn};

@@ -292,8 +292,8 @@ async fn d2_row68_a_rejection_is_understood_in_every_form_that_pds_give_it(world
 
 async fn a_refusal_that_is_not_about_the_token_is_never_told_to_the_app_as_one(world: &World) {
     let (app, tokens) = app_with_session(world).await;
-    let call = "app.bsky.actor.getPreferences";
-    let method = Endpoint::Method("app.bsky.actor.getPreferences");
+    let call = "com.atproto.repo.getRecord?repo=alice.test&collection=app.bsky.feed.post&rkey=one";
+    let method = Endpoint::Method("com.atproto.repo.getRecord");
     for (status, error) in [
         (StatusCode::UNAUTHORIZED, "AccountTakedown"),
         (StatusCode::UNAUTHORIZED, "AuthFactorTokenRequired"),
