@@ -3,11 +3,16 @@
 use std::time::Duration;
 
 use aip_atproto::{Origin, ScopeSet};
+use ipnet::IpNet;
 
 use crate::Config;
 
 /// The longest refresh grace: a longer one would keep stolen tokens alive.
 const MAX_GRACE: Duration = Duration::from_mins(1);
+const DAY: Duration = Duration::from_hours(24);
+/// The shortest prefixes of a trusted network: `10.0.0.0/8`, and the private `fc00::/7`.
+const WIDEST_V4: u8 = 8;
+const WIDEST_V6: u8 = 7;
 
 /// A mistake: the setting it is reported at, and what is wrong.
 pub(crate) type Finding = (&'static str, String);
@@ -24,8 +29,10 @@ pub(crate) const CHECKS: &[Check] = &[
     development_stays_at_home,
     development_hosts_need_development,
     client_scope_is_one,
-    lives_are_not_zero,
+    lives_have_bounds,
     grace_is_short,
+    limits_have_bounds,
+    not_everybody_is_a_proxy,
 ];
 
 /// The origin under which the server is reached: the given one, or loopback with the port it
@@ -115,14 +122,79 @@ fn client_scope_is_one(config: &Config) -> Option<Finding> {
     Some(("client_document.scope", refusal.to_string()))
 }
 
-fn lives_are_not_zero(config: &Config) -> Option<Finding> {
+fn lives_have_bounds(config: &Config) -> Option<Finding> {
     let tokens = &config.tokens;
-    let lives = [
-        ("tokens.access_ttl", tokens.access_ttl),
-        ("tokens.refresh_ttl", tokens.refresh_ttl),
-    ];
-    let zero = lives.into_iter().find(|(_, life)| life.is_zero());
-    zero.map(|(setting, _)| (setting, "a token lives longer than that".to_owned()))
+    let second = Duration::from_secs(1);
+    out_of_bounds(&[
+        ("tokens.access_ttl", tokens.access_ttl, second, DAY),
+        ("tokens.refresh_ttl", tokens.refresh_ttl, second, 365 * DAY),
+    ])
+}
+
+/// A limit of nothing lets nothing through, and one without an end is none.
+fn limits_have_bounds(config: &Config) -> Option<Finding> {
+    let (server, upstream) = (&config.server, &config.upstream);
+    let (tick, hour) = (Duration::from_millis(1), Duration::from_hours(1));
+    out_of_bounds(&[
+        ("server.header_timeout", server.header_timeout, tick, hour),
+        (
+            "server.shutdown_delay",
+            server.shutdown_delay,
+            Duration::ZERO,
+            hour,
+        ),
+        ("server.drain_timeout", server.drain_timeout, tick, hour),
+        (
+            "upstream.connect_timeout",
+            upstream.connect_timeout,
+            tick,
+            hour,
+        ),
+    ])
+}
+
+/// The first setting that is less than its least or more than its most value.
+fn out_of_bounds(settings: &[(&'static str, Duration, Duration, Duration)]) -> Option<Finding> {
+    let outside = settings
+        .iter()
+        .find(|(_, value, least, most)| value < least || value > most);
+    outside.map(|(setting, _, least, most)| {
+        let message = format!("from {} to {}", written(*least), written(*most));
+        (*setting, message)
+    })
+}
+
+/// A duration as people write it.
+fn written(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    let units = [("d", DAY.as_millis()), ("h", 3_600_000), ("s", 1000)];
+    let whole = units
+        .into_iter()
+        .find(|(_, unit)| millis >= *unit && millis % unit == 0);
+    match whole {
+        Some((name, unit)) => format!("{}{name}", millis / unit),
+        None if millis == 0 => "0s".to_owned(),
+        None => format!("{millis}ms"),
+    }
+}
+
+/// Whoever is trusted as a proxy says who its callers are: a network that holds the callers
+/// themselves lets each of them choose an address.
+fn not_everybody_is_a_proxy(config: &Config) -> Option<Finding> {
+    let too_wide = config.server.trusted_proxies.iter().find(|network| {
+        let least = match network {
+            IpNet::V4(_) => WIDEST_V4,
+            IpNet::V6(_) => WIDEST_V6,
+        };
+        network.prefix_len() < least
+    });
+    too_wide.map(|network| {
+        let message = format!(
+            "`{network}` trusts nearly everybody to say who they are: name the networks of your \
+             proxies (at most /{WIDEST_V4}, or /{WIDEST_V6} for IPv6)"
+        );
+        ("server.trusted_proxies", message)
+    })
 }
 
 fn grace_is_short(config: &Config) -> Option<Finding> {

@@ -87,6 +87,10 @@ settings! {
         /// PEM files with certificate authorities to trust besides the system's.
         certificate_bundles: Vec<PathBuf> = "",
             ["AIP_CERTIFICATE_BUNDLES", "CERTIFICATE_BUNDLES"];
+        /// Origins of the PDSs whose word counts when they say that a person confirmed an e-mail
+        /// address, such as `https://morel.us-east.host.bsky.network`. From any other PDS
+        /// `email_verified` is false: anybody can run one that says what it likes.
+        email_verifiers: Vec<Origin> = "", ["AIP_EMAIL_VERIFIERS"];
         /// The `User-Agent` of requests to other servers. `aip/VERSION` unless set.
         user_agent: Option<String>, ["AIP_USER_AGENT", "USER_AGENT"];
         /// How long a connection to another server may take to come up.

@@ -2,12 +2,10 @@
 //! directions, otherwise `handle.invalid` (AT Protocol, "Handle", "Handle Resolution").
 
 use aip_atproto::Did;
+use aip_oauth::claims::INVALID_HANDLE;
 use aip_storage::StorageError;
 
 use crate::state::App;
-
-/// The placeholder of the AT Protocol for a handle that does not hold.
-const INVALID_HANDLE: &str = "handle.invalid";
 
 /// An account as pages show it.
 #[derive(Debug, Clone)]

@@ -4,17 +4,17 @@
 //! In forms and URLs a request is named by the keyed hash of its token. That is a name and no
 //! secret: only the browser that began a request can see or finish it.
 
-use aip_atproto::for_upstream;
+use aip_atproto::{ScopeSet, for_upstream};
 use aip_base::RowId;
 use aip_keys::TokenHash;
 use aip_oauth::authorize::{Prompt, Prompts, RefusalCode};
 use aip_oauth::decision::Answer;
-use aip_oauth::interaction::{ConsentReason, Wish, consent_reason};
+use aip_oauth::interaction::{ConsentReason, Wish, consent_reason, granted};
 use aip_storage::StorageError;
 use aip_storage::browser::BrowserAccount;
 use aip_storage::client::Client;
 use aip_storage::request::{AuthorizationRequest, SignedIn};
-use aip_storage::upstream::{EndReason, SessionKind};
+use aip_storage::upstream::EndReason;
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -49,20 +49,35 @@ impl Pending {
     /// that is recent enough, and the PDS must not let them in silently (OpenID Connect Core
     /// §3.1.2.1).
     pub(crate) fn prompt_for_pds(&self) -> Option<Prompt> {
-        if self.wants(Prompt::Create) {
+        if self.request.max_age.is_some() {
+            Some(Prompt::Login)
+        } else if self.wants(Prompt::Create) {
             Some(Prompt::Create)
-        } else if self.wants(Prompt::Login) || self.request.max_age.is_some() {
+        } else if self.wants(Prompt::Login) {
             Some(Prompt::Login)
         } else {
             None
         }
     }
 
-    /// Why the person must be asked, if they must.
+    /// What the app gets if the person agrees: what of its wish the PDS granted to the upstream
+    /// session.
+    pub(crate) async fn granted(
+        &self,
+        app: &App,
+        who: &SignedIn,
+    ) -> Result<ScopeSet, StorageError> {
+        let session = app.storage().upstream_session(who.upstream_session).await?;
+        let upstream = session.map(|it| it.scope).unwrap_or_default();
+        Ok(granted(&self.request.scope, &upstream))
+    }
+
+    /// Why the person must be asked for `scope`, if they must.
     pub(crate) async fn consent_reason(
         &self,
         app: &App,
         who: &SignedIn,
+        scope: &ScopeSet,
     ) -> Result<Option<ConsentReason>, StorageError> {
         let allowed = app
             .storage()
@@ -71,7 +86,7 @@ impl Pending {
         let wish = Wish {
             client: &self.client,
             redirect_uri: &self.request.redirect_uri,
-            scope: &self.request.scope,
+            scope,
             prompts: &self.prompts,
             max_age: self.request.max_age,
             hinted: None,
@@ -102,10 +117,17 @@ impl App {
         let request = self.storage().request(token, browser, self.now()).await?;
         let request = request.ok_or_else(over)?;
         let client = self.storage().client(&request.client_id).await?;
-        let prompts = request.prompt.as_deref().and_then(Prompts::parse);
+        let prompts = match request.prompt.as_deref() {
+            None => Prompts::default(),
+            // To forget what the app wants asked would be worse than to fail.
+            Some(stored) => Prompts::parse(stored).ok_or_else(|| {
+                let browser = &request.browser;
+                StorageError::inconsistent("authorization_requests", browser, "an unknown prompt")
+            })?,
+        };
         Ok(Pending {
             client: client.ok_or_else(over)?,
-            prompts: prompts.unwrap_or_default(),
+            prompts,
             request,
         })
     }
@@ -117,17 +139,18 @@ impl App {
         pending: &Pending,
         account: &BrowserAccount,
     ) -> Result<Option<Response>, Problem> {
+        let needed = for_upstream(&pending.request.scope);
         let session = self
             .storage()
-            .usable_upstream_session(SessionKind::OAuth, &pending.client.id, &account.did)
+            .fitting_upstream_session(&pending.client.id, &account.did, &needed)
             .await?;
-        let needed = for_upstream(&pending.request.scope);
-        let Some(session) = session.filter(|it| it.scope.covers_all(&needed)) else {
+        let Some(session) = session else {
             return Ok(None);
         };
         let who = SignedIn {
             did: account.did.clone(),
             upstream_session: session.id,
+            signed_in_at: account.signed_in_at,
             auth_time: account.auth_time,
         };
         self.go_on(pending, who).await.map(Some)
@@ -147,7 +170,9 @@ impl App {
         if !noted {
             return Err(over());
         }
-        if pending.consent_reason(self, &who).await?.is_none() {
+        let scope = pending.granted(self, &who).await?;
+        let reason = pending.consent_reason(self, &who, &scope).await?;
+        if reason.is_none() {
             return self.approve(pending, &who).await;
         }
         if pending.wants(Prompt::None) {

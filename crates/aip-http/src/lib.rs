@@ -25,6 +25,7 @@ mod request_line;
 mod serve;
 mod state;
 mod trace_context;
+mod upstream_document;
 
 pub use caller::TrustedProxies;
 pub use endpoints::{CachePolicy, Cors, Endpoint, ErrorFormat, Payload, Spec, Verb};
@@ -33,3 +34,4 @@ pub use limits::RateLimiter;
 pub use reference::reference_markdown;
 pub use serve::router;
 pub use state::{App, Parts};
+pub use upstream_document::UpstreamDocument;

@@ -5,7 +5,12 @@ use std::sync::Arc;
 
 use aip_atproto::Origin;
 use aip_base::{Body, RowId, Timestamp};
-use aip_sessions::{BeginError, Finished, Keeper, KeeperError, SignInFailure, Start};
+use aip_oauth::claims::{ClaimedEmail, Emails};
+use aip_sessions::{
+    AccountEmails, BeginError, Finished, Keeper, KeeperError, SignInFailure, Start,
+};
+use aip_storage::StorageError;
+use aip_storage::grant::Grant;
 use aip_xrpc::{ForwardError, XrpcCall};
 use async_trait::async_trait;
 use http::Response;
@@ -63,6 +68,20 @@ impl SignIn for aip_sessions::SignIn {
 
     async fn finish(&self, browser: RowId, query: &str) -> Result<Finished, SignInFailure> {
         self.finish(browser, query).await
+    }
+}
+
+/// The addresses that PDSs tell, as claims.
+pub struct PdsEmails(pub AccountEmails);
+
+#[async_trait]
+impl Emails for PdsEmails {
+    async fn email(&self, grant: &Grant) -> Result<Option<ClaimedEmail>, StorageError> {
+        let known = self.0.of_session(grant.upstream_session).await?;
+        Ok(known.map(|it| ClaimedEmail {
+            address: it.address,
+            verified: it.verified,
+        }))
     }
 }
 

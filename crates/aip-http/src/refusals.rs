@@ -30,6 +30,13 @@ impl From<ClientAuthError> for Problem {
     fn from(error: ClientAuthError) -> Self {
         match error {
             ClientAuthError::Storage(error) => error.into(),
+            // Whoever knows the secret may know how to present it.
+            ClientAuthError::Pinned(_) => Self::caller(
+                StatusCode::UNAUTHORIZED,
+                "invalid_client",
+                error.to_string(),
+            )
+            .with(WWW_AUTHENTICATE, "Basic realm=\"aip\""),
             ClientAuthError::Missing
             | ClientAuthError::MalformedBasic
             | ClientAuthError::TwoMethods

@@ -12,6 +12,7 @@ use crate::caller::{Caller, TrustedProxies};
 use crate::limits::{Limit, RateLimiter};
 use crate::ports::{Health, Sessions, SignIn, XrpcProxy};
 use crate::problem::Problem;
+use crate::upstream_document::UpstreamDocument;
 
 /// What the binary hands in.
 pub struct Parts {
@@ -34,7 +35,7 @@ pub struct Parts {
     /// The scopes named in the discovery document.
     pub scopes_supported: ScopeSet,
     /// AIP's own client metadata document; `None` for a loopback client, which has none.
-    pub client_metadata: Option<serde_json::Value>,
+    pub client_metadata: Option<UpstreamDocument>,
 }
 
 /// What every handler works with; cheap to clone.

@@ -22,6 +22,9 @@ const TYP: &str = "dpop+jwt";
 /// Longer `jti`s are refused, as each is stored until its proof is too old.
 const MAX_JTI: usize = 256;
 
+/// How far the clock of somebody who sends `nbf` may be ahead.
+const NOT_BEFORE_LEEWAY: Duration = Duration::from_secs(5);
+
 /// What a proof is to say about one request.
 #[derive(Debug, Clone, Copy)]
 pub struct Proof<'a> {
@@ -93,6 +96,12 @@ pub enum DpopError {
     /// Made in the future.
     #[error("the proof is from the future")]
     InFuture,
+    /// The proof says itself until when it holds.
+    #[error("the proof has expired (`exp`)")]
+    Expired,
+    /// The proof says itself from when on it holds.
+    #[error("the proof is not valid yet (`nbf`)")]
+    NotYet,
     /// Made for another access token, or for none.
     #[error("the proof does not belong to the access token")]
     AccessToken,
@@ -104,6 +113,10 @@ struct Claims<'a> {
     htm: Cow<'a, str>,
     htu: Cow<'a, str>,
     iat: NumericDate,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exp: Option<NumericDate>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nbf: Option<NumericDate>,
     #[serde(skip_serializing_if = "Option::is_none")]
     nonce: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -124,6 +137,8 @@ impl Proof<'_> {
             htm: self.htm.into(),
             htu: htu.into(),
             iat: now.into(),
+            exp: None,
+            nbf: None,
             nonce: self.nonce.map(Into::into),
             ath: self.access_token.map(access_token_hash),
         };
@@ -156,6 +171,19 @@ pub fn verify(proof: &str, expected: &Expected<'_>) -> Result<VerifiedProof, Dpo
     }
     if iat.since(expected.now) > expected.max_skew {
         return Err(DpopError::InFuture);
+    }
+    // Neither claim is asked for, and whoever sends it means it (RFC 7519 §4.1.4 and §4.1.5).
+    if claims
+        .exp
+        .is_some_and(|exp| exp.timestamp() <= expected.now)
+    {
+        return Err(DpopError::Expired);
+    }
+    if claims
+        .nbf
+        .is_some_and(|nbf| nbf.timestamp() > expected.now + NOT_BEFORE_LEEWAY)
+    {
+        return Err(DpopError::NotYet);
     }
     if let Some(token) = expected.access_token
         && claims.ath != Some(access_token_hash(token))

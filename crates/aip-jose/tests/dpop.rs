@@ -208,3 +208,26 @@ fn missing_and_oversized_claims_are_refused() {
         ));
     }
 }
+
+#[test]
+fn d2_row46_a_proof_that_has_expired_or_is_not_valid_yet_is_refused() {
+    let at = |seconds: i64| json!(NOW.as_secs() + seconds);
+    for seconds in [-1, 0, -100_000] {
+        let proof = with_claim("exp", at(seconds));
+        assert!(
+            matches!(verify(&proof, &REQUEST), Err(DpopError::Expired)),
+            "{seconds}"
+        );
+    }
+    for seconds in [6, 60, 100_000] {
+        let proof = with_claim("nbf", at(seconds));
+        assert!(
+            matches!(verify(&proof, &REQUEST), Err(DpopError::NotYet)),
+            "{seconds}"
+        );
+    }
+    for (claim, seconds) in [("exp", 1), ("exp", 100_000), ("nbf", 0), ("nbf", -100_000)] {
+        verify(&with_claim(claim, at(seconds)), &REQUEST).unwrap();
+    }
+    assert!(verify(&with_claim("exp", json!("tomorrow")), &REQUEST).is_err());
+}

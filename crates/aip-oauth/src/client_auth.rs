@@ -1,7 +1,8 @@
 //! Client authentication at the token, revocation and introspection endpoints (RFC 6749 §2.3).
 //!
-//! The registered method is the only one accepted, unknown clients and wrong secrets look the
-//! same from outside, and nothing is spent before this succeeded.
+//! A client with a secret may present it by Basic or in the body, as its library does, unless the
+//! operator pinned one of the two. Unknown clients and wrong secrets look the same from outside,
+//! and nothing is spent before this succeeded.
 
 use std::sync::Arc;
 
@@ -35,7 +36,10 @@ pub enum ClientAuthError {
     /// No such client.
     #[error("there is no such client")]
     Unknown,
-    /// Not the method that the client registered.
+    /// The secret is right, and the operator pinned another method: told to the app.
+    #[error("the client must authenticate with {0}")]
+    Pinned(&'static str),
+    /// Not the kind of method that the client registered.
     #[error("the client registered {registered} and used {used}")]
     WrongMethod {
         /// The registered method.
@@ -101,7 +105,7 @@ impl AuthorizationServer {
     }
 
     fn check(&self, client: &Client, presented: &Presented) -> Result<(), ClientAuthError> {
-        if client.auth_method != presented.method {
+        if client.is_confidential() != (presented.method != ClientAuthMethod::None) {
             return Err(ClientAuthError::WrongMethod {
                 registered: client.auth_method.as_str(),
                 used: presented.method.as_str(),
@@ -109,7 +113,12 @@ impl AuthorizationServer {
         }
         match (&client.secret_hash, &presented.secret) {
             // Comparison of keyed hashes, in constant time: no prefix of the secret shows in it.
-            (Some(expected), Some(secret)) if self.hasher.hash(secret) == *expected => Ok(()),
+            (Some(expected), Some(secret)) if self.hasher.hash(secret) == *expected => {
+                if client.auth_method_pinned && client.auth_method != presented.method {
+                    return Err(ClientAuthError::Pinned(client.auth_method.as_str()));
+                }
+                Ok(())
+            }
             (None, None) => Ok(()),
             _ => Err(ClientAuthError::WrongSecret),
         }

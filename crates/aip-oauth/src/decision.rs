@@ -71,6 +71,7 @@ impl AuthorizationServer {
             client_id: request.client_id.clone(),
             did: who.did.clone(),
             scope: granted(&request.scope, &session.scope),
+            asked: request.asked.clone(),
             upstream_session: who.upstream_session,
             dpop_jkt: None,
             auth_time: who.auth_time,

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 
 use crate::AuthorizationServer;
+use crate::claims::PersonClaims;
 
 /// How long an `id_token` may be presented: it proves a sign-in that just happened.
 const TTL: Duration = Duration::from_mins(10);
@@ -35,21 +36,34 @@ struct Claims<'a> {
     aud: &'a str,
     iat: i64,
     exp: i64,
-    auth_time: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_time: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     nonce: Option<&'a str>,
     at_hash: String,
+    #[serde(flatten)]
+    person: &'a PersonClaims,
+}
+
+/// What an `id_token` is about.
+pub(crate) struct IdTokenSubject<'a> {
+    /// The grant, which names the account.
+    pub(crate) grant: &'a Grant,
+    /// The `nonce` of the authorization request; absent after a refresh (OpenID Connect Core
+    /// §12.2).
+    pub(crate) nonce: Option<&'a str>,
+    /// What is claimed of the person.
+    pub(crate) person: &'a PersonClaims,
+    /// The access token that it accompanies.
+    pub(crate) access_token: &'a str,
 }
 
 impl AuthorizationServer {
-    /// Makes the `id_token` that accompanies `access_token`. `nonce` is that of the authorization
-    /// request, and absent after a refresh (OpenID Connect Core §12.2).
+    /// Makes an `id_token` for `client`.
     pub(crate) fn id_token(
         &self,
         client: &Client,
-        grant: &Grant,
-        nonce: Option<&str>,
-        access_token: &str,
+        about: &IdTokenSubject<'_>,
         now: Timestamp,
     ) -> Result<String, IdTokenError> {
         let alg = match client.id_token_alg {
@@ -62,13 +76,14 @@ impl AuthorizationServer {
             .ok_or(IdTokenError::NoKey(client.id_token_alg.as_str()))?;
         let claims = Claims {
             iss: self.issuer.as_str(),
-            sub: grant.did.as_str(),
+            sub: about.grant.did.as_str(),
             aud: client.id.as_str(),
             iat: now.as_secs(),
             exp: (now + TTL).as_secs(),
-            auth_time: grant.auth_time.as_secs(),
-            nonce,
-            at_hash: at_hash(access_token),
+            auth_time: about.grant.auth_time.map(Timestamp::as_secs),
+            nonce: about.nonce,
+            at_hash: at_hash(about.access_token),
+            person: about.person,
         };
         Ok(sign_jwt(key, "JWT", &claims)?)
     }

@@ -5,10 +5,10 @@
 //! for the same client, account and scopes in the same browser, or for the operator's own apps;
 //! never for an app on the person's device that any other program there could pretend to be.
 
-use aip_atproto::{Did, Scope, ScopeSet};
+use aip_atproto::{AccountAttr, Did, OpenIdScope, Scope, ScopeSet};
 use aip_base::Timestamp;
 use aip_storage::browser::BrowserAccount;
-use aip_storage::client::{ApplicationType, Client, RedirectUri};
+use aip_storage::client::{Client, RedirectUri};
 
 use crate::authorize::{Prompt, Prompts, RefusalCode};
 
@@ -19,7 +19,7 @@ pub struct Wish<'a> {
     pub client: &'a Client,
     /// Where the answer goes.
     pub redirect_uri: &'a RedirectUri,
-    /// What it wants to do.
+    /// What it wants to do; once somebody has signed in, what of that their PDS granted.
     pub scope: &'a ScopeSet,
     /// What it wants the person to be asked.
     pub prompts: &'a Prompts,
@@ -84,9 +84,14 @@ pub fn entry(wish: &Wish<'_>, accounts: &[BrowserAccount], now: Timestamp) -> En
     }
 }
 
-/// Whether the person signed in recently enough for the app (OpenID Connect Core §3.1.2.1).
+/// Whether the person authenticated recently enough for the app (OpenID Connect Core §3.1.2.1). A
+/// PDS that may have remembered them proves no time.
 pub fn is_fresh(account: &BrowserAccount, max_age: Option<u64>, now: Timestamp) -> bool {
-    max_age.is_none_or(|seconds| now.since(account.auth_time).as_secs() < seconds)
+    max_age.is_none_or(|seconds| {
+        account
+            .auth_time
+            .is_some_and(|time| now.since(time).as_secs() < seconds)
+    })
 }
 
 /// Why this person must be asked, if they must.
@@ -94,30 +99,36 @@ pub fn consent_reason(wish: &Wish<'_>, allowed_here: Option<&ScopeSet>) -> Optio
     if wish.prompts.has(Prompt::Consent) {
         return Some(ConsentReason::Asked);
     }
+    // Before anything that skips the page: an app that any program can pretend to be needs a click
+    // every time, the operator's own app too.
+    if is_unproven(wish) {
+        return Some(ConsentReason::Unproven);
+    }
     if wish.client.first_party {
         return None;
     }
     match allowed_here {
         None => Some(ConsentReason::FirstTime),
         Some(allowed) if !allowed.covers_all(wish.scope) => Some(ConsentReason::NewScopes),
-        Some(_) => is_unproven(wish).then_some(ConsentReason::Unproven),
+        Some(_) => None,
     }
 }
 
 /// Whether any program on the person's device could have sent this request and could receive the
 /// answer: there is neither a secret nor a claimed https address that ties the app to its id.
 fn is_unproven(wish: &Wish<'_>) -> bool {
-    wish.client.application_type == ApplicationType::Native
-        && !wish.client.is_confidential()
-        && !wish.redirect_uri.as_str().starts_with("https://")
+    !wish.client.is_confidential() && !wish.redirect_uri.as_str().starts_with("https://")
 }
 
-/// What an app gets of what it asked for: OpenID Connect scopes are AIP's to give, everything else
-/// is what the person left ticked at their PDS.
+/// What an app gets of what it asked for: what the person left ticked at their PDS, which says
+/// about `email` too, whose answer comes from there. The other scopes of OpenID Connect are AIP's
+/// to give.
 pub fn granted(asked: &ScopeSet, upstream: &ScopeSet) -> ScopeSet {
-    let openid = asked
-        .iter()
-        .filter(|scope| matches!(scope, Scope::OpenId(_)));
+    let openid = asked.iter().filter(|scope| match scope {
+        Scope::OpenId(OpenIdScope::Email) => upstream.allows_account(AccountAttr::Email, false),
+        Scope::OpenId(_) => true,
+        _ => false,
+    });
     openid
         .cloned()
         .chain(asked.intersect(upstream).iter().cloned())

@@ -5,6 +5,7 @@
 //! with a token, [`tokens`] revokes and introspects. Wire formats live in `aip-http`.
 
 pub mod authorize;
+pub mod claims;
 pub mod client_auth;
 pub mod decision;
 pub mod dpop;
@@ -44,6 +45,8 @@ pub struct AuthorizationServer {
     pub storage: Arc<dyn Storage>,
     /// Clients that need not be read again yet.
     pub known_clients: KnownClients,
+    /// Knows the e-mail addresses of accounts.
+    pub emails: Arc<dyn claims::Emails>,
     /// The keys that sign `id_token`s.
     pub keys: Arc<KeyRing>,
     /// Hashes tokens before they meet the storage.

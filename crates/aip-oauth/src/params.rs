@@ -57,9 +57,10 @@ impl Params {
 }
 
 impl Lenient {
-    /// Reads as many parameters as [`Params::parse`] would, tolerating repetitions.
+    /// Reads all parameters, tolerating repetitions. How many there may be follows from the
+    /// largest request.
     pub fn parse(encoded: &[u8]) -> Self {
-        let pairs = url::form_urlencoded::parse(encoded).take(MAX_PARAMS);
+        let pairs = url::form_urlencoded::parse(encoded);
         Self(
             pairs
                 .map(|(name, value)| (name.into_owned(), value.into_owned()))

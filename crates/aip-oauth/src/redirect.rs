@@ -21,6 +21,9 @@ pub enum RedirectRefusal {
     /// Credentials in a URL end in logs.
     #[error("{0:?} has a user name or password in it")]
     Credentials(String),
+    /// Comparison is exact, so a pattern would match nothing.
+    #[error("{0:?} has a `*` in it: redirect URIs are compared as they are, register each one")]
+    Wildcard(String),
     /// A path that a server may read in another way than we do.
     #[error("{0:?} has dot segments or a backslash in it")]
     Ambiguous(String),
@@ -52,6 +55,9 @@ pub fn check(
     if uri.contains('#') {
         return Err(RedirectRefusal::Fragment(shown()));
     }
+    if uri.contains('*') {
+        return Err(RedirectRefusal::Wildcard(shown()));
+    }
     if !url.username().is_empty() || url.password().is_some() || authority(uri).contains('@') {
         return Err(RedirectRefusal::Credentials(shown()));
     }
@@ -67,7 +73,7 @@ pub fn check(
         "https" => url.host().is_some(),
         "http" => is_loopback(&url) && (native || loopback_for_web),
         // RFC 8252 §7.1: a private-use scheme is a reversed domain name, so it has a dot.
-        scheme => native && scheme.contains('.') && !uri.contains('*'),
+        scheme => native && scheme.contains('.'),
     };
     if allowed {
         Ok(RedirectUri::from_checked(uri.to_owned()))

@@ -93,7 +93,7 @@ impl AuthorizationServer {
             .access_token(&self.hasher.hash(token), self.clock.now())
             .await?;
         let found = found.ok_or(ResourceError::InvalidToken)?;
-        match (&found.grant.dpop_jkt, bound) {
+        match (&found.dpop_jkt, bound) {
             (None, false) => {}
             (Some(jkt), true) => {
                 let proof = credential.dpop.ok_or(ResourceError::NoProof)?;

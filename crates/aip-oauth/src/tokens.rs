@@ -37,6 +37,9 @@ pub struct Introspection {
     pub scope: String,
     /// `Bearer` or `DPoP`; `None` for a refresh token.
     pub token_type: Option<&'static str>,
+    /// The thumbprint of the key that it is bound to. The refresh tokens of clients that may ask
+    /// here are not bound to any (RFC 9449 §5).
+    pub dpop_jkt: Option<String>,
     /// When it was issued.
     pub issued_at: Timestamp,
     /// When it expires.
@@ -116,7 +119,8 @@ impl AuthorizationServer {
                 .access_token(&hash, now)
                 .await?
                 .map(|it| Introspection {
-                    token_type: Some(token_type(&it.grant)),
+                    token_type: Some(token_type(it.dpop_jkt.is_some())),
+                    dpop_jkt: it.dpop_jkt,
                     scope: it.scope.to_string(),
                     issued_at: it.issued_at,
                     expires_at: it.expires_at,
@@ -129,6 +133,7 @@ impl AuthorizationServer {
                 .filter(|it| !it.spent)
                 .map(|it| Introspection {
                     token_type: None,
+                    dpop_jkt: None,
                     scope: it.grant.scope.to_string(),
                     issued_at: it.issued_at,
                     expires_at: it.expires_at,

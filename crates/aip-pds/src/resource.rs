@@ -8,6 +8,7 @@ use aip_jose::SignError;
 use aip_jose::dpop::Proof;
 use aip_storage::nonces::ServerRole;
 use bytes::Bytes;
+use email_address::{EmailAddress, Options};
 use http::header::{ACCEPT, AUTHORIZATION};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -19,6 +20,9 @@ use crate::document::DOCUMENT;
 use crate::members::members;
 use crate::nonce::NonceKey;
 use crate::oauth::SessionKeys;
+
+/// The longest address that can receive mail (RFC 5321 §4.5.3.1.3, less the angle brackets).
+const MAX_EMAIL: usize = 254;
 
 /// What the calls of a session are made with, besides its access token.
 #[derive(Debug, Clone)]
@@ -52,9 +56,9 @@ pub struct CallHeaders {
 /// The e-mail address of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountEmail {
-    /// The address.
+    /// The address: an `addr-spec` of RFC 5322 §3.4.1.
     pub address: String,
-    /// Whether the PDS has confirmed it.
+    /// Whether the PDS says that it has confirmed it.
     pub confirmed: bool,
 }
 
@@ -126,7 +130,7 @@ impl PdsClient {
         }
     }
 
-    /// The account's e-mail address, `None` when the PDS does not tell: the scope
+    /// The account's e-mail address, `None` when the PDS does not tell one: the scope
     /// `account:email` (or `transition:email`) has to be granted.
     pub async fn session_email(
         &self,
@@ -178,6 +182,7 @@ impl PdsClient {
         }
         let session = members(&answer.body).ok_or(EmailError::Malformed)?;
         let address = session.get("email").and_then(Value::as_str);
+        let address = address.filter(|address| is_addr_spec(address));
         Ok(address.map(|address| AccountEmail {
             address: address.to_owned(),
             confirmed: session.get("emailConfirmed") == Some(&Value::Bool(true)),
@@ -193,9 +198,66 @@ fn resource_key<'a>(keys: &'a SessionKeys, pds: &'a Origin) -> NonceKey<'a> {
     }
 }
 
+/// Whether a text is one e-mail address and nothing else: apps send mail to it and compare it.
+fn is_addr_spec(text: &str) -> bool {
+    let options = Options::default()
+        .without_display_text()
+        .without_domain_literal();
+    text.len() <= MAX_EMAIL
+        && text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+        && EmailAddress::parse_with_options(text, options).is_ok()
+}
+
 /// A header value that is not shown by `Debug`.
 fn secret(text: &str) -> Result<HeaderValue, SignError> {
     let mut value = HeaderValue::from_str(text).map_err(|_| SignError::Library)?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_address_is_an_address() {
+        let longest = format!(
+            "{}@{}.example",
+            "a".repeat(64),
+            vec!["b".repeat(59); 3].join(".")
+        );
+        for address in [
+            "alice@example.org",
+            "alice+tag@mail.example.org",
+            "a.b_c-d@xn--bcher-kva.example",
+            &longest[..],
+        ] {
+            assert!(is_addr_spec(address), "{address}");
+        }
+        let too_long = format!(
+            "{}@{}.example",
+            "a".repeat(64),
+            vec!["b".repeat(61); 3].join(".")
+        );
+        assert!(too_long.len() > MAX_EMAIL);
+        for text in [
+            "",
+            "alice",
+            "@example.org",
+            "alice@",
+            "alice@example.org, bob@example.org",
+            "Alice <alice@example.org>",
+            "alice@example.org\nbcc: bob@example.org",
+            "alice@example.org ",
+            "alice@@example.org",
+            "alice@exa mple.org",
+            "alice@[127.0.0.1]",
+            "<script>@example.org",
+            "alic\u{435}@example.org",
+            "alice@example.org\u{200b}",
+            &too_long,
+        ] {
+            assert!(!is_addr_spec(text), "{text:?}");
+        }
+    }
 }

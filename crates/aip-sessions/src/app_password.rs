@@ -127,6 +127,7 @@ impl AppPasswords {
                 id,
             )?),
             scope: tokens.scope.clone(),
+            email: None,
             tokens: self.vault.seal_tokens(&tokens, id)?,
             generation: 0,
             state: UpstreamState::Active,

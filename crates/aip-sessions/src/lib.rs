@@ -5,6 +5,7 @@
 //! decisions, pure. [`AppPasswords`] begins sessions the old way; the keeper treats them alike.
 
 mod app_password;
+mod emails;
 mod identity;
 mod keeper;
 mod sign_in;
@@ -12,6 +13,7 @@ mod spill;
 mod vault;
 
 pub use app_password::{AppPasswordError, AppPasswords};
+pub use emails::{AccountEmails, KnownEmail};
 pub use identity::{MissingKey, UpstreamIdentity};
 pub use keeper::step;
 pub use keeper::{Desk, Keeper, KeeperError, Usable};

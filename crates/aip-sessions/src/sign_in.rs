@@ -15,11 +15,13 @@ use aip_pds::{
     Callback, CallbackError, DiscoverError, ExchangeError, Freshness, PdsClient, ProofError,
     SessionKeys, SignInError, SignInRequest, SignedIn, SubjectInput, SubjectInputError, Trace,
 };
-use aip_storage::account::{Account, Email};
+use aip_storage::account::Account;
 use aip_storage::audit::{AuditEvent, AuditKind};
 use aip_storage::client::ClientId;
 use aip_storage::request::{AuthorizationRequest, TakeFlow, UpstreamFlow};
-use aip_storage::upstream::{Credential, OAuthCredential, UpstreamSession, UpstreamState};
+use aip_storage::upstream::{
+    Credential, Email, EmailReading, OAuthCredential, UpstreamSession, UpstreamState,
+};
 use aip_storage::{Storage, StorageError};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
@@ -95,8 +97,11 @@ pub enum BeginError {
 pub struct Finished {
     /// Who.
     pub did: Did,
-    /// When they proved it.
-    pub auth_time: Timestamp,
+    /// When their PDS said so.
+    pub signed_in_at: Timestamp,
+    /// When they authenticated there, if the PDS was told to ask for it (`prompt=login`).
+    /// Otherwise it may have remembered them.
+    pub auth_time: Option<Timestamp>,
     /// The app's request it was for, with the session that will serve it.
     pub request: Option<(TokenHash, RowId)>,
 }
@@ -162,6 +167,9 @@ struct FlowSecrets {
     client_key_id: Option<String>,
     /// The session's name towards the nonce store, and its id once it exists.
     session: String,
+    /// Whether the PDS was told to make the person authenticate.
+    #[serde(default)]
+    authenticates: bool,
 }
 
 impl BeginError {
@@ -226,6 +234,7 @@ impl SignIn {
             upstream_client_id: keys.client.client_id().to_owned(),
             client_key_id: key_id(&keys.client),
             session: keys.session,
+            authenticates: start.prompt == Some("login"),
         };
         let flow = UpstreamFlow {
             state: self.hasher.hash(&state),
@@ -358,7 +367,9 @@ impl SignIn {
                 SignInError::Proof(ProofError::CannotTell(what)) => unavailable(what),
                 error => refused(error.to_string()),
             })?;
-        let stored = self.store(flow, &keys, &signed_in).await;
+        let stored = self
+            .store(flow, &keys, &signed_in, secrets.authenticates)
+            .await;
         if stored.is_err() || flow.request.is_none() {
             // Nobody will use these tokens: an account page sign-in needs only the proof.
             self.give_back(&keys, &signed_in).await;
@@ -372,11 +383,12 @@ impl SignIn {
         flow: &UpstreamFlow,
         keys: &SessionKeys,
         signed_in: &SignedIn,
+        authenticated: bool,
     ) -> Result<Finished, SignInFailure> {
         let now = self.clock.now();
         let did = signed_in.identity.did().clone();
         self.storage
-            .put_account(&self.describe(keys, signed_in, now).await)
+            .put_account(&self.describe(signed_in, now).await)
             .await?;
         let pds = signed_in.identity.pds().as_str();
         let mut event =
@@ -384,14 +396,17 @@ impl SignIn {
         if let Some(token) = flow.request {
             let request = self.storage.request(&token, flow.browser, now).await?;
             let request = request.ok_or(SignInFailure::Stray("the app's request has expired"))?;
-            let session = self.new_session(flow.id, &request.client_id, keys, signed_in, now)?;
+            let mut session =
+                self.new_session(flow.id, &request.client_id, keys, signed_in, now)?;
+            session.email = self.read_email(keys, signed_in, now).await;
             self.storage.create_upstream_session(&session).await?;
             event = event.of_client(&request.client_id);
         }
         self.storage.record(&event).await?;
         Ok(Finished {
             did,
-            auth_time: now,
+            signed_in_at: now,
+            auth_time: authenticated.then_some(now),
             request: flow.request.map(|token| (token, flow.id)),
         })
     }
@@ -417,6 +432,7 @@ impl SignIn {
                 dpop_key: self.vault.seal_key(&keys.dpop, id)?,
             }),
             scope: tokens.scope.clone(),
+            email: None,
             tokens: self.vault.seal_tokens(tokens, id)?,
             generation: 0,
             state: UpstreamState::Active,
@@ -429,9 +445,9 @@ impl SignIn {
         })
     }
 
-    /// What is shown of the account: the handle only if it holds in both directions, the e-mail
-    /// address only if the PDS tells it. Neither decides anything, so failures leave them out.
-    async fn describe(&self, keys: &SessionKeys, signed_in: &SignedIn, now: Timestamp) -> Account {
+    /// What is shown of the account: the handle only if it holds in both directions. It decides
+    /// nothing, so that a failure leaves it out.
+    async fn describe(&self, signed_in: &SignedIn, now: Timestamp) -> Account {
         let did = signed_in.identity.did();
         let resolver = self.pds.resolver();
         let identity = resolver
@@ -440,29 +456,49 @@ impl SignIn {
                 Freshness::Recent,
                 &mut Trace::default(),
             )
-            .await
-            .ok();
-        let pds = signed_in.identity.pds();
-        let tokens = &signed_in.tokens;
-        let may_ask = tokens.scope.allows_account(AccountAttr::Email, false);
-        let email = if may_ask && tokens.usable_until() > self.clock.now() {
-            self.pds
-                .session_email(keys, &signed_in.tokens.access, pds)
-                .await
-                .ok()
-                .flatten()
-        } else {
-            None
+            .await;
+        let handle = match identity {
+            Ok(identity) => identity.handle,
+            Err(error) => {
+                tracing::info!(%did, %error, "the handle is not known for now");
+                None
+            }
         };
         Account {
             did: did.clone(),
-            handle: identity.and_then(|it| it.handle),
-            pds: pds.clone(),
-            email: email.map(|it| Email {
-                address: it.address,
-                confirmed: it.confirmed,
-            }),
+            handle,
+            pds: signed_in.identity.pds().clone(),
             proven_at: now,
+        }
+    }
+
+    /// The e-mail address, if the PDS tells it to this session. A failure leaves it to be read
+    /// later.
+    async fn read_email(
+        &self,
+        keys: &SessionKeys,
+        signed_in: &SignedIn,
+        now: Timestamp,
+    ) -> Option<EmailReading> {
+        let tokens = &signed_in.tokens;
+        let may_ask = tokens.scope.allows_account(AccountAttr::Email, false);
+        if !may_ask || tokens.usable_until() <= now {
+            return None;
+        }
+        let pds = signed_in.identity.pds();
+        match self.pds.session_email(keys, &tokens.access, pds).await {
+            Ok(email) => Some(EmailReading {
+                email: email.map(|it| Email {
+                    address: it.address,
+                    confirmed: it.confirmed,
+                }),
+                pds: pds.clone(),
+                read_at: now,
+            }),
+            Err(error) => {
+                tracing::info!(did = %tokens.sub, %error, "the e-mail address could not be read");
+                None
+            }
         }
     }
 

@@ -91,6 +91,11 @@ static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
             "rejections",
             include_str!("../migrations/postgres/0005_rejections.sql"),
         ),
+        (
+            6,
+            "grants apart",
+            include_str!("../migrations/postgres/0006_grants_apart.sql"),
+        ),
     ])
 });
 

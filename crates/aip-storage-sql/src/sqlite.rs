@@ -85,6 +85,11 @@ static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
             "rejections",
             include_str!("../migrations/sqlite/0005_rejections.sql"),
         ),
+        (
+            6,
+            "grants apart",
+            include_str!("../migrations/sqlite/0006_grants_apart.sql"),
+        ),
     ])
 });
 

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 
 use crate::StorageError;
 
-/// What the last identity proof found.
+/// What the last identity proof found: public facts only. What a person shared with one app, such
+/// as an e-mail address, belongs to that app's session (`upstream::EmailReading`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
     /// The account.
@@ -15,25 +16,14 @@ pub struct Account {
     pub handle: Option<Handle>,
     /// Its PDS.
     pub pds: Origin,
-    /// Its e-mail address as its PDS gave it, if the person shared it.
-    pub email: Option<Email>,
     /// When this was proved.
     pub proven_at: Timestamp,
-}
-
-/// An address as the account's PDS reports it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Email {
-    /// The address.
-    pub address: String,
-    /// Whether the PDS says that the person confirmed it.
-    pub confirmed: bool,
 }
 
 /// What is known of accounts.
 #[async_trait]
 pub trait Accounts: Send + Sync {
-    /// Inserts or replaces what is known of the account. An absent e-mail keeps the stored one.
+    /// Inserts or replaces what is known of the account.
     async fn put_account(&self, account: &Account) -> Result<(), StorageError>;
 
     /// What is known of the account.

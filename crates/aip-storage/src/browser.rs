@@ -28,8 +28,11 @@ pub struct BrowserSession {
 pub struct BrowserAccount {
     /// The account.
     pub did: Did,
-    /// When the person last proved to be the account at its PDS (`auth_time`).
-    pub auth_time: Timestamp,
+    /// When the PDS last said that it is this account.
+    pub signed_in_at: Timestamp,
+    /// When the person last authenticated at the PDS for a sign-in here (`auth_time`); `None` when
+    /// the PDS may have remembered them each time.
+    pub auth_time: Option<Timestamp>,
 }
 
 /// The known browsers.
@@ -45,7 +48,8 @@ pub trait Browsers: Send + Sync {
         now: Timestamp,
     ) -> Result<Option<BrowserSession>, StorageError>;
 
-    /// Adds or refreshes `account` at browser `id`, moves its end to `expires_at`, and gives it
+    /// Adds or refreshes `account` at browser `id` (a known `auth_time` stays unless there is a
+    /// newer one), moves its end to `expires_at`, and gives it
     /// the new cookie `token`: the value from before the sign-in is worthless from here on
     /// (session fixation). `false`: the browser session is gone.
     async fn sign_in_browser(

@@ -64,6 +64,9 @@ pub struct Client {
     pub application_type: ApplicationType,
     /// How it authenticates.
     pub auth_method: ClientAuthMethod,
+    /// Whether a client with a secret may present it by `auth_method` only. Otherwise both Basic
+    /// and the form body are taken: it is the same secret.
+    pub auth_method_pinned: bool,
     /// The keyed hash of its secret; `None` exactly for public clients.
     pub secret_hash: Option<TokenHash>,
     /// Where answers may go.
@@ -78,6 +81,8 @@ pub struct Client {
     pub first_party: bool,
     /// How its `id_token`s are signed.
     pub id_token_alg: IdTokenAlg,
+    /// Whether its `id_token`s carry the claims that userinfo answers with.
+    pub claims_in_id_token: bool,
     /// Life of an access token.
     pub access_token_ttl: Duration,
     /// Life of a refresh token that is not used.
@@ -99,6 +104,15 @@ pub enum CreateClient {
     Exists,
 }
 
+/// Which state of all clients something was derived from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientsVersion {
+    /// How many there are.
+    pub count: u64,
+    /// The latest change of one that is still there.
+    pub changed_at: Option<Timestamp>,
+}
+
 /// The registered apps.
 #[async_trait]
 pub trait Clients: Send + Sync {
@@ -108,11 +122,16 @@ pub trait Clients: Send + Sync {
     /// The client of that id.
     async fn client(&self, id: &ClientId) -> Result<Option<Client>, StorageError>;
 
+    /// What changes whenever a client is registered, changed or deleted.
+    async fn clients_version(&self) -> Result<ClientsVersion, StorageError>;
+
     /// All clients, by id.
     async fn list_clients(&self) -> Result<Vec<Client>, StorageError>;
 
-    /// Writes every column of `client` but its secret and `created_at`. `false`: there is no such
-    /// client, or it would change between public and confidential.
+    /// Writes every column of `client` but `created_at`. The secret changes only when the client
+    /// changes between public and confidential: otherwise the stored one stays, which may have
+    /// been replaced since `client` was read. `false`: there is no such client, or it would
+    /// become confidential without a secret.
     async fn update_client(&self, client: &Client) -> Result<bool, StorageError>;
 
     /// Replaces the secret of a confidential client. `false`: there is none of that id.

@@ -23,15 +23,18 @@ pub struct Grant {
     pub client_id: ClientId,
     /// The person.
     pub did: Did,
-    /// What was allowed.
+    /// What was allowed: by the person here, and by their PDS.
     pub scope: ScopeSet,
+    /// What the app had asked for, which may be more than was allowed.
+    pub asked: ScopeSet,
     /// The upstream session behind it.
     pub upstream_session: RowId,
-    /// The thumbprint of the DPoP key that its tokens are bound to (RFC 9449 §6.1), set when its
-    /// code is redeemed; `None` means Bearer tokens.
+    /// The thumbprint of the DPoP key that its code was redeemed with (RFC 9449 §6.1); `None` means
+    /// that no key was shown. The refresh tokens of public clients are bound to it (§5).
     pub dpop_jkt: Option<String>,
-    /// When the person proved to be the account (`auth_time`).
-    pub auth_time: Timestamp,
+    /// When the person last authenticated at their PDS (`auth_time`); `None` when the PDS may have
+    /// remembered them.
+    pub auth_time: Option<Timestamp>,
     /// When it was given.
     pub created_at: Timestamp,
     /// When it ended and why; `None` while it lives.
@@ -128,8 +131,9 @@ pub struct CodeRedemption {
     pub code: TokenHash,
     /// The client that authenticated.
     pub client_id: ClientId,
-    /// The `redirect_uri` of the token request.
-    pub redirect_uri: RedirectUri,
+    /// The `redirect_uri` of the token request. It may be left out where the code has a PKCE
+    /// challenge (OAuth 2.1 §10.2).
+    pub redirect_uri: Option<RedirectUri>,
     /// The S256 transform of the `code_verifier`, if one was sent.
     pub challenge: Option<String>,
     /// The key of the DPoP proof, if one was sent. It must be the code's, where that names one;
@@ -146,7 +150,7 @@ pub struct CodeRedemption {
 pub enum RedeemCode {
     /// Spent now, by this call alone; the tokens are stored.
     Redeemed(Box<RedeemedCode>),
-    /// Spent before: its grant is revoked by this call.
+    /// Spent before, and presented with the right bindings: its grant is revoked by this call.
     AlreadySpent(Box<Grant>),
     /// Unknown, expired, or bound to another client, redirect, verifier or key. Nothing was spent.
     Refused,
@@ -168,8 +172,12 @@ pub struct Rotation {
     pub refresh: TokenHash,
     /// The client that authenticated.
     pub client_id: ClientId,
-    /// The key of the DPoP proof, if one was sent. It must be exactly the grant's.
+    /// The key of the DPoP proof, if one was sent. The new access token is bound to it.
     pub dpop_jkt: Option<String>,
+    /// Whether another key than the grant's will do: the refresh tokens of a confidential client
+    /// are bound to its authentication instead (RFC 9449 §5). A grant with a key never gives
+    /// tokens without one.
+    pub any_key: bool,
     /// How long after its first use a repeat gets the same successor.
     pub grace: Duration,
     /// What to store. `tokens.refresh` is derived from the presented token, so that a repeat
@@ -200,6 +208,8 @@ pub struct AccessToken {
     pub grant: Grant,
     /// What it may do: the grant's scope or less.
     pub scope: ScopeSet,
+    /// The thumbprint of the DPoP key that it is bound to; `None` for a Bearer token.
+    pub dpop_jkt: Option<String>,
     /// When it was issued.
     pub issued_at: Timestamp,
     /// When it expires.

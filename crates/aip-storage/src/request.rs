@@ -20,8 +20,10 @@ pub struct AuthorizationRequest {
     pub client_id: ClientId,
     /// Where the answer goes, as sent.
     pub redirect_uri: RedirectUri,
-    /// What the app asks for.
+    /// What the app asks for, as far as it is known and registered for the app.
     pub scope: ScopeSet,
+    /// What the app asks for, word for word.
+    pub asked: ScopeSet,
     /// Echoed to the app.
     pub state: Option<String>,
     /// Put into the `id_token`.
@@ -49,8 +51,11 @@ pub struct SignedIn {
     pub did: Did,
     /// The upstream session that will serve the grant.
     pub upstream_session: RowId,
-    /// When the person proved to be the account at its PDS.
-    pub auth_time: Timestamp,
+    /// When the PDS said who it is.
+    pub signed_in_at: Timestamp,
+    /// When the person last authenticated at the PDS; `None` when the PDS may have remembered
+    /// them.
+    pub auth_time: Option<Timestamp>,
 }
 
 /// A sign-in under way at a PDS.

@@ -34,6 +34,9 @@ pub struct UpstreamSession {
     pub credential: Credential,
     /// What the PDS granted.
     pub scope: ScopeSet,
+    /// What the PDS last told this session of the account's e-mail address; `None` when it was not
+    /// asked yet.
+    pub email: Option<EmailReading>,
     /// The tokens of this generation.
     pub tokens: SealedTokens,
     /// Counts the token pairs: a writer names the one it read.
@@ -63,6 +66,27 @@ pub struct Rejections {
     pub times: u32,
     /// When the first of them came.
     pub since: Timestamp,
+}
+
+/// What a PDS told one session of the account's e-mail address. It is never shown to another app:
+/// the person may have refused it there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmailReading {
+    /// The address; `None` when the PDS told none.
+    pub email: Option<Email>,
+    /// The PDS that told it. It vouches for the address only as long as the account is there.
+    pub pds: Origin,
+    /// When it was asked.
+    pub read_at: Timestamp,
+}
+
+/// An e-mail address as the account's PDS reports it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Email {
+    /// The address: an `addr-spec` of RFC 5322.
+    pub address: String,
+    /// Whether the PDS says that the person confirmed it.
+    pub confirmed: bool,
 }
 
 /// What a session was begun with.
@@ -343,14 +367,29 @@ pub trait UpstreamSessions: Send + Sync {
     /// The session of that id.
     async fn upstream_session(&self, id: RowId) -> Result<Option<UpstreamSession>, StorageError>;
 
-    /// The newest usable session of that kind, client and account: an OAuth session may serve
-    /// another grant.
+    /// The newest usable session of that kind, client and account.
     async fn usable_upstream_session(
         &self,
         kind: SessionKind,
         client: &ClientId,
         did: &Did,
     ) -> Result<Option<UpstreamSession>, StorageError>;
+
+    /// The newest usable OAuth session of that client and account whose scope covers `needed`: it
+    /// may serve another grant. A narrower one that is newer does not hide it.
+    async fn fitting_upstream_session(
+        &self,
+        client: &ClientId,
+        did: &Did,
+        needed: &ScopeSet,
+    ) -> Result<Option<UpstreamSession>, StorageError>;
+
+    /// Stores what the PDS told session `id` of the e-mail address, unless it was asked again
+    /// since.
+    async fn store_email(&self, id: RowId, reading: &EmailReading) -> Result<(), StorageError>;
+
+    /// Forgets the e-mail address of session `id`: it may have changed.
+    async fn forget_email(&self, id: RowId) -> Result<(), StorageError>;
 
     /// Stores the session of an app password in place of the one before, which is ended: an app
     /// has one for each account.

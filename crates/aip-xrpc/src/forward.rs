@@ -148,6 +148,12 @@ impl Forwarder {
             headers: to_pds,
         };
         let response = self.send(&outgoing, call.session, payload, &permit).await?;
+        if session::changes_email(&call.nsid)
+            && response.status().is_success()
+            && let Err(error) = self.keeper.storage.forget_email(call.session).await
+        {
+            tracing::warn!(session = %call.session, %error, "a changed e-mail address is told for some minutes more");
+        }
         let (mut head, mut body) = response.into_parts();
         head.headers = headers::to_app(&head.headers);
         head.status = status_for_app(head.status);

@@ -123,7 +123,14 @@ pub fn permit(scope: &ScopeSet, call: Call<'_>) -> Result<Judgement, Insufficien
         return require(true, String::new);
     }
     if name == "com.atproto.repo.uploadBlob" {
-        let media_type = call.content_type.unwrap_or("*/*");
+        // The same without a header as with an empty one.
+        let media_type = call.content_type.unwrap_or_default();
+        let media_type = media_type.split(';').next().unwrap_or_default().trim();
+        let media_type = if media_type.is_empty() {
+            "*/*"
+        } else {
+            media_type
+        };
         return require(scope.allows_blob(media_type), || {
             format!("blob:{media_type}")
         });
@@ -181,6 +188,9 @@ fn service_auth(scope: &ScopeSet, query: &str) -> Result<Judgement, Insufficient
         _ => false,
     };
     require(plain && allowed, || {
+        if lxm.is_empty() {
+            return Scope::Transition(Transition::Generic).to_string();
+        }
         let or_any = |values: &[&str]| values.first().copied().unwrap_or("*").to_owned();
         format!("rpc:{}?aud={}", or_any(&lxm), or_any(&aud))
     })
@@ -202,7 +212,16 @@ fn require(
     if allowed {
         Ok(Judgement::Allowed(XrpcPermit(())))
     } else {
-        Err(InsufficientScope(missing()))
+        Err(InsufficientScope(askable(&missing())))
+    }
+}
+
+/// A scope that an app can ask for, and the person be asked about, instead of one that says what
+/// was missing in a way that no server understands.
+fn askable(missing: &str) -> String {
+    match Scope::parse(missing) {
+        Scope::Other(_) => Scope::suggestion(missing).unwrap_or_else(|| missing.to_owned()),
+        scope => scope.to_string(),
     }
 }
 
@@ -363,6 +382,72 @@ mod tests {
             ),
             Err(WriteRefusal::Body)
         );
+    }
+
+    #[test]
+    fn a_refusal_names_a_scope_that_an_app_can_ask_for() {
+        for (method, query, content_type, proxy) in [
+            ("app.bsky.feed.getTimeline", None, None, None),
+            ("com.example.thing.get", None, None, None),
+            (
+                "com.example.thing.get",
+                None,
+                None,
+                Some("did:web:a.example#svc"),
+            ),
+            ("com.example.thing.get", None, None, Some("nonsense")),
+            ("com.atproto.repo.uploadBlob", None, None, None),
+            (
+                "com.atproto.repo.uploadBlob",
+                None,
+                Some("text/plain; charset=utf-8"),
+                None,
+            ),
+            ("com.atproto.server.updateEmail", None, None, None),
+            ("com.atproto.identity.updateHandle", None, None, None),
+            (
+                "com.atproto.server.getServiceAuth",
+                Some("aud=did:web:a.example"),
+                None,
+                None,
+            ),
+            (
+                "com.atproto.server.getServiceAuth",
+                Some("aud=did:web:a.example&lxm=com.example.thing.get"),
+                None,
+                None,
+            ),
+        ] {
+            let nsid = nsid(method);
+            let call = Call {
+                nsid: &nsid,
+                query,
+                content_type,
+                proxy,
+            };
+            let InsufficientScope(missing) = permit(&scope("atproto"), call).unwrap_err();
+            let asked = Scope::parse(&missing);
+            assert!(!matches!(asked, Scope::Other(_)), "{method}: {missing}");
+        }
+    }
+
+    #[test]
+    fn an_empty_content_type_is_the_same_as_none() {
+        let upload = "com.atproto.repo.uploadBlob";
+        for none in [None, Some(""), Some("  "), Some(";charset=utf-8")] {
+            assert!(allowed("blob:*/*", upload, None, none, None), "{none:?}");
+            assert!(
+                !allowed("blob:image/*", upload, None, none, None),
+                "{none:?}"
+            );
+        }
+        assert!(allowed(
+            "blob:image/*",
+            upload,
+            None,
+            Some("image/png"),
+            None
+        ));
     }
 
     #[test]

@@ -9,6 +9,19 @@ const GET_SESSION: &str = "com.atproto.server.getSession";
 /// The fields that PDSs tell to sessions with `account:email`.
 const EMAIL: [&str; 3] = ["email", "emailConfirmed", "emailAuthFactor"];
 
+/// Methods after which the address that is known is the wrong one.
+const CHANGES_EMAIL: [&str; 2] = [
+    "com.atproto.server.confirmEmail",
+    "com.atproto.server.updateEmail",
+];
+
+/// Whether this call changes the account's e-mail address, or whether it is confirmed.
+pub(crate) fn changes_email(nsid: &Nsid) -> bool {
+    CHANGES_EMAIL
+        .iter()
+        .any(|it| it.eq_ignore_ascii_case(nsid.as_str()))
+}
+
 /// Whether the answer to this call tells more than the scope allows.
 pub(crate) fn withholds_email(nsid: &Nsid, scope: &ScopeSet) -> bool {
     let may_know = scope.allows_account(AccountAttr::Email, false)

@@ -72,12 +72,13 @@ impl Opened {
             scopes_supported: format!("{OPENID_SCOPES} {scope}")
                 .parse()
                 .context("client_document.scope")?,
+            email_verifiers: config.upstream.email_verifiers.clone(),
             client_document: ClientDocument {
                 name: Some(config.client_document.name.clone()),
                 logo_uri: config.client_document.logo.clone(),
                 tos_uri: config.client_document.tos.clone(),
                 policy_uri: config.client_document.policy.clone(),
-                scope: scope.clone(),
+                scope: scope.parse().context("client_document.scope")?,
             },
             resolver: settings::resolver(&config.upstream),
             storage: Arc::clone(&self.storage),

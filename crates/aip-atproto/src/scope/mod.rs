@@ -8,6 +8,7 @@ mod blob;
 mod describe;
 mod include;
 mod names;
+mod nearest;
 mod nsid_set;
 mod permission;
 mod permission_set;

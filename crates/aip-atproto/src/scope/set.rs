@@ -97,6 +97,13 @@ impl ScopeSet {
         self.0.is_subset(&other.0)
     }
 
+    /// This set without the words that this server does not know.
+    #[must_use]
+    pub fn known(&self) -> Self {
+        let known = |scope: &&Scope| !matches!(scope, Scope::Other(_));
+        Self(self.0.iter().filter(known).cloned().collect())
+    }
+
     /// The words that this server does not know, and that therefore grant nothing.
     pub fn unknown(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|scope| match scope {

@@ -42,6 +42,51 @@ fn what_is_no_network_and_no_url_of_valkey_is_refused_without_quoting_a_password
 }
 
 #[test]
+fn lives_and_limits_have_bounds() {
+    for (name, value, bounds) in [
+        ("AIP_ACCESS_TOKEN_TTL", "0s", "from 1s to 1d"),
+        ("AIP_ACCESS_TOKEN_TTL", "2d", "from 1s to 1d"),
+        ("AIP_REFRESH_TOKEN_TTL", "0s", "from 1s to 365d"),
+        ("AIP_REFRESH_TOKEN_TTL", "36500d", "from 1s to 365d"),
+        ("AIP_REFRESH_GRACE", "61s", "at most 60 s"),
+        ("AIP_HEADER_TIMEOUT", "0s", "from 1ms to 1h"),
+        ("AIP_HEADER_TIMEOUT", "2h", "from 1ms to 1h"),
+        ("AIP_CONNECT_TIMEOUT", "0ms", "from 1ms to 1h"),
+        ("AIP_DRAIN_TIMEOUT", "0s", "from 1ms to 1h"),
+        ("AIP_SHUTDOWN_DELAY", "61m", "from 0s to 1h"),
+    ] {
+        let problems = Said::variables([(name, value)]).refused();
+        assert!(
+            problems[0].ends_with(bounds),
+            "{name}={value}: {problems:?}"
+        );
+        assert_eq!(problems.len(), 1, "{problems:?}");
+    }
+    Said::variables([("AIP_REFRESH_GRACE", "0s"), ("AIP_SHUTDOWN_DELAY", "0s")]).loaded();
+}
+
+#[test]
+fn nobody_trusts_the_whole_world_to_say_who_calls() {
+    for networks in [
+        "0.0.0.0/0",
+        "::/0",
+        "10.0.0.0/8,0.0.0.0/0",
+        "0.0.0.0/1,128.0.0.0/1",
+        "2000::/3",
+        "0.0.0.0/7",
+    ] {
+        let problems = Said::variables([("AIP_TRUSTED_PROXIES", networks)]).refused();
+        assert!(
+            problems[0].contains("server.trusted_proxies"),
+            "{problems:?}"
+        );
+        assert!(problems[0].contains("nearly everybody"), "{problems:?}");
+    }
+    let private = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7,127.0.0.1,::1";
+    Said::variables([("AIP_TRUSTED_PROXIES", private)]).loaded();
+}
+
+#[test]
 fn what_is_like_nothing_gets_no_hint() {
     let problems = Said::variables([("AIP_TELEPORTATION_FREQUENCY", "1")]).refused();
     assert_eq!(
@@ -194,7 +239,7 @@ fn settings_that_need_each_other_come_together() {
     );
     assert_eq!(
         alone("AIP_ACCESS_TOKEN_TTL", "0s"),
-        "tokens.access_ttl (AIP_ACCESS_TOKEN_TTL): a token lives longer than that"
+        "tokens.access_ttl (AIP_ACCESS_TOKEN_TTL): from 1s to 1d"
     );
     assert!(
         alone("AIP_CLIENT_SCOPE", "atproto \u{7}")

@@ -3,10 +3,11 @@
 //! Until client and redirect URI are known good an error is a page; afterwards the app is told by
 //! redirect with `state` and `iss` (RFC 9207). Nothing is stored for a request that is refused.
 
-use aip_atproto::Did;
+use aip_atproto::{AtIdentifier, Did};
 use aip_base::Blame;
 use aip_oauth::authorize::{AuthorizeError, Prompt, Refusal, RefusalCode, ValidRequest};
 use aip_oauth::interaction::{ConsentReason, Entry, Wish, consent_reason, entry};
+use aip_pds::SubjectInput;
 use aip_storage::StorageError;
 use aip_storage::browser::{BrowserAccount, BrowserSession};
 use axum::response::Response;
@@ -80,12 +81,14 @@ impl Hint {
         let Some(hint) = valid.login_hint.as_deref() else {
             return Ok(Self::Nothing);
         };
-        if let Ok(did) = Did::parse(hint) {
-            return Ok(Self::Account(did));
-        }
-        let handle = hint.trim().trim_start_matches('@').to_lowercase();
+        // As the sign-in page reads what is typed there, so that both mean the same account.
+        let handle = match SubjectInput::parse(hint) {
+            Ok(SubjectInput::Account(AtIdentifier::Did(did))) => return Ok(Self::Account(did)),
+            Ok(SubjectInput::Account(AtIdentifier::Handle(handle))) => handle,
+            Ok(SubjectInput::Server(_)) | Err(_) => return Ok(Self::Somebody),
+        };
         for account in session.map_or(&[][..], |it| &it.accounts) {
-            if app.account_name(&account.did).await?.handle == handle {
+            if app.account_name(&account.did).await?.handle == handle.as_str() {
                 return Ok(Self::Account(account.did.clone()));
             }
         }
@@ -119,7 +122,8 @@ async fn sign_in(
         .into_iter()
         .any(|it| valid.prompts.has(it));
     let response = match valid.login_hint.as_deref() {
-        Some(hint) if !choose => {
+        // What nobody can be found by is shown on the page, where it can be corrected.
+        Some(hint) if !choose && SubjectInput::parse(hint).is_ok() => {
             let form = LoginForm {
                 browser: &browser,
                 pending: Some(&pending),

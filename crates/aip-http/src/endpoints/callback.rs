@@ -28,11 +28,16 @@ pub(super) async fn handle(app: &App, call: &Call) -> Result<Response, Problem> 
     };
     let Finished {
         did,
+        signed_in_at,
         auth_time,
         request,
     } = finished;
+    // What this browser knows of an earlier authentication stays true.
+    let known = browser.account(did.as_str()).and_then(|it| it.auth_time);
+    let auth_time = auth_time.or(known);
     let account = BrowserAccount {
         did: did.clone(),
+        signed_in_at,
         auth_time,
     };
     let browser = app.sign_in(browser, account).await?;
@@ -42,6 +47,7 @@ pub(super) async fn handle(app: &App, call: &Call) -> Result<Response, Problem> 
             let who = SignedIn {
                 did,
                 upstream_session,
+                signed_in_at,
                 auth_time,
             };
             app.go_on(&pending, who).await?

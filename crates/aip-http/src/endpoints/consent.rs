@@ -56,7 +56,8 @@ async fn show(
     who: &SignedIn,
     purpose: Purpose<'_>,
 ) -> Result<Response, Problem> {
-    let reason = match pending.consent_reason(app, who).await? {
+    let granted = pending.granted(app, who).await?;
+    let reason = match pending.consent_reason(app, who, &granted).await? {
         Some(ConsentReason::FirstTime) => "You have not allowed this app in this browser before.",
         Some(ConsentReason::NewScopes) => "This app asks for more than you allowed it before.",
         Some(ConsentReason::Unproven) => {
@@ -75,7 +76,7 @@ async fn show(
         destination: &destination(redirect_uri),
         account: &account,
         reason,
-        scopes: &pending.request.scope.describe(),
+        scopes: &granted.describe(),
         request: &pending.name(),
         csrf: &app.csrf(&browser.session, purpose),
     };

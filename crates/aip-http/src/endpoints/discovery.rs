@@ -75,6 +75,7 @@ pub(super) fn authorization_server(app: &App) -> Response {
         "nonce",
         "at_hash",
         "preferred_username",
+        "name",
         "email",
         "email_verified",
     ];

@@ -134,6 +134,7 @@ pub(super) async fn introspect(app: &App, call: &Call) -> Result<Response, Probl
             token_type,
             issued_at,
             expires_at,
+            dpop_jkt,
         }) => Json(Live {
             active: true,
             iss: app.issuer().as_str(),
@@ -143,7 +144,7 @@ pub(super) async fn introspect(app: &App, call: &Call) -> Result<Response, Probl
             token_type,
             iat: issued_at.as_secs(),
             exp: expires_at.as_secs(),
-            cnf: grant.dpop_jkt.as_deref().map(|jkt| Confirmation { jkt }),
+            cnf: dpop_jkt.as_deref().map(|jkt| Confirmation { jkt }),
         })
         .into_response(),
     })

@@ -3,28 +3,22 @@
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
+use http::header::CONTENT_TYPE;
 
 use crate::problem::Problem;
 use crate::state::App;
 
-/// The client metadata document, with the scopes of the clients as they are now.
+/// The client metadata document.
 pub(super) async fn client_metadata(app: &App) -> Result<Response, Problem> {
-    let mut document = app.parts().client_metadata.clone().ok_or_else(|| {
+    let document = app.parts().client_metadata.as_ref().ok_or_else(|| {
         Problem::caller(
             StatusCode::NOT_FOUND,
             "not_found",
             "With a loopback base AIP is a loopback client, which has no document.",
         )
     })?;
-    let always = document["scope"]
-        .as_str()
-        .and_then(|text| text.parse().ok());
-    let scopes = app
-        .server()
-        .upstream_scopes(&always.unwrap_or_default())
-        .await?;
-    document["scope"] = scopes.to_string().into();
-    Ok(Json(document).into_response())
+    let body = document.body(app.server()).await?;
+    Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 /// The public keys that PDSs verify our assertions with.

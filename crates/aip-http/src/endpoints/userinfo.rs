@@ -2,6 +2,7 @@
 //! the header, or in the form of a `POST` (RFC 6750 §2.2). Never in the query (OAuth 2.1 §5.1.1).
 
 use aip_atproto::{OpenIdScope, Scope};
+use aip_oauth::claims::PersonClaims;
 use aip_oauth::dpop::Target;
 use aip_oauth::params::Params;
 use aip_oauth::resource::{AuthorizedCall, Credential};
@@ -22,12 +23,8 @@ use crate::state::App;
 #[derive(Serialize)]
 struct Claims<'a> {
     sub: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    preferred_username: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    email: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    email_verified: Option<bool>,
+    #[serde(flatten)]
+    person: PersonClaims,
 }
 
 /// Answers with the claims that the scopes of the token open.
@@ -43,22 +40,10 @@ async fn claims(app: &App, call: &Call) -> Result<Response, Problem> {
         let resource_metadata = protected_resource_url(app);
         return Err(challenge(&resource_metadata, call).scope("openid"));
     }
-    let mut claims = Claims {
+    let claims = Claims {
         sub: grant.did.as_str(),
-        preferred_username: None,
-        email: None,
-        email_verified: None,
+        person: app.server().person_claims(grant, scope).await?,
     };
-    if scope.contains(&Scope::OpenId(OpenIdScope::Profile)) {
-        claims.preferred_username = Some(app.account_name(&grant.did).await?.handle);
-    }
-    if scope.contains(&Scope::OpenId(OpenIdScope::Email))
-        && let Some(account) = app.storage().account(&grant.did).await?
-        && let Some(email) = account.email
-    {
-        claims.email = Some(email.address);
-        claims.email_verified = Some(email.confirmed);
-    }
     Ok(Json(claims).into_response())
 }
 

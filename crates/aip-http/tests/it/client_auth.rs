@@ -1,4 +1,4 @@
-//! Apps prove who they are, in the way they registered and in no other.
+//! Apps prove who they are, with the secret they have, where their library puts it.
 
 use aip_oauth::registration::ClientSettings;
 use aip_storage::client::ClientAuthMethod;
@@ -41,7 +41,7 @@ async fn d2_row42_every_wrong_credential_is_401_with_a_challenge() {
         revoke(
             &world,
             None,
-            &[("client_id", id), ("client_secret", secret)],
+            &[("client_id", id), ("client_secret", "wrong")],
         )
         .await,
         revoke(&world, None, &[("client_id", id)]).await,
@@ -76,6 +76,7 @@ async fn d2_row42_the_body_will_do_for_apps_that_registered_it() {
     let app = world
         .app_with(ClientSettings {
             auth_method: ClientAuthMethod::SecretPost,
+            auth_method_pinned: true,
             ..settings()
         })
         .await;
@@ -84,6 +85,34 @@ async fn d2_row42_the_body_will_do_for_apps_that_registered_it() {
     assert_eq!(revoke(&world, None, &form).await.status, 200);
     let answer = revoke(&world, Some(basic(&app.id, &secret)), &[]).await;
     answer.expect_error(401, "invalid_client");
+    assert!(
+        answer.body.contains("client_secret_post"),
+        "the app is told"
+    );
+    let wrong = revoke(&world, Some(basic(&app.id, "wrong")), &[]).await;
+    wrong.expect_error(401, "invalid_client");
+    assert!(
+        !wrong.body.contains("client_secret_post"),
+        "a stranger is not"
+    );
+}
+
+#[tokio::test]
+async fn d2_row42_a_secret_is_taken_by_basic_and_in_the_body_alike() {
+    let world = World::new().await;
+    for auth_method in [ClientAuthMethod::SecretBasic, ClientAuthMethod::SecretPost] {
+        let app = world
+            .app_with(ClientSettings {
+                auth_method,
+                ..settings()
+            })
+            .await;
+        let secret = app.secret.clone().unwrap();
+        let form = [("client_id", app.id.as_str()), ("client_secret", &secret)];
+        assert_eq!(revoke(&world, None, &form).await.status, 200);
+        let in_header = Some(basic(&app.id, &secret));
+        assert_eq!(revoke(&world, in_header, &[]).await.status, 200);
+    }
 }
 
 #[tokio::test]

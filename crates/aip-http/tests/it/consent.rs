@@ -212,6 +212,35 @@ async fn the_operators_own_app_is_not_asked_about_unless_it_wants_to() {
 }
 
 #[tokio::test]
+async fn not_even_the_operators_own_program_gets_a_code_without_a_click() {
+    for redirect_uri in [
+        "http://127.0.0.1/callback",
+        "http://[::1]:4711/callback",
+        "http://localhost/callback",
+        "com.example.app:/callback",
+    ] {
+        let world = World::new().await;
+        let app = world
+            .app_with(ClientSettings {
+                application_type: ApplicationType::Native,
+                redirect_uris: vec![redirect_uri.to_owned()],
+                first_party: true,
+                ..settings()
+            })
+            .await;
+        let mut browser = world.browser();
+        app.allowed(&mut browser, &[]).await;
+        let again = app.authorize_url(&[("login_hint", ALICE)]);
+        let answer = browser.get(&again).await;
+        let page = browser.follow(answer).await;
+        assert!(page.body.contains("<form id=\"consent\""), "{redirect_uri}");
+        let silent = app.authorize_url(&[("prompt", "none")]);
+        let error = browser.get(&silent).await.location_param("error");
+        assert_eq!(error.as_deref(), Some("consent_required"), "{redirect_uri}");
+    }
+}
+
+#[tokio::test]
 async fn a_program_that_cannot_prove_which_one_it_is_is_asked_about_every_time() {
     let world = World::new().await;
     for (redirect_uri, asked_again) in [

@@ -16,7 +16,8 @@ async fn d2_row38_within_the_grace_the_same_successor_and_after_it_the_end_of_th
     let first = text(&app.tokens(&[]).await, "refresh_token");
     let second = text(&app.refresh(&first).await.json(), "refresh_token");
     assert_ne!(first, second);
-    world.clock.advance(Duration::from_secs(29));
+    // The app has no secret and its tokens have no key: a thief could repeat them as well.
+    world.clock.advance(Duration::from_secs(9));
     assert_eq!(
         text(&app.refresh(&first).await.json(), "refresh_token"),
         second
@@ -27,6 +28,19 @@ async fn d2_row38_within_the_grace_the_same_successor_and_after_it_the_end_of_th
     app.refresh(&second)
         .await
         .expect_error(400, "invalid_grant");
+}
+
+#[tokio::test]
+async fn d2_row38_an_app_with_a_secret_has_all_of_its_grace() {
+    let world = World::new().await;
+    let app = world.confidential_app().await;
+    let first = text(&app.tokens(&[]).await, "refresh_token");
+    let second = text(&app.refresh(&first).await.json(), "refresh_token");
+    world.clock.advance(Duration::from_secs(29));
+    let repeated = app.refresh(&first).await.json();
+    assert_eq!(text(&repeated, "refresh_token"), second);
+    world.clock.advance(Duration::from_secs(2));
+    app.refresh(&first).await.expect_error(400, "invalid_grant");
 }
 
 #[tokio::test]

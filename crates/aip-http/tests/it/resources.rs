@@ -38,8 +38,9 @@ async fn userinfo_tells_what_the_scopes_open() {
         serde_json::json!({
             "sub": ALICE,
             "preferred_username": ALICE_HANDLE,
+            "name": ALICE_HANDLE,
             "email": format!("mail@{ALICE_HANDLE}"),
-            "email_verified": true,
+            "email_verified": false,
         })
     );
     let token = access_token(&world, "atproto").await;

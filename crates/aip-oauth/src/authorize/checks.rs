@@ -1,16 +1,20 @@
 //! One function per check. Each takes the parameters, and gives the typed value or the refusal.
 
-use aip_atproto::{Scope, ScopeSet};
+use aip_atproto::ScopeSet;
 use aip_storage::client::Client;
 
 use super::error::RefusalCode;
 use crate::params::Params;
 use crate::pkce;
 
-/// The longest `state` and `nonce`: enough for anything but smuggled documents.
-pub(super) const MAX_STATE: usize = 2048;
+/// The longest `state` and `nonce`. Libraries put whole documents there, sealed; what is longer
+/// does not fit into the head of a request together with the rest.
+pub(super) const MAX_STATE: usize = 16 * 1024;
 /// The longest `login_hint`: a DID has at most 2048 characters.
 pub(super) const MAX_LOGIN_HINT: usize = 2048;
+
+/// How much of a parameter is repeated in an error.
+const MAX_SHOWN: usize = 200;
 
 type Refused = (RefusalCode, String);
 
@@ -163,9 +167,18 @@ pub(super) fn dpop_jkt(params: &Params) -> Result<Option<String>, Refused> {
     }
 }
 
-pub(super) fn scope(params: &Params, client: &Client) -> Result<ScopeSet, Refused> {
+/// What the app asks for: word for word, and what of that counts.
+pub(super) struct AskedScope {
+    pub(super) asked: ScopeSet,
+    pub(super) scope: ScopeSet,
+}
+
+pub(super) fn scope(params: &Params, client: &Client) -> Result<AskedScope, Refused> {
     let Some(text) = params.get("scope") else {
-        return Ok(client.scope.clone());
+        return Ok(AskedScope {
+            asked: client.scope.clone(),
+            scope: client.scope.known(),
+        });
     };
     let asked: ScopeSet = text.parse().map_err(|e| {
         (
@@ -173,18 +186,45 @@ pub(super) fn scope(params: &Params, client: &Client) -> Result<ScopeSet, Refuse
             format!("`scope` is malformed: {e}"),
         )
     })?;
-    // A word that neither we nor the client's registration know is left out, not fatal: the
-    // grammar grows (RFC 6749 §3.3 lets a server ignore what it does not know).
-    let known = |scope: &&Scope| !matches!(scope, Scope::Other(_)) || client.scope.covers(scope);
-    let asked: ScopeSet = asked.iter().filter(known).cloned().collect();
-    if client.scope.covers_all(&asked) {
-        Ok(asked)
+    // A word that we do not know is left out, not fatal: the grammar grows (RFC 6749 §3.3 lets a
+    // server ignore what it does not know). No person is ever asked about it.
+    let scope = asked.known();
+    if scope.is_empty() {
+        return Err((
+            RefusalCode::InvalidScope,
+            format!(
+                "`scope` names nothing that this server knows: {}",
+                shown(asked.unknown())
+            ),
+        ));
+    }
+    let beyond: Vec<String> = scope
+        .iter()
+        .filter(|it| !client.scope.covers(it))
+        .map(ToString::to_string)
+        .collect();
+    if beyond.is_empty() {
+        Ok(AskedScope { asked, scope })
     } else {
         Err((
             RefusalCode::InvalidScope,
-            "`scope` goes beyond what the client registered".to_owned(),
+            format!(
+                "`scope` goes beyond what the client registered: {}",
+                shown(beyond.iter().map(String::as_str))
+            ),
         ))
     }
+}
+
+/// The first few words of a list; a scope has neither quotes nor control characters.
+fn shown<'a>(words: impl Iterator<Item = &'a str>) -> String {
+    let words: Vec<&str> = words.collect();
+    let mut text = words.join(" ");
+    if text.len() > MAX_SHOWN {
+        text.truncate(MAX_SHOWN);
+        text.push('…');
+    }
+    text
 }
 
 pub(super) fn prompts(params: &Params) -> Result<Prompts, Refused> {

@@ -17,6 +17,7 @@ use aip_storage::client::{Client, ClientId, RedirectUri};
 use aip_storage::request::AuthorizationRequest;
 use secrecy::{ExposeSecret as _, SecretString};
 
+use self::checks::AskedScope;
 pub use self::checks::{Prompt, Prompts};
 pub use self::error::{AuthorizeError, PageError, Refusal, RefusalCode};
 use crate::AuthorizationServer;
@@ -35,8 +36,10 @@ pub struct ValidRequest {
     pub redirect_uri: RedirectUri,
     /// Echoed to the app.
     pub state: Option<String>,
-    /// What the app asks for.
+    /// What the app asks for, as far as it is known and registered for the app.
     pub scope: ScopeSet,
+    /// What the app asks for, word for word.
+    pub asked: ScopeSet,
     /// Put into the `id_token`.
     pub nonce: Option<String>,
     /// The PKCE challenge (S256).
@@ -90,10 +93,8 @@ impl AuthorizationServer {
         if !redirect::matches(&client.redirect_uris, client.application_type, sent) {
             return Err(PageError::UnknownRedirect { client: client.id }.into());
         }
-        let state = params
-            .get("state")
-            .filter(|it| it.len() <= checks::MAX_STATE)
-            .map(str::to_owned);
+        // However long it is: an app takes an answer without its `state` for a forged one.
+        let state = params.get("state").map(str::to_owned);
         Ok(WithRedirect {
             redirect_uri: RedirectUri::from_checked(sent.to_owned()),
             client,
@@ -115,6 +116,7 @@ impl AuthorizationServer {
                 client_id: valid.client.id.clone(),
                 redirect_uri: valid.redirect_uri.clone(),
                 scope: valid.scope.clone(),
+                asked: valid.asked.clone(),
                 state: valid.state.clone(),
                 nonce: valid.nonce.clone(),
                 code_challenge: valid.code_challenge.clone(),
@@ -145,7 +147,7 @@ fn check_rest(
     let nonce = checks::bounded(&params, "nonce", checks::MAX_STATE)?;
     let code_challenge = checks::code_challenge(&params, client)?;
     let dpop_jkt = checks::dpop_jkt(&params)?;
-    let scope = checks::scope(&params, client)?;
+    let AskedScope { asked, scope } = checks::scope(&params, client)?;
     let prompts = checks::prompts(&params)?;
     let max_age = checks::max_age(&params)?;
     let login_hint = checks::bounded(&params, "login_hint", checks::MAX_LOGIN_HINT)?;
@@ -154,6 +156,7 @@ fn check_rest(
         redirect_uri: verified.redirect_uri.clone(),
         state,
         scope,
+        asked,
         nonce,
         code_challenge,
         dpop_jkt,

@@ -22,9 +22,9 @@ impl AuthorizationServer {
         } = redeeming;
         let client = client.client();
         let code = params.get("code").ok_or_else(|| missing("code"))?;
-        let redirect_uri = params
-            .get("redirect_uri")
-            .ok_or_else(|| missing("redirect_uri"))?;
+        // OAuth 2.1 §10.2: clients of OAuth 2.0 repeat it, others do not. Whether it may be left
+        // out depends on the code.
+        let redirect_uri = params.get("redirect_uri").map(str::to_owned);
         let unusable = TokenError::Grant(GrantRefusal::Unusable);
         // A verifier is compared with the code's challenge even if the code has none: to ignore
         // it would let an attacker strip the challenge from the request (RFC 9700 §2.1.1).
@@ -39,7 +39,7 @@ impl AuthorizationServer {
         let redemption = CodeRedemption {
             code: self.hasher.hash(code),
             client_id: client.id.clone(),
-            redirect_uri: RedirectUri::from_checked(redirect_uri.to_owned()),
+            redirect_uri: redirect_uri.map(RedirectUri::from_checked),
             challenge,
             dpop_jkt: key.as_ref().map(ProvenKey::thumbprint).map(str::to_owned),
             tokens: minted.tokens.clone(),
@@ -47,7 +47,9 @@ impl AuthorizationServer {
         };
         match self.storage.redeem_code(&redemption).await? {
             RedeemCode::Redeemed(redeemed) => {
-                self.respond(client, &redeemed.grant, redeemed.nonce.as_deref(), minted)
+                let nonce = redeemed.nonce.as_deref();
+                self.respond(client, &redeemed.grant, nonce, minted, key.is_some())
+                    .await
             }
             RedeemCode::AlreadySpent(grant) => {
                 self.note(

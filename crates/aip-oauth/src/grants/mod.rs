@@ -13,9 +13,10 @@ use aip_storage::upstream::ReauthReason;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::AuthorizationServer;
+use crate::claims::PersonClaims;
 use crate::client_auth::{AuthenticatedClient, ClientAuthError};
 use crate::dpop::{ProofError, ProvenKey, Target};
-use crate::id_token::IdTokenError;
+use crate::id_token::{IdTokenError, IdTokenSubject};
 use crate::params::{Params, ParamsError};
 
 /// The grant types of the token endpoint.
@@ -73,7 +74,7 @@ pub enum TokenError {
     #[error("{0}")]
     Grant(GrantRefusal),
     /// 400 `invalid_scope`.
-    #[error("the scope is malformed or wider than what was granted")]
+    #[error("the scope is malformed, or the authorization request did not ask for all of it")]
     Scope,
     /// 400 `invalid_dpop_proof` or `use_dpop_nonce`.
     #[error(transparent)]
@@ -209,12 +210,26 @@ impl AuthorizationServer {
         self.hasher.hash(token.expose_secret())
     }
 
-    fn respond(
+    /// The claims for the `id_token`. The code or refresh token is spent already, so that the
+    /// answer must not fail because of them: an app that misses them asks userinfo.
+    async fn person_claims_or_none(&self, grant: &Grant, scope: &ScopeSet) -> PersonClaims {
+        match self.person_claims(grant, scope).await {
+            Ok(claims) => claims,
+            Err(error) => {
+                tracing::warn!(%error, grant = %grant.id, "the ID token lacks the claims about the person");
+                PersonClaims::default()
+            }
+        }
+    }
+
+    /// `bound`: the request proved possession of a key, to which the access token is bound.
+    async fn respond(
         &self,
         client: &Client,
         grant: &Grant,
         nonce: Option<&str>,
         minted: Minted,
+        bound: bool,
     ) -> Result<TokenResponse, TokenError> {
         RequestNotes::note_account(grant.did.as_str());
         let scope = minted
@@ -222,17 +237,24 @@ impl AuthorizationServer {
             .access_scope
             .unwrap_or_else(|| grant.scope.clone());
         let id_token = if scope.contains(&Scope::OpenId(OpenIdScope::OpenId)) {
-            let access = minted.access.expose_secret();
-            Some(
-                self.id_token(client, grant, nonce, access, self.clock.now())?
-                    .into(),
-            )
+            let person = if client.claims_in_id_token {
+                self.person_claims_or_none(grant, &scope).await
+            } else {
+                PersonClaims::default()
+            };
+            let about = IdTokenSubject {
+                grant,
+                nonce,
+                person: &person,
+                access_token: minted.access.expose_secret(),
+            };
+            Some(self.id_token(client, &about, self.clock.now())?.into())
         } else {
             None
         };
         Ok(TokenResponse {
             access_token: minted.access,
-            token_type: token_type(grant),
+            token_type: token_type(bound),
             expires_in: client.access_token_ttl.as_secs(),
             refresh_token: minted.refresh,
             scope,
@@ -241,13 +263,9 @@ impl AuthorizationServer {
     }
 }
 
-/// How the tokens of a grant are presented.
-pub(crate) fn token_type(grant: &Grant) -> &'static str {
-    if grant.dpop_jkt.is_some() {
-        "DPoP"
-    } else {
-        "Bearer"
-    }
+/// How an access token is presented, given whether it is bound to a key.
+pub(crate) fn token_type(bound: bool) -> &'static str {
+    if bound { "DPoP" } else { "Bearer" }
 }
 
 fn missing(name: &str) -> TokenError {

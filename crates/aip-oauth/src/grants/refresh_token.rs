@@ -3,16 +3,23 @@
 //! The successor is derived from the presented token under a key of ours, so a repeat within the
 //! grace computes the very same successor and nothing readable needs to be stored for it.
 
+use std::time::Duration;
+
 use aip_atproto::ScopeSet;
-use aip_keys::TokenKind;
+use aip_keys::{TokenHash, TokenKind};
 use aip_storage::StorageError;
 use aip_storage::audit::AuditKind;
+use aip_storage::client::{Client, ClientId};
 use aip_storage::grant::{Grant, RevokeReason, Rotate, Rotation};
 use aip_storage::upstream::UpstreamState;
 
 use super::{GrantRefusal, Redeeming, TokenError, TokenResponse, missing};
 use crate::AuthorizationServer;
 use crate::dpop::ProvenKey;
+
+/// The longest grace of a Bearer token of a public client: whoever stole it could use it as well
+/// within the grace.
+const PUBLIC_BEARER_GRACE: Duration = Duration::from_secs(10);
 
 impl AuthorizationServer {
     pub(super) async fn redeem_refresh_token(
@@ -34,32 +41,31 @@ impl AuthorizationServer {
         }
         let now = self.clock.now();
         let hash = self.hasher.hash(presented);
-        let narrowed = match params.get("scope") {
+        let asked = match params.get("scope") {
             Some(text) => Some(text.parse::<ScopeSet>().map_err(|_| TokenError::Scope)?),
             None => None,
         };
-        if let Some(narrowed) = &narrowed
-            && let Some(token) = self.storage.refresh_token(&hash, now).await?
-            && token.grant.client_id == client.id
-            && !token.grant.scope.covers_all(narrowed)
-        {
-            // RFC 6749 §6: never wider, in a repeat within the grace no more than at first. Checked
-            // before the token is spent; a grant's scope does not change, so nothing can come
-            // between.
-            return Err(TokenError::Scope);
-        }
+        // Before the token is spent; a grant's scope does not change, so nothing can come between.
+        let narrowed = match asked {
+            Some(asked) => self.narrowed(&client.id, &hash, &asked).await?,
+            None => None,
+        };
         let successor = self.hasher.derive(TokenKind::RefreshToken, presented);
         let minted = self.mint(client, successor, narrowed);
         let rotation = Rotation {
             refresh: hash,
             client_id: client.id.clone(),
             dpop_jkt: key.as_ref().map(ProvenKey::thumbprint).map(str::to_owned),
-            grace: client.refresh_grace,
+            any_key: client.is_confidential(),
+            grace: grace(client, key.as_ref()),
             tokens: minted.tokens.clone(),
             now,
         };
         match self.storage.rotate_refresh_token(&rotation).await? {
-            Rotate::Rotated(grant) => self.respond(client, &grant, None, minted),
+            Rotate::Rotated(grant) => {
+                self.respond(client, &grant, None, minted, key.is_some())
+                    .await
+            }
             Rotate::Replayed(grant) => {
                 self.note(
                     AuditKind::RefreshReplayed,
@@ -72,6 +78,29 @@ impl AuthorizationServer {
             Rotate::Ended(grant) => Err(TokenError::Grant(self.why_ended(&grant).await?)),
             Rotate::Refused => Err(unusable),
         }
+    }
+
+    /// The scope of the new access token. Many libraries repeat at each refresh what they asked for
+    /// at first (RFC 6749 §6 lets them): what of that was not granted is left out, in a repeat
+    /// within the grace as at first. What was never asked for is refused. `None` when there is no
+    /// such token, which is told when it is to be spent.
+    async fn narrowed(
+        &self,
+        client: &ClientId,
+        refresh: &TokenHash,
+        asked: &ScopeSet,
+    ) -> Result<Option<ScopeSet>, TokenError> {
+        let token = self
+            .storage
+            .refresh_token(refresh, self.clock.now())
+            .await?;
+        let Some(token) = token.filter(|it| it.grant.client_id == *client) else {
+            return Ok(None);
+        };
+        if !token.grant.asked.covers_all(asked) {
+            return Err(TokenError::Scope);
+        }
+        Ok(Some(asked.intersect(&token.grant.scope)))
     }
 
     /// What the app is told: when its grant ended with the session at the PDS, why that did.
@@ -88,5 +117,14 @@ impl AuthorizationServer {
             return Ok(GrantRefusal::SignInAgain(why));
         }
         Ok(GrantRefusal::Ended(reason))
+    }
+}
+
+/// How long a repeat of this refresh gets the same answer.
+fn grace(client: &Client, key: Option<&ProvenKey>) -> Duration {
+    if client.is_confidential() || key.is_some() {
+        client.refresh_grace
+    } else {
+        client.refresh_grace.min(PUBLIC_BEARER_GRACE)
     }
 }

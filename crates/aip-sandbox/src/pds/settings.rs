@@ -63,6 +63,8 @@ pub enum Document {
     Callback,
     /// The answer of the token endpoint, to codes and refresh tokens alike.
     TokenResponse,
+    /// The answer of `com.atproto.server.getSession`.
+    Session,
 }
 
 /// A lie: one member of a document has another value, or is left out.

@@ -19,10 +19,11 @@ pub(super) async fn spend(
         spend_refresh_token!(),
         "), successor AS (
              INSERT INTO refresh_tokens (hash, grant_id, client_id, issued_at, expires_at)
-             SELECT $1, grant_id, $4, $2, $6 FROM spent
+             SELECT $1, grant_id, $4, $2, $7 FROM spent
          ), access AS (
-             INSERT INTO access_tokens (hash, grant_id, client_id, scope, issued_at, expires_at)
-             SELECT $7, grant_id, $4, $8, $2, $9 FROM spent
+             INSERT INTO access_tokens
+                 (hash, grant_id, client_id, scope, issued_at, expires_at, dpop_jkt)
+             SELECT $8, grant_id, $4, $9, $2, $10, $5 FROM spent
          )
          SELECT ",
         grant_columns!(),

@@ -23,7 +23,8 @@ pub(super) async fn spend(
     let id = Fields::of("refresh_tokens", "grant_id", &row)?.get("grant_id")?;
     let grant = existing(&mut tx, id).await?;
     insert_refresh_token(&mut tx, &grant, &rotation.tokens, rotation.now).await?;
-    insert_access_token(&mut tx, &grant, &rotation.tokens, rotation.now).await?;
+    let jkt = rotation.dpop_jkt.as_ref();
+    insert_access_token(&mut tx, &grant, &rotation.tokens, jkt, rotation.now).await?;
     tx.commit().await.map_err(unavailable)?;
     Ok(Some(grant))
 }

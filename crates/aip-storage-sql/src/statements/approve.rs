@@ -1,11 +1,13 @@
 //! The yes of a person: the request becomes a grant and a code.
 
+use aip_atproto::ScopeSet;
+use aip_base::RowId;
 use aip_storage::StorageError;
-use aip_storage::grant::{Approval, Approve};
+use aip_storage::grant::{Approval, Approve, Grant};
 
-use super::Store;
-use super::sql::{sql, unavailable};
+use super::sql::{Fields, sql, unavailable};
 use super::upstream::lock_usable_session;
+use super::{Conn, Store};
 
 pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approve, StorageError> {
     let Approval {
@@ -32,16 +34,18 @@ pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approv
         return Ok(Approve::RequestGone);
     }
     sql("INSERT INTO grants
-             (id, client_id, did, scope, upstream_session, dpop_jkt, auth_time, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)")
+             (id, client_id, did, scope, upstream_session, dpop_jkt, auth_time, created_at,
+              authenticated_at, asked)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8, $9)")
     .bind(&grant.id)
     .bind(&grant.client_id)
     .bind(&grant.did)
     .bind(&grant.scope)
     .bind(&grant.upstream_session)
     .bind(&grant.dpop_jkt)
-    .bind(&grant.auth_time)
     .bind(&grant.created_at)
+    .bind(&grant.auth_time)
+    .bind(&grant.asked)
     .execute(&mut *tx)
     .await?;
     sql("INSERT INTO codes
@@ -57,19 +61,52 @@ pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approv
     .bind(&code.expires_at)
     .execute(&mut *tx)
     .await?;
-    sql(
+    add_consent(&mut tx, *browser, grant).await?;
+    tx.commit().await.map_err(unavailable)?;
+    Ok(Approve::Approved)
+}
+
+/// Adds what was allowed now to what the person allowed this client in this browser before.
+async fn add_consent(conn: &mut Conn, browser: RowId, grant: &Grant) -> Result<(), StorageError> {
+    let inserted = sql(
         "INSERT INTO consents (browser_id, client_id, did, scope, updated_at)
          VALUES ($1, $2, $3, $4, $5)
-         ON CONFLICT (browser_id, client_id, did) DO UPDATE SET
-             scope = excluded.scope, updated_at = excluded.updated_at",
+         ON CONFLICT (browser_id, client_id, did) DO NOTHING",
     )
-    .bind(browser)
+    .bind(&browser)
     .bind(&grant.client_id)
     .bind(&grant.did)
     .bind(&grant.scope)
     .bind(&grant.created_at)
-    .execute(&mut *tx)
+    .execute(&mut *conn)
     .await?;
-    tx.commit().await.map_err(unavailable)?;
-    Ok(Approve::Approved)
+    if inserted == 1 {
+        return Ok(());
+    }
+    let row = sql(concat!(
+        "SELECT browser_id, scope FROM consents
+         WHERE browser_id = $1 AND client_id = $2 AND did = $3",
+        for_update!()
+    ))
+    .bind(&browser)
+    .bind(&grant.client_id)
+    .bind(&grant.did)
+    .first(&mut *conn)
+    .await?;
+    let allowed: Option<ScopeSet> = row
+        .map(|row| Fields::of("consents", "browser_id", &row)?.get("scope"))
+        .transpose()?;
+    // Both together may be too many for one set. Then the latest decision stands alone, and the
+    // person is asked again for what was allowed before.
+    let both = allowed.and_then(|allowed| allowed.union(&grant.scope).ok());
+    sql("UPDATE consents SET scope = $4, updated_at = $5
+         WHERE browser_id = $1 AND client_id = $2 AND did = $3")
+    .bind(&browser)
+    .bind(&grant.client_id)
+    .bind(&grant.did)
+    .bind(both.as_ref().unwrap_or(&grant.scope))
+    .bind(&grant.created_at)
+    .execute(conn)
+    .await?;
+    Ok(())
 }

@@ -33,7 +33,8 @@ impl Browsers for Store {
         now: Timestamp,
     ) -> Result<Option<BrowserSession>, StorageError> {
         let rows = sql(
-            "SELECT b.id, b.token, b.created_at, b.expires_at, a.did, a.auth_time
+            "SELECT b.id, b.token, b.created_at, b.expires_at, a.did, a.auth_time,
+                 a.authenticated_at
              FROM browser_sessions b LEFT JOIN browser_accounts a ON a.browser_id = b.id
              WHERE b.token = $1 AND b.expires_at > $2
              ORDER BY a.auth_time DESC, a.did",
@@ -63,11 +64,16 @@ impl Browsers for Store {
             return Ok(false);
         }
         sql(
-            "INSERT INTO browser_accounts (browser_id, did, auth_time) VALUES ($1, $2, $3)
-             ON CONFLICT (browser_id, did) DO UPDATE SET auth_time = excluded.auth_time",
+            "INSERT INTO browser_accounts (browser_id, did, auth_time, authenticated_at)
+             VALUES ($1, $2, $3, $4)
+             ON CONFLICT (browser_id, did) DO UPDATE SET
+                 auth_time = excluded.auth_time,
+                 authenticated_at =
+                     COALESCE(excluded.authenticated_at, browser_accounts.authenticated_at)",
         )
         .bind(&id)
         .bind(&account.did)
+        .bind(&account.signed_in_at)
         .bind(&account.auth_time)
         .execute(&mut *tx)
         .await?;
@@ -124,7 +130,8 @@ fn read_session(rows: &[Row]) -> Result<Option<BrowserSession>, StorageError> {
         if let Some(did) = fields.get("did")? {
             accounts.push(BrowserAccount {
                 did,
-                auth_time: fields.get("auth_time")?,
+                signed_in_at: fields.get("auth_time")?,
+                auth_time: fields.get("authenticated_at")?,
             });
         }
     }

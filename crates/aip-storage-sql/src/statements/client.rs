@@ -3,7 +3,7 @@
 use aip_base::{RowId, Timestamp};
 use aip_keys::TokenHash;
 use aip_storage::StorageError;
-use aip_storage::client::{Client, ClientId, Clients, CreateClient};
+use aip_storage::client::{Client, ClientId, Clients, ClientsVersion, CreateClient};
 use aip_storage::upstream::EndReason;
 use async_trait::async_trait;
 
@@ -15,7 +15,8 @@ macro_rules! client_columns {
     () => {
         "id, name, application_type, auth_method, secret_hash, redirect_uris, scope, \
          require_pkce, first_party, id_token_alg, access_token_ttl, refresh_token_ttl, \
-         refresh_grace, created_at, updated_at, post_logout_redirect_uris"
+         refresh_grace, created_at, updated_at, post_logout_redirect_uris, \
+         auth_method_pinned, claims_in_id_token"
     };
 }
 
@@ -25,12 +26,13 @@ impl Clients for Store {
         let insert = "INSERT INTO clients
                  (id, name, application_type, auth_method, redirect_uris, scope, require_pkce,
                   first_party, id_token_alg, access_token_ttl, refresh_token_ttl, refresh_grace,
-                  updated_at, post_logout_redirect_uris, created_at, secret_hash)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+                  updated_at, post_logout_redirect_uris, auth_method_pinned, claims_in_id_token,
+                  secret_hash, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
+                 $18)
              ON CONFLICT (id) DO NOTHING";
         let inserted = bind_changeable(sql(insert), client)
             .bind(&client.created_at)
-            .bind(&client.secret_hash)
             .execute(self.writer())
             .await?;
         Ok(if inserted == 1 {
@@ -52,6 +54,24 @@ impl Clients for Store {
         row.as_ref().map(read_client).transpose()
     }
 
+    async fn clients_version(&self) -> Result<ClientsVersion, StorageError> {
+        let row =
+            sql("SELECT 'all' AS id, COUNT(*) AS n, MAX(updated_at) AS changed_at FROM clients")
+                .first(self.reader())
+                .await?;
+        let Some(row) = row else {
+            return Ok(ClientsVersion {
+                count: 0,
+                changed_at: None,
+            });
+        };
+        let fields = Fields::of("clients", "id", &row)?;
+        Ok(ClientsVersion {
+            count: fields.get("n")?,
+            changed_at: fields.get("changed_at")?,
+        })
+    }
+
     async fn list_clients(&self) -> Result<Vec<Client>, StorageError> {
         let rows = sql(concat!("SELECT ", client_columns!(), " FROM clients"))
             .all(self.reader())
@@ -68,8 +88,12 @@ impl Clients for Store {
                      name = $2, application_type = $3, auth_method = $4, redirect_uris = $5,
                      scope = $6, require_pkce = $7, first_party = $8, id_token_alg = $9,
                      access_token_ttl = $10, refresh_token_ttl = $11, refresh_grace = $12,
-                     updated_at = $13, post_logout_redirect_uris = $14
-                 WHERE id = $1 AND (auth_method = 'none') = ($4 = 'none')"),
+                     updated_at = $13, post_logout_redirect_uris = $14,
+                     auth_method_pinned = $15, claims_in_id_token = $16,
+                     secret_hash = CASE WHEN $4 = 'none' THEN NULL
+                         WHEN auth_method = 'none' THEN $17 ELSE secret_hash END
+                 WHERE id = $1
+                     AND ($4 = 'none' OR auth_method <> 'none' OR $17 IS NOT NULL)"),
             client,
         )
         .execute(self.writer())
@@ -126,7 +150,7 @@ impl Clients for Store {
     }
 }
 
-/// Binds `$1` to `$14`: the id and every column that an update may change.
+/// Binds `$1` to `$17`: the id and every column that an update may change.
 fn bind_changeable(statement: Sql, client: &Client) -> Sql {
     statement
         .bind(&client.id)
@@ -143,6 +167,9 @@ fn bind_changeable(statement: Sql, client: &Client) -> Sql {
         .bind(&client.refresh_grace)
         .bind(&client.updated_at)
         .bind(&client.post_logout_redirect_uris)
+        .bind(&client.auth_method_pinned)
+        .bind(&client.claims_in_id_token)
+        .bind(&client.secret_hash)
 }
 
 fn read_client(row: &Row) -> Result<Client, StorageError> {
@@ -152,6 +179,7 @@ fn read_client(row: &Row) -> Result<Client, StorageError> {
         name: fields.get("name")?,
         application_type: fields.get("application_type")?,
         auth_method: fields.get("auth_method")?,
+        auth_method_pinned: fields.get("auth_method_pinned")?,
         secret_hash: fields.get("secret_hash")?,
         redirect_uris: fields.get("redirect_uris")?,
         post_logout_redirect_uris: fields.get("post_logout_redirect_uris")?,
@@ -159,6 +187,7 @@ fn read_client(row: &Row) -> Result<Client, StorageError> {
         require_pkce: fields.get("require_pkce")?,
         first_party: fields.get("first_party")?,
         id_token_alg: fields.get("id_token_alg")?,
+        claims_in_id_token: fields.get("claims_in_id_token")?,
         access_token_ttl: fields.get("access_token_ttl")?,
         refresh_token_ttl: fields.get("refresh_token_ttl")?,
         refresh_grace: fields.get("refresh_grace")?,

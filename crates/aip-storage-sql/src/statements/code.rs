@@ -12,7 +12,8 @@ pub(super) async fn redeem(
 ) -> Result<RedeemCode, StorageError> {
     let mut tx = store.begin().await?;
     let spent = sql("UPDATE codes SET spent_at = $1
-         WHERE hash = $2 AND client_id = $3 AND redirect_uri = $4
+         WHERE hash = $2 AND client_id = $3
+             AND (redirect_uri = $4 OR ($4 IS NULL AND code_challenge IS NOT NULL))
              AND code_challenge IS NOT DISTINCT FROM $5
              AND (dpop_jkt IS NULL OR dpop_jkt = $6)
              AND expires_at > $1 AND spent_at IS NULL
@@ -47,7 +48,8 @@ pub(super) async fn redeem(
     let nonce = fields.get("nonce")?;
     let tokens = &redemption.tokens;
     refresh::insert_refresh_token(&mut tx, &grant, tokens, redemption.now).await?;
-    refresh::insert_access_token(&mut tx, &grant, tokens, redemption.now).await?;
+    let jkt = redemption.dpop_jkt.as_ref();
+    refresh::insert_access_token(&mut tx, &grant, tokens, jkt, redemption.now).await?;
     tx.commit().await.map_err(unavailable)?;
     Ok(RedeemCode::Redeemed(Box::new(RedeemedCode {
         grant,
@@ -55,17 +57,23 @@ pub(super) async fn redeem(
     })))
 }
 
-/// Only the client that the code was made for can prove a replay: a stranger that found a code
-/// in a log must not be able to end the session.
+/// Only the client that the code was made for can prove a replay, and only with what belongs to
+/// the code: whoever found a code in a log, without its verifier, must not be able to end the
+/// session.
 async fn explain_refusal(
     conn: &mut Conn,
     redemption: &CodeRedemption,
 ) -> Result<RedeemCode, StorageError> {
-    let spent_before = sql(
-        "SELECT grant_id FROM codes WHERE hash = $1 AND client_id = $2 AND spent_at IS NOT NULL",
-    )
+    let spent_before = sql("SELECT grant_id FROM codes
+         WHERE hash = $1 AND client_id = $2 AND spent_at IS NOT NULL
+             AND (redirect_uri = $3 OR ($3 IS NULL AND code_challenge IS NOT NULL))
+             AND code_challenge IS NOT DISTINCT FROM $4
+             AND (dpop_jkt IS NULL OR dpop_jkt = $5)")
     .bind(&redemption.code)
     .bind(&redemption.client_id)
+    .bind(&redemption.redirect_uri)
+    .bind(&redemption.challenge)
+    .bind(&redemption.dpop_jkt)
     .first(&mut *conn)
     .await?;
     let Some(row) = spent_before else {

@@ -1,7 +1,7 @@
 //! Grants and the look-ups of their tokens. Every look-up of a token joins its grant: a revoked
 //! grant is the end of all its tokens, on every replica at once.
 
-use aip_atproto::Did;
+use aip_atproto::{Did, ScopeSet};
 use aip_base::{RowId, Timestamp};
 use aip_keys::TokenHash;
 use aip_storage::StorageError;
@@ -18,8 +18,8 @@ use super::{Conn, Store, approve, code, refresh, revoke};
 /// The columns of a grant, under the alias `g`.
 macro_rules! grant_columns {
     () => {
-        "g.id, g.client_id, g.did, g.scope, g.upstream_session, g.dpop_jkt, g.auth_time, \
-         g.created_at, g.revoked_at, g.revoke_reason"
+        "g.id, g.client_id, g.did, g.scope, g.asked, g.upstream_session, g.dpop_jkt, \
+         g.authenticated_at, g.created_at, g.revoked_at, g.revoke_reason"
     };
 }
 pub(in super::super) use grant_columns;
@@ -44,7 +44,8 @@ impl Grants for Store {
         now: Timestamp,
     ) -> Result<Option<AccessToken>, StorageError> {
         let row = sql(concat!(
-            "SELECT t.scope AS narrowed_scope, t.issued_at, t.expires_at, ",
+            "SELECT t.scope AS narrowed_scope, t.issued_at, t.expires_at,
+                 COALESCE(t.dpop_jkt, g.dpop_jkt) AS token_jkt, ",
             grant_columns!(),
             " FROM access_tokens t JOIN grants g ON g.id = t.grant_id
              WHERE t.hash = $1 AND t.expires_at > $2 AND g.revoked_at IS NULL"
@@ -59,6 +60,7 @@ impl Grants for Store {
         let narrowed: Option<_> = fields.get("narrowed_scope")?;
         Ok(Some(AccessToken {
             scope: narrowed.unwrap_or_else(|| grant.scope.clone()),
+            dpop_jkt: fields.get("token_jkt")?,
             issued_at: fields.get("issued_at")?,
             expires_at: fields.get("expires_at")?,
             grant,
@@ -165,14 +167,17 @@ pub(in super::super) fn read_grant(row: &Row) -> Result<Grant, StorageError> {
         (None, None) => None,
         _ => return Err(fields.inconsistent("the end of a grant and its reason come together")),
     };
+    let scope: ScopeSet = fields.get("scope")?;
+    let asked: Option<ScopeSet> = fields.get("asked")?;
     Ok(Grant {
         id: fields.get("id")?,
         client_id: fields.get("client_id")?,
         did: fields.get("did")?,
-        scope: fields.get("scope")?,
+        asked: asked.unwrap_or_else(|| scope.clone()),
+        scope,
         upstream_session: fields.get("upstream_session")?,
         dpop_jkt: fields.get("dpop_jkt")?,
-        auth_time: fields.get("auth_time")?,
+        auth_time: fields.get("authenticated_at")?,
         created_at: fields.get("created_at")?,
         revoked,
     })

@@ -16,13 +16,14 @@ macro_rules! spend_refresh_token {
          WHERE hash = $3 AND client_id = $4 AND successor IS NULL AND expires_at > $2
              AND EXISTS (SELECT 1 FROM grants
                  WHERE grants.id = refresh_tokens.grant_id AND grants.revoked_at IS NULL
-                     AND grants.dpop_jkt IS NOT DISTINCT FROM $5)
+                     AND (grants.dpop_jkt IS NOT DISTINCT FROM $5
+                         OR ($6 AND $5 IS NOT NULL)))
          RETURNING grant_id"
     };
 }
 pub(in super::super) use spend_refresh_token;
 
-/// Binds `$1` to `$5` of `spend_refresh_token!`.
+/// Binds `$1` to `$6` of `spend_refresh_token!`.
 pub(in super::super) fn bind_spending(statement: Sql, rotation: &Rotation) -> Sql {
     statement
         .bind(&rotation.tokens.refresh)
@@ -30,6 +31,7 @@ pub(in super::super) fn bind_spending(statement: Sql, rotation: &Rotation) -> Sq
         .bind(&rotation.refresh)
         .bind(&rotation.client_id)
         .bind(&rotation.dpop_jkt)
+        .bind(&rotation.any_key)
 }
 
 pub(super) async fn rotate(store: &Store, rotation: &Rotation) -> Result<Rotate, StorageError> {
@@ -50,12 +52,13 @@ async fn repeat_or_revoke(conn: &mut Conn, rotation: &Rotation) -> Result<Rotate
         super::grant::grant_columns!(),
         " FROM refresh_tokens r JOIN grants g ON g.id = r.grant_id
          WHERE r.hash = $1 AND r.client_id = $2 AND r.expires_at > $3
-             AND g.dpop_jkt IS NOT DISTINCT FROM $4"
+             AND (g.dpop_jkt IS NOT DISTINCT FROM $4 OR ($5 AND $4 IS NOT NULL))"
     ))
     .bind(&rotation.refresh)
     .bind(&rotation.client_id)
     .bind(&rotation.now)
     .bind(&rotation.dpop_jkt)
+    .bind(&rotation.any_key)
     .first(&mut *conn)
     .await?;
     let Some(row) = row else {
@@ -81,15 +84,14 @@ async fn repeat_or_revoke(conn: &mut Conn, rotation: &Rotation) -> Result<Rotate
 /// is spent meanwhile is noticed.
 async fn repeat(conn: &mut Conn, grant: &Grant, rotation: &Rotation) -> Result<bool, StorageError> {
     let tokens = &rotation.tokens;
-    let stored = sql(
-        "INSERT INTO access_tokens (hash, grant_id, client_id, scope, issued_at, expires_at)
-         SELECT $1, $2, $3, $4, $5, $6
+    let stored = sql("INSERT INTO access_tokens
+             (hash, grant_id, client_id, scope, issued_at, expires_at, dpop_jkt)
+         SELECT $1, $2, $3, $4, $5, $6, $10
          WHERE EXISTS (
              SELECT 1 FROM refresh_tokens used
              JOIN refresh_tokens successor ON successor.hash = used.successor
              WHERE used.hash = $7 AND used.successor = $8 AND used.used_at > $9
-                 AND successor.successor IS NULL AND successor.expires_at > $5)",
-    )
+                 AND successor.successor IS NULL AND successor.expires_at > $5)")
     .bind(&tokens.access)
     .bind(&grant.id)
     .bind(&grant.client_id)
@@ -99,6 +101,7 @@ async fn repeat(conn: &mut Conn, grant: &Grant, rotation: &Rotation) -> Result<b
     .bind(&rotation.refresh)
     .bind(&tokens.refresh)
     .bind(&(rotation.now - rotation.grace))
+    .bind(&rotation.dpop_jkt)
     .execute(conn)
     .await?;
     Ok(stored == 1)
@@ -128,18 +131,19 @@ pub(in super::super) async fn insert_access_token(
     conn: &mut Conn,
     grant: &Grant,
     tokens: &NewTokens,
+    dpop_jkt: Option<&String>,
     now: Timestamp,
 ) -> Result<(), StorageError> {
-    sql(
-        "INSERT INTO access_tokens (hash, grant_id, client_id, scope, issued_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6)",
-    )
+    sql("INSERT INTO access_tokens
+             (hash, grant_id, client_id, scope, issued_at, expires_at, dpop_jkt)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)")
     .bind(&tokens.access)
     .bind(&grant.id)
     .bind(&grant.client_id)
     .bind(&tokens.access_scope)
     .bind(&now)
     .bind(&tokens.access_expires_at)
+    .bind(&dpop_jkt.cloned())
     .execute(conn)
     .await?;
     Ok(())

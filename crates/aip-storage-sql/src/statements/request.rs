@@ -1,5 +1,6 @@
 //! Requests in flight. Both kinds are taken by the `DELETE` that returns them.
 
+use aip_atproto::ScopeSet;
 use aip_base::{RowId, Timestamp};
 use aip_keys::TokenHash;
 use aip_storage::StorageError;
@@ -13,7 +14,7 @@ macro_rules! request_columns {
     () => {
         "token, browser_id, client_id, redirect_uri, scope, state, nonce, code_challenge, \
          dpop_jkt, login_hint, prompt, max_age, signed_in_did, signed_in_session, signed_in_at, \
-         expires_at"
+         expires_at, authenticated_at, asked"
     };
 }
 
@@ -24,7 +25,8 @@ impl Requests for Store {
         sql(concat!(
             "INSERT INTO authorization_requests (",
             request_columns!(),
-            ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
+            ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
+                 $18)"
         ))
         .bind(&request.token)
         .bind(&request.browser)
@@ -40,8 +42,10 @@ impl Requests for Store {
         .bind(&request.max_age)
         .bind(&who.map(|who| who.did.clone()))
         .bind(&who.map(|who| who.upstream_session))
-        .bind(&who.map(|who| who.auth_time))
+        .bind(&who.map(|who| who.signed_in_at))
         .bind(&request.expires_at)
+        .bind(&who.and_then(|who| who.auth_time))
+        .bind(&request.asked)
         .execute(self.writer())
         .await?;
         Ok(())
@@ -74,13 +78,15 @@ impl Requests for Store {
         now: Timestamp,
     ) -> Result<bool, StorageError> {
         let found = sql("UPDATE authorization_requests
-             SET signed_in_did = $4, signed_in_session = $5, signed_in_at = $6
+             SET signed_in_did = $4, signed_in_session = $5, signed_in_at = $6,
+                 authenticated_at = $7
              WHERE token = $1 AND browser_id = $2 AND expires_at > $3")
         .bind(token)
         .bind(&browser)
         .bind(&now)
         .bind(&who.did)
         .bind(&who.upstream_session)
+        .bind(&who.signed_in_at)
         .bind(&who.auth_time)
         .execute(self.writer())
         .await?;
@@ -163,10 +169,11 @@ fn read_request(row: &Row) -> Result<AuthorizationRequest, StorageError> {
         fields.get("signed_in_session")?,
         fields.get("signed_in_at")?,
     ) {
-        (Some(did), Some(upstream_session), Some(auth_time)) => Some(SignedIn {
+        (Some(did), Some(upstream_session), Some(signed_in_at)) => Some(SignedIn {
             did,
             upstream_session,
-            auth_time,
+            signed_in_at,
+            auth_time: fields.get("authenticated_at")?,
         }),
         (None, None, None) => None,
         _ => {
@@ -174,12 +181,15 @@ fn read_request(row: &Row) -> Result<AuthorizationRequest, StorageError> {
                 .inconsistent("account, upstream session and time of a sign-in come together"));
         }
     };
+    let scope: ScopeSet = fields.get("scope")?;
+    let asked: Option<ScopeSet> = fields.get("asked")?;
     Ok(AuthorizationRequest {
         token: fields.get("token")?,
         browser: fields.get("browser_id")?,
         client_id: fields.get("client_id")?,
         redirect_uri: fields.get("redirect_uri")?,
-        scope: fields.get("scope")?,
+        asked: asked.unwrap_or_else(|| scope.clone()),
+        scope,
         state: fields.get("state")?,
         nonce: fields.get("nonce")?,
         code_challenge: fields.get("code_challenge")?,

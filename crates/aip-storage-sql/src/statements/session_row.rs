@@ -7,8 +7,8 @@
 use aip_keys::Sealed;
 use aip_storage::StorageError;
 use aip_storage::upstream::{
-    Claim, Credential, Lease, OAuthCredential, Rejections, SealedTokens, SessionKind, StateName,
-    UpstreamSession, UpstreamState,
+    Claim, Credential, Email, EmailReading, Lease, OAuthCredential, Rejections, SealedTokens,
+    SessionKind, StateName, UpstreamSession, UpstreamState,
 };
 
 use super::sql::{Fields, Row, Sql, sql};
@@ -19,7 +19,7 @@ macro_rules! session_columns {
         "id, client_id, did, issuer, pds, upstream_client_id, client_key_id, dpop_key, scope, \
          access_token, refresh_token, access_expires_at, generation, state, reason, lease_owner, \
          lease_until, fence, next_refresh_at, failures, refreshed_at, created_at, kind, password, \
-         last_error, rejections, rejected_since"
+         last_error, rejections, rejected_since, email, email_confirmed, email_pds, email_read_at"
     };
 }
 pub(super) use session_columns;
@@ -55,6 +55,7 @@ impl<'a> StateColumns<'a> {
 pub(super) fn insert_session(session: &UpstreamSession) -> Sql {
     let state = StateColumns::of(&session.state);
     let nothing = || Sealed::from_stored(String::new());
+    let email = session.email.as_ref().and_then(|it| it.email.as_ref());
     let (oauth, password) = match &session.credential {
         Credential::OAuth(oauth) => (Some(oauth), None),
         Credential::AppPassword(password) => (None, Some(password.clone())),
@@ -64,7 +65,7 @@ pub(super) fn insert_session(session: &UpstreamSession) -> Sql {
         session_columns!(),
         ", revoke_attempts)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-             $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, 0)"
+             $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, 0)"
     ))
     .bind(&session.id)
     .bind(&session.client_id)
@@ -93,6 +94,10 @@ pub(super) fn insert_session(session: &UpstreamSession) -> Sql {
     .bind(&session.last_error)
     .bind(&session.rejected.map_or(0, |it| it.times))
     .bind(&session.rejected.map(|it| it.since))
+    .bind(&email.map(|it| it.address.clone()))
+    .bind(&email.map(|it| it.confirmed))
+    .bind(&session.email.as_ref().map(|it| it.pds.clone()))
+    .bind(&session.email.as_ref().map(|it| it.read_at))
 }
 
 fn read_state(fields: &Fields<'_>) -> Result<UpstreamState, StorageError> {
@@ -140,6 +145,25 @@ fn read_credential(fields: &Fields<'_>) -> Result<Credential, StorageError> {
     }
 }
 
+fn read_email(fields: &Fields<'_>) -> Result<Option<EmailReading>, StorageError> {
+    let email = match (fields.get("email")?, fields.get("email_confirmed")?) {
+        (Some(address), Some(confirmed)) => Some(Email { address, confirmed }),
+        (None, None) => None,
+        _ => {
+            return Err(fields.inconsistent("an e-mail address and its confirmation come together"));
+        }
+    };
+    match (fields.get("email_pds")?, fields.get("email_read_at")?) {
+        (Some(pds), Some(read_at)) => Ok(Some(EmailReading {
+            email,
+            pds,
+            read_at,
+        })),
+        (None, None) if email.is_none() => Ok(None),
+        _ => Err(fields.inconsistent("an e-mail address was told by a PDS at some time")),
+    }
+}
+
 pub(super) fn read_session(row: &Row) -> Result<UpstreamSession, StorageError> {
     let fields = Fields::of("upstream_sessions", "id", row)?;
     Ok(UpstreamSession {
@@ -149,6 +173,7 @@ pub(super) fn read_session(row: &Row) -> Result<UpstreamSession, StorageError> {
         pds: fields.get("pds")?,
         credential: read_credential(&fields)?,
         scope: fields.get("scope")?,
+        email: read_email(&fields)?,
         tokens: SealedTokens {
             access: fields.get("access_token")?,
             refresh: fields.get("refresh_token")?,

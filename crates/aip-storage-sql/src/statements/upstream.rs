@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use aip_atproto::Did;
+use aip_atproto::{Did, ScopeSet};
 use aip_base::{RowId, Timestamp};
 use aip_storage::StorageError;
 use aip_storage::client::ClientId;
 use aip_storage::grant::RevokeReason;
 use aip_storage::upstream::{
-    Claim, ClaimDue, DueRevocation, EndReason, FailedRefresh, JournalEntry, Refreshed,
-    SessionCounts, SessionFilter, SessionKind, Settle, TakeLease, UpstreamSession,
+    Claim, ClaimDue, DueRevocation, EmailReading, EndReason, FailedRefresh, JournalEntry,
+    Refreshed, SessionCounts, SessionFilter, SessionKind, Settle, TakeLease, UpstreamSession,
     UpstreamSessions,
 };
 use async_trait::async_trait;
@@ -30,6 +30,9 @@ macro_rules! unused {
                  AND (g.revoked_at IS NULL OR g.revoke_reason = 'upstream_ended')))"
     };
 }
+
+/// How many sessions of one client and account are compared with what is needed.
+const MOST_COMPARED: u32 = 500;
 
 /// How many abandoned sessions are ended in one transaction.
 const ABANDONED_BATCH: u32 = 100;
@@ -72,6 +75,64 @@ impl UpstreamSessions for Store {
         .first(self.reader())
         .await?;
         row.as_ref().map(read_session).transpose()
+    }
+
+    async fn fitting_upstream_session(
+        &self,
+        client: &ClientId,
+        did: &Did,
+        needed: &ScopeSet,
+    ) -> Result<Option<UpstreamSession>, StorageError> {
+        let newest = self
+            .usable_upstream_session(SessionKind::OAuth, client, did)
+            .await?;
+        match newest {
+            Some(newest) if !newest.scope.covers_all(needed) => {}
+            fits_or_none => return Ok(fits_or_none),
+        }
+        let rows = sql("SELECT id, scope FROM upstream_sessions
+             WHERE client_id = $1 AND did = $2 AND kind = $3 AND state IN ('active', 'uncertain')
+             ORDER BY created_at DESC, id DESC LIMIT $4")
+        .bind(client)
+        .bind(did)
+        .bind(&SessionKind::OAuth)
+        .bind(&MOST_COMPARED)
+        .all(self.reader())
+        .await?;
+        let scopes = readable(&rows, |row| {
+            let fields = Fields::of("upstream_sessions", "id", row)?;
+            Ok((fields.get::<RowId>("id")?, fields.get::<ScopeSet>("scope")?))
+        });
+        let fits = scopes.iter().find(|(_, scope)| scope.covers_all(needed));
+        match fits {
+            Some((id, _)) => self.upstream_session(*id).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn store_email(&self, id: RowId, reading: &EmailReading) -> Result<(), StorageError> {
+        let email = reading.email.as_ref();
+        sql("UPDATE upstream_sessions SET
+                 email = $2, email_confirmed = $3, email_pds = $4, email_read_at = $5
+             WHERE id = $1 AND (email_read_at IS NULL OR email_read_at <= $5)")
+        .bind(&id)
+        .bind(&email.map(|it| it.address.clone()))
+        .bind(&email.map(|it| it.confirmed))
+        .bind(&reading.pds)
+        .bind(&reading.read_at)
+        .execute(self.writer())
+        .await?;
+        Ok(())
+    }
+
+    async fn forget_email(&self, id: RowId) -> Result<(), StorageError> {
+        sql("UPDATE upstream_sessions SET
+                 email = NULL, email_confirmed = NULL, email_pds = NULL, email_read_at = NULL
+             WHERE id = $1")
+        .bind(&id)
+        .execute(self.writer())
+        .await?;
+        Ok(())
     }
 
     async fn replace_app_password_session(

@@ -1,13 +1,10 @@
 //! The contract of what is shown of accounts.
 
-use aip_storage::account::{Account, Email};
+use aip_storage::account::Account;
 
 use crate::world::{NOW, SECOND, World, alice, bob, origin};
 
-super::on_both_engines!(
-    an_account_is_what_was_proved_last,
-    an_email_that_is_not_shared_again_is_kept,
-);
+super::on_both_engines!(an_account_is_what_was_proved_last);
 
 async fn an_account_is_what_was_proved_last(world: World) {
     let first = new_account();
@@ -29,29 +26,11 @@ async fn an_account_is_what_was_proved_last(world: World) {
     assert_eq!(world.storage.account(&bob()).await.unwrap(), None);
 }
 
-async fn an_email_that_is_not_shared_again_is_kept(world: World) {
-    let email = Email {
-        address: "alice@example.com".to_owned(),
-        confirmed: false,
-    };
-    let with = Account {
-        email: Some(email.clone()),
-        ..new_account()
-    };
-    world.storage.put_account(&with).await.unwrap();
-
-    world.storage.put_account(&new_account()).await.unwrap();
-
-    let stored = world.storage.account(&with.did).await.unwrap().unwrap();
-    assert_eq!(stored.email, Some(email));
-}
-
 fn new_account() -> Account {
     Account {
         did: alice(),
         handle: Some("alice.example.com".parse().unwrap()),
         pds: origin("https://pds.example"),
-        email: None,
         proven_at: NOW,
     }
 }

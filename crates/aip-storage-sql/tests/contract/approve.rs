@@ -9,7 +9,8 @@ use crate::world::{HOUR, NOW, SECOND, World, alice, at_once, scope};
 
 super::on_both_engines_and_behind_a_pooler!(
     a_yes_spends_the_request_and_remembers_the_consent,
-    a_later_consent_replaces_the_earlier_one,
+    a_later_consent_is_added_to_the_earlier_ones,
+    consents_that_fit_in_no_set_leave_the_latest,
     a_request_is_approved_once_however_many_ask,
     another_browser_or_client_cannot_approve,
     an_expired_request_cannot_be_approved,
@@ -57,7 +58,7 @@ async fn a_yes_spends_the_request_and_remembers_the_consent(world: World) {
     );
 }
 
-async fn a_later_consent_replaces_the_earlier_one(world: World) {
+async fn a_later_consent_is_added_to_the_earlier_ones(world: World) {
     let client = world.client("app").await;
     let first = world.approved(&client, &alice()).await;
     let session = first.grant.upstream_session;
@@ -76,7 +77,46 @@ async fn a_later_consent_replaces_the_earlier_one(world: World) {
         .consent(first.browser, &client, &alice())
         .await
         .unwrap();
-    assert_eq!(consent, Some(second.grant.scope));
+    assert_eq!(consent, Some(second.grant.scope), "it holds both");
+
+    // A narrower one takes nothing away.
+    let mut third = world.pending(&client, &alice(), session).await;
+    third.browser = first.browser;
+    third.request = world.request(&client, first.browser).await.token;
+    third.grant.scope = scope("atproto blob:image/*");
+    world.storage.approve(&third).await.unwrap();
+    let alice = alice();
+    let consent = world.storage.consent(first.browser, &client, &alice);
+    assert_eq!(
+        consent.await.unwrap(),
+        Some(scope("atproto blob:image/* transition:generic"))
+    );
+}
+
+async fn consents_that_fit_in_no_set_leave_the_latest(world: World) {
+    let client = world.client("app").await;
+    let many = |name: &str| {
+        let scopes: Vec<_> = (0..100)
+            .map(|n| format!("repo:com.example.{name}{n}.record"))
+            .collect();
+        scope(&scopes.join(" "))
+    };
+    let mut first = world
+        .pending(&client, &alice(), world.session(&client, &alice()).await.id)
+        .await;
+    first.grant.scope = many("a");
+    world.storage.approve(&first).await.unwrap();
+    let mut second = world
+        .pending(&client, &alice(), first.grant.upstream_session)
+        .await;
+    second.browser = first.browser;
+    second.request = world.request(&client, first.browser).await.token;
+    second.grant.scope = many("b");
+    let outcome = world.storage.approve(&second).await.unwrap();
+    assert_eq!(outcome, Approve::Approved);
+    let alice = alice();
+    let consent = world.storage.consent(first.browser, &client, &alice);
+    assert_eq!(consent.await.unwrap(), Some(second.grant.scope));
 }
 
 async fn a_request_is_approved_once_however_many_ask(world: World) {

@@ -51,7 +51,8 @@ async fn a_sign_in_replaces_the_cookie_and_adds_the_account(world: World) {
     let after = new_hash();
     let account = BrowserAccount {
         did: alice(),
-        auth_time: NOW,
+        signed_in_at: NOW,
+        auth_time: Some(NOW),
     };
 
     let end = NOW + 2 * DAY;
@@ -91,7 +92,11 @@ async fn a_browser_may_hold_several_accounts_the_latest_first(world: World) {
     let (first, then) = (NOW, NOW + SECOND);
     let again = NOW + HOUR;
     for (did, auth_time) in [(alice(), first), (bob(), then), (alice(), again)] {
-        let account = BrowserAccount { did, auth_time };
+        let account = BrowserAccount {
+            did,
+            signed_in_at: auth_time,
+            auth_time: Some(auth_time),
+        };
         let end = browser.expires_at;
         let signed_in = world
             .storage
@@ -109,7 +114,7 @@ async fn a_browser_may_hold_several_accounts_the_latest_first(world: World) {
     let accounts: Vec<_> = found
         .accounts
         .into_iter()
-        .map(|it| (it.did, it.auth_time))
+        .map(|it| (it.did, it.signed_in_at))
         .collect();
     assert_eq!(accounts, [(alice(), again), (bob(), then)]);
 }
@@ -117,7 +122,8 @@ async fn a_browser_may_hold_several_accounts_the_latest_first(world: World) {
 async fn a_sign_in_at_a_browser_that_is_gone_does_nothing(world: World) {
     let account = BrowserAccount {
         did: alice(),
-        auth_time: NOW,
+        signed_in_at: NOW,
+        auth_time: Some(NOW),
     };
     let (id, cookie) = (new_id(), new_hash());
     assert!(
@@ -143,7 +149,8 @@ async fn signing_one_account_out_leaves_the_others(world: World) {
     for did in [alice(), bob()] {
         let account = BrowserAccount {
             did,
-            auth_time: NOW,
+            signed_in_at: NOW,
+            auth_time: Some(NOW),
         };
         world
             .storage

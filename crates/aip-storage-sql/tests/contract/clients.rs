@@ -18,7 +18,8 @@ super::on_both_engines_and_behind_a_pooler!(
     an_id_is_taken_once,
     clients_are_listed_by_id,
     an_update_writes_everything_but_the_secret,
-    an_update_cannot_make_a_public_client_confidential,
+    an_update_changes_the_secret_only_between_public_and_confidential,
+    the_version_of_the_clients_changes_with_each_of_them,
     a_secret_is_replaced_for_confidential_clients_only,
     a_deleted_client_leaves_nothing_usable,
     a_confidential_client_without_a_secret_is_not_read,
@@ -81,6 +82,7 @@ async fn an_update_writes_everything_but_the_secret(world: World) {
         name: "New name".to_owned(),
         application_type: ApplicationType::Native,
         auth_method: ClientAuthMethod::SecretBasic,
+        auth_method_pinned: true,
         secret_hash: Some(new_hash()),
         post_logout_redirect_uris: Vec::new(),
         redirect_uris: Vec::new(),
@@ -88,6 +90,7 @@ async fn an_update_writes_everything_but_the_secret(world: World) {
         require_pkce: false,
         first_party: true,
         id_token_alg: IdTokenAlg::Es256,
+        claims_in_id_token: true,
         access_token_ttl: MINUTE,
         refresh_token_ttl: HOUR,
         refresh_grace: Duration::ZERO,
@@ -113,7 +116,7 @@ async fn an_update_writes_everything_but_the_secret(world: World) {
     );
 }
 
-async fn an_update_cannot_make_a_public_client_confidential(world: World) {
+async fn an_update_changes_the_secret_only_between_public_and_confidential(world: World) {
     let client = public_client("app");
     world.storage.create_client(&client).await.unwrap();
     let confidential = Client {
@@ -125,6 +128,39 @@ async fn an_update_cannot_make_a_public_client_confidential(world: World) {
 
     let stored = world.storage.client(&client.id).await.unwrap().unwrap();
     assert_eq!(stored.auth_method, ClientAuthMethod::None);
+
+    let secret = new_hash();
+    let with_secret = Client {
+        secret_hash: Some(secret),
+        ..confidential
+    };
+    assert!(world.storage.update_client(&with_secret).await.unwrap());
+    let stored = world.storage.client(&client.id).await.unwrap().unwrap();
+    assert_eq!(stored.secret_hash, Some(secret));
+
+    assert!(world.storage.update_client(&client).await.unwrap());
+    let stored = world.storage.client(&client.id).await.unwrap().unwrap();
+    assert_eq!(stored.secret_hash, None);
+}
+
+async fn the_version_of_the_clients_changes_with_each_of_them(world: World) {
+    let mut seen = vec![world.storage.clients_version().await.unwrap()];
+    let mut client = public_client("app");
+    world.storage.create_client(&client).await.unwrap();
+    seen.push(world.storage.clients_version().await.unwrap());
+    client.updated_at = NOW + SECOND;
+    world.storage.update_client(&client).await.unwrap();
+    seen.push(world.storage.clients_version().await.unwrap());
+    world.client("other").await;
+    seen.push(world.storage.clients_version().await.unwrap());
+    let same = world.storage.clients_version().await.unwrap();
+    assert_eq!(seen.last(), Some(&same));
+    for (n, version) in seen.iter().enumerate() {
+        assert!(!seen[..n].contains(version), "{version:?}");
+    }
+    world.storage.delete_client(&client.id, NOW).await.unwrap();
+    let left = world.storage.clients_version().await.unwrap();
+    assert_eq!(left.count, 1);
 }
 
 async fn a_secret_is_replaced_for_confidential_clients_only(world: World) {

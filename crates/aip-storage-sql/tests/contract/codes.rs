@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aip_storage::client::RedirectUri;
 use aip_storage::grant::{CodeRedemption, RedeemCode, RevokeReason};
 use aip_storage::upstream::{EndReason, UpstreamState};
 
@@ -12,6 +13,7 @@ use crate::world::{
 super::on_both_engines_and_behind_a_pooler!(
     a_good_code_gives_the_tokens_and_what_the_request_said,
     d2_row35_a_replayed_code_ends_the_grant_and_its_tokens,
+    d2_row35_a_spent_code_without_its_bindings_ends_nothing,
     d2_row35_of_parallel_exchanges_exactly_one_wins,
     d2_row36_a_wrong_binding_neither_spends_the_code_nor_stores_anything,
     d2_row36_a_verifier_without_a_challenge_is_refused,
@@ -105,6 +107,46 @@ async fn d2_row35_a_replayed_code_ends_the_grant_and_its_tokens(world: World) {
     assert_eq!(session.state, UpstreamState::Ended(EndReason::GrantRevoked));
 }
 
+async fn d2_row35_a_spent_code_without_its_bindings_ends_nothing(world: World) {
+    let client = world.client("app").await;
+    let approval = world.approved(&client, &alice()).await;
+    let first = redemption_of(&approval);
+    let spent = world.storage.redeem_code(&first).await.unwrap();
+    assert!(matches!(spent, RedeemCode::Redeemed(_)));
+    let replay = CodeRedemption {
+        tokens: new_tokens(),
+        ..first.clone()
+    };
+    for wrong in [
+        CodeRedemption {
+            challenge: None,
+            ..replay.clone()
+        },
+        CodeRedemption {
+            challenge: Some("another".to_owned()),
+            ..replay.clone()
+        },
+        CodeRedemption {
+            redirect_uri: Some(RedirectUri::from_checked("https://evil.example".to_owned())),
+            ..replay.clone()
+        },
+    ] {
+        let outcome = world.storage.redeem_code(&wrong).await.unwrap();
+        assert!(matches!(outcome, RedeemCode::Refused), "{outcome:?}");
+    }
+    let access = world.storage.access_token(&first.tokens.access, first.now);
+    assert!(access.await.unwrap().is_some(), "the grant lives");
+    let without_redirect = CodeRedemption {
+        redirect_uri: None,
+        ..replay
+    };
+    let outcome = world.storage.redeem_code(&without_redirect).await.unwrap();
+    assert!(
+        matches!(outcome, RedeemCode::AlreadySpent(_)),
+        "{outcome:?}"
+    );
+}
+
 async fn d2_row35_of_parallel_exchanges_exactly_one_wins(world: World) {
     let client = world.client("app").await;
     let approval = world.approved(&client, &alice()).await;
@@ -132,8 +174,9 @@ async fn d2_row36_a_wrong_binding_neither_spends_the_code_nor_stores_anything(wo
     let approval = world.approved(&client, &alice()).await;
     let right = redemption_of(&approval);
     let mut other_redirect = right.clone();
-    other_redirect.redirect_uri =
-        aip_storage::client::RedirectUri::from_checked("https://app.example/cb/".to_owned());
+    other_redirect.redirect_uri = Some(RedirectUri::from_checked(
+        "https://app.example/cb/".to_owned(),
+    ));
     let wrong_verifier = CodeRedemption {
         challenge: Some("other".to_owned()),
         ..right.clone()

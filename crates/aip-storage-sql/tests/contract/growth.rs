@@ -97,7 +97,6 @@ async fn sign_in(world: &World, client: &ClientId, day: u32, n: u32, now: Timest
         did: did.clone(),
         handle: None,
         pds: origin("https://pds.example"),
-        email: None,
         proven_at: now,
     };
     storage.put_account(&account).await.unwrap();
@@ -128,9 +127,10 @@ async fn sign_in(world: &World, client: &ClientId, day: u32, n: u32, now: Timest
             client_id: client.clone(),
             did,
             scope: scope("atproto"),
+            asked: scope("atproto"),
             upstream_session: session.id,
             dpop_jkt: None,
-            auth_time: now,
+            auth_time: Some(now),
             created_at: now,
             revoked: None,
         },
@@ -183,7 +183,8 @@ async fn browser(world: &World, did: &Did, now: Timestamp) -> RowId {
         .unwrap();
     let account = BrowserAccount {
         did: did.clone(),
-        auth_time: now,
+        signed_in_at: now,
+        auth_time: None,
     };
     let (cookie, end) = (new_hash(), now + 7 * DAY);
     let signed_in = world

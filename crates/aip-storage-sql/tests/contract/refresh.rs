@@ -21,6 +21,7 @@ super::on_both_engines_and_behind_a_pooler!(
     d2_row39_a_refresh_works_after_the_access_token_expired,
     d2_row40_another_client_can_neither_use_nor_kill_a_token,
     d2_row40_another_key_is_refused_and_changes_nothing,
+    d2_row40_a_confidential_client_refreshes_with_any_key_and_not_without,
     d2_row40_a_narrower_scope_does_not_stick,
     an_expired_token_is_refused_and_ends_nothing,
     a_token_of_an_ended_grant_says_why_it_ended,
@@ -280,6 +281,45 @@ async fn d2_row40_another_key_is_refused_and_changes_nothing(world: World) {
     };
     let outcome = world.storage.rotate_refresh_token(&wrong).await.unwrap();
     assert!(matches!(outcome, Rotate::Refused), "{outcome:?}");
+}
+
+async fn d2_row40_a_confidential_client_refreshes_with_any_key_and_not_without(world: World) {
+    let client = world.client("app").await;
+    let approval = world.approved(&client, &alice()).await;
+    let mut redemption = redemption_of(&approval);
+    redemption.dpop_jkt = Some("key".to_owned());
+    world.storage.redeem_code(&redemption).await.unwrap();
+    let without = Rotation {
+        any_key: true,
+        ..rotation_of(&client, &redemption.tokens)
+    };
+    let outcome = world.storage.rotate_refresh_token(&without).await.unwrap();
+    assert!(matches!(outcome, Rotate::Refused), "{outcome:?}");
+
+    let other = Rotation {
+        dpop_jkt: Some("other".to_owned()),
+        ..without.clone()
+    };
+    let third = Rotation {
+        dpop_jkt: Some("third".to_owned()),
+        ..repeated(&other)
+    };
+    let before = redemption.tokens.access;
+    let bound = [
+        (before, "key"),
+        (other.tokens.access, "other"),
+        (third.tokens.access, "third"),
+    ];
+    // The third is a repeat within the grace.
+    for rotation in [&other, &third] {
+        let outcome = world.storage.rotate_refresh_token(rotation).await.unwrap();
+        assert!(matches!(outcome, Rotate::Rotated(_)), "{outcome:?}");
+    }
+    for (access, key) in bound {
+        let found = world.storage.access_token(&access, other.now).await;
+        let found = found.unwrap().unwrap();
+        assert_eq!(found.dpop_jkt.as_deref(), Some(key));
+    }
 }
 
 async fn d2_row40_a_narrower_scope_does_not_stick(world: World) {

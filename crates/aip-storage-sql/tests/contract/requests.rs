@@ -260,7 +260,8 @@ fn signed_in() -> SignedIn {
     SignedIn {
         did: alice(),
         upstream_session: new_id(),
-        auth_time: NOW,
+        signed_in_at: NOW,
+        auth_time: None,
     }
 }
 

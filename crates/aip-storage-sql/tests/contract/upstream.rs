@@ -8,18 +8,21 @@ use aip_storage::StorageError;
 use aip_storage::client::ClientId;
 use aip_storage::grant::RevokeReason;
 use aip_storage::upstream::{
-    Credential, EndReason, Lease, ReauthReason, SessionFilter, SessionKind, StateName,
-    UpstreamSession, UpstreamState,
+    Credential, Email, EmailReading, EndReason, Lease, ReauthReason, SessionFilter, SessionKind,
+    StateName, UpstreamSession, UpstreamState,
 };
 
 use crate::world::{
-    HOUR, MINUTE, NOW, World, alice, at_once, bob, credential, new_id, new_session, sealed,
+    HOUR, MINUTE, NOW, World, alice, at_once, bob, credential, new_id, new_session, origin, scope,
+    sealed,
 };
 
 super::on_both_engines!(
     a_session_comes_back_as_it_was_stored_in_every_state,
     a_leased_session_without_an_end_is_not_read,
     the_newest_usable_session_serves_another_grant,
+    the_newest_session_that_covers_what_is_needed_is_found,
+    an_email_address_is_kept_with_its_session_alone,
     an_ended_session_is_due_for_revocation_at_once,
     a_session_that_a_grant_uses_is_not_ended,
     a_revocation_is_claimed_by_one_caller_and_comes_due_again,
@@ -136,6 +139,93 @@ async fn the_newest_usable_session_serves_another_grant(world: World) {
         .await
         .unwrap();
     assert_eq!(find().await, None, "not {of_bob} or {of_other}");
+}
+
+async fn the_newest_session_that_covers_what_is_needed_is_found(world: World) {
+    let client = "app".parse().unwrap();
+    let mut sessions = Vec::new();
+    for (age, scopes) in [
+        (4, "atproto transition:generic"),
+        (3, "atproto repo:app.bsky.feed.post account:email"),
+        (2, "atproto repo:app.bsky.feed.post"),
+        (1, "atproto"),
+    ] {
+        let mut session = new_session(&client, &alice());
+        session.created_at = NOW - age * MINUTE;
+        session.scope = scope(scopes);
+        let stored = world.storage.create_upstream_session(&session);
+        stored.await.unwrap();
+        sessions.push(session.id);
+    }
+    for (needed, found) in [
+        ("atproto", Some(3)),
+        ("atproto repo:app.bsky.feed.post", Some(2)),
+        ("atproto repo:app.bsky.feed.post account:email", Some(1)),
+        ("atproto repo:app.bsky.feed.like", Some(0)),
+        ("atproto transition:chat.bsky", None),
+    ] {
+        let fits = world
+            .storage
+            .fitting_upstream_session(&client, &alice(), &scope(needed))
+            .await
+            .unwrap();
+        let expected: Option<usize> = found;
+        assert_eq!(
+            fits.map(|it| it.id),
+            expected.map(|it| sessions[it]),
+            "{needed}"
+        );
+    }
+    let reason = EndReason::Abandoned;
+    for id in &sessions[1..] {
+        world
+            .storage
+            .end_unused_session(*id, reason, NOW)
+            .await
+            .unwrap();
+    }
+    let fits = world
+        .storage
+        .fitting_upstream_session(&client, &alice(), &scope("atproto account:email"))
+        .await;
+    assert!(
+        fits.unwrap().is_none(),
+        "sessions that are over serve nobody"
+    );
+}
+
+async fn an_email_address_is_kept_with_its_session_alone(world: World) {
+    let client = "app".parse().unwrap();
+    let (one, other) = (
+        world.session(&client, &alice()).await.id,
+        world.session(&client, &alice()).await.id,
+    );
+    let reading = |address: Option<&str>, read_at| EmailReading {
+        email: address.map(|address| Email {
+            address: address.to_owned(),
+            confirmed: true,
+        }),
+        pds: origin("https://pds.example"),
+        read_at,
+    };
+    let stored = async |id| {
+        let session = world.storage.upstream_session(id).await.unwrap();
+        session.unwrap().email
+    };
+    let first = reading(Some("alice@example.com"), NOW);
+    world.storage.store_email(one, &first).await.unwrap();
+    assert_eq!(stored(one).await, Some(first.clone()));
+    assert_eq!(stored(other).await, None);
+
+    // What was asked earlier does not replace what was asked later.
+    let late = reading(Some("old@example.com"), NOW - MINUTE);
+    world.storage.store_email(one, &late).await.unwrap();
+    assert_eq!(stored(one).await, Some(first));
+    let none = reading(None, NOW + MINUTE);
+    world.storage.store_email(one, &none).await.unwrap();
+    assert_eq!(stored(one).await, Some(none));
+    world.storage.forget_email(one).await.unwrap();
+    assert_eq!(stored(one).await, None);
 }
 
 async fn an_ended_session_is_due_for_revocation_at_once(world: World) {

@@ -1,8 +1,10 @@
 //! AIP's own client metadata document, which PDSs fetch
 //! (<https://atproto.com/specs/oauth#clients>).
 
+use aip_atproto::ScopeSet;
+use aip_http::UpstreamDocument;
 use aip_sessions::UpstreamIdentity;
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// What the document says besides what follows from AIP's address.
 #[derive(Debug, Clone, Default)]
@@ -15,13 +17,13 @@ pub struct ClientDocument {
     pub tos_uri: Option<String>,
     /// Its privacy policy.
     pub policy_uri: Option<String>,
-    /// The scopes that are always named, space-separated; those of the clients are added.
-    pub scope: String,
+    /// The scopes that are always named; those of the clients are added.
+    pub scope: ScopeSet,
 }
 
 impl ClientDocument {
     /// The document; `None` for a loopback client, whose document the PDS makes up.
-    pub(crate) fn json(&self, identity: &UpstreamIdentity, base: &str) -> Option<Value> {
+    pub(crate) fn make(&self, identity: &UpstreamIdentity, base: &str) -> Option<UpstreamDocument> {
         let mut document = json!({
             "client_id": identity.document_url()?,
             "client_uri": base,
@@ -29,7 +31,6 @@ impl ClientDocument {
             "grant_types": ["authorization_code", "refresh_token"],
             "response_types": ["code"],
             "redirect_uris": [identity.redirect_uri()],
-            "scope": self.scope,
             "token_endpoint_auth_method": "private_key_jwt",
             "token_endpoint_auth_signing_alg": "ES256",
             "dpop_bound_access_tokens": true,
@@ -46,6 +47,6 @@ impl ClientDocument {
                 document[name] = value.as_str().into();
             }
         }
-        Some(document)
+        Some(UpstreamDocument::new(document, self.scope.clone()))
     }
 }

@@ -9,15 +9,15 @@ mod rounds;
 
 use std::sync::Arc;
 
-use aip_atproto::ScopeSet;
+use aip_atproto::{Origin, ScopeSet};
 use aip_base::{Clock, DnsTxt, Http, Rng};
-use aip_http::ports::Health;
+use aip_http::ports::{Health, PdsEmails};
 use aip_http::{App, Parts, RateLimiter, TrustedProxies};
 use aip_keys::{KeyRing, KeySet, MasterKeys};
 use aip_listen::Lifecycle;
 use aip_oauth::{AuthorizationServer, Issuer};
 use aip_pds::{MemoryNonces, NonceStore, PdsClient, Resolver, ResolverConfig};
-use aip_sessions::{AppPasswords, Keeper, SignIn, Spill, UpstreamIdentity, Vault};
+use aip_sessions::{AccountEmails, AppPasswords, Keeper, SignIn, Spill, UpstreamIdentity, Vault};
 use aip_shared_state::{SharedState, TieredNonces};
 use aip_storage::Storage;
 use aip_storage::nonces::SharedNonces;
@@ -44,6 +44,8 @@ pub struct Setup {
     pub scopes_supported: ScopeSet,
     /// What AIP says of itself to PDSs.
     pub client_document: ClientDocument,
+    /// The PDSs whose word on a confirmed e-mail address counts as AIP's own.
+    pub email_verifiers: Vec<Origin>,
     /// How handles and DIDs are resolved.
     pub resolver: ResolverConfig,
     /// Where things are kept.
@@ -125,15 +127,6 @@ impl Application {
             nonces,
             resolver,
         ));
-        let server = AuthorizationServer {
-            issuer: Issuer::new(&setup.external_base),
-            storage: Arc::clone(&storage),
-            known_clients: aip_oauth::KnownClients::default(),
-            keys,
-            hasher: Arc::clone(&hasher),
-            clock: Arc::clone(&clock),
-            rng: Arc::clone(&rng),
-        };
         let keeper = Arc::new(Keeper {
             pds: Arc::clone(&pds),
             identity: identity.clone(),
@@ -147,6 +140,19 @@ impl Application {
             owner: setup.worker_id,
             desk: aip_sessions::Desk::default(),
         });
+        let server = AuthorizationServer {
+            issuer: Issuer::new(&setup.external_base),
+            storage: Arc::clone(&storage),
+            known_clients: aip_oauth::KnownClients::default(),
+            emails: Arc::new(PdsEmails(AccountEmails {
+                keeper: Arc::clone(&keeper),
+                trusted: setup.email_verifiers,
+            })),
+            keys,
+            hasher: Arc::clone(&hasher),
+            clock: Arc::clone(&clock),
+            rng: Arc::clone(&rng),
+        };
         let app_passwords = Arc::new(AppPasswords {
             pds: Arc::clone(&pds),
             keeper: Arc::clone(&keeper),
@@ -155,7 +161,7 @@ impl Application {
             clock: Arc::clone(&clock),
             rng: Arc::clone(&rng),
         });
-        let client_metadata = setup.client_document.json(&identity, &setup.external_base);
+        let client_metadata = setup.client_document.make(&identity, &setup.external_base);
         let sign_in = SignIn {
             pds: Arc::clone(&pds),
             identity,

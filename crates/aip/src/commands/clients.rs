@@ -51,9 +51,6 @@ struct Create {
     /// The client id; a random one unless given
     #[arg(long)]
     id: Option<ClientId>,
-    /// How the app proves who it is at the token endpoint
-    #[arg(long, value_name = "METHOD", default_value = "client_secret_basic")]
-    auth_method: AuthMethod,
     #[command(flatten)]
     settings: Changes,
 }
@@ -75,7 +72,14 @@ struct Changes {
     /// Where answers may go; may be repeated
     #[arg(long, value_name = "URI")]
     redirect_uri: Vec<String>,
-    /// Where browsers may go after a logout; may be repeated
+    /// How the app proves who it is at the token endpoint (by default `client_secret_basic`).
+    /// With a secret both `client_secret_basic` and `client_secret_post` work
+    #[arg(long, value_name = "METHOD")]
+    auth_method: Option<AuthMethod>,
+    /// Whether the secret is taken by the named method only
+    #[arg(long, value_name = "BOOL")]
+    pin_auth_method: Option<bool>,
+    /// Where browsers may go after a logout; may be repeated; a single empty one clears the list
     #[arg(long, value_name = "URI")]
     post_logout_redirect_uri: Vec<String>,
     /// What the app may ask for at most, space-separated
@@ -94,13 +98,18 @@ struct Changes {
     /// How ID tokens are signed; ES256 by default
     #[arg(long, value_name = "ALG")]
     id_token_alg: Option<TokenAlg>,
-    /// Life of an access token in seconds
+    /// Whether ID tokens carry what userinfo answers with (handle, name, e-mail address), for apps
+    /// that look nowhere else, such as Auth.js; false by default
+    #[arg(long, value_name = "BOOL")]
+    claims_in_id_token: Option<bool>,
+    /// Life of an access token in seconds, a day at most
     #[arg(long, value_name = "SECONDS")]
     access_token_ttl: Option<u64>,
-    /// Life of an unused refresh token in seconds
+    /// Life of an unused refresh token in seconds, a year at most
     #[arg(long, value_name = "SECONDS")]
     refresh_token_ttl: Option<u64>,
-    /// How long a repeated refresh gets the same answer, 0 to 60 seconds
+    /// How long a repeated refresh gets the same answer, 0 to 60 seconds; at most 10 for Bearer
+    /// tokens of apps without a secret
     #[arg(long, value_name = "SECONDS")]
     refresh_grace: Option<u64>,
 }
@@ -139,12 +148,14 @@ struct Shown {
     client_name: String,
     application_type: &'static str,
     token_endpoint_auth_method: &'static str,
+    token_endpoint_auth_method_pinned: bool,
     redirect_uris: Vec<String>,
     post_logout_redirect_uris: Vec<String>,
     scope: String,
     require_pkce: bool,
     first_party: bool,
     id_token_signed_response_alg: &'static str,
+    claims_in_id_token: bool,
     access_token_ttl: u64,
     refresh_token_ttl: u64,
     refresh_grace: u64,
@@ -209,9 +220,7 @@ async fn act(
 ) -> Result<(), Failure> {
     match action {
         Action::Create(create) => {
-            let settings = create
-                .settings
-                .over(new_client(create.auth_method, defaults))?;
+            let settings = create.settings.over(new_client(defaults))?;
             let (client, secret) = server
                 .register_client(create.id, settings)
                 .await
@@ -227,11 +236,11 @@ async fn act(
         Action::Update(update) => {
             let old = find(server, update.id).await?;
             let settings = update.settings.over(settings_of(&old))?;
-            let client = server
+            let (client, secret) = server
                 .update_client(&old.id, settings)
                 .await
                 .map_err(failure)?;
-            show(&client, None, format)
+            show(&client, secret.as_ref(), format)
         }
         Action::Delete(Named { id }) => {
             let now = server.clock.now();
@@ -266,17 +275,19 @@ fn failure(error: RegistrationError) -> Failure {
     }
 }
 
-fn new_client(auth_method: AuthMethod, defaults: &Ttls) -> ClientSettings {
+fn new_client(defaults: &Ttls) -> ClientSettings {
     ClientSettings {
         name: String::new(),
         application_type: ApplicationType::Web,
-        auth_method: auth_method.into(),
+        auth_method: ClientAuthMethod::SecretBasic,
+        auth_method_pinned: false,
         redirect_uris: Vec::new(),
         post_logout_redirect_uris: Vec::new(),
         scope: DEFAULT_SCOPE.parse().unwrap_or_default(),
         require_pkce: true,
         first_party: false,
         id_token_alg: IdTokenAlg::Es256,
+        claims_in_id_token: false,
         access_token_ttl: defaults.access,
         refresh_token_ttl: defaults.refresh,
         refresh_grace: defaults.grace,
@@ -288,12 +299,14 @@ fn settings_of(client: &Client) -> ClientSettings {
         name: client.name.clone(),
         application_type: client.application_type,
         auth_method: client.auth_method,
+        auth_method_pinned: client.auth_method_pinned,
         redirect_uris: texts(&client.redirect_uris),
         post_logout_redirect_uris: texts(&client.post_logout_redirect_uris),
         scope: client.scope.clone(),
         require_pkce: client.require_pkce,
         first_party: client.first_party,
         id_token_alg: client.id_token_alg,
+        claims_in_id_token: client.claims_in_id_token,
         access_token_ttl: client.access_token_ttl,
         refresh_token_ttl: client.refresh_token_ttl,
         refresh_grace: client.refresh_grace,
@@ -309,13 +322,18 @@ impl Changes {
             .transpose()
             .map_err(Failure::usage)?;
         let seconds = |said: Option<u64>, base| said.map_or(base, Duration::from_secs);
-        let list = |said: Vec<String>, base| if said.is_empty() { base } else { said };
+        let list = |said: Vec<String>, base| match said.as_slice() {
+            [] => base,
+            [one] if one.is_empty() => Vec::new(),
+            _ => said,
+        };
         Ok(ClientSettings {
             name: self.name.unwrap_or(base.name),
             application_type: self
                 .application_type
                 .map_or(base.application_type, Into::into),
-            auth_method: base.auth_method,
+            auth_method: self.auth_method.map_or(base.auth_method, Into::into),
+            auth_method_pinned: self.pin_auth_method.unwrap_or(base.auth_method_pinned),
             redirect_uris: list(self.redirect_uri, base.redirect_uris),
             post_logout_redirect_uris: list(
                 self.post_logout_redirect_uri,
@@ -325,6 +343,7 @@ impl Changes {
             require_pkce: self.require_pkce.unwrap_or(base.require_pkce),
             first_party: self.first_party.unwrap_or(base.first_party),
             id_token_alg: self.id_token_alg.map_or(base.id_token_alg, Into::into),
+            claims_in_id_token: self.claims_in_id_token.unwrap_or(base.claims_in_id_token),
             access_token_ttl: seconds(self.access_token_ttl, base.access_token_ttl),
             refresh_token_ttl: seconds(self.refresh_token_ttl, base.refresh_token_ttl),
             refresh_grace: seconds(self.refresh_grace, base.refresh_grace),
@@ -380,12 +399,14 @@ fn shown(client: &Client, secret: Option<&SecretString>) -> Shown {
         client_name: client.name.clone(),
         application_type: client.application_type.as_str(),
         token_endpoint_auth_method: client.auth_method.as_str(),
+        token_endpoint_auth_method_pinned: client.auth_method_pinned,
         redirect_uris: texts(&client.redirect_uris),
         post_logout_redirect_uris: texts(&client.post_logout_redirect_uris),
         scope: client.scope.to_string(),
         require_pkce: client.require_pkce,
         first_party: client.first_party,
         id_token_signed_response_alg: client.id_token_alg.as_str(),
+        claims_in_id_token: client.claims_in_id_token,
         access_token_ttl: client.access_token_ttl.as_secs(),
         refresh_token_ttl: client.refresh_token_ttl.as_secs(),
         refresh_grace: client.refresh_grace.as_secs(),

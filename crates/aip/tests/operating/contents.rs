@@ -107,6 +107,7 @@ fn new_session(folder: &Path, secrets: &Secrets<'_>) -> UpstreamSession {
             dpop_key: seal(SealedColumn::DpopKey, secrets.dpop_key),
         }),
         scope: "atproto".parse().unwrap(),
+        email: None,
         tokens: SealedTokens {
             access: seal(SealedColumn::AccessToken, secrets.access),
             refresh: Some(seal(SealedColumn::RefreshToken, secrets.refresh)),

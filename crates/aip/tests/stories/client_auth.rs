@@ -36,8 +36,8 @@ async fn d2_row42_wrong_credentials_are_refused_with_a_challenge_and_cost_nothin
         ),
         (
             None,
-            vec![("client_id", id), ("client_secret", secret)],
-            "registered",
+            vec![("client_id", id), ("client_secret", "wrong")],
+            "secret is wrong",
         ),
         (None, vec![("client_id", id)], "registered"),
         (None, vec![], "does not name"),

@@ -41,7 +41,11 @@ async fn an_app_signs_a_person_in_works_for_them_and_says_goodbye(world: &World)
     assert_eq!(claims["aud"], app.id.as_str());
     assert_eq!(claims["nonce"], errand.nonce);
     let who = app.userinfo(&tokens.access).await.ok();
-    let expected = json!({ "sub": alice.did.as_str(), "preferred_username": "alice.test" });
+    let expected = json!({
+        "sub": alice.did.as_str(),
+        "preferred_username": "alice.test",
+        "name": "alice.test",
+    });
     assert_eq!(who, expected);
 
     // Her repository is written and read through AIP.

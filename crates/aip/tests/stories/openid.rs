@@ -50,7 +50,6 @@ async fn d2_row49_the_id_token_is_about_this_sign_in_and_nothing_else(world: &Wo
                 "aud": app.id.as_str(),
                 "iat": now,
                 "exp": now + 600,
-                "auth_time": now - 10,
                 "at_hash": at_hash(&tokens.access),
             });
             if with_nonce {
@@ -184,7 +183,10 @@ async fn an_email_address_comes_from_the_pds_when_it_was_asked_for(world: &World
         .await;
     let claims = app.userinfo(&with.access).await.ok();
     assert_eq!(claims["email"], "alice-test@mail.test");
-    assert_eq!(claims["email_verified"], true);
+    assert_eq!(
+        claims["email_verified"], false,
+        "nobody vouches for the PDS"
+    );
     let without = app.sign_in(&world.browser(), world.alice()).await;
     assert!(
         app.userinfo(&without.access)

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use aip_oauth::registration::ClientSettings;
+use aip_sandbox::Decision;
 use aip_storage::audit::AuditKind;
 use futures_util::future::join_all;
 
@@ -19,6 +20,8 @@ on_both_engines!(
     d2_row37_a_public_app_cannot_use_the_code_of_another_by_saying_nothing,
     d2_row39_an_app_refreshes_long_after_its_access_token_expired,
     d2_row40_a_refresh_is_for_its_app_and_key_and_never_widens,
+    d2_row40_an_app_with_a_secret_may_refresh_with_another_key,
+    a_refresh_that_repeats_what_was_asked_gets_what_was_granted,
 );
 
 const OTHER_REDIRECT: &str = "https://app.example.org/other";
@@ -98,9 +101,6 @@ async fn d2_row36_a_code_survives_wrong_exchanges_and_serves_the_right_one(world
         .redeem(&errand, &code)
         .await
         .expect(400, "invalid_grant");
-    app.redeem_with(&errand, &code, &[("redirect_uri", "")])
-        .await
-        .expect(400, "invalid_request");
     let mut forger = App::register(world, two_redirects).await;
     forger.id = app.id.clone();
     forger
@@ -114,7 +114,23 @@ async fn d2_row36_a_code_survives_wrong_exchanges_and_serves_the_right_one(world
         before.without(&["clients"])
     );
     assert!(world.audit(AuditKind::CodeReplayed).await.is_empty());
-    Tokens::of(&app.redeem(&errand, &code).await);
+    // OAuth 2.1 §10.2: it may be left out where PKCE is used, and is compared when it is sent.
+    let answer = app
+        .redeem_with(&errand, &code, &[("redirect_uri", "")])
+        .await;
+    let tokens = Tokens::of(&answer);
+
+    // Whoever found the spent code in a log, and even has the app's secret, ends nothing.
+    for changes in [
+        ("code_verifier", &*wrong_verifier),
+        ("code_verifier", ""),
+        ("redirect_uri", OTHER_REDIRECT),
+    ] {
+        let answer = app.redeem_with(&errand, &code, &[changes]).await;
+        answer.expect(400, "invalid_grant");
+    }
+    assert!(world.audit(AuditKind::CodeReplayed).await.is_empty());
+    app.userinfo(&tokens.access).await.ok();
 }
 
 async fn d2_row36_a_verifier_that_no_challenge_asked_for_is_refused(world: &World) {
@@ -190,7 +206,7 @@ async fn d2_row39_an_app_refreshes_long_after_its_access_token_expired(world: &W
 }
 
 async fn d2_row40_a_refresh_is_for_its_app_and_key_and_never_widens(world: &World) {
-    let (app, stranger) = (world.app().await.with_dpop(), world.app().await);
+    let (app, stranger) = (world.public_app().await.with_dpop(), world.app().await);
     let tokens = app.sign_in(&world.browser(), world.alice()).await;
     let before = world.state().await.without(&["replays"]);
     let refused = [
@@ -225,6 +241,62 @@ async fn d2_row40_a_refresh_is_for_its_app_and_key_and_never_widens(world: &Worl
     app.userinfo(&narrow.access)
         .await
         .expect(403, "insufficient_scope");
+    let full = Tokens::of(&app.refresh(&narrow.refresh).await);
+    assert_eq!(full.answer["scope"], SCOPE);
+}
+
+async fn d2_row40_an_app_with_a_secret_may_refresh_with_another_key(world: &World) {
+    // RFC 9449 §5: its refresh tokens are bound to the app's secret, access tokens to their key.
+    let app = world.app().await.with_dpop();
+    let tokens = app.sign_in(&world.browser(), world.alice()).await;
+    let worker = app.with_another_key();
+    let renewed = Tokens::of(&worker.refresh(&tokens.refresh).await);
+    assert_eq!(renewed.answer["token_type"], "DPoP");
+    worker.userinfo(&renewed.access).await.ok();
+    app.userinfo(&tokens.access).await.ok();
+    app.userinfo(&renewed.access)
+        .await
+        .expect(401, "invalid_token");
+    worker
+        .userinfo(&tokens.access)
+        .await
+        .expect(401, "invalid_token");
+    // Never back to tokens that anybody can use.
+    app.without_key()
+        .refresh(&renewed.refresh)
+        .await
+        .expect(400, "invalid_grant");
+    let again = Tokens::of(&app.refresh(&renewed.refresh).await);
+    app.userinfo(&again.access).await.ok();
+}
+
+async fn a_refresh_that_repeats_what_was_asked_gets_what_was_granted(world: &World) {
+    let app = world.app().await;
+    let asked = format!("{SCOPE} email repo:app.bsky.feed.like com.example.unknown");
+    let errand = app.errand(&[("scope", &asked)]);
+    let browser = world.browser();
+    let login = browser.open(&errand.url).await;
+    let at_pds = browser.sign_in_as(&login, "alice.test").await;
+    let kept = Decision::AuthorizeOnly(&["repo:app.bsky.feed.post"]);
+    let callback = browser.decide_at_pds(&at_pds, world.alice(), kept).await;
+    let consent = browser.open(callback.as_str()).await;
+    assert!(!consent.answer.text().contains("com.example.unknown"));
+    let back = browser.allow(&consent).await;
+    let mut tokens = Tokens::of(&app.redeem(&errand, &errand.code(&back)).await);
+    assert_eq!(tokens.answer["scope"], SCOPE);
+
+    // Authlib and requests-oauthlib repeat the whole scope at every refresh.
+    for _ in 0..2 {
+        tokens = Tokens::of(&app.narrow(&tokens.refresh, &asked).await);
+        assert_eq!(tokens.answer["scope"], SCOPE);
+    }
+    let narrow = Tokens::of(&app.narrow(&tokens.refresh, "openid email").await);
+    assert_eq!(narrow.answer["scope"], "openid");
+    for never_asked in ["atproto blob:*/*", "openid com.example.other"] {
+        app.narrow(&narrow.refresh, never_asked)
+            .await
+            .expect(400, "invalid_scope");
+    }
     let full = Tokens::of(&app.refresh(&narrow.refresh).await);
     assert_eq!(full.answer["scope"], SCOPE);
 }

@@ -7,8 +7,9 @@ pub(crate) mod stand_ins;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, LazyLock};
 
+use aip_atproto::ScopeSet;
 use aip_base::SystemRng;
-use aip_http::{App, Parts, RateLimiter, TrustedProxies, router};
+use aip_http::{App, Parts, RateLimiter, TrustedProxies, UpstreamDocument, router};
 use aip_keys::{KeyRing, KeySet, MasterKeys};
 use aip_oauth::registration::ClientSettings;
 use aip_oauth::{AuthorizationServer, Issuer};
@@ -26,7 +27,7 @@ use tower::ServiceExt as _;
 
 use self::app::TestApp;
 use self::browser::Browser;
-use self::stand_ins::{Healthy, PdsStandIn, ProxyStandIn, SessionsStandIn};
+use self::stand_ins::{Healthy, MailStandIn, PdsStandIn, ProxyStandIn, SessionsStandIn};
 
 /// Where this AIP is.
 pub(crate) const ISSUER: &str = "https://aip.example";
@@ -84,6 +85,7 @@ impl World {
             issuer: Issuer::new(issuer),
             storage: Arc::clone(&storage),
             known_clients: aip_oauth::KnownClients::default(),
+            emails: Arc::new(MailStandIn),
             keys: Arc::clone(&KEYS),
             hasher: Arc::new(master.token_hasher()),
             clock: Arc::clone(&clock) as _,
@@ -112,9 +114,10 @@ impl World {
             scopes_supported: "openid profile email atproto transition:generic"
                 .parse()
                 .unwrap(),
-            client_metadata: Some(
+            client_metadata: Some(UpstreamDocument::new(
                 serde_json::json!({ "client_id": "https://aip.example/oauth-client-metadata.json" }),
-            ),
+                ScopeSet::default(),
+            )),
         }));
         Self {
             router,
@@ -244,6 +247,7 @@ pub(crate) fn settings() -> ClientSettings {
         name: "Test App".to_owned(),
         application_type: ApplicationType::Web,
         auth_method: ClientAuthMethod::None,
+        auth_method_pinned: false,
         redirect_uris: vec!["https://app.example/callback".to_owned()],
         post_logout_redirect_uris: vec!["https://app.example/bye".to_owned()],
         scope: "openid profile email atproto repo:app.bsky.feed.post"
@@ -252,6 +256,7 @@ pub(crate) fn settings() -> ClientSettings {
         require_pkce: true,
         first_party: false,
         id_token_alg: IdTokenAlg::Es256,
+        claims_in_id_token: false,
         access_token_ttl: minute * 10,
         refresh_token_ttl: minute * 60 * 24,
         refresh_grace: minute / 2,

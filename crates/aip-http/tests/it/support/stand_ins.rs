@@ -8,13 +8,15 @@ use aip_atproto::{AtIdentifier, Did, Handle, Origin, for_upstream};
 use aip_base::{Body, Clock as _, RowId, SystemRng, full};
 use aip_http::ports::{Health, LiveSession, Sessions, SignIn, XrpcProxy};
 use aip_keys::{Aad, Sealed, Sealer, TokenHash};
+use aip_oauth::claims::{ClaimedEmail, Emails};
 use aip_pds::{ResolveError, Step, SubjectInput, Trace};
 use aip_sessions::{BeginError, Finished, KeeperError, SignInFailure, Start};
-use aip_storage::Storage;
-use aip_storage::account::{Account, Email};
+use aip_storage::account::Account;
+use aip_storage::grant::Grant;
 use aip_storage::upstream::{
     Credential, OAuthCredential, ReauthReason, SealedTokens, UpstreamSession, UpstreamState,
 };
+use aip_storage::{Storage, StorageError};
 use aip_testkit::clock::ManualClock;
 use aip_xrpc::{ForwardError, XrpcCall};
 use async_trait::async_trait;
@@ -84,6 +86,7 @@ impl PdsStandIn {
             }),
             pds: origin,
             scope: for_upstream(&request.scope),
+            email: None,
             tokens: SealedTokens {
                 access: self.seal("access_token", id),
                 refresh: Some(self.seal("refresh_token", id)),
@@ -185,10 +188,6 @@ impl SignIn for PdsStandIn {
                 did: flow.did.clone(),
                 handle: Some(handle.parse().unwrap()),
                 pds: Origin::parse(pds).unwrap(),
-                email: Some(Email {
-                    address: format!("mail@{handle}"),
-                    confirmed: true,
-                }),
                 proven_at: self.clock.now(),
             })
             .await?;
@@ -198,7 +197,8 @@ impl SignIn for PdsStandIn {
         };
         Ok(Finished {
             did: flow.did,
-            auth_time: self.clock.now(),
+            signed_in_at: self.clock.now(),
+            auth_time: (flow.prompt.as_deref() == Some("login")).then(|| self.clock.now()),
             request,
         })
     }
@@ -251,6 +251,19 @@ impl XrpcProxy for ProxyStandIn {
 
 /// How long sessions live.
 pub(crate) const PUBLIC: Duration = Duration::from_hours(14 * 24);
+
+/// Tells an address for everybody, which nobody vouches for.
+pub(crate) struct MailStandIn;
+
+#[async_trait]
+impl Emails for MailStandIn {
+    async fn email(&self, _: &Grant) -> Result<Option<ClaimedEmail>, StorageError> {
+        Ok(Some(ClaimedEmail {
+            address: format!("mail@{ALICE_HANDLE}"),
+            verified: false,
+        }))
+    }
+}
 
 /// Every stored session can be used, until told otherwise.
 pub(crate) struct SessionsStandIn {

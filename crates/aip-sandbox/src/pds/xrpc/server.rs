@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::super::accounts::{Account, AccountState};
 use super::super::error::XrpcError;
 use super::super::inner::Site;
+use super::super::settings::Document;
 use crate::stage::lock;
 use crate::stage::reply::Reply;
 use crate::stage::request::Received;
@@ -30,6 +31,7 @@ impl Site {
         let caller = self.caller(request)?;
         let account = self.account(&caller.did)?;
         let body = self.account_view(&account, caller.may_read_email());
+        let body = self.inner.falsified(Document::Session, body);
         Ok(Reply::json(StatusCode::OK, &body))
     }
 

@@ -32,6 +32,7 @@ fn session(state: UpstreamState, left: Duration) -> UpstreamSession {
             dpop_key: sealed(),
         }),
         scope: "atproto".parse::<ScopeSet>().unwrap(),
+        email: None,
         tokens: SealedTokens {
             access: sealed(),
             refresh: Some(sealed()),

@@ -61,22 +61,7 @@ impl<'w> App<'w> {
         world: &'w World,
         change: impl FnOnce(&mut ClientSettings),
     ) -> Self {
-        let mut settings = ClientSettings {
-            name: "Example App".to_owned(),
-            application_type: ApplicationType::Web,
-            auth_method: ClientAuthMethod::SecretBasic,
-            redirect_uris: vec![REDIRECT.to_owned()],
-            post_logout_redirect_uris: Vec::new(),
-            scope: format!("{SCOPE} email repo:app.bsky.feed.like blob:*/* transition:generic")
-                .parse()
-                .unwrap(),
-            require_pkce: true,
-            first_party: false,
-            id_token_alg: IdTokenAlg::Es256,
-            access_token_ttl: Duration::from_hours(1),
-            refresh_token_ttl: Duration::from_hours(24 * 30),
-            refresh_grace: Duration::from_secs(30),
-        };
+        let mut settings = Self::settings();
         change(&mut settings);
         let method = settings.auth_method;
         let server = world.aip().app.server.clone();
@@ -91,6 +76,27 @@ impl<'w> App<'w> {
             secret,
             method,
             dpop: None,
+        }
+    }
+
+    /// What apps of stories are registered with, unless they say otherwise.
+    pub(crate) fn settings() -> ClientSettings {
+        ClientSettings {
+            name: "Example App".to_owned(),
+            application_type: ApplicationType::Web,
+            auth_method: ClientAuthMethod::SecretBasic,
+            redirect_uris: vec![REDIRECT.to_owned()],
+            post_logout_redirect_uris: Vec::new(),
+            scope: format!("{SCOPE} email repo:app.bsky.feed.like blob:*/* transition:generic")
+                .parse()
+                .unwrap(),
+            require_pkce: true,
+            first_party: false,
+            id_token_alg: IdTokenAlg::Es256,
+            claims_in_id_token: false,
+            access_token_ttl: Duration::from_hours(1),
+            refresh_token_ttl: Duration::from_hours(24 * 30),
+            refresh_grace: Duration::from_secs(30),
         }
     }
 

@@ -10,6 +10,7 @@ mod secrets;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use aip_atproto::Origin;
 use aip_base::{Clock, Http as _, Limits, SystemRng};
 use aip_jose::Alg;
 use aip_keys::{KeySet, MasterKeys, Purpose};
@@ -54,6 +55,7 @@ pub(crate) struct World {
     spill: TempDir,
     keys: Mutex<KeySet>,
     master_keys: MasterKeys,
+    email_verifiers: Mutex<Vec<Origin>>,
     running: Mutex<Arc<Running>>,
 }
 
@@ -85,6 +87,7 @@ impl World {
             spill.path(),
             &KEYS,
             &master_keys,
+            Vec::new(),
         );
         let running = running.await;
         Self {
@@ -97,6 +100,7 @@ impl World {
             spill,
             keys: Mutex::new(KEYS.clone()),
             master_keys,
+            email_verifiers: Mutex::default(),
             running: Mutex::new(Arc::new(running)),
         }
     }
@@ -107,6 +111,14 @@ impl World {
         self.database.put_behind(&server.url());
         self.restart().await;
         server
+    }
+
+    /// Starts AIP anew with the PDS on the operator's list of those whose word on a confirmed e-mail
+    /// address counts.
+    pub(crate) async fn trust_pds_with_emails(&self) {
+        let pds = Origin::parse(self.pds().origin()).unwrap();
+        self.email_verifiers.lock().unwrap().push(pds);
+        self.restart().await;
     }
 
     /// Kills AIP and starts it anew on the same database.
@@ -131,6 +143,7 @@ impl World {
             self.spill.path(),
             &keys,
             &self.master_keys,
+            self.email_verifiers.lock().unwrap().clone(),
         );
         let fresh = Arc::new(fresh.await);
         std::mem::replace(&mut *self.running.lock().unwrap(), fresh)

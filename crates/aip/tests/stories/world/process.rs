@@ -74,6 +74,7 @@ pub(super) async fn start(
     spill: &Path,
     keys: &KeySet,
     master_keys: &MasterKeys,
+    email_verifiers: Vec<Origin>,
 ) -> Running {
     let dns = StandInDns(sandbox.dns.clone());
     let life = Lifecycle::new();
@@ -82,8 +83,9 @@ pub(super) async fn start(
         worker_id: "story".to_owned(),
         brand: "AIP".to_owned(),
         scopes_supported: UPSTREAM_SCOPES.parse().unwrap(),
+        email_verifiers,
         client_document: ClientDocument {
-            scope: UPSTREAM_SCOPES.to_owned(),
+            scope: UPSTREAM_SCOPES.parse().unwrap(),
             ..ClientDocument::default()
         },
         resolver: ResolverConfig {

@@ -1,0 +1,143 @@
+//! One parameter, one judgement: what apps send is read alike wherever it is read.
+
+use crate::app::Tokens;
+use crate::browser::parameter;
+use crate::main_story::verified_claims;
+use crate::on_both_engines;
+use crate::world::World;
+
+on_both_engines!(
+    a_long_state_comes_back_whatever_becomes_of_the_request,
+    a_long_nonce_is_in_the_id_token,
+    a_login_hint_is_read_alike_by_every_page,
+    a_login_hint_of_no_use_is_shown_where_it_can_be_corrected,
+    a_scope_that_nobody_knows_is_never_shown_to_a_person,
+);
+
+async fn a_long_state_comes_back_whatever_becomes_of_the_request(world: &World) {
+    let app = world.app().await;
+    let state = "s".repeat(8 * 1024);
+    let errand = app.errand(&[("state", &state)]);
+    let browser = world.browser();
+    let login = browser.open(&errand.url).await;
+    let consent = browser.sign_in(&login, world.alice()).await;
+    let back = browser.allow(&consent).await;
+    assert_eq!(parameter(&back, "state").as_ref(), Some(&state));
+    assert!(parameter(&back, "code").is_some());
+
+    let longest = "t".repeat(18 * 1024);
+    for (change, state, error) in [
+        (
+            ("response_type", "token"),
+            &state,
+            "unsupported_response_type",
+        ),
+        (
+            ("scope", "atproto repo:app.bsky.graph.block"),
+            &state,
+            "invalid_scope",
+        ),
+        (("prompt", "none login"), &state, "invalid_request"),
+        (("nonce", &*longest), &state, "invalid_request"),
+        (("display", "page"), &longest, "invalid_request"),
+    ] {
+        let errand = app.errand(&[change, ("state", state)]);
+        let back = browser.open(&errand.url).await.away();
+        assert_eq!(parameter(&back, "error").as_deref(), Some(error));
+        assert_eq!(parameter(&back, "state").as_ref(), Some(state), "{error}");
+    }
+
+    // Nobody is signed in here, and the person says no.
+    let silent = app.errand(&[("state", &state), ("prompt", "none")]);
+    let back = world.browser().open(&silent.url).await.away();
+    assert_eq!(parameter(&back, "state").as_ref(), Some(&state));
+    let errand = app.errand(&[("state", &state), ("prompt", "consent")]);
+    let login = world.browser();
+    let page = login.open(&errand.url).await;
+    let consent = login.sign_in(&page, world.alice()).await;
+    let back = login.deny(&consent).await;
+    assert_eq!(parameter(&back, "error").as_deref(), Some("access_denied"));
+    assert_eq!(parameter(&back, "state").as_ref(), Some(&state));
+}
+
+async fn a_long_nonce_is_in_the_id_token(world: &World) {
+    let app = world.app().await;
+    let nonce = "n".repeat(8 * 1024);
+    let errand = app.errand(&[("nonce", &nonce)]);
+    let browser = world.browser();
+    let login = browser.open(&errand.url).await;
+    let consent = browser.sign_in(&login, world.alice()).await;
+    let back = browser.allow(&consent).await;
+    let tokens = Tokens::of(&app.redeem(&errand, &errand.code(&back)).await);
+    let claims = verified_claims(world, tokens.id_token()).await;
+    assert_eq!(claims["nonce"], nonce);
+}
+
+async fn a_scope_that_nobody_knows_is_never_shown_to_a_person(world: &World) {
+    let app = world.app().await;
+    let errand = app.errand(&[(
+        "scope",
+        "atproto openid rpc:app.bsky.feed.getTimeline profiles",
+    )]);
+    let browser = world.browser();
+    let login = browser.open(&errand.url).await;
+    let consent = browser.sign_in(&login, world.alice()).await;
+    for unknown in ["Unknown permission", "profiles", "getTimeline"] {
+        assert!(!consent.answer.text().contains(unknown), "{unknown}");
+    }
+    let back = browser.allow(&consent).await;
+    let tokens = Tokens::of(&app.redeem(&errand, &errand.code(&back)).await);
+    assert_eq!(tokens.answer["scope"], "atproto openid");
+
+    // When nothing is left, the app is told.
+    let errand = app.errand(&[("scope", "openid,profile,atproto")]);
+    let back = browser.open(&errand.url).await.away();
+    let told = errand.refused(&back, "invalid_scope");
+    assert!(told.contains("openid,profile,atproto"), "{told}");
+    let errand = app.errand(&[("scope", "atproto blob:*/* repo:app.bsky.graph.block")]);
+    let back = browser.open(&errand.url).await.away();
+    let told = errand.refused(&back, "invalid_scope");
+    assert!(told.contains("repo:app.bsky.graph.block"), "{told}");
+    assert!(!told.contains("blob:"), "{told}");
+}
+
+async fn a_login_hint_is_read_alike_by_every_page(world: &World) {
+    let app = world.app().await;
+    let browser = world.browser();
+    app.sign_in(&browser, world.alice()).await;
+    let did = world.alice().did.as_str();
+    let shared = format!("at://{did}");
+    for hint in [
+        "alice.test",
+        "@alice.test",
+        " ALICE.test ",
+        "at://alice.test",
+        did,
+        &shared,
+    ] {
+        for changes in [&[("prompt", "none")][..], &[]] {
+            let changes = [changes, &[("login_hint", hint)]].concat();
+            let errand = app.errand(&changes);
+            errand.code(&browser.open(&errand.url).await.away());
+        }
+    }
+    for somebody_else in ["bob.test", "alice.test.example", "not a handle"] {
+        let errand = app.errand(&[("prompt", "none"), ("login_hint", somebody_else)]);
+        let back = browser.open(&errand.url).await.away();
+        errand.refused(&back, "login_required");
+    }
+}
+
+async fn a_login_hint_of_no_use_is_shown_where_it_can_be_corrected(world: &World) {
+    let app = world.app().await;
+    for hint in ["alice", "alice@example.org", "not a handle"] {
+        let browser = world.browser();
+        let errand = app.errand(&[("login_hint", hint)]);
+        let page = browser.open(&errand.url).await;
+        assert_eq!(page.answer.status, 200, "{hint}: {}", page.answer.text());
+        assert_eq!(page.form("login").field("subject"), Some(hint));
+        // The person corrects it, and the sign-in goes on.
+        let consent = browser.sign_in(&page, world.alice()).await;
+        errand.code(&browser.allow(&consent).await);
+    }
+}
