@@ -10,6 +10,8 @@ use http_body_util::BodyExt as _;
 use object_store::ClientOptions;
 use object_store::client::{HttpClient, HttpConnector as _, HttpErrorKind, ReqwestConnector};
 
+use crate::foreign::innermost;
+
 /// Sends the few requests that need credentials or a key.
 pub struct AwsHttp(HttpClient);
 
@@ -48,14 +50,14 @@ impl Http for AwsHttp {
                 .execute(request)
                 .await
                 .map_err(|error| match error.kind() {
-                    HttpErrorKind::Connect => HttpError::Connect(error.to_string()),
-                    _ => HttpError::Broken(error.to_string()),
+                    HttpErrorKind::Connect => HttpError::Connect(innermost(&error)),
+                    _ => HttpError::Broken(innermost(&error)),
                 })?;
             let (head, body) = response.into_parts();
             let body = body
                 .bytes()
                 .await
-                .map_err(|e| HttpError::Broken(e.to_string()))?;
+                .map_err(|error| HttpError::Broken(innermost(&error)))?;
             Ok(Response::from_parts(head, full(body)))
         };
         tokio::time::timeout(deadline, exchange)

@@ -4,10 +4,13 @@
 //! The identity of a cluster is the UID of its namespace `kube-system`: made with the cluster,
 //! never changed, never the same twice. Nothing switches the check off.
 
+use aip_base::Clock;
+use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind, Request, Resource as _};
 
-use crate::cluster::{Access, ApiError, ConnectError, connect, send};
+use crate::cluster::{Access, ApiError, ConnectError, Connection, connect, send};
+use crate::exit::Exit;
 use crate::store::{Pin, Pinning, StateStore, StoreError};
 
 /// A cluster that was checked: reads and dry runs start here. Only the guard makes it.
@@ -17,6 +20,8 @@ pub struct GuardedCluster {
     context: String,
     uid: String,
     pinned: bool,
+    /// How far the API server's clock is ahead of this machine's.
+    ahead: SignedDuration,
 }
 
 /// A checked cluster that the stack is pinned to: writes start here. Only the guard makes it.
@@ -31,7 +36,8 @@ pub enum GuardError {
     Connect(#[from] ConnectError),
     /// The cluster does not tell who it is.
     #[error(
-        "the identity of the cluster behind context `{context}` cannot be read: {source}{}",
+        "the identity of the cluster behind context `{context}` cannot be read{}: {source}{}",
+        via.as_ref().map_or(String::new(), |proxy| format!(" through the proxy {proxy}")),
         hint(source)
     )]
     Identity {
@@ -39,6 +45,8 @@ pub enum GuardError {
         context: String,
         /// Why not.
         source: ApiError,
+        /// The proxy in between.
+        via: Option<String>,
     },
     /// It is another cluster.
     #[error(
@@ -63,6 +71,18 @@ pub enum GuardError {
     Store(#[from] StoreError),
 }
 
+impl GuardError {
+    /// The exit code of a command that ends with it.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Connect(error) => error.exit(),
+            Self::Identity { source, .. } => source.exit(),
+            Self::Store(error) => error.exit(),
+            Self::AnotherCluster { .. } | Self::NotPinned => Exit::Failed,
+        }
+    }
+}
+
 fn hint(error: &ApiError) -> &'static str {
     if error.lacks_right() {
         "\nYou need the right to `get` the namespace `kube-system`: without it no command can tell one cluster from another."
@@ -78,13 +98,15 @@ impl GuardedCluster {
         access: &Access,
         context: &str,
         pin: Option<&Pin>,
+        clock: &dyn Clock,
     ) -> Result<Self, GuardError> {
-        let client = connect(access, context).await?;
-        let uid = identity(&client)
+        let Connection { client, proxy } = connect(access, context).await?;
+        let (uid, date) = identity(&client)
             .await
             .map_err(|source| GuardError::Identity {
                 context: context.to_owned(),
                 source,
+                via: proxy.map(|proxy| proxy.to_string().trim_end_matches('/').to_owned()),
             })?;
         match pin {
             Some(pinned) if pinned.cluster_uid != uid => Err(GuardError::AnotherCluster {
@@ -97,8 +119,16 @@ impl GuardedCluster {
                 context: context.to_owned(),
                 uid,
                 pinned: pin.is_some(),
+                ahead: lead(date, clock),
             }),
         }
+    }
+
+    /// The time by the API server's clock, which made the times in its objects: this machine's
+    /// clock may be wrong.
+    pub fn now(&self, clock: &dyn Clock) -> Timestamp {
+        let now = here(clock);
+        now.checked_add(self.ahead).unwrap_or(now)
     }
 
     /// The name of the context.
@@ -159,14 +189,57 @@ impl std::ops::Deref for PinnedCluster {
     }
 }
 
-async fn identity(client: &Client) -> Result<String, ApiError> {
+fn here(clock: &dyn Clock) -> Timestamp {
+    Timestamp::from_microsecond(clock.now().as_micros()).unwrap_or(Timestamp::MAX)
+}
+
+/// How far a clock that just said `date`, to the second, is ahead. Less than two seconds are the
+/// time the answer took.
+fn lead(date: Option<Timestamp>, clock: &dyn Clock) -> SignedDuration {
+    let ahead = date.map_or(SignedDuration::ZERO, |date| {
+        date.duration_since(here(clock))
+    });
+    if ahead.abs() < SignedDuration::from_secs(2) {
+        SignedDuration::ZERO
+    } else {
+        ahead
+    }
+}
+
+async fn identity(client: &Client) -> Result<(String, Option<Timestamp>), ApiError> {
     let namespaces = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Namespace"));
     let request = Request::new(DynamicObject::url_path(&namespaces, None))
         .get("kube-system", &kube::api::GetParams::default())
         .map_err(|error| ApiError::Unreadable(error.to_string()))?;
     let answer = send(client, request).await?;
-    answer.value["metadata"]["uid"]
-        .as_str()
-        .map(str::to_owned)
-        .ok_or_else(|| ApiError::Unreadable("the namespace has no UID".to_owned()))
+    let uid = answer.value["metadata"]["uid"].as_str();
+    let uid = uid.ok_or_else(|| ApiError::Unreadable("the namespace has no UID".to_owned()))?;
+    Ok((uid.to_owned(), answer.date))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Noon;
+
+    impl Clock for Noon {
+        fn now(&self) -> aip_base::Timestamp {
+            aip_base::Timestamp::from_secs(1_790_000_000)
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_is_corrected_and_one_that_is_right_is_left_alone() {
+        let clock = Noon;
+        let at = |seconds: i64| {
+            here(&clock)
+                .checked_add(SignedDuration::from_secs(seconds))
+                .ok()
+        };
+        for (seconds, ahead) in [(-3600, -3600), (600, 600), (-1, 0), (1, 0)] {
+            assert_eq!(lead(at(seconds), &clock), SignedDuration::from_secs(ahead));
+        }
+        assert_eq!(lead(None, &clock), SignedDuration::ZERO);
+    }
 }

@@ -14,6 +14,7 @@
 //! | [`plan`] | live objects compared with a dry run; trees and diffs | none |
 //! | [`apply`] | intent, phases, waiting, pruning | cluster, store |
 //! | [`rollout`] | a Deployment down to its containers, with a verdict | cluster |
+//! | `foreign` | what other libraries' errors say, without what is secret | none |
 //! | [`option_variables`] | flags from the environment | none |
 //! | [`commands`] | one file per command | all |
 //! | [`ui`] | colours, prompts, terminal or pipe | terminal |
@@ -27,6 +28,7 @@ pub mod commands;
 pub mod config;
 pub mod desired;
 pub mod exit;
+mod foreign;
 pub mod guard;
 pub mod option_variables;
 pub mod outputs;

@@ -91,16 +91,37 @@ impl SelectionError {
     /// The exit code.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::NotLoggedIn
-            | Self::Store(StoreError::Denied { .. })
-            | Self::Login(LoginError::Store(StoreError::Denied { .. })) => Exit::Authentication,
+            Self::NotLoggedIn => Exit::Authentication,
+            Self::Store(error) | Self::Login(LoginError::Store(error)) => error.exit(),
+            Self::Secrets { source, .. } => secrets_exit(source),
             Self::Project(ProjectError::NotFound { .. })
-            | Self::Store(_)
-            | Self::Login(_)
+            | Self::Login(LoginError::Unconditional { .. })
             | Self::File(StackFileError::Io { .. }) => Exit::Failed,
             Self::NoStack | Self::UnknownStack(_) => Exit::Stack,
-            _ => Exit::Usage,
+            Self::Project(_)
+            | Self::Workspace(_)
+            | Self::Backend(_)
+            | Self::Key(_)
+            | Self::File(_)
+            | Self::Configuration(_) => Exit::Usage,
         }
+    }
+}
+
+/// Where secrets cannot be opened: the key service refuses, is not reached, or the file is wrong.
+pub fn secrets_exit(error: &SecretsError) -> Exit {
+    match error {
+        SecretsError::Kms(error) if error.is_denied() => Exit::Authentication,
+        SecretsError::Kms(error) if error.is_misconfigured() => Exit::Usage,
+        SecretsError::Kms(_) => Exit::Failed,
+        SecretsError::Passphrase(_)
+        | SecretsError::Unsupported { .. }
+        | SecretsError::NoKey { .. }
+        | SecretsError::BadKey
+        | SecretsError::NotInitialised
+        | SecretsError::Value { .. }
+        | SecretsError::Crypter(_)
+        | SecretsError::File(_) => Exit::Usage,
     }
 }
 
@@ -337,9 +358,10 @@ impl From<SelectionError> for TargetError {
             SelectionError::Configuration(problems) => {
                 Self::Configuration(problems.0.iter().map(ToString::to_string).collect())
             }
-            SelectionError::Secrets { .. } => Self::Secrets(error.to_string()),
-            error if error.exit() == Exit::Stack => Self::Stack(error.to_string()),
-            error => Self::Configuration(vec![error.to_string()]),
+            error => Self::Other {
+                message: error.to_string(),
+                exit: error.exit(),
+            },
         }
     }
 }

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use crate::desired::Desired;
+use crate::exit::Exit;
 
 /// A stack, read and checked.
 #[derive(Clone)]
@@ -41,12 +42,24 @@ pub enum TargetError {
     /// command that mends it.
     #[error("{}", .0.join("\n"))]
     Configuration(Vec<String>),
-    /// No stack is selected, or there is none of that name.
-    #[error("{0}")]
-    Stack(String),
-    /// The secrets cannot be opened.
-    #[error("{0}")]
-    Secrets(String),
+    /// There is no stack, or its secrets cannot be opened.
+    #[error("{message}")]
+    Other {
+        /// Why not.
+        message: String,
+        /// The exit code of a command that ends with it.
+        exit: Exit,
+    },
+}
+
+impl TargetError {
+    /// The exit code of a command that ends with it.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Configuration(_) => Exit::Usage,
+            Self::Other { exit, .. } => *exit,
+        }
+    }
 }
 
 /// Reads targets.

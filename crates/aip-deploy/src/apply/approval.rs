@@ -26,6 +26,7 @@ impl Approval {
     /// Approves a plan, if it is complete.
     pub fn of(shown: Plan, take_ownership: bool) -> Result<Self, Incomplete> {
         shown.check(take_ownership)?;
+        shown.check_paused()?;
         Ok(Self {
             shown,
             take_ownership,

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::adoption::without_pulumi;
-use crate::plan::Plan;
+use crate::plan::{Deleting, Plan};
 
 use super::{ApplyError, Run};
 
@@ -18,6 +18,9 @@ pub(super) async fn hand_over(run: &Run<'_>, plan: &Plan) -> Result<(), ApplyErr
             let Some(live) = run.cluster.read(&step.object).await? else {
                 break;
             };
+            if Deleting::of(&live).is_some() {
+                break;
+            }
             let Some(others) = without_pulumi(&live) else {
                 break;
             };

@@ -16,10 +16,11 @@ use aip_base::{Clock, Rng, random_token};
 
 use crate::cluster::ApiError;
 use crate::desired::{ObjectRef, Phase};
+use crate::exit::Exit;
 use crate::guard::PinnedCluster;
 use crate::plan::tree::Progress;
 use crate::plan::{Plan, fields};
-use crate::rollout::model::PodView;
+use crate::rollout::pod_view::PodView;
 use crate::rollout::{Failure, FollowError, Rollout};
 use crate::store::{FieldSet, Intent, Inventory, Recorded, StateStore, StoreError};
 
@@ -81,6 +82,17 @@ pub enum ApplyError {
         /// Why.
         source: ApiError,
     },
+    /// An object of the same name does not go away.
+    #[error(
+        "{object} is being deleted and does not go away{}; when it is gone, run the command again",
+        kept_by(finalizers)
+    )]
+    BeingDeleted {
+        /// Which.
+        object: ObjectRef,
+        /// What keeps it.
+        finalizers: Vec<String>,
+    },
     /// The migration failed; nothing that serves was touched.
     #[error("the migration failed, and nothing that serves was changed: {0}")]
     Migration(Failure),
@@ -109,6 +121,29 @@ pub enum ApplyError {
     Store(#[from] StoreError),
 }
 
+/// What keeps an object that is being deleted.
+pub fn kept_by(finalizers: &[String]) -> String {
+    if finalizers.is_empty() {
+        String::new()
+    } else {
+        format!(", because of its finalizers {}", finalizers.join(", "))
+    }
+}
+
+impl ApplyError {
+    /// The exit code of a command that ends with it.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Object { source, .. } | Self::Api(source) => source.exit(),
+            Self::Migration(_) | Self::Rollout(_) => Exit::Rollout,
+            Self::TimedOut { .. } => Exit::TimedOut,
+            Self::Follow(error) => error.exit(),
+            Self::Store(error) => error.exit(),
+            Self::BeingDeleted { .. } | Self::LeaseLost(_) => Exit::Failed,
+        }
+    }
+}
+
 /// Carries out the plan.
 pub async fn run(
     run: &Run<'_>,
@@ -123,7 +158,10 @@ pub async fn run(
     }
     let deadline = tokio::time::Instant::now() + run.options.timeout;
     for phase in Phase::ALL {
-        stages.apply(phase, reporter).await?;
+        if phase == Phase::Workload {
+            prune::release_autoscalers(run, plan, deadline).await?;
+        }
+        stages.apply(phase, deadline, reporter).await?;
         match phase {
             Phase::Migration => wait::migrations(run, &stages, deadline, reporter).await?,
             Phase::Workload if run.options.wait => {

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use crate::cluster::Deletion;
 use crate::desired::ObjectRef;
 use crate::guard::PinnedCluster;
+use crate::plan::condition::finalizers;
 use crate::plan::{Op, Plan, Step, references};
 
 use super::{ApplyError, LeaseKeeper, Run};
@@ -41,6 +42,36 @@ pub(super) async fn prune(run: &Run<'_>, plan: &Plan) -> Result<Vec<ObjectRef>, 
     Ok(kept)
 }
 
+/// Deletes the autoscalers that the stack no longer wants before the number of replicas is set:
+/// they would set it again.
+pub(super) async fn release_autoscalers(
+    run: &Run<'_>,
+    plan: &Plan,
+    deadline: Instant,
+) -> Result<(), ApplyError> {
+    let doomed = plan
+        .steps
+        .iter()
+        .filter(|step| step.op == Op::Delete && step.object.kind == "HorizontalPodAutoscaler");
+    for step in doomed {
+        if let Some(uid) = &step.uid {
+            run.lease.check()?;
+            delete(run.cluster, &step.object, uid).await?;
+            let until = deadline.min(Instant::now() + super::wait::DISAPPEARANCE);
+            wait_until_gone(run.cluster, &step.object, uid, until).await?;
+        }
+    }
+    Ok(())
+}
+
+/// An object that is still there, and what keeps it.
+pub struct Left {
+    /// Which.
+    pub object: ObjectRef,
+    /// Its finalizers.
+    pub finalizers: Vec<String>,
+}
+
 /// Deletes every object of a plan that wants nothing any more, and returns those that are not gone
 /// by the deadline.
 pub async fn delete_all(
@@ -48,7 +79,7 @@ pub async fn delete_all(
     lease: &LeaseKeeper,
     plan: &Plan,
     deadline: Instant,
-) -> Result<Vec<ObjectRef>, ApplyError> {
+) -> Result<Vec<Left>, ApplyError> {
     let doomed: Vec<(&ObjectRef, &String)> = plan
         .steps
         .iter()
@@ -61,7 +92,11 @@ pub async fn delete_all(
     let mut left = Vec::new();
     for (object, uid) in doomed {
         if !wait_until_gone(cluster, object, uid, deadline).await? {
-            left.push(object.clone());
+            let live = cluster.read(object).await?;
+            left.push(Left {
+                object: object.clone(),
+                finalizers: live.as_ref().map(finalizers).unwrap_or_default(),
+            });
         }
     }
     Ok(left)

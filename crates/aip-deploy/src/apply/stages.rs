@@ -2,15 +2,17 @@
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use kube::core::DynamicObject;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::cluster::namespace;
+use crate::cluster::ApiError;
 use crate::desired::{Desired, ObjectRef, Phase};
+use crate::guard::PinnedCluster;
 use crate::plan::tree::Progress;
-use crate::plan::{Op, Plan};
+use crate::plan::{Op, Plan, Step};
 
+use super::prune::wait_until_gone;
+use super::wait::DISAPPEARANCE;
 use super::{ApplyError, ApprovedPlan, Reporter, Run};
 
 /// The work so far.
@@ -52,18 +54,14 @@ impl<'s> Stages<'s> {
 
     /// Creates the namespace, which the other objects need.
     pub(super) async fn namespace(&self) -> Result<(), ApplyError> {
-        let object = namespace(self.run.namespace);
-        let kind = object.resource();
-        let desired = Desired {
-            logical_name: object.logical_name.clone(),
-            object: DynamicObject::new(&object.name, &kind),
-            kind,
-            phase: Phase::Foundation,
-        };
+        let desired = Desired::namespace(self.run.namespace);
         self.run.lease.check()?;
         match self.run.cluster.apply(&desired, false).await {
             Ok(_) => Ok(()),
-            Err(source) => Err(ApplyError::Object { object, source }),
+            Err(source) => Err(ApplyError::Object {
+                object: desired.reference(),
+                source,
+            }),
         }
     }
 
@@ -72,6 +70,7 @@ impl<'s> Stages<'s> {
     pub(super) async fn apply(
         &mut self,
         phase: Phase,
+        deadline: Instant,
         reporter: &mut dyn Reporter,
     ) -> Result<(), ApplyError> {
         let plan = self.approved.plan();
@@ -92,7 +91,8 @@ impl<'s> Stages<'s> {
             self.progress[index] = Progress::Running(started.elapsed());
             let force = self.approved.takes_ownership() || !step.conflicts.is_empty();
             let cluster = self.run.cluster;
-            work.push(async move { (index, cluster.apply(desired, force).await) });
+            let until = deadline.min(started + DISAPPEARANCE);
+            work.push(async move { (index, send(cluster, step, desired, force, until).await) });
         }
         if work.is_empty() {
             return Ok(());
@@ -106,8 +106,8 @@ impl<'s> Stages<'s> {
                     self.applied.push((object, live));
                     Progress::Done(started.elapsed())
                 }
-                Err(source) => {
-                    first_error.get_or_insert(ApplyError::Object { object, source });
+                Err(error) => {
+                    first_error.get_or_insert(error);
                     Progress::Failed
                 }
             };
@@ -115,4 +115,48 @@ impl<'s> Stages<'s> {
         }
         first_error.map_or(Ok(()), Err)
     }
+}
+
+/// Sends one object, once an object of its name that is being deleted is gone.
+async fn send(
+    cluster: &PinnedCluster,
+    step: &Step,
+    desired: &Desired,
+    force: bool,
+    until: Instant,
+) -> Result<Value, ApplyError> {
+    if let Some(deleting) = &step.deleting
+        && !wait_until_gone(cluster, &step.object, &deleting.uid, until).await?
+    {
+        return Err(ApplyError::BeingDeleted {
+            object: step.object.clone(),
+            finalizers: deleting.finalizers.clone(),
+        });
+    }
+    let sent = match step.hands_over {
+        Some(replicas) => hand_replicas_over(cluster, step, desired, force, replicas).await,
+        None => cluster.apply(desired, force).await,
+    };
+    sent.map_err(|source| ApplyError::Object {
+        object: step.object.clone(),
+        source,
+    })
+}
+
+/// Somebody else owns the number of replicas before it is left out, so that it stays. A Deployment
+/// that is new begins with the least that the autoscaler allows.
+async fn hand_replicas_over(
+    cluster: &PinnedCluster,
+    step: &Step,
+    desired: &Desired,
+    force: bool,
+    replicas: i64,
+) -> Result<Value, ApiError> {
+    if step.uid.is_none() {
+        cluster
+            .apply(&desired.with_replicas(replicas), force)
+            .await?;
+    }
+    cluster.put_replicas_by(&step.object, replicas).await?;
+    cluster.apply(desired, force).await
 }

@@ -8,13 +8,15 @@ use tokio::time::Instant;
 use crate::cluster::Deletion;
 use crate::desired::{Desired, Phase};
 use crate::plan::Plan;
-use crate::rollout::{Ended, follow, follow_job};
+use crate::plan::condition::finalizers;
+use crate::rollout::{Ended, Pending, follow, follow_job};
 
 use super::stages::Stages;
 use super::{ApplyError, Reporter, Run};
 
-/// How long a failed Job of an earlier run may take to disappear.
-const DISAPPEARANCE: Duration = Duration::from_mins(1);
+/// How long an object that is being deleted may take to disappear: a load balancer's Service takes
+/// its time.
+pub(super) const DISAPPEARANCE: Duration = Duration::from_mins(1);
 
 fn of_kind<'p>(plan: &'p Plan, kind: &'static str) -> impl Iterator<Item = &'p Desired> {
     plan.steps
@@ -34,10 +36,17 @@ pub(super) async fn migrations(
         let object = desired.reference();
         if stages.applied(&object).is_none() {
             let live = run.cluster.read(&object).await?;
+            let remembered = run.inventory.migrated.contains(&object.name);
             if live.as_ref().is_some_and(has_failed) {
                 run.lease.check()?;
                 repeat(run, desired, live.as_ref(), deadline).await?;
             } else if live.as_ref().is_some_and(is_complete) {
+                if !remembered {
+                    run.store.record_migrated(&object.name).await?;
+                }
+                continue;
+            } else if remembered {
+                // It came to its end, and was cleaned away since.
                 continue;
             }
         }
@@ -48,12 +57,17 @@ pub(super) async fn migrations(
         })
         .await?;
         match ended {
-            Ended::Done => reporter.log(name, &log),
+            Ended::Done => {
+                run.store.record_migrated(name).await?;
+                reporter.log(name, &log);
+            }
             Ended::Failed(failure, log) => {
                 reporter.log(failure.container.as_deref().unwrap_or(name), &log);
                 return Err(ApplyError::Migration(failure));
             }
-            Ended::TimedOut(waiting_for) => return Err(timed_out(run, waiting_for)),
+            Ended::TimedOut(pending, log) => {
+                return Err(timed_out(run, &pending, &log, name, reporter));
+            }
         }
     }
     Ok(())
@@ -86,16 +100,27 @@ pub(super) async fn rollouts(
                 reporter.log(failure.container.as_deref().unwrap_or(&name), &log);
                 return Err(ApplyError::Rollout(failure));
             }
-            Ended::TimedOut(waiting_for) => return Err(timed_out(run, waiting_for)),
+            Ended::TimedOut(pending, log) => {
+                return Err(timed_out(run, &pending, &log, &name, reporter));
+            }
         }
     }
     Ok(())
 }
 
-fn timed_out(run: &Run<'_>, waiting_for: String) -> ApplyError {
+fn timed_out(
+    run: &Run<'_>,
+    pending: &Pending,
+    log: &[String],
+    name: &str,
+    reporter: &mut dyn Reporter,
+) -> ApplyError {
+    let behind = pending.behind.as_ref();
+    let container = behind.and_then(|behind| behind.container.as_deref());
+    reporter.log(container.unwrap_or(name), log);
     ApplyError::TimedOut {
         after: run.options.timeout,
-        waiting_for,
+        waiting_for: pending.to_string(),
     }
 }
 
@@ -112,7 +137,13 @@ async fn repeat(
     };
     if run.cluster.delete(&object, uid).await? == Deletion::Begun {
         let until = deadline.min(Instant::now() + DISAPPEARANCE);
-        super::prune::wait_until_gone(run.cluster, &object, uid, until).await?;
+        if !super::prune::wait_until_gone(run.cluster, &object, uid, until).await? {
+            let live = run.cluster.read(&object).await?;
+            return Err(ApplyError::BeingDeleted {
+                object,
+                finalizers: live.as_ref().map(finalizers).unwrap_or_default(),
+            });
+        }
     }
     run.cluster
         .apply(desired, false)

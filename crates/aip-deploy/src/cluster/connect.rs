@@ -6,15 +6,37 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kube::client::ClientBuilder;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderValue, Uri};
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::{SocksV5, Tunnel};
+use hyper_util::rt::TokioExecutor;
+use kube::client::{Body, ClientBuilder, ConfigExt as _};
+use kube::config::{ExecConfig, KubeConfigOptions, Kubeconfig, KubeconfigError, LoadDataError};
 use kube::{Client, Config};
 use pulumi_files::Environment;
+use tower::{BoxError, ServiceBuilder};
 
-/// Where the kubeconfig is.
+use super::credentials;
+use super::proxy::{Kind, Proxy, proxy_for};
+use crate::exit::Exit;
+use crate::foreign::innermost;
+
+/// Where the kubeconfig is, and the environment that leads to clusters.
 #[derive(Debug, Clone)]
 pub struct Access {
     files: Vec<PathBuf>,
+    environment: Environment,
+}
+
+/// A way to a cluster.
+pub struct Connection {
+    /// Sends requests.
+    pub client: Client,
+    /// The proxy in between, without credentials.
+    pub proxy: Option<Uri>,
 }
 
 /// Why there is no connection.
@@ -50,6 +72,27 @@ pub enum ConnectError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Its credentials cannot be had: a plugin failed, a token file is gone.
+    #[error("the credentials of context `{context}` cannot be used: {reason}")]
+    Credentials {
+        /// The context.
+        context: String,
+        /// What is wrong; nothing secret.
+        reason: String,
+    },
+}
+
+impl ConnectError {
+    /// The exit code of a command that ends with it.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Credentials { .. } => Exit::Authentication,
+            Self::NoKubeconfig
+            | Self::Unreadable { .. }
+            | Self::NoContext { .. }
+            | Self::Unusable { .. } => Exit::Failed,
+        }
+    }
 }
 
 /// A CLI does not wait longer for a connection.
@@ -68,7 +111,10 @@ impl Access {
                 .into_iter()
                 .collect(),
         };
-        Self { files }
+        Self {
+            files,
+            environment: environment.clone(),
+        }
     }
 
     fn read(&self) -> Result<Kubeconfig, ConnectError> {
@@ -76,7 +122,7 @@ impl Access {
             let file = file.clone();
             move |reason: kube::config::KubeconfigError| ConnectError::Unreadable {
                 file,
-                reason: reason.to_string(),
+                reason: why(&reason),
             }
         };
         let mut merged: Option<Kubeconfig> = None;
@@ -93,13 +139,13 @@ impl Access {
 }
 
 /// Connects to the cluster of `context`.
-pub async fn connect(access: &Access, context: &str) -> Result<Client, ConnectError> {
-    let kubeconfig = access.read()?;
-    if !kubeconfig
+pub async fn connect(access: &Access, context: &str) -> Result<Connection, ConnectError> {
+    let mut kubeconfig = access.read()?;
+    let Some(named) = kubeconfig
         .contexts
         .iter()
-        .any(|named| named.name == context)
-    {
+        .find(|named| named.name == context)
+    else {
         return Err(ConnectError::NoContext {
             context: context.to_owned(),
             available: kubeconfig
@@ -108,11 +154,28 @@ pub async fn connect(access: &Access, context: &str) -> Result<Client, ConnectEr
                 .map(|named| named.name)
                 .collect(),
         });
-    }
+    };
     let unusable = |reason: String| ConnectError::Unusable {
         context: context.to_owned(),
         reason,
     };
+    let chosen = named.context.clone().unwrap_or_default();
+    let cluster = kubeconfig
+        .clusters
+        .iter_mut()
+        .find(|named| named.name == chosen.cluster)
+        .and_then(|named| named.cluster.as_mut());
+    let configured = match cluster {
+        // The library reads HTTPS_PROXY where there is no `proxy-url`, and judges NO_PROXY by the
+        // proxy's address: it gets a value that is thrown away below.
+        Some(cluster) => cluster.proxy_url.replace(UNUSED_PROXY.to_owned()),
+        None => None,
+    };
+    let plugin = kubeconfig
+        .auth_infos
+        .iter()
+        .find(|named| Some(&named.name) == chosen.user.as_ref())
+        .and_then(|named| named.auth_info.as_ref()?.exec.clone());
     let options = KubeConfigOptions {
         context: Some(context.to_owned()),
         cluster: None,
@@ -120,10 +183,136 @@ pub async fn connect(access: &Access, context: &str) -> Result<Client, ConnectEr
     };
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &options)
         .await
-        .map_err(|error| unusable(error.to_string()))?;
+        .map_err(|error| unusable(why(&error)))?;
+    config.proxy_url = None;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     // The library's retries go on for minutes; `send` has its own.
     config.default_retry = false;
-    let builder = ClientBuilder::try_from(config).map_err(|error| unusable(error.to_string()))?;
-    Ok(builder.build())
+    let proxy = proxy_for(
+        &config.cluster_url,
+        configured.as_deref(),
+        &access.environment,
+    )
+    .map_err(|error| unusable(error.to_string()))?;
+    let client = match &proxy {
+        None => ClientBuilder::try_from(config).map(ClientBuilder::build),
+        Some(proxy) => through(proxy, &config),
+    };
+    Ok(Connection {
+        client: client.map_err(|error| failed(context, error, plugin.as_ref()))?,
+        proxy: proxy.map(|proxy| proxy.address),
+    })
+}
+
+/// Stands in for a proxy in what the library reads.
+const UNUSED_PROXY: &str = "http://unused.invalid";
+
+fn failed(context: &str, error: kube::Error, plugin: Option<&ExecConfig>) -> ConnectError {
+    let context = context.to_owned();
+    match error {
+        kube::Error::Auth(error) => ConnectError::Credentials {
+            context,
+            reason: credentials::failure(&error, plugin),
+        },
+        kube::Error::InferKubeconfig(error) => ConnectError::Unusable {
+            context,
+            reason: why(&error),
+        },
+        other => ConnectError::Unusable {
+            context,
+            reason: innermost(&other),
+        },
+    }
+}
+
+/// A client that reaches the cluster through a proxy.
+fn through(proxy: &Proxy, config: &Config) -> Result<Client, kube::Error> {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    match proxy.kind {
+        Kind::Http => {
+            let mut tunnel = Tunnel::new(proxy.address.clone(), tcp);
+            if let Some((name, password)) = &proxy.user {
+                let encoded = STANDARD.encode(format!("{name}:{password}"));
+                // Base64 holds nothing that a header cannot carry.
+                if let Ok(mut value) = HeaderValue::try_from(format!("Basic {encoded}")) {
+                    value.set_sensitive(true);
+                    tunnel = tunnel.with_auth(value);
+                }
+            }
+            client(tunnel, config)
+        }
+        Kind::Socks5 => {
+            let mut socks = SocksV5::new(proxy.address.clone(), tcp);
+            if let Some((name, password)) = &proxy.user {
+                socks = socks.with_auth(name.clone(), password.clone());
+            }
+            client(socks, config)
+        }
+    }
+}
+
+/// What the library makes of a configuration, over a connector of our own.
+fn client<C>(connector: C, config: &Config) -> Result<Client, kube::Error>
+where
+    C: tower::Service<Uri> + Clone + Send + Sync + 'static,
+    C::Response: hyper_util::client::legacy::connect::Connection
+        + hyper::rt::Read
+        + hyper::rt::Write
+        + Send
+        + Unpin
+        + 'static,
+    C::Future: Send + 'static,
+    C::Error: Into<BoxError>,
+{
+    let auth = config.auth_layer()?;
+    let https = config.rustls_https_connector_with_connector(connector)?;
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the cluster and the proxy are the operator's own, by the kubeconfig"
+    )]
+    let http: HttpClient<_, Body> = HttpClient::builder(TokioExecutor::new()).build(https);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(auth)
+        .layer(config.extra_headers_layer()?)
+        .map_err(BoxError::from)
+        .service(http);
+    Ok(Client::new(service, config.default_namespace.clone()))
+}
+
+/// Why a kubeconfig cannot be used. The library's sentences repeat the file's text around a
+/// mistake, and that may be a token.
+fn why(error: &KubeconfigError) -> String {
+    let data = |what: &str, error: &LoadDataError| match error {
+        LoadDataError::DecodeBase64(_) => format!("the {what} is not base64"),
+        LoadDataError::ReadFile(error, path) => {
+            format!("the {what} {} cannot be read: {error}", path.display())
+        }
+        LoadDataError::NoBase64DataOrFile => format!("the {what} is missing"),
+    };
+    match error {
+        KubeconfigError::Parse(error) => {
+            let place = error.location().map_or(String::new(), |place| {
+                format!(" at line {}, column {}", place.line(), place.column())
+            });
+            format!("it is not a kubeconfig{place}")
+        }
+        KubeconfigError::ReadConfig(error, _) => error.to_string(),
+        KubeconfigError::LoadContext(name) => format!("it has no context `{name}`"),
+        KubeconfigError::LoadClusterOfContext(name) => format!("it has no cluster `{name}`"),
+        KubeconfigError::CurrentContextNotSet => "it has no current context".to_owned(),
+        KubeconfigError::KindMismatch | KubeconfigError::ApiVersionMismatch => {
+            "the files of KUBECONFIG are of different kinds".to_owned()
+        }
+        KubeconfigError::FindPath => "it is not found".to_owned(),
+        KubeconfigError::MissingClusterUrl => "its cluster has no `server`".to_owned(),
+        KubeconfigError::ParseClusterUrl(_) => "its cluster's `server` is not a URL".to_owned(),
+        KubeconfigError::ParseProxyUrl(_) => "its `proxy-url` is not a URL".to_owned(),
+        KubeconfigError::LoadCertificateAuthority(error) => data("certificate authority", error),
+        KubeconfigError::LoadClientCertificate(error) => data("client certificate", error),
+        KubeconfigError::LoadClientKey(error) => data("client key", error),
+        KubeconfigError::ParseCertificates(_) => "its certificate authority is not PEM".to_owned(),
+    }
 }

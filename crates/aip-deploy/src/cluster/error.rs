@@ -1,8 +1,12 @@
 //! What an API server can answer besides what it was asked for.
 
+use kube::client::AuthError;
 use kube::core::Status;
 
+use super::credentials;
 use crate::desired::ObjectRef;
+use crate::exit::Exit;
+use crate::foreign::{innermost, unreadable};
 
 /// A request that failed.
 #[derive(Debug, thiserror::Error)]
@@ -43,11 +47,24 @@ impl ApiError {
         self.status().is_some_and(Status::is_conflict)
     }
 
+    /// The exit code of a command that ends with it.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Status(status) if status.code == 401 => Exit::Authentication,
+            Self::Credentials(_) => Exit::Authentication,
+            Self::Status(_) | Self::Unreachable(_) | Self::Timeout(_) | Self::Unreadable(_) => {
+                Exit::Failed
+            }
+        }
+    }
+
     /// The user lacks the right; a refusal of an admission plugin has the same code and is not
-    /// meant.
+    /// meant, whatever its message says. The authorizer's sentence is
+    /// `RESOURCE is forbidden: User "NAME" cannot VERB resource "RESOURCE" in API group "GROUP"`.
     pub fn lacks_right(&self) -> bool {
-        self.status()
-            .is_some_and(|status| status.is_forbidden() && status.message.contains(" cannot "))
+        self.status().is_some_and(|status| {
+            status.is_forbidden() && authorizer_says_no(&status.message).is_some()
+        })
     }
 
     /// The admission webhook or policy that takes no part in dry runs, by what it says: the API
@@ -84,32 +101,79 @@ impl ApiError {
             Some(status) if status.message.is_empty() => {
                 format!("the API server answered {} {}", status.code, status.reason)
             }
+            Some(status) if status.code == 401 => format!(
+                "the API server does not know the user of this context (401 {}): log in again",
+                status.message
+            ),
             Some(status) => status.message.clone(),
             None => String::new(),
         }
     }
 }
 
+/// What follows the user in the sentence of the API server's authorizer
+/// (`k8s.io/apiserver/pkg/endpoints/handlers/responsewriters`). Admission plugins write their own
+/// words after "is forbidden: ", and none begins with the user.
+fn authorizer_says_no(message: &str) -> Option<()> {
+    let said = match message.strip_prefix("forbidden: ") {
+        Some(said) => said,
+        None => message.split_once(" is forbidden: ")?.1,
+    };
+    let mut behind = said.strip_prefix("User \"")?;
+    // The user is quoted as Go does it.
+    loop {
+        let end = behind.find(['"', '\\'])?;
+        let escape = behind[end..].starts_with('\\');
+        let skipped = behind[end..].chars().take(1 + usize::from(escape));
+        behind = &behind[end + skipped.map(char::len_utf8).sum::<usize>()..];
+        if !escape {
+            break;
+        }
+    }
+    let (verb, object) = behind.strip_prefix(" cannot ")?.split_once(' ')?;
+    let known = object.starts_with("resource \"") || object.starts_with("path \"");
+    (known && !verb.is_empty()).then_some(())
+}
+
 impl From<kube::Error> for ApiError {
     fn from(error: kube::Error) -> Self {
+        use kube::Error;
         match error {
-            kube::Error::Api(status) => Self::Status(status),
-            kube::Error::Auth(error) => Self::Credentials(error.to_string()),
-            kube::Error::SerdeError(error) => Self::Unreadable(error.to_string()),
-            kube::Error::Service(error) => Self::Unreachable(chain(error.as_ref())),
-            kube::Error::HyperError(error) => Self::Unreachable(chain(&error)),
-            other => Self::Unreachable(chain(&other)),
+            Error::Api(status) => Self::Status(status),
+            Error::Auth(error) => Self::Credentials(credentials::failure(&error, None)),
+            Error::SerdeError(error) => Self::Unreadable(unreadable(&error)),
+            Error::Service(error) => from_chain(error.as_ref()),
+            Error::HyperError(error) => from_chain(&error),
+            Error::FromUtf8(_) => Self::Unreadable("it is not UTF-8".to_owned()),
+            Error::LinesCodecMaxLineLengthExceeded => {
+                Self::Unreadable("a line is too long".to_owned())
+            }
+            Error::ReadEvents(error) => Self::Unreachable(error.to_string()),
+            Error::HttpError(error) => Self::Unreadable(error.to_string()),
+            Error::BuildRequest(_)
+            | Error::Discovery(_)
+            | Error::InferConfig(_)
+            | Error::InferKubeconfig(_)
+            | Error::ProxyProtocolUnsupported { .. }
+            | Error::ProxyProtocolDisabled { .. } => {
+                Self::Unreadable("the request could not be made".to_owned())
+            }
+            Error::RustlsTls(error) => Self::Unreachable(innermost(&error)),
+            Error::TlsRequired => Self::Unreachable("the cluster's URL needs TLS".to_owned()),
         }
     }
 }
 
-/// The innermost cause says what happened: "connection refused", "certificate has expired".
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
+/// Layers of the client hide what they know in the causes of their errors.
+fn from_chain(error: &(dyn std::error::Error + 'static)) -> ApiError {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<AuthError>() {
+            return ApiError::Credentials(credentials::failure(error, None));
+        }
+        next = error.source();
     }
-    innermost.to_string()
+    ApiError::Unreachable(innermost(error))
 }
 
 #[cfg(test)]
@@ -158,8 +222,30 @@ mod tests {
         let forbidden = |message: &str| {
             ApiError::Status(Status::failure(message, "Forbidden").with_code(403).boxed())
         };
-        assert!(forbidden("secrets is forbidden: User \"x\" cannot patch resource").lacks_right());
-        assert!(!forbidden("pods \"x\" is forbidden: violates PodSecurity").lacks_right());
+        for said in [
+            "secrets \"a\" is forbidden: User \"x\" cannot patch resource \"secrets\" in API group \"\" in the namespace \"n\"",
+            "namespaces is forbidden: User \"system:serviceaccount:ci:deploy\" cannot create resource \"namespaces\" in API group \"\" at the cluster scope",
+            "secrets is forbidden: User \"a \\\"b\\\" c\" cannot list resource \"secrets\" in API group \"\" in the namespace \"n\": requires one of [\"container.secrets.list\"] permission(s).",
+            "forbidden: User \"x\" cannot get path \"/version\"",
+        ] {
+            assert!(forbidden(said).lacks_right(), "{said}");
+        }
+        for said in [
+            "pods \"x\" is forbidden: violates PodSecurity",
+            "deployments.apps \"aip\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: images cannot use the tag latest",
+            "deployments.apps \"aip\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: User \"x\" cannot patch resource \"deployments\"",
+            "admission webhook \"policy.example\" denied the request: resource \"aip\" cannot run as root",
+            "pods \"x\" is forbidden: exceeded quota: pods, requested: pods=1, used: pods=0, limited: pods=0",
+            "pods \"x\" is forbidden: User \"x",
+            "pods \"x\" is forbidden: User \"x\" cannot ",
+            "cannot",
+        ] {
+            assert!(!forbidden(said).lacks_right(), "{said}");
+        }
+        // Another code is not about rights, whatever it says.
+        let said = "secrets is forbidden: User \"x\" cannot patch resource \"secrets\"";
+        let invalid = ApiError::Status(Status::failure(said, "Invalid").with_code(422).boxed());
+        assert!(!invalid.lacks_right());
     }
 
     #[test]

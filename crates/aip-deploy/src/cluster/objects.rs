@@ -2,11 +2,11 @@
 
 use kube::api::{DeleteParams, GetParams, ListParams, Patch, PatchParams, Preconditions};
 use kube::core::{DynamicObject, Request, Resource as _};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::desired::{Desired, ObjectRef};
 use crate::guard::{GuardedCluster, PinnedCluster};
-use crate::plan::fields::MANAGER;
+use crate::plan::fields::{HANDOVER, MANAGER};
 
 use super::error::ApiError;
 use super::request::{Answer, send};
@@ -73,6 +73,25 @@ impl PinnedCluster {
     pub async fn apply(&self, desired: &Desired, force: bool) -> Result<Value, ApiError> {
         let parameters = PatchParams::apply(MANAGER);
         Ok(patch(self, desired, parameters, force).await?.value)
+    }
+
+    /// Puts the number of replicas by, until an autoscaler sets it.
+    pub async fn put_replicas_by(
+        &self,
+        object: &ObjectRef,
+        replicas: i64,
+    ) -> Result<Value, ApiError> {
+        let mut parameters = PatchParams::apply(HANDOVER).validation_strict();
+        // It may be another number than the one that is applied under our name.
+        parameters.force = true;
+        let value = json!({
+            "apiVersion": object.api_version,
+            "kind": object.kind,
+            "metadata": {"name": object.name, "namespace": object.namespace},
+            "spec": {"replicas": replicas},
+        });
+        let request = path(object).patch(&object.name, &parameters, &Patch::Apply(value));
+        Ok(send(&self.client, built(request)?).await?.value)
     }
 
     /// Deletes the object of that UID, with what it owns.

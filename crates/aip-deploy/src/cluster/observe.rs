@@ -4,68 +4,182 @@
 use futures_util::future::{join_all, try_join};
 use serde_json::Value;
 
-use crate::desired::{Desired, ObjectRef};
+use crate::desired::{Desired, ObjectRef, Phase};
 use crate::guard::GuardedCluster;
+use crate::plan::limits::too_large;
 use crate::plan::normal::overlay;
-use crate::plan::{Fallback, Observed, Proposed, Stale, fields};
-use crate::store::{FieldSet, Recorded};
+use crate::plan::{Deleting, Fallback, Namespace, Observed, Proposed, Stale, fields};
+use crate::store::{FieldSet, Inventory};
 
 use super::error::ApiError;
+use super::refusal;
 use super::request::Answer;
 
 impl GuardedCluster {
-    /// Observes every object at once. `recorded` is what was applied the last time.
+    /// Observes every object at once. `inventory` knows what was applied the last time.
     pub async fn observe(
         &self,
         desired: Vec<Desired>,
-        recorded: &[Recorded],
+        inventory: &Inventory,
         namespace_exists: bool,
     ) -> Result<Vec<(Desired, Observed)>, ApiError> {
+        let scaled: Vec<(String, i64)> = desired.iter().filter_map(autoscaled).collect();
+        let scaled = &scaled;
         let all = desired.into_iter().map(|desired| async move {
             let object = desired.reference();
-            let applied = recorded
-                .iter()
-                .find(|known| known.object.is_same_object(&object))
-                .map(|known| known.fields.clone());
+            let known = Known {
+                applied: inventory
+                    .owned
+                    .iter()
+                    .find(|known| known.object.is_same_object(&object))
+                    .map(|known| known.fields.clone()),
+                // An autoscaler of somebody else counts, too: then one is the least.
+                least: is_left_to_an_autoscaler(&desired).then(|| {
+                    let ours = scaled.iter().find(|(name, _)| *name == object.name);
+                    ours.map_or(1, |(_, least)| *least)
+                }),
+                finished: object.kind == "Job" && inventory.migrated.contains(&object.name),
+            };
             let observed = if namespace_exists || object.namespace.is_none() {
-                self.observe_one(&desired, &object, applied).await?
+                self.observe_one(&desired, &object, known).await?
             } else {
-                let proposed = Proposed::Estimate(desired.value(), Fallback::NoNamespace);
-                Observed {
-                    live: None,
-                    proposed,
-                    warnings: Vec::new(),
-                    applied,
-                }
+                self.foresee(&desired, &object, known).await?
             };
             Ok((desired, observed))
         });
         join_all(all).await.into_iter().collect()
     }
 
+    /// What can be known of an object whose namespace does not exist yet: size and rights.
+    async fn foresee(
+        &self,
+        desired: &Desired,
+        object: &ObjectRef,
+        known: Known,
+    ) -> Result<Observed, ApiError> {
+        let value = desired.value();
+        let proposed = if let Some(why) = too_large(&value) {
+            Proposed::Refused(why)
+        } else {
+            let why = match self.may("patch", object).await {
+                Ok(false) => Fallback::NoRight,
+                Ok(true) => Fallback::NoNamespace,
+                // Who may not even ask learns it from the apply.
+                Err(error) if error.status().is_some_and(|status| status.code != 401) => {
+                    Fallback::NoNamespace
+                }
+                Err(error) => return Err(error),
+            };
+            Proposed::Estimate(value, why)
+        };
+        Ok(Observed {
+            live: None,
+            proposed,
+            warnings: Vec::new(),
+            applied: known.applied,
+            hands_over: known.least,
+            finished: false,
+        })
+    }
+
     async fn observe_one(
         &self,
         desired: &Desired,
         object: &ObjectRef,
-        applied: Option<FieldSet>,
+        known: Known,
     ) -> Result<Observed, ApiError> {
+        let without_dry_run = |live, proposed, finished| Observed {
+            live,
+            proposed,
+            warnings: Vec::new(),
+            applied: known.applied.clone(),
+            hands_over: None,
+            finished,
+        };
+        if let Some(why) = too_large(&desired.value()) {
+            let live = self.read(object).await?;
+            return Ok(without_dry_run(live, Proposed::Refused(why), false));
+        }
+        if known.finished {
+            let live = self.read(object).await?;
+            let there = live.as_ref().filter(|live| Deleting::of(live).is_none());
+            if there.is_none() {
+                return Ok(without_dry_run(
+                    None,
+                    Proposed::Server(desired.value()),
+                    true,
+                ));
+            }
+        }
+        if let Some(least) = known.least {
+            return self
+                .observe_scaled(desired, object, known.applied, least)
+                .await;
+        }
         // Both at once: a dry run does not change what the read sees.
         let dry_run = async { Ok(self.dry_run(desired, false).await) };
         let (live, answer) = try_join(self.read(object), dry_run).await?;
+        self.conclude(desired, object, known.applied, live, answer)
+            .await
+    }
+
+    /// A Deployment whose replicas are an autoscaler's business. As long as they are ours they
+    /// have to be handed over, and a dry run that leaves them out would promise one Pod.
+    async fn observe_scaled(
+        &self,
+        desired: &Desired,
+        object: &ObjectRef,
+        applied: Option<FieldSet>,
+        least: i64,
+    ) -> Result<Observed, ApiError> {
+        let live = self.read(object).await?;
+        let there = live.as_ref().filter(|live| Deleting::of(live).is_none());
+        let hands_over = match there {
+            None => Some(least),
+            Some(live) if fields::paths(&fields::owned(live)).contains(fields::REPLICAS) => {
+                let now = live["spec"]["replicas"].as_i64().unwrap_or(least);
+                Some(now.max(least))
+            }
+            Some(_) => None,
+        };
+        let sent = match hands_over {
+            Some(replicas) => desired.with_replicas(replicas),
+            None => desired.clone(),
+        };
+        let answer = self.dry_run(&sent, false).await;
+        let observed = self.conclude(&sent, object, applied, live, answer).await?;
+        Ok(Observed {
+            hands_over,
+            ..observed
+        })
+    }
+
+    /// What follows from the answer to a dry run.
+    async fn conclude(
+        &self,
+        desired: &Desired,
+        object: &ObjectRef,
+        applied: Option<FieldSet>,
+        live: Option<Value>,
+        answer: Result<Answer, ApiError>,
+    ) -> Result<Observed, ApiError> {
+        let refused = |error| refused(error, object, self.context());
         let (proposed, warnings) = match answer {
-            Ok(Answer { value, warnings }) => (Proposed::Server(value), warnings),
+            Ok(Answer {
+                value, warnings, ..
+            }) => (Proposed::Server(value), warnings),
             Err(error) if error.is_conflict() && !conflicts(&error, None).is_empty() => {
                 let conflicts = conflicts(&error, applied.as_ref());
                 match self.dry_run(desired, true).await {
-                    Ok(Answer { value, warnings }) => {
-                        (Proposed::Forced(value, conflicts), warnings)
-                    }
-                    Err(error) => (refused(error, object)?, Vec::new()),
+                    Ok(Answer {
+                        value, warnings, ..
+                    }) => (Proposed::Forced(value, conflicts), warnings),
+                    Err(error) => (refused(error)?, Vec::new()),
                 }
             }
             Err(error) => match fallback(&error) {
                 Some(why) => (estimate(live.as_ref(), desired, why), Vec::new()),
-                None => (refused(error, object)?, Vec::new()),
+                None => (refused(error)?, Vec::new()),
             },
         };
         Ok(Observed {
@@ -73,6 +187,8 @@ impl GuardedCluster {
             proposed,
             warnings,
             applied,
+            hands_over: None,
+            finished: false,
         })
     }
 
@@ -85,11 +201,27 @@ impl GuardedCluster {
         join_all(all).await.into_iter().collect()
     }
 
-    /// Whether the namespace exists. Who may not ask is taken to work in one that does.
-    pub async fn has_namespace(&self, name: &str) -> Result<bool, ApiError> {
-        match self.read(&namespace(name)).await {
-            Ok(found) => Ok(found.is_some()),
-            Err(error) if error.lacks_right() => Ok(true),
+    /// The namespace as it is, or what came of trying to create it. Who may not ask is taken to
+    /// work in one that exists.
+    pub async fn observe_namespace(&self, name: &str) -> Result<ObservedNamespace, ApiError> {
+        let object = namespace(name);
+        match self.read(&object).await {
+            Ok(Some(live)) => Ok(match Deleting::of(&live) {
+                Some(deleting) => ObservedNamespace::Deleting(deleting),
+                None => ObservedNamespace::Known(Namespace::Exists),
+            }),
+            Ok(None) => match self.dry_run(&Desired::namespace(name), false).await {
+                Ok(_) => Ok(ObservedNamespace::Known(Namespace::Created)),
+                Err(error) if error.refuses_dry_runs().is_some() => {
+                    Ok(ObservedNamespace::Known(Namespace::Created))
+                }
+                Err(error) if error.status().is_some() => {
+                    let why = refusal::explained(&error, &object, self.context());
+                    Ok(ObservedNamespace::Known(Namespace::Refused(why)))
+                }
+                Err(error) => Err(error),
+            },
+            Err(error) if error.lacks_right() => Ok(ObservedNamespace::Known(Namespace::Exists)),
             Err(error) => Err(error),
         }
     }
@@ -106,6 +238,39 @@ impl GuardedCluster {
         };
         self.list(&like, None).await
     }
+}
+
+/// What is known about an object beforehand.
+struct Known {
+    applied: Option<FieldSet>,
+    /// The least number of replicas, if an autoscaler chooses it.
+    least: Option<i64>,
+    /// It is a Job that came to its end.
+    finished: bool,
+}
+
+/// A namespace, looked at before anything in it is.
+pub enum ObservedNamespace {
+    /// It is there, or it can or cannot be made.
+    Known(Namespace),
+    /// It is being deleted, and takes nothing new.
+    Deleting(Deleting),
+}
+
+/// The name of the Deployment that an autoscaler scales, and the least it scales it to.
+fn autoscaled(desired: &Desired) -> Option<(String, i64)> {
+    if desired.kind.kind != "HorizontalPodAutoscaler" {
+        return None;
+    }
+    let spec = &desired.object.data["spec"];
+    let name = spec["scaleTargetRef"]["name"].as_str()?;
+    Some((name.to_owned(), spec["minReplicas"].as_i64().unwrap_or(1)))
+}
+
+fn is_left_to_an_autoscaler(desired: &Desired) -> bool {
+    desired.kind.kind == "Deployment"
+        && desired.phase == Phase::Workload
+        && desired.object.data["spec"]["replicas"].is_null()
 }
 
 /// The namespace as an object.
@@ -148,9 +313,12 @@ fn estimate(live: Option<&Value>, desired: &Desired, why: Fallback) -> Proposed 
 }
 
 /// A refusal belongs to the object; anything else ends the command.
-fn refused(error: ApiError, object: &ObjectRef) -> Result<Proposed, ApiError> {
-    if error.status().is_some() {
-        Ok(Proposed::Refused(error.about(object)))
+fn refused(error: ApiError, object: &ObjectRef, context: &str) -> Result<Proposed, ApiError> {
+    // Whom the API server does not know is refused everything; that is not about the object.
+    if error.status().is_some_and(|status| status.code != 401) {
+        Ok(Proposed::Refused(refusal::explained(
+            &error, object, context,
+        )))
     } else {
         Err(error)
     }

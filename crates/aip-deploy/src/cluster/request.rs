@@ -4,12 +4,14 @@
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Limited};
+use jiff::Timestamp;
 use kube::Client;
 use kube::client::Body;
 use kube::core::Status;
 use serde_json::Value;
 
 use super::error::ApiError;
+use crate::foreign::{innermost, shortened, unreadable};
 
 /// No single answer takes longer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -26,6 +28,8 @@ pub(crate) struct Answer {
     pub(crate) value: Value,
     /// Its warnings, without code and agent.
     pub(crate) warnings: Vec<String>,
+    /// When it answered, by its own clock, to the second (`Date`, RFC 9110 section 6.6.1).
+    pub(crate) date: Option<Timestamp>,
 }
 
 /// Sends a request. Every request of this program may be repeated: reads, server-side applies,
@@ -61,21 +65,44 @@ async fn exchange(client: &Client, request: http::Request<Vec<u8>>) -> Result<An
         .iter()
         .filter_map(|value| warning(value.to_str().ok()?))
         .collect();
+    let date = head.headers.get(http::header::DATE);
+    let date = date.and_then(|value| http_date(value.to_str().ok()?));
     let body = Limited::new(body, MAX_BYTES)
         .collect()
         .await
-        .map_err(|error| ApiError::Unreachable(error.to_string()))?
+        .map_err(|error| ApiError::Unreachable(innermost(error.as_ref())))?
         .to_bytes();
     if head.status.is_success() {
         let value = serde_json::from_slice(&body)
-            .map_err(|error| ApiError::Unreadable(error.to_string()))?;
-        return Ok(Answer { value, warnings });
+            .map_err(|error| ApiError::Unreadable(unreadable(&error)))?;
+        return Ok(Answer {
+            value,
+            warnings,
+            date,
+        });
     }
-    let status = serde_json::from_slice(&body)
-        .unwrap_or_else(|_| Status::failure(String::from_utf8_lossy(&body).trim(), ""));
-    Err(ApiError::Status(
-        status.with_code(head.status.as_u16()).boxed(),
-    ))
+    Err(ApiError::Status(refusal(head.status, &body).boxed()))
+}
+
+/// The refusal of an API server, or what something in between said in its place.
+fn refusal(code: http::StatusCode, body: &[u8]) -> Status {
+    let status = serde_json::from_slice(body).unwrap_or_else(|_| {
+        let text = String::from_utf8_lossy(body);
+        let text = if text.trim_start().starts_with('<') {
+            format!("something between here and the API server answered {code} with a web page")
+        } else {
+            shortened(&text)
+        };
+        Status::failure(&text, "")
+    });
+    status.with_code(code.as_u16())
+}
+
+/// IMF-fixdate is a date of RFC 2822, too.
+fn http_date(value: &str) -> Option<Timestamp> {
+    jiff::fmt::rfc2822::parse(value)
+        .ok()
+        .map(|time| time.timestamp())
 }
 
 /// The text of `299 - "text"`, RFC 7234 section 5.5.
@@ -87,7 +114,35 @@ fn warning(header: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::warning;
+    use super::*;
+
+    #[test]
+    fn the_date_of_an_answer_is_read_and_nonsense_is_none() {
+        let date = http_date("Sun, 29 Nov 2026 13:14:44 GMT");
+        assert_eq!(date, "2026-11-29T13:14:44Z".parse().ok());
+        assert_eq!(http_date("yesterday"), None);
+    }
+
+    #[test]
+    fn what_a_gateway_says_is_no_web_page_on_a_terminal() {
+        let of = |body: &str| refusal(http::StatusCode::BAD_GATEWAY, body.as_bytes());
+        let page = of("<html><head><title>502</title>");
+        assert_eq!(
+            (page.code, page.message.as_str()),
+            (
+                502,
+                "something between here and the API server answered 502 Bad Gateway with a web page"
+            )
+        );
+        assert_eq!(
+            of("no\x1b[2J healthy upstream\n").message,
+            "no [2J healthy upstream"
+        );
+        let long = of(&"x".repeat(100_000)).message;
+        assert!(long.len() < 400, "{}", long.len());
+        let status = r#"{"kind":"Status","status":"Failure","message":"no","reason":"Forbidden","code":403}"#;
+        assert_eq!(of(status).message, "no");
+    }
 
     #[test]
     fn a_warning_header_is_unquoted() {

@@ -8,6 +8,7 @@ use crate::commands::deploy::{Manner, deploy};
 use crate::commands::failure::CommandError;
 use crate::commands::session::Session;
 use crate::commands::up::ApplyFlags;
+use crate::foreign::unreadable;
 use crate::selection::Selection;
 use crate::store::PulumiState as _;
 use crate::ui::Screen;
@@ -31,7 +32,7 @@ impl AdoptArgs {
         let checkpoint = session.pulumi.checkpoint().await?;
         let checkpoint = checkpoint.ok_or(CommandError::NoCheckpoint)?;
         let objects = adoption::objects(&checkpoint)
-            .map_err(|error| CommandError::Checkpoint(error.to_string()))?;
+            .map_err(|error| CommandError::Checkpoint(unreadable(&error)))?;
         let mut target = session.target().await?;
         screen.note("These objects change their owner from Pulumi to aip-deploy:");
         for object in &objects {

@@ -6,15 +6,15 @@ use std::time::Duration;
 use clap::Args;
 use tokio::time::Instant;
 
-use crate::apply::delete_all;
 use crate::apply::lease::{LeaseKeeper, TTL};
+use crate::apply::{delete_all, kept_by};
 use crate::commands::deploy::interrupted;
 use crate::commands::failure::CommandError;
 use crate::commands::session::Session;
 use crate::commands::shown;
 use crate::guard::{GuardedCluster, PinnedCluster};
 use crate::plan::tree::Progress;
-use crate::plan::{Plan, build, not_desired};
+use crate::plan::{Namespace, Plan, build, not_desired};
 use crate::selection::{Reveal, Selection};
 use crate::store::{Inventory, Outcome, Recorded, RevisionRecord};
 use crate::target::Target;
@@ -82,7 +82,7 @@ async fn doomed(cluster: &GuardedCluster, inventory: &Inventory) -> Result<Plan,
     let intents = inventory.intents.iter().flat_map(|intent| &intent.objects);
     let objects = not_desired(&inventory.owned, intents, &[]);
     let stale = cluster.observe_stale(objects).await?;
-    Ok(build(Vec::new(), stale, &[], false))
+    Ok(build(Vec::new(), stale, &[], Namespace::Exists))
 }
 
 async fn delete(
@@ -102,7 +102,7 @@ async fn delete(
         .steps
         .iter()
         .map(|step| {
-            if left.contains(&step.object) {
+            if left.iter().any(|left| left.object == step.object) {
                 Progress::Failed
             } else {
                 Progress::Done(since.elapsed())
@@ -121,8 +121,8 @@ async fn delete(
     );
     let kept: Vec<Recorded> = left
         .iter()
-        .map(|object| Recorded {
-            object: object.clone(),
+        .map(|left| Recorded {
+            object: left.object.clone(),
             fields: serde_json::Value::Null,
         })
         .collect();
@@ -149,7 +149,9 @@ async fn delete(
         Ok(())
     } else {
         Err(CommandError::StillThere(
-            left.iter().map(ToString::to_string).collect(),
+            left.iter()
+                .map(|left| format!("{}{}", left.object, kept_by(&left.finalizers)))
+                .collect(),
         ))
     }
 }

@@ -8,6 +8,7 @@ use crate::cluster::namespace;
 use crate::commands::failure::CommandError;
 use crate::commands::session::Session;
 use crate::guard::GuardedCluster;
+use crate::plan::Deleting;
 use crate::selection::Selection;
 use crate::target::Target;
 use crate::ui::Screen;
@@ -136,6 +137,12 @@ async fn check(selection: &Selection, screen: &Screen, report: &mut Report) {
 async fn check_cluster(cluster: &GuardedCluster, target: &Target, report: &mut Report) {
     report.note("API server", cluster.version().await, Clone::clone);
     let found = cluster.read(&namespace(&target.namespace)).await;
+    let found = found.map_err(|error| error.to_string()).and_then(|live| {
+        match live.as_ref().and_then(Deleting::of) {
+            Some(deleting) => Err(format!("{} {}", target.namespace, deleting.text())),
+            None => Ok(live),
+        }
+    });
     report.note("namespace", found, |found| {
         let Some(live) = found else {
             return format!("{} does not exist; `up` creates it", target.namespace);

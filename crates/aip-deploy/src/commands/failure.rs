@@ -78,6 +78,14 @@ pub enum CommandError {
     /// Objects that do not go away.
     #[error("{} object(s) are still there: {}", .0.len(), .0.join(", "))]
     StillThere(Vec<String>),
+    /// The namespace takes nothing new.
+    #[error("the namespace {namespace} {how}; when it is gone, run the command again")]
+    NamespaceDeleting {
+        /// Its name.
+        namespace: String,
+        /// `is being deleted`, with what keeps it.
+        how: String,
+    },
     /// There is no lock.
     #[error("{0}")]
     NotLocked(&'static str),
@@ -96,28 +104,164 @@ impl From<ApplyError> for CommandError {
 }
 
 impl CommandError {
-    /// The exit code.
+    /// The exit code: the one of the cause, wherever it arose. There is no arm for the rest, so
+    /// that a new error has to say which one it has.
     pub fn exit(&self) -> Exit {
         match self {
             Self::Selection(error) => error.exit(),
-            Self::Target(TargetError::Stack(_)) => Exit::Stack,
-            Self::Target(_) | Self::Prompt(PromptError::NotInteractive) => Exit::Usage,
-            Self::Api(ApiError::Credentials(_))
-            | Self::Guard(GuardError::Identity {
-                source: ApiError::Credentials(_),
-                ..
-            })
-            | Self::Store(StoreError::Denied { .. }) => Exit::Authentication,
-            Self::Apply(error) => match **error {
-                ApplyError::Rollout(_) | ApplyError::Migration(_) => Exit::Rollout,
-                ApplyError::TimedOut { .. } => Exit::TimedOut,
-                _ => Exit::Failed,
-            },
+            Self::Target(error) => error.exit(),
+            Self::Guard(error) => error.exit(),
+            Self::Api(error) => error.exit(),
+            Self::Store(error) | Self::Lease(LeaseError::Store(error)) => error.exit(),
+            Self::Incomplete(error) => error.exit(),
+            Self::Apply(error) => error.exit(),
+            Self::Follow(error) => error.exit(),
             Self::Rollout(_) => Exit::Rollout,
             Self::TimedOut(_) => Exit::TimedOut,
             Self::UnexpectedChanges(_) => Exit::Changes,
             Self::Cancelled | Self::Prompt(PromptError::Cancelled) => Exit::Cancelled,
-            _ => Exit::Failed,
+            Self::Prompt(PromptError::NotInteractive) => Exit::Usage,
+            Self::Lease(LeaseError::HeldBy(_))
+            | Self::PlanChanged(PlanChanged)
+            | Self::Prompt(PromptError::Terminal(_))
+            | Self::Declined(_)
+            | Self::NoRevision(_)
+            | Self::NoEarlierRevision
+            | Self::PulumiLocked(_)
+            | Self::NoCheckpoint
+            | Self::Checkpoint(_)
+            | Self::StillThere(_)
+            | Self::NamespaceDeleting { .. }
+            | Self::NotLocked(_)
+            | Self::Unhealthy(_) => Exit::Failed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+    use pulumi_files::SecretsError;
+    use pulumi_files::aws::{CredentialsError, KmsError};
+
+    use super::*;
+    use crate::cluster::ConnectError;
+
+    fn status(code: u16) -> ApiError {
+        ApiError::Status(Status::failure("no", "").with_code(code).boxed())
+    }
+
+    fn kms(code: &str) -> KmsError {
+        KmsError::Refused {
+            code: code.to_owned(),
+            message: String::new(),
+        }
+    }
+
+    fn denied() -> StoreError {
+        StoreError::Denied {
+            url: "s3://state".to_owned(),
+            reason: String::new(),
+        }
+    }
+
+    fn unreachable() -> StoreError {
+        StoreError::Unreachable {
+            url: "s3://state".to_owned(),
+            reason: String::new(),
+        }
+    }
+
+    fn secrets(source: KmsError) -> SelectionError {
+        SelectionError::Secrets {
+            file: "Pulumi.main.yaml".into(),
+            source: SecretsError::Kms(source),
+        }
+    }
+
+    #[test]
+    fn the_same_cause_has_the_same_exit_code_wherever_it_arises() {
+        let object = || crate::cluster::namespace("n");
+        let identity = |source| GuardError::Identity {
+            context: "c".to_owned(),
+            source,
+            via: None,
+        };
+        let credentials = || ApiError::Credentials("a plugin failed".to_owned());
+        let plugin = ConnectError::Credentials {
+            context: "c".to_owned(),
+            reason: "a plugin failed".to_owned(),
+        };
+        let out_of_reach = || ApiError::Unreachable("connection refused".to_owned());
+        let of_object = |source| ApplyError::Object {
+            object: object(),
+            source,
+        };
+        let errors: Vec<(CommandError, Exit)> = vec![
+            // Who nobody knows.
+            (status(401).into(), Exit::Authentication),
+            (identity(status(401)).into(), Exit::Authentication),
+            (of_object(status(401)).into(), Exit::Authentication),
+            (ApplyError::Api(status(401)).into(), Exit::Authentication),
+            (
+                FollowError::Refused(status(401)).into(),
+                Exit::Authentication,
+            ),
+            (
+                ApplyError::Follow(FollowError::Refused(status(401))).into(),
+                Exit::Authentication,
+            ),
+            (credentials().into(), Exit::Authentication),
+            (identity(credentials()).into(), Exit::Authentication),
+            (of_object(credentials()).into(), Exit::Authentication),
+            (GuardError::Connect(plugin).into(), Exit::Authentication),
+            (denied().into(), Exit::Authentication),
+            (GuardError::Store(denied()).into(), Exit::Authentication),
+            (LeaseError::Store(denied()).into(), Exit::Authentication),
+            (ApplyError::Store(denied()).into(), Exit::Authentication),
+            (SelectionError::Store(denied()).into(), Exit::Authentication),
+            (
+                secrets(kms("AccessDeniedException")).into(),
+                Exit::Authentication,
+            ),
+            (
+                secrets(kms("DisabledException")).into(),
+                Exit::Authentication,
+            ),
+            (
+                secrets(kms("ExpiredTokenException")).into(),
+                Exit::Authentication,
+            ),
+            (
+                secrets(CredentialsError::None.into()).into(),
+                Exit::Authentication,
+            ),
+            (
+                TargetError::from(secrets(kms("DisabledException"))).into(),
+                Exit::Authentication,
+            ),
+            // What is not there.
+            (out_of_reach().into(), Exit::Failed),
+            (identity(out_of_reach()).into(), Exit::Failed),
+            (of_object(out_of_reach()).into(), Exit::Failed),
+            (ApiError::Timeout(30).into(), Exit::Failed),
+            (unreachable().into(), Exit::Failed),
+            (LeaseError::Store(unreachable()).into(), Exit::Failed),
+            (secrets(kms("KMSInternalException")).into(), Exit::Failed),
+            (secrets(KmsError::Answer).into(), Exit::Failed),
+            // What is refused to somebody who is known.
+            (status(403).into(), Exit::Failed),
+            (of_object(status(422)).into(), Exit::Failed),
+            // What is configured wrong.
+            (secrets(KmsError::NoRegion).into(), Exit::Usage),
+            (secrets(kms("NotFoundException")).into(), Exit::Usage),
+            (
+                TargetError::from(SelectionError::NoStack).into(),
+                Exit::Stack,
+            ),
+        ];
+        for (error, exit) in errors {
+            assert_eq!(error.exit(), exit, "{error:?}");
         }
     }
 }

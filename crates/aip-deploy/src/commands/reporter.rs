@@ -3,7 +3,7 @@
 use crate::apply::Reporter;
 use crate::plan::Plan;
 use crate::plan::tree::{Names, Progress, tree};
-use crate::rollout::model::PodView;
+use crate::rollout::pod_view::PodView;
 use crate::rollout::{Rollout, render};
 use crate::ui::Screen;
 use crate::ui::style::{self, paint};

@@ -50,7 +50,12 @@ impl RolloutArgs {
                     live.log(failure.container.as_deref().unwrap_or(&name), &log);
                     return Err(CommandError::Rollout(failure));
                 }
-                Ended::TimedOut(waiting_for) => return Err(CommandError::TimedOut(waiting_for)),
+                Ended::TimedOut(pending, log) => {
+                    let behind = pending.behind.as_ref();
+                    let container = behind.and_then(|behind| behind.container.as_deref());
+                    live.log(container.unwrap_or(&name), &log);
+                    return Err(CommandError::TimedOut(pending.to_string()));
+                }
             }
         }
         Ok(())

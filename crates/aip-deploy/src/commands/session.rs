@@ -5,13 +5,13 @@ use std::sync::Arc;
 use futures_util::future::try_join3;
 use pulumi_files::{Project, StackName};
 
-use crate::cluster::{Access, ApiError};
+use crate::cluster::{Access, ApiError, ObservedNamespace};
 use crate::commands::failure::CommandError;
 use crate::commands::login::{host, user};
 use crate::desired::ObjectRef;
 use crate::guard::GuardedCluster;
 use crate::plan::tree::Names;
-use crate::plan::{Plan, build, not_desired};
+use crate::plan::{Namespace, Plan, build, not_desired};
 use crate::selection::{Reveal, Selection};
 use crate::store::{Checkpoints, Holder, Inventory, StateStore};
 use crate::target::Target;
@@ -61,7 +61,8 @@ impl<'s> Session<'s> {
         inventory: &Inventory,
     ) -> Result<GuardedCluster, CommandError> {
         let access = Access::new(&self.selection.environment);
-        Ok(GuardedCluster::open(&access, context, inventory.pin.as_ref()).await?)
+        let clock = self.selection.clock.as_ref();
+        Ok(GuardedCluster::open(&access, context, inventory.pin.as_ref(), clock).await?)
     }
 
     /// Whose plan it is.
@@ -76,7 +77,7 @@ impl<'s> Session<'s> {
     /// Who asks for a lease.
     pub fn holder(&self, command: &str, ttl: Option<std::time::Duration>) -> Holder {
         Holder {
-            user: user(self.selection).to_owned(),
+            user: user(self.selection),
             host: host(self.selection),
             pid: std::process::id(),
             command: command.to_owned(),
@@ -90,18 +91,27 @@ pub async fn plan(
     cluster: &GuardedCluster,
     target: &Target,
     inventory: &Inventory,
-) -> Result<Plan, ApiError> {
+) -> Result<Plan, CommandError> {
     let namespace = target.namespace.as_str();
-    let exists = cluster.has_namespace(namespace).await?;
+    let created = match cluster.observe_namespace(namespace).await? {
+        ObservedNamespace::Known(known) => known,
+        ObservedNamespace::Deleting(deleting) => {
+            return Err(CommandError::NamespaceDeleting {
+                namespace: namespace.to_owned(),
+                how: deleting.text(),
+            });
+        }
+    };
+    let exists = created == Namespace::Exists;
     let intents = inventory.intents.iter().flat_map(|intent| &intent.objects);
     let stale = not_desired(&inventory.owned, intents, &target.desired);
     let (observed, stale, replica_sets) = try_join3(
-        cluster.observe(target.desired.clone(), &inventory.owned, exists),
+        cluster.observe(target.desired.clone(), inventory, exists),
         cluster.observe_stale(stale.clone()),
         replica_sets(cluster, namespace, &stale),
     )
     .await?;
-    Ok(build(observed, stale, &replica_sets, !exists))
+    Ok(build(observed, stale, &replica_sets, created))
 }
 
 /// Asked only if there is a Secret to prune: `ReplicaSet`s decide nothing else.

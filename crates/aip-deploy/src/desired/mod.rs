@@ -9,7 +9,7 @@ mod policies;
 mod reference;
 mod restricted;
 
-use kube::core::{ApiResource, DynamicObject};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use serde_json::Value;
 
 pub use names::NameKey;
@@ -57,6 +57,28 @@ impl Desired {
             name: self.object.metadata.name.clone().unwrap_or_default(),
             logical_name: self.logical_name.clone(),
         }
+    }
+
+    /// The namespace of a stack, without anything in it.
+    pub fn namespace(name: &str) -> Self {
+        let kind = ApiResource::from_gvk_with_plural(
+            &GroupVersionKind::gvk("", "v1", "Namespace"),
+            "namespaces",
+        );
+        Self {
+            logical_name: name.to_owned(),
+            object: DynamicObject::new(name, &kind),
+            kind,
+            phase: Phase::Foundation,
+        }
+    }
+
+    /// The same Deployment with a number of replicas.
+    #[must_use]
+    pub fn with_replicas(&self, replicas: i64) -> Self {
+        let mut desired = self.clone();
+        desired.object.data["spec"]["replicas"] = replicas.into();
+        desired
     }
 
     /// The object as plain JSON, with `apiVersion` and `kind`.

@@ -8,7 +8,7 @@ use crate::store::Recorded;
 use super::diff::diff;
 use super::mask::Mask;
 use super::normal::normal;
-use super::{Observed, Op, Plan, Proposed, Step, fields, references};
+use super::{Deleting, Observed, Op, Paused, Plan, Proposed, Step, fields, references};
 
 /// What is left of earlier runs: an object of the inventory that is not desired any more.
 #[derive(Clone)]
@@ -19,19 +19,33 @@ pub struct Stale {
     pub live: Option<Value>,
 }
 
+/// What becomes of the namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Namespace {
+    /// It exists.
+    Exists,
+    /// It is created first.
+    Created,
+    /// It does not exist and cannot be created, because of this.
+    Refused(String),
+}
+
 /// Makes the plan. `replica_sets` are those of the namespace: a Secret that one of them refers to
 /// is kept, because a rollback needs it.
 pub fn build(
     desired: Vec<(Desired, Observed)>,
     stale: Vec<Stale>,
     replica_sets: &[Value],
-    creates_namespace: bool,
+    namespace: Namespace,
 ) -> Plan {
     let referred = references::secrets_of(replica_sets);
     let mut steps: Vec<Step> = desired
         .into_iter()
         .map(|(desired, observed)| step(desired, observed))
         .collect();
+    for step in &mut steps {
+        ends_autoscaling(step, &stale);
+    }
     let mut left: Vec<Stale> = stale
         .into_iter()
         .filter(|stale| stale.live.is_some())
@@ -67,16 +81,47 @@ pub fn build(
             estimated: None,
             refused: None,
             owned: true,
+            hands_over: None,
+            deleting: None,
+            paused: None,
             uid,
         });
     }
     Plan {
-        creates_namespace,
+        creates_namespace: namespace != Namespace::Exists,
+        namespace_refused: match namespace {
+            Namespace::Refused(why) => Some(why),
+            Namespace::Exists | Namespace::Created => None,
+        },
         steps,
     }
 }
 
-fn step(desired: Desired, observed: Observed) -> Step {
+/// A stack that has no autoscaler any more takes the number of replicas back from it.
+fn ends_autoscaling(step: &mut Step, stale: &[Stale]) {
+    let ours = stale.iter().any(|stale| {
+        stale.object.kind == "HorizontalPodAutoscaler" && stale.object.name == step.object.name
+    });
+    if step.object.kind == "Deployment" && ours {
+        let conflicts = step.conflicts.iter_mut();
+        for conflict in conflicts.filter(|conflict| conflict.path == fields::REPLICAS) {
+            conflict.was_ours = true;
+        }
+    }
+}
+
+fn step(desired: Desired, mut observed: Observed) -> Step {
+    let deleting = observed.live.as_ref().and_then(Deleting::of);
+    if deleting.is_some() {
+        // The name is taken until it is gone, but nothing of it stays: what is compared with is
+        // nothing, and what a dry run made of it does not count.
+        observed.live = None;
+        observed.proposed = Proposed::Server(desired.value());
+        observed.applied = None;
+    }
+    if observed.finished {
+        return finished(desired, observed);
+    }
     let mask = Mask::for_kind(&desired.kind.kind);
     let (proposed, conflicts, estimated, refused) = match observed.proposed {
         Proposed::Server(value) => (Some(value), Vec::new(), None, None),
@@ -84,6 +129,10 @@ fn step(desired: Desired, observed: Observed) -> Step {
         Proposed::Estimate(value, why) => (Some(value), Vec::new(), Some(why), None),
         Proposed::Refused(why) => (None, Vec::new(), None, Some(why)),
     };
+    let paused = observed
+        .live
+        .as_ref()
+        .and_then(|live| Paused::of(live, proposed.as_ref()));
     let before = observed.live.as_ref().map(normal);
     let change = proposed.as_ref().and_then(|proposed| {
         diff(
@@ -116,6 +165,29 @@ fn step(desired: Desired, observed: Observed) -> Step {
         warnings: observed.warnings,
         estimated,
         refused,
+        hands_over: observed.hands_over,
+        deleting,
+        paused,
+    }
+}
+
+/// A Job that came to its end has nothing to do, be it still there or cleaned away.
+fn finished(desired: Desired, observed: Observed) -> Step {
+    Step {
+        object: desired.reference(),
+        uid: uid_of(observed.live.as_ref()),
+        desired: Some(desired),
+        op: Op::Same,
+        diff: None,
+        drift: Vec::new(),
+        conflicts: Vec::new(),
+        warnings: observed.warnings,
+        estimated: None,
+        refused: None,
+        owned: true,
+        hands_over: None,
+        deleting: None,
+        paused: None,
     }
 }
 

@@ -12,6 +12,15 @@ use crate::store::FieldSet;
 /// The field manager of every write of this program.
 pub const MANAGER: &str = "aip-deploy";
 
+/// The field manager that keeps the number of replicas from the moment this program gives it up
+/// until an autoscaler sets it: a field that nobody owns any more is removed, and then defaults to
+/// one Pod.
+/// <https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/#migrating-deployments-and-statefulsets-to-horizontal-autoscaling>
+pub const HANDOVER: &str = "aip-deploy-replicas";
+
+/// The number of replicas, as the API server spells the path.
+pub const REPLICAS: &str = ".spec.replicas";
+
 /// A field that somebody else owns with another value.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Conflict {
@@ -41,7 +50,8 @@ pub fn lost(applied: &FieldSet, live: &Value) -> Vec<String> {
 /// cluster only write the status.
 pub fn other_managers(live: &Value) -> BTreeSet<String> {
     entries(live)
-        .filter(|entry| entry["manager"] != MANAGER && entry["subresource"] != "status")
+        .filter(|entry| entry["manager"] != MANAGER && entry["manager"] != HANDOVER)
+        .filter(|entry| entry["subresource"] != "status")
         .filter(|entry| {
             entry["fieldsV1"]
                 .as_object()
@@ -106,7 +116,8 @@ fn element(key: &str) -> Option<String> {
 pub fn conflict(path: &str, message: &str, applied: Option<&FieldSet>) -> Conflict {
     let manager = message.split('"').nth(1).unwrap_or(message).to_owned();
     Conflict {
-        was_ours: applied.is_some_and(|applied| paths(applied).contains(path)),
+        was_ours: manager == HANDOVER
+            || applied.is_some_and(|applied| paths(applied).contains(path)),
         path: path.to_owned(),
         manager,
     }
@@ -155,6 +166,14 @@ mod tests {
         );
         assert!(!conflict(".spec.paused", message, Some(&applied)).was_ours);
         assert!(!conflict(".spec.replicas", message, None).was_ours);
+    }
+
+    #[test]
+    fn what_was_put_by_for_an_autoscaler_is_still_ours() {
+        let message = format!("conflict with \"{HANDOVER}\"");
+        assert!(conflict(REPLICAS, &message, None).was_ours);
+        let kept = live(HANDOVER, &json!({"f:spec": {"f:replicas": {}}}));
+        assert!(other_managers(&kept).is_empty());
     }
 
     #[test]

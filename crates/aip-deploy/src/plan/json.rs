@@ -32,6 +32,7 @@ pub fn digest(plan: &Plan, names: Names<'_>) -> Value {
         "project": names.project,
         "stack": names.stack,
         "createsNamespace": plan.creates_namespace,
+        "namespaceError": plan.namespace_refused,
         "steps": plan.steps.iter().map(step).collect::<Vec<_>>(),
         "diagnostics": diagnostics,
         "changeSummary": summary,
@@ -64,6 +65,8 @@ fn step(step: &Step) -> Value {
         })).collect::<Vec<_>>(),
         "warnings": step.warnings,
         "error": step.refused,
+        "deleting": step.deleting.as_ref().map(|deleting| json!({"finalizers": deleting.finalizers})),
+        "pausedBy": step.paused.as_ref().map(|paused| &paused.by),
         "estimated": step.estimated.as_ref().map(|why| match why {
             Fallback::NoNamespace => "no-namespace",
             Fallback::NoRight => "forbidden",

@@ -2,11 +2,13 @@
 //! cluster was asked before, and everything it said is an argument.
 
 mod build;
+pub mod condition;
 pub mod details;
 pub mod diff;
 mod embedded;
 pub mod fields;
 pub mod json;
+pub mod limits;
 pub mod mask;
 pub mod normal;
 pub mod references;
@@ -19,9 +21,11 @@ mod tests;
 use serde_json::Value;
 
 use crate::desired::{Desired, ObjectRef};
+use crate::exit::Exit;
 use crate::store::{Counts, FieldSet};
 
-pub use build::{Stale, build, not_desired};
+pub use build::{Namespace, Stale, build, not_desired};
+pub use condition::{Deleting, Paused};
 pub use diff::Diff;
 pub use fields::Conflict;
 
@@ -36,6 +40,10 @@ pub struct Observed {
     pub warnings: Vec<String>,
     /// What was applied the last time, by the inventory.
     pub applied: Option<FieldSet>,
+    /// The number of replicas that is handed over to an autoscaler.
+    pub hands_over: Option<i64>,
+    /// It is a Job that came to its end, by the inventory, whether or not it is still there.
+    pub finished: bool,
 }
 
 /// What an apply would do, as far as it could be learned.
@@ -106,6 +114,13 @@ pub struct Step {
     pub refused: Option<String>,
     /// Whether its fields are recorded as applied by this program.
     pub owned: bool,
+    /// The number of replicas that is handed over to an autoscaler with this step: an apply that
+    /// merely leaves the field out would set it to one.
+    pub hands_over: Option<i64>,
+    /// The live object is being deleted: it is waited for, then the object is created.
+    pub deleting: Option<Deleting>,
+    /// It is a Deployment that somebody paused.
+    pub paused: Option<Paused>,
     /// The identity of the live object: it may not be recreated between plan and write.
     pub uid: Option<String>,
 }
@@ -115,6 +130,8 @@ pub struct Step {
 pub struct Plan {
     /// Whether the namespace is created first.
     pub creates_namespace: bool,
+    /// Why it cannot be.
+    pub namespace_refused: Option<String>,
     /// One per object, in the order they are shown.
     pub steps: Vec<Step>,
 }
@@ -131,13 +148,34 @@ pub enum Incomplete {
         .0.len()
     )]
     Conflicts(Vec<Conflict>),
+    /// What was to be rolled out would not be.
+    #[error(
+        "{object} is paused by \"{by}\", so nothing would be rolled out; nothing was changed. `kubectl rollout resume` lets it go on"
+    )]
+    Paused {
+        /// The Deployment.
+        object: String,
+        /// Who paused it.
+        by: String,
+    },
+}
+
+impl Incomplete {
+    /// The exit code of a command that ends with it.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Refused(_) | Self::Conflicts(_) => Exit::Failed,
+            Self::Paused { .. } => Exit::Rollout,
+        }
+    }
 }
 
 impl Step {
     /// Whether an apply has to send it: it changes, or nobody holds this program responsible for
     /// its fields yet.
     pub fn must_be_sent(&self) -> bool {
-        self.desired.is_some() && (self.is_change() || !self.owned)
+        let needed = self.is_change() || !self.owned || self.hands_over.is_some();
+        self.desired.is_some() && needed
     }
 
     /// Conflicts that an apply may not force.
@@ -200,12 +238,15 @@ impl Plan {
 
     /// Whether the plan may be carried out.
     pub fn check(&self, take_ownership: bool) -> Result<(), Incomplete> {
-        let refused: Vec<String> = self
+        let mut refused: Vec<String> = self
             .steps
             .iter()
             .filter(|step| step.refused.is_some())
             .map(|step| step.object.to_string())
             .collect();
+        if self.namespace_refused.is_some() {
+            refused.insert(0, format!("Namespace {}", self.namespace()));
+        }
         if !refused.is_empty() {
             return Err(Incomplete::Refused(refused));
         }
@@ -218,6 +259,25 @@ impl Plan {
             return Err(Incomplete::Conflicts(foreign));
         }
         Ok(())
+    }
+
+    /// Whether what it changes would also be rolled out.
+    pub fn check_paused(&self) -> Result<(), Incomplete> {
+        let held_back = self.steps.iter().find_map(|step| {
+            let paused = step.paused.as_ref().filter(|paused| paused.holds_back)?;
+            Some(Incomplete::Paused {
+                object: step.object.to_string(),
+                by: paused.by.clone(),
+            })
+        });
+        held_back.map_or(Ok(()), Err)
+    }
+
+    /// The namespace of the objects.
+    pub fn namespace(&self) -> &str {
+        let mut all = self.steps.iter();
+        all.find_map(|step| step.object.namespace.as_deref())
+            .unwrap_or_default()
     }
 
     /// Whether two plans do the same, so that an approval of one is an approval of the other. What

@@ -12,11 +12,33 @@ pub fn diagnostics(plan: &Plan, names: Names<'_>) -> Vec<String> {
     let stack = format!("pulumi:pulumi:Stack ({}-{})", names.project, names.stack);
     let warning = |text: &String| format!("{} {text}", paint(style::UPDATE, "warning:"));
     groups.push((stack, names.notices.iter().map(warning).collect()));
+    if let Some(why) = &plan.namespace_refused {
+        groups.push((
+            format!("kubernetes:core/v1:Namespace ({})", plan.namespace()),
+            vec![format!("{} {why}", paint(style::DELETE, "error:"))],
+        ));
+    }
     for step in &plan.steps {
         let mut said: Vec<String> = Vec::new();
         if let Some(why) = &step.refused {
             said.push(format!("{} {why}", paint(style::DELETE, "error:")));
         }
+        said.extend(step.deleting.as_ref().map(|deleting| {
+            format!(
+                "{} it {}; `up` waits until it is gone, and creates it again",
+                paint(style::ATTENTION, "deleting:"),
+                deleting.text()
+            )
+        }));
+        said.extend(step.paused.as_ref().map(|paused| {
+            format!(
+                "{} \"{}\" paused it, so nothing is rolled out; `kubectl rollout resume deployment/{} --namespace {}` lets it go on",
+                paint(style::ATTENTION, "paused:"),
+                paused.by,
+                step.object.name,
+                step.object.namespace.as_deref().unwrap_or_default()
+            )
+        }));
         said.extend(step.warnings.iter().map(warning));
         for path in &step.drift {
             let by = step

@@ -61,6 +61,8 @@ fn desired(value: &Value) -> Desired {
 
 fn observed(live: Option<Value>, proposed: Value) -> Observed {
     Observed {
+        hands_over: None,
+        finished: false,
         live,
         proposed: Proposed::Server(proposed),
         warnings: Vec::new(),
@@ -80,7 +82,7 @@ fn plan_after(kind: &str, change: impl Fn(&mut Value)) -> Plan {
             (desired(&wanted), observed(Some(live), wanted))
         })
         .collect();
-    build(pairs, Vec::new(), &[], false)
+    build(pairs, Vec::new(), &[], Namespace::Exists)
 }
 
 fn new_tag(deployment: &mut Value) {
@@ -136,7 +138,7 @@ fn a_stack_that_does_not_exist_is_created_whole() {
         .iter()
         .map(|object| (desired(object), observed(None, object.clone())))
         .collect();
-    let plan = build(pairs, Vec::new(), &[], false);
+    let plan = build(pairs, Vec::new(), &[], Namespace::Exists);
     insta::assert_snapshot!(preview(&plan));
 }
 
@@ -148,7 +150,7 @@ fn a_created_secret_shows_its_keys_and_no_value() {
         .take(1)
         .map(|object| (desired(object), observed(None, object.clone())))
         .collect();
-    let plan = build(pairs, Vec::new(), &[], false);
+    let plan = build(pairs, Vec::new(), &[], Namespace::Exists);
     insta::assert_snapshot!(page(&details::details(&plan, NAMES, "cacd8301")));
 }
 
@@ -177,7 +179,7 @@ fn rotated(replica_sets: &[Value]) -> Plan {
             (desired(&wanted), observed(Some(live), wanted))
         })
         .collect();
-    build(pairs, stale, replica_sets, false)
+    build(pairs, stale, replica_sets, Namespace::Exists)
 }
 
 #[test]
@@ -209,7 +211,7 @@ fn after_a_rotation(former: &[&str]) -> Plan {
         .into_iter()
         .map(|live| (desired(&live), observed(Some(live.clone()), live)))
         .collect();
-    build(pairs, stale.collect(), &[replica_set], false)
+    build(pairs, stale.collect(), &[replica_set], Namespace::Exists)
 }
 
 #[test]
@@ -269,7 +271,7 @@ fn an_object_that_the_stack_gives_up_is_a_change() {
         },
         live: Some(json!({"metadata": {"uid": "u"}})),
     };
-    let plan = build(pairs, vec![given_up], &[], false);
+    let plan = build(pairs, vec![given_up], &[], Namespace::Exists);
     assert_eq!(plan.counts().delete, 1);
     assert_eq!(plan.counts().changes(), 1);
 }
@@ -292,12 +294,19 @@ fn drift_and_conflicts_are_told_apart_and_a_foreign_field_cannot_be_approved() {
         ),
     ];
     let observed = Observed {
+        hands_over: None,
+        finished: false,
         live: Some(live),
         proposed: Proposed::Forced(wanted.clone(), conflicts),
         warnings: vec!["would violate PodSecurity \"restricted:latest\"".to_owned()],
         applied: Some(applied),
     };
-    let plan = build(vec![(desired(&wanted), observed)], Vec::new(), &[], false);
+    let plan = build(
+        vec![(desired(&wanted), observed)],
+        Vec::new(),
+        &[],
+        Namespace::Exists,
+    );
     insta::assert_snapshot!(preview(&plan));
     assert!(matches!(plan.check(false), Err(Incomplete::Conflicts(of)) if of.len() == 1));
     assert_eq!(plan.check(true), Ok(()));
@@ -307,12 +316,19 @@ fn drift_and_conflicts_are_told_apart_and_a_foreign_field_cannot_be_approved() {
 fn a_plan_with_an_object_the_api_server_refuses_is_incomplete_even_by_force() {
     let wanted = recorded().remove(1);
     let observed = Observed {
+        hands_over: None,
+        finished: false,
         live: None,
         proposed: Proposed::Refused("spec.ports: Required value".to_owned()),
         warnings: Vec::new(),
         applied: None,
     };
-    let plan = build(vec![(desired(&wanted), observed)], Vec::new(), &[], false);
+    let plan = build(
+        vec![(desired(&wanted), observed)],
+        Vec::new(),
+        &[],
+        Namespace::Exists,
+    );
     assert!(matches!(plan.check(true), Err(Incomplete::Refused(_))));
     assert!(preview(&plan).contains("error: spec.ports: Required value"));
 }
@@ -349,6 +365,141 @@ fn a_config_map_with_a_document_is_compared_by_its_content() {
         object("{\"b\":[1,2],\"a\":1}"),
     );
     let pair = (desired(&wanted), observed(Some(live), wanted));
-    let plan = build(vec![pair], Vec::new(), &[], false);
+    let plan = build(vec![pair], Vec::new(), &[], Namespace::Exists);
     insta::assert_snapshot!(page(&details::details(&plan, NAMES, "cacd8301")));
+}
+
+#[test]
+fn an_object_that_is_being_deleted_is_created_again_and_says_what_keeps_it() {
+    for kind in ["Service", "Deployment", "Secret"] {
+        let pairs: Vec<_> = recorded()
+            .into_iter()
+            .map(|mut live| {
+                let wanted = live.clone();
+                if live["kind"] == kind {
+                    live["metadata"]["deletionTimestamp"] = "2026-11-22T12:00:00Z".into();
+                    live["metadata"]["finalizers"] = json!(["example.com/hold"]);
+                }
+                // The API server answers a dry run with the dying object.
+                (desired(&wanted), observed(Some(live.clone()), live))
+            })
+            .collect();
+        let plan = build(pairs, Vec::new(), &[], Namespace::Exists);
+        let dying: Vec<&Step> = plan
+            .steps
+            .iter()
+            .filter(|step| step.object.kind == kind)
+            .collect();
+        assert!(!dying.is_empty());
+        for step in dying {
+            assert!(step.op == Op::Create && step.must_be_sent(), "{kind}");
+            assert_eq!(step.uid, None, "what is created has no identity yet");
+        }
+        let said = plain(&diagnostics(&plan, NAMES).join("\n"));
+        assert!(
+            said.contains("deleting: it is being deleted (finalizers: example.com/hold)"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_paused_deployment_is_said_and_holds_back_only_what_changes_its_pods() {
+    let paused = |image: &str| {
+        let pairs = recorded()
+            .into_iter()
+            .map(|mut live| {
+                if live["kind"] == "Deployment" {
+                    live["spec"]["paused"] = true.into();
+                    live["metadata"]["managedFields"] = json!([{"manager": "kubectl-rollout",
+                        "operation": "Update", "fieldsV1": {"f:spec": {"f:paused": {}}}}]);
+                }
+                let mut wanted = live.clone();
+                if live["kind"] == "Deployment" && !image.is_empty() {
+                    wanted["spec"]["template"]["spec"]["containers"][0]["image"] = image.into();
+                }
+                (desired(&wanted), observed(Some(live), wanted))
+            })
+            .collect();
+        build(pairs, Vec::new(), &[], Namespace::Exists)
+    };
+    for image in ["", "registry.example/aip:v9"] {
+        let plan = paused(image);
+        assert_eq!(plan.check(false), Ok(()), "a preview is complete");
+        let said = plain(&diagnostics(&plan, NAMES).join("\n"));
+        assert!(
+            said.contains("paused: \"kubectl-rollout\" paused it"),
+            "{said}"
+        );
+        assert_eq!(plan.check_paused().is_err(), !image.is_empty());
+    }
+    let error = paused("registry.example/aip:v9")
+        .check_paused()
+        .unwrap_err();
+    assert_eq!(error.exit(), crate::exit::Exit::Rollout);
+}
+
+#[test]
+fn a_job_that_came_to_its_end_is_unchanged_even_if_it_was_cleaned_away() {
+    let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "aip-migrate-1", "namespace": "n"}});
+    let observed = |finished| Observed {
+        finished,
+        ..observed(None, job.clone())
+    };
+    let plan = |finished| {
+        let pair = (desired(&job), observed(finished));
+        build(vec![pair], Vec::new(), &[], Namespace::Exists)
+    };
+    assert_eq!(plan(false).steps[0].op, Op::Create);
+    let step = &plan(true).steps[0];
+    assert!(step.op == Op::Same && !step.must_be_sent());
+}
+
+#[test]
+fn a_namespace_that_cannot_be_made_makes_the_plan_incomplete() {
+    let pairs = recorded()
+        .into_iter()
+        .map(|live| (desired(&live), observed(None, live)))
+        .collect();
+    let why = "namespaces is forbidden: User \"x\" cannot create resource \"namespaces\"";
+    let plan = build(pairs, Vec::new(), &[], Namespace::Refused(why.to_owned()));
+    let refused = plan.check(true).unwrap_err().to_string();
+    assert!(refused.contains("Namespace aip-main"), "{refused}");
+    let said = plain(&diagnostics(&plan, NAMES).join("\n"));
+    assert!(said.contains(why), "{said}");
+}
+
+#[test]
+fn the_end_of_autoscaling_takes_the_replicas_back_and_somebody_elses_autoscaler_keeps_them() {
+    let scaled_by_others = |autoscaler: &str| {
+        let pairs = recorded()
+            .into_iter()
+            .filter(|live| live["kind"] == "Deployment")
+            .map(|live| {
+                let message =
+                    "conflict with \"kube-controller-manager\" with subresource \"scale\"";
+                let conflict = fields::conflict(fields::REPLICAS, message, None);
+                let observed = Observed {
+                    proposed: Proposed::Forced(live.clone(), vec![conflict]),
+                    ..observed(Some(live.clone()), live.clone())
+                };
+                (desired(&live), observed)
+            })
+            .collect();
+        let object = ObjectRef {
+            api_version: "autoscaling/v2".to_owned(),
+            kind: "HorizontalPodAutoscaler".to_owned(),
+            plural: "horizontalpodautoscalers".to_owned(),
+            namespace: Some("aip-main".to_owned()),
+            name: autoscaler.to_owned(),
+            logical_name: autoscaler.to_owned(),
+        };
+        let stale = Stale {
+            live: Some(json!({"metadata": {"uid": "h"}})),
+            object,
+        };
+        build(pairs, vec![stale], &[], Namespace::Exists)
+    };
+    assert_eq!(scaled_by_others("aip").check(false), Ok(()));
+    assert!(scaled_by_others("other").check(false).is_err());
 }

@@ -122,9 +122,9 @@ pub fn tree(plan: &Plan, names: Names<'_>, progress: Option<&[Progress]>) -> Vec
         children.push(Row {
             op: Op::Create,
             kind: "kubernetes:core/v1:Namespace".to_owned(),
-            name: namespace_of(plan),
+            name: plan.namespace().to_owned(),
             status: cell(&Op::Create, frame_progress),
-            info: String::new(),
+            info: plural(usize::from(plan.namespace_refused.is_some()), "error"),
         });
     }
     for (index, step) in plan.steps.iter().enumerate() {
@@ -234,13 +234,6 @@ fn whole(progress: &[Progress]) -> Progress {
     }
 }
 
-fn namespace_of(plan: &Plan) -> String {
-    plan.steps
-        .iter()
-        .find_map(|step| step.object.namespace.clone())
-        .unwrap_or_default()
-}
-
 /// `[diff: +a,b-c~d]`, then what else there is to say.
 fn info(step: &Step) -> String {
     let mut parts = Vec::new();
@@ -271,6 +264,8 @@ fn remarks(step: &Step) -> Vec<String> {
     [
         step.refused.as_ref().map(|_| "1 error".to_owned()),
         (step.op == Op::Prune).then(|| "superseded".to_owned()),
+        step.deleting.as_ref().map(|_| "being deleted".to_owned()),
+        step.paused.as_ref().map(|_| "paused".to_owned()),
         (foreign > 0).then(|| plural(foreign, "conflict")),
         (!step.drift.is_empty()).then(|| "drift".to_owned()),
         (!step.warnings.is_empty()).then(|| plural(step.warnings.len(), "warning")),

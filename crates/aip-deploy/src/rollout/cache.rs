@@ -12,6 +12,8 @@ use kube::runtime::watcher::{self, watcher};
 use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
+use crate::cluster::ApiError;
+
 /// Objects of one kind, by name.
 pub(super) struct Cache<K> {
     objects: BTreeMap<String, K>,
@@ -87,15 +89,36 @@ where
         .boxed()
 }
 
-/// Whether no retry will help.
-pub(super) fn is_final(error: &watcher::Error) -> Option<String> {
+/// A watch whose failures count for nothing: not everybody may read events, and no verdict needs
+/// them.
+pub(super) fn hints<T: Send + 'static>(watch: Watch<T>) -> Watch<T> {
+    watch
+        .filter(|seen| std::future::ready(seen.is_ok()))
+        .boxed()
+}
+
+/// The refusal that no retry will end.
+pub(super) fn is_final(error: &watcher::Error) -> Option<ApiError> {
     match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status))
             if status.is_forbidden() || status.code == 401 =>
         {
-            Some(status.message.clone())
+            Some(ApiError::Status(status.clone()))
         }
         _ => None,
+    }
+}
+
+/// What went wrong with a watch, in our own words.
+pub(super) fn watch_error(error: watcher::Error) -> ApiError {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => error.into(),
+        watcher::Error::WatchError(status) => ApiError::Status(status),
+        watcher::Error::NoResourceVersion => {
+            ApiError::Unreadable("a list has no resourceVersion".to_owned())
+        }
     }
 }

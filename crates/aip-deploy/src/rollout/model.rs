@@ -1,8 +1,13 @@
 //! The state of a rollout, read from the objects the controllers write.
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
+
+use super::events::About;
+use super::pod_view::PodView;
 
 /// A Deployment with everything below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +32,31 @@ pub struct Rollout {
     pub deadline_exceeded: Option<String>,
     /// `ReplicaFailure` is true: Pods cannot be made. The message, and since when.
     pub replica_failure: Option<(String, Option<Timestamp>)>,
+    /// It is paused: who paused it.
+    pub paused: Option<String>,
+    /// It is being deleted: the finalizers that keep it.
+    pub deleting: Option<Vec<String>>,
     /// Newest first.
     pub sets: Vec<Set>,
+}
+
+/// A Job with its Pods.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobView {
+    /// Its name.
+    pub name: String,
+    /// Whether it came to its end.
+    pub complete: bool,
+    /// It failed: reason and message.
+    pub failed: Option<(String, String)>,
+    /// Its Pods cannot be made. The message, and since when.
+    pub refused: Option<(String, Option<Timestamp>)>,
+    /// It is suspended: who did that, and since when.
+    pub suspended: Option<(String, Option<Timestamp>)>,
+    /// It is being deleted: the finalizers that keep it.
+    pub deleting: Option<Vec<String>>,
+    /// Its Pods, oldest first.
+    pub pods: Vec<PodView>,
 }
 
 /// A `ReplicaSet` that still has or should have Pods.
@@ -44,65 +72,6 @@ pub struct Set {
     pub ready: i32,
     /// Its Pods, oldest first.
     pub pods: Vec<PodView>,
-}
-
-/// A Pod.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PodView {
-    /// Its name.
-    pub name: String,
-    /// `Running`, `Pending`, `Terminating`, `Failed`.
-    pub phase: String,
-    /// Whether it passed its readiness probe.
-    pub ready: bool,
-    /// It cannot be placed: the scheduler's message, and since when.
-    pub unschedulable: Option<(String, Option<Timestamp>)>,
-    /// A node is being added for it.
-    pub scaling_up: bool,
-    /// The newest warning about it.
-    pub warning: Option<String>,
-    /// Its containers, init containers first, in order.
-    pub containers: Vec<ContainerView>,
-}
-
-/// A container.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ContainerView {
-    /// Its name.
-    pub name: String,
-    /// Whether it runs before the others.
-    pub init: bool,
-    /// What it does.
-    pub state: ContainerState,
-    /// How often it was started again.
-    pub restarts: i32,
-}
-
-/// What a container does.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ContainerState {
-    /// It waits: a reason such as `ImagePullBackOff`, and a message. The exit code of its last run
-    /// if there was one.
-    Waiting {
-        /// The kubelet's word.
-        reason: String,
-        /// The kubelet's sentence.
-        message: String,
-        /// How the run before ended.
-        last_exit: Option<i32>,
-    },
-    /// It runs.
-    Running {
-        /// Whether its readiness probe passes.
-        ready: bool,
-    },
-    /// It ended.
-    Terminated {
-        /// With this code.
-        exit: i32,
-        /// The kubelet's word: `Completed`, `Error`, `OOMKilled`.
-        reason: String,
-    },
 }
 
 /// The controller's annotation.
@@ -149,6 +118,12 @@ impl Rollout {
                 let since = c.last_transition_time.as_ref().map(|time| time.0);
                 (c.message.clone().unwrap_or_default(), since)
             }),
+            paused: deployment
+                .spec
+                .as_ref()
+                .is_some_and(|spec| spec.paused == Some(true))
+                .then(|| manager_of(&deployment.metadata, "f:paused")),
+            deleting: deleting(&deployment.metadata),
             sets: views,
         }
     }
@@ -166,15 +141,6 @@ impl Rollout {
 impl Set {
     fn read(set: &ReplicaSet, pods: &[Pod], events: &[Event]) -> Self {
         let uid = set.metadata.uid.as_deref();
-        let mut views: Vec<(Option<Timestamp>, PodView)> = pods
-            .iter()
-            .filter(|pod| owner(pod.metadata.owner_references.as_deref()) == uid && uid.is_some())
-            .map(|pod| {
-                let born = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
-                (born, PodView::read(pod, events))
-            })
-            .collect();
-        views.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.name.cmp(&b.1.name)));
         Self {
             name: set.metadata.name.clone().unwrap_or_default(),
             revision: revision(set.metadata.annotations.as_ref()),
@@ -188,127 +154,82 @@ impl Set {
                 .as_ref()
                 .and_then(|status| status.ready_replicas)
                 .unwrap_or(0),
-            pods: views.into_iter().map(|(_, view)| view).collect(),
+            pods: pods_of(uid, pods, events),
         }
     }
 }
 
-impl PodView {
-    /// Reads one Pod and the events about it.
-    pub fn read(pod: &Pod, events: &[Event]) -> Self {
-        let status = pod.status.clone().unwrap_or_default();
+impl JobView {
+    /// Reads the Job, its Pods, and the events about all of them.
+    pub fn read(job: &Job, pods: &[Pod], events: &[Event]) -> Self {
+        let status = job.status.clone().unwrap_or_default();
         let conditions = status.conditions.unwrap_or_default();
-        let uid = pod.metadata.uid.as_deref();
-        let about: Vec<&Event> = events
-            .iter()
-            .filter(|event| event.involved_object.uid.as_deref() == uid && uid.is_some())
-            .collect();
-        let terminating = pod.metadata.deletion_timestamp.is_some();
-        let spec = pod.spec.clone().unwrap_or_default();
-        let inits = spec.init_containers.unwrap_or_default();
-        let mut containers = views(
-            inits.iter().map(|container| container.name.as_str()),
-            status.init_container_statuses.as_deref(),
-            true,
-        );
-        containers.extend(views(
-            spec.containers
-                .iter()
-                .map(|container| container.name.as_str()),
-            status.container_statuses.as_deref(),
-            false,
-        ));
+        let condition = |kinds: &[&str]| {
+            let mut all = conditions.iter();
+            all.find(|c| kinds.contains(&c.type_.as_str()) && c.status == "True")
+        };
+        let uid = job.metadata.uid.as_deref();
+        let pods = pods_of(uid, pods, events);
+        let suspended = job
+            .spec
+            .as_ref()
+            .is_some_and(|spec| spec.suspend == Some(true));
         Self {
-            name: pod.metadata.name.clone().unwrap_or_default(),
-            phase: if terminating {
-                "Terminating".to_owned()
-            } else {
-                status.phase.unwrap_or_else(|| "Pending".to_owned())
-            },
-            ready: conditions
-                .iter()
-                .any(|c| c.type_ == "Ready" && c.status == "True"),
-            unschedulable: conditions
-                .iter()
-                .find(|c| c.type_ == "PodScheduled" && c.reason.as_deref() == Some("Unschedulable"))
-                .map(|c| {
-                    let since = c.last_transition_time.as_ref().map(|time| time.0);
-                    (c.message.clone().unwrap_or_default(), since)
-                }),
-            scaling_up: about
-                .iter()
-                .any(|event| event.reason.as_deref() == Some("TriggeredScaleUp")),
-            warning: about
-                .iter()
-                .filter(|event| event.type_.as_deref() == Some("Warning"))
-                .max_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0))
-                .and_then(|event| {
-                    Some(format!(
-                        "{}: {}",
-                        event.reason.as_deref()?,
-                        event.message.as_deref()?
-                    ))
-                }),
-            containers,
+            name: job.metadata.name.clone().unwrap_or_default(),
+            complete: condition(&["Complete", "SuccessCriteriaMet"]).is_some(),
+            failed: condition(&["Failed", "FailureTarget"]).map(|c| {
+                let reason = c.reason.clone().unwrap_or_else(|| c.type_.clone());
+                (reason, c.message.clone().unwrap_or_default())
+            }),
+            // A Job has no condition for it, as a Deployment has. Once it has a Pod, what was
+            // refused before is past.
+            refused: About::new(events, uid)
+                .of("FailedCreate", "")
+                .filter(|_| pods.is_empty()),
+            suspended: suspended.then(|| {
+                let since = condition(&["Suspended"])
+                    .and_then(|c| Some(c.last_transition_time.as_ref()?.0));
+                (manager_of(&job.metadata, "f:suspend"), since)
+            }),
+            deleting: deleting(&job.metadata),
+            pods,
         }
     }
 }
 
-fn views<'n>(
-    names: impl Iterator<Item = &'n str>,
-    statuses: Option<&[ContainerStatus]>,
-    init: bool,
-) -> Vec<ContainerView> {
-    names
-        .map(|name| {
-            let status = statuses
-                .into_iter()
-                .flatten()
-                .find(|status| status.name == name);
-            ContainerView {
-                name: name.to_owned(),
-                init,
-                restarts: status.map_or(0, |status| status.restart_count),
-                state: status.map_or_else(not_begun, state),
-            }
+/// The Pods of an owner, oldest first.
+fn pods_of(owner_uid: Option<&str>, pods: &[Pod], events: &[Event]) -> Vec<PodView> {
+    let mut views: Vec<(Option<Timestamp>, PodView)> = pods
+        .iter()
+        .filter(|pod| {
+            owner(pod.metadata.owner_references.as_deref()) == owner_uid && owner_uid.is_some()
         })
-        .collect()
+        .map(|pod| {
+            let born = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
+            (born, PodView::read(pod, events))
+        })
+        .collect();
+    views.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.name.cmp(&b.1.name)));
+    views.into_iter().map(|(_, view)| view).collect()
 }
 
-fn not_begun() -> ContainerState {
-    ContainerState::Waiting {
-        reason: "Pending".to_owned(),
-        message: String::new(),
-        last_exit: None,
-    }
-}
-
-fn state(status: &ContainerStatus) -> ContainerState {
-    let last_exit = status
-        .last_state
-        .as_ref()
-        .and_then(|last| Some(last.terminated.as_ref()?.exit_code));
-    let Some(state) = &status.state else {
-        return not_begun();
+/// Who owns a field directly below `spec`, by `metadata.managedFields`.
+fn manager_of(metadata: &ObjectMeta, field: &str) -> String {
+    let entries = metadata.managed_fields.iter().flatten();
+    let owns = |entry: &&k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry| {
+        let fields = entry.fields_v1.as_ref();
+        fields.is_some_and(|fields| !fields.0["f:spec"][field].is_null())
     };
-    if let Some(waiting) = &state.waiting {
-        ContainerState::Waiting {
-            reason: waiting.reason.clone().unwrap_or_default(),
-            message: waiting.message.clone().unwrap_or_default(),
-            last_exit,
-        }
-    } else if let Some(terminated) = &state.terminated {
-        ContainerState::Terminated {
-            exit: terminated.exit_code,
-            reason: terminated.reason.clone().unwrap_or_default(),
-        }
-    } else if state.running.is_some() {
-        ContainerState::Running {
-            ready: status.ready,
-        }
-    } else {
-        not_begun()
-    }
+    let manager = entries.into_iter().find(owns);
+    manager
+        .and_then(|entry| entry.manager.clone())
+        .unwrap_or_else(|| "somebody unknown".to_owned())
+}
+
+/// The finalizers of an object that is being deleted.
+fn deleting(metadata: &ObjectMeta) -> Option<Vec<String>> {
+    metadata.deletion_timestamp.as_ref()?;
+    Some(metadata.finalizers.clone().unwrap_or_default())
 }
 
 type Owners = k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;

@@ -2,7 +2,8 @@
 
 use crate::ui::style::{self, paint};
 
-use super::model::{ContainerState, ContainerView, PodView, Rollout, Set};
+use super::model::{Rollout, Set};
+use super::pod_view::{ContainerState, ContainerView, PodView};
 
 /// A line of the tree.
 struct Node {
@@ -98,13 +99,24 @@ fn nodes(rollout: &Rollout) -> Vec<Node> {
             .text
             .push_str(&paint(style::DELETE, format!(" ReplicaFailure: {message}")));
     }
+    if let Some(manager) = &rollout.paused {
+        nodes[0].text.push_str(&paint(
+            style::ATTENTION,
+            format!(" paused by \"{manager}\""),
+        ));
+    }
+    if rollout.deleting.is_some() {
+        nodes[0]
+            .text
+            .push_str(&paint(style::DELETE, " being deleted"));
+    }
     let newest = rollout.newest().map(|set| &set.name);
     for set in &rollout.sets {
         let label = format!("ReplicaSet {}", set.name);
         nodes.push(Node {
             id: label.clone(),
             label,
-            text: set_text(set, newest == Some(&set.name)),
+            text: set_text(set, newest.map(|newest| *newest == set.name)),
             depth: 1,
         });
         for pod in &set.pods {
@@ -133,14 +145,15 @@ fn nodes(rollout: &Rollout) -> Vec<Node> {
     nodes
 }
 
-fn set_text(set: &Set, newest: bool) -> String {
-    let label = if newest {
-        paint(style::BOLD, "new")
-    } else {
-        paint(style::DIM, "old")
+/// Until the controller has made the new set, nobody can say which one is old.
+fn set_text(set: &Set, newest: Option<bool>) -> String {
+    let label = match newest {
+        Some(true) => paint(style::BOLD, "new") + ", ",
+        Some(false) => paint(style::DIM, "old") + ", ",
+        None => String::new(),
     };
     format!(
-        "({label}, revision {}) {}/{} ready",
+        "({label}revision {}) {}/{} ready",
         set.revision, set.ready, set.wanted
     )
 }
@@ -155,6 +168,10 @@ fn pod_text(pod: &PodView) -> String {
             ""
         };
         paint(style::ATTENTION, format!("Unschedulable: {message}{note}"))
+    } else if let Some((reason, message)) = &pod.ended {
+        paint(style::DELETE, format!("{reason}: {message}"))
+    } else if !pod.gates.is_empty() {
+        format!("{}, held back by {}", pod.phase, pod.gates.join(", "))
     } else {
         pod.phase.clone()
     };
@@ -176,19 +193,22 @@ fn container_text(container: &ContainerView) -> String {
         ContainerState::Waiting {
             reason,
             message,
-            last_exit,
+            last,
         } => {
             let colon = if message.is_empty() { "" } else { ": " };
-            let exit = last_exit.map_or(String::new(), |code| format!(" (last exit code {code})"));
+            let exit = last
+                .as_ref()
+                .map_or(String::new(), |last| format!(" (last {})", last.text()));
             paint(style::DELETE, format!("{reason}{colon}{message}{exit}"))
         }
         ContainerState::Running { ready: true } => "Running, ready".to_owned(),
         ContainerState::Running { ready: false } if container.init => "Running".to_owned(),
         ContainerState::Running { ready: false } => "Running, not ready yet".to_owned(),
-        ContainerState::Terminated { exit: 0, .. } => paint(style::DIM, "done"),
-        ContainerState::Terminated { exit, reason } => {
-            paint(style::DELETE, format!("{reason}, exit code {exit}"))
-        }
+        ContainerState::Terminated(run) if run.exit == 0 => paint(style::DIM, "done"),
+        ContainerState::Terminated(run) => paint(
+            style::DELETE,
+            format!("{}, exit code {}", run.reason, run.exit),
+        ),
     };
     if container.restarts > 0 {
         let plural = if container.restarts == 1 { "" } else { "s" };

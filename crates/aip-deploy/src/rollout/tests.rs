@@ -59,7 +59,7 @@ fn ready() -> Value {
 fn waiting(list: &str, name: &str, reason: &str, restarts: i32) -> Value {
     json!({"phase": "Pending", list: [{
         "name": name, "image": "i", "imageID": "", "ready": false, "restartCount": restarts,
-        "state": {"waiting": {"reason": reason, "message": "Back-off pulling image \"i\""}},
+        "state": {"waiting": {"reason": reason, "message": "Back-off pulling image \"i\": not found"}},
         "lastState": {"terminated": {"exitCode": 3}},
     }]})
 }
@@ -113,7 +113,7 @@ fn an_image_that_cannot_be_pulled_ends_the_wait_at_once_and_is_named() {
     let failure = failure_of(&rollout).unwrap();
     assert_eq!(
         failure.to_string(),
-        "Pod aip-new-1, container aip: ImagePullBackOff: Back-off pulling image \"i\""
+        "Pod aip-new-1, container aip: ImagePullBackOff: Back-off pulling image \"i\": not found"
     );
 }
 
@@ -191,11 +191,26 @@ fn the_controllers_deadline_is_the_last_word() {
 #[test]
 fn the_tree_shows_the_way_down_to_the_container_that_fails() {
     let mut rollout = midway(&waiting("containerStatuses", "aip", "ImagePullBackOff", 0));
-    rollout.sets[0].pods[0].containers[0].state = model::ContainerState::Terminated {
-        exit: 0,
-        reason: "Completed".to_owned(),
-    };
+    rollout.sets[0].pods[0].containers[0].state =
+        pod_view::ContainerState::Terminated(pod_view::LastRun {
+            exit: 0,
+            reason: "Completed".to_owned(),
+        });
     insta::assert_snapshot!(plain(&render::tree(&rollout).join("\n")));
+}
+
+#[test]
+fn no_set_is_old_before_the_new_one_is_made() {
+    let mut rollout = midway(&json!({"phase": "Pending"}));
+    rollout.generation = 3;
+    let tree = plain(&render::tree(&rollout).join("\n"));
+    assert!(!tree.contains("(old") && !tree.contains("(new"), "{tree}");
+    rollout.observed = 3;
+    let tree = plain(&render::tree(&rollout).join("\n"));
+    assert!(
+        tree.contains("(new, revision 2)") && tree.contains("(old, revision 1)"),
+        "{tree}"
+    );
 }
 
 #[test]
@@ -222,6 +237,6 @@ fn the_newest_warning_event_of_a_pod_is_kept() {
         event("Older", "p", LONG_AGO),
         event("Other", "q", NOW),
     ];
-    let view = model::PodView::read(&pod("s", "p", &ready()), &events);
+    let view = pod_view::PodView::read(&pod("s", "p", &ready()), &events);
     assert_eq!(view.warning.as_deref(), Some("Newer: m"));
 }

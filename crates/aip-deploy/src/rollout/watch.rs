@@ -7,16 +7,17 @@ use futures_util::StreamExt as _;
 use futures_util::stream::SelectAll;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{Event, Pod};
-use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, LogParams};
 use kube::runtime::watcher;
 use tokio::time::Instant;
 
+use crate::cluster::ApiError;
+use crate::exit::Exit;
 use crate::guard::GuardedCluster;
 
-use super::cache::{Cache, Watch, is_final, watch};
+use super::cache::{Cache, Watch, hints, is_final, watch, watch_error};
 use super::model::Rollout;
-use super::verdict::{Failure, Verdict, judge};
+use super::verdict::{Failure, Pending, Verdict, judge};
 
 /// How following ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,8 +26,9 @@ pub enum Ended {
     Done,
     /// It failed; the last log lines of the container that is to blame.
     Failed(Failure, Vec<String>),
-    /// The time is over; what it was waiting for.
-    TimedOut(String),
+    /// The time is over; what it was waiting for, and the last log lines of the container that
+    /// is behind.
+    TimedOut(Pending, Vec<String>),
 }
 
 /// Why a rollout cannot be followed.
@@ -35,9 +37,9 @@ pub enum FollowError {
     /// There is nothing to follow.
     #[error("{0} does not exist")]
     Gone(String),
-    /// The user may not watch.
+    /// The API server does not let the user watch.
     #[error("the rollout cannot be watched: {0}")]
-    Forbidden(String),
+    Refused(ApiError),
 }
 
 /// Verdicts that depend on the time alone are looked for this often.
@@ -45,6 +47,16 @@ pub(super) const TICK: Duration = Duration::from_millis(500);
 
 /// How much of a log is shown.
 const LOG_LINES: i64 = 20;
+
+impl FollowError {
+    /// The exit code of a command that ends with it.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Gone(_) => Exit::Rollout,
+            Self::Refused(error) => error.exit(),
+        }
+    }
+}
 
 enum Seen {
     Deployment(watcher::Event<Deployment>),
@@ -92,10 +104,13 @@ pub async fn follow(
     let mut tick = tokio::time::interval(TICK);
     let mut picture = Picture::default();
     let mut shown: Option<Rollout> = None;
-    let mut waiting_for = "the first answer of the API server".to_owned();
+    let mut waiting_for = Pending::new("the first answer of the API server");
     loop {
         let seen = tokio::select! {
-            () = tokio::time::sleep_until(deadline) => return Ok(Ended::TimedOut(waiting_for)),
+            () = tokio::time::sleep_until(deadline) => {
+                let log = tail_of(cluster, namespace, &waiting_for).await;
+                return Ok(Ended::TimedOut(waiting_for, log));
+            }
             _ = tick.tick() => None,
             seen = watches.next() => seen,
         };
@@ -103,12 +118,9 @@ pub async fn follow(
             Some(Ok(seen)) => picture.note(seen),
             Some(Err(error)) => {
                 if let Some(why) = is_final(&error).filter(|_| !picture.is_complete()) {
-                    if !why.contains("\"events\"") {
-                        return Err(FollowError::Forbidden(why));
-                    }
-                } else {
-                    waiting_for = error.to_string();
+                    return Err(FollowError::Refused(why));
                 }
+                waiting_for = Pending::new(watch_error(error).to_string());
                 continue;
             }
             None => {}
@@ -128,7 +140,7 @@ pub async fn follow(
         if shown.as_ref() != Some(&rollout) {
             changed(&rollout);
         }
-        let verdict = judge(&rollout, now(clock));
+        let verdict = judge(&rollout, cluster.now(clock));
         shown = Some(rollout);
         match verdict {
             Verdict::Done => return Ok(Ended::Done),
@@ -154,12 +166,20 @@ fn watches(cluster: &GuardedCluster, namespace: &str, name: &str) -> SelectAll<W
     watches.push(watch(client, namespace, all.clone(), Seen::Set));
     watches.push(watch(client, namespace, all.clone(), Seen::Pod));
     let about_pods = all.fields("involvedObject.kind=Pod");
-    watches.push(watch(client, namespace, about_pods, Seen::Event));
+    watches.push(hints(watch(client, namespace, about_pods, Seen::Event)));
     watches
 }
 
-pub(super) fn now(clock: &dyn Clock) -> Timestamp {
-    Timestamp::from_microsecond(clock.now().as_micros()).unwrap_or(Timestamp::MAX)
+/// The last log lines of the container that is behind.
+pub(super) async fn tail_of(
+    cluster: &GuardedCluster,
+    namespace: &str,
+    pending: &Pending,
+) -> Vec<String> {
+    match &pending.behind {
+        Some(behind) => last_lines(cluster, namespace, behind).await,
+        None => Vec::new(),
+    }
 }
 
 /// The last lines of the container that is to blame: of its last run if it is between two.

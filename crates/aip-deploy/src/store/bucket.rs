@@ -15,7 +15,7 @@ use object_store::{
     CredentialProvider, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, RetryConfig,
     UpdateVersion,
 };
-use pulumi_files::aws::{AwsConfig, resolve};
+use pulumi_files::aws::{AwsConfig, CredentialsError, resolve, xml_field};
 use pulumi_files::{Bucket as BucketUrl, Environment};
 use secrecy::ExposeSecret as _;
 use tokio::sync::Mutex;
@@ -23,6 +23,7 @@ use tokio::time::Instant;
 
 use super::StoreError;
 use super::blobs::{Blobs, Version, Written};
+use crate::foreign::innermost;
 
 /// A bucket of S3, or of something that speaks its protocol.
 pub(super) struct Bucket {
@@ -91,25 +92,8 @@ impl Bucket {
         Ok(Self { store, url: base })
     }
 
-    fn error(&self, error: object_store::Error) -> StoreError {
-        use object_store::Error;
-        let url = self.url.clone();
-        match error {
-            Error::PermissionDenied { source, .. } | Error::Unauthenticated { source, .. } => {
-                StoreError::Denied {
-                    url,
-                    reason: source.to_string(),
-                }
-            }
-            Error::NotFound { .. } => StoreError::Unreachable {
-                url,
-                reason: "there is no such bucket".to_owned(),
-            },
-            error => StoreError::Unreachable {
-                url,
-                reason: error.to_string(),
-            },
-        }
+    fn error(&self, error: &object_store::Error) -> StoreError {
+        failure(self.url.clone(), error)
     }
 
     async fn put(&self, path: &str, content: Bytes, mode: PutMode) -> Result<Written, StoreError> {
@@ -128,7 +112,7 @@ impl Bucket {
             Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(Written::Changed),
             // The object that was to be replaced has gone.
             Err(Error::NotFound { .. }) if update => Ok(Written::Changed),
-            Err(error) => Err(self.error(error)),
+            Err(error) => Err(self.error(&error)),
         }
     }
 }
@@ -143,11 +127,11 @@ impl Blobs for Bucket {
         match self.store.get(&Path::from(path)).await {
             Ok(result) => {
                 let version = result.meta.e_tag.clone().unwrap_or_default();
-                let content = result.bytes().await.map_err(|e| self.error(e))?;
+                let content = result.bytes().await.map_err(|e| self.error(&e))?;
                 Ok(Some((content, version)))
             }
             Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(self.error(error)),
+            Err(error) => Err(self.error(&error)),
         }
     }
 
@@ -171,7 +155,7 @@ impl Blobs for Bucket {
     async fn remove(&self, path: &str) -> Result<(), StoreError> {
         match self.store.delete(&Path::from(path)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(self.error(error)),
+            Err(error) => Err(self.error(&error)),
         }
     }
 
@@ -181,9 +165,63 @@ impl Blobs for Bucket {
             .store
             .list(Some(&prefix))
             .map_ok(|object| object.location.to_string());
-        let mut paths: Vec<String> = objects.try_collect().await.map_err(|e| self.error(e))?;
+        let mut paths: Vec<String> = objects.try_collect().await.map_err(|e| self.error(&e))?;
         paths.sort();
         Ok(paths)
+    }
+}
+
+/// Refusals of the caller that S3 does not give the status of one.
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>)
+const DENIALS: [&str; 10] = [
+    "AccessDenied",
+    "AccountProblem",
+    "AllAccessDisabled",
+    "AuthorizationHeaderMalformed",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "NotSignedUp",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+];
+
+/// What went wrong, in our own words: the library repeats the whole answer, and S3 puts the token
+/// into its answer to one that has expired.
+fn failure(url: String, error: &object_store::Error) -> StoreError {
+    use object_store::Error;
+    let told = error.to_string();
+    let code = xml_field(&told, "Code");
+    let said = code.as_ref().map(|code| {
+        let message = xml_field(&told, "Message").unwrap_or_default();
+        format!("{code}: {message}")
+    });
+    let denied = code.is_some_and(|code| DENIALS.contains(&code.as_str()));
+    match error {
+        Error::PermissionDenied { .. } => StoreError::Denied {
+            url,
+            reason: said.unwrap_or_else(|| "403 Forbidden".to_owned()),
+        },
+        Error::Unauthenticated { source, .. } => StoreError::Denied {
+            url,
+            // Ours, when there are no credentials to ask with.
+            reason: match source.downcast_ref::<CredentialsError>() {
+                Some(error) => error.to_string(),
+                None => said.unwrap_or_else(|| "401 Unauthorized".to_owned()),
+            },
+        },
+        Error::NotFound { .. } => StoreError::Unreachable {
+            url,
+            reason: "there is no such bucket".to_owned(),
+        },
+        error => {
+            let reason = said.unwrap_or_else(|| innermost(error));
+            if denied {
+                StoreError::Denied { url, reason }
+            } else {
+                StoreError::Unreachable { url, reason }
+            }
+        }
     }
 }
 
@@ -231,5 +269,44 @@ impl CredentialProvider for Chain {
         });
         *found = Some((Instant::now(), Arc::clone(&credential)));
         Ok(credential)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(status: u16, body: &str) -> StoreError {
+        let source = format!("Client error with status {status}: {body}").into();
+        let error = object_store::Error::Generic {
+            store: "S3",
+            source,
+        };
+        failure("s3://state".to_owned(), &error)
+    }
+
+    #[test]
+    fn an_expired_token_is_a_refusal_and_is_not_repeated() {
+        let body = "<?xml version=\"1.0\"?><Error><Code>ExpiredToken</Code><Message>The provided \
+                    token has expired.</Message><Token-0>IQoJb3JpZ2luX2VjSECRET</Token-0></Error>";
+        let error = answered(400, body);
+        assert_eq!(
+            error.to_string(),
+            "the state store s3://state refuses access: ExpiredToken: The provided token has expired."
+        );
+        assert_eq!(error.exit(), crate::exit::Exit::Authentication);
+    }
+
+    #[test]
+    fn what_is_no_refusal_is_out_of_reach() {
+        let slow = answered(
+            503,
+            "<Error><Code>SlowDown</Code><Message>Please wait</Message></Error>",
+        );
+        assert_eq!(
+            slow.to_string(),
+            "the state store s3://state cannot be reached: SlowDown: Please wait"
+        );
+        assert_eq!(slow.exit(), crate::exit::Exit::Failed);
     }
 }

@@ -15,6 +15,8 @@ mod state;
 
 use async_trait::async_trait;
 
+use crate::exit::Exit;
+
 pub use pulumi::Checkpoints;
 pub use records::{
     Counts, FieldSet, Held, Holder, Intent, Inventory, Lease, Outcome, Pin, Recorded, Revision,
@@ -56,6 +58,18 @@ pub enum StoreError {
         /// The object's path.
         path: String,
     },
+}
+
+impl StoreError {
+    /// The exit code of a command that ends with it.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Denied { .. } => Exit::Authentication,
+            Self::Unreachable { .. } | Self::Corrupt { .. } | Self::Contended { .. } => {
+                Exit::Failed
+            }
+        }
+    }
 }
 
 /// What came of pinning.
@@ -100,7 +114,11 @@ pub trait StateStore: Send + Sync {
     /// Adds an unfinished intent, before the first write to the cluster.
     async fn record_intent(&self, intent: &Intent) -> Result<(), StoreError>;
 
-    /// Makes `owned` the last good inventory and clears every intent, after the prune.
+    /// Remembers that a migration Job came to its end.
+    async fn record_migrated(&self, job: &str) -> Result<(), StoreError>;
+
+    /// Makes `owned` the last good inventory and clears every intent, after the prune. Of the
+    /// migration Jobs, those are remembered of which `owned` still has fields.
     async fn promote(&self, owned: Vec<Recorded>) -> Result<(), StoreError>;
 
     /// Takes the lease if it is free or expired.

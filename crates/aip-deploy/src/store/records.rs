@@ -54,6 +54,10 @@ pub struct Inventory {
     /// Those that did not come to their end.
     #[serde(default)]
     pub intents: Vec<Intent>,
+    /// The names of the migration Jobs that came to their end: a Job that somebody cleaned away
+    /// is not run again.
+    #[serde(default)]
+    pub migrated: Vec<String>,
 }
 
 /// Who asks for the lease.

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::foreign::unreadable;
 use crate::ui::time::rfc3339;
 
 use super::blobs::{Blobs, Version, Written};
@@ -65,7 +66,7 @@ impl State {
         let document = serde_json::from_slice(&content);
         let corrupt = |error: serde_json::Error| StoreError::Corrupt {
             path: path.to_owned(),
-            reason: error.to_string(),
+            reason: unreadable(&error),
         };
         Ok((document.map_err(corrupt)?, Some(version)))
     }
@@ -79,7 +80,7 @@ impl State {
     ) -> Result<Written, StoreError> {
         let content = serde_json::to_vec_pretty(document).map_err(|error| StoreError::Corrupt {
             path: path.to_owned(),
-            reason: error.to_string(),
+            reason: unreadable(&error),
         })?;
         match version {
             Some(version) => {
@@ -184,10 +185,28 @@ impl StateStore for State {
         .await
     }
 
+    async fn record_migrated(&self, job: &str) -> Result<(), StoreError> {
+        self.change(|inventory| {
+            let known = inventory.migrated.iter().any(|name| name == job);
+            if !known {
+                inventory.migrated.push(job.to_owned());
+            }
+            ((), !known)
+        })
+        .await
+    }
+
     async fn promote(&self, owned: Vec<Recorded>) -> Result<(), StoreError> {
         self.change(|inventory| {
             inventory.owned.clone_from(&owned);
             inventory.intents.clear();
+            inventory.migrated.retain(|name| {
+                owned.iter().any(|recorded| {
+                    let object = &recorded.object;
+                    // What a destroy could not delete has no fields.
+                    object.kind == "Job" && object.name == *name && !recorded.fields.is_null()
+                })
+            });
             ((), true)
         })
         .await
@@ -304,7 +323,7 @@ impl StateStore for State {
         let record = serde_json::from_slice(&content);
         record.map(Some).map_err(|error| StoreError::Corrupt {
             path,
-            reason: error.to_string(),
+            reason: unreadable(&error),
         })
     }
 }

@@ -257,6 +257,28 @@ pub(crate) async fn an_intent_stays_until_the_inventory_is_promoted(world: &Worl
     assert_eq!((inventory.owned, inventory.intents), (owned, vec![]));
 }
 
+pub(crate) async fn a_migration_is_remembered_as_long_as_its_job_is_owned(world: &World) {
+    let state = world.state();
+    let job = |name: &str, fields: serde_json::Value| Recorded {
+        object: ObjectRef {
+            kind: "Job".to_owned(),
+            ..object(name)
+        },
+        fields,
+    };
+    let fields = serde_json::json!({"f:spec": {}});
+    for name in ["m1", "m2", "m2"] {
+        state.record_migrated(name).await.unwrap();
+    }
+    assert_eq!(state.inventory().await.unwrap().migrated, ["m1", "m2"]);
+    state.promote(vec![job("m2", fields)]).await.unwrap();
+    assert_eq!(state.inventory().await.unwrap().migrated, ["m2"]);
+    // What a destroy could not delete is no reason to believe in the database.
+    let left = job("m2", serde_json::Value::Null);
+    state.promote(vec![left]).await.unwrap();
+    assert_eq!(state.inventory().await.unwrap().migrated, [""; 0]);
+}
+
 pub(crate) async fn a_stack_is_pinned_once(world: &World) {
     let pin = |uid: &str| Pin {
         context: "here".to_owned(),
@@ -308,7 +330,7 @@ macro_rules! contract {
         })+
     };
     ($world:ident) => {
-        contract!($world: of_two_only_one_gets_the_lease_and_the_other_learns_who_has_it, an_expired_lease_is_taken_over_by_exactly_one_of_eight, a_renewed_lease_does_not_expire_and_a_released_one_is_free, a_lease_taken_by_hand_never_expires_but_can_be_broken_by_name, an_intent_stays_until_the_inventory_is_promoted, a_stack_is_pinned_once, the_history_is_numbered_without_gaps_and_read_newest_first);
+        contract!($world: of_two_only_one_gets_the_lease_and_the_other_learns_who_has_it, an_expired_lease_is_taken_over_by_exactly_one_of_eight, a_renewed_lease_does_not_expire_and_a_released_one_is_free, a_lease_taken_by_hand_never_expires_but_can_be_broken_by_name, an_intent_stays_until_the_inventory_is_promoted, a_migration_is_remembered_as_long_as_its_job_is_owned, a_stack_is_pinned_once, the_history_is_numbered_without_gaps_and_read_newest_first);
     };
 }
 pub(crate) use contract;

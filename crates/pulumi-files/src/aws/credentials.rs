@@ -177,7 +177,16 @@ async fn fetch(
     if answer.status.is_success() {
         Ok(answer.body)
     } else {
-        Err(failed(format!("it answered {}", answer.status)))
+        // STS says why in XML.
+        let text = String::from_utf8_lossy(&answer.body);
+        let field =
+            |name| super::xml_field(&text, name).map_or(String::new(), |said| format!(": {said}"));
+        Err(failed(format!(
+            "it answered {}{}{}",
+            answer.status,
+            field("Code"),
+            field("Message")
+        )))
     }
 }
 

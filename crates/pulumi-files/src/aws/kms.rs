@@ -66,9 +66,72 @@ pub enum KmsError {
         /// Its words.
         message: String,
     },
+    /// Something answered that is not the service, or the service is ill.
+    #[error("AWS KMS at {endpoint} answered {status}{said}")]
+    NotTheService {
+        /// The service's URL.
+        endpoint: String,
+        /// The HTTP status.
+        status: http::StatusCode,
+        /// What else is known.
+        said: &'static str,
+    },
     /// The answer or the request is not understood.
     #[error("the answer of AWS KMS is not understood")]
     Answer,
+}
+
+/// Refusals of the caller or of the key: other credentials, other rights or another state of the
+/// key are needed.
+/// (<https://docs.aws.amazon.com/kms/latest/APIReference/CommonErrors.html>)
+const DENIALS: [&str; 13] = [
+    "AccessDeniedException",
+    "DisabledException",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "IncompleteSignature",
+    "InvalidClientTokenId",
+    "InvalidSignatureException",
+    "KMSInvalidStateException",
+    "MissingAuthenticationToken",
+    "MissingAuthenticationTokenException",
+    "NotAuthorized",
+    "OptInRequired",
+    "UnrecognizedClientException",
+];
+
+impl KmsError {
+    /// Whether other credentials, other rights or another state of the key are needed.
+    pub fn is_denied(&self) -> bool {
+        match self {
+            Self::Credentials(_) => true,
+            Self::Refused { code, .. } => DENIALS.contains(&code.as_str()),
+            Self::Url { .. }
+            | Self::NoRegion
+            | Self::Unreachable { .. }
+            | Self::NotTheService { .. }
+            | Self::Answer => false,
+        }
+    }
+
+    /// Whether the URL names no key that the service has, or not the one of the value.
+    pub fn is_misconfigured(&self) -> bool {
+        match self {
+            Self::Url { .. } | Self::NoRegion => true,
+            Self::Refused { code, .. } => matches!(
+                code.as_str(),
+                "NotFoundException"
+                    | "IncorrectKeyException"
+                    | "InvalidCiphertextException"
+                    | "ValidationException"
+                    | "InvalidKeyUsageException"
+            ),
+            Self::Credentials(_)
+            | Self::Unreachable { .. }
+            | Self::NotTheService { .. }
+            | Self::Answer => false,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -212,20 +275,27 @@ impl Kms {
             }
             let answer = answer?;
             if answer.status.is_success() {
-                return serde_json::from_slice(&answer.body).map_err(|_| KmsError::Answer);
+                return serde_json::from_slice(&answer.body).map_err(|_| {
+                    if is_markup(&answer.body) {
+                        self.not_the_service(&answer)
+                    } else {
+                        KmsError::Answer
+                    }
+                });
             }
-            let refusal =
-                serde_json::from_slice::<Refusal>(&answer.body).map_err(|_| KmsError::Answer)?;
-            let code = refusal
-                .kind
-                .rsplit('#')
-                .next()
-                .unwrap_or_default()
-                .to_owned();
-            return Err(KmsError::Refused {
-                code,
-                message: refusal.message,
-            });
+            return Err(refusal(&answer).unwrap_or_else(|| self.not_the_service(&answer)));
+        }
+    }
+
+    fn not_the_service(&self, answer: &Fetched) -> KmsError {
+        KmsError::NotTheService {
+            endpoint: self.endpoint.clone(),
+            status: answer.status,
+            said: if is_markup(&answer.body) {
+                " with a web page: something else answers in its place, such as a proxy that wants a login"
+            } else {
+                ""
+            },
         }
     }
 
@@ -255,6 +325,27 @@ impl Kms {
             .await
             .map_err(unreachable)
     }
+}
+
+fn is_markup(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"<")
+}
+
+/// The refusal that an answer holds: JSON, or XML where the credentials are refused before the
+/// service is asked.
+fn refusal(answer: &Fetched) -> Option<KmsError> {
+    if let Ok(refusal) = serde_json::from_slice::<Refusal>(&answer.body) {
+        let code = refusal.kind.rsplit('#').next().unwrap_or_default();
+        return (!code.is_empty()).then(|| KmsError::Refused {
+            code: code.to_owned(),
+            message: refusal.message,
+        });
+    }
+    let text = String::from_utf8_lossy(&answer.body);
+    Some(KmsError::Refused {
+        code: super::xml_field(&text, "Code")?,
+        message: super::xml_field(&text, "Message").unwrap_or_default(),
+    })
 }
 
 fn is_throttled(answer: &Fetched) -> bool {

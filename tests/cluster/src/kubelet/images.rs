@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// A local program in the place of a container image.
 #[derive(Debug, Clone)]
@@ -19,7 +22,14 @@ pub struct Image {
 /// The registry that the nodes pull from: exact references, tag included. A reference it does not
 /// have cannot be pulled, as in life.
 #[derive(Debug, Clone, Default)]
-pub struct Images(Arc<Mutex<BTreeMap<String, Image>>>);
+pub struct Images(Arc<Mutex<Registry>>);
+
+#[derive(Debug, Default)]
+struct Registry {
+    images: BTreeMap<String, Image>,
+    /// What it answers instead of an image, and until when.
+    refusals: BTreeMap<String, (String, Instant)>,
+}
 
 impl Image {
     /// An image whose entry point is `program`. A container's `command` may name it by its file
@@ -92,19 +102,33 @@ impl Image {
 impl Images {
     /// Pushes an image, or replaces it for containers that start from now on.
     pub fn push(&self, reference: impl Into<String>, image: Image) {
-        self.with(|images| images.insert(reference.into(), image));
+        self.with(|registry| registry.images.insert(reference.into(), image));
+    }
+
+    /// Refuses to give an image for so long, with this sentence.
+    pub fn refuse(&self, reference: impl Into<String>, sentence: &str, time: Duration) {
+        let refusal = (sentence.to_owned(), Instant::now() + time);
+        self.with(|registry| registry.refusals.insert(reference.into(), refusal));
     }
 
     /// Removes an image from the registry.
     pub fn remove(&self, reference: &str) {
-        self.with(|images| images.remove(reference));
+        self.with(|registry| registry.images.remove(reference));
     }
 
-    pub(crate) fn pull(&self, reference: &str) -> Option<Image> {
-        self.with(|images| images.get(reference).cloned())
+    /// The image, or the registry's sentence.
+    pub(crate) fn pull(&self, reference: &str) -> Result<Image, String> {
+        self.with(|registry| {
+            let refusal = registry.refusals.get(reference);
+            if let Some((sentence, _)) = refusal.filter(|(_, until)| Instant::now() < *until) {
+                return Err(sentence.clone());
+            }
+            let image = registry.images.get(reference).cloned();
+            image.ok_or_else(|| format!("{reference}: not found"))
+        })
     }
 
-    fn with<T>(&self, change: impl FnOnce(&mut BTreeMap<String, Image>) -> T) -> T {
+    fn with<T>(&self, change: impl FnOnce(&mut Registry) -> T) -> T {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -133,9 +157,9 @@ mod tests {
     fn only_exact_references_can_be_pulled() {
         let images = Images::default();
         images.push("registry/aip:1", Image::program("aip"));
-        assert!(images.pull("registry/aip:1").is_some());
-        assert!(images.pull("registry/aip:2").is_none());
+        assert!(images.pull("registry/aip:1").is_ok());
+        assert!(images.pull("registry/aip:2").is_err());
         images.remove("registry/aip:1");
-        assert!(images.pull("registry/aip:1").is_none());
+        assert!(images.pull("registry/aip:1").is_err());
     }
 }

@@ -7,11 +7,15 @@
 )]
 
 mod adoption;
+mod autoscaling;
+mod deleting;
 mod drift;
 mod failures;
 mod guard;
+mod held_back;
 mod interrupted;
 mod lifecycle;
+mod proxies;
 mod real_aip;
 mod rights;
 mod site;

@@ -1,30 +1,16 @@
 //! Users with few rights, and namespaces with strict rules.
 
 use cluster::ControlPlane;
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
-use kube::core::{ApiResource, GroupVersionKind};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::site::{Site, server};
-
-async fn apply(site: &Site, group: &str, kind: &str, object: Value) {
-    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
-    let api: Api<DynamicObject> = match object["metadata"]["namespace"].as_str() {
-        Some(namespace) => Api::namespaced_with(site.client.clone(), namespace, &resource),
-        None => Api::all_with(site.client.clone(), &resource),
-    };
-    let name = object["metadata"]["name"].as_str().unwrap().to_owned();
-    api.patch(&name, &PatchParams::apply("story"), &Patch::Apply(&object))
-        .await
-        .unwrap();
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pod_security_restricted_admits_the_pods() {
     let site = Site::new("pss").await;
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": site.namespace(),
         "labels": {"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/warn": "restricted"}}});
-    apply(&site, "", "Namespace", namespace).await;
+    site.apply("", "Namespace", namespace).await;
     site.up()
         .await
         .exits(0)
@@ -42,17 +28,13 @@ async fn who_may_only_read_gets_an_estimate_and_who_may_nothing_a_reason() {
     let cluster = ControlPlane::shared().await;
     let reader = cluster.user("reader", "readers").await;
     let stranger = cluster.user("stranger", "strangers").await;
-    apply(
-        &site,
-        "rbac.authorization.k8s.io",
+    site.apply("rbac.authorization.k8s.io",
         "ClusterRole",
         json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "reader"},
             "rules": [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list", "watch"]}]}),
     )
     .await;
-    apply(
-        &site,
-        "rbac.authorization.k8s.io",
+    site.apply("rbac.authorization.k8s.io",
         "ClusterRoleBinding",
         json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "reader"},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "reader"},
@@ -98,7 +80,7 @@ async fn an_admission_that_refuses_dry_runs_makes_the_preview_an_estimate() {
             "validations": [{"expression": "!has(request.dryRun) || !request.dryRun", "message": "no dry run here"}],
         },
     });
-    apply(&site, group, "ValidatingAdmissionPolicy", policy).await;
+    site.apply(group, "ValidatingAdmissionPolicy", policy).await;
     let binding = json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
         "metadata": {"name": "for-real-only"},
@@ -108,7 +90,8 @@ async fn an_admission_that_refuses_dry_runs_makes_the_preview_an_estimate() {
                 "matchLabels": {"kubernetes.io/metadata.name": site.namespace()}}},
         },
     });
-    apply(&site, group, "ValidatingAdmissionPolicyBinding", binding).await;
+    site.apply(group, "ValidatingAdmissionPolicyBinding", binding)
+        .await;
     site.push("v2", server());
     site.write("v2", "");
     cluster::eventually("the policy is in force", async || {
@@ -122,4 +105,170 @@ async fn an_admission_that_refuses_dry_runs_makes_the_preview_an_estimate() {
     })
     .await;
     site.up().await.exits(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_by_policy_is_shown_and_is_no_estimate_whatever_its_words() {
+    let site = Site::new("policy").await;
+    site.up().await.exits(0);
+    let group = "admissionregistration.k8s.io";
+    for (name, tag, message) in [
+        ("no-latest", "latest", "images cannot use the tag latest"),
+        (
+            "no-nightly",
+            "nightly",
+            "User \\\"x\\\" cannot patch resource \\\"deployments\\\"",
+        ),
+    ] {
+        let policy = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+            "metadata": {"name": name},
+            "spec": {
+                "matchConstraints": {"resourceRules": [{"apiGroups": ["apps"], "apiVersions": ["v1"],
+                    "operations": ["CREATE", "UPDATE"], "resources": ["deployments"]}]},
+                "validations": [{
+                    "expression": format!("!object.spec.template.spec.containers[0].image.endsWith(':{tag}')"),
+                    "messageExpression": format!("\"{message}\""),
+                    // As the authorizer answers.
+                    "reason": "Forbidden",
+                }],
+            },
+        });
+        site.apply(group, "ValidatingAdmissionPolicy", policy).await;
+        let binding = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": {"name": name},
+            "spec": {
+                "policyName": name, "validationActions": ["Deny"],
+                "matchResources": {"namespaceSelector": {
+                    "matchLabels": {"kubernetes.io/metadata.name": site.namespace()}}},
+            },
+        });
+        site.apply(group, "ValidatingAdmissionPolicyBinding", binding)
+            .await;
+    }
+    let before = site.versions().await;
+    for (tag, words) in [
+        ("latest", "images cannot use the tag latest"),
+        ("nightly", "cannot patch resource"),
+    ] {
+        site.write(tag, "migrations: {mode: none}");
+        cluster::eventually("the policy is in force", async || {
+            let ran = site.run(&["preview"]).await;
+            if ran.code == 1 { Ok(()) } else { Err(ran.out) }
+        })
+        .await;
+        site.run(&["preview"])
+            .await
+            .exits(1)
+            .says(words)
+            .does_not_say("estimate:");
+        site.up().await.exits(1).says("cannot be applied");
+    }
+    assert_eq!(site.versions().await, before, "nothing was written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_namespace_rights_and_sizes_are_checked_all_the_same() {
+    let mut site = Site::new("nospace").await;
+    let admin = ControlPlane::shared().await.kubeconfig();
+    let cluster = ControlPlane::shared().await;
+    site.apply(
+        "rbac.authorization.k8s.io",
+        "ClusterRole",
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "looks"},
+            "rules": [{"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]}]}),
+    )
+    .await;
+    site.apply(
+        "rbac.authorization.k8s.io",
+        "ClusterRoleBinding",
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "looks"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "looks"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "lookers"}]}),
+    )
+    .await;
+    site.use_kubeconfig(cluster.user("looker", "lookers").await.kubeconfig);
+    cluster::eventually("the role is known", async || {
+        let ran = site.run(&["preview"]).await;
+        if ran.out.contains("Namespace") {
+            Ok(())
+        } else {
+            Err(ran.err)
+        }
+    })
+    .await;
+    site.run(&["preview"])
+        .await
+        .exits(1)
+        .says("resource \"namespaces\"")
+        .says("you may not write this object");
+    site.up().await.exits(1).says("cannot be applied");
+
+    site.use_kubeconfig(admin);
+    let large = "x".repeat(1024 * 1024 + 1);
+    site.write("v1", &format!("extra_env: {{A: \"{large}\"}}"));
+    for command in [&["preview"][..], &["up", "--yes"]] {
+        site.run(command)
+            .await
+            .exits(1)
+            .says("holds 1048576 at most");
+    }
+    let namespaces: kube::Api<k8s_openapi::api::core::v1::Namespace> =
+        kube::Api::all(site.client.clone());
+    let found = namespaces.get_opt(&site.namespace()).await.unwrap();
+    assert!(found.is_none(), "nothing was written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_field_that_keeps_its_first_value_is_refused_with_the_way_out() {
+    let site = Site::new("immutable").await;
+    let namespace = site.namespace();
+    site.apply(
+        "",
+        "Namespace",
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}),
+    )
+    .await;
+    // Somebody made both by hand before.
+    site.apply(
+        "",
+        "Service",
+        json!({"apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "aip-headless", "namespace": namespace},
+        "spec": {"ports": [{"name": "x", "port": 1}], "selector": {"a": "b"}}}),
+    )
+    .await;
+    site.apply("apps", "Deployment", json!({"apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "aip", "namespace": namespace},
+        "spec": {"replicas": 0, "selector": {"matchLabels": {"a": "b"}}, "template": {
+            "metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "c"}]}}}}))
+        .await;
+    let context = ControlPlane::shared().await.context();
+    let out =
+        |what: &str| format!("kubectl --context {context} --namespace {namespace} delete {what}");
+    site.run(&["preview", "--take-ownership"])
+        .await
+        .exits(1)
+        .says("may not change once set")
+        .says(&out("service aip-headless"))
+        .says(&out("deployment aip"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whom_the_cluster_does_not_know_is_told_so_with_an_exit_code_of_its_own() {
+    let mut site = Site::new("nobody").await;
+    let text = std::fs::read_to_string(ControlPlane::shared().await.kubeconfig()).unwrap();
+    let mut kubeconfig: serde_json::Value = serde_json::from_str(&text).unwrap();
+    kubeconfig["users"][0]["user"] = json!({"token": "no-such-token"});
+    let path = site.state().join("../nobody.conf");
+    std::fs::write(&path, kubeconfig.to_string()).unwrap();
+    site.use_kubeconfig(path);
+    for command in [&["preview"][..], &["up", "--yes"], &["rollout"]] {
+        site.run(command)
+            .await
+            .exits(3)
+            .says("log in again")
+            .does_not_say("no-such-token");
+    }
 }

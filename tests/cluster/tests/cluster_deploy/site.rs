@@ -4,11 +4,13 @@
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use cluster::{ControlPlane, Image, Kubelet, eventually, workspace_program};
-use kube::api::{Api, DynamicObject, ListParams};
+use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, ResourceExt as _};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
@@ -149,6 +151,42 @@ impl Site {
     /// Publishes an image.
     pub(crate) fn push(&self, tag: &str, image: Image) {
         self.kubelet.images().push(self.image(tag), image);
+    }
+
+    /// Refuses an image for a time, as a registry does that is busy.
+    pub(crate) fn refuse(&self, tag: &str, sentence: &str, time: Duration) {
+        self.kubelet
+            .images()
+            .refuse(self.image(tag), sentence, time);
+    }
+
+    /// Changes the stack file.
+    pub(crate) fn edit(&self, from: &str, to: &str) {
+        let text = std::fs::read_to_string(self.stack_file()).unwrap();
+        assert!(text.contains(from), "no {from:?} in\n{text}");
+        std::fs::write(self.stack_file(), text.replace(from, to)).unwrap();
+    }
+
+    /// Makes an object by hand, or changes it.
+    pub(crate) async fn apply(&self, group: &str, kind: &str, object: Value) {
+        self.apply_as("story", group, kind, object).await;
+    }
+
+    /// The same, under a field manager's name.
+    pub(crate) async fn apply_as(&self, manager: &str, group: &str, kind: &str, object: Value) {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
+        let api: Api<DynamicObject> = match object["metadata"]["namespace"].as_str() {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
+            None => Api::all_with(self.client.clone(), &resource),
+        };
+        let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+        api.patch(
+            &name,
+            &PatchParams::apply(manager).force(),
+            &Patch::Apply(&object),
+        )
+        .await
+        .unwrap();
     }
 
     /// Where the stack is deployed.

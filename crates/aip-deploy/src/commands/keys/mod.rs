@@ -104,7 +104,12 @@ impl KeysError {
             | Self::File(StackFileError::Io { .. } | StackFileError::ChangedMeanwhile { .. }) => {
                 Exit::Failed
             }
-            _ => Exit::Usage,
+            Self::File(_)
+            | Self::Crypter { .. }
+            | Self::NoKeys
+            | Self::Ids { .. }
+            | Self::Keys(_)
+            | Self::NeedsYes => Exit::Usage,
         }
     }
 }

@@ -118,7 +118,13 @@ async fn address(
             return Ok(Some(Address::Pending));
         };
         let access = Access::new(&selection.environment);
-        let cluster = GuardedCluster::open(&access, &target.context, Some(&pin)).await?;
+        let cluster = GuardedCluster::open(
+            &access,
+            &target.context,
+            Some(&pin),
+            selection.clock.as_ref(),
+        )
+        .await?;
         Ok(Some(Address::of(&cluster, &service).await?))
     };
     ask.await.map_err(Box::new)

@@ -16,14 +16,17 @@ impl Keeper<'_> {
         loop {
             let message = format!("Pulling image \"{reference}\"");
             self.event(Kind::Normal, "Pulling", message);
-            if let Some(image) = self.run.shared.images.pull(reference) {
-                let message = format!("Successfully pulled image \"{reference}\"");
-                self.event(Kind::Normal, "Pulled", message);
-                return Ok(image);
-            }
+            let refusal = match self.run.shared.images.pull(reference) {
+                Ok(image) => {
+                    let message = format!("Successfully pulled image \"{reference}\"");
+                    self.event(Kind::Normal, "Pulled", message);
+                    return Ok(image);
+                }
+                Err(refusal) => refusal,
+            };
             let cause = format!(
                 "failed to pull and unpack image \"{reference}\": failed to resolve reference \
-                 \"{reference}\": {reference}: not found"
+                 \"{reference}\": {refusal}"
             );
             let message = format!("Failed to pull image \"{reference}\": {cause}");
             self.event(Kind::Warning, "Failed", message);
