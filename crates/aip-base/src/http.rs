@@ -35,7 +35,7 @@ pub fn empty() -> Body {
 pub struct Limits {
     /// The most bytes of the answer's body that [`Http::fetch`] collects.
     pub max_bytes: usize,
-    /// The time from the call to the last collected byte (to the head for [`Http::send`]).
+    /// The time from the call to the last collected byte.
     pub deadline: Duration,
 }
 
@@ -85,6 +85,38 @@ impl Fetched {
     }
 }
 
+/// Whose call a request is, in its extensions. Of the requests in flight to a host each account and
+/// each app has a share; requests without this are the program's own, and have capacity of their
+/// own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnBehalfOf {
+    /// The account.
+    pub account: String,
+    /// The app.
+    pub client: String,
+}
+
+/// Which share of a host's capacity is used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Share {
+    /// That of one account.
+    Account,
+    /// That of one app.
+    Client,
+    /// All of it.
+    Host,
+}
+
+impl std::fmt::Display for Share {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Account => "of this account",
+            Self::Client => "of this app",
+            Self::Host => "of all callers",
+        })
+    }
+}
+
 /// Why an exchange failed. What matters to callers: was the request possibly processed?
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HttpError {
@@ -94,6 +126,9 @@ pub enum HttpError {
     /// No connection (DNS, TCP or TLS failed, or it took too long). Nothing was sent.
     #[error("no connection: {0}")]
     Connect(String),
+    /// Too many requests are in flight to the host, and no place became free. Nothing was sent.
+    #[error("too many requests {0} are in flight to this host")]
+    Busy(Share),
     /// The connection broke after the request had begun to leave: it may have been processed.
     #[error("the connection broke before the answer was complete: {0}")]
     Broken(String),
@@ -114,7 +149,7 @@ impl HttpError {
     /// Whether the request may have reached the other side. `false` means it is safe to repeat.
     pub fn may_have_arrived(&self) -> bool {
         match self {
-            Self::Refused(_) | Self::Connect(_) => false,
+            Self::Refused(_) | Self::Connect(_) | Self::Busy(_) => false,
             Self::Broken(_) | Self::Deadline(_) | Self::TooLarge(_) | Self::Compressed(_) => true,
         }
     }
@@ -125,7 +160,9 @@ impl HttpError {
 #[async_trait]
 pub trait Http: Send + Sync + 'static {
     /// Sends `request` (absolute URI) and returns the answer's head as soon as it is there, with
-    /// the body still streaming. No redirect is followed, nothing is decompressed.
+    /// the body still streaming. No redirect is followed, nothing is decompressed. `deadline` is
+    /// how long the head may take after the request, with its body, has left; the body has a
+    /// minimum rate instead.
     async fn send(
         &self,
         request: Request<Body>,

@@ -11,6 +11,7 @@ mod dns;
 mod excerpt;
 mod http;
 mod id;
+mod paced;
 mod peer;
 mod request_notes;
 mod rng;
@@ -20,8 +21,11 @@ pub use blame::Blame;
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use dns::{DnsError, DnsTxt};
 pub use excerpt::excerpt;
-pub use http::{Body, BodyError, Fetched, Http, HttpError, Limits, Partial, empty, full};
+pub use http::{
+    Body, BodyError, Fetched, Http, HttpError, Limits, OnBehalfOf, Partial, Share, empty, full,
+};
 pub use id::RowId;
+pub use paced::{Pace, Paced, Slowness};
 pub use peer::PeerAddr;
 pub use request_notes::RequestNotes;
 pub use rng::{Rng, SystemRng, random_name, random_token};

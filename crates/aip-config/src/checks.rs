@@ -59,6 +59,11 @@ pub(crate) fn external_base(config: &Config) -> Option<Origin> {
     Origin::parse(&format!("{scheme}://{host}:{}", listen.port())).ok()
 }
 
+/// Whether others than this machine's users come here.
+pub(crate) fn is_public(base: &Origin) -> bool {
+    base.is_https() && !base.is_loopback()
+}
+
 fn external_base_is_safe(config: &Config) -> Option<Finding> {
     let base = config.server.external_base.as_ref()?;
     (!base.is_https() && !base.is_loopback()).then(|| {
@@ -101,8 +106,7 @@ fn plc_has_a_directory(config: &Config) -> Option<Finding> {
 fn development_stays_at_home(config: &Config) -> Option<Finding> {
     let upstream = &config.upstream;
     let base = external_base(config)?;
-    let public = base.is_https() && !base.is_loopback();
-    (upstream.development && public && upstream.development_hosts.is_empty()).then(|| {
+    (upstream.development && is_public(&base) && upstream.development_hosts.is_empty()).then(|| {
         let message = format!(
             "refused with the public external base `{base}`: anybody could reach this machine's \
              own network through it; list the hosts that are meant in upstream.development_hosts"

@@ -39,6 +39,12 @@ impl Loaded {
         }
     }
 
+    /// Whether every loopback server may be connected to: in development, unless the external base
+    /// is public. Then visitors of the Internet name the servers, and only the listed hosts may be.
+    pub fn opens_loopback(&self) -> bool {
+        self.config.upstream.development && !checks::is_public(&self.external_base)
+    }
+
     /// The database: the given one, or the SQLite file in the data folder.
     pub fn database_url(&self) -> DatabaseUrl {
         let given = self.config.database.url.clone();

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use aip_atproto::Origin;
+use http::HeaderName;
 use ipnet::IpNet;
 use secrecy::SecretString;
 
@@ -42,10 +43,20 @@ settings! {
         /// How long running requests may go on after the listener has closed.
         drain_timeout: Duration = "30s", ["AIP_DRAIN_TIMEOUT"];
         /// Networks of the proxies in front of this server, as `ADDRESS/BITS` or `ADDRESS`: only
-        /// their word on a caller's address (`X-Forwarded-For` or `Forwarded`) counts.
+        /// their word on a caller's address counts.
         trusted_proxies: Vec<IpNet> = "", ["AIP_TRUSTED_PROXIES"];
-        /// Whether calls are limited by the network they come from.
+        /// The one header in which these proxies tell a caller's address: `X-Forwarded-For`,
+        /// `Forwarded`, or one of their own like `CF-Connecting-IP`. They must overwrite it or
+        /// add to it; any other header is the caller's own word and does not count.
+        forwarded_header: HeaderName = "x-forwarded-for", ["AIP_FORWARDED_HEADER"];
+        /// Whether calls are limited: by the network they come from, and on `/xrpc` by app.
         rate_limits: bool = "true", ["AIP_RATE_LIMITS"];
+        /// Calls on `/xrpc` that one app may make for one account within five minutes, in each
+        /// process.
+        xrpc_calls_per_account: NonZeroUsize = "1000", ["AIP_XRPC_CALLS_PER_ACCOUNT"];
+        /// Calls on `/xrpc` that one app may make at one PDS within five minutes, in each process.
+        /// A PDS counts what comes from this server's address: the reference allows 3000.
+        xrpc_calls_per_app: NonZeroUsize = "2000", ["AIP_XRPC_CALLS_PER_APP"];
     }
 
     /// Where everything is stored.
@@ -97,7 +108,8 @@ settings! {
         connect_timeout: Duration = "5s", ["AIP_CONNECT_TIMEOUT"];
         /// Ports of other servers that may be connected to besides 443.
         extra_ports: Vec<u16> = "", ["AIP_EXTRA_PORTS"];
-        /// Development only: loopback servers and plain http may be connected to.
+        /// Development only: loopback servers and plain http may be connected to; under a public
+        /// external base, only those of `development_hosts`.
         development: bool = "false", ["AIP_DEVELOPMENT"];
         /// Development only: `NAME=ADDRESS` or `NAME=ADDRESS:PORT`, hosts that are dialled there
         /// whatever DNS says.

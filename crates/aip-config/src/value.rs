@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use aip_atproto::Origin;
+use http::HeaderName;
 use ipnet::IpNet;
 use secrecy::SecretString;
 
@@ -172,6 +173,16 @@ impl Value for IpNet {
         text.parse().or_else(|_| alone()).map_err(|_| {
             "expected ADDRESS/BITS or ADDRESS, as in `10.0.0.0/8` or `2001:db8::1`".to_owned()
         })
+    }
+}
+
+/// The name of a header field, in any letters.
+impl Value for HeaderName {
+    const SHAPE: Shape = Shape::Text;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Self::from_bytes(text.as_bytes())
+            .map_err(|_| "expected the name of a header, as in `X-Forwarded-For`".to_owned())
     }
 }
 

@@ -2,37 +2,76 @@
 //!
 //! A forwarding header counts only from a proxy that the operator named, and of its entries only
 //! the rightmost that no such proxy wrote about another: everything left of it is the caller's own
-//! word. With both `X-Forwarded-For` and `Forwarded` (RFC 7239) in a request, one of them did not
-//! come from the proxy, and neither counts.
+//! word. The operator also names the one header that the proxies write; any other one passes them
+//! as the caller sent it, and does not count.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aip_base::PeerAddr;
 use http::header::{FORWARDED, HeaderName};
 use http::{Extensions, HeaderMap};
 use ipnet::{IpNet, Ipv6Net};
 
+/// What most proxies write: a list of addresses.
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// How many bits of an IPv6 address name the network of one household or server.
 const IPV6_NETWORK: u8 = 64;
 
 /// The proxies whose word on the caller's address counts.
-#[derive(Debug, Clone, Default)]
-pub struct TrustedProxies(Vec<IpNet>);
+#[derive(Debug)]
+pub struct TrustedProxies {
+    networks: Vec<IpNet>,
+    /// The header in which they tell it.
+    header: HeaderName,
+    /// Whether it was said in the log that a proxy is not trusted.
+    warned: AtomicBool,
+}
 
 /// Where a call comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Caller(IpAddr);
 
 impl TrustedProxies {
-    /// The proxies in these networks.
-    pub fn new(networks: Vec<IpNet>) -> Self {
-        Self(networks)
+    /// The proxies in these networks, which tell whom they serve in `header`: `Forwarded`
+    /// (RFC 7239), or another one with an address or a list of them.
+    pub fn new(networks: Vec<IpNet>, header: HeaderName) -> Self {
+        Self {
+            networks,
+            header,
+            warned: AtomicBool::new(false),
+        }
+    }
+
+    /// Warns, once, of a proxy in a private network that says whom it serves and is not trusted:
+    /// all its callers count as one, and one of them can use up the limits of all.
+    pub(crate) fn look_out(&self, extensions: &Extensions, headers: &HeaderMap) {
+        let says = [&self.header, &X_FORWARDED_FOR, &FORWARDED];
+        if self.warned.load(Ordering::Relaxed) || !says.iter().any(|it| headers.contains_key(*it)) {
+            return;
+        }
+        let Some(peer) = extensions.get::<PeerAddr>() else {
+            return;
+        };
+        let address = peer.0.ip().to_canonical();
+        if Caller(address).is_public() || self.contain(address) {
+            return;
+        }
+        if !self.warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                peer = %address,
+                "a proxy that is not trusted says whom it serves: rate limits count all its callers \
+                 as one; if it is yours, name its network in server.trusted_proxies \
+                 (AIP_TRUSTED_PROXIES)"
+            );
+        }
     }
 
     fn contain(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(&address))
+        self.networks
+            .iter()
+            .any(|network| network.contains(&address))
     }
 
     /// Where a request with that head comes from.
@@ -40,13 +79,29 @@ impl TrustedProxies {
         let unspecified = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         let peer: Option<&PeerAddr> = extensions.get();
         let mut address = peer.map_or(unspecified, |peer| peer.0.ip().to_canonical());
-        let mut hops = hops(headers).into_iter().rev();
+        let mut hops = self.hops(headers).into_iter().rev();
         while self.contain(address) {
             // A proxy that does not say whom it serves stands for the caller itself.
             let Some(Some(hop)) = hops.next() else { break };
             address = hop;
         }
         Caller(address)
+    }
+
+    /// The addresses that the header names, the nearest one last; `None` for what is no address.
+    fn hops(&self, headers: &HeaderMap) -> Vec<Option<IpAddr>> {
+        let read = if self.header == FORWARDED {
+            forwarded_for
+        } else {
+            address
+        };
+        list(headers, &self.header).into_iter().map(read).collect()
+    }
+}
+
+impl Default for TrustedProxies {
+    fn default() -> Self {
+        Self::new(Vec::new(), X_FORWARDED_FOR)
     }
 }
 
@@ -81,19 +136,6 @@ impl Caller {
     }
 }
 
-/// The addresses that the forwarding header names, the nearest one last; `None` for what is no
-/// address.
-fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
-    let (by_name, standard) = (list(headers, &X_FORWARDED_FOR), list(headers, &FORWARDED));
-    if !by_name.is_empty() && !standard.is_empty() {
-        return Vec::new();
-    }
-    let by_name = by_name.into_iter().map(address);
-    by_name
-        .chain(standard.into_iter().map(forwarded_for))
-        .collect()
-}
-
 /// The members of a header that is a list.
 fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Vec<&'a str> {
     let lines = headers.get_all(name).iter();
@@ -125,8 +167,12 @@ fn address(text: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
+    fn forwarded() -> HeaderName {
+        FORWARDED
+    }
+
     /// Who calls when `peer` sends `headers` and proxies are in `10.0.0.0/8` and `fd00::/8`.
-    fn caller(peer: &str, headers: &[(&'static str, &str)]) -> IpAddr {
+    fn caller(header: HeaderName, peer: &str, headers: &[(&'static str, &str)]) -> IpAddr {
         let networks = ["10.0.0.0/8", "fd00::/8"].map(|it| it.parse().unwrap());
         let mut map = HeaderMap::new();
         for (name, value) in headers {
@@ -134,14 +180,20 @@ mod tests {
         }
         let mut extensions = Extensions::new();
         extensions.insert(PeerAddr(SocketAddr::new(peer.parse().unwrap(), 4711)));
-        TrustedProxies::new(networks.to_vec())
+        TrustedProxies::new(networks.to_vec(), header)
             .caller(&extensions, &map)
             .0
     }
 
+    /// With proxies that write the header in question.
     #[track_caller]
     fn assert_caller(peer: &str, headers: &[(&'static str, &str)], expected: &str) {
-        assert_eq!(caller(peer, headers).to_string(), expected, "{headers:?}");
+        let header = match headers.first() {
+            Some(&("forwarded", _)) => forwarded(),
+            _ => X_FORWARDED_FOR,
+        };
+        let found = caller(header, peer, headers).to_string();
+        assert_eq!(found, expected, "{headers:?}");
     }
 
     #[test]
@@ -197,12 +249,50 @@ mod tests {
     }
 
     #[test]
-    fn with_both_headers_neither_counts() {
-        let both = [
+    fn only_the_header_that_the_operator_named_counts() {
+        let sent = [
             ("x-forwarded-for", "192.0.2.1"),
             ("forwarded", "for=192.0.2.2"),
+            ("cf-connecting-ip", "192.0.2.3"),
+            ("x-real-ip", "192.0.2.4"),
         ];
-        assert_caller("10.0.0.1", &both, "10.0.0.1");
+        let proxy = "10.0.0.1";
+        for (header, expected) in [
+            ("x-forwarded-for", "192.0.2.1"),
+            ("forwarded", "192.0.2.2"),
+            ("cf-connecting-ip", "192.0.2.3"),
+            ("x-real-ip", "192.0.2.4"),
+            ("true-client-ip", proxy),
+        ] {
+            let header = HeaderName::from_static(header);
+            let found = caller(header, proxy, &sent).to_string();
+            assert_eq!(found, expected);
+        }
+        // Each alone: a header that passed the proxy is the caller's own word.
+        for one in &sent[1..] {
+            assert_eq!(caller(X_FORWARDED_FOR, proxy, &[*one]).to_string(), proxy);
+        }
+        assert_eq!(caller(forwarded(), proxy, &sent[..1]).to_string(), proxy);
+    }
+
+    #[test]
+    fn a_proxy_that_is_not_trusted_is_noticed() {
+        let noticed = |peer: &str, networks: Vec<IpNet>, name: &'static str| {
+            let proxies = TrustedProxies::new(networks, X_FORWARDED_FOR);
+            let mut extensions = Extensions::new();
+            extensions.insert(PeerAddr(SocketAddr::new(peer.parse().unwrap(), 1)));
+            let mut headers = HeaderMap::new();
+            headers.insert(name, "192.0.2.1".parse().unwrap());
+            proxies.look_out(&extensions, &headers);
+            proxies.warned.load(Ordering::Relaxed)
+        };
+        let own = || vec!["10.0.0.0/8".parse().unwrap()];
+        assert!(noticed("10.0.0.1", vec![], "x-forwarded-for"));
+        assert!(noticed("10.0.0.1", vec![], "forwarded"));
+        assert!(noticed("172.16.0.1", own(), "x-forwarded-for"));
+        assert!(!noticed("10.0.0.1", own(), "x-forwarded-for"));
+        assert!(!noticed("203.0.113.9", vec![], "x-forwarded-for"));
+        assert!(!noticed("10.0.0.1", vec![], "accept"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL,
     CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, PRAGMA, REFERRER_POLICY,
-    STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    STRICT_TRANSPORT_SECURITY, VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::{HeaderMap, StatusCode};
 
@@ -31,6 +31,13 @@ const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static(
      Atproto-Content-Labelers",
 );
 
+/// What chooses an answer to one caller, besides the address (RFC 9110 §12.5.5): the caller, and
+/// what else goes on to its PDS.
+const VARIES: HeaderValue = HeaderValue::from_static(
+    "Authorization, DPoP, Accept, Accept-Encoding, Accept-Language, Atproto-Proxy, \
+     Atproto-Accept-Labelers",
+);
+
 /// Adds what every answer carries. `spec` is that of its endpoint; there is none for a path that
 /// is not mounted.
 pub(crate) fn finish(response: &mut Response, spec: Option<&Spec>, https: bool, id: &str) {
@@ -49,10 +56,12 @@ pub(crate) fn finish(response: &mut Response, spec: Option<&Spec>, https: bool, 
     }
     let cache = match spec.map(|spec| spec.cache) {
         Some(cache) if !failed => cache,
-        Some(CachePolicy::AsUpstream) => CachePolicy::AsUpstream,
         _ => CachePolicy::NoStore,
     };
     set_cache(headers, cache);
+    if spec.is_some_and(|spec| spec.cache == CachePolicy::Private) {
+        headers.insert(VARY, VARIES);
+    }
     if spec.is_some_and(|spec| spec.cors == Cors::AnyOrigin) {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED_HEADERS);
@@ -68,13 +77,7 @@ fn set_cache(headers: &mut HeaderMap, cache: CachePolicy) {
                 .unwrap_or(HeaderValue::from_static("no-store"))
         }
         CachePolicy::Immutable => HeaderValue::from_static("public, max-age=31536000, immutable"),
-        // Answers to one person: shared caches keep out unless the PDS says otherwise.
-        CachePolicy::AsUpstream => {
-            headers
-                .entry(CACHE_CONTROL)
-                .or_insert(HeaderValue::from_static("private, no-cache"));
-            return;
-        }
+        CachePolicy::Private => HeaderValue::from_static("private, no-cache"),
     };
     if cache == CachePolicy::NoStore {
         // RFC 6749 §5.1 asks for both.

@@ -1,8 +1,9 @@
-//! Rate limits: what is limited, by how much, and why. By the network of the caller, over all
-//! replicas.
+//! Rate limits: what is limited, by how much, and why. By the network of the caller, or by the
+//! client that it says it is, over all replicas.
 //!
 //! What goes well costs nothing here: calls are counted where they make others work (sign-ins), or
-//! only once they have failed. A storage that fails permits: a limit is no reason to be away.
+//! only once they have failed, and who proves itself is not refused for what others behind the same
+//! address did. A storage that fails permits: a limit is no reason to be away.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,15 +22,26 @@ use crate::problem::Problem;
 pub(crate) enum Limit {
     /// Sign-ins that begin. Each asks servers that the caller names, several times.
     SignIns,
-    /// Failed authentications of clients: whoever guesses secrets does it slowly.
+    /// Failed authentications of clients, by network: whoever guesses secrets does it slowly.
     ClientFailures,
+    /// Failed authentications of one client, from wherever they come.
+    FailuresOfClient,
+}
+
+/// What is counted together.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Counted<'a> {
+    /// The calls of a network.
+    Network(Caller),
+    /// The calls in the name of a registered client.
+    Client(&'a str),
 }
 
 /// By how much something is limited.
 struct Rule {
     /// Its name in keys and metrics.
     name: &'static str,
-    /// For one address of the Internet.
+    /// For one address of the Internet, or one client.
     quota: Quota,
     /// What a person or a program is told.
     words: &'static str,
@@ -56,6 +68,14 @@ impl Limit {
                 },
                 words: "Too many client authentications from your network failed.",
             },
+            Self::FailuresOfClient => Rule {
+                name: "failures_of_client",
+                quota: Quota {
+                    burst: 60,
+                    every: Duration::from_secs(1),
+                },
+                words: "Too many authentications of this client failed.",
+            },
         }
     }
 }
@@ -63,14 +83,14 @@ impl Limit {
 /// An address that is not of the Internet stands for this many.
 const CROWD: u32 = 100;
 
-/// Networks that are held off at a time. One that is forgotten is counted again.
+/// Networks and clients that are held off at a time. One that is forgotten is counted again.
 const HELD_OFF: usize = 10_000;
 
 /// Counts calls.
 pub struct RateLimiter {
     rates: Option<Arc<dyn RateLimits>>,
-    /// Until when a network need not be counted to be refused. In this process: it spares calls
-    /// that go well any question to the storage.
+    /// Until when a network or client need not be counted to be refused. In this process: it
+    /// spares the storage the questions of a flood.
     held_off: Cache<(&'static str, String), Timestamp>,
 }
 
@@ -92,47 +112,31 @@ impl RateLimiter {
         }
     }
 
-    /// Refuses a caller whose count was found full, until it is no more. Asks nobody.
-    pub(crate) fn admit(
-        &self,
-        limit: Limit,
-        caller: Caller,
-        now: Timestamp,
-    ) -> Result<(), Problem> {
-        if self.rates.is_none() {
-            return Ok(());
-        }
-        let until = self.held_off.get(&(limit.rule().name, caller.network()));
-        match until.map(|until| until.since(now)) {
-            None | Some(Duration::ZERO) => Ok(()),
-            Some(wait) => Err(refused(limit, wait)),
-        }
-    }
-
     /// Counts a call, unless that is one too many.
     pub(crate) async fn count(
         &self,
         limit: Limit,
-        caller: Caller,
+        counted: Counted<'_>,
         now: Timestamp,
     ) -> Result<(), Problem> {
         let Some(rates) = &self.rates else {
             return Ok(());
         };
         let Rule { name, quota, .. } = limit.rule();
-        let quota = if caller.is_public() {
-            quota
-        } else {
-            Quota {
-                burst: quota.burst * CROWD,
-                every: quota.every / CROWD,
-            }
+        let (key, quota) = match counted {
+            Counted::Network(caller) if !caller.is_public() => (caller.network(), of_crowd(quota)),
+            Counted::Network(caller) => (caller.network(), quota),
+            Counted::Client(id) => (id.to_owned(), quota),
         };
-        let network = caller.network();
-        match rates.take(&format!("{name}:{network}"), quota, now).await {
+        let held = (name, key);
+        let until = self.held_off.get(&held).map(|until| until.since(now));
+        if let Some(wait) = until.filter(|wait| !wait.is_zero()) {
+            return Err(refused(limit, wait));
+        }
+        match rates.take(&format!("{name}:{}", held.1), quota, now).await {
             Ok(Verdict::Permitted) => Ok(()),
             Ok(Verdict::Refused { retry_after }) => {
-                self.held_off.insert((name, network), now + retry_after);
+                self.held_off.insert(held, now + retry_after);
                 Err(refused(limit, retry_after))
             }
             Err(error) => {
@@ -141,6 +145,14 @@ impl RateLimiter {
                 Ok(())
             }
         }
+    }
+}
+
+/// An address that is not of the Internet is most often that of a proxy, with everybody behind it.
+fn of_crowd(quota: Quota) -> Quota {
+    Quota {
+        burst: quota.burst * CROWD,
+        every: quota.every / CROWD,
     }
 }
 
@@ -162,6 +174,7 @@ fn refused(limit: Limit, wait: Duration) -> Problem {
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use aip_base::PeerAddr;
     use aip_storage::StorageError;
@@ -181,12 +194,14 @@ mod tests {
         }
     }
 
-    /// A storage that permits nothing.
-    struct Full;
+    /// A storage that permits nothing, and counts how often it was asked.
+    #[derive(Default)]
+    struct Full(AtomicUsize);
 
     #[async_trait]
     impl RateLimits for Full {
         async fn take(&self, _: &str, _: Quota, _: Timestamp) -> Result<Verdict, StorageError> {
+            self.0.fetch_add(1, Ordering::Relaxed);
             let retry_after = Duration::from_millis(1001);
             Ok(Verdict::Refused { retry_after })
         }
@@ -195,11 +210,12 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_secs(1_767_225_600);
     const LIMIT: Limit = Limit::SignIns;
 
-    fn caller() -> Caller {
+    fn caller() -> Counted<'static> {
         let mut extensions = Extensions::new();
         let peer = SocketAddr::new("203.0.113.9".parse().unwrap(), 1);
         extensions.insert(PeerAddr(peer));
-        TrustedProxies::default().caller(&extensions, &HeaderMap::new())
+        let caller = TrustedProxies::default().caller(&extensions, &HeaderMap::new());
+        Counted::Network(caller)
     }
 
     #[tokio::test]
@@ -208,24 +224,27 @@ mod tests {
         for _ in 0..1000 {
             assert!(limiter.count(LIMIT, caller(), NOW).await.is_ok());
         }
-        assert!(limiter.admit(LIMIT, caller(), NOW).is_ok());
     }
 
     #[tokio::test]
     async fn who_is_over_the_limit_is_held_off_until_the_time_is_over() {
-        let limiter = RateLimiter::new(Arc::new(Full));
-        assert!(limiter.admit(LIMIT, caller(), NOW).is_ok());
-        assert!(limiter.count(LIMIT, caller(), NOW).await.is_err());
+        let asked = Arc::new(Full::default());
+        let limiter = RateLimiter::new(Arc::clone(&asked) as Arc<dyn RateLimits>);
         let later = |millis| NOW + Duration::from_millis(millis);
-        assert!(limiter.admit(LIMIT, caller(), later(1000)).is_err());
-        assert!(limiter.admit(LIMIT, caller(), later(1001)).is_ok());
-        assert!(limiter.admit(Limit::ClientFailures, caller(), NOW).is_ok());
+        for at in [0, 1, 1000] {
+            assert!(limiter.count(LIMIT, caller(), later(at)).await.is_err());
+        }
+        assert_eq!(asked.0.load(Ordering::Relaxed), 1, "the storage is spared");
+        assert!(limiter.count(LIMIT, caller(), later(1001)).await.is_err());
+        assert_eq!(asked.0.load(Ordering::Relaxed), 2);
+        let client = Counted::Client("app");
+        assert!(limiter.count(LIMIT, client, NOW).await.is_err());
+        assert_eq!(asked.0.load(Ordering::Relaxed), 3, "a client is no network");
     }
 
     #[tokio::test]
     async fn switched_off_it_permits_everything() {
         let limiter = RateLimiter::off();
         assert!(limiter.count(LIMIT, caller(), NOW).await.is_ok());
-        assert!(limiter.admit(LIMIT, caller(), NOW).is_ok());
     }
 }

@@ -21,6 +21,7 @@ pub(crate) struct Problem {
     words: String,
     headers: Vec<(HeaderName, HeaderValue)>,
     incident: Incident,
+    wronged_client: Option<String>,
 }
 
 /// What the log says of a request that went wrong. The response carries it to the log line.
@@ -80,6 +81,7 @@ impl Problem {
                 detail: words.clone(),
             },
             words,
+            wronged_client: None,
         }
     }
 
@@ -119,6 +121,17 @@ impl Problem {
     /// Whether a client did not prove who it is.
     pub(crate) fn is_failed_authentication(&self) -> bool {
         self.status == StatusCode::UNAUTHORIZED && self.code == "invalid_client"
+    }
+
+    /// Names the registered client as which somebody failed to authenticate.
+    pub(crate) fn in_the_name_of(mut self, client: Option<String>) -> Self {
+        self.wronged_client = client;
+        self
+    }
+
+    /// The registered client as which somebody failed to authenticate.
+    pub(crate) fn wronged_client(&self) -> Option<&str> {
+        self.wronged_client.as_deref()
     }
 
     /// The answer, in the format of its endpoint.

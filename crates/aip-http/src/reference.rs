@@ -23,7 +23,7 @@ pub fn reference_markdown() -> String {
             CachePolicy::NoStore => "no-store".to_owned(),
             CachePolicy::Minutes(minutes) => format!("{minutes} min"),
             CachePolicy::Immutable => "for ever".to_owned(),
-            CachePolicy::AsUpstream => "as the PDS says".to_owned(),
+            CachePolicy::Private => "only the caller, asking each time".to_owned(),
         };
         let body = match spec.payload {
             Payload::Nothing => "none",

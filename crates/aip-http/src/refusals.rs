@@ -1,6 +1,6 @@
 //! The errors of operations as HTTP: one `match` for each, and nothing decided anywhere else.
 
-use aip_base::{Blame, HttpError};
+use aip_base::{Blame, HttpError, Share};
 use aip_jose::Alg;
 use aip_oauth::client_auth::ClientAuthError;
 use aip_oauth::dpop::ProofError;
@@ -10,8 +10,11 @@ use aip_oauth::resource::ResourceError;
 use aip_oauth::tokens::TokenManagementError;
 use aip_sessions::KeeperError;
 use aip_xrpc::ForwardError;
+use aip_xrpc::permit::Refusal;
+use aip_xrpc::quota::OverQuota;
+use aip_xrpc::writes::BodyRefusal;
 use http::StatusCode;
-use http::header::{HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 
 use crate::problem::{Problem, printable};
 
@@ -42,14 +45,19 @@ impl From<ClientAuthError> for Problem {
             | ClientAuthError::TwoMethods
             | ClientAuthError::Unknown
             | ClientAuthError::WrongMethod { .. }
-            | ClientAuthError::WrongSecret => {
+            | ClientAuthError::WrongSecret(_) => {
                 let detail = error.to_string();
+                let wronged = match error {
+                    ClientAuthError::WrongSecret(id) => Some(id.to_string()),
+                    _ => None,
+                };
                 Self::caller(
                     StatusCode::UNAUTHORIZED,
                     "invalid_client",
                     "client authentication failed",
                 )
                 .because(Blame::Caller, detail)
+                .in_the_name_of(wronged)
                 .with(WWW_AUTHENTICATE, "Basic realm=\"aip\"")
             }
         }
@@ -104,6 +112,29 @@ impl From<LogoutError> for Problem {
             | LogoutError::UnknownRedirect => Self::request(words),
         }
     }
+}
+
+/// An app calls more often than its share of what a PDS allows to AIP.
+fn too_often(over: OverQuota) -> Problem {
+    let seconds = over.retry_after.as_micros().div_ceil(1_000_000).max(1);
+    let words = format!("{over}; the next call is permitted in {seconds} s");
+    let status = StatusCode::TOO_MANY_REQUESTS;
+    let problem =
+        Problem::caller(status, "RateLimitExceeded", words).with(RETRY_AFTER, &seconds.to_string());
+    let fields = over.allowance.fields().into_iter();
+    fields.fold(problem, |problem, (name, value)| problem.with(name, &value))
+}
+
+/// Too many calls are in flight.
+fn busy(share: Share, blame: Blame, detail: String) -> Problem {
+    let words = format!("too many calls {share} are in flight at the PDS");
+    let (status, code) = match share {
+        Share::Account | Share::Client => (StatusCode::TOO_MANY_REQUESTS, "RateLimitExceeded"),
+        Share::Host => (StatusCode::SERVICE_UNAVAILABLE, "UpstreamFailure"),
+    };
+    Problem::caller(status, code, words)
+        .because(blame, detail)
+        .with(RETRY_AFTER, "5")
 }
 
 /// What a resource asks of its callers (RFC 6750 §3, RFC 9449 §7.1, RFC 9728 §5.1).
@@ -162,7 +193,7 @@ impl Challenge<'_> {
     pub(crate) fn not_forwarded(self, error: ForwardError) -> Problem {
         let (blame, detail) = (error.blame(), error.to_string());
         let (status, code, words) = match error {
-            ForwardError::Scope(missing) => return self.scope(&missing.to_string()),
+            ForwardError::Refused(refusal) => return self.no_call(&refusal),
             ForwardError::Session(error) => return self.no_session(error),
             ForwardError::Sign(_) => return Problem::ours(detail),
             ForwardError::Header(_) => (
@@ -170,11 +201,13 @@ impl Challenge<'_> {
                 "InvalidRequest",
                 "a header that may be there once is repeated or unreadable",
             ),
-            ForwardError::Body => (
-                StatusCode::BAD_REQUEST,
-                "InvalidRequest",
-                "the body is not a call of this method",
+            ForwardError::TooOften(over) => return too_often(over),
+            ForwardError::TooSlow => (
+                StatusCode::REQUEST_TIMEOUT,
+                "RequestTimeout",
+                "the body came too slowly",
             ),
+            ForwardError::Pds(HttpError::Busy(share)) => return busy(share, blame, detail),
             ForwardError::TooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "PayloadTooLarge",
@@ -202,6 +235,28 @@ impl Challenge<'_> {
             ),
         };
         Problem::caller(status, code, words).because(blame, detail)
+    }
+
+    /// The answer to a call that is not sent on.
+    fn no_call(self, refusal: &Refusal) -> Problem {
+        let words = refusal.to_string();
+        let status = match refusal {
+            Refusal::Scope(_) | Refusal::Method(_) => return self.scope(&words),
+            Refusal::Verb { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Refusal::Body(BodyRefusal::MediaType | BodyRefusal::Coding) => {
+                StatusCode::UNSUPPORTED_MEDIA_TYPE
+            }
+            Refusal::Spelling { .. }
+            | Refusal::Proxy(_)
+            | Refusal::Query
+            | Refusal::Body(BodyRefusal::Json(_) | BodyRefusal::Call(_)) => StatusCode::BAD_REQUEST,
+        };
+        let problem = Problem::caller(status, "InvalidRequest", words);
+        match refusal {
+            // RFC 9110 §15.5.6.
+            Refusal::Verb { expected, .. } => problem.with(ALLOW, expected.as_str()),
+            _ => problem,
+        }
     }
 
     /// The answer to a call whose token is good and whose session at the PDS cannot be used.

@@ -21,7 +21,6 @@ use tracing::Instrument as _;
 use crate::call::Call;
 use crate::endpoints::{Endpoint, ErrorFormat, FORM_LIMIT, Payload, Spec};
 use crate::headers;
-use crate::limits::Limit;
 use crate::problem::Problem;
 use crate::request_line::RequestLine;
 use crate::state::App;
@@ -49,6 +48,8 @@ pub fn router(app: App) -> Router {
 async fn serve(app: &App, endpoint: Option<Endpoint>, request: Request) -> Response {
     let id = random_token::<9>(&*app.server().rng);
     let line = RequestLine::begin(app, id, endpoint, &request);
+    let proxies = &app.parts().proxies;
+    proxies.look_out(request.extensions(), request.headers());
     let spec = endpoint.map(Endpoint::spec);
     let format = spec.map_or_else(|| preferred(request.headers()), |spec| spec.errors);
     // In a box, as it is large and each of its wrappers would hold it anew.
@@ -92,10 +93,13 @@ async fn answer(
     if !spec.clients {
         return endpoint.handle(app, &call, stream).await;
     }
-    app.admit(Limit::ClientFailures, &call)?;
+    // Whoever proves itself is let in, whatever others did from the same address: only failures
+    // are counted, and once there are too many, answered with 429.
     let answer = endpoint.handle(app, &call, stream).await;
-    if matches!(&answer, Err(problem) if problem.is_failed_authentication()) {
-        app.count(Limit::ClientFailures, &call).await?;
+    if let Err(problem) = &answer
+        && problem.is_failed_authentication()
+    {
+        app.count_failure(&call, problem.wronged_client()).await?;
     }
     answer
 }

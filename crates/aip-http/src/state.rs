@@ -9,7 +9,7 @@ use aip_storage::Storage;
 
 use crate::call::Call;
 use crate::caller::{Caller, TrustedProxies};
-use crate::limits::{Limit, RateLimiter};
+use crate::limits::{Counted, Limit, RateLimiter};
 use crate::ports::{Health, Sessions, SignIn, XrpcProxy};
 use crate::problem::Problem;
 use crate::upstream_document::UpstreamDocument;
@@ -76,16 +76,27 @@ impl App {
         self.0.server.clock.now()
     }
 
-    /// Refuses a call of somebody who was found over that limit, as long as that holds.
-    pub(crate) fn admit(&self, limit: Limit, call: &Call) -> Result<(), Problem> {
-        let limiter = &self.0.limiter;
-        limiter.admit(limit, self.caller(call), self.now())
+    /// Counts a call by its network, unless that is one too many.
+    pub(crate) async fn count(&self, limit: Limit, call: &Call) -> Result<(), Problem> {
+        let network = Counted::Network(self.caller(call));
+        self.0.limiter.count(limit, network, self.now()).await
     }
 
-    /// Counts a call, unless that is one too many.
-    pub(crate) async fn count(&self, limit: Limit, call: &Call) -> Result<(), Problem> {
-        let limiter = &self.0.limiter;
-        limiter.count(limit, self.caller(call), self.now()).await
+    /// Counts a failed authentication, by network and by `client`, whose secret was wrong.
+    pub(crate) async fn count_failure(
+        &self,
+        call: &Call,
+        client: Option<&str>,
+    ) -> Result<(), Problem> {
+        let by_network = self.count(Limit::ClientFailures, call).await;
+        let by_client = match client {
+            Some(id) => {
+                let (limit, counted) = (Limit::FailuresOfClient, Counted::Client(id));
+                self.0.limiter.count(limit, counted, self.now()).await
+            }
+            None => Ok(()),
+        };
+        by_network.and(by_client)
     }
 
     fn caller(&self, call: &Call) -> Caller {

@@ -49,7 +49,7 @@ pub enum ClientAuthError {
     },
     /// Not the client's secret.
     #[error("the client secret is wrong")]
-    WrongSecret,
+    WrongSecret(ClientId),
     /// Our fault.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -120,7 +120,7 @@ impl AuthorizationServer {
                 Ok(())
             }
             (None, None) => Ok(()),
-            _ => Err(ClientAuthError::WrongSecret),
+            _ => Err(ClientAuthError::WrongSecret(client.id.clone())),
         }
     }
 }

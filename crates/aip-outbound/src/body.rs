@@ -1,27 +1,41 @@
-//! Bodies that know more than their bytes: requests that tell whether they began to leave, and
-//! answers that break off when the other side is too slow.
+//! Bodies that know more than their bytes: requests that tell how far they have left, and answers
+//! that hold their place among the requests to their host.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use aip_base::{Body, BodyError};
+use aip_base::{Body, BodyError, Pace, Paced};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
-/// How long an answer may stand still, and what it can save up.
-const GRACE: Duration = Duration::from_secs(10);
+use crate::host_limits::Slot;
 
-/// Bytes per second that pay for one second of waiting.
-const MIN_BYTES_PER_SECOND: u32 = 1024;
+/// The minimum rate of an answer.
+const ANSWER: Pace = Pace {
+    grace: Duration::from_secs(10),
+    bytes_per_second: 1024,
+};
 
-/// Whether a request has begun to leave. Once it has, it may have been processed.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Departure(Arc<AtomicBool>);
+/// The rate at which the other side must take a request's body, all in all.
+const MIN_REQUEST_BYTES_PER_SECOND: u32 = 8 * 1024;
+
+/// How far a request has left.
+#[derive(Debug, Clone)]
+pub(crate) struct Departure(Arc<Progress>);
+
+#[derive(Debug)]
+struct Progress {
+    begun: AtomicBool,
+    started: Instant,
+    /// Bytes of the body that were handed to the connection.
+    bytes: AtomicU64,
+    /// When the last of them were, in milliseconds from the start.
+    last: AtomicU64,
+}
 
 /// A request body that notes its departure.
 ///
@@ -33,23 +47,48 @@ pub(crate) struct DepartingBody {
     departure: Departure,
 }
 
-/// An answer's body with a minimum throughput. Waiting costs, bytes pay: a server that sends
-/// one byte per second is cut off after [`GRACE`], a reader that takes its time is not.
-pub(crate) struct PatientBody<B> {
-    inner: B,
-    allowance: Duration,
-    waiting_since: Option<Instant>,
-    timer: Pin<Box<Sleep>>,
-    _slot: OwnedSemaphorePermit,
+/// An answer's body, with a minimum rate and the place of its request.
+pub(crate) struct AnswerBody<B> {
+    inner: Paced<B>,
+    _slot: Slot,
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("the answer came more slowly than {MIN_BYTES_PER_SECOND} bytes per second")]
-struct TooSlow;
-
 impl Departure {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Progress {
+            begun: AtomicBool::new(false),
+            started: Instant::now(),
+            bytes: AtomicU64::new(0),
+            last: AtomicU64::new(0),
+        }))
+    }
+
+    /// Once a request has begun to leave, it may have been processed.
     pub(crate) fn has_begun(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.begun.load(Ordering::Acquire)
+    }
+
+    /// Until when an answer is waited for: for `deadline` after the last piece of the body left, if
+    /// the whole of it leaves at the minimum rate. So the deadline does not depend on the size.
+    pub(crate) fn waits_until(&self, deadline: Duration) -> Instant {
+        let Progress {
+            started,
+            bytes,
+            last,
+            ..
+        } = &*self.0;
+        let paid =
+            Duration::from_secs(bytes.load(Ordering::Acquire)) / MIN_REQUEST_BYTES_PER_SECOND;
+        let last = Duration::from_millis(last.load(Ordering::Acquire));
+        *started + deadline + last.min(paid)
+    }
+
+    fn note(&self, bytes: usize) {
+        let progress = &self.0;
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        progress.bytes.fetch_add(bytes, Ordering::AcqRel);
+        let millis = u64::try_from(progress.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        progress.last.store(millis, Ordering::Release);
     }
 }
 
@@ -67,11 +106,18 @@ impl HttpBody for DepartingBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.get_mut().inner).poll_frame(cx)
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.inner).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref()
+        {
+            this.departure.note(data.len());
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.departure.0.store(true, Ordering::Release);
+        self.departure.0.begun.store(true, Ordering::Release);
         self.inner.is_end_stream()
     }
 
@@ -80,26 +126,16 @@ impl HttpBody for DepartingBody {
     }
 }
 
-impl<B> PatientBody<B> {
-    pub(crate) fn new(inner: B, slot: OwnedSemaphorePermit) -> Self {
+impl<B> AnswerBody<B> {
+    pub(crate) fn new(inner: B, slot: Slot) -> Self {
         Self {
-            inner,
-            allowance: GRACE,
-            waiting_since: None,
-            timer: Box::pin(tokio::time::sleep(GRACE)),
+            inner: Paced::new(inner, ANSWER),
             _slot: slot,
-        }
-    }
-
-    /// Ends the wait, if there was one, and takes it from the allowance.
-    fn settle(&mut self) {
-        if let Some(since) = self.waiting_since.take() {
-            self.allowance = self.allowance.saturating_sub(since.elapsed());
         }
     }
 }
 
-impl<B> HttpBody for PatientBody<B>
+impl<B> HttpBody for AnswerBody<B>
 where
     B: HttpBody<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -111,25 +147,7 @@ where
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = self.get_mut();
-        if let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) {
-            this.settle();
-            if let Some(Ok(frame)) = &frame
-                && let Some(data) = frame.data_ref()
-            {
-                let bytes = u32::try_from(data.len()).unwrap_or(u32::MAX);
-                let earned = Duration::from_secs(bytes.into()) / MIN_BYTES_PER_SECOND;
-                this.allowance = (this.allowance + earned).min(GRACE);
-            }
-            return Poll::Ready(frame.map(|frame| frame.map_err(|e| BodyError(e.into()))));
-        }
-        if this.waiting_since.is_none() {
-            let now = Instant::now();
-            this.waiting_since = Some(now);
-            this.timer.as_mut().reset(now + this.allowance);
-        }
-        ready!(this.timer.as_mut().poll(cx));
-        Poll::Ready(Some(Err(BodyError(TooSlow.into()))))
+        Pin::new(&mut self.get_mut().inner).poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -143,78 +161,39 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-
-    use http_body_util::BodyExt as _;
-    use tokio::sync::Semaphore;
-
     use super::*;
 
-    /// Yields `size` bytes per second, `chunks` times.
-    struct Drip {
-        size: usize,
-        chunks: usize,
-        pause: Option<Pin<Box<Sleep>>>,
-    }
+    const DEADLINE: Duration = Duration::from_mins(1);
 
-    impl HttpBody for Drip {
-        type Data = Bytes;
-        type Error = Infallible;
-
-        fn poll_frame(
-            self: Pin<&mut Self>,
-            cx: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-            let this = self.get_mut();
-            let new_pause = || Box::pin(tokio::time::sleep(Duration::from_secs(1)));
-            ready!(this.pause.get_or_insert_with(new_pause).as_mut().poll(cx));
-            this.pause = None;
-            let Some(left) = this.chunks.checked_sub(1) else {
-                return Poll::Ready(None);
-            };
-            this.chunks = left;
-            Poll::Ready(Some(Ok(Frame::data(vec![b'x'; this.size].into()))))
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_leaves_steadily_may_take_longer_than_the_deadline() {
+        let departure = Departure::new();
+        // 50 MB at 1 Mbit/s.
+        for _ in 0..400 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert!(departure.waits_until(DEADLINE) > Instant::now());
+            departure.note(125_000);
         }
-    }
-
-    async fn patient(size: usize, chunks: usize) -> PatientBody<Drip> {
-        let slot = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
-        PatientBody::new(
-            Drip {
-                size,
-                chunks,
-                pause: None,
-            },
-            slot,
-        )
+        assert_eq!(departure.waits_until(DEADLINE), Instant::now() + DEADLINE);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn d2_row60_one_byte_per_second_is_cut_off() {
+    async fn a_body_that_nobody_takes_is_not_waited_for() {
         let start = Instant::now();
-        let error = patient(1, 3600).await.collect().await.unwrap_err();
+        let departure = Departure::new();
+        assert_eq!(departure.waits_until(DEADLINE), start + DEADLINE);
+        let until = loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            departure.note(1024);
+            let until = departure.waits_until(DEADLINE);
+            if until <= Instant::now() {
+                break until;
+            }
+        };
         assert!(
-            error
-                .to_string()
-                .contains("more slowly than 1024 bytes per second"),
-            "{error}"
+            until - start < Duration::from_secs(75),
+            "{:?}",
+            until - start
         );
-        assert!(start.elapsed() < 2 * GRACE, "{:?}", start.elapsed());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_steady_answer_above_the_minimum_may_take_its_time() {
-        let bytes = patient(2048, 600).await.collect().await.unwrap().to_bytes();
-        assert_eq!(bytes.len(), 2048 * 600);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_slow_reader_is_not_blamed_on_the_server() {
-        let mut body = patient(2048, 3).await;
-        for _ in 0..3 {
-            assert!(body.frame().await.unwrap().is_ok());
-            tokio::time::sleep(Duration::from_mins(10)).await;
-        }
-        assert!(body.frame().await.is_none());
     }
 }

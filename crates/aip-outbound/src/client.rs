@@ -1,10 +1,11 @@
 //! The client: [`aip_base::Http`] behind the guard.
 
 use std::error::Error;
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aip_base::{Body, Http, HttpError};
+use aip_base::{Body, Http, HttpError, OnBehalfOf, Share};
 use async_trait::async_trait;
 use http::header::USER_AGENT;
 use http::{HeaderValue, Request, Response};
@@ -14,7 +15,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tracing::Instrument as _;
 
-use crate::body::{DepartingBody, Departure, PatientBody};
+use crate::body::{AnswerBody, DepartingBody, Departure};
 use crate::connector::{GuardedConnector, WithTimeout};
 use crate::host_limits::HostLimits;
 use crate::policy::{GuardRefusal, Policy, check_uri};
@@ -76,7 +77,7 @@ impl Outbound {
         Ok(Self {
             client,
             policy,
-            hosts: HostLimits::new(config.max_concurrent_per_host),
+            hosts: HostLimits::new(config.capacity),
             user_agent: HeaderValue::from_str(&config.user_agent)
                 .unwrap_or(HeaderValue::from_static("aip")),
             connect_timeout: config.connect_timeout,
@@ -88,12 +89,16 @@ impl Outbound {
         request: Request<DepartingBody>,
         host: &str,
     ) -> Result<Response<Body>, Failure> {
-        let slot = tokio::time::timeout(self.connect_timeout, self.hosts.slot(host)).await;
+        let caller = request.extensions().get::<OnBehalfOf>().cloned();
+        let waits_for = Mutex::new(Share::Host);
+        let slot = self.hosts.slot(host, caller.as_ref(), &waits_for);
+        let slot = tokio::time::timeout(self.connect_timeout, slot).await;
         let Ok(Some(slot)) = slot else {
-            return Err(Failure::Busy);
+            let share = waits_for.into_inner();
+            return Err(Failure::Busy(share.unwrap_or_else(PoisonError::into_inner)));
         };
         let response = self.client.request(request).await?;
-        Ok(response.map(|body| PatientBody::new(body, slot).boxed_unsync()))
+        Ok(response.map(|body| AnswerBody::new(body, slot).boxed_unsync()))
     }
 }
 
@@ -113,18 +118,23 @@ impl Http for Outbound {
             .entry(USER_AGENT)
             .or_insert_with(|| self.user_agent.clone());
         let watched = Watched::begin(request.method(), checked.host());
-        let departure = Departure::default();
+        let departure = Departure::new();
         let request = request.map(|body| DepartingBody::new(body, departure.clone()));
-        let exchange = self
-            .exchange(request, checked.host())
-            .instrument(watched.span());
-        let outcome = match tokio::time::timeout(deadline, exchange).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(failure)) => Err(failure.into_http_error(&departure)),
-            Err(_) if departure.has_begun() => Err(HttpError::Deadline(deadline)),
-            Err(_) => Err(HttpError::Connect(format!(
-                "not connected within {deadline:?}"
-            ))),
+        let host = format!("{}:{}", checked.host(), checked.port());
+        let exchange = self.exchange(request, &host).instrument(watched.span());
+        let mut exchange = pin!(exchange);
+        let outcome = loop {
+            let until = departure.waits_until(deadline);
+            match tokio::time::timeout_at(until, &mut exchange).await {
+                Ok(Ok(response)) => break Ok(response),
+                Ok(Err(failure)) => break Err(failure.into_http_error(&departure)),
+                Err(_) if departure.waits_until(deadline) > until => {}
+                Err(_) if departure.has_begun() => break Err(HttpError::Deadline(deadline)),
+                Err(_) => {
+                    let reason = format!("not connected within {deadline:?}");
+                    break Err(HttpError::Connect(reason));
+                }
+            }
         };
         watched.end(&outcome);
         outcome
@@ -134,14 +144,17 @@ impl Http for Outbound {
 /// Why an exchange failed, before it is known whether the request left.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    #[error("too many requests to this host are in flight")]
-    Busy,
+    #[error("too many requests {0} are in flight to this host")]
+    Busy(Share),
     #[error(transparent)]
     Client(#[from] hyper_util::client::legacy::Error),
 }
 
 impl Failure {
     pub(crate) fn into_http_error(self, departure: &Departure) -> HttpError {
+        if let Self::Busy(share) = self {
+            return HttpError::Busy(share);
+        }
         let causes = || {
             std::iter::successors(Some(&self as &(dyn Error + 'static)), |&error| {
                 error.source()

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::host_limits::HostCapacity;
+
 /// The settings of the outbound client.
 #[derive(Debug, Clone)]
 pub struct OutboundConfig {
@@ -17,7 +19,7 @@ pub struct OutboundConfig {
     /// Ports that are allowed besides 443.
     pub extra_ports: Vec<u16>,
     /// Requests in flight to one host at a time.
-    pub max_concurrent_per_host: usize,
+    pub capacity: HostCapacity,
     /// Name servers to ask instead of the system's.
     pub nameservers: Vec<SocketAddr>,
     /// Exceptions for development and tests; `None` in production.
@@ -41,7 +43,12 @@ impl Default for OutboundConfig {
             connect_timeout: Duration::from_secs(5),
             extra_ca_pem: Vec::new(),
             extra_ports: Vec::new(),
-            max_concurrent_per_host: 256,
+            capacity: HostCapacity {
+                own: 256,
+                callers: 256,
+                client: 128,
+                account: 32,
+            },
             nameservers: Vec::new(),
             development: None,
         }

@@ -1,70 +1,195 @@
 //! Requests in flight per host, so that one slow PDS cannot hold every connection.
+//!
+//! A host is a name and a port. AIP's own requests (OAuth, refreshes, documents) have capacity of
+//! their own there, and what is left to callers is shared: no account and no app has all of it, so
+//! calls that stall hold back neither a sign-in nor somebody else's calls.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use aip_base::{OnBehalfOf, Share};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// How many hosts are remembered before idle ones are forgotten.
-const MAX_HOSTS: usize = 4096;
+/// How many semaphores are remembered before idle ones are forgotten.
+const MAX_SEMAPHORES: usize = 16 * 1024;
 
-/// One semaphore per host.
+/// How many requests may be in flight to one host at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostCapacity {
+    /// AIP's own.
+    pub own: usize,
+    /// Those of callers, all together.
+    pub callers: usize,
+    /// Of these, those of one app.
+    pub client: usize,
+    /// Of these, those of one account.
+    pub account: usize,
+}
+
+/// Who shares a capacity.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Key {
+    Own(String),
+    Callers(String),
+    Client(String, String),
+    Account(String, String),
+}
+
+/// A place among the requests to a host; it is free again when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Slot(#[allow(dead_code, reason = "held for its end")] Vec<OwnedSemaphorePermit>);
+
+/// The semaphores of all hosts.
 pub(crate) struct HostLimits {
-    per_host: usize,
-    hosts: Mutex<HashMap<String, Arc<Semaphore>>>,
+    capacity: HostCapacity,
+    semaphores: Mutex<HashMap<Key, Arc<Semaphore>>>,
 }
 
 impl HostLimits {
-    pub(crate) fn new(per_host: usize) -> Self {
+    pub(crate) fn new(capacity: HostCapacity) -> Self {
         Self {
-            per_host,
-            hosts: Mutex::default(),
+            capacity,
+            semaphores: Mutex::default(),
         }
     }
 
-    /// Waits for a free slot of `host`. `None` never happens in practice: the semaphores are not
-    /// closed.
-    pub(crate) async fn slot(&self, host: &str) -> Option<OwnedSemaphorePermit> {
-        self.semaphore(host).acquire_owned().await.ok()
+    /// Waits for a place; for ever, so the caller sets a limit. `waits_for` tells meanwhile which
+    /// share is used up.
+    pub(crate) async fn slot(
+        &self,
+        host: &str,
+        caller: Option<&OnBehalfOf>,
+        waits_for: &Mutex<Share>,
+    ) -> Option<Slot> {
+        let host = || host.to_owned();
+        let HostCapacity {
+            own,
+            callers,
+            client,
+            account,
+        } = self.capacity;
+        let wanted = match caller {
+            None => vec![(Share::Host, Key::Own(host()), own)],
+            // The narrowest first: who waits for it holds nothing that others need.
+            Some(OnBehalfOf {
+                account: whose,
+                client: app,
+            }) => vec![
+                (Share::Account, Key::Account(host(), whose.clone()), account),
+                (Share::Client, Key::Client(host(), app.clone()), client),
+                (Share::Host, Key::Callers(host()), callers),
+            ],
+        };
+        let mut permits = Vec::with_capacity(wanted.len());
+        for (share, key, capacity) in wanted {
+            *waits_for.lock().unwrap_or_else(PoisonError::into_inner) = share;
+            // The semaphores are never closed, so there is always a permit in the end.
+            permits.push(self.semaphore(key, capacity).acquire_owned().await.ok()?);
+        }
+        Some(Slot(permits))
     }
 
-    fn semaphore(&self, host: &str) -> Arc<Semaphore> {
-        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(semaphore) = hosts.get(host) {
+    fn semaphore(&self, key: Key, capacity: usize) -> Arc<Semaphore> {
+        let mut semaphores = self
+            .semaphores
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(semaphore) = semaphores.get(&key) {
             return Arc::clone(semaphore);
         }
-        if hosts.len() >= MAX_HOSTS {
+        if semaphores.len() >= MAX_SEMAPHORES {
             // A permit holds its semaphore: those with one owner left are idle.
-            hosts.retain(|_, semaphore| Arc::strong_count(semaphore) > 1);
+            semaphores.retain(|_, semaphore| Arc::strong_count(semaphore) > 1);
         }
-        let semaphore = Arc::new(Semaphore::new(self.per_host));
-        hosts.insert(host.to_owned(), Arc::clone(&semaphore));
+        let semaphore = Arc::new(Semaphore::new(capacity));
+        semaphores.insert(key, Arc::clone(&semaphore));
         semaphore
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
-    #[tokio::test]
-    async fn a_busy_host_does_not_slow_another() {
-        let limits = HostLimits::new(1);
-        let slot = limits.slot("a.org").await.unwrap();
-        assert_eq!(limits.semaphore("a.org").available_permits(), 0);
-        assert!(limits.slot("b.org").await.is_some());
-        drop(slot);
-        assert_eq!(limits.semaphore("a.org").available_permits(), 1);
+    const HOST: &str = "a.org:443";
+
+    fn limits() -> HostLimits {
+        HostLimits::new(HostCapacity {
+            own: 1,
+            callers: 4,
+            client: 3,
+            account: 2,
+        })
     }
 
-    #[tokio::test]
-    async fn idle_hosts_are_forgotten_and_busy_ones_are_not() {
-        let limits = HostLimits::new(1);
-        let _slot = limits.slot("busy.org").await;
-        for n in 0..3 * MAX_HOSTS {
-            limits.semaphore(&format!("{n}.org"));
+    fn by(account: &str, client: &str) -> OnBehalfOf {
+        OnBehalfOf {
+            account: account.to_owned(),
+            client: client.to_owned(),
         }
-        assert!(limits.hosts.lock().unwrap().len() <= MAX_HOSTS);
-        assert_eq!(limits.semaphore("busy.org").available_permits(), 0);
+    }
+
+    /// A place, or the share that is used up.
+    async fn slot(
+        limits: &HostLimits,
+        host: &str,
+        caller: Option<OnBehalfOf>,
+    ) -> Result<Slot, Share> {
+        let waits_for = Mutex::new(Share::Host);
+        let slot = limits.slot(host, caller.as_ref(), &waits_for);
+        match tokio::time::timeout(Duration::from_secs(1), slot).await {
+            Ok(slot) => Ok(slot.unwrap()),
+            Err(_) => Err(waits_for.into_inner().unwrap()),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_host_does_not_slow_another_name_or_port() {
+        let limits = limits();
+        let held = slot(&limits, HOST, None).await.unwrap();
+        assert_eq!(slot(&limits, HOST, None).await.unwrap_err(), Share::Host);
+        for other in ["b.org:443", "a.org:8443"] {
+            assert!(slot(&limits, other, None).await.is_ok(), "{other}");
+        }
+        drop(held);
+        assert!(slot(&limits, HOST, None).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn callers_take_nothing_from_own_requests_nor_one_account_all_from_others() {
+        let limits = limits();
+        let mut held = Vec::new();
+        for _ in 0..2 {
+            held.push(slot(&limits, HOST, Some(by("alice", "app"))).await.unwrap());
+        }
+        let refused = slot(&limits, HOST, Some(by("alice", "app"))).await;
+        assert_eq!(refused.unwrap_err(), Share::Account);
+        // The same app for somebody else, up to its share; then another app.
+        held.push(slot(&limits, HOST, Some(by("bob", "app"))).await.unwrap());
+        let refused = slot(&limits, HOST, Some(by("carol", "app"))).await;
+        assert_eq!(refused.unwrap_err(), Share::Client);
+        held.push(
+            slot(&limits, HOST, Some(by("carol", "other")))
+                .await
+                .unwrap(),
+        );
+        let refused = slot(&limits, HOST, Some(by("dave", "third"))).await;
+        assert_eq!(refused.unwrap_err(), Share::Host);
+        assert!(slot(&limits, HOST, None).await.is_ok());
+        held.clear();
+        assert!(slot(&limits, HOST, Some(by("alice", "app"))).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_hosts_are_forgotten_and_busy_ones_are_not() {
+        let limits = limits();
+        let _held = slot(&limits, "busy.org:443", None).await.unwrap();
+        for n in 0..3 * MAX_SEMAPHORES {
+            limits.semaphore(Key::Own(format!("{n}.org:443")), 1);
+        }
+        assert!(limits.semaphores.lock().unwrap().len() <= MAX_SEMAPHORES);
+        assert!(slot(&limits, "busy.org:443", None).await.is_err());
     }
 }

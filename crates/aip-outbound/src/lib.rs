@@ -27,5 +27,6 @@ pub use address::is_public;
 pub use client::Outbound;
 pub use config::{Development, OutboundConfig, OutboundConfigError};
 pub use dns::{Dns, Resolve};
+pub use host_limits::HostCapacity;
 pub use operator::OperatorHttp;
 pub use policy::{CheckedUrl, GuardRefusal, Policy, check_url};

@@ -51,7 +51,7 @@ impl Http for OperatorHttp {
         request: Request<Body>,
         deadline: Duration,
     ) -> Result<Response<Body>, HttpError> {
-        let departure = Departure::default();
+        let departure = Departure::new();
         let request = request.map(|body| DepartingBody::new(body, departure.clone()));
         match tokio::time::timeout(deadline, self.0.request(request)).await {
             Ok(Ok(response)) => Ok(response.map(|body| {

@@ -163,9 +163,7 @@ impl Development {
             Host::Ipv6(Ipv6Addr::LOCALHOST) => Some(IpAddr::V6(Ipv6Addr::LOCALHOST)),
             _ => None,
         };
-        if let Host::Domain(name) = host
-            && let Some(address) = self.hosts.get(*name)
-        {
+        if let Some(address) = self.hosts.get(&host.to_string()) {
             let port = match address.port() {
                 0 => port,
                 fixed => fixed,
@@ -282,6 +280,36 @@ mod tests {
         }
         let user = decide("http://user@localhost:1/", &policy);
         assert_eq!(user, Err(GuardRefusal::Credentials));
+    }
+
+    #[test]
+    fn loopback_is_open_only_where_it_is_listed_if_it_is_not_open_as_a_whole() {
+        let hosts = ["pds.test", "127.0.0.1", "[::1]"]
+            .map(|name| (name.to_owned(), "127.0.0.1:2583".parse().unwrap()));
+        let listed = |count: usize| Policy {
+            extra_ports: vec![],
+            development: Some(Development {
+                hosts: hosts.iter().take(count).cloned().collect(),
+                allow_loopback: false,
+            }),
+        };
+        let one = listed(1);
+        assert!(decide("http://pds.test/", &one).is_ok());
+        for url in [
+            "http://localhost:6379/",
+            "https://localhost/",
+            "http://127.0.0.1:2583/",
+            "https://127.0.0.1/",
+            "http://[::1]/",
+        ] {
+            assert!(decide(url, &one).is_err(), "{url}");
+        }
+        let all = listed(3);
+        for url in ["http://127.0.0.1:9/", "http://[::1]:9/"] {
+            let expected = Route::Fixed("127.0.0.1:2583".parse().unwrap());
+            assert_eq!(decide(url, &all).unwrap().route(), expected, "{url}");
+        }
+        assert!(decide("http://localhost/", &all).is_err());
     }
 
     #[test]

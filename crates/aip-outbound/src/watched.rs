@@ -46,6 +46,7 @@ fn kind(error: &HttpError) -> &'static str {
     match error {
         HttpError::Refused(_) => "refused",
         HttpError::Connect(_) => "connect",
+        HttpError::Busy(_) => "busy",
         HttpError::Broken(_) => "broken",
         HttpError::Deadline(_) => "deadline",
         HttpError::TooLarge(_) => "too_large",

@@ -4,15 +4,19 @@
 #![allow(clippy::unwrap_used, reason = "a set-up step that fails ends the test")]
 
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aip_base::{DnsError, Http, HttpError, Limits};
+use aip_base::{DnsError, Http, HttpError, Limits, OnBehalfOf, Share};
 use aip_outbound::{Development, OperatorHttp, Outbound, OutboundConfig, Resolve};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::Request;
+use http_body::{Body as HttpBody, Frame};
+use http_body_util::BodyExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -347,18 +351,78 @@ async fn a_request_that_waits_for_a_busy_host_is_known_not_to_have_left() {
     })
     .await;
     let client = client_with(|config| {
-        config.max_concurrent_per_host = 1;
+        config.capacity.own = 1;
         config.connect_timeout = Duration::from_millis(50);
     });
     let request = || Request::get(&server.url).body(aip_base::empty()).unwrap();
     let streaming = client.send(request(), LIMITS.deadline).await.unwrap();
     let error = client.send(request(), LIMITS.deadline).await.unwrap_err();
-    assert!(
-        matches!(&error, HttpError::Connect(why) if why.contains("in flight")),
-        "{error}"
-    );
+    assert!(matches!(&error, HttpError::Busy(Share::Host)), "{error}");
+    assert!(!error.may_have_arrived());
+    let mut for_a_caller = request();
+    for_a_caller.extensions_mut().insert(OnBehalfOf {
+        account: "did:web:alice.example".to_owned(),
+        client: "app".to_owned(),
+    });
+    let sent = client.send(for_a_caller, LIMITS.deadline).await;
+    assert!(sent.is_ok(), "callers have capacity of their own");
     drop(streaming);
     assert!(client.send(request(), LIMITS.deadline).await.is_ok());
+}
+
+/// A body that comes in pieces, one every 50 ms.
+struct Pieces {
+    left: usize,
+    pause: Pin<Box<tokio::time::Sleep>>,
+}
+
+impl HttpBody for Pieces {
+    type Data = Bytes;
+    type Error = aip_base::BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = self.get_mut();
+        let Some(left) = this.left.checked_sub(1) else {
+            return Poll::Ready(None);
+        };
+        ready!(this.pause.as_mut().poll(cx));
+        this.left = left;
+        let next = tokio::time::Instant::now() + Duration::from_millis(50);
+        this.pause.as_mut().reset(next);
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(
+            &[b'x'; 16 * 1024],
+        )))))
+    }
+}
+
+#[tokio::test]
+async fn the_deadline_begins_when_the_request_has_left() {
+    let server = serve(async |mut stream: TcpStream| {
+        let mut read = [0; 64 * 1024];
+        let mut end = Vec::new();
+        while !end.ends_with(b"0\r\n\r\n") {
+            let count = stream.read(&mut read).await?;
+            end.extend_from_slice(&read[..count]);
+        }
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            .await
+    })
+    .await;
+    let client = client_with(|_| ());
+    let send = async |left: usize, deadline: Duration| {
+        let pause = Box::pin(tokio::time::sleep(Duration::ZERO));
+        let body = Pieces { left, pause }.boxed_unsync();
+        let request = Request::post(&server.url).body(body).unwrap();
+        client.send(request, deadline).await
+    };
+    let began = tokio::time::Instant::now();
+    let answer = send(20, Duration::from_millis(500)).await;
+    assert!(answer.is_ok(), "{:?}", answer.err());
+    assert!(began.elapsed() > Duration::from_millis(500));
 }
 
 #[tokio::test]

@@ -16,6 +16,8 @@ use crate::sandbox::{Sandbox, SandboxOptions, StartError};
 pub struct RunOptions {
     /// The base URL of AIP.
     pub aip: String,
+    /// Where AIP listens without TLS, if its base URL leads to a proxy or nowhere on this machine.
+    pub aip_address: Option<SocketAddr>,
     /// The demo's client at AIP; without one it registers itself.
     pub client: Option<DemoClient>,
     /// The port of the PLC directory.
@@ -61,6 +63,12 @@ pub async fn run_stand_ins(options: RunOptions) -> Result<Running, StartError> {
         ..SandboxOptions::default()
     })
     .await?;
+    let host = options.aip.parse::<http::Uri>().ok();
+    if let (Some(address), Some(host)) =
+        (options.aip_address, host.as_ref().and_then(|it| it.host()))
+    {
+        sandbox.http.map_host(host, address);
+    }
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.demo_port))
         .await
         .map_err(SetupError::from)?;

@@ -8,7 +8,6 @@
 //! the database behind it ([`fallback`]).
 
 pub mod fallback;
-mod gcra;
 pub mod local;
 mod nonces;
 mod state;

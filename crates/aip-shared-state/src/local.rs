@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use aip_base::Timestamp;
 use aip_storage::StorageError;
+use aip_storage::gcra::decide;
 use aip_storage::notices::{Notice, Notices};
 use aip_storage::rates::{Quota, RateLimits, Verdict};
 use async_trait::async_trait;
@@ -11,8 +12,6 @@ use futures_util::stream::{BoxStream, unfold};
 use quick_cache::unsync::Cache;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
-
-use crate::gcra::decide;
 
 /// Keys that are counted at a time. What is forgotten above that was not called for longest.
 const KEYS: usize = 100_000;

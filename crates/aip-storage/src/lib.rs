@@ -9,6 +9,7 @@ pub mod account;
 pub mod audit;
 pub mod browser;
 pub mod client;
+pub mod gcra;
 pub mod grant;
 pub mod housekeeping;
 pub mod nonces;

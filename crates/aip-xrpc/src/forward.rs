@@ -5,21 +5,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aip_atproto::{Nsid, Origin, ScopeSet};
-use aip_base::{Blame, Body, BodyError, Http, HttpError, RowId, empty, full};
+use aip_base::{
+    Blame, Body, BodyError, Http, HttpError, OnBehalfOf, Pace, Paced, RowId, Share, empty, full,
+};
 use aip_jose::SignError;
 use aip_pds::{NonceTries, PdsCall, PdsClient, Timed, nonce_of};
 use aip_sessions::{Keeper, KeeperError, Usable};
 use aip_storage::nonces::ServerRole;
 use aip_storage::upstream::ReauthReason;
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, ETAG};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 
 use crate::headers;
 use crate::permit::{
-    Call, InsufficientScope, Judgement, WriteRefusal, XrpcPermit, permit, permit_write,
+    Call, Judgement, Refusal, XrpcPermit, permit, permit_default_service, permit_write,
 };
+use crate::quota::{Allowance, CallQuota, OverQuota};
 use crate::session;
 use crate::verdict::{Verdict, judge, status_for_app};
 
@@ -27,7 +30,12 @@ use crate::verdict::{Verdict, judge, status_for_app};
 const KEPT: u64 = 64 * 1024;
 /// The largest JSON body that is judged before it leaves; PDSs accept 150 KiB by default.
 const MAX_WRITE: usize = 1024 * 1024;
-/// How long a PDS may take until it begins to answer.
+/// The minimum rate of an app's body. A file of any size may come as slowly as a telephone sends.
+const CALLER: Pace = Pace {
+    grace: Duration::from_secs(30),
+    bytes_per_second: 8 * 1024,
+};
+/// How long a PDS may take until it begins to answer, after it has the whole request.
 const HEAD_DEADLINE: Duration = Duration::from_mins(1);
 
 /// Forwards calls.
@@ -38,15 +46,19 @@ pub struct Forwarder {
     pub pds: Arc<PdsClient>,
     /// Sends them.
     pub http: Arc<dyn Http>,
+    /// Counts them, if they are limited.
+    pub quota: Option<CallQuota>,
 }
 
 /// A call of an app.
 pub struct XrpcCall<'a> {
     /// The upstream session of the grant that the app's token belongs to.
     pub session: RowId,
+    /// The app.
+    pub client: &'a str,
     /// What the app's token allows.
     pub scope: &'a ScopeSet,
-    /// `GET` or `POST`.
+    /// `GET`, `HEAD` or `POST`.
     pub method: Method,
     /// The method.
     pub nsid: Nsid,
@@ -61,15 +73,19 @@ pub struct XrpcCall<'a> {
 /// Why a call is not forwarded, or not answered.
 #[derive(Debug, thiserror::Error)]
 pub enum ForwardError {
-    /// 403: the app's token does not allow it. Nothing was sent.
+    /// 403: the app's token does not allow it; 400: it is no call that could be judged. Nothing
+    /// was sent.
     #[error(transparent)]
-    Scope(#[from] InsufficientScope),
+    Refused(#[from] Refusal),
     /// 400: what the call is judged by could be read in two ways. Nothing was sent.
     #[error("the header {0} is repeated or unreadable")]
     Header(&'static str),
-    /// 400: the body is not a call of the method. Nothing was sent.
-    #[error("the body is not a valid call of the method")]
-    Body,
+    /// 429: the app calls too often.
+    #[error(transparent)]
+    TooOften(#[from] OverQuota),
+    /// 408: the app sends too slowly.
+    #[error("the body came more slowly than {} bytes per second", CALLER.bytes_per_second)]
+    TooSlow,
     /// 413.
     #[error("the body is larger than {MAX_WRITE} bytes")]
     TooLarge,
@@ -100,9 +116,13 @@ impl ForwardError {
     /// Whose fault it is.
     pub fn blame(&self) -> Blame {
         match self {
-            Self::Scope(_) | Self::Header(_) | Self::Body | Self::TooLarge | Self::Broken(_) => {
-                Blame::Caller
-            }
+            Self::Refused(_)
+            | Self::Header(_)
+            | Self::TooOften(_)
+            | Self::TooSlow
+            | Self::TooLarge
+            | Self::Broken(_)
+            | Self::Pds(HttpError::Busy(Share::Account | Share::Client)) => Blame::Caller,
             Self::Session(error) => error.blame(),
             Self::Rejected | Self::Pds(_) => Blame::Upstream,
             Self::Sign(_) => Blame::Ours,
@@ -112,42 +132,69 @@ impl ForwardError {
 
 impl Forwarder {
     /// Forwards a call and returns the PDS's answer, its body still streaming.
-    pub async fn forward(&self, call: XrpcCall<'_>) -> Result<Response<Body>, ForwardError> {
+    pub async fn forward(&self, mut call: XrpcCall<'_>) -> Result<Response<Body>, ForwardError> {
+        let body = Paced::new(call.body, CALLER);
+        let slowness = body.slowness();
+        call.body = body.boxed_unsync();
+        match self.judge_and_send(call).await {
+            Err(_) if slowness.is_too_slow() => Err(ForwardError::TooSlow),
+            outcome => outcome,
+        }
+    }
+
+    async fn judge_and_send(&self, call: XrpcCall<'_>) -> Result<Response<Body>, ForwardError> {
         let head = Call {
+            verb: &call.method,
             nsid: &call.nsid,
             query: call.query,
             content_type: single(call.headers, "content-type")?,
+            content_coding: single(call.headers, "content-encoding")?,
             proxy: single(call.headers, "atproto-proxy")?,
         };
-        let (permit, payload) = match permit(call.scope, head)? {
-            Judgement::Allowed(permit) => (permit, payload(call.headers, call.body).await?),
+        let mut to_pds = headers::to_pds(call.headers);
+        let judgement = permit(call.scope, head)?;
+        let (mut permitted, body) = match judgement {
+            Judgement::Allowed(permit) => (Some(permit), call.body),
             Judgement::NeedsBody => {
                 let body = collect(call.body, MAX_WRITE).await?;
-                let permit =
-                    permit_write(call.scope, &call.nsid, &body).map_err(
-                        |refusal| match refusal {
-                            WriteRefusal::Scope(missing) => ForwardError::Scope(missing),
-                            WriteRefusal::Body => ForwardError::Body,
-                        },
-                    )?;
-                (permit, Payload::Kept(body))
+                let permit = permit_write(call.scope, &call.nsid, &body)?;
+                headers::declare_json(&mut to_pds);
+                (Some(permit), empty())
             }
+            Judgement::NeedsSession => (None, call.body),
         };
-        let mut to_pds = headers::to_pds(call.headers);
+        // The body first, which may be slow: a token is asked for when it can be used.
+        let judged = permitted.as_mut().and_then(XrpcPermit::take_body);
+        let payload = match judged {
+            Some(judged) => Payload::Kept(judged),
+            None if call.method != Method::POST => Payload::Kept(Bytes::new()),
+            None => payload(call.headers, body).await?,
+        };
+        let usable = self.keeper.usable(call.session).await?;
+        let permit = match permitted {
+            Some(permit) => permit,
+            None => permit_default_service(call.scope, &usable.scope, head)?,
+        };
+        let allowance = self.count(call.client, &usable)?;
         let narrow = session::withholds_email(&call.nsid, call.scope);
         if narrow {
-            // The answer is read here, so it must come as it is.
-            to_pds.remove(ACCEPT_ENCODING);
+            // The answer is read here, so it must come whole and as it is.
+            headers::ask_for_the_whole(&mut to_pds);
+            to_pds.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         let outgoing = Outgoing {
-            path: match call.query {
+            path: match permit.query() {
                 Some(query) => format!("/xrpc/{}?{query}", call.nsid),
                 None => format!("/xrpc/{}", call.nsid),
             },
-            method: call.method,
+            method: call.method.clone(),
             headers: to_pds,
+            caller: OnBehalfOf {
+                account: usable.did.to_string(),
+                client: call.client.to_owned(),
+            },
         };
-        let response = self.send(&outgoing, call.session, payload, &permit).await?;
+        let response = self.send(&outgoing, usable, payload, &permit).await?;
         if session::changes_email(&call.nsid)
             && response.status().is_success()
             && let Err(error) = self.keeper.storage.forget_email(call.session).await
@@ -157,24 +204,46 @@ impl Forwarder {
         let (mut head, mut body) = response.into_parts();
         head.headers = headers::to_app(&head.headers);
         head.status = status_for_app(head.status);
-        if narrow && head.status == StatusCode::OK {
+        // Of two limits the one that was met is told.
+        if let Some(allowance) = allowance
+            && head.status != StatusCode::TOO_MANY_REQUESTS
+        {
+            allowance.tell(&mut head.headers);
+        }
+        if narrow {
+            // They are those of the whole answer.
+            head.headers.remove(CONTENT_LENGTH);
+            head.headers.remove(ETAG);
+        }
+        if narrow && head.status.is_success() && call.method != Method::HEAD {
             let known = collect_answer(body).await?;
             let told = session::without_email(&known);
             let unreadable = || HttpError::Broken("not a session".to_owned());
             body = full(told.ok_or_else(unreadable)?);
-            head.headers.remove(CONTENT_LENGTH);
         }
         Ok(Response::from_parts(head, body))
+    }
+
+    /// Counts a call of an app.
+    fn count(&self, client: &str, usable: &Usable) -> Result<Option<Allowance>, OverQuota> {
+        let Some(quota) = &self.quota else {
+            return Ok(None);
+        };
+        let now = self.keeper.clock.now();
+        let taken = quota.take(client, &usable.did, &usable.pds, now);
+        if taken.is_err() {
+            metrics::counter!("aip_rate_limited_total", "limit" => "xrpc").increment(1);
+        }
+        taken.map(Some)
     }
 
     async fn send(
         &self,
         outgoing: &Outgoing,
-        session: RowId,
+        mut usable: Usable,
         payload: Payload,
         _permit: &XrpcPermit,
     ) -> Result<Response<Body>, ForwardError> {
-        let mut usable = self.keeper.usable(session).await?;
         match payload {
             Payload::Kept(bytes) => self.send_kept(outgoing, usable, bytes).await,
             Payload::Stream(body) => {
@@ -182,7 +251,8 @@ impl Forwarder {
                 let mut tries = self.tries(&pds).await;
                 // A stream can be sent once, so nonce and token are made sure of beforehand, by a
                 // call that costs the PDS little.
-                let probe = Outgoing::probe();
+                let session = usable.id;
+                let probe = Outgoing::probe(outgoing);
                 let answer = self
                     .send_kept_in(&mut tries, &probe, usable, Bytes::new())
                     .await?;
@@ -238,7 +308,8 @@ impl Forwarder {
                 Err(rejection) => rejection,
             };
         }
-        self.rejected_twice(tries, &usable, rejection).await
+        self.rejected_twice(tries, outgoing, &usable, rejection)
+            .await
     }
 
     /// The tries of a call to `pds`, once it is its turn.
@@ -296,10 +367,11 @@ impl Forwarder {
     async fn rejected_twice(
         &self,
         tries: &mut NonceTries<'_>,
+        outgoing: &Outgoing,
         usable: &Usable,
         rejection: Response<Body>,
     ) -> Result<Response<Body>, ForwardError> {
-        let probe = Outgoing::probe();
+        let probe = Outgoing::probe(outgoing);
         if self
             .exchange(tries, &probe, usable, &Bytes::new())
             .await?
@@ -329,6 +401,7 @@ impl Forwarder {
             .parse()
             .map_err(|_| HttpError::Refused("not a URL".to_owned()))?;
         *request.headers_mut() = outgoing.headers.clone();
+        request.extensions_mut().insert(outgoing.caller.clone());
         let call = PdsCall {
             method: &outgoing.method,
             pds: &usable.pds,
@@ -348,8 +421,9 @@ impl Forwarder {
             Ok(response) => response,
             Err(error) => {
                 timed.failed();
-                // An app may ask for what takes too long; that says nothing about the server.
-                if !error.may_have_arrived() {
+                // An app may ask for what takes too long, or too often; that says nothing about the
+                // server.
+                if !error.may_have_arrived() && !matches!(error, HttpError::Busy(_)) {
                     admission.failed();
                 }
                 return Err(error.into());
@@ -371,15 +445,18 @@ struct Outgoing {
     method: Method,
     path: String,
     headers: HeaderMap,
+    caller: OnBehalfOf,
 }
 
 impl Outgoing {
-    fn probe() -> Self {
+    /// A call that every session may make, for the same caller.
+    fn probe(other: &Self) -> Self {
         let path = "/xrpc/com.atproto.server.getSession".to_owned();
         Self {
             method: Method::GET,
             path,
             headers: HeaderMap::new(),
+            caller: other.caller.clone(),
         }
     }
 }
@@ -441,8 +518,6 @@ fn text(headers: &HeaderMap, name: impl http::header::AsHeaderName) -> Option<&s
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]

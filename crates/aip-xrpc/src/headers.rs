@@ -1,88 +1,97 @@
-//! Which headers cross the proxy, in both directions.
+//! Which headers cross the proxy, in both directions: those of two lists, and no others.
 //!
-//! Never: hop-by-hop headers and those that `Connection` names (RFC 9110 §7.6.1), credentials of
-//! the caller, what says who the caller is, and cookies of the PDS. Everything else passes as it
-//! is, repeated headers included, so that proxying (`atproto-proxy`), labelers, languages and
-//! content negotiation work.
+//! What an app sends to AIP (credentials, cookies, where it is, what a proxy says of it) is not for
+//! the PDS, and what a PDS says of caching, cookies or browsers is not for AIP's origin. What is
+//! for the PDS's method, and for who called it, passes as it is, repeated headers included.
 
-use http::HeaderMap;
-use http::header::{CONNECTION, HeaderName};
+use http::header::{
+    CONTENT_ENCODING, CONTENT_TYPE, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    IF_RANGE, LOCATION, RANGE,
+};
+use http::{HeaderMap, HeaderValue};
 
-/// RFC 9110 §7.6.1 and the older habits it mentions.
-const HOP_BY_HOP: [&str; 9] = [
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
+/// Headers of an app's request that go on: content negotiation (RFC 9110 §12.5), what describes
+/// the body, conditions and ranges (§13.1, §14.2), and those of the AT Protocol.
+const REQUEST: [&str; 14] = [
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "atproto-accept-labelers",
+    "atproto-proxy",
+    "content-encoding",
+    "content-language",
+    "content-type",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "range",
+    "x-bsky-topics",
 ];
 
-/// Headers of an app's request that stay here: credentials, the host it called, where it is, and
-/// the page it runs in.
-const REQUEST_STAYS: [&str; 10] = [
-    "authorization",
-    "cookie",
-    "dpop",
-    "expect",
-    "forwarded",
-    "host",
-    "origin",
-    "referer",
-    "via",
-    "x-real-ip",
-];
-
-/// Headers of a PDS's answer that stay here: its cookies and nonces are AIP's business, and what
-/// browsers may do with the answer, and with everything else of AIP's origin, is for AIP to say.
-const RESPONSE_STAYS: [&str; 13] = [
-    "alt-svc",
-    "clear-site-data",
-    "content-security-policy",
-    "content-security-policy-report-only",
-    "dpop-nonce",
-    "nel",
-    "report-to",
-    "reporting-endpoints",
-    "service-worker-allowed",
-    "set-cookie",
-    "set-cookie2",
-    "strict-transport-security",
-    "www-authenticate",
+/// Headers of a PDS's answer that go on: what describes the body, validators (RFC 9110 §8.8),
+/// limits (and the draft fields that the reference PDS sends), and those of the AT Protocol.
+const RESPONSE: [&str; 17] = [
+    "accept-ranges",
+    "atproto-content-labelers",
+    "atproto-repo-rev",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-length",
+    "content-range",
+    "content-type",
+    "etag",
+    "last-modified",
+    "location",
+    "ratelimit-limit",
+    "ratelimit-policy",
+    "ratelimit-remaining",
+    "ratelimit-reset",
+    "retry-after",
 ];
 
 /// The headers of an app's request that go on to the PDS.
 pub fn to_pds(from_app: &HeaderMap) -> HeaderMap {
-    filter(from_app, |name| {
-        REQUEST_STAYS.contains(&name)
-            || name.starts_with("x-forwarded-")
-            || name.starts_with("sec-")
+    // A header without a value says nothing, but servers differ on that.
+    let says_something = |value: &HeaderValue| !value.as_bytes().trim_ascii().is_empty();
+    pass(from_app, |name, value| {
+        REQUEST.contains(&name.as_str()) && says_something(value)
     })
 }
 
 /// The headers of a PDS's answer that go on to the app.
 pub fn to_app(from_pds: &HeaderMap) -> HeaderMap {
-    filter(from_pds, |name| {
-        RESPONSE_STAYS.contains(&name) || name.starts_with("access-control-")
+    pass(from_pds, |name, value| {
+        // A relative one would lead to an address of AIP's.
+        RESPONSE.contains(&name.as_str()) && (name != LOCATION || is_absolute(value))
     })
 }
 
-fn filter(headers: &HeaderMap, stays: impl Fn(&str) -> bool) -> HeaderMap {
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|token| token.trim().parse().ok())
-        .collect();
-    headers
-        .iter()
-        .filter(|(name, _)| {
-            !HOP_BY_HOP.contains(&name.as_str()) && !named.contains(name) && !stays(name.as_str())
-        })
+/// Declares a body as JSON of AIP's own making.
+pub(crate) fn declare_json(to_pds: &mut HeaderMap) {
+    to_pds.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    to_pds.remove(CONTENT_ENCODING);
+}
+
+/// Takes out what makes an answer partial or empty: conditions and ranges.
+pub(crate) fn ask_for_the_whole(to_pds: &mut HeaderMap) {
+    for name in [IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, RANGE] {
+        to_pds.remove(name);
+    }
+}
+
+fn is_absolute(location: &HeaderValue) -> bool {
+    let url = location
+        .to_str()
+        .ok()
+        .and_then(|it| url::Url::parse(it).ok());
+    url.is_some_and(|url| url.scheme() == "https")
+}
+
+fn pass(headers: &HeaderMap, passes: impl Fn(&HeaderName, &HeaderValue) -> bool) -> HeaderMap {
+    let passing = headers.iter().filter(|(name, value)| passes(name, value));
+    passing
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect()
 }
@@ -99,8 +108,12 @@ mod tests {
         map
     }
 
+    fn names(map: &HeaderMap) -> Vec<&str> {
+        map.iter().map(|(name, _)| name.as_str()).collect()
+    }
+
     #[test]
-    fn d2_row64_credentials_and_hop_by_hop_headers_of_the_caller_stay_here() {
+    fn d2_row64_only_listed_headers_of_a_request_cross() {
         let sent = map(&[
             ("authorization", "Bearer x"),
             ("dpop", "proof"),
@@ -112,16 +125,20 @@ mod tests {
             ("transfer-encoding", "chunked"),
             ("te", "trailers"),
             ("x-forwarded-for", "10.0.0.1"),
+            ("cf-connecting-ip", "10.0.0.1"),
+            ("true-client-ip", "10.0.0.1"),
+            ("x-http-method-override", "DELETE"),
+            ("x-original-url", "/xrpc/com.atproto.repo.deleteRecord"),
             ("origin", "https://app.example"),
             ("sec-fetch-site", "cross-site"),
+            ("user-agent", "app"),
             ("accept-language", "pt"),
             ("atproto-proxy", "did:web:api.example#appview"),
             ("atproto-accept-labelers", "did:plc:a"),
             ("atproto-accept-labelers", "did:plc:b"),
+            ("content-encoding", " "),
             ("content-type", "application/json"),
         ]);
-        let forwarded = to_pds(&sent);
-        let names: Vec<&str> = forwarded.iter().map(|(name, _)| name.as_str()).collect();
         let expected = [
             "accept-language",
             "atproto-proxy",
@@ -129,29 +146,49 @@ mod tests {
             "atproto-accept-labelers",
             "content-type",
         ];
-        assert_eq!(names, expected);
+        assert_eq!(names(&to_pds(&sent)), expected);
     }
 
     #[test]
-    fn d2_row64_cookies_and_nonces_of_the_pds_never_reach_the_app() {
+    fn d2_row64_only_listed_headers_of_an_answer_cross() {
         let answered = map(&[
             ("set-cookie", "a=b"),
             ("dpop-nonce", "n"),
             ("www-authenticate", "DPoP"),
             ("access-control-allow-origin", "*"),
+            ("cache-control", "public, max-age=3600"),
+            ("expires", "Thu, 01 Jan 2099 00:00:00 GMT"),
+            ("age", "0"),
+            ("cdn-cache-control", "max-age=3600"),
+            ("surrogate-control", "max-age=3600"),
+            ("x-accel-expires", "3600"),
+            ("x-accel-redirect", "/internal/alive"),
+            ("vary", "*"),
             ("clear-site-data", "\"cookies\""),
             ("content-security-policy", "default-src *"),
+            ("link", "</x>; rel=preload"),
+            ("refresh", "0; url=https://evil.example"),
             ("nel", "{}"),
             ("connection", "close"),
             ("content-type", "application/json"),
             ("ratelimit-remaining", "12"),
             ("retry-after", "3"),
         ]);
-        let forwarded = to_app(&answered);
-        let names: Vec<&str> = forwarded.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(
-            names,
-            ["content-type", "ratelimit-remaining", "retry-after"]
-        );
+        let expected = ["content-type", "ratelimit-remaining", "retry-after"];
+        assert_eq!(names(&to_app(&answered)), expected);
+    }
+
+    #[test]
+    fn a_redirect_of_the_pds_leads_to_no_address_of_ours() {
+        let leads = |location| names(&to_app(&map(&[("location", location)]))) == ["location"];
+        assert!(leads("https://cdn.example/blob"));
+        for location in [
+            "/oauth/authorize",
+            "//evil.example",
+            "javascript:alert(1)",
+            "http://x.example",
+        ] {
+            assert!(!leads(location), "{location}");
+        }
     }
 }

@@ -6,8 +6,11 @@
 
 pub mod forward;
 pub mod headers;
+mod methods;
 pub mod permit;
+pub mod quota;
 mod session;
 mod verdict;
+pub mod writes;
 
 pub use forward::{ForwardError, Forwarder, XrpcCall};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aip_base::{Clock, Rng, SystemClock, SystemRng};
-use aip_config::{Loaded, Upstream};
+use aip_config::Loaded;
 use aip_keys::{KeySet, MasterKeys};
 use aip_listen::Lifecycle;
 use aip_outbound::{Dns, Outbound};
@@ -63,7 +63,7 @@ impl Opened {
         let config = &loaded.config;
         let master_keys = master_keys(&self.data_dir, loaded)?;
         check_keys(&*self.storage, &master_keys, &*rng).await?;
-        let network = Network::new(&config.upstream)?;
+        let network = Network::new(loaded)?;
         let scope = &config.client_document.scope;
         Ok(Application::new(Setup {
             external_base: loaded.external_base.as_str().to_owned(),
@@ -84,7 +84,9 @@ impl Opened {
             storage: Arc::clone(&self.storage),
             shared: shared_state(loaded, &self.database, rng.clone())?,
             rate_limits: config.server.rate_limits,
+            call_limits: settings::call_limits(&config.server),
             trusted_proxies: config.server.trusted_proxies.clone(),
+            forwarded_header: config.server.forwarded_header.clone(),
             spill: self.data_dir.spill()?,
             keys: signing_keys(&self.data_dir, loaded)?,
             master_keys,
@@ -143,8 +145,8 @@ pub(crate) async fn connect(loaded: &Loaded) -> anyhow::Result<Database> {
 
 impl Network {
     /// The guarded client and the resolver behind it.
-    pub(crate) fn new(upstream: &Upstream) -> anyhow::Result<Self> {
-        let config = settings::outbound(upstream)?;
+    pub(crate) fn new(loaded: &Loaded) -> anyhow::Result<Self> {
+        let config = settings::outbound(loaded)?;
         let dns = Arc::new(Dns::new(&config.nameservers)?);
         let resolver: Arc<Dns> = Arc::clone(&dns);
         Ok(Self {

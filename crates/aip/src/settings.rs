@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use aip_config::{DevelopmentHost, Log, LogFormat, Redis, Server, Upstream};
+use aip_config::{DevelopmentHost, Loaded, Log, LogFormat, Redis, Server, Upstream};
 use aip_listen::{ListenConfig, Tls, TlsError, TlsFiles};
 use aip_outbound::{Development, OutboundConfig};
 use aip_pds::ResolverConfig;
 use aip_shared_state::valkey::ValkeyConfig;
 use aip_telemetry::LogConfig;
+use aip_xrpc::quota::CallLimits;
 use anyhow::Context as _;
 
 /// The log.
@@ -45,15 +46,35 @@ pub(crate) fn tls(server: &Server) -> Result<Option<Arc<Tls>>, TlsError> {
     Ok(Some(Arc::new(Tls::load(files)?)))
 }
 
+/// How many calls on PDSs an app may make.
+pub(crate) fn call_limits(server: &Server) -> Option<CallLimits> {
+    server.rate_limits.then_some(CallLimits {
+        account: server.xrpc_calls_per_account,
+        client: server.xrpc_calls_per_app,
+    })
+}
+
+/// What is wrong if callers cannot be told apart: browsers reach the server over TLS, which it does
+/// not speak itself, so there is a proxy in front, and none is trusted.
+pub(crate) fn untrusted_proxy(loaded: &Loaded) -> Option<&'static str> {
+    let server = &loaded.config.server;
+    let behind_one = loaded.external_base.is_https() && server.tls_cert_file.is_none();
+    (server.rate_limits && behind_one && server.trusted_proxies.is_empty()).then_some(
+        "TLS ends at a proxy in front of this server, and no proxy is trusted: rate limits count \
+         all callers as one",
+    )
+}
+
 /// The way out. Reads the certificate bundles.
-pub(crate) fn outbound(upstream: &Upstream) -> anyhow::Result<OutboundConfig> {
+pub(crate) fn outbound(loaded: &Loaded) -> anyhow::Result<OutboundConfig> {
+    let upstream = &loaded.config.upstream;
     let defaults = OutboundConfig::default();
     let hosts = upstream.development_hosts.iter();
     let development = upstream.development.then(|| Development {
         hosts: hosts
             .map(|host| (host.name.clone(), dialled(host)))
             .collect(),
-        allow_loopback: true,
+        allow_loopback: loaded.opens_loopback(),
     });
     Ok(OutboundConfig {
         user_agent: upstream.user_agent.clone().unwrap_or(defaults.user_agent),

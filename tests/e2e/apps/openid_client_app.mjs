@@ -95,10 +95,18 @@ export class OpenidClientApp {
     return answer(() => oidc.fetchProtectedResource(this.#config, this.#tokens.access, url, method, body, headers))
   }
 
-  /** `undefined`, or the OAuth error of the token endpoint: `error`, `description`. */
-  async refresh() {
+  /** A call that no library would send: `path` and `body` go as they are. */
+  async raw(method, path, { headers = {}, body } = {}) {
+    const url = `${this.#config.serverMetadata().issuer}${path}`
+    const authorization = `Bearer ${this.#tokens.access}`
+    const response = await fetch(url, { method, headers: { authorization, ...headers }, body, redirect: 'manual' })
+    return { status: response.status, text: await response.text(), headers: response.headers }
+  }
+
+  /** `undefined`, or the OAuth error of the token endpoint: `error`, `description`. With `scope`, the tokens are narrowed. */
+  async refresh(scope) {
     try {
-      this.#keep(await oidc.refreshTokenGrant(this.#config, this.#tokens.refresh))
+      this.#keep(await oidc.refreshTokenGrant(this.#config, this.#tokens.refresh, scope && { scope }))
       return undefined
     } catch (error) {
       if (error instanceof oidc.ResponseBodyError) return { error: error.error, description: error.error_description }

@@ -212,9 +212,12 @@ fn development_is_refused_under_a_public_base_unless_its_hosts_are_listed() {
     let problems = public().refused();
     assert!(problems[0].starts_with("upstream.development (AIP_DEVELOPMENT): refused"));
     let listed = public().and_variables([("AIP_DEVELOPMENT_HOSTS", "pds.internal=127.0.0.1")]);
-    assert!(listed.load().is_ok());
+    assert!(!listed.loaded().opens_loopback(), "only what is listed");
     let loopback = Said::variables([("AIP_DEVELOPMENT", "true")]);
-    assert!(loopback.load().is_ok());
+    assert!(loopback.loaded().opens_loopback());
+    let https = loopback.and_variables([("AIP_EXTERNAL_BASE", "https://localhost:8443")]);
+    assert!(https.loaded().opens_loopback());
+    assert!(!Said::variables([]).loaded().opens_loopback());
 }
 
 #[test]

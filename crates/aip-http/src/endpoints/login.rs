@@ -3,7 +3,7 @@
 use aip_oauth::authorize::Prompt;
 use aip_oauth::interaction::is_fresh;
 use aip_oauth::params::Params;
-use aip_pds::Trace;
+use aip_pds::{SubjectInput, Trace};
 use aip_sessions::{BeginError, Start};
 use axum::response::Response;
 use http::StatusCode;
@@ -79,7 +79,10 @@ pub(super) async fn handle(app: &App, call: &Call) -> Result<Response, Problem> 
 impl LoginForm<'_> {
     /// Sends the person to the PDS of the subject, or shows the page again with the reason.
     pub(crate) async fn submit(self, app: &App, call: &Call) -> Result<Response, Problem> {
-        app.count(Limit::SignIns, call).await?;
+        // What does not parse asks nobody anything.
+        if SubjectInput::parse(self.subject).is_ok() {
+            app.count(Limit::SignIns, call).await?;
+        }
         let prompt = self.pending.and_then(Pending::prompt_for_pds);
         let start = Start {
             browser: self.browser.session.id,

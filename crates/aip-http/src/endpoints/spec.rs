@@ -27,8 +27,9 @@ pub enum CachePolicy {
     Minutes(u32),
     /// Everybody, for ever: the name changes with the content.
     Immutable,
-    /// As the PDS says.
-    AsUpstream,
+    /// The caller itself, if it asks each time whether the answer still holds (RFC 9111 §5.2.2):
+    /// what a PDS says to one account is for nobody else, whatever the PDS says of caching.
+    Private,
 }
 
 /// What an error looks like.

@@ -177,7 +177,7 @@ impl Endpoint {
             Self::Xrpc => Spec {
                 path: "/xrpc/{nsid}",
                 verbs: &[Verb::Get, Verb::Post],
-                cache: CachePolicy::AsUpstream,
+                cache: CachePolicy::Private,
                 errors: ErrorFormat::Xrpc,
                 payload: Payload::Stream,
                 summary: "Calls on the account's PDS",

@@ -42,6 +42,7 @@ async fn forward(app: &App, call: &Call, body: Body) -> Result<Response, Problem
     let AccessToken { grant, scope, .. } = authorized.token();
     let forwarded = app.parts().xrpc.forward(XrpcCall {
         session: grant.upstream_session,
+        client: grant.client_id.as_str(),
         scope,
         method: call.head.method.clone(),
         nsid,

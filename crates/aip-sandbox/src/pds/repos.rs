@@ -59,6 +59,14 @@ impl Repos {
             .filter(move |(key, _)| key.did == did && key.collection == collection)
     }
 
+    /// The collections in which an account has records.
+    pub(crate) fn collections(&self, did: &str) -> Vec<String> {
+        let keys = self.records.keys().filter(|key| key.did == did);
+        let mut names: Vec<String> = keys.map(|key| key.collection.clone()).collect();
+        names.dedup();
+        names
+    }
+
     pub(crate) fn put(&mut self, key: RecordKey, record: Value) {
         self.records.insert(key, record);
     }

@@ -4,6 +4,7 @@
 mod server;
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 
 use aip_sandbox::demo::DemoClient;
 use aip_sandbox::{RunOptions, Running, run_stand_ins};
@@ -24,6 +25,10 @@ struct Arguments {
     /// The demo app's client at that AIP: a public one, made with `aip clients create`
     #[arg(long, requires = "aip")]
     client_id: Option<String>,
+    /// Where that AIP listens without TLS, if its base URL is https: the PDS and the demo app go
+    /// there for it
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "aip")]
+    aip_address: Option<SocketAddr>,
     /// The port of AIP
     #[arg(long, default_value_t = 8080)]
     aip_port: u16,
@@ -68,6 +73,7 @@ async fn stand_ins(
 ) -> anyhow::Result<Running> {
     run_stand_ins(RunOptions {
         aip: aip.to_owned(),
+        aip_address: arguments.aip_address,
         client: client.map(|id| DemoClient { id, secret: None }),
         plc_port: arguments.plc_port,
         pds_port: arguments.pds_port,

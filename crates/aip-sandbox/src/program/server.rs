@@ -136,7 +136,9 @@ async fn setup(
         shared: SharedState::local(),
         // Everybody here is the developer.
         rate_limits: false,
+        call_limits: None,
         trusted_proxies: Vec::new(),
+        forwarded_header: http::header::FORWARDED,
         spill: Spill::open(&folder.join("spill"))?,
         keys: KeySet::generate(&*clock, &*rng)?,
         master_keys: MasterKeys::generate(&*rng),

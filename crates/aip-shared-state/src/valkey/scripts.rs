@@ -15,7 +15,7 @@ use redis::{Cmd, Value};
 
 use super::{CommandError, Valkey};
 
-/// The decision of `gcra.rs`: keeps the new arrival time and returns 0, or returns by how many
+/// The decision of `aip_storage::gcra`: keeps the new arrival time and returns 0, or returns by how many
 /// microseconds the call came too early.
 const TAKE: &str = "\
 local now, every, tolerance = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])

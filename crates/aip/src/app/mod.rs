@@ -22,7 +22,9 @@ use aip_shared_state::{SharedState, TieredNonces};
 use aip_storage::Storage;
 use aip_storage::nonces::SharedNonces;
 use aip_xrpc::Forwarder;
+use aip_xrpc::quota::{CallLimits, CallQuota};
 use axum::Router;
+use http::HeaderName;
 use ipnet::IpNet;
 use tokio::task::JoinHandle;
 
@@ -56,8 +58,12 @@ pub struct Setup {
     pub shared: SharedState,
     /// Whether calls are limited by the network they come from.
     pub rate_limits: bool,
+    /// How many calls on PDSs an app may make; `None` for any number.
+    pub call_limits: Option<CallLimits>,
     /// The networks of the proxies in front of the process.
     pub trusted_proxies: Vec<IpNet>,
+    /// The header in which they tell whom they serve.
+    pub forwarded_header: HeaderName,
     /// The keys that AIP signs with.
     pub keys: KeySet,
     /// The keys that protect the storage.
@@ -175,6 +181,7 @@ impl Application {
             keeper: Arc::clone(&keeper),
             pds: Arc::clone(&pds),
             http,
+            quota: setup.call_limits.map(CallQuota::new),
         };
         let health: Arc<dyn Health> = Arc::new(ServerHealth {
             life: setup.life,
@@ -191,7 +198,7 @@ impl Application {
             } else {
                 RateLimiter::off()
             },
-            proxies: TrustedProxies::new(setup.trusted_proxies),
+            proxies: TrustedProxies::new(setup.trusted_proxies, setup.forwarded_header),
             brand: setup.brand,
             scopes_supported: setup.scopes_supported,
             client_metadata,

@@ -49,13 +49,12 @@ struct Explained {
 pub(crate) fn run(args: &Args, global: &Global) -> Result<(), Failure> {
     let loaded = load(global)?;
     let subject = AtIdentifier::from_user_input(&args.subject).map_err(Failure::usage)?;
-    let upstream = &loaded.config.upstream;
-    let network = Network::new(upstream)?;
+    let network = Network::new(&loaded)?;
     let resolver = Resolver::new(
         network.http as Arc<dyn Http>,
         network.dns as Arc<dyn DnsTxt>,
         Arc::new(SystemClock) as Arc<dyn Clock>,
-        settings::resolver(upstream),
+        settings::resolver(&loaded.config.upstream),
     );
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::app::{SCOPE, Tokens};
 use crate::on_both_engines;
-use crate::world::World;
+use crate::world::{World, until};
 
 on_both_engines!(
     d2_row63_nothing_but_the_name_of_a_method_chooses_where_a_call_goes,
@@ -17,6 +17,10 @@ on_both_engines!(
     d2_row66_what_the_token_does_not_allow_never_leaves,
     d2_row67_a_rate_limit_of_the_pds_is_passed_on,
     d2_row66_a_narrowed_token_does_not_learn_the_address,
+    d2_row66_the_request_that_the_pds_would_execute_is_judged,
+    d2_row66_a_write_reaches_the_pds_as_it_was_judged,
+    d2_row64_what_a_pds_says_of_caching_is_not_passed_on,
+    d2_row65_stalled_uploads_of_one_account_hold_back_nobody_else,
 );
 
 const GET_SESSION: &str = "com.atproto.server.getSession";
@@ -60,7 +64,7 @@ async fn d2_row63_nothing_but_the_name_of_a_method_chooses_where_a_call_goes(wor
     let answer = app
         .call(&Method::GET, path, &tokens.access, &proxy, Bytes::new())
         .await;
-    answer.expect(403, "insufficient_scope").logged("caller");
+    answer.expect(400, "InvalidRequest").logged("atproto-proxy");
     assert_eq!(world.pds().requests().len(), sent);
     assert_eq!(world.state().await, before);
 }
@@ -86,6 +90,8 @@ async fn d2_row64_credentials_of_the_caller_and_cookies_of_the_pds_stay_here(wor
         ("te", "trailers"),
         ("x-forwarded-for", "10.0.0.1"),
         ("forwarded", "for=10.0.0.1"),
+        ("cf-connecting-ip", "10.0.0.1"),
+        ("x-http-method-override", "DELETE"),
         ("origin", "https://app.example.org"),
     ];
     let crosses = [
@@ -122,8 +128,12 @@ async fn d2_row64_credentials_of_the_caller_and_cookies_of_the_pds_stay_here(wor
             .origin()
             .ends_with(received.header("host").unwrap())
     );
-    assert_eq!(answer.header("x-of-the-pds"), "yes");
-    for name in ["set-cookie", "www-authenticate", "dpop-nonce"] {
+    for name in [
+        "set-cookie",
+        "www-authenticate",
+        "dpop-nonce",
+        "x-of-the-pds",
+    ] {
         assert!(!answer.headers.contains_key(name), "{name}");
     }
 }
@@ -167,7 +177,7 @@ async fn d2_row66_what_the_token_does_not_allow_never_leaves(world: &World) {
     let tokens = app.sign_in(&world.browser(), world.alice()).await;
     let before = world.state().await;
     let sent = world.pds().requests().len();
-    let write = |collection: &str| json!({ "repo": world.alice().did.as_str(), "collection": collection, "record": {} });
+    let write = |collection: &str| json!({ "repo": world.alice().did.as_str(), "collection": collection, "record": { "text": "hi", "createdAt": "2026-01-01T00:00:00Z" } });
     let json = [("content-type", "application/json")];
     let video = [("content-type", "video/mp4")];
     let like = write("app.bsky.feed.like").to_string();
@@ -231,4 +241,147 @@ async fn d2_row66_a_narrowed_token_does_not_learn_the_address(world: &World) {
     let told = app.query(&narrowed.access, GET_SESSION).await.ok();
     assert_eq!(told["did"], world.alice().did.as_str());
     assert!(!told.to_string().contains("mail"), "{told}");
+}
+
+/// The session at the PDS may do all of this; the token may only call one method at one service.
+async fn d2_row66_the_request_that_the_pds_would_execute_is_judged(world: &World) {
+    let app = world.app().await;
+    let scope = "atproto transition:generic";
+    let tokens = app
+        .sign_in_for(&world.browser(), world.alice(), scope)
+        .await;
+    let appview = "did:web:api.bsky.app#bsky_appview";
+    let narrow =
+        "atproto rpc:com.atproto.repo.createRecord?aud=did:web:api.bsky.app%23bsky_appview";
+    let tokens = Tokens::of(&app.narrow(&tokens.refresh, narrow).await);
+    let before = world.state().await;
+    let sent = world.pds().requests().len();
+    let body = json!({
+        "repo": world.alice().did.as_str(),
+        "collection": "app.bsky.feed.post",
+        "record": { "text": "hi", "createdAt": "2026-01-01T00:00:00Z" },
+    });
+    let body = body.to_string();
+    let utf7 = body.replace('{', "+AHs-");
+    let (json, in_utf7) = ("application/json", "application/json; charset=utf-7");
+    let create = "com.atproto.repo.createRecord";
+    for (path, content_type, proxy, body) in [
+        (create, json, Some(appview), &body),
+        (create, json, Some(""), &body),
+        (create, json, None, &body),
+        (create, in_utf7, None, &utf7),
+        ("com.atproto.repo.createrecord", json, None, &body),
+        ("com.atproto.repo.createrecord", json, Some(appview), &body),
+        ("COM.ATPROTO.REPO.CREATERECORD", json, Some(appview), &body),
+        ("com.atproto.repo.createRecord/", json, None, &body),
+        ("com.atproto.repo.%63reateRecord", json, None, &body),
+        ("com.atproto.repo.deleteRecord", json, Some(appview), &body),
+        ("com.atproto.repo.uploadBlob", json, Some(appview), &body),
+        ("com.atproto.server.activateAccount", json, None, &body),
+        (
+            "com.atproto.server.requestEmailConfirmation",
+            json,
+            None,
+            &body,
+        ),
+        ("com.atproto.server.createAppPassword", json, None, &body),
+    ] {
+        let mut headers = vec![("content-type", content_type)];
+        headers.extend(proxy.map(|it| ("atproto-proxy", it)));
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        let path = format!("/xrpc/{path}");
+        let call = app.call(&Method::POST, &path, &tokens.access, &headers, body);
+        let answer = call.await;
+        assert!(answer.status.is_client_error(), "{path}: {}", answer.text());
+        answer.logged("caller");
+    }
+    assert_eq!(world.pds().requests().len(), sent);
+    assert_eq!(world.state().await, before);
+}
+
+async fn d2_row66_a_write_reaches_the_pds_as_it_was_judged(world: &World) {
+    let app = world.app().await;
+    let tokens = app.sign_in(&world.browser(), world.alice()).await;
+    let create = "com.atproto.repo.createRecord";
+    let body = format!(
+        r#"{{"repo":"{}","collection":"app.bsky.feed.like","collection":"app.bsky.feed.post",
+        "record":{{"text":"hi","createdAt":"2026-01-01T00:00:00Z"}}}}"#,
+        world.alice().did
+    );
+    let headers = [("content-type", "Application/json;charset=UTF-8")];
+    let path = format!("/xrpc/{create}?collection=app.bsky.feed.like");
+    let body = Bytes::from(body);
+    app.call(&Method::POST, &path, &tokens.access, &headers, body)
+        .await
+        .ok();
+    let requests = world.pds().requests_to(Endpoint::Method(create));
+    let received = requests.last().unwrap();
+    assert_eq!(received.header("content-type"), Some("application/json"));
+    assert_eq!(received.query, "");
+    let body = String::from_utf8_lossy(&received.body);
+    assert!(!body.contains("app.bsky.feed.like"), "{body}");
+    assert!(body.contains("app.bsky.feed.post"), "{body}");
+}
+
+async fn d2_row64_what_a_pds_says_of_caching_is_not_passed_on(world: &World) {
+    let app = world.app().await;
+    let tokens = app.sign_in(&world.browser(), world.alice()).await;
+    let name = HeaderName::from_static;
+    for status in [StatusCode::OK, StatusCode::NOT_FOUND] {
+        let reply = Reply::json(status, &json!({ "did": "x", "error": "x", "message": "x" }))
+            .with(name("cache-control"), "public, max-age=3600")
+            .with(name("expires"), "Thu, 01 Jan 2099 00:00:00 GMT")
+            .with(name("x-accel-expires"), "3600")
+            .with(name("cdn-cache-control"), "max-age=3600")
+            .with(name("vary"), "origin")
+            .with(name("etag"), "\"1\"");
+        world
+            .pds()
+            .next(Endpoint::Method(GET_SESSION))
+            .answers(reply);
+        let answer = app.query(&tokens.access, GET_SESSION).await;
+        assert_eq!(answer.status, status);
+        let kept = answer.header("cache-control");
+        assert!(["private, no-cache", "no-store"].contains(&kept), "{kept}");
+        assert!(answer.header("vary").starts_with("Authorization, DPoP"));
+        for name in ["expires", "x-accel-expires", "cdn-cache-control", "age"] {
+            assert!(!answer.headers.contains_key(name), "{name}");
+        }
+    }
+}
+
+async fn d2_row65_stalled_uploads_of_one_account_hold_back_nobody_else(world: &World) {
+    const SHARE: usize = 32;
+    let app = world.app().await;
+    let scope = "atproto blob:*/*";
+    let tokens = app
+        .sign_in_for(&world.browser(), world.alice(), scope)
+        .await;
+    let head = format!(
+        "POST /xrpc/com.atproto.repo.uploadBlob HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n\
+         Content-Length: 1000000\r\nAuthorization: Bearer {}\r\n\r\n",
+        tokens.access
+    );
+    let mut stalled = Vec::new();
+    for _ in 0..SHARE {
+        stalled.push(world.open(&head).await);
+    }
+    // Each of them asks with a small call of the same account first.
+    let refused = async || {
+        let answer = app.query(&tokens.access, GET_SESSION).await;
+        answer.status == StatusCode::TOO_MANY_REQUESTS
+    };
+    until("the account's share to be used up", refused).await;
+    let answer = app.query(&tokens.access, GET_SESSION).await;
+    answer
+        .expect(429, "RateLimitExceeded")
+        .logged("of this account are in flight");
+    assert_eq!(answer.header(RETRY_AFTER.as_str()), "5");
+    // Somebody else signs in at the same PDS, and calls it by the same app.
+    let bob = app.sign_in(&world.browser(), world.bob()).await;
+    app.query(&bob.access, GET_SESSION).await.ok();
+    app.refresh(&tokens.refresh).await.ok();
+    drop(stalled);
+    let served = async || app.query(&tokens.access, GET_SESSION).await.status == StatusCode::OK;
+    until("the share to be free again", served).await;
 }

@@ -15,9 +15,11 @@ use crate::stage::request::Received;
 impl Site {
     pub(super) fn upload_blob(&self, request: &Received) -> Result<Reply, XrpcError> {
         let caller = self.caller(request)?;
-        let media_type = request
-            .header("content-type")
-            .unwrap_or("application/octet-stream");
+        let media_type = request.header("content-type").filter(|it| !it.is_empty());
+        let media_type = media_type.ok_or_else(|| {
+            let message = "Request encoding (Content-Type) required but not provided";
+            XrpcError::invalid_request(message)
+        })?;
         caller.must_upload(media_type)?;
         let blob = Blob {
             media_type: media_type.to_owned(),

@@ -3,8 +3,10 @@
 pub(crate) mod app_passwords;
 mod auth;
 mod blob;
+mod body;
 mod identity;
 mod proxy;
+mod records;
 mod repo;
 mod server;
 mod service_auth;
@@ -22,7 +24,7 @@ use crate::stage::request::Received;
 type Handler = fn(&Site, &Received) -> Result<Reply, XrpcError>;
 
 /// The methods that a stand-in answers itself.
-static METHODS: [(&str, Method, Handler); 19] = [
+static METHODS: [(&str, Method, Handler); 20] = [
     (
         "com.atproto.server.describeServer",
         Method::GET,
@@ -73,6 +75,11 @@ static METHODS: [(&str, Method, Handler); 19] = [
         Method::POST,
         Site::create_record,
     ),
+    (
+        "com.atproto.repo.describeRepo",
+        Method::GET,
+        Site::describe_repo,
+    ),
     ("com.atproto.repo.putRecord", Method::POST, Site::put_record),
     ("com.atproto.repo.getRecord", Method::GET, Site::get_record),
     (
@@ -109,12 +116,21 @@ static METHODS: [(&str, Method, Handler); 19] = [
 ];
 
 /// The endpoint of a method: by name when it is known.
-pub(crate) fn endpoint(nsid: &str) -> Endpoint {
-    match METHODS.iter().find(|(name, ..)| *name == nsid) {
-        Some((name, ..)) => Endpoint::Method(name),
-        None if nsid.starts_with('_') => Endpoint::Other,
+pub(crate) fn endpoint(path: &str) -> Endpoint {
+    let name = without_slash(path);
+    let known = METHODS
+        .iter()
+        .find(|(known, ..)| known.eq_ignore_ascii_case(name));
+    match known {
+        Some((known, ..)) => Endpoint::Method(known),
+        None if name.starts_with('_') => Endpoint::Other,
         None => Endpoint::Xrpc,
     }
+}
+
+/// As routes of Express without `strict routing` do.
+fn without_slash(path: &str) -> &str {
+    path.strip_suffix('/').unwrap_or(path)
 }
 
 impl Site {
@@ -123,38 +139,32 @@ impl Site {
         self.call(request).unwrap_or_else(|error| error.reply())
     }
 
+    /// The reference PDS is an Express application: its routes have no regard to case or to a last
+    /// slash, and what has a route is served whatever `atproto-proxy` says. All the rest, also a
+    /// known name with the other HTTP method, is passed on to a service.
     fn call(&self, request: &Received) -> Result<Reply, XrpcError> {
-        if let Some(service) = request.header("atproto-proxy") {
-            return self.proxy(request, service);
-        }
-        let nsid = method_name(request);
-        let Some((_, method, handler)) = METHODS.iter().find(|(name, ..)| *name == nsid) else {
-            let status = http::StatusCode::NOT_IMPLEMENTED;
-            return Err(XrpcError::new(
-                status,
-                "MethodNotImplemented",
-                "Method Not Implemented",
-            ));
+        let name = method_name(request);
+        let verb = match request.method {
+            Method::HEAD => Method::GET,
+            ref verb => verb.clone(),
         };
-        if *method != request.method {
-            let status = http::StatusCode::METHOD_NOT_ALLOWED;
-            let message = format!(
-                "Incorrect HTTP method ({}) expected {method}",
-                request.method
-            );
-            return Err(XrpcError::new(status, "InvalidRequest", message));
+        let route = METHODS
+            .iter()
+            .find(|(known, method, _)| known.eq_ignore_ascii_case(name) && *method == verb);
+        match route {
+            Some((.., handler)) => handler(self, request),
+            None => self.proxy(request),
         }
-        handler(self, request)
     }
 }
 
 fn method_name(request: &Received) -> &str {
-    request.path.trim_start_matches("/xrpc/")
+    without_slash(request.path.trim_start_matches("/xrpc/"))
 }
 
 /// The input of a procedure.
 fn input<T: DeserializeOwned>(request: &Received) -> Result<T, XrpcError> {
-    serde_json::from_slice(&request.body)
+    serde_json::from_value(body::json(request)?)
         .map_err(|error| XrpcError::invalid_request(format!("Input: {error}")))
 }
 

@@ -1,4 +1,5 @@
-//! `com.atproto.repo.getRecord` and `listRecords`: public, as all of a repository is.
+//! `com.atproto.repo.getRecord`, `listRecords` and `describeRepo`: public, as all of a repository
+//! is.
 
 use aip_atproto::AtIdentifier;
 use http::StatusCode;
@@ -25,6 +26,22 @@ impl Site {
             XrpcError::bad_request("RecordNotFound", message)
         })?;
         Ok(Reply::json(StatusCode::OK, &record_view(&key, record)))
+    }
+
+    pub(super) fn describe_repo(&self, request: &Received) -> Result<Reply, XrpcError> {
+        let did = self.repo_did(&parameter(request, "repo")?)?;
+        let account = self.account(&did)?;
+        let document = self.inner.directory.document(&did);
+        let document = document.unwrap_or_else(|_| json!({ "id": did }));
+        let collections = lock(&self.inner.repos).collections(&did);
+        let body = json!({
+            "handle": account.handle.as_str(),
+            "did": did,
+            "didDoc": document,
+            "collections": collections,
+            "handleIsCorrect": true,
+        });
+        Ok(Reply::json(StatusCode::OK, &body))
     }
 
     pub(super) fn list_records(&self, request: &Received) -> Result<Reply, XrpcError> {

@@ -52,6 +52,12 @@ struct ServiceClaims<'a> {
     jti: String,
 }
 
+/// Whether a service is never called with that method in the name of an account, in whatever
+/// letters it is written.
+pub(super) fn is_protected(method: &str) -> bool {
+    PROTECTED.iter().any(|it| it.eq_ignore_ascii_case(method))
+}
+
 impl Site {
     pub(super) fn get_service_auth(&self, request: &Received) -> Result<Reply, XrpcError> {
         let caller = self.caller(request)?;
@@ -82,7 +88,7 @@ impl Site {
 }
 
 fn may_call(caller: &Caller, lxm: Option<&str>, audience: &str) -> Result<(), XrpcError> {
-    if let Some(lxm) = lxm.filter(|lxm| PROTECTED.contains(lxm)) {
+    if let Some(lxm) = lxm.filter(|lxm| is_protected(lxm)) {
         let why = format!(
             "cannot request a service auth token for the following protected method: {lxm}"
         );

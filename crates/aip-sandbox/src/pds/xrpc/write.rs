@@ -10,7 +10,7 @@ use super::super::accounts::AccountState;
 use super::super::error::XrpcError;
 use super::super::inner::Site;
 use super::super::repos::{RecordKey, record_cid};
-use super::input;
+use super::{input, records};
 use crate::stage::lock;
 use crate::stage::reply::Reply;
 use crate::stage::request::Received;
@@ -21,12 +21,14 @@ struct RecordInput {
     collection: String,
     rkey: Option<String>,
     record: Option<Value>,
+    validate: Option<bool>,
 }
 
 #[derive(Deserialize)]
 struct BatchInput {
     repo: String,
     writes: Vec<BatchWrite>,
+    validate: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -77,14 +79,18 @@ impl Site {
             collection: input.collection,
             rkey,
         };
-        let (commit, _) = self.apply(request, &input.repo, vec![write.into()])?;
+        let (commit, _) = self.apply(request, &input.repo, vec![write.into()], None)?;
         Ok(Reply::json(StatusCode::OK, &json!({ "commit": commit })))
     }
 
     pub(super) fn apply_writes(&self, request: &Received) -> Result<Reply, XrpcError> {
         let input: BatchInput = input(request)?;
+        let kinds: Vec<&str> = input.writes.iter().map(BatchWrite::result_type).collect();
         let writes = input.writes.into_iter().map(Write::from).collect();
-        let (commit, results) = self.apply(request, &input.repo, writes)?;
+        let (commit, mut results) = self.apply(request, &input.repo, writes, input.validate)?;
+        for (result, kind) in results.iter_mut().zip(kinds) {
+            result["$type"] = json!(kind);
+        }
         Ok(Reply::json(
             StatusCode::OK,
             &json!({ "commit": commit, "results": results }),
@@ -102,7 +108,8 @@ impl Site {
             rkey,
             record: Some(record),
         };
-        let (commit, mut results) = self.apply(request, &input.repo, vec![write])?;
+        let (commit, mut results) =
+            self.apply(request, &input.repo, vec![write], input.validate)?;
         let mut body = results.pop().unwrap_or_default();
         body["commit"] = commit;
         Ok(Reply::json(StatusCode::OK, &body))
@@ -113,7 +120,8 @@ impl Site {
         &self,
         request: &Received,
         repo: &str,
-        writes: Vec<Write>,
+        mut writes: Vec<Write>,
+        validate: Option<bool>,
     ) -> Result<(Value, Vec<Value>), XrpcError> {
         let caller = self.caller(request)?;
         for write in &writes {
@@ -129,10 +137,20 @@ impl Site {
             let message = "Account is deactivated";
             return Err(XrpcError::bad_request("AccountDeactivated", message));
         }
+        let mut statuses = Vec::with_capacity(writes.len());
+        for write in &mut writes {
+            let status = match &mut write.record {
+                Some(record) => {
+                    records::check(&write.collection, write.rkey.as_deref(), record, validate)?
+                }
+                None => None,
+            };
+            statuses.push(status);
+        }
         let now = self.inner.clock.now();
         let mut repos = lock(&self.inner.repos);
         let mut results = Vec::with_capacity(writes.len());
-        for write in writes {
+        for (write, status) in writes.into_iter().zip(statuses) {
             let rkey = write.rkey.unwrap_or_else(|| repos.next_tid(now));
             let key = RecordKey {
                 did: caller.did.clone(),
@@ -144,16 +162,27 @@ impl Site {
                 results.push(json!({}));
                 continue;
             };
-            results.push(json!({
-                "uri": key.uri(),
-                "cid": record_cid(&record),
-                "validationStatus": "unknown",
-            }));
+            let mut result = json!({ "uri": key.uri(), "cid": record_cid(&record) });
+            if let Some(status) = status {
+                result["validationStatus"] = json!(status);
+            }
+            results.push(result);
             repos.put(key, record);
         }
         let revision = repos.next_tid(now);
         let commit = json!({ "cid": record_cid(&json!(revision)), "rev": revision });
         Ok((commit, results))
+    }
+}
+
+impl BatchWrite {
+    /// The type of the result of such a write.
+    fn result_type(&self) -> &'static str {
+        match self {
+            Self::Create { .. } => "com.atproto.repo.applyWrites#createResult",
+            Self::Update { .. } => "com.atproto.repo.applyWrites#updateResult",
+            Self::Delete { .. } => "com.atproto.repo.applyWrites#deleteResult",
+        }
     }
 }
 

@@ -28,8 +28,7 @@ pub(super) async fn refuses(site: &Site) -> Finding {
             );
         }
     };
-    let development = site.loaded.config.upstream.development;
-    let loopback = (!development).then_some(LOOPBACK);
+    let loopback = (!site.loaded.opens_loopback()).then_some(LOOPBACK);
     for url in FORBIDDEN.into_iter().chain(loopback) {
         let Ok(request) = Request::get(url).body(Bytes::new()) else {
             continue;
@@ -43,7 +42,7 @@ pub(super) async fn refuses(site: &Site) -> Finding {
             );
         }
     }
-    if development {
+    if loopback.is_none() {
         return Finding::warn(
             "private addresses are refused, loopback is not: the development switch is on",
             "switch upstream.development off where others sign in",

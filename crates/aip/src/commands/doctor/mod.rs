@@ -72,6 +72,7 @@ const CHECKS: &[Check] = &[
     local("configuration", |site| {
         Box::pin(ready(site::configuration(site)))
     }),
+    local("callers", |site| Box::pin(ready(site::callers(site)))),
     local("database", |site| {
         Box::pin(ready(database::reachable(site)))
     }),

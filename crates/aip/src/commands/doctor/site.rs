@@ -13,6 +13,7 @@ use super::finding::Finding;
 use crate::data_dir::{DataDir, MASTER_KEYS, SIGNING_KEYS};
 use crate::failure::Failure;
 use crate::opened::{Network, connect, master_keys, signing_keys};
+use crate::settings;
 
 /// How long connecting to the database may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -81,7 +82,7 @@ impl Site {
         } else {
             Part::NotYet
         };
-        let network = Part::from(Network::new(&loaded.config.upstream));
+        let network = Part::from(Network::new(&loaded));
         Self {
             loaded,
             database,
@@ -128,4 +129,23 @@ pub(super) fn configuration(site: &Site) -> Finding {
         );
     }
     Finding::ok(format!("valid; external base {base}"))
+}
+
+/// Whether callers can be told apart.
+pub(super) fn callers(site: &Site) -> Finding {
+    let server = &site.loaded.config.server;
+    match settings::untrusted_proxy(&site.loaded) {
+        Some(why) => Finding::warn(
+            why,
+            "name the network of the proxy in server.trusted_proxies (AIP_TRUSTED_PROXIES), and \
+             its header in server.forwarded_header if it is not X-Forwarded-For",
+        ),
+        None if server.trusted_proxies.is_empty() => {
+            Finding::ok("by the address of the connection")
+        }
+        None => Finding::ok(format!(
+            "behind the trusted proxies, by the header {}",
+            server.forwarded_header
+        )),
+    }
 }

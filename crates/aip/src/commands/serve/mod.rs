@@ -65,6 +65,9 @@ async fn serve(
     if let Err(error) = keys.current().covers(&pinned) {
         tracing::error!(%error, "sessions cannot be refreshed");
     }
+    if let Some(why) = settings::untrusted_proxy(loaded) {
+        tracing::warn!("{why}; name its network in server.trusted_proxies (AIP_TRUSTED_PROXIES)");
+    }
     let tls = settings::tls(server)?;
     let mut public = Server::bind(server.listen, settings::listen(server, "public")).await?;
     let internal = ListenConfig {

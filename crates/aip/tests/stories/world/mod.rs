@@ -34,7 +34,7 @@ use crate::app::App;
 use crate::browser::Browser;
 
 pub(crate) use self::database::{Blocked, Dump, Engine};
-pub(crate) use self::process::{BASE, KEYS, Running};
+pub(crate) use self::process::{BASE, CALL_LIMITS, KEYS, Running};
 pub(crate) use self::secrets::Secrets;
 
 /// Callers of AIP are more patient than AIP is with others.
@@ -181,6 +181,13 @@ impl World {
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.unwrap();
         String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    /// Writes bytes to AIP and leaves the connection open.
+    pub(crate) async fn open(&self, bytes: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.aip().address).await.unwrap();
+        stream.write_all(bytes.as_bytes()).await.unwrap();
+        stream
     }
 
     /// AIP as it runs now.

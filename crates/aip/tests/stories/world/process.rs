@@ -1,6 +1,7 @@
 //! AIP as a process of the story, put together as `aip serve` does it.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex};
 
@@ -13,6 +14,8 @@ use aip_pds::ResolverConfig;
 use aip_sandbox::Sandbox;
 use aip_sessions::Spill;
 use aip_testkit::clock::ManualClock;
+use aip_xrpc::quota::CallLimits;
+use http::HeaderName;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use url::Url;
@@ -25,6 +28,12 @@ pub(crate) const BASE: &str = "https://aip.example.com";
 
 /// Whoever connects is a proxy; without its word, the caller.
 const PROXIES: &str = "127.0.0.0/8";
+
+/// Enough for every story but those about it.
+pub(crate) const CALL_LIMITS: CallLimits = CallLimits {
+    account: NonZeroUsize::new(100).unwrap(),
+    client: NonZeroUsize::new(150).unwrap(),
+};
 
 /// Every scope that an app of a story may ask for, as AIP's document names them to PDSs.
 const UPSTREAM_SCOPES: &str = "atproto transition:generic account:email blob:*/* \
@@ -96,7 +105,9 @@ pub(super) async fn start(
         storage: database.storage().await,
         shared: database.shared_state(),
         rate_limits: true,
+        call_limits: Some(CALL_LIMITS),
         trusted_proxies: vec![PROXIES.parse().unwrap()],
+        forwarded_header: HeaderName::from_static("x-forwarded-for"),
         spill: Spill::open(spill).unwrap(),
         keys: keys.clone(),
         master_keys: master_keys.clone(),

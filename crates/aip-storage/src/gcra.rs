@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use crate::rates::{Quota, Verdict};
 use aip_base::Timestamp;
-use aip_storage::rates::{Quota, Verdict};
 
 /// Decides on a call at `now` and returns the theoretical arrival time to keep, if it changes.
-pub(crate) fn decide(
+pub fn decide(
     kept: Option<Timestamp>,
     quota: Quota,
     now: Timestamp,
