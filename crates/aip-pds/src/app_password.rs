@@ -177,10 +177,9 @@ impl PdsClient {
         if let Err(PasswordSessionError::MainPassword | PasswordSessionError::OtherAccount) =
             &tokens
             && let Some(refresh) = Session::read(&answer.partial).refresh()
+            && let Err(error) = self.delete_password_session(proven.pds(), &refresh).await
         {
-            if let Err(error) = self.delete_password_session(proven.pds(), &refresh).await {
-                tracing::warn!(pds = %proven.pds(), %error, "refused tokens could not be given back");
-            }
+            tracing::warn!(pds = %proven.pds(), %error, "refused tokens could not be given back");
         }
         tokens
     }
