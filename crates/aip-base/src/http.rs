@@ -123,6 +123,10 @@ pub enum HttpError {
     /// The outbound guard refused the URL or every address of its host. Nothing was sent.
     #[error("refused by the outbound guard: {0}")]
     Refused(String),
+    /// The name of the host does not exist, or has no address: a definite answer of DNS. Nothing was
+    /// sent.
+    #[error("there is no host of this name")]
+    NoHost,
     /// No connection (DNS, TCP or TLS failed, or it took too long). Nothing was sent.
     #[error("no connection: {0}")]
     Connect(String),
@@ -149,7 +153,7 @@ impl HttpError {
     /// Whether the request may have reached the other side. `false` means it is safe to repeat.
     pub fn may_have_arrived(&self) -> bool {
         match self {
-            Self::Refused(_) | Self::Connect(_) | Self::Busy(_) => false,
+            Self::Refused(_) | Self::NoHost | Self::Connect(_) | Self::Busy(_) => false,
             Self::Broken(_) | Self::Deadline(_) | Self::TooLarge(_) | Self::Compressed(_) => true,
         }
     }

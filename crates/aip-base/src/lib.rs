@@ -7,6 +7,7 @@
 mod backoff;
 mod blame;
 mod clock;
+mod credentials;
 mod dns;
 mod excerpt;
 mod http;
@@ -19,6 +20,7 @@ mod rng;
 pub use backoff::Backoff;
 pub use blame::Blame;
 pub use clock::{Clock, SystemClock, Timestamp};
+pub use credentials::without_credentials;
 pub use dns::{DnsError, DnsTxt};
 pub use excerpt::excerpt;
 pub use http::{

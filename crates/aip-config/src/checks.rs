@@ -36,7 +36,8 @@ pub(crate) const CHECKS: &[Check] = &[
 ];
 
 /// The origin under which the server is reached: the given one, or loopback with the port it
-/// listens on.
+/// listens on. Who listens for others must say what they call it: every token and every answer of
+/// a PDS names the origin. In a development set-up others are on the same machine.
 pub(crate) fn external_base(config: &Config) -> Option<Origin> {
     let server = &config.server;
     if let Some(given) = &server.external_base {
@@ -44,7 +45,7 @@ pub(crate) fn external_base(config: &Config) -> Option<Origin> {
     }
     let listen = server.listen;
     let host = match listen.ip() {
-        ip if ip.is_unspecified() => "127.0.0.1".to_owned(),
+        ip if ip.is_unspecified() && config.upstream.development => "127.0.0.1".to_owned(),
         ip if ip.is_loopback() => match ip {
             std::net::IpAddr::V4(ip) => ip.to_string(),
             std::net::IpAddr::V6(ip) => format!("[{ip}]"),
@@ -74,9 +75,16 @@ fn external_base_is_safe(config: &Config) -> Option<Finding> {
 
 fn external_base_is_known(config: &Config) -> Option<Finding> {
     external_base(config).is_none().then(|| {
+        let listen = config.server.listen;
+        let lab = if listen.ip().is_unspecified() {
+            "; on a machine of your own, AIP_DEVELOPMENT=true or AIP_LISTEN=127.0.0.1:PORT will do"
+        } else {
+            ""
+        };
         let message = format!(
-            "needed, as it does not follow from server.listen (`{}`)",
-            config.server.listen
+            "needed, as others are let in (server.listen is `{listen}`): set \
+             AIP_EXTERNAL_BASE=https://HOST, the address under which browsers reach this \
+             server{lab}"
         );
         ("server.external_base", message)
     })

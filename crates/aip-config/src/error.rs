@@ -2,16 +2,19 @@
 
 use std::fmt;
 
-use crate::Place;
+use crate::{LogFormat, Place};
 
 /// The configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub struct ConfigError {
     /// Every mistake that was found.
     pub problems: Vec<Problem>,
+    /// The form of log lines, for who tells of it there; the default where it cannot be told.
+    pub log_format: LogFormat,
 }
 
-/// One mistake. No text of a secret setting is ever in it.
+/// One mistake, or something that deserves a look. No text of a secret setting and no password of a
+/// URL is ever in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// Where it was made.

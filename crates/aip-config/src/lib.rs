@@ -11,6 +11,7 @@ mod duration;
 mod error;
 mod file;
 mod load;
+mod older_names;
 mod place;
 mod reader;
 mod schema;
@@ -20,6 +21,7 @@ mod sources;
 mod table;
 mod types;
 mod value;
+mod warnings;
 
 pub use error::{ConfigError, Problem};
 pub use load::Loaded;
@@ -30,4 +32,6 @@ pub use settings::{
 };
 pub use show::Shown;
 pub use sources::{CONFIG_FILE_VARIABLE, ConfigFile, Flag, Sources};
-pub use types::{DatabaseUrl, DevelopmentHost, JsonWebKeys, LogFormat, NameServer, RedisUrl};
+pub use types::{
+    DatabaseUrl, DevelopmentHost, JsonWebKeys, LogFilter, LogFormat, NameServer, RedisUrl,
+};

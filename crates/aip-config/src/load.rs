@@ -1,11 +1,13 @@
 //! From sources to a configuration that can be used, or to everything that is wrong with it.
 
+use std::path::PathBuf;
+
 use aip_atproto::Origin;
 
 use crate::checks::{self, CHECKS};
 use crate::reader::{Reader, Reading};
-use crate::types::DatabaseUrl;
-use crate::{Config, ConfigError, Place, Problem, Sources};
+use crate::types::{DatabaseUrl, JsonWebKeys};
+use crate::{Config, ConfigError, LogFormat, Place, Problem, Sources, older_names, warnings};
 
 /// A configuration that can be used.
 pub struct Loaded {
@@ -14,7 +16,10 @@ pub struct Loaded {
     /// The origin under which the server is reached, given or derived.
     pub external_base: Origin,
     pub(crate) readings: Vec<Reading>,
-    pub(crate) without_effect: Vec<&'static str>,
+    /// What deserves a look although the configuration can be used.
+    pub warnings: Vec<Problem>,
+    pub(crate) older_names: Vec<&'static str>,
+    named_files: Vec<PathBuf>,
 }
 
 impl Loaded {
@@ -26,15 +31,19 @@ impl Loaded {
             check(config, &mut reader);
         }
         let external_base = config.as_ref().and_then(checks::external_base);
+        let log_format = config.as_ref().map(|config| config.log.format);
         match (config, external_base) {
             (Some(config), Some(external_base)) if reader.problems.is_empty() => Ok(Self {
                 config,
                 external_base,
-                without_effect: reader.without_effect(),
+                warnings: warnings::of(&reader),
+                older_names: older_names::set(sources).map(|(name, _)| name).collect(),
+                named_files: reader.named_files,
                 readings: reader.readings,
             }),
             _ => Err(ConfigError {
                 problems: reader.problems,
+                log_format: log_format.unwrap_or(LogFormat::Pretty),
             }),
         }
     }
@@ -49,6 +58,23 @@ impl Loaded {
     pub fn database_url(&self) -> DatabaseUrl {
         let given = self.config.database.url.clone();
         given.unwrap_or_else(|| DatabaseUrl::sqlite(&self.config.server.data_dir.join("aip.db")))
+    }
+
+    /// The files outside the data folder that secrets are read from.
+    pub fn secret_files(&self) -> Vec<PathBuf> {
+        let mut files = self.named_files.clone();
+        if let Some(JsonWebKeys::File(path)) = &self.config.keys.json_web_keys {
+            files.push(path.clone());
+        }
+        files.extend(self.config.server.tls_key_file.clone());
+        let secrets = self.readings.iter().filter(|it| it.setting.secret);
+        files.extend(secrets.filter_map(|reading| match &reading.place {
+            Place::File { path, .. } => Some(PathBuf::from(path)),
+            _ => None,
+        }));
+        files.sort();
+        files.dedup();
+        files
     }
 }
 

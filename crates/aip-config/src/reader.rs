@@ -2,10 +2,12 @@
 //! a setting must agree.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use aip_base::without_credentials;
 
 use crate::file::{self, Texts};
-use crate::settings::{SECTIONS, WITHOUT_EFFECT};
+use crate::settings::SECTIONS;
 use crate::sources::CONFIG_FILE_VARIABLE;
 use crate::table::Setting;
 use crate::value::Value;
@@ -24,6 +26,8 @@ pub(crate) struct Reader<'a> {
     file: Texts,
     pub(crate) readings: Vec<Reading>,
     pub(crate) problems: Vec<Problem>,
+    /// Files that a variable or a line named, as the place of a text.
+    pub(crate) named_files: Vec<PathBuf>,
 }
 
 impl<'a> Reader<'a> {
@@ -38,6 +42,7 @@ impl<'a> Reader<'a> {
             file: file.map_or_else(Texts::new, |file| file::texts(file, &mut problems)),
             readings: Vec::new(),
             problems,
+            named_files: Vec::new(),
         }
     }
 
@@ -75,17 +80,19 @@ impl<'a> Reader<'a> {
         });
     }
 
-    /// Names of older versions that are set and that nothing reads.
-    pub(crate) fn without_effect(&self) -> Vec<&'static str> {
-        let set = |name: &&str| self.sources.environment.contains_key(*name);
-        WITHOUT_EFFECT.iter().copied().filter(set).collect()
+    /// What settings are read from.
+    pub(crate) fn sources(&self) -> &'a Sources<'a> {
+        self.sources
     }
 
-    /// The reason, with the text itself unless it is a secret.
+    /// The reason, with the text itself unless it is a secret or holds one.
     fn refusal(&self, setting: &Setting, reason: String) -> String {
         let text = self.readings.last().and_then(|last| last.text.as_deref());
         match text {
-            Some(text) if !setting.secret => format!("`{text}`: {reason}"),
+            Some(text) if !setting.secret => {
+                let reason = without_credentials(&reason);
+                format!("`{}`: {reason}", without_credentials(text))
+            }
             _ => reason,
         }
     }
@@ -151,10 +158,12 @@ impl<'a> Reader<'a> {
     ) -> Option<(String, Place)> {
         match (self.sources.read_file)(Path::new(path)) {
             Ok(text) => {
+                self.named_files.push(PathBuf::from(path));
                 let place = Place::FileNamedBy(Box::new(named_by));
                 Some((text.trim_end_matches(['\r', '\n']).to_owned(), place))
             }
             Err(error) => {
+                let path = without_credentials(path);
                 let message = format!("cannot read `{path}`: {error}");
                 self.problem(setting, named_by, message);
                 None
@@ -176,7 +185,10 @@ fn unknown_flags(sources: &Sources<'_>, problems: &mut Vec<Problem>) {
             problems.push(Problem {
                 place: Place::Flag(flag.flag.clone()),
                 setting: None,
-                message: format!("there is no setting `{}`{hint}", flag.key),
+                message: format!(
+                    "there is no setting `{}`{hint}",
+                    without_credentials(&flag.key)
+                ),
             });
         }
     }
@@ -195,7 +207,7 @@ fn unknown_variables(sources: &Sources<'_>, problems: &mut Vec<Problem>) {
     let ours = |name: &&String| name.starts_with("AIP_");
     for name in sources.environment.keys().filter(ours) {
         if !known.contains(name) && !is_service_link(name, sources) {
-            let hint = nearest(name, known.iter().map(String::as_str));
+            let hint = nearest_variable(name, known.iter().map(String::as_str));
             problems.push(Problem {
                 place: Place::Variable(name.clone()),
                 setting: None,
@@ -226,11 +238,26 @@ pub(crate) fn all_settings() -> impl Iterator<Item = &'static Setting> {
     SECTIONS.iter().flat_map(|section| section.settings)
 }
 
+/// A hint at the variable that was probably meant. The prefix that all share is left out:
+/// otherwise every short name would be near every other.
+fn nearest_variable<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    const PREFIX: &str = "AIP_";
+    let known = known.filter_map(|known| known.strip_prefix(PREFIX));
+    hint(near(name.trim_start_matches(PREFIX), known).map(|near| format!("{PREFIX}{near}")))
+}
+
 /// A hint at the name that was probably meant, if one is near.
 pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    hint(near(name, known))
+}
+
+fn near<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let distance = |known: &&str| strsim::damerau_levenshtein(name, known);
     known
         .min_by_key(distance)
         .filter(|near| distance(near) <= 1 + name.len() / 4)
-        .map_or_else(String::new, |near| format!("; did you mean `{near}`?"))
+}
+
+fn hint(near: Option<impl std::fmt::Display>) -> String {
+    near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"))
 }

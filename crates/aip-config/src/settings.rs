@@ -11,13 +11,16 @@ use ipnet::IpNet;
 use secrecy::SecretString;
 
 use crate::table::settings;
-use crate::types::{DatabaseUrl, DevelopmentHost, JsonWebKeys, LogFormat, NameServer, RedisUrl};
+use crate::types::{
+    DatabaseUrl, DevelopmentHost, JsonWebKeys, LogFilter, LogFormat, NameServer, RedisUrl,
+};
 
 settings! {
     /// The listeners, and where the world finds them.
     server: Server {
         /// The origin under which browsers, apps and PDSs reach this server, without a path;
-        /// https unless it is loopback. Follows from `listen` when that is loopback.
+        /// https unless it is loopback. Needed unless `listen` is loopback, or `0.0.0.0` or `[::]`
+        /// together with `upstream.development`.
         external_base: Option<Origin>,
             ["AIP_EXTERNAL_BASE", "EXTERNAL_BASE", "EXTERNAL_HOSTNAME" as bare_host];
         /// Where the public listener listens.
@@ -154,8 +157,9 @@ settings! {
     log: Log {
         /// `pretty` for people, `json` for machines.
         format: LogFormat = "pretty", ["AIP_LOG_FORMAT"];
-        /// What is logged, as `LEVEL` or `TARGET=LEVEL,…`.
-        filter: String = "info,sqlx::postgres::notice=warn", ["AIP_LOG", "RUST_LOG", "LOG_LEVEL"];
+        /// What is logged, as `LEVEL` or `TARGET=LEVEL,…`; levels are `off`, `error`, `warn`,
+        /// `info`, `debug` and `trace`.
+        filter: LogFilter = "info,sqlx::postgres::notice=warn", ["AIP_LOG", "RUST_LOG", "LOG_LEVEL"];
     }
 
     /// Where metrics, traces and errors are sent, besides the log and `/metrics`. Nowhere unless
@@ -181,16 +185,6 @@ settings! {
         environment: String = "production", ["AIP_ENVIRONMENT", "SENTRY_ENVIRONMENT"];
     }
 }
-
-/// Names of older versions that are accepted although nothing reads them yet.
-pub(crate) const WITHOUT_EFFECT: &[&str] = &[
-    "ADMIN_DIDS",
-    "ALLOWED_DOMAINS",
-    "DEBUG",
-    "ENCRYPTION_KEY",
-    "SERVICE_AUTH_KEYS",
-    "SVG_LOGO",
-];
 
 /// A host where a URL belongs: `https` was meant.
 fn bare_host(text: &str) -> String {

@@ -1,11 +1,13 @@
 //! `aip config show`: every setting, its text and where that stands. Secrets stay hidden.
 
+use aip_base::without_credentials;
+
 use crate::{Loaded, Place};
 
 /// A line of `aip config show`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown {
-    /// `section.name`, or the name of a variable that nothing reads yet.
+    /// `section.name`, or the name of a variable that has no effect.
     pub setting: String,
     /// The text, or a remark in parentheses.
     pub value: String,
@@ -14,7 +16,8 @@ pub struct Shown {
 }
 
 impl Loaded {
-    /// All settings in the order of the table, then accepted names that have no effect yet.
+    /// All settings in the order of the table, then names of older versions that have no effect.
+    /// The user information of URLs is hidden.
     pub fn shown(&self) -> Vec<Shown> {
         let settings = self.readings.iter().map(|reading| {
             let value = match &reading.text {
@@ -24,7 +27,7 @@ impl Loaded {
                 None => "(not set)".to_owned(),
                 Some(_) if reading.setting.secret => "(secret, set)".to_owned(),
                 Some(text) if text.is_empty() => "(none)".to_owned(),
-                Some(text) => text.clone(),
+                Some(text) => without_credentials(text).into_owned(),
             };
             Shown {
                 setting: reading.setting.key(),
@@ -32,9 +35,9 @@ impl Loaded {
                 place: reading.place.clone(),
             }
         });
-        let idle = self.without_effect.iter().map(|name| Shown {
+        let idle = self.older_names.iter().map(|name| Shown {
             setting: (*name).to_owned(),
-            value: "(accepted, no effect yet)".to_owned(),
+            value: "(no effect)".to_owned(),
             place: Place::Variable((*name).to_owned()),
         });
         settings.chain(idle).collect()

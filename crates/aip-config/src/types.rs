@@ -39,6 +39,10 @@ pub struct DevelopmentHost {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NameServer(pub SocketAddr);
 
+/// What is logged: directives with commas, each a level or `TARGET=LEVEL`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogFilter(String);
+
 /// The form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -148,6 +152,58 @@ fn address_and_port(text: &str) -> Option<(IpAddr, Option<u16>)> {
         let socket: SocketAddr = text.parse().ok()?;
         Some((socket.ip(), Some(socket.port())))
     })
+}
+
+impl LogFilter {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+    /// The directives, as they were written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Value for LogFilter {
+    const SHAPE: Shape = Shape::Text;
+
+    /// The library that filters takes a bare word that is no level for a part of the program, and
+    /// then everything else is off: `warning` would end the log without a word.
+    fn parse(text: &str) -> Result<Self, String> {
+        let directives = text.split(',').map(str::trim);
+        let mut any = false;
+        for directive in directives.filter(|directive| !directive.is_empty()) {
+            any = true;
+            // A directive about spans: the library judges it.
+            if directive.contains('[') {
+                continue;
+            }
+            let level = match directive.split_once('=') {
+                Some(("", _)) => {
+                    return Err(format!("there is nothing before `=` in `{directive}`"));
+                }
+                Some((_, level)) => level,
+                None => directive,
+            };
+            let lower = level.to_ascii_lowercase();
+            if Self::LEVELS.contains(&lower.as_str()) {
+                continue;
+            }
+            let near = Self::LEVELS
+                .iter()
+                .find(|known| {
+                    !lower.is_empty() && (lower.starts_with(**known) || known.starts_with(&lower))
+                })
+                .map_or_else(String::new, |near| format!(" (did you mean `{near}`?)"));
+            return Err(format!(
+                "`{level}` is no level{near}: expected off, error, warn, info, debug or trace, or \
+                 one of them for a part of the program, as in `info,aip_sessions=debug`"
+            ));
+        }
+        if !any {
+            return Err("it is empty".to_owned());
+        }
+        Ok(Self(text.to_owned()))
+    }
 }
 
 impl Value for LogFormat {

@@ -70,9 +70,11 @@ impl From<TokenError> for Problem {
         match error {
             TokenError::Client(error) => error.into(),
             TokenError::Request(_) => bad("invalid_request", words),
-            TokenError::GrantType => bad("unsupported_grant_type", words),
-            TokenError::Grant(_) => bad("invalid_grant", words),
-            TokenError::Scope => bad("invalid_scope", words),
+            TokenError::GrantType(_) => bad("unsupported_grant_type", words),
+            TokenError::Grant(refusal) => {
+                bad("invalid_grant", words).because(Blame::Caller, refusal.reason())
+            }
+            TokenError::Scope(_) => bad("invalid_scope", words),
             TokenError::Proof(ProofError::Nonce) => bad("use_dpop_nonce", words),
             TokenError::Proof(ProofError::Invalid(_) | ProofError::Replayed) => {
                 bad("invalid_dpop_proof", words)

@@ -117,8 +117,13 @@ impl RequestLine {
         self.measure(status, took, tally);
         self.close_span(status, incident);
         match incident.map(|it| it.blame) {
-            // Probes come every few seconds and say nothing while all is well.
-            None if matches!(self.endpoint, Some(Endpoint::Alive | Endpoint::Ready)) => {
+            // Probes come every few seconds, style sheets with every page; they say nothing while
+            // all is well.
+            None if matches!(
+                self.endpoint,
+                Some(Endpoint::Alive | Endpoint::Ready | Endpoint::Asset)
+            ) =>
+            {
                 line!(debug, self, status, took, tally, incident);
             }
             None | Some(Blame::Caller) => line!(info, self, status, took, tally, incident),

@@ -14,6 +14,7 @@ pub mod id_token;
 pub mod interaction;
 mod known_clients;
 pub mod logout;
+mod offending;
 pub mod params;
 pub mod pkce;
 pub mod redirect;

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aip_base::{Body, Http, HttpError, OnBehalfOf, Share};
+use aip_base::{Body, DnsError, Http, HttpError, OnBehalfOf, Share};
 use async_trait::async_trait;
 use http::header::USER_AGENT;
 use http::{HeaderValue, Request, Response};
@@ -162,6 +162,9 @@ impl Failure {
         };
         if let Some(refusal) = causes().find_map(|error| error.downcast_ref::<GuardRefusal>()) {
             return HttpError::Refused(refusal.to_string());
+        }
+        if causes().any(|error| error.downcast_ref::<DnsError>() == Some(&DnsError::NoRecord)) {
+            return HttpError::NoHost;
         }
         let mut told: Vec<String> = causes().map(ToString::to_string).collect();
         told.dedup();

@@ -45,7 +45,7 @@ impl Watched {
 fn kind(error: &HttpError) -> &'static str {
     match error {
         HttpError::Refused(_) => "refused",
-        HttpError::Connect(_) => "connect",
+        HttpError::NoHost | HttpError::Connect(_) => "connect",
         HttpError::Busy(_) => "busy",
         HttpError::Broken(_) => "broken",
         HttpError::Deadline(_) => "deadline",

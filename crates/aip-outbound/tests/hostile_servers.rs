@@ -30,7 +30,11 @@ struct NoDns;
 #[async_trait]
 impl Resolve for NoDns {
     async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, DnsError> {
-        Err(DnsError::Failed(format!("{host} was looked up")))
+        match host {
+            "misspelt.org" => Err(DnsError::NoRecord),
+            "empty.org" => Ok(Vec::new()),
+            host => Err(DnsError::Failed(format!("{host} was looked up"))),
+        }
     }
 }
 
@@ -313,6 +317,15 @@ async fn a_failed_look_up_is_known_not_to_have_sent_anything() {
         matches!(&error, HttpError::Connect(why) if why.contains("looked up")),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_host_that_does_not_exist_is_a_definite_answer() {
+    for url in ["https://misspelt.org/", "https://empty.org/"] {
+        let error = get(&client_with(|_| ()), url).await.unwrap_err();
+        assert!(matches!(error, HttpError::NoHost), "{error}");
+        assert!(!error.may_have_arrived());
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use aip_base::Blame;
+
 use crate::client::PdsClient;
 use crate::input::SubjectInput;
 use crate::metadata::{AuthServer, MetadataError};
@@ -36,6 +38,20 @@ impl DiscoverError {
         match self {
             Self::Resolve(error) => error.is_transient(),
             Self::Metadata(error) => error.is_transient(),
+        }
+    }
+
+    /// Whose fault it is. What a person types may be anything: that there is no such account is
+    /// nothing that an operator or a PDS could mend.
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::Resolve(
+                ResolveError::HandleNotResolvable(_)
+                | ResolveError::HandleNotFound(_)
+                | ResolveError::DidNotFound(_)
+                | ResolveError::DidTombstoned(_),
+            ) => Blame::Caller,
+            Self::Resolve(_) | Self::Metadata(_) => Blame::Upstream,
         }
     }
 }

@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::demo::{self, DemoClient, DemoOptions};
-use crate::pds::{PdsOptions, SetupError};
+use crate::pds::PdsOptions;
 use crate::sandbox::{Sandbox, SandboxOptions, StartError};
 
 /// Where everything listens, and which AIP the demo uses. Port 0 is a free one.
@@ -18,7 +18,7 @@ pub struct RunOptions {
     pub aip: String,
     /// Where AIP listens without TLS, if its base URL leads to a proxy or nowhere on this machine.
     pub aip_address: Option<SocketAddr>,
-    /// The demo's client at AIP; without one it registers itself.
+    /// The demo's client at AIP; without one there is no demo app.
     pub client: Option<DemoClient>,
     /// The port of the PLC directory.
     pub plc_port: u16,
@@ -28,28 +28,33 @@ pub struct RunOptions {
     pub demo_port: u16,
 }
 
-/// Running stand-ins and demo app. They end when this is dropped.
+/// Running stand-ins, and the demo app if there is one. They end when this is dropped.
 pub struct Running {
     /// The stand-ins.
     pub sandbox: Sandbox,
-    demo: SocketAddr,
+    demo: Option<Demo>,
+}
+
+struct Demo {
+    address: SocketAddr,
     serving: JoinHandle<()>,
 }
 
 impl Running {
     /// The base URL of the demo app.
-    pub fn demo_url(&self) -> String {
-        format!("http://{}", self.demo)
+    pub fn demo_url(&self) -> Option<String> {
+        let demo = self.demo.as_ref()?;
+        Some(format!("http://{}", demo.address))
     }
 }
 
-impl Drop for Running {
+impl Drop for Demo {
     fn drop(&mut self) {
         self.serving.abort();
     }
 }
 
-/// Starts the stand-ins and the demo app.
+/// Starts the stand-ins, and the demo app if it has a client.
 ///
 /// # Errors
 /// When a port is taken.
@@ -69,14 +74,28 @@ pub async fn run_stand_ins(options: RunOptions) -> Result<Running, StartError> {
     {
         sandbox.http.map_host(host, address);
     }
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.demo_port))
+    let demo = match options.client {
+        Some(client) => Some(start_demo(options.aip, client, options.demo_port, &sandbox).await?),
+        None => None,
+    };
+    Ok(Running { sandbox, demo })
+}
+
+async fn start_demo(
+    aip: String,
+    client: DemoClient,
+    port: u16,
+    sandbox: &Sandbox,
+) -> Result<Demo, StartError> {
+    let failed = |source| StartError::listen("the demo app", port, source);
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
         .await
-        .map_err(SetupError::from)?;
-    let demo = listener.local_addr().map_err(SetupError::from)?;
+        .map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
     let app = demo::router(DemoOptions {
-        issuer: options.aip,
-        base: format!("http://{demo}"),
-        client: options.client,
+        issuer: aip,
+        base: format!("http://{address}"),
+        client: Some(client),
         clock: Arc::new(SystemClock),
         rng: Arc::new(SystemRng),
         http: Arc::new(sandbox.http.clone()),
@@ -86,9 +105,5 @@ pub async fn run_stand_ins(options: RunOptions) -> Result<Running, StartError> {
             tracing::error!(%error, "the demo app ended");
         }
     });
-    Ok(Running {
-        sandbox,
-        demo,
-        serving,
-    })
+    Ok(Demo { address, serving })
 }

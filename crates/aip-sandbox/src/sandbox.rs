@@ -1,5 +1,6 @@
 //! The whole of it: a directory, a PDS with two accounts, and a name server.
 
+use std::io;
 use std::sync::Arc;
 
 use aip_atproto::{Handle, HandleError};
@@ -57,9 +58,25 @@ pub enum StartError {
     /// A stand-in could not be set up.
     #[error(transparent)]
     Setup(#[from] SetupError),
+    /// A port could not be opened.
+    #[error("{name} cannot listen on 127.0.0.1:{port}: {source}")]
+    Listen {
+        /// Who wanted it.
+        name: &'static str,
+        /// The port.
+        port: u16,
+        /// What the system says.
+        source: io::Error,
+    },
     /// A handle is malformed.
     #[error(transparent)]
     Handle(#[from] HandleError),
+}
+
+impl StartError {
+    pub(crate) fn listen(name: &'static str, port: u16, source: io::Error) -> Self {
+        Self::Listen { name, port, source }
+    }
 }
 
 impl Default for SandboxOptions {
@@ -82,11 +99,18 @@ impl Sandbox {
     pub async fn start(options: SandboxOptions) -> Result<Self, StartError> {
         let plc = Plc::start(options.plc_port)
             .await
-            .map_err(SetupError::from)?;
+            .map_err(|source| StartError::listen("the PLC directory", options.plc_port, source))?;
         let dns = Dns::default();
         let http = PlainHttp::default();
         let surroundings = surroundings(&options, &plc, &dns, &http);
-        let pds = Pds::start(surroundings, options.pds).await?;
+        let pds = Pds::start(surroundings, options.pds)
+            .await
+            .map_err(|error| match error {
+                SetupError::Listen(source) => {
+                    StartError::listen("the PDS", options.pds.port, source)
+                }
+                error => error.into(),
+            })?;
         let accounts = Accounts {
             alice: pds.add_account(&Handle::parse("alice.test")?, "alice-pass")?,
             bob: pds.add_account(&Handle::parse("bob.test")?, "bob-pass")?,

@@ -177,7 +177,8 @@ impl BeginError {
     pub fn blame(&self) -> Blame {
         match self {
             Self::Input(_) => Blame::Caller,
-            Self::Discover { .. } | Self::Push(_) => Blame::Upstream,
+            Self::Discover { error, .. } => error.blame(),
+            Self::Push(_) => Blame::Upstream,
             Self::Key(_) | Self::Vault(_) | Self::Storage(_) => Blame::Ours,
         }
     }

@@ -14,11 +14,13 @@
 
 mod columns;
 mod database;
+mod failure;
 mod postgres;
 mod schema;
 mod sqlite;
 
 pub use database::{ConnectError, Database};
+pub use failure::DriverError;
 pub use postgres::{ConnectPgError, PgOptions, PgStorage};
 pub use schema::{SchemaError, Status, Step};
 pub use sqlite::{OpenSqliteError, SqliteStorage};

@@ -13,6 +13,7 @@ use sqlx::{Postgres, Row as _, Transaction};
 use tokio::time::timeout;
 
 use crate::STATEMENTS;
+use crate::failure::DriverError;
 use crate::schema::{SchemaError, Status, migrator};
 
 macro_rules! for_update {
@@ -126,7 +127,7 @@ pub enum ConnectPgError {
     Url,
     /// No connection.
     #[error("cannot connect to PostgreSQL: {0}")]
-    Connect(#[source] sqlx::Error),
+    Connect(#[source] DriverError),
 }
 
 impl Default for PgOptions {
@@ -146,7 +147,7 @@ impl PgStorage {
         let pooled = timeout(ACQUIRE_TIMEOUT, pooler::multiplexes(&connect_options))
             .await
             .unwrap_or(Err(sqlx::Error::PoolTimedOut))
-            .map_err(ConnectPgError::Connect)?;
+            .map_err(|error| ConnectPgError::Connect(error.into()))?;
         if pooled {
             tracing::warn!(
                 "a pooler gives each transaction another connection: statements are prepared anew \
@@ -165,7 +166,7 @@ impl PgStorage {
         };
         let connections = Connections::open(connect_options.clone(), care)
             .await
-            .map_err(ConnectPgError::Connect)?;
+            .map_err(|error| ConnectPgError::Connect(error.into()))?;
         Ok(Self {
             connections,
             options: Arc::new(connect_options),
@@ -203,7 +204,7 @@ impl PgStorage {
 
     async fn begin(&self) -> Result<UnitOfWork, StorageError> {
         let begun = self.connections.begin().await;
-        begun.map_err(|e| StorageError::Unavailable(Box::new(e)))
+        begun.map_err(|e| StorageError::Unavailable(Box::new(DriverError::from(e))))
     }
 
     /// Takes the lock of migrations until the transaction ends. By trying: a session that waits
@@ -217,7 +218,7 @@ impl PgStorage {
                 .await;
             let taken = row
                 .and_then(|row| row.try_get(0))
-                .map_err(|e| StorageError::Unavailable(Box::new(e)))?;
+                .map_err(|e| StorageError::Unavailable(Box::new(DriverError::from(e))))?;
             if taken {
                 return Ok(());
             }

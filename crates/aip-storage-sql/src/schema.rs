@@ -5,6 +5,8 @@ use sqlx::migrate::{AppliedMigration, MigrateError, Migration, MigrationType, Mi
 
 use aip_storage::StorageError;
 
+use crate::failure::of_migration;
+
 /// Where the applied migrations are noted.
 pub(crate) const TABLE: &str = "aip_schema_migrations";
 
@@ -52,10 +54,16 @@ pub enum SchemaError {
     Busy,
     /// A step failed; nothing of it was kept.
     #[error("the migration failed: {0}")]
-    Failed(#[from] MigrateError),
+    Failed(String),
     /// The database does not answer.
     #[error(transparent)]
     Storage(#[from] StorageError),
+}
+
+impl From<MigrateError> for SchemaError {
+    fn from(error: MigrateError) -> Self {
+        Self::Failed(of_migration(&error))
+    }
 }
 
 impl Status {

@@ -201,6 +201,41 @@ pub enum Rotate {
     Refused,
 }
 
+/// Why a code or refresh token is no good, in words for the log: whoever presents it is not told.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TokenFault {
+    /// Never given out, or forgotten after its end.
+    #[error("it is not known: never given out, or over for so long that it is forgotten")]
+    Unknown,
+    /// Another client presents it.
+    #[error("it was given to the client `{0}`")]
+    OtherClient(ClientId),
+    /// The redirect URI is not that of the authorization request.
+    #[error("it was given out for the redirect URI `{}`", .0.as_str())]
+    OtherRedirect(RedirectUri),
+    /// There was a challenge, and no verifier came.
+    #[error("the `code_verifier` is missing: the authorization request had a `code_challenge`")]
+    NoVerifier,
+    /// A verifier came, and there was no challenge.
+    #[error("there is a `code_verifier`: the authorization request had no `code_challenge`")]
+    NoChallenge,
+    /// The verifier does not lead to the challenge.
+    #[error("the `code_verifier` does not fit the `code_challenge` of the authorization request")]
+    OtherVerifier,
+    /// Bound to a key, and no proof or one by another key came; or the other way round.
+    #[error("the DPoP key is not the one that it is bound to")]
+    OtherKey,
+    /// Too late.
+    #[error("it expired at {0}")]
+    Expired(Timestamp),
+    /// Its grant was revoked.
+    #[error("the sign-in that it came from has ended")]
+    GrantEnded,
+    /// Everything is right by now: it was spent or revoked by a request beside this one.
+    #[error("it was spent or revoked at this very moment by another request")]
+    Raced,
+}
+
 /// A live access token.
 #[derive(Debug, Clone)]
 pub struct AccessToken {
@@ -241,6 +276,15 @@ pub trait Grants: Send + Sync {
 
     /// Spends or repeats a refresh token and stores its successor, in one transaction.
     async fn rotate_refresh_token(&self, rotation: &Rotation) -> Result<Rotate, StorageError>;
+
+    /// Why a code was refused. Read afterwards, for the log alone.
+    async fn why_code_refused(
+        &self,
+        redemption: &CodeRedemption,
+    ) -> Result<TokenFault, StorageError>;
+
+    /// Why a refresh token was refused. Read afterwards, for the log alone.
+    async fn why_refresh_refused(&self, rotation: &Rotation) -> Result<TokenFault, StorageError>;
 
     /// The access token of that hash, if it and its grant are live.
     async fn access_token(

@@ -1,6 +1,6 @@
 //! The log: one line per event, on standard error.
 
-use std::io::{self, IsTerminal as _};
+use std::io;
 
 use tracing::subscriber::Subscriber;
 use tracing::{Level, Metadata};
@@ -22,6 +22,8 @@ pub struct LogConfig {
     pub format: LogFormat,
     /// `LEVEL`, or `TARGET=LEVEL` several times with commas.
     pub filter: String,
+    /// Whether [`LogFormat::Pretty`] has colours.
+    pub colours: bool,
 }
 
 /// The form of a line.
@@ -29,7 +31,7 @@ pub struct LogConfig {
 pub enum LogFormat {
     /// A JSON object.
     Json,
-    /// Words for people, in colour on a terminal.
+    /// Words for people.
     Pretty,
 }
 
@@ -65,8 +67,7 @@ pub(crate) fn init(
     spans: Option<SpanLayer>,
     errors: Option<ErrorLayer>,
 ) -> Result<LogHandle, LogError> {
-    let colours = io::stderr().is_terminal();
-    let (subscriber, handle) = subscriber(config, io::stderr, colours)?;
+    let (subscriber, handle) = subscriber(config, io::stderr)?;
     subscriber.with(spans).with(errors).try_init()?;
     Ok(handle)
 }
@@ -74,7 +75,6 @@ pub(crate) fn init(
 fn subscriber<W>(
     config: &LogConfig,
     writer: W,
-    colours: bool,
 ) -> Result<
     (
         impl Subscriber + for<'a> LookupSpan<'a> + Send + Sync + use<W>,
@@ -86,7 +86,7 @@ where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let (filter, handle) = reload::Layer::new(parse(&config.filter)?);
-    let lines = fmt::layer().with_writer(writer).with_ansi(colours);
+    let lines = fmt::layer().with_writer(writer).with_ansi(config.colours);
     let lines = match config.format {
         // The spans around an event say which request it belongs to.
         LogFormat::Json => lines
@@ -152,8 +152,9 @@ mod tests {
         let config = LogConfig {
             format,
             filter: filter.to_owned(),
+            colours: false,
         };
-        let (subscriber, handle) = subscriber(&config, move || writer.clone(), false).unwrap();
+        let (subscriber, handle) = subscriber(&config, move || writer.clone()).unwrap();
         tracing::subscriber::with_default(subscriber, || log(&handle));
         let bytes = out.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pretty_line_has_no_colour_codes_away_from_a_terminal() {
+    fn a_pretty_line_has_no_colour_codes_unless_asked_for() {
         let line = written(LogFormat::Pretty, "info", || tracing::warn!("look"));
         assert!(line.contains("WARN") && line.contains("look"), "{line}");
         assert!(!line.contains('\u{1b}'), "{line:?}");
@@ -243,7 +244,8 @@ mod tests {
         let config = LogConfig {
             format: LogFormat::Json,
             filter: "aip=loud".to_owned(),
+            colours: false,
         };
-        assert!(subscriber(&config, io::sink, false).is_err());
+        assert!(subscriber(&config, io::sink).is_err());
     }
 }

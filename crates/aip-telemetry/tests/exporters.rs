@@ -186,6 +186,7 @@ async fn every_collector_gets_its_part_and_no_secret() {
             log: LogConfig {
                 format: LogFormat::Json,
                 filter: "info".to_owned(),
+                colours: false,
             },
             statsd: Some(StatsdConfig {
                 host: "127.0.0.1".to_owned(),

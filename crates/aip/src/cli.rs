@@ -9,6 +9,7 @@ use clap::{Args, Parser};
 
 use crate::commands::Command;
 use crate::environment::Assignment;
+use crate::failure::Failure;
 use crate::output::{self, Format};
 
 /// The whole command line.
@@ -25,18 +26,21 @@ pub(crate) struct Cli {
     command: Command,
 }
 
+/// The heading of what every command takes, so that help shows it behind a command's own options.
+const GLOBAL: &str = "Global options";
+
 /// What every command takes.
 #[derive(Args)]
 pub(crate) struct Global {
     /// The configuration file; `aip.toml` in the current folder, if there is one, unless set here
     /// or by `AIP_CONFIG`
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// A setting, as in `--set server.listen=127.0.0.1:8080`; wins over environment and file
-    #[arg(long, global = true, value_name = "SECTION.NAME=VALUE")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "SECTION.NAME=VALUE")]
     pub(crate) set: Vec<Assignment>,
-    /// How results are printed
-    #[arg(long, global = true, value_name = "FORMAT", default_value = "table")]
+    /// How results are printed; `wide` is a table however narrow the terminal is
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "FORMAT", default_value = "table")]
     pub(crate) output: Format,
 }
 
@@ -45,13 +49,13 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(words) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version too. That nobody reads it is no failure.
-            let _ = error.print();
+            output::usage(&error);
             return u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
         }
     };
     match cli.command.run(&cli.global) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(failure @ Failure::Logged(_)) => failure.exit_code(),
         Err(failure) => {
             output::error(&failure);
             failure.exit_code()

@@ -6,6 +6,7 @@ use std::io;
 use std::path::Path;
 use std::str::FromStr;
 
+use aip_base::without_credentials;
 use aip_config::{CONFIG_FILE_VARIABLE, ConfigFile, Flag, Loaded, Sources};
 use anyhow::Context as _;
 
@@ -41,7 +42,7 @@ pub(crate) fn load(global: &Global) -> Result<Loaded, Failure> {
     let environment = variables();
     let file = file(global, &environment).map_err(Failure::Usage)?;
     let flags = global.set.iter().map(|assignment| Flag {
-        flag: format!("--set {}", assignment.key),
+        flag: format!("--set {}", without_credentials(&assignment.key)),
         key: assignment.key.clone(),
         text: assignment.text.clone(),
     });

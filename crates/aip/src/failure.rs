@@ -3,6 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use aip_base::without_credentials;
+use aip_config::{ConfigError, LogFormat};
 use aip_listen::Signal;
 
 /// Why a command did not do what was asked.
@@ -14,6 +16,8 @@ pub(crate) enum Failure {
     Usage(anyhow::Error),
     /// A signal ended it before it was done.
     Signalled(Signal),
+    /// The log has told it already; the exit code is left to say.
+    Logged(u8),
 }
 
 impl Failure {
@@ -22,13 +26,32 @@ impl Failure {
     }
 
     pub(crate) fn exit_code(&self) -> ExitCode {
-        ExitCode::from(match self {
+        ExitCode::from(self.code())
+    }
+
+    /// What is wrong with the configuration, if that is it.
+    pub(crate) fn configuration(&self) -> Option<&ConfigError> {
+        match self {
+            Self::Usage(error) => error.downcast_ref(),
+            _ => None,
+        }
+    }
+
+    /// Whether the log that would tell it has the form for machines.
+    pub(crate) fn is_for_json_log(&self) -> bool {
+        let form = self.configuration().map(|error| error.log_format);
+        form == Some(LogFormat::Json)
+    }
+
+    pub(crate) fn code(&self) -> u8 {
+        match self {
             Self::Failed(_) => 1,
             Self::Usage(_) => 2,
             // As shells have it: 128 and the number of the signal.
             Self::Signalled(Signal::Interrupt) => 130,
             Self::Signalled(Signal::Terminate) => 143,
-        })
+            Self::Logged(code) => *code,
+        }
     }
 }
 
@@ -38,7 +61,8 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     }
 }
 
-/// The error and what caused it, in one line. A cause that an error has quoted is not repeated.
+/// The error and what caused it, in one line. A cause that an error has quoted is not repeated, and
+/// the user information of a URL is hidden.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Self::Failed(error) | Self::Usage(error)) = self else {
@@ -50,6 +74,6 @@ impl fmt::Display for Failure {
                 said = format!("{said}: {cause}");
             }
         }
-        f.write_str(&said)
+        f.write_str(&without_credentials(&said))
     }
 }

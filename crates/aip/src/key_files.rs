@@ -21,8 +21,9 @@ impl DataDir {
             None => self.path(SIGNING_KEYS),
             Some(JsonWebKeys::File(path)) => path.clone(),
             Some(JsonWebKeys::Json(_)) => bail!(
-                "the key set is given as a text (keys.json_web_keys) that cannot be written back; \
-                 give the path of its file instead: AIP_JSON_WEB_KEYS=PATH"
+                "the key set is given by keys.json_web_keys as a text (AIP_JSON_WEB_KEYS, or the \
+                 file that AIP_JSON_WEB_KEYS_FILE names), which this command does not write; give \
+                 the path of the file instead: AIP_JSON_WEB_KEYS=PATH"
             ),
         };
         let _alone = self.lock_keys()?;

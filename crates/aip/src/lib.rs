@@ -17,6 +17,7 @@ mod commands;
 mod data_dir;
 mod environment;
 mod failure;
+mod file_modes;
 mod key_files;
 mod opened;
 mod output;

@@ -1,14 +1,15 @@
 //! From the configuration to what commands work with: keys, database, network, application.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aip_base::{Clock, Rng, SystemClock, SystemRng};
+use aip_base::{Clock, Rng, SystemClock, SystemRng, without_credentials};
 use aip_config::Loaded;
 use aip_keys::{KeySet, MasterKeys};
 use aip_listen::Lifecycle;
 use aip_outbound::{Dns, Outbound};
 use aip_shared_state::SharedState;
-use aip_shared_state::valkey::Valkey;
+use aip_shared_state::valkey::{Valkey, ValkeyConfig};
 use aip_storage::{Storage, StorageError};
 use aip_storage_sql::{Database, PgOptions};
 use anyhow::Context as _;
@@ -16,7 +17,8 @@ use anyhow::Context as _;
 use crate::app::{Application, ClientDocument, Setup};
 use crate::at_rest::check_keys;
 use crate::data_dir::DataDir;
-use crate::settings;
+use crate::file_modes::database_file;
+use crate::{output, settings};
 
 /// The scopes that are AIP's own to give; everything else is the PDS's.
 const OPENID_SCOPES: &str = "openid profile email offline_access";
@@ -28,22 +30,57 @@ pub(crate) struct Opened {
     pub(crate) storage: Arc<dyn Storage>,
 }
 
+/// What an application needs besides the database. All of it is read before the database is opened,
+/// so that a mistake in it is told before anything is changed there.
+pub(crate) struct Materials {
+    signing_keys: KeySet,
+    master_keys: MasterKeys,
+    network: Network,
+    valkey: Option<ValkeyConfig>,
+}
+
 /// The way out.
 pub(crate) struct Network {
     pub(crate) http: Arc<Outbound>,
     pub(crate) dns: Arc<Dns>,
 }
 
+impl Materials {
+    /// Reads keys, certificates and URLs; keys that are not there yet are made.
+    pub(crate) fn read(loaded: &Loaded) -> anyhow::Result<Self> {
+        let data_dir = DataDir::open(&loaded.config.server.data_dir)?;
+        Ok(Self {
+            network: Network::new(loaded)?,
+            valkey: settings::valkey(&loaded.config.redis)?,
+            signing_keys: signing_keys(&data_dir, loaded)?,
+            master_keys: master_keys(&data_dir, loaded)?,
+        })
+    }
+}
+
 impl Opened {
+    /// As [`Opened::new`], for a command beside the server: it tells when it has made a database,
+    /// for then it is most likely not the one of the server.
+    pub(crate) async fn beside(loaded: &Loaded) -> anyhow::Result<Self> {
+        let missing = database_file(loaded).filter(|path| !path.exists());
+        let opened = Self::new(loaded, false).await?;
+        if let Some(path) = missing {
+            output::say(&format!(
+                "This made a new database, {}. A server that was started in another folder uses \
+                 another one: AIP_DATA_DIR or AIP_DATABASE_URL names it.",
+                absolute(&path).display()
+            ));
+        }
+        Ok(opened)
+    }
+
     /// Opens data folder and database. A SQLite database is brought up to this program at once,
     /// for nobody else uses it; a PostgreSQL database only when `migrate` says so.
     pub(crate) async fn new(loaded: &Loaded, migrate: bool) -> anyhow::Result<Self> {
         let data_dir = DataDir::open(&loaded.config.server.data_dir)?;
         let database = connect(loaded).await?;
         if migrate || matches!(database, Database::Sqlite(_)) {
-            for version in database.migrate().await? {
-                tracing::info!(version, "migrated the database");
-            }
+            database.migrate().await?;
         }
         let storage = database.storage().await?;
         Ok(Self {
@@ -57,13 +94,18 @@ impl Opened {
     pub(crate) async fn application(
         &self,
         loaded: &Loaded,
+        materials: Materials,
         life: Lifecycle,
     ) -> anyhow::Result<Application> {
         let (clock, rng) = (Arc::new(SystemClock), Arc::new(SystemRng));
         let config = &loaded.config;
-        let master_keys = master_keys(&self.data_dir, loaded)?;
+        let Materials {
+            signing_keys,
+            master_keys,
+            network,
+            valkey,
+        } = materials;
         check_keys(&*self.storage, &master_keys, &*rng).await?;
-        let network = Network::new(loaded)?;
         let scope = &config.client_document.scope;
         Ok(Application::new(Setup {
             external_base: loaded.external_base.as_str().to_owned(),
@@ -82,13 +124,13 @@ impl Opened {
             },
             resolver: settings::resolver(&config.upstream),
             storage: Arc::clone(&self.storage),
-            shared: shared_state(loaded, &self.database, rng.clone())?,
+            shared: shared_state(valkey, &self.database, rng.clone()),
             rate_limits: config.server.rate_limits,
             call_limits: settings::call_limits(&config.server),
             trusted_proxies: config.server.trusted_proxies.clone(),
             forwarded_header: config.server.forwarded_header.clone(),
             spill: self.data_dir.spill()?,
-            keys: signing_keys(&self.data_dir, loaded)?,
+            keys: signing_keys,
             master_keys,
             http: network.http,
             dns: network.dns,
@@ -102,10 +144,10 @@ impl Opened {
 /// What replicas share: in Valkey if there is one, otherwise in the database; what one process
 /// keeps for itself stays in its memory.
 fn shared_state(
-    loaded: &Loaded,
+    valkey: Option<ValkeyConfig>,
     database: &Database,
     rng: Arc<dyn Rng>,
-) -> anyhow::Result<SharedState> {
+) -> SharedState {
     let shared = match database.notices(Arc::clone(&rng)) {
         None => SharedState::local(),
         Some(notices) => SharedState {
@@ -114,10 +156,10 @@ fn shared_state(
             notices,
         },
     };
-    Ok(match settings::valkey(&loaded.config.redis)? {
+    match valkey {
         Some(valkey) => shared.behind(&Arc::new(Valkey::start(valkey, rng))),
         None => shared,
-    })
+    }
 }
 
 /// The keys that AIP signs with.
@@ -136,6 +178,18 @@ pub(crate) fn master_keys(data_dir: &DataDir, loaded: &Loaded) -> anyhow::Result
 pub(crate) async fn pinned_keys(storage: &dyn Storage) -> Result<Vec<(String, u64)>, StorageError> {
     let uses = storage.client_key_uses().await?.into_iter();
     Ok(uses.map(|it| (it.kid, it.sessions)).collect())
+}
+
+/// Where the database is, for people: the file, or the URL without its password.
+pub(crate) fn whereabouts(loaded: &Loaded) -> String {
+    database_file(loaded).map_or_else(
+        || without_credentials(loaded.database_url().expose()).into_owned(),
+        |path| absolute(&path).display().to_string(),
+    )
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// Opens or connects to the database.

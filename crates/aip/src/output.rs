@@ -1,24 +1,30 @@
 //! What is printed: results on standard output, talk on standard error. All of it goes through
 //! here.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
-use aip_base::Timestamp;
+use aip_base::{Clock as _, SystemClock, Timestamp, without_credentials};
 use anstyle::{AnsiColor, Style};
 use clap::ValueEnum;
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use serde::Serialize;
+use serde_json::json;
 
 use crate::failure::Failure;
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
+/// The narrowest column that texts are broken into.
+const NARROWEST: usize = 20;
 
-/// How results are printed: for people, or for programs.
+/// How results are printed: for people as a table, or as a block for each where the terminal is too
+/// narrow for it; as a table however narrow it is; for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
+    // No doc comments here: help would show them with every command.
     Table,
+    Wide,
     Json,
 }
 
@@ -26,25 +32,106 @@ pub(crate) enum Format {
 pub(crate) trait Row: Serialize {
     /// The heads of the columns.
     const COLUMNS: &'static [&'static str];
+    /// What is said when there is no result.
+    const NONE: &'static str;
 
     /// The cells, one for each column.
     fn cells(&self) -> Vec<String>;
 }
 
 impl Format {
-    /// Prints any number of results: a line each, or one JSON array.
+    /// Prints any number of results: a line or a block each, or one JSON array.
     pub(crate) fn list<R: Row>(self, rows: &[R]) -> anyhow::Result<()> {
         match self {
             Self::Json => json(rows),
-            Self::Table => {
-                let heads = R::COLUMNS.iter().map(|head| head.to_uppercase());
-                let mut table = Table::new();
-                table.load_style(NOTHING).set_header(heads);
-                table.add_rows(rows.iter().map(Row::cells));
-                text(&table.trim_fmt())
+            _ if rows.is_empty() => {
+                say(R::NONE);
+                Ok(())
+            }
+            Self::Wide => text(&table(rows)),
+            Self::Table => text(&fitting(rows, width())),
+        }
+    }
+
+    /// Tells that something was done: people in words, programs in JSON.
+    pub(crate) fn done(self, result: &impl Serialize, words: &str) -> anyhow::Result<()> {
+        match self {
+            Self::Json => json(result),
+            Self::Table | Self::Wide => {
+                say(words);
+                Ok(())
             }
         }
     }
+}
+
+fn table<R: Row>(rows: &[R]) -> String {
+    let heads = R::COLUMNS.iter().map(|head| head.to_uppercase());
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_header(heads);
+    table.add_rows(rows.iter().map(Row::cells));
+    table.trim_fmt()
+}
+
+/// A table if it fits, otherwise a block for each row.
+fn fitting<R: Row>(rows: &[R], width: Option<usize>) -> String {
+    let table = table(rows);
+    let widest = table.lines().map(|line| line.chars().count()).max();
+    match width {
+        Some(width) if widest > Some(width) => {
+            let blocks = rows.iter().map(|row| {
+                let names = R::COLUMNS.iter().copied();
+                block(names.zip(row.cells()), Some(width))
+            });
+            blocks.collect::<Vec<_>>().join("\n\n")
+        }
+        _ => table,
+    }
+}
+
+/// The columns of the terminal that results are printed on; `None` when it is none.
+pub(crate) fn width() -> Option<usize> {
+    let out = std::io::stdout();
+    let (width, _) = out
+        .is_terminal()
+        .then(|| terminal_size::terminal_size_of(out))??;
+    Some(usize::from(width.0))
+}
+
+/// Names and values, one under the other.
+fn block<'a>(
+    members: impl Iterator<Item = (&'a str, String)> + Clone,
+    width: Option<usize>,
+) -> String {
+    let names = members.clone().map(|(name, _)| name.chars().count()).max();
+    let names = names.unwrap_or_default() + 2;
+    let lines = members.map(|(name, value)| {
+        let value = broken(&value, width, names);
+        format!("{name:<names$}{value}").trim_end().to_owned()
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// `text` in lines of at most `width`, broken at blanks; all but the first begin with `indent`
+/// blanks, and the first has room for them. A word that is longer stays whole, to be copied.
+pub(crate) fn broken(text: &str, width: Option<usize>, indent: usize) -> String {
+    let room = width.map_or(usize::MAX, |width| {
+        width.saturating_sub(indent).max(NARROWEST)
+    });
+    let mut lines = Vec::new();
+    for paragraph in text.lines() {
+        let mut line = String::new();
+        for word in paragraph.split(' ') {
+            if !line.trim().is_empty() && line.chars().count() + 1 + word.chars().count() > room {
+                lines.push(std::mem::take(&mut line));
+            } else if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        lines.push(line);
+    }
+    lines.join(&format!("\n{}", " ".repeat(indent)))
 }
 
 /// Prints a value as JSON, for people to read as well.
@@ -52,26 +139,9 @@ pub(crate) fn json<T: Serialize + ?Sized>(value: &T) -> anyhow::Result<()> {
     text(&serde_json::to_string_pretty(value)?)
 }
 
-/// Prints one result for people: a line for each member of its JSON object.
-pub(crate) fn members<T: Serialize>(value: &T) -> anyhow::Result<()> {
-    let mut table = Table::new();
-    table.load_style(NOTHING);
-    if let serde_json::Value::Object(members) = serde_json::to_value(value)? {
-        for (name, value) in members {
-            table.add_row([name, plain(&value)]);
-        }
-    }
-    text(&table.trim_fmt())
-}
-
-/// A JSON value without the punctuation that only machines need.
-fn plain(value: &serde_json::Value) -> String {
-    match value {
-        serde_json::Value::String(text) => text.clone(),
-        serde_json::Value::Null => "-".to_owned(),
-        serde_json::Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(" "),
-        other => other.to_string(),
-    }
+/// Prints one result for people: a line for each member, in this order.
+pub(crate) fn members(members: &[(&str, String)]) -> anyhow::Result<()> {
+    text(&block(members.iter().cloned(), width()))
 }
 
 /// An instant as RFC 3339 has it, to the second.
@@ -122,9 +192,99 @@ pub(crate) fn error(failure: &Failure) {
     say(&format!("{ERROR}error:{ERROR:#} {failure}"));
 }
 
+/// Says what is wrong with the words of a command, or how it is used. Wrong words are quoted, and
+/// may be a URL with a password.
+pub(crate) fn usage(error: &clap::Error) {
+    let words = error.render().ansi().to_string();
+    if error.use_stderr() {
+        say(without_credentials(&words).trim_end());
+    } else {
+        // That nobody reads it is no failure.
+        let _ = text(words.trim_end());
+    }
+}
+
+/// Says why the command failed as a line of the log for machines, when there is no log yet.
+pub(crate) fn log_error(failure: &Failure) {
+    let line = json!({
+        "timestamp": instant(SystemClock.now()),
+        "level": "ERROR",
+        "message": failure.to_string(),
+        "target": "aip",
+    });
+    say(&line.to_string());
+}
+
+/// Whether standard error takes colours: a terminal, unless `NO_COLOR` says otherwise.
+pub(crate) fn colours_on_stderr() -> bool {
+    anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Serialize)]
+    struct Session {
+        id: &'static str,
+        error: &'static str,
+    }
+
+    impl Row for Session {
+        const COLUMNS: &'static [&'static str] = &["session", "last error"];
+        const NONE: &'static str = "There is no session.";
+
+        fn cells(&self) -> Vec<String> {
+            vec![self.id.to_owned(), self.error.to_owned()]
+        }
+    }
+
+    const SESSIONS: [Session; 2] = [
+        Session {
+            id: "0192f3a4-7b1c-7def-8abc-0123456789ab",
+            error: "the PDS did not answer in time, and is left alone for a while",
+        },
+        Session {
+            id: "0192f3a4-7b1c-7def-8abc-0123456789ac",
+            error: "-",
+        },
+    ];
+
+    #[test]
+    fn a_table_that_fits_is_one() {
+        for width in [None, Some(200)] {
+            let shown = fitting(&SESSIONS, width);
+            assert_eq!(shown.lines().count(), 3, "{shown}");
+            assert!(shown.trim_start().starts_with("SESSION"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_table_that_is_too_wide_becomes_blocks_with_broken_lines() {
+        assert_eq!(
+            fitting(&SESSIONS, Some(50)),
+            "session     0192f3a4-7b1c-7def-8abc-0123456789ab\n\
+             last error  the PDS did not answer in time, and is\n            \
+             left alone for a while\n\n\
+             session     0192f3a4-7b1c-7def-8abc-0123456789ac\n\
+             last error  -"
+        );
+        for width in [1, 20, 50, 80] {
+            let shown = fitting(&SESSIONS, Some(width));
+            let id = shown.lines().find(|line| line.contains(SESSIONS[1].id));
+            assert!(id.is_some(), "an id stays whole to be copied: {shown}");
+        }
+    }
+
+    #[test]
+    fn lines_are_broken_at_blanks_and_kept_where_they_were() {
+        assert_eq!(broken("one two\n  three", None, 4), "one two\n      three");
+        let long = "eleven twelve thirteen fourteen";
+        assert_eq!(
+            broken(long, Some(24), 2),
+            "eleven twelve thirteen\n  fourteen"
+        );
+    }
 
     #[test]
     fn a_time_is_told_in_its_two_largest_units() {

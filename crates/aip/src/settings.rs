@@ -19,7 +19,8 @@ pub(crate) fn log(log: &Log) -> LogConfig {
             LogFormat::Json => aip_telemetry::LogFormat::Json,
             LogFormat::Pretty => aip_telemetry::LogFormat::Pretty,
         },
-        filter: log.filter.clone(),
+        filter: log.filter.as_str().to_owned(),
+        colours: crate::output::colours_on_stderr(),
     }
 }
 

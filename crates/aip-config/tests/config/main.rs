@@ -11,3 +11,4 @@ mod precedence;
 mod refusals;
 mod said;
 mod schema;
+mod warnings;

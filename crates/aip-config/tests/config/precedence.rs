@@ -52,7 +52,15 @@ fn the_external_base_follows_the_port_that_is_listened_on() {
     };
     assert_eq!(base("127.0.0.1:3000"), "http://127.0.0.1:3000");
     assert_eq!(base("[::1]:3000"), "http://[::1]:3000");
-    assert_eq!(base("0.0.0.0:3000"), "http://127.0.0.1:3000");
+}
+
+#[test]
+fn in_development_others_are_on_this_machine() {
+    for listen in ["0.0.0.0:3000", "[::]:3000"] {
+        let said = Said::variables([("AIP_LISTEN", listen), ("AIP_DEVELOPMENT", "true")]);
+        let base = said.loaded().external_base;
+        assert_eq!(base.as_str(), "http://127.0.0.1:3000");
+    }
 }
 
 #[test]
@@ -119,12 +127,12 @@ fn two_names_of_a_setting_may_agree_and_must_not_differ() {
 }
 
 #[test]
-fn a_name_that_nothing_reads_yet_is_accepted_and_said_so() {
+fn a_name_of_an_older_version_that_has_no_effect_is_shown_as_such() {
     let said = Said::variables([("ADMIN_DIDS", "did:plc:admin"), ("PATH", "/bin")]);
     let (value, place) = said.shown("ADMIN_DIDS");
     assert_eq!(
         (value.as_str(), place.as_str()),
-        ("(accepted, no effect yet)", "ADMIN_DIDS")
+        ("(no effect)", "ADMIN_DIDS")
     );
     assert!(
         said.loaded()

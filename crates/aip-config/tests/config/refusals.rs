@@ -88,11 +88,90 @@ fn nobody_trusts_the_whole_world_to_say_who_calls() {
 
 #[test]
 fn what_is_like_nothing_gets_no_hint() {
-    let problems = Said::variables([("AIP_TELEPORTATION_FREQUENCY", "1")]).refused();
-    assert_eq!(
-        problems,
-        ["AIP_TELEPORTATION_FREQUENCY: there is no setting of this name"]
+    for name in ["AIP_TELEPORTATION_FREQUENCY", "AIP_FOO", "AIP_X"] {
+        let problems = Said::variables([(name, "1")]).refused();
+        let expected = format!("{name}: there is no setting of this name");
+        assert_eq!(problems, [expected]);
+    }
+}
+
+#[test]
+fn no_message_and_no_list_shows_what_a_url_holds_before_its_host() {
+    let refused = Said::variables([
+        ("AIP_EXTERNAL_BASE", "https://aip:hunter2@id.example.org"),
+        (
+            "AIP_PLC_URLS",
+            "https://plc.directory,https://:hunter2@plc.example.org",
+        ),
+        (
+            "AIP_HANDLE_RESOLVERS",
+            r#"["https://aip:hunter2@bsky.social"]"#,
+        ),
+        ("AIP_LISTEN", "aip:hunter2@127.0.0.1:8080"),
+        ("AIP_DATABASE_URL_FILE", "postgres://aip:hunter2@db/aip"),
+        ("AIP_STATSD_PORT", "udp://aip:hunter2@agent:8125"),
+        ("AIP_LOG", "redis://:hunter2@valkey"),
+    ])
+    .flag("--set", "database.url:postgres://aip:hunter2@db/aip", "")
+    .refused();
+    assert_eq!(refused.len(), 8, "{refused:#?}");
+    assert!(!refused.concat().contains("hunter2"), "{refused:#?}");
+    assert!(refused.concat().contains("https://***@id.example.org"));
+
+    let loaded = Said::variables([
+        (
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "http://aip:hunter2@collector:4318",
+        ),
+        (
+            "AIP_CLIENT_LOGO",
+            "https://logos.example.org/aip.png?token=hunter2",
+        ),
+        ("AIP_CLIENT_TOS", "https://aip:hunter2@example.org/tos"),
+        ("AIP_BRAND_NAME", "https://aip:hunter2@example.org"),
+    ])
+    .loaded();
+    let shown = format!("{:?}", loaded.shown());
+    assert!(!shown.contains("hunter2"), "{shown}");
+    assert!(
+        shown.contains("http://***@collector:4318/v1/traces"),
+        "{shown}"
     );
+}
+
+#[test]
+fn a_log_filter_that_would_end_the_log_without_a_word_is_refused() {
+    for (text, words) in [
+        (
+            "warning",
+            "`warning` is no level (did you mean `warn`?): expected off, error,",
+        ),
+        ("WARNING", "`WARNING` is no level (did you mean `warn`?)"),
+        ("verbose", "`verbose` is no level: expected"),
+        ("trace=", "`` is no level"),
+        ("=debug", "nothing before `=`"),
+        ("info,aip=loud", "`loud` is no level"),
+        ("aip_sessions", "`aip_sessions` is no level"),
+        ("3", "`3` is no level"),
+        (",", "it is empty"),
+    ] {
+        for name in ["AIP_LOG", "RUST_LOG", "LOG_LEVEL"] {
+            let problems = Said::variables([(name, text)]).refused();
+            let place = format!("log.filter ({name}): `{text}`: ");
+            assert!(problems[0].starts_with(&place), "{problems:?}");
+            assert!(problems[0].contains(words), "{problems:?}");
+        }
+    }
+    for text in [
+        "INFO",
+        "off",
+        "info,aip_sessions=DEBUG",
+        "warn, aip::x=trace",
+        "[request]=debug",
+    ] {
+        let loaded = Said::variables([("AIP_LOG", text)]).loaded();
+        assert_eq!(loaded.config.log.filter.as_str(), text);
+    }
 }
 
 #[test]
@@ -197,8 +276,26 @@ fn an_external_base_is_an_https_origin_unless_loopback() {
 
 #[test]
 fn a_listener_for_others_needs_an_external_base() {
-    let problems = Said::variables([("AIP_LISTEN", "192.0.2.1:80")]).refused();
-    assert!(problems[0].starts_with("server.external_base (default): needed"));
+    for name_and_value in [
+        ("AIP_LISTEN", "192.0.2.1:80"),
+        ("AIP_LISTEN", "0.0.0.0:8080"),
+        ("AIP_LISTEN", "[::]:8080"),
+        ("PORT", "5100"),
+        ("HTTP_PORT", "8080"),
+    ] {
+        let problems = Said::variables([name_and_value]).refused();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        let words = "server.external_base (default): needed";
+        assert!(problems[0].starts_with(words), "{problems:?}");
+        assert!(problems[0].contains("AIP_EXTERNAL_BASE=https://HOST"));
+        let with = Said::variables([name_and_value, ("EXTERNAL_HOSTNAME", "id.example.org")]);
+        assert!(with.load().is_ok());
+    }
+    let probes = Said::variables([("AIP_INTERNAL_LISTEN", "0.0.0.0:9090")]);
+    assert!(
+        probes.load().is_ok(),
+        "nobody is told the address of probes"
+    );
 }
 
 #[test]

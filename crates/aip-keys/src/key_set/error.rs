@@ -57,9 +57,32 @@ pub enum KeySetError {
     #[error("there is no active upstream key: an ES256 key that is listed as active is needed")]
     NoUpstream,
     /// No such key.
-    #[error("there is no key `{0}` in the set that could be used for this")]
+    #[error("there is no key `{0}` in the set; `aip keys list` shows them")]
     Unknown(String),
+    /// A key that was taken out of the public set.
+    #[error("the key `{0}` is retired: nobody would know what it signs")]
+    Retired(String),
+    /// The list of active keys names one that cannot sign towards PDSs.
+    #[error(
+        "`{kid}` cannot sign towards PDSs, as keys.active_signing_keys asks: {why}; {}",
+        these_can(.usable)
+    )]
+    NotUpstream {
+        /// What was named.
+        kid: String,
+        /// Why it cannot.
+        why: String,
+        /// The keys that can.
+        usable: Vec<String>,
+    },
     /// An active key would be lost.
     #[error("the key `{0}` is active: activate another one first")]
     Active(String),
+}
+
+fn these_can(kids: &[String]) -> String {
+    if kids.is_empty() {
+        return "no key of the set can".to_owned();
+    }
+    format!("these can: {}", kids.join(", "))
 }

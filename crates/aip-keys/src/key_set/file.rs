@@ -151,6 +151,24 @@ fn check_one_active(entries: &[Entry]) -> Result<(), KeySetError> {
     Ok(())
 }
 
+/// Why `kid` is not among the `usable` keys.
+fn not_upstream<'a>(
+    entries: &[Entry],
+    kid: &str,
+    usable: impl Iterator<Item = &'a Entry>,
+) -> KeySetError {
+    let why = match entries.iter().find(|entry| entry.kid == kid) {
+        None => "there is no such key in the set".to_owned(),
+        Some(entry) if entry.purpose == Purpose::Upstream => "it is retired".to_owned(),
+        Some(entry) => format!("it is a key for {}", entry.purpose),
+    };
+    KeySetError::NotUpstream {
+        kid: kid.to_owned(),
+        why,
+        usable: usable.map(|entry| entry.kid.clone()).collect(),
+    }
+}
+
 /// The upstream key that is to sign: the first that the setting names, else the active one.
 fn choose_upstream<'a>(
     entries: &'a [Entry],
@@ -161,10 +179,10 @@ fn choose_upstream<'a>(
         .iter()
         .filter(|entry| entry.purpose == Purpose::Upstream && entry.state != KeyState::Retired);
     let find = |kid: &String| {
-        let mut upstream = upstream.clone();
         upstream
+            .clone()
             .find(|entry| entry.kid == *kid)
-            .ok_or_else(|| KeySetError::Unknown(kid.clone()))
+            .ok_or_else(|| not_upstream(entries, kid, upstream.clone()))
     };
     let named = active.iter().map(find).collect::<Result<Vec<_>, _>>()?;
     match named.first() {

@@ -154,8 +154,11 @@ impl KeySet {
         let chosen = self
             .entries
             .iter()
-            .find(|entry| entry.kid == kid && entry.state != KeyState::Retired)
+            .find(|entry| entry.kid == kid)
             .ok_or_else(|| KeySetError::Unknown(kid.to_owned()))?;
+        if chosen.state == KeyState::Retired {
+            return Err(KeySetError::Retired(kid.to_owned()));
+        }
         let (purpose, alg, key) = (chosen.purpose, chosen.key.alg(), Arc::clone(&chosen.key));
         for entry in &mut self.entries {
             if entry.kid == kid {

@@ -4,6 +4,7 @@ use aip_atproto::ScopeSet;
 use aip_storage::client::Client;
 
 use super::error::RefusalCode;
+use crate::offending::quoted;
 use crate::params::Params;
 use crate::pkce;
 
@@ -104,9 +105,9 @@ pub(super) fn unsupported(params: &Params) -> Result<(), Refused> {
 pub(super) fn response_type(params: &Params) -> Result<(), Refused> {
     match params.get("response_type") {
         Some("code") => Ok(()),
-        Some(_) => Err((
+        Some(other) => Err((
             RefusalCode::UnsupportedResponseType,
-            "`response_type` must be `code`".to_owned(),
+            format!("`response_type` is {}; it must be `code`", quoted(other)),
         )),
         None => Err((
             RefusalCode::InvalidRequest,
@@ -118,9 +119,9 @@ pub(super) fn response_type(params: &Params) -> Result<(), Refused> {
 pub(super) fn response_mode(params: &Params) -> Result<(), Refused> {
     match params.get("response_mode") {
         None | Some("query") => Ok(()),
-        Some(_) => Err((
+        Some(other) => Err((
             RefusalCode::InvalidRequest,
-            "`response_mode` must be `query`".to_owned(),
+            format!("`response_mode` is {}; it must be `query`", quoted(other)),
         )),
     }
 }
@@ -142,9 +143,11 @@ pub(super) fn code_challenge(params: &Params, client: &Client) -> Result<Option<
         params.get("code_challenge_method"),
     ) {
         // RFC 7636 §4.3: without a method it would be `plain`, which is not supported.
-        (Some(_), method) if method != Some("S256") => {
-            invalid("`code_challenge_method` must be `S256`")
-        }
+        (Some(_), None) => invalid("`code_challenge_method` is missing; it must be `S256`"),
+        (Some(_), Some(other)) if other != "S256" => invalid(&format!(
+            "`code_challenge_method` is {}; it must be `S256`",
+            quoted(other)
+        )),
         (Some(challenge), _) if pkce::is_challenge(challenge) => Ok(Some(challenge.to_owned())),
         (Some(_), _) => {
             invalid("`code_challenge` must be the base64url of a SHA-256 hash, 43 characters")
@@ -210,7 +213,7 @@ pub(super) fn scope(params: &Params, client: &Client) -> Result<AskedScope, Refu
             RefusalCode::InvalidScope,
             format!(
                 "`scope` goes beyond what the client registered: {}",
-                shown(beyond.iter().map(String::as_str))
+                crate::offending::beyond(&scope, &client.scope)
             ),
         ))
     }
@@ -232,23 +235,30 @@ pub(super) fn prompts(params: &Params) -> Result<Prompts, Refused> {
         .get("prompt")
         .map_or(Ok(Prompts::default()), |value| {
             Prompts::parse(value).ok_or_else(|| {
+                let known = Prompt::ALL.map(Prompt::as_str).join(", ");
                 (
                     RefusalCode::InvalidRequest,
-                    "`prompt` has an unknown value, or `none` with another".to_owned(),
+                    format!(
+                        "`prompt` is {}; its values are {known}, and `none` stands alone",
+                        quoted(value)
+                    ),
                 )
             })
         })
 }
 
 pub(super) fn max_age(params: &Params) -> Result<Option<u64>, Refused> {
-    let invalid = || {
+    let invalid = |value| {
         (
             RefusalCode::InvalidRequest,
-            "`max_age` must be a number of seconds".to_owned(),
+            format!(
+                "`max_age` is {}; it must be a number of seconds",
+                quoted(value)
+            ),
         )
     };
     params
         .get("max_age")
-        .map(|value| value.parse().map_err(|_| invalid()))
+        .map(|value| value.parse().map_err(|_| invalid(value)))
         .transpose()
 }

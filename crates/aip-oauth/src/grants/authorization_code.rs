@@ -5,7 +5,7 @@ use aip_storage::audit::AuditKind;
 use aip_storage::client::RedirectUri;
 use aip_storage::grant::{CodeRedemption, RedeemCode, RevokeReason};
 
-use super::{GrantRefusal, Redeeming, TokenError, TokenResponse, missing};
+use super::{GrantRefusal, Redeeming, TokenError, TokenResponse, Unusable, missing};
 use crate::AuthorizationServer;
 use crate::dpop::ProvenKey;
 use crate::pkce;
@@ -25,15 +25,14 @@ impl AuthorizationServer {
         // OAuth 2.1 §10.2: clients of OAuth 2.0 repeat it, others do not. Whether it may be left
         // out depends on the code.
         let redirect_uri = params.get("redirect_uri").map(str::to_owned);
-        let unusable = TokenError::Grant(GrantRefusal::Unusable);
         // A verifier is compared with the code's challenge even if the code has none: to ignore
         // it would let an attacker strip the challenge from the request (RFC 9700 §2.1.1).
         let challenge = match params.get("code_verifier").map(pkce::s256) {
-            Some(None) => return Err(unusable),
+            Some(None) => return Err(Unusable::Verifier.into()),
             challenge => challenge.flatten(),
         };
         if TokenKind::Code.parse(code).is_err() {
-            return Err(unusable);
+            return Err(Unusable::Malformed.into());
         }
         let minted = self.mint(client, TokenKind::RefreshToken.mint(&*self.rng), None);
         let redemption = CodeRedemption {
@@ -60,7 +59,10 @@ impl AuthorizationServer {
                 .await?;
                 Err(TokenError::Grant(GrantRefusal::Replayed))
             }
-            RedeemCode::Refused => Err(unusable),
+            RedeemCode::Refused => {
+                let why = self.storage.why_code_refused(&redemption).await?;
+                Err(Unusable::from(why).into())
+            }
         }
     }
 }

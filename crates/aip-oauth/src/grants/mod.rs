@@ -8,7 +8,7 @@ use aip_base::{Blame, RequestNotes};
 use aip_keys::{TokenHash, TokenKind};
 use aip_storage::StorageError;
 use aip_storage::client::Client;
-use aip_storage::grant::{Grant, NewTokens, RevokeReason};
+use aip_storage::grant::{Grant, NewTokens, RevokeReason, TokenFault};
 use aip_storage::upstream::ReauthReason;
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -17,6 +17,7 @@ use crate::claims::PersonClaims;
 use crate::client_auth::{AuthenticatedClient, ClientAuthError};
 use crate::dpop::{ProofError, ProvenKey, Target};
 use crate::id_token::{IdTokenError, IdTokenSubject};
+use crate::offending::quoted;
 use crate::params::{Params, ParamsError};
 
 /// The grant types of the token endpoint.
@@ -58,7 +59,7 @@ pub struct TokenResponse {
     pub id_token: Option<SecretString>,
 }
 
-/// Why the token endpoint refuses. `detail` words are fixed and name no value.
+/// Why the token endpoint refuses. No word is a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// 401 `invalid_client`.
@@ -68,14 +69,14 @@ pub enum TokenError {
     #[error("{0}")]
     Request(String),
     /// 400 `unsupported_grant_type`.
-    #[error("this grant type is not supported")]
-    GrantType,
+    #[error("the grant type {0} is not supported; `authorization_code` and `refresh_token` are")]
+    GrantType(String),
     /// 400 `invalid_grant`.
     #[error("{0}")]
     Grant(GrantRefusal),
     /// 400 `invalid_scope`.
-    #[error("the scope is malformed, or the authorization request did not ask for all of it")]
-    Scope,
+    #[error("{0}")]
+    Scope(String),
     /// 400 `invalid_dpop_proof` or `use_dpop_nonce`.
     #[error(transparent)]
     Proof(#[from] ProofError),
@@ -88,13 +89,13 @@ pub enum TokenError {
 }
 
 /// Why a code or refresh token is no good. The words are the `error_description`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GrantRefusal {
-    /// One answer for unknown, expired and foreign ones: nobody learns which it was.
+    /// One answer for unknown, expired and foreign ones: nobody learns which it was. The log does.
     #[error(
         "the code or token is unknown, expired, or not for this client, redirect URI, verifier or key"
     )]
-    Unusable,
+    Unusable(Unusable),
     /// Spent before; what it had produced is revoked.
     #[error("the code or token was used before; everything that came from it is revoked")]
     Replayed,
@@ -104,6 +105,36 @@ pub enum GrantRefusal {
     /// Its grant ended with the session at the PDS.
     #[error("the person must sign in again: {}", .0.as_str())]
     SignInAgain(ReauthReason),
+}
+
+/// What is wrong with a code or refresh token, for the log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// Not even the form of one.
+    #[error("it has not the form of one of ours: cut off, or of another server")]
+    Malformed,
+    /// RFC 7636 §4.1.
+    #[error("the `code_verifier` is not 43 to 128 letters, digits or `-._~`")]
+    Verifier,
+    /// It is known, or was.
+    #[error(transparent)]
+    Fault(#[from] TokenFault),
+}
+
+impl GrantRefusal {
+    /// What the log is told: more than the caller.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Unusable(why) => format!("the code or token is refused: {why}"),
+            other => other.to_string(),
+        }
+    }
+}
+
+impl From<Unusable> for TokenError {
+    fn from(why: Unusable) -> Self {
+        Self::Grant(GrantRefusal::Unusable(why))
+    }
 }
 
 /// The parameters and the client of a token request, both checked.
@@ -139,7 +170,9 @@ impl TokenError {
             Self::Client(error) => error.blame(),
             Self::Proof(error) => error.blame(),
             Self::Storage(_) | Self::IdToken(_) => Blame::Ours,
-            Self::Request(_) | Self::GrantType | Self::Grant(_) | Self::Scope => Blame::Caller,
+            Self::Request(_) | Self::GrantType(_) | Self::Grant(_) | Self::Scope(_) => {
+                Blame::Caller
+            }
         }
     }
 }
@@ -155,7 +188,7 @@ impl AuthorizationServer {
         let grant_type = GrantType::ALL
             .into_iter()
             .find(|it| it.as_str() == name)
-            .ok_or(TokenError::GrantType)?;
+            .ok_or_else(|| TokenError::GrantType(quoted(name)))?;
         let client = self
             .authenticate_client(request.authorization, &params)
             .await?;

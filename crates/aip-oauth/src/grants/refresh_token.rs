@@ -13,9 +13,10 @@ use aip_storage::client::{Client, ClientId};
 use aip_storage::grant::{Grant, RevokeReason, Rotate, Rotation};
 use aip_storage::upstream::UpstreamState;
 
-use super::{GrantRefusal, Redeeming, TokenError, TokenResponse, missing};
+use super::{GrantRefusal, Redeeming, TokenError, TokenResponse, Unusable, missing};
 use crate::AuthorizationServer;
 use crate::dpop::ProvenKey;
+use crate::offending::beyond;
 
 /// The longest grace of a Bearer token of a public client: whoever stole it could use it as well
 /// within the grace.
@@ -35,14 +36,16 @@ impl AuthorizationServer {
         let presented = params
             .get("refresh_token")
             .ok_or_else(|| missing("refresh_token"))?;
-        let unusable = TokenError::Grant(GrantRefusal::Unusable);
         if TokenKind::RefreshToken.parse(presented).is_err() {
-            return Err(unusable);
+            return Err(Unusable::Malformed.into());
         }
         let now = self.clock.now();
         let hash = self.hasher.hash(presented);
         let asked = match params.get("scope") {
-            Some(text) => Some(text.parse::<ScopeSet>().map_err(|_| TokenError::Scope)?),
+            Some(text) => Some(
+                text.parse::<ScopeSet>()
+                    .map_err(|e| TokenError::Scope(format!("`scope` is malformed: {e}")))?,
+            ),
             None => None,
         };
         // Before the token is spent; a grant's scope does not change, so nothing can come between.
@@ -76,7 +79,10 @@ impl AuthorizationServer {
                 Err(TokenError::Grant(GrantRefusal::Replayed))
             }
             Rotate::Ended(grant) => Err(TokenError::Grant(self.why_ended(&grant).await?)),
-            Rotate::Refused => Err(unusable),
+            Rotate::Refused => {
+                let why = self.storage.why_refresh_refused(&rotation).await?;
+                Err(Unusable::from(why).into())
+            }
         }
     }
 
@@ -98,7 +104,10 @@ impl AuthorizationServer {
             return Ok(None);
         };
         if !token.grant.asked.covers_all(asked) {
-            return Err(TokenError::Scope);
+            return Err(TokenError::Scope(format!(
+                "the authorization request did not ask for all of `scope`: {}",
+                beyond(asked, &token.grant.asked)
+            )));
         }
         Ok(Some(asked.intersect(&token.grant.scope)))
     }

@@ -101,8 +101,11 @@ impl Resolver {
                 parsed(text.lines().next().unwrap_or_default().trim(), step)
             }
             Ok(answer) => not_found_or_failed(answer.status, step),
-            // A name that only leads inside has no well-known document for us.
-            Err(error @ HttpError::Refused(_)) => (Answer::Nothing, step.failed(error.to_string())),
+            // A name that only leads inside has no well-known document for us, and neither has one that
+            // does not exist.
+            Err(error @ (HttpError::Refused(_) | HttpError::NoHost)) => {
+                (Answer::Nothing, step.failed(error.to_string()))
+            }
             Err(error) => failed(&error, step),
         }
     }

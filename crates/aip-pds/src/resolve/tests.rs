@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use aip_atproto::{AtIdentifier, Did, Handle};
+use aip_base::HttpError;
 use serde_json::json;
 
 use super::{Freshness, ResolveError, VerifiedIdentity};
@@ -209,6 +210,12 @@ async fn nowhere_known_and_nobody_reachable_are_told_apart() {
     let world = World::new();
     let handle = Handle::parse("alice.org").unwrap();
     world.network.on(WELL_KNOWN, || answer(404, "", &[]));
+    world.network.on(FALLBACK, || answer(400, "", &[]));
+    let error = did_of(&world, "alice.org").await.unwrap_err();
+    assert_eq!(error, ResolveError::HandleNotFound(handle.clone()));
+
+    let world = World::new();
+    world.network.on(WELL_KNOWN, || Err(HttpError::NoHost));
     world.network.on(FALLBACK, || answer(400, "", &[]));
     let error = did_of(&world, "alice.org").await.unwrap_err();
     assert_eq!(error, ResolveError::HandleNotFound(handle));

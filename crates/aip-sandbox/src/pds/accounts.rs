@@ -39,6 +39,7 @@ pub(crate) struct Account {
     pub(crate) did: Did,
     pub(crate) handle: Handle,
     pub(crate) email: String,
+    pub(crate) email_confirmed: bool,
     pub(crate) password: String,
     pub(crate) state: AccountState,
     pub(crate) signing_key: Arc<SigningKey>,

@@ -203,6 +203,7 @@ impl Pds {
             did: did.clone(),
             handle: handle.clone(),
             email: format!("{}@mail.test", handle.as_str().replace('.', "-")),
+            email_confirmed: true,
             password: password.to_owned(),
             state: AccountState::Active,
             signing_key: Arc::clone(signing_key),
@@ -244,6 +245,13 @@ impl Pds {
             .directory
             .register(account.did.as_str(), registration);
         lock(&self.inner.accounts).insert(account);
+    }
+
+    /// Says whether the account has confirmed its e-mail address. A new account has.
+    pub fn set_email_confirmed(&self, did: &Did, confirmed: bool) {
+        if let Some(account) = lock(&self.inner.accounts).get_mut(did.as_str()) {
+            account.email_confirmed = confirmed;
+        }
     }
 
     /// Deactivates, takes down, deletes or restores an account.

@@ -1,66 +1,49 @@
 //! The program: AIP with its own SQLite file, a make-believe network around it, and a demo app.
 //! Works offline, ends with Ctrl-C, and leaves nothing behind.
 
+mod arguments;
 mod server;
 
 use std::io::Write as _;
-use std::net::SocketAddr;
 
 use aip_sandbox::demo::DemoClient;
-use aip_sandbox::{RunOptions, Running, run_stand_ins};
+use aip_sandbox::{Person, RunOptions, Running, StartError, run_stand_ins};
 use anyhow::Context as _;
-use clap::Parser;
+use clap::Parser as _;
+use secrecy::ExposeSecret as _;
 use tracing_subscriber::EnvFilter;
 
-use crate::server::{DEMO_CLIENT, Server};
-
-/// AIP, a PDS, a PLC directory and a demo app on this machine, with the accounts alice.test and
-/// bob.test.
-#[derive(Parser)]
-#[command(version)]
-struct Arguments {
-    /// Use the AIP at this base URL instead of running one
-    #[arg(long, value_name = "URL", requires = "client_id")]
-    aip: Option<String>,
-    /// The demo app's client at that AIP: a public one, made with `aip clients create`
-    #[arg(long, requires = "aip")]
-    client_id: Option<String>,
-    /// Where that AIP listens without TLS, if its base URL is https: the PDS and the demo app go
-    /// there for it
-    #[arg(long, value_name = "ADDRESS:PORT", requires = "aip")]
-    aip_address: Option<SocketAddr>,
-    /// The port of AIP
-    #[arg(long, default_value_t = 8080)]
-    aip_port: u16,
-    /// The port of the PLC directory; 0 for a free one
-    #[arg(long, default_value_t = 2582)]
-    plc_port: u16,
-    /// The port of the PDS; 0 for a free one
-    #[arg(long, default_value_t = 2583)]
-    pds_port: u16,
-    /// The port of the demo app; 0 for a free one
-    #[arg(long, default_value_t = 8090)]
-    demo_port: u16,
-}
+use crate::arguments::Arguments;
+use crate::server::{App, DEMO_CLIENT, NewApp, Server};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    // Not to a file, and not where `NO_COLOR` is set.
+    let colours = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(colours)
         .init();
-    let arguments = Arguments::parse();
     if let Some(aip) = &arguments.aip {
         let running = stand_ins(&arguments, aip, arguments.client_id.clone()).await?;
-        announce(aip, &running)?;
+        let people = open_accounts(&arguments, &running)?;
+        announce(aip, &running, &people, None)?;
         return wait().await;
     }
     let server = Server::bind(arguments.aip_port).await?;
     let aip = server.url();
     let running = stand_ins(&arguments, &aip, Some(DEMO_CLIENT.to_owned())).await?;
-    let serving = server.start(&running).await?;
-    announce(&aip, &running)?;
+    let people = open_accounts(&arguments, &running)?;
+    let app = (!arguments.redirect_uri.is_empty()).then(|| NewApp {
+        redirect_uris: arguments.redirect_uri.clone(),
+        scope: arguments.scope.clone(),
+        public: arguments.public,
+    });
+    let serving = server.start(&running, app).await?;
+    announce(&aip, &running, &people, serving.app.as_ref())?;
     wait().await?;
     serving.end().await;
     Ok(())
@@ -71,25 +54,56 @@ async fn stand_ins(
     aip: &str,
     client: Option<String>,
 ) -> anyhow::Result<Running> {
-    run_stand_ins(RunOptions {
+    let started = run_stand_ins(RunOptions {
         aip: aip.to_owned(),
         aip_address: arguments.aip_address,
         client: client.map(|id| DemoClient { id, secret: None }),
         plc_port: arguments.plc_port,
         pds_port: arguments.pds_port,
         demo_port: arguments.demo_port,
+    });
+    started.await.map_err(|error| {
+        let option = match &error {
+            StartError::Listen { name, .. } => match *name {
+                "the demo app" => "--demo-port",
+                "the PDS" => "--pds-port",
+                _ => "--plc-port",
+            },
+            _ => return error.into(),
+        };
+        anyhow::Error::from(error).context(format!("choose another port with {option}"))
     })
-    .await
-    .context("cannot start the stand-ins; choose other ports with --pds-port, --plc-port and --demo-port")
 }
 
-fn announce(aip: &str, running: &Running) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "Open the demo app:  {}\n", running.demo_url())?;
-    for person in [
-        &running.sandbox.accounts.alice,
-        &running.sandbox.accounts.bob,
+/// The accounts that every sandbox has, and those of the command line.
+fn open_accounts(arguments: &Arguments, running: &Running) -> anyhow::Result<Vec<Person>> {
+    let sandbox = &running.sandbox;
+    let mut people = vec![sandbox.accounts.alice.clone(), sandbox.accounts.bob.clone()];
+    for (handles, confirmed) in [
+        (&arguments.account, true),
+        (&arguments.unconfirmed_account, false),
     ] {
+        for handle in handles {
+            let name = handle.as_str().split('.').next().unwrap_or_default();
+            let person = sandbox.pds.add_account(handle, &format!("{name}-pass"))?;
+            sandbox.pds.set_email_confirmed(&person.did, confirmed);
+            people.push(person);
+        }
+    }
+    Ok(people)
+}
+
+fn announce(
+    aip: &str,
+    running: &Running,
+    people: &[Person],
+    app: Option<&App>,
+) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if let Some(demo) = running.demo_url() {
+        writeln!(out, "Open the demo app:  {demo}\n")?;
+    }
+    for person in people {
         writeln!(
             out,
             "sign in as          {}  password {}",
@@ -99,6 +113,12 @@ fn announce(aip: &str, running: &Running) -> anyhow::Result<()> {
     writeln!(out, "\nAIP                 {aip}")?;
     writeln!(out, "PDS                 {}", running.sandbox.pds.origin())?;
     writeln!(out, "PLC directory       {}", running.sandbox.plc.origin())?;
+    if let Some(app) = app {
+        writeln!(out, "\nYour app:\nAIP_URL={aip}\nCLIENT_ID={}", app.id)?;
+        if let Some(secret) = &app.secret {
+            writeln!(out, "CLIENT_SECRET={}", secret.expose_secret())?;
+        }
+    }
     writeln!(out, "\nCtrl-C ends everything; nothing is kept.")?;
     Ok(out.flush()?)
 }

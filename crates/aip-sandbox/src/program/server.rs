@@ -20,13 +20,14 @@ use aip_shared_state::SharedState;
 use aip_storage::client::{ApplicationType, ClientAuthMethod, IdTokenAlg};
 use aip_storage_sql::{Database, PgOptions};
 use anyhow::Context as _;
+use secrecy::SecretString;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 /// The demo app's client id.
 pub(crate) const DEMO_CLIENT: &str = "demo";
-/// What the demo app does: it signs in, and writes and reads posts.
-const DEMO_SCOPE: &str =
+/// What apps here may ask for: signing in, and everything that an app password may do.
+pub(crate) const DEMO_SCOPE: &str =
     "openid profile email offline_access atproto account:email transition:generic";
 
 /// AIP with its port taken and nothing running yet.
@@ -34,11 +35,27 @@ pub(crate) struct Server(aip_listen::Server);
 
 /// AIP, running.
 pub(crate) struct Serving {
+    /// The developer's app, if one was to be registered.
+    pub(crate) app: Option<App>,
     life: Lifecycle,
     listener: JoinHandle<aip_listen::Drained>,
     rounds: JoinHandle<()>,
     database: Database,
     _folder: TempDir,
+}
+
+/// A developer's app, to be registered.
+pub(crate) struct NewApp {
+    pub(crate) redirect_uris: Vec<String>,
+    pub(crate) scope: String,
+    pub(crate) public: bool,
+}
+
+/// A registered app.
+pub(crate) struct App {
+    pub(crate) id: String,
+    /// None for a public client.
+    pub(crate) secret: Option<SecretString>,
 }
 
 impl Server {
@@ -56,7 +73,11 @@ impl Server {
         format!("http://{}", self.0.local_addr())
     }
 
-    pub(crate) async fn start(self, running: &Running) -> anyhow::Result<Serving> {
+    pub(crate) async fn start(
+        self,
+        running: &Running,
+        app: Option<NewApp>,
+    ) -> anyhow::Result<Serving> {
         let folder = tempfile::tempdir()?;
         let database = folder.path().join("aip.db");
         let database = Database::connect(
@@ -69,11 +90,17 @@ impl Server {
         let application = Application::new(
             setup(self.url(), folder.path(), &database, running, life.clone()).await?,
         );
-        let callback = format!("{}/callback", running.demo_url());
-        application
-            .server
-            .register_client(Some(DEMO_CLIENT.parse()?), demo_client(callback)?)
-            .await?;
+        if let Some(demo) = running.demo_url() {
+            let settings = public_client("Demo app", vec![format!("{demo}/callback")])?;
+            application
+                .server
+                .register_client(Some(DEMO_CLIENT.parse()?), settings)
+                .await?;
+        }
+        let app = match app {
+            Some(app) => Some(register(&application, app).await?),
+            None => None,
+        };
         let rounds = application.start_rounds();
         let draining = life.clone();
         let listener = tokio::spawn(self.0.run(application.public, async move {
@@ -81,6 +108,7 @@ impl Server {
         }));
         life.advance(Stage::Ready);
         Ok(Serving {
+            app,
             life,
             listener,
             rounds,
@@ -151,13 +179,34 @@ async fn setup(
     })
 }
 
-fn demo_client(callback: String) -> anyhow::Result<ClientSettings> {
+async fn register(application: &Application, app: NewApp) -> anyhow::Result<App> {
+    let settings = ClientSettings {
+        auth_method: if app.public {
+            ClientAuthMethod::None
+        } else {
+            ClientAuthMethod::SecretBasic
+        },
+        scope: app.scope.parse().context("--scope")?,
+        ..public_client("My app", app.redirect_uris)?
+    };
+    let (client, secret) = application
+        .server
+        .register_client(None, settings)
+        .await
+        .context("--redirect-uri")?;
+    Ok(App {
+        id: client.id.to_string(),
+        secret,
+    })
+}
+
+fn public_client(name: &str, redirect_uris: Vec<String>) -> anyhow::Result<ClientSettings> {
     Ok(ClientSettings {
-        name: "Demo app".to_owned(),
+        name: name.to_owned(),
         application_type: ApplicationType::Web,
         auth_method: ClientAuthMethod::None,
         auth_method_pinned: false,
-        redirect_uris: vec![callback],
+        redirect_uris,
         post_logout_redirect_uris: Vec::new(),
         scope: DEMO_SCOPE.parse()?,
         require_pkce: true,

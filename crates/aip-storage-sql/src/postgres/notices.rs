@@ -18,6 +18,7 @@ use tokio::time::{sleep, timeout};
 use self::spread::Spread;
 use super::PgStorage;
 use super::statements::sql::sql;
+use crate::failure::DriverError;
 
 const CHANNEL: &str = "aip";
 
@@ -50,7 +51,13 @@ enum Deaf {
     #[error("the connection is silent")]
     Silent,
     #[error(transparent)]
-    Database(#[from] sqlx::Error),
+    Database(DriverError),
+}
+
+impl From<sqlx::Error> for Deaf {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error.into())
+    }
 }
 
 impl PgNotices {

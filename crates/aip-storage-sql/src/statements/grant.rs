@@ -8,12 +8,12 @@ use aip_storage::StorageError;
 use aip_storage::client::ClientId;
 use aip_storage::grant::{
     AccessToken, Approval, Approve, CodeRedemption, Grant, Grants, RedeemCode, RefreshToken,
-    RevokeReason, Revoked, Rotate, Rotation,
+    RevokeReason, Revoked, Rotate, Rotation, TokenFault,
 };
 use async_trait::async_trait;
 
 use super::sql::{Fields, Row, readable, sql, unavailable};
-use super::{Conn, Store, approve, code, refresh, revoke};
+use super::{Conn, Store, approve, code, faults, refresh, revoke};
 
 /// The columns of a grant, under the alias `g`.
 macro_rules! grant_columns {
@@ -36,6 +36,17 @@ impl Grants for Store {
 
     async fn rotate_refresh_token(&self, rotation: &Rotation) -> Result<Rotate, StorageError> {
         refresh::rotate(self, rotation).await
+    }
+
+    async fn why_code_refused(
+        &self,
+        redemption: &CodeRedemption,
+    ) -> Result<TokenFault, StorageError> {
+        faults::of_code(self, redemption).await
+    }
+
+    async fn why_refresh_refused(&self, rotation: &Rotation) -> Result<TokenFault, StorageError> {
+        faults::of_refresh_token(self, rotation).await
     }
 
     async fn access_token(

@@ -14,6 +14,7 @@ mod browser;
 mod client;
 mod code;
 pub(super) mod connections;
+mod faults;
 pub(super) mod grant;
 mod housekeeping;
 mod keeper;

@@ -9,6 +9,7 @@ use super::connections::Connections;
 use super::lent::{Lent, in_time};
 use super::{Conn, Db};
 use crate::columns::Stored;
+use crate::failure::DriverError;
 
 /// A row as the driver gives it.
 pub(in super::super) type Row = <Db as Database>::Row;
@@ -25,7 +26,7 @@ pub(in super::super) fn sql(text: &'static str) -> Sql {
 
 /// The engine failed; what was asked may be asked again later.
 pub(in super::super) fn unavailable(error: sqlx::Error) -> StorageError {
-    StorageError::Unavailable(Box::new(error))
+    StorageError::Unavailable(Box::new(DriverError::from(error)))
 }
 
 impl Sql {

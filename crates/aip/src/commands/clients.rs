@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use aip_base::Timestamp;
+use aip_config::Loaded;
 use aip_oauth::AuthorizationServer;
 use aip_oauth::registration::{ClientSettings, RegistrationError};
 use aip_storage::client::{
@@ -11,11 +12,12 @@ use aip_storage::client::{
 use clap::{Subcommand, ValueEnum};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
+use serde_json::json;
 
 use crate::cli::Global;
 use crate::environment::load;
 use crate::failure::Failure;
-use crate::opened::Opened;
+use crate::opened::{Materials, Opened, whereabouts};
 use crate::output::{self, Format, Row};
 
 #[derive(clap::Args)]
@@ -83,7 +85,7 @@ struct Changes {
     #[arg(long, value_name = "URI")]
     post_logout_redirect_uri: Vec<String>,
     /// What the app may ask for at most, space-separated
-    /// (by default `openid profile email offline_access atproto transition:generic`)
+    /// (by default `openid profile atproto`: who somebody is, and nothing else)
     #[arg(long)]
     scope: Option<String>,
     /// Whether it runs on a server or in a browser, or on the person's device
@@ -136,8 +138,9 @@ enum TokenAlg {
     Rs256,
 }
 
-/// What an app may ask for unless the operator says otherwise.
-const DEFAULT_SCOPE: &str = "openid profile email offline_access atproto transition:generic";
+/// What an app may ask for unless the operator says otherwise. A request without `scope` gets all of
+/// it, so it is the least that makes sense.
+const DEFAULT_SCOPE: &str = "openid profile atproto";
 
 /// A client as it is printed; the names are those of RFC 7591 where it has one.
 #[derive(Serialize)]
@@ -171,6 +174,7 @@ impl Row for Shown {
         "authentication",
         "redirect uris",
     ];
+    const NONE: &'static str = "There is no app; `aip clients create` registers one.";
 
     fn cells(&self) -> Vec<String> {
         vec![
@@ -189,9 +193,10 @@ pub(crate) fn run(args: Args, global: &Global) -> Result<(), Failure> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let opened = Opened::new(&loaded, false).await?;
+        let materials = Materials::read(&loaded)?;
+        let opened = Opened::beside(&loaded).await?;
         let application = opened
-            .application(&loaded, aip_listen::Lifecycle::new())
+            .application(&loaded, materials, aip_listen::Lifecycle::new())
             .await?;
         let tokens = &loaded.config.tokens;
         let defaults = Ttls {
@@ -199,7 +204,14 @@ pub(crate) fn run(args: Args, global: &Global) -> Result<(), Failure> {
             refresh: tokens.refresh_ttl,
             grace: tokens.refresh_grace,
         };
-        let done = act(args.action, &application.server, &defaults, global.output).await;
+        let done = act(
+            args.action,
+            &application.server,
+            &defaults,
+            &loaded,
+            global.output,
+        )
+        .await;
         opened.database.close().await;
         done
     })
@@ -216,6 +228,7 @@ async fn act(
     action: Action,
     server: &AuthorizationServer,
     defaults: &Ttls,
+    loaded: &Loaded,
     format: Format,
 ) -> Result<(), Failure> {
     match action {
@@ -225,7 +238,11 @@ async fn act(
                 .register_client(create.id, settings)
                 .await
                 .map_err(failure)?;
-            show(&client, secret.as_ref(), format)
+            show(&client, secret.as_ref(), format)?;
+            if format != Format::Json {
+                next_steps(loaded);
+            }
+            Ok(())
         }
         Action::List => {
             let clients = server.storage.list_clients().await?;
@@ -247,10 +264,13 @@ async fn act(
             if !server.storage.delete_client(&id, now).await? {
                 return Err(failure(RegistrationError::Unknown(id)));
             }
-            output::say(&format!(
+            let words = format!(
                 "Deleted {id}. Its sessions at PDSs are revoked by the server in the next minutes."
-            ));
-            Ok(())
+            );
+            Ok(format.done(
+                &json!({"client_id": id.to_string(), "deleted": true}),
+                &words,
+            )?)
         }
         Action::RotateSecret(Named { id }) => {
             let secret = server.rotate_client_secret(&id).await.map_err(failure)?;
@@ -383,12 +403,64 @@ fn show(client: &Client, secret: Option<&SecretString>, format: Format) -> Resul
     let shown = shown(client, secret);
     match format {
         Format::Json => output::json(&shown)?,
-        Format::Table => output::members(&shown)?,
+        Format::Table | Format::Wide => output::members(&members(&shown, client))?,
     }
     if secret.is_some() {
         output::say("The secret is shown this once; AIP keeps only a hash of it.");
     }
     Ok(())
+}
+
+/// What is shown to people, the most wanted first.
+fn members(shown: &Shown, client: &Client) -> Vec<(&'static str, String)> {
+    let text = |text: &str| if text.is_empty() { "-" } else { text }.to_owned();
+    let list = |uris: &[String]| text(&uris.join(" "));
+    let lasts = |seconds| output::words_for(Duration::from_secs(seconds));
+    let mut members = vec![("client_id", shown.client_id.clone())];
+    if let Some(secret) = &shown.client_secret {
+        members.push(("client_secret", secret.clone()));
+    }
+    members.extend([
+        ("client_name", shown.client_name.clone()),
+        ("application_type", text(shown.application_type)),
+        (
+            "token_endpoint_auth_method",
+            text(shown.token_endpoint_auth_method),
+        ),
+        (
+            "token_endpoint_auth_method_pinned",
+            shown.token_endpoint_auth_method_pinned.to_string(),
+        ),
+        ("redirect_uris", list(&shown.redirect_uris)),
+        (
+            "post_logout_redirect_uris",
+            list(&shown.post_logout_redirect_uris),
+        ),
+        ("scope", text(&shown.scope)),
+        ("require_pkce", shown.require_pkce.to_string()),
+        ("first_party", shown.first_party.to_string()),
+        (
+            "id_token_signed_response_alg",
+            text(shown.id_token_signed_response_alg),
+        ),
+        ("claims_in_id_token", shown.claims_in_id_token.to_string()),
+        ("access_token_ttl", lasts(shown.access_token_ttl)),
+        ("refresh_token_ttl", lasts(shown.refresh_token_ttl)),
+        ("refresh_grace", lasts(shown.refresh_grace)),
+        ("created_at", output::instant(client.created_at)),
+        ("updated_at", output::instant(client.updated_at)),
+    ]);
+    members
+}
+
+/// What the developer needs next, and where the app is registered now.
+fn next_steps(loaded: &Loaded) {
+    let base = &loaded.external_base;
+    output::say(&format!(
+        "Registered in {}.\nThe app finds everything at {base}/.well-known/openid-configuration \
+         (issuer {base}).",
+        whereabouts(loaded)
+    ));
 }
 
 fn shown(client: &Client, secret: Option<&SecretString>) -> Shown {

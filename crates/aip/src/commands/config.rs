@@ -1,12 +1,14 @@
 //! `aip config`: what the settings are, where each comes from, and whether they can be used.
 
+use aip_config::Problem;
 use clap::Subcommand;
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::cli::Global;
 use crate::environment::load;
 use crate::failure::Failure;
-use crate::output::{self, Row};
+use crate::output::{self, Format, Row};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -33,6 +35,7 @@ struct Line {
 
 impl Row for Line {
     const COLUMNS: &'static [&'static str] = &["setting", "value", "source"];
+    const NONE: &'static str = "There is no setting.";
 
     fn cells(&self) -> Vec<String> {
         vec![
@@ -62,10 +65,37 @@ fn show(global: &Global) -> Result<(), Failure> {
 }
 
 fn check(global: &Global) -> Result<(), Failure> {
-    let loaded = load(global)?;
+    let json = global.output == Format::Json;
+    let loaded = match load(global) {
+        Ok(loaded) => loaded,
+        Err(failure) => {
+            if let Some(error) = failure.configuration().filter(|_| json) {
+                let problems = error.problems.iter().map(told).collect::<Vec<_>>();
+                output::json(&json!({"usable": false, "problems": problems}))?;
+            }
+            return Err(failure);
+        }
+    };
+    if json {
+        let warnings: Vec<Value> = loaded.warnings.iter().map(told).collect();
+        let base = loaded.external_base.as_str();
+        let found = json!({"usable": true, "external_base": base, "warnings": warnings});
+        return Ok(output::json(&found)?);
+    }
+    for warning in &loaded.warnings {
+        output::say(&format!("warning: {warning}"));
+    }
     output::say(&format!(
         "The configuration can be used. External base: {}",
         loaded.external_base
     ));
     Ok(())
+}
+
+fn told(problem: &Problem) -> Value {
+    json!({
+        "setting": problem.setting,
+        "place": problem.place.to_string(),
+        "message": problem.message,
+    })
 }

@@ -1,6 +1,6 @@
 //! `aip migrate`: brings the database up to this program, or says how far it is.
 
-use aip_storage_sql::Database;
+use aip_storage_sql::{Database, SchemaError, Status};
 use serde::Serialize;
 
 use crate::cli::Global;
@@ -8,11 +8,11 @@ use crate::data_dir::DataDir;
 use crate::environment::load;
 use crate::failure::Failure;
 use crate::opened::connect;
-use crate::output::{self, Row};
+use crate::output::{self, Format, Row};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only show which migrations are applied
+    /// Only show which migrations are applied; fails if the database is behind this program
     #[arg(long, conflicts_with = "dry_run")]
     status: bool,
     /// Only show which migrations would be applied
@@ -29,6 +29,7 @@ struct Step {
 
 impl Row for Step {
     const COLUMNS: &'static [&'static str] = &["version", "name", "applied"];
+    const NONE: &'static str = "The database is up to date.";
 
     fn cells(&self) -> Vec<String> {
         let applied = if self.applied { "yes" } else { "no" };
@@ -56,21 +57,32 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<(), Failure> {
 
 async fn act(args: &Args, database: &Database, global: &Global) -> Result<(), Failure> {
     if args.status || args.dry_run {
-        let steps = database.status().await?.steps.into_iter();
-        let steps = steps.filter(|step| args.status || !step.applied);
-        let rows: Vec<Step> = steps
-            .map(|step| Step {
-                version: step.version,
-                name: step.name,
-                applied: step.applied,
-            })
-            .collect();
-        return Ok(global.output.list(&rows)?);
+        let status = database.status().await?;
+        let pending = status.pending();
+        let wanted = |step: &Step| args.status || !step.applied;
+        let rows: Vec<Step> = steps(status).filter(wanted).collect();
+        global.output.list(&rows)?;
+        if args.status && !pending.is_empty() {
+            return Err(SchemaError::Behind { pending }.into());
+        }
+        return Ok(());
     }
     let applied = database.migrate().await?;
+    if global.output == Format::Json {
+        let rows = steps(database.status().await?).filter(|step| applied.contains(&step.version));
+        return Ok(output::json(&rows.collect::<Vec<_>>())?);
+    }
     output::say(&match applied.len() {
-        0 => "The database is up to date.".to_owned(),
+        0 => Step::NONE.to_owned(),
         number => format!("Applied {number} migration(s)."),
     });
     Ok(())
+}
+
+fn steps(status: Status) -> impl Iterator<Item = Step> {
+    status.steps.into_iter().map(|step| Step {
+        version: step.version,
+        name: step.name,
+        applied: step.applied,
+    })
 }

@@ -73,7 +73,7 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<(), Failure> {
     match (global.output, args.explain, shown) {
         (Format::Json, true, shown) => output::json(&explained(shown))?,
         (Format::Json, false, Some(shown)) => output::json(&shown)?,
-        (Format::Table, explain, shown) => {
+        (Format::Table | Format::Wide, explain, shown) => {
             if explain {
                 trace
                     .steps
@@ -81,7 +81,11 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<(), Failure> {
                     .for_each(|step| output::say(&step.to_string()));
             }
             if let Some(shown) = shown {
-                output::members(&shown)?;
+                output::members(&[
+                    ("did", shown.did),
+                    ("handle", shown.handle),
+                    ("pds", shown.pds),
+                ])?;
             }
         }
         (Format::Json, false, None) => {}

@@ -12,11 +12,13 @@ use aip_storage::upstream::{SessionFilter, StateName, UpstreamSession, UpstreamS
 use anyhow::anyhow;
 use clap::{Subcommand, ValueEnum};
 use serde::Serialize;
+use serde_json::json;
 
+use crate::app::Application;
 use crate::cli::Global;
 use crate::environment::load;
 use crate::failure::Failure;
-use crate::opened::Opened;
+use crate::opened::{Materials, Opened};
 use crate::output::{self, Format, Row, words_for};
 
 #[derive(clap::Args)]
@@ -40,6 +42,7 @@ enum Action {
 #[derive(clap::Args)]
 struct Named {
     /// The id of the session
+    #[arg(value_parser = session_id)]
     id: RowId,
 }
 
@@ -55,11 +58,16 @@ struct List {
     #[arg(long, value_name = "ID")]
     client: Option<ClientId>,
     /// Only sessions after this one, the last of a list before
-    #[arg(long, value_name = "SESSION")]
+    #[arg(long, value_name = "SESSION", value_parser = session_id)]
     after: Option<RowId>,
     /// How many at most
     #[arg(long, default_value_t = 100)]
     limit: u32,
+}
+
+fn session_id(text: &str) -> Result<RowId, &'static str> {
+    let refused = "not the id of a session; `aip sessions list` shows them";
+    text.parse().map_err(|_| refused)
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -127,6 +135,7 @@ impl Row for Shown {
         "next refresh",
         "last error",
     ];
+    const NONE: &'static str = "There is no such session.";
 
     fn cells(&self) -> Vec<String> {
         let state = match self.reason {
@@ -153,12 +162,12 @@ pub(crate) fn run(args: Args, global: &Global) -> Result<(), Failure> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let opened = Opened::new(&loaded, false).await?;
+        let opened = Opened::beside(&loaded).await?;
         let done = match args.action {
             Action::List(wanted) => list(wanted, &opened, global.output).await,
             Action::Show(Named { id }) => show(id, &opened, global.output).await,
             Action::Refresh(Named { id }) => refresh(id, &opened, &loaded, global.output).await,
-            Action::Revoke(Named { id }) => revoke(id, &opened, &loaded).await,
+            Action::Revoke(Named { id }) => revoke(id, &opened, &loaded, global.output).await,
         };
         opened.database.close().await;
         done
@@ -204,9 +213,32 @@ async fn show(id: RowId, opened: &Opened, format: Format) -> Result<(), Failure>
     let shown = shown(&find(id, opened).await?, SystemClock.now());
     match format {
         Format::Json => output::json(&shown)?,
-        Format::Table => output::members(&shown)?,
+        Format::Table | Format::Wide => output::members(&members(&shown))?,
     }
     Ok(())
+}
+
+fn members(shown: &Shown) -> Vec<(&'static str, String)> {
+    let text = |text: Option<&str>| text.unwrap_or("-").to_owned();
+    vec![
+        ("id", shown.id.clone()),
+        ("state", shown.state.to_owned()),
+        ("reason", text(shown.reason)),
+        ("kind", shown.kind.to_owned()),
+        ("client_id", shown.client_id.clone()),
+        ("did", shown.did.clone()),
+        ("pds", shown.pds.clone()),
+        ("issuer", text(shown.issuer.as_deref())),
+        ("scope", shown.scope.clone()),
+        ("created_at", shown.created_at.clone()),
+        ("refreshed_at", shown.refreshed_at.clone()),
+        ("next_refresh_at", text(shown.next_refresh_at.as_deref())),
+        ("access_expires_at", shown.access_expires_at.clone()),
+        ("refreshing_until", text(shown.refreshing_until.as_deref())),
+        ("generation", shown.generation.to_string()),
+        ("failures", shown.failures.to_string()),
+        ("last_error", text(shown.last_error.as_deref())),
+    ]
 }
 
 async fn find(id: RowId, opened: &Opened) -> Result<UpstreamSession, Failure> {
@@ -220,7 +252,7 @@ async fn refresh(
     loaded: &Loaded,
     format: Format,
 ) -> Result<(), Failure> {
-    let application = opened.application(loaded, Lifecycle::new()).await?;
+    let application = application(opened, loaded).await?;
     match application.keeper.refresh_now(id).await {
         Ok(_) => show(id, opened, format).await,
         Err(error @ KeeperError::Later(_)) => {
@@ -231,17 +263,30 @@ async fn refresh(
     }
 }
 
-async fn revoke(id: RowId, opened: &Opened, loaded: &Loaded) -> Result<(), Failure> {
-    let application = opened.application(loaded, Lifecycle::new()).await?;
-    if application.keeper.revoke(id).await? {
-        output::say(&format!(
+async fn revoke(
+    id: RowId,
+    opened: &Opened,
+    loaded: &Loaded,
+    format: Format,
+) -> Result<(), Failure> {
+    let application = application(opened, loaded).await?;
+    let ended = application.keeper.revoke(id).await?;
+    let words = if ended {
+        format!(
             "Ended {id}, and all that apps hold of it. Its PDS is told by the server in the next \
              minutes."
-        ));
+        )
     } else {
-        output::say(&format!("{id} had ended before."));
-    }
-    Ok(())
+        format!("{id} had ended before.")
+    };
+    Ok(format.done(&json!({"id": id.to_string(), "ended_now": ended}), &words)?)
+}
+
+async fn application(opened: &Opened, loaded: &Loaded) -> anyhow::Result<Application> {
+    let materials = Materials::read(loaded)?;
+    opened
+        .application(loaded, materials, Lifecycle::new())
+        .await
 }
 
 fn shown(session: &UpstreamSession, now: Timestamp) -> Shown {

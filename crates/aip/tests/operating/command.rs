@@ -51,6 +51,14 @@ impl Said {
         serde_json::from_str(self.ok()).unwrap()
     }
 
+    /// The row of that check, whether it went well or not.
+    #[track_caller]
+    pub(crate) fn rows_of(&self, check: &str) -> Value {
+        let rows: Vec<Value> = serde_json::from_str(&self.result).unwrap();
+        let row = rows.into_iter().find(|row| row["check"] == check);
+        row.unwrap_or_else(|| panic!("no check `{check}`: {}", self.result))
+    }
+
     /// Refused with exit code 1, in these words.
     #[track_caller]
     pub(crate) fn failed_with(&self, words: &str) {

@@ -13,6 +13,7 @@ mod database_away;
 mod doctor;
 mod healthcheck;
 mod keys;
+mod messages;
 mod refusals;
 mod reloading;
 mod server;

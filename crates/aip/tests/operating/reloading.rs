@@ -58,7 +58,7 @@ fn the_log_filter_of_the_file_is_followed() {
     let mut server = Server::start(folder.path(), &[]);
     std::fs::write(&file, "[log]\nfilter = \"aip=loud\"\n").unwrap();
     server.signal("HUP");
-    server.logged("the filter of the log stays the old one");
+    server.logged("the configuration is not read again");
 
     std::fs::write(&file, "[log]\nfilter = \"debug\"\n").unwrap();
     server.signal("HUP");

@@ -11,6 +11,7 @@ on_both_engines!(
     d2_row24_a_repeated_parameter_is_refused,
     d2_row25_other_response_types_are_refused_by_redirect_with_state_and_iss,
     d2_row26_without_a_good_challenge_nothing_begins,
+    a_refusal_names_the_value_that_was_sent_and_what_would_be_right,
 );
 
 /// The app is told by redirect, and nothing was stored, not even a browser.
@@ -114,4 +115,63 @@ async fn d2_row26_without_a_good_challenge_nothing_begins(world: &World) {
         serde_json::json!(["S256"])
     );
     assert_eq!(discovery["issuer"], BASE);
+}
+
+async fn a_refusal_names_the_value_that_was_sent_and_what_would_be_right(world: &World) {
+    let app = world.app().await;
+    let long = "x".repeat(1_000);
+    for (name, value, error, words) in [
+        (
+            "scope",
+            "openid identity:handle",
+            "invalid_scope",
+            "beyond what the client registered: `identity:handle`",
+        ),
+        (
+            "response_type",
+            "tokne",
+            "unsupported_response_type",
+            "`response_type` is `tokne`; it must be `code`",
+        ),
+        (
+            "response_mode",
+            "form_pots",
+            "invalid_request",
+            "`response_mode` is `form_pots`; it must be `query`",
+        ),
+        (
+            "code_challenge_method",
+            "plain",
+            "invalid_request",
+            "`code_challenge_method` is `plain`; it must be `S256`",
+        ),
+        (
+            "prompt",
+            "lgoin",
+            "invalid_request",
+            "`prompt` is `lgoin`; its values are none, login,",
+        ),
+        (
+            "max_age",
+            "soon",
+            "invalid_request",
+            "`max_age` is `soon`; it must be a number of seconds",
+        ),
+        (
+            "response_mode",
+            &long,
+            "invalid_request",
+            "xxx...`; it must be",
+        ),
+    ] {
+        let errand = app.errand(&[(name, value)]);
+        let page = world.browser().open(&errand.url).await;
+        errand.refused(&page.away(), error);
+        page.answer.logged(words);
+        assert!(page.away().as_str().len() < 1_000, "{}", page.away());
+    }
+    app.token(&[("grant_type", "password")])
+        .await
+        .expect(400, "unsupported_grant_type")
+        .logged("the grant type `password` is not supported; `authorization_code`");
 }

@@ -24,6 +24,9 @@ on_both_engines!(
     a_refresh_that_repeats_what_was_asked_gets_what_was_granted,
 );
 
+/// What the app is told, whatever the reason is; the log has it.
+const UNUSABLE: &str = "the code or token is unknown, expired, or not for this client, redirect URI, \
+                        verifier or key";
 const OTHER_REDIRECT: &str = "https://app.example.org/other";
 
 /// A code that alice's browser brought back to the app.
@@ -86,21 +89,27 @@ async fn d2_row36_a_code_survives_wrong_exchanges_and_serves_the_right_one(world
     let before = world.state().await;
 
     let wrong_verifier = "w".repeat(43);
-    for changes in [
-        ("redirect_uri", OTHER_REDIRECT),
-        ("code_verifier", &wrong_verifier),
-        ("code_verifier", "short"),
-        ("code_verifier", ""),
+    let for_redirect = format!("given out for the redirect URI `{REDIRECT}`");
+    for (changes, reason) in [
+        (("redirect_uri", OTHER_REDIRECT), &*for_redirect),
+        (("code_verifier", &wrong_verifier), "does not fit"),
+        (("code_verifier", "short"), "is not 43 to 128"),
+        (("code_verifier", ""), "`code_verifier` is missing"),
     ] {
         let answer = app.redeem_with(&errand, &code, &[changes]).await;
-        answer
-            .expect(400, "invalid_grant")
-            .logged("unknown, expired, or not for this client");
+        answer.expect(400, "invalid_grant").logged(reason);
+        assert_eq!(answer.json()["error_description"], UNUSABLE);
     }
+    let given = format!("given to the client `{}`", app.id);
     stranger
         .redeem(&errand, &code)
         .await
-        .expect(400, "invalid_grant");
+        .expect(400, "invalid_grant")
+        .logged(&given);
+    app.redeem(&errand, "aip_ac_cut_off")
+        .await
+        .expect(400, "invalid_grant")
+        .logged("not the form of one of ours");
     let mut forger = App::register(world, two_redirects).await;
     forger.id = app.id.clone();
     forger
@@ -141,7 +150,7 @@ async fn d2_row36_a_verifier_that_no_challenge_asked_for_is_refused(world: &Worl
     app.redeem(&errand, &code)
         .await
         .expect(400, "invalid_grant")
-        .logged("caller");
+        .logged("had no `code_challenge`");
     assert_eq!(world.state().await, before);
     let answer = app
         .redeem_with(&errand, &code, &[("code_verifier", "")])
@@ -158,7 +167,7 @@ async fn d2_row36_after_a_minute_a_code_is_nothing(world: &World) {
     app.redeem(&errand, &code)
         .await
         .expect(400, "invalid_grant")
-        .logged("expired");
+        .logged("it expired at");
     assert_eq!(world.state().await, before);
 }
 
@@ -202,7 +211,8 @@ async fn d2_row39_an_app_refreshes_long_after_its_access_token_expired(world: &W
     world.pass(Duration::from_hours(24 * 31));
     app.refresh(&tokens.refresh)
         .await
-        .expect(400, "invalid_grant");
+        .expect(400, "invalid_grant")
+        .logged("the code or token is refused: ");
 }
 
 async fn d2_row40_a_refresh_is_for_its_app_and_key_and_never_widens(world: &World) {
@@ -210,27 +220,35 @@ async fn d2_row40_a_refresh_is_for_its_app_and_key_and_never_widens(world: &Worl
     let tokens = app.sign_in(&world.browser(), world.alice()).await;
     let before = world.state().await.without(&["replays"]);
     let refused = [
-        (stranger.refresh(&tokens.refresh).await, "invalid_grant"),
+        (
+            stranger.refresh(&tokens.refresh).await,
+            "invalid_grant",
+            "given to the client",
+        ),
         (
             app.with_another_key().refresh(&tokens.refresh).await,
             "invalid_grant",
+            "the DPoP key is not the one",
         ),
         (
             app.without_key().refresh(&tokens.refresh).await,
             "invalid_grant",
+            "the DPoP key is not the one",
         ),
         (
             app.narrow(&tokens.refresh, "atproto transition:generic")
                 .await,
             "invalid_scope",
+            "did not ask for all of `scope`: `transition:generic`",
         ),
         (
             app.narrow(&tokens.refresh, "openid email").await,
             "invalid_scope",
+            "did not ask for all of `scope`: `email`",
         ),
     ];
-    for (answer, error) in refused {
-        answer.expect(400, error).logged("caller");
+    for (answer, error, reason) in refused {
+        answer.expect(400, error).logged(reason);
     }
     assert_eq!(world.state().await.without(&["replays"]), before);
 

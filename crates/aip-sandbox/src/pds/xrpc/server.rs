@@ -58,7 +58,7 @@ impl Site {
         }
         if with_email {
             view["email"] = json!(account.email);
-            view["emailConfirmed"] = json!(true);
+            view["emailConfirmed"] = json!(account.email_confirmed);
         }
         if let Ok(document) = self.inner.directory.document(account.did.as_str()) {
             view["didDoc"] = document;

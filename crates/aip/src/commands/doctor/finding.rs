@@ -1,8 +1,11 @@
 //! What a check found.
 
+use std::fmt::Write as _;
+
+use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
-use crate::output::Row;
+use crate::output::broken;
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -80,15 +83,65 @@ impl Status {
     }
 }
 
-impl Row for Line {
-    const COLUMNS: &'static [&'static str] = &["check", "", "found", "what to change"];
+impl Status {
+    fn style(self) -> Style {
+        match self {
+            Self::Ok => AnsiColor::Green.on_default(),
+            Self::Warn => AnsiColor::Yellow.on_default().bold(),
+            Self::Fail => AnsiColor::Red.on_default().bold(),
+            Self::Skipped => Style::new().dimmed(),
+        }
+    }
+}
 
-    fn cells(&self) -> Vec<String> {
-        vec![
-            self.check.to_owned(),
-            self.status.as_str().to_owned(),
-            self.found.clone(),
-            self.advice.clone().unwrap_or_default(),
-        ]
+/// All lines for people: a block for each check, with what to change below what was found.
+pub(super) fn report(lines: &[Line], width: Option<usize>) -> String {
+    const STATUS: usize = 8;
+    let names = lines.iter().map(|line| line.check.len()).max();
+    let names = names.unwrap_or_default() + 2;
+    let blocks = lines.iter().map(|line| {
+        let (style, status) = (line.status.style(), line.status.as_str());
+        let indent = STATUS + names;
+        let found = broken(&line.found, width, indent);
+        let mut block = format!(
+            "{style}{status:<STATUS$}{style:#}{:<names$}{found}",
+            line.check
+        );
+        if let Some(advice) = &line.advice {
+            let advice = broken(advice, width, STATUS + 2);
+            // Writing to a text does not fail.
+            let _ = write!(block, "\n{:STATUS$}→ {advice}", "");
+        }
+        block
+    });
+    blocks.collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_to_change_stands_below_what_was_found() {
+        let lines = [
+            Finding::ok("all well").line("database"),
+            Finding::warn(
+                "the key is open to others on this machine",
+                "chmod 600 keys.json",
+            )
+            .line("modes"),
+        ];
+        let plain = anstream::adapter::strip_str(&report(&lines, Some(50))).to_string();
+        assert_eq!(
+            plain,
+            "ok      database  all well\n\
+             warn    modes     the key is open to others on this\n                  machine\n        \
+             → chmod 600 keys.json"
+        );
+        let coloured = report(&lines, None);
+        assert!(
+            coloured.contains("\u{1b}[33m") || coloured.contains("\u{1b}[1m"),
+            "{coloured:?}"
+        );
     }
 }

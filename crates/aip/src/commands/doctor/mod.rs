@@ -83,6 +83,10 @@ const CHECKS: &[Check] = &[
     local("signing keys", |site| Box::pin(ready(keys::signing(site)))),
     local("master keys", |site| Box::pin(keys::master(site))),
     local("pinned keys", |site| Box::pin(keys::pinned(site))),
+    local("file modes", |site| Box::pin(ready(site::modes(site)))),
+    local("settings without effect", |site| {
+        Box::pin(ready(site::without_effect(site)))
+    }),
     network("outbound guard", |site| Box::pin(guard::refuses(site))),
     network("DNS", |site| Box::pin(network::dns(site))),
     network("PLC directory", |site| Box::pin(network::plc(site))),
@@ -101,7 +105,11 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<(), Failure> {
     } else {
         global.output
     };
-    format.list(&lines)?;
+    match format {
+        Format::Json => output::json(&lines)?,
+        Format::Table => output::text(&finding::report(&lines, output::width()))?,
+        Format::Wide => output::text(&finding::report(&lines, None))?,
+    }
     let count = |status| lines.iter().filter(|line| line.status == status).count();
     let (bad, doubtful) = (count(Status::Fail), count(Status::Warn));
     if bad > 0 {

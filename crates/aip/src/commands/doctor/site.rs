@@ -12,6 +12,7 @@ use aip_storage_sql::{Database, SchemaError, Status};
 use super::finding::Finding;
 use crate::data_dir::{DataDir, MASTER_KEYS, SIGNING_KEYS};
 use crate::failure::Failure;
+use crate::file_modes;
 use crate::opened::{Network, connect, master_keys, signing_keys};
 use crate::settings;
 
@@ -148,4 +149,27 @@ pub(super) fn callers(site: &Site) -> Finding {
             server.forwarded_header
         )),
     }
+}
+
+/// Whether others on this machine may read what holds secrets.
+pub(super) fn modes(site: &Site) -> Finding {
+    let found = file_modes::too_open(&site.loaded);
+    if found.is_empty() {
+        return Finding::ok("nobody else may read files with secrets");
+    }
+    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+    Finding::warn(found.join("\n"), "close them, as is said there")
+}
+
+/// Whether something is set that does nothing.
+pub(super) fn without_effect(site: &Site) -> Finding {
+    let found = &site.loaded.warnings;
+    if found.is_empty() {
+        return Finding::ok("there is none");
+    }
+    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+    Finding::warn(
+        found.join("\n"),
+        "remove them, and do not rely on what they say",
+    )
 }

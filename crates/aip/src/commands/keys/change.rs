@@ -1,33 +1,35 @@
 //! `aip keys activate|retire|remove`: refused while something would be lost by it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use aip_config::Loaded;
 use aip_keys::Purpose;
 use anyhow::anyhow;
+use serde_json::{Value, json};
 
 use super::list::age;
 use super::{Activate, Unused, data_dir};
 use crate::at_rest::sealed_with;
 use crate::failure::Failure;
 use crate::opened::{Opened, master_keys, signing_keys};
-use crate::output::{say, words_for};
+use crate::output::{Format, words_for};
 
 /// How long PDSs and apps may go on with the public keys that they have read.
 const CACHED: Duration = Duration::from_mins(10);
 
-pub(super) fn activate(wanted: &Activate, loaded: &Loaded) -> Result<(), Failure> {
+pub(super) fn activate(wanted: &Activate, loaded: &Loaded, format: Format) -> Result<(), Failure> {
     let data_dir = data_dir(loaded)?;
     let keys = &loaded.config.keys;
     let kid = &wanted.kid;
     if master_keys(&data_dir, loaded)?.kids().any(|it| it == kid) {
         let change = data_dir.change_master_keys(keys, |master| Ok(master.activate(kid)?));
         let ((), path) = change?;
-        say(&format!(
+        let words = format!(
             "{kid} seals from now on, as {} has it. Restart every server; then `aip keys rekey`.",
             path.display()
-        ));
-        return Ok(());
+        );
+        return Ok(format.done(&changed(kid, "active", &path), &words)?);
     }
     let set = signing_keys(&data_dir, loaded)?;
     let known = set.list().find(|key| key.kid == kid);
@@ -50,17 +52,18 @@ pub(super) fn activate(wanted: &Activate, loaded: &Loaded) -> Result<(), Failure
         .into());
     }
     let ((), path) = data_dir.change_key_set(keys, |set| Ok(set.activate(kid)?))?;
-    say(&format!(
+    let words = format!(
         "{kid} signs from now on, as {} has it. Send SIGHUP to every server.",
         path.display()
-    ));
-    Ok(())
+    );
+    Ok(format.done(&changed(kid, "active", &path), &words)?)
 }
 
 pub(super) async fn retire(
     unwanted: &Unused,
     opened: &Opened,
     loaded: &Loaded,
+    format: Format,
 ) -> Result<(), Failure> {
     let Unused { kid, force } = unwanted;
     if master_keys(&opened.data_dir, loaded)?
@@ -77,17 +80,18 @@ pub(super) async fn retire(
         .data_dir
         .change_key_set(keys, |set| Ok(set.retire(kid)?));
     let ((), path) = change?;
-    say(&format!(
+    let words = format!(
         "{kid} is retired, as {} has it. Send SIGHUP to every server.",
         path.display()
-    ));
-    Ok(())
+    );
+    Ok(format.done(&changed(kid, "retired", &path), &words)?)
 }
 
 pub(super) async fn remove(
     unwanted: &Unused,
     opened: &Opened,
     loaded: &Loaded,
+    format: Format,
 ) -> Result<(), Failure> {
     let Unused { kid, force } = unwanted;
     let keys = &loaded.config.keys;
@@ -114,8 +118,12 @@ pub(super) async fn remove(
             .change_key_set(keys, |set| Ok(set.remove(kid)?));
         change?.1
     };
-    say(&format!("{kid} is removed from {}.", path.display()));
-    Ok(())
+    let words = format!("{kid} is removed from {}.", path.display());
+    Ok(format.done(&changed(kid, "removed", &path), &words)?)
+}
+
+fn changed(kid: &str, state: &str, file: &Path) -> Value {
+    json!({"kid": kid, "state": state, "file": file})
 }
 
 /// Refuses when sessions are bound to the key, unless its id was typed once more.

@@ -39,6 +39,7 @@ impl Row for Shown {
         "age",
         "needed by",
     ];
+    const NONE: &'static str = "There is no key.";
 
     fn cells(&self) -> Vec<String> {
         let age = self.age.map(Duration::from_secs);

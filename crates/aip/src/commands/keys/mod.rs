@@ -13,13 +13,14 @@ use aip_config::Loaded;
 use aip_jose::Alg;
 use aip_keys::Purpose;
 use clap::{Subcommand, ValueEnum};
+use serde_json::json;
 
 use crate::cli::Global;
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, SIGNING_KEYS};
 use crate::environment::load;
 use crate::failure::Failure;
 use crate::opened::{self, Opened};
-use crate::output;
+use crate::output::{self, Format};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -101,16 +102,16 @@ impl From<KeyAlg> for Alg {
 pub(crate) fn run(args: Args, global: &Global) -> Result<(), Failure> {
     let loaded = load(global)?;
     match args.action {
-        Action::Generate(generate) => make(&generate, &loaded),
-        Action::Activate(activate) => change::activate(&activate, &loaded),
+        Action::Generate(generate) => make(&generate, &loaded, global.output),
+        Action::Activate(activate) => change::activate(&activate, &loaded, global.output),
         Action::List => on_database(&loaded, async |it| {
             list::list(it, &loaded, global.output).await
         }),
         Action::Retire(unused) => on_database(&loaded, async |it| {
-            change::retire(&unused, it, &loaded).await
+            change::retire(&unused, it, &loaded, global.output).await
         }),
         Action::Remove(unused) => on_database(&loaded, async |it| {
-            change::remove(&unused, it, &loaded).await
+            change::remove(&unused, it, &loaded, global.output).await
         }),
         Action::Rekey => on_database(&loaded, async |it| {
             rekey::rekey(it, &loaded, global.output).await
@@ -127,7 +128,7 @@ fn on_database(
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let opened = Opened::new(loaded, false).await?;
+        let opened = Opened::beside(loaded).await?;
         let done = action(&opened).await;
         opened.database.close().await;
         done
@@ -137,12 +138,21 @@ fn on_database(
 /// The data folder with its keys, which are made if there are none.
 fn data_dir(loaded: &Loaded) -> anyhow::Result<DataDir> {
     let data_dir = DataDir::open(&loaded.config.server.data_dir)?;
+    let fresh = !data_dir.path(SIGNING_KEYS).exists() && loaded.config.keys.json_web_keys.is_none();
     opened::signing_keys(&data_dir, loaded)?;
     opened::master_keys(&data_dir, loaded)?;
+    if fresh {
+        let path = std::path::absolute(data_dir.path(SIGNING_KEYS))?;
+        output::say(&format!(
+            "This made a new key set, {}. A server that was started in another folder uses another \
+             one: AIP_DATA_DIR names it.",
+            path.display()
+        ));
+    }
     Ok(data_dir)
 }
 
-fn make(generate: &Generate, loaded: &Loaded) -> Result<(), Failure> {
+fn make(generate: &Generate, loaded: &Loaded, format: Format) -> Result<(), Failure> {
     let data_dir = data_dir(loaded)?;
     let keys = &loaded.config.keys;
     let alg = generate.alg.into();
@@ -166,5 +176,8 @@ fn make(generate: &Generate, loaded: &Loaded) -> Result<(), Failure> {
         "Added to {}. {next}; then `aip keys activate {kid}`.",
         path.display()
     ));
-    Ok(output::text(&kid)?)
+    Ok(match format {
+        Format::Json => output::json(&json!({"kid": kid, "file": path}))?,
+        Format::Table | Format::Wide => output::text(&kid)?,
+    })
 }

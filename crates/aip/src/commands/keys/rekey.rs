@@ -26,6 +26,7 @@ struct Shown {
 
 impl Row for Shown {
     const COLUMNS: &'static [&'static str] = &["table", "column", "sealed again", "unreadable"];
+    const NONE: &'static str = "Nothing is sealed.";
 
     fn cells(&self) -> Vec<String> {
         vec![

@@ -5,7 +5,7 @@ mod reload;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aip_config::Loaded;
+use aip_config::{Loaded, LogFormat};
 use aip_http::internal_router;
 use aip_listen::{Lifecycle, ListenConfig, Server, SignalHooks, Stage, watch_signals};
 use aip_telemetry::Telemetry;
@@ -16,10 +16,8 @@ use self::reload::Reloading;
 use crate::cli::Global;
 use crate::environment::load;
 use crate::failure::Failure;
-use crate::opened::{Opened, pinned_keys};
-use crate::output;
-use crate::settings;
-use crate::telemetry;
+use crate::opened::{Materials, Opened, pinned_keys};
+use crate::{file_modes, output, settings, telemetry};
 
 /// How often certificate files are looked at.
 const TLS_INTERVAL: Duration = Duration::from_secs(30);
@@ -35,16 +33,50 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, global: &Global) -> Result<(), Failure> {
-    let loaded = load(global)?;
+    let loaded = load(global).map_err(|failure| {
+        let json = failure.is_for_json_log();
+        without_log(failure, json)
+    })?;
+    let json = loaded.config.log.format == LogFormat::Json;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let telemetry = telemetry::start(&loaded)?;
+        let telemetry = telemetry::start(&loaded).map_err(|failure| without_log(failure, json))?;
         let served = serve(args, global, &loaded, &telemetry).await;
+        let served = served.map_err(|failure| {
+            if json {
+                tracing::error!(error = %failure, "the server failed");
+                Failure::Logged(failure.code())
+            } else {
+                failure
+            }
+        });
         telemetry.end().await;
         served
     })
+}
+
+/// Where the log is for machines, nothing else is written beside it.
+fn without_log(failure: Failure, json: bool) -> Failure {
+    if !json {
+        return failure;
+    }
+    output::log_error(&failure);
+    Failure::Logged(failure.code())
+}
+
+/// What deserves a look.
+fn warn(loaded: &Loaded) {
+    for warning in &loaded.warnings {
+        tracing::warn!(%warning, "a setting has no effect");
+    }
+    if let Some(why) = settings::untrusted_proxy(loaded) {
+        tracing::warn!("{why}; name its network in server.trusted_proxies (AIP_TRUSTED_PROXIES)");
+    }
+    for found in file_modes::too_open(loaded) {
+        tracing::warn!(%found, "a file with secrets is too open");
+    }
 }
 
 async fn serve(
@@ -57,17 +89,8 @@ async fn serve(
     let life = Lifecycle::new();
     let data_dir = crate::data_dir::DataDir::open(&server.data_dir)?;
     let _exclusive = data_dir.lock()?;
-    let opened = Opened::new(loaded, args.migrate).await?;
-    let application = opened.application(loaded, life.clone()).await?;
-
-    let keys = Arc::clone(&application.server.keys);
-    let pinned = pinned_keys(&*opened.storage).await?;
-    if let Err(error) = keys.current().covers(&pinned) {
-        tracing::error!(%error, "sessions cannot be refreshed");
-    }
-    if let Some(why) = settings::untrusted_proxy(loaded) {
-        tracing::warn!("{why}; name its network in server.trusted_proxies (AIP_TRUSTED_PROXIES)");
-    }
+    warn(loaded);
+    // What can be wrong on this machine is found before the database is touched.
     let tls = settings::tls(server)?;
     let mut public = Server::bind(server.listen, settings::listen(server, "public")).await?;
     let internal = ListenConfig {
@@ -75,6 +98,15 @@ async fn serve(
         ..settings::listen(server, "internal")
     };
     let internal = Server::bind(server.internal_listen, internal).await?;
+    let materials = Materials::read(loaded)?;
+    let opened = Opened::new(loaded, args.migrate).await?;
+    let application = opened.application(loaded, materials, life.clone()).await?;
+
+    let keys = Arc::clone(&application.server.keys);
+    let pinned = pinned_keys(&*opened.storage).await?;
+    if let Err(error) = keys.current().covers(&pinned) {
+        tracing::error!(%error, "sessions cannot be refreshed");
+    }
     if let Some(tls) = &tls {
         public = public.with_tls(Arc::clone(tls));
         let followed = Arc::clone(tls);
@@ -94,11 +126,14 @@ async fn serve(
         draining.reached(Stage::Draining).await;
     }));
     life.advance(Stage::Ready);
-    tracing::info!(%public_at, %internal_at, engine = opened.database.engine(), "serving");
-    output::say(&format!(
-        "AIP serves {} (probes and metrics at http://{internal_at})",
-        loaded.external_base
-    ));
+    let base = &loaded.external_base;
+    let engine = opened.database.engine();
+    tracing::info!(external_base = %base, %public_at, %internal_at, engine, "serving");
+    if loaded.config.log.format == LogFormat::Pretty {
+        output::say(&format!(
+            "AIP serves {base} (probes and metrics at http://{internal_at})"
+        ));
+    }
 
     let asked = Arc::new(Notify::new());
     let ask = Arc::clone(&asked);

@@ -57,7 +57,7 @@ impl Reloading<'_> {
     }
 
     fn log_filter(&self, loaded: &Loaded) {
-        let filter = &loaded.config.log.filter;
+        let filter = loaded.config.log.filter.as_str();
         match self.log.set_filter(filter) {
             Ok(()) => tracing::info!(filter, "the filter of the log is read again"),
             Err(error) => tracing::error!(%error, "the filter of the log stays the old one"),

@@ -1,0 +1,72 @@
+//! What is set and does nothing is told, and does not stop anybody.
+
+use std::path::PathBuf;
+
+use crate::said::Said;
+
+fn warnings(said: &Said) -> Vec<String> {
+    let loaded = said.loaded();
+    loaded.warnings.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_name_of_an_older_version_that_has_no_effect_is_told_with_what_is_so_instead() {
+    let told = warnings(&Said::variables([
+        ("ALLOWED_DOMAINS", "example.org"),
+        ("ENCRYPTION_KEY", "secret"),
+        ("ATPROTO_OAUTH_SIGNING_KEYS", "did:key:z"),
+        ("ADMIN_DIDS", ""),
+        ("PATH", "/bin"),
+    ]));
+    assert_eq!(
+        told,
+        [
+            "ALLOWED_DOMAINS: a name of an older version that has no effect: it restricts nobody",
+            "ATPROTO_OAUTH_SIGNING_KEYS: a name of an older version that has no effect: these keys \
+             are not used; AIP_JSON_WEB_KEYS takes a JWK Set",
+            "ENCRYPTION_KEY: a name of an older version that has no effect: the database is sealed \
+             with the keys of AIP_MASTER_KEYS",
+        ]
+    );
+    assert!(!told.concat().contains("secret"));
+}
+
+#[test]
+fn a_setting_that_has_an_effect_only_beside_another_is_told_without_it() {
+    let alone = Said::variables([
+        ("AIP_REDIS_CA_FILE", "ca.pem"),
+        ("STATSD_PREFIX", "auth"),
+        ("AIP_OTLP_HEADERS", "authorization=x"),
+        ("AIP_ENVIRONMENT", "staging"),
+    ]);
+    assert_eq!(
+        warnings(&alone),
+        [
+            "redis.ca_file (AIP_REDIS_CA_FILE): has no effect without redis.url",
+            "telemetry.statsd_prefix (STATSD_PREFIX): has no effect without telemetry.statsd_host",
+            "telemetry.otlp_headers (AIP_OTLP_HEADERS): has no effect without \
+             telemetry.otlp_traces_url",
+            "telemetry.environment (AIP_ENVIRONMENT): has no effect without telemetry.sentry_dsn",
+        ]
+    );
+    let together = Said::variables([("STATSD_PREFIX", "auth"), ("TELEGRAF_HOST", "agent")]);
+    assert!(warnings(&together).is_empty());
+    assert!(warnings(&Said::nothing()).is_empty());
+}
+
+#[test]
+fn the_files_that_secrets_are_read_from_are_known() {
+    let said = Said::variables([
+        ("AIP_MASTER_KEYS_FILE", "/run/master"),
+        ("JSON_WEB_KEYS", "/run/keys.json"),
+        ("AIP_TLS_CERT_FILE", "/run/cert.pem"),
+        ("AIP_TLS_KEY_FILE", "/run/key.pem"),
+        ("AIP_LISTEN", "127.0.0.1:1"),
+    ])
+    .in_file("[redis]\nurl = \"redis://:hunter2@valkey\"\n")
+    .secret_file("/run/master", "{}");
+    let files = ["/run/key.pem", "/run/keys.json", "/run/master", "aip.toml"];
+    assert_eq!(said.loaded().secret_files(), files.map(PathBuf::from));
+    let none = Said::nothing().in_file("[log]\nformat = \"json\"\n");
+    assert!(none.loaded().secret_files().is_empty());
+}
