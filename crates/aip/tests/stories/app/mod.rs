@@ -85,6 +85,7 @@ impl<'w> App<'w> {
             name: "Example App".to_owned(),
             application_type: ApplicationType::Web,
             auth_method: ClientAuthMethod::SecretBasic,
+            auth_method_pinned: false,
             redirect_uris: vec![REDIRECT.to_owned()],
             post_logout_redirect_uris: Vec::new(),
             scope: format!("{SCOPE} email repo:app.bsky.feed.like blob:*/* transition:generic")
