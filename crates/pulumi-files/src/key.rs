@@ -139,20 +139,31 @@ impl ConfigPath {
     pub fn display(&self, project: &str) -> String {
         let mut out = self.key.display(project);
         for step in &self.steps {
-            match step {
-                Segment::Index(index) => {
-                    let _ = write!(out, "[{index}]");
-                }
-                Segment::Key(name) if name.is_empty() || name.contains(['.', '[', ']', '"']) => {
-                    let _ = write!(out, "[\"{}\"]", name.replace('"', "\\\""));
-                }
-                Segment::Key(name) => {
-                    out.push('.');
-                    out.push_str(name);
-                }
-            }
+            push_step(&mut out, step);
         }
         out
+    }
+
+    /// A displayed path with one more step, as [`ConfigPath::display`] writes it.
+    pub fn join(path: &str, step: &Segment) -> String {
+        let mut out = path.to_owned();
+        push_step(&mut out, step);
+        out
+    }
+}
+
+fn push_step(out: &mut String, step: &Segment) {
+    match step {
+        Segment::Index(index) => {
+            let _ = write!(out, "[{index}]");
+        }
+        Segment::Key(name) if name.is_empty() || name.contains(['.', '[', ']', '"']) => {
+            let _ = write!(out, "[\"{}\"]", name.replace('"', "\\\""));
+        }
+        Segment::Key(name) => {
+            out.push('.');
+            out.push_str(name);
+        }
     }
 }
 

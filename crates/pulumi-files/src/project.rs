@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::atomic;
 use crate::key::ConfigKey;
 use crate::stack_name::StackName;
-use crate::yaml::{Document, Node, ScalarKind, YamlError};
+use crate::yaml::{Content, Document, Node, ScalarKind, YamlError};
 
 /// The project that a folder belongs to.
 #[derive(Debug, Clone)]
@@ -36,7 +37,10 @@ pub struct Default {
 #[derive(Debug, thiserror::Error)]
 pub enum ProjectError {
     /// No folder up to the root has a project file.
-    #[error("no Pulumi.yaml project file found (searching upwards from {from})")]
+    #[error(
+        "no Pulumi.yaml project file found (searching upwards from {from}): `aip-deploy stack init NAME --project aip` \
+         writes one"
+    )]
     NotFound {
         /// Where the search began.
         from: PathBuf,
@@ -88,6 +92,25 @@ impl Project {
         }
     }
 
+    /// Writes the file of a project that has none yet.
+    pub fn create(folder: &Path, name: &str) -> Result<Self, ProjectError> {
+        let file = folder.join("Pulumi.yaml");
+        if !is_name(name) {
+            return Err(ProjectError::Field {
+                path: file,
+                line: 1,
+                message: NAME.to_owned(),
+            });
+        }
+        let text =
+            format!("name: {name}\n# For Pulumi; aip-deploy runs no program.\nruntime: yaml\n");
+        atomic::create(&file, text.as_bytes(), 0o644).map_err(|source| ProjectError::Io {
+            path: file.clone(),
+            source,
+        })?;
+        Self::find(folder)
+    }
+
     /// Reads a project file.
     pub fn load(file: &Path) -> Result<Self, ProjectError> {
         let io = |source| ProjectError::Io {
@@ -118,19 +141,8 @@ impl Project {
             .ok_or_else(|| wrong(1, "project is missing a 'name' attribute"))?;
         let line = name.line;
         let name = text(name, "name")?;
-        if name.is_empty()
-            || name.len() > 100
-            || !name
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-        {
-            return Err(wrong(
-                line,
-                "a project name is 1 to 100 characters of A-Z, a-z, 0-9, `-`, `_` and `.`",
-            ));
-        }
-        if root.get("runtime").is_none() {
-            return Err(wrong(1, "project is missing a 'runtime' attribute"));
+        if !is_name(&name) {
+            return Err(wrong(line, NAME));
         }
         let config = root.get("config").filter(|node| !node.is_null());
         // `config: folder` is the old name of `stackConfigDir`.
@@ -149,9 +161,14 @@ impl Project {
             let key =
                 ConfigKey::parse(spelled, &name).map_err(|e| wrong(entry.line, &e.to_string()))?;
             let described = ["type", "description", "items", "default", "value", "secret"];
+            let ours = key.namespace == name;
             let is_description = entry
                 .pairs()
                 .is_some_and(|pairs| pairs.iter().all(|p| described.contains(&p.name())));
+            if is_description {
+                check_description(spelled, entry, ours)
+                    .map_err(|message| wrong(entry.line, &message))?;
+            }
             let value = if is_description {
                 entry.get("value").or_else(|| entry.get("default"))
             } else {
@@ -218,6 +235,85 @@ impl Project {
     }
 }
 
+const NAME: &str = "a project name is 1 to 100 characters of A-Z, a-z, 0-9, `-`, `_` and `.`";
+
+fn is_name(name: &str) -> bool {
+    (1..=100).contains(&name.len())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+}
+
+/// What Pulumi demands of a described value (`sdk/go/common/workspace/project.go`, `Validate`).
+fn check_description(key: &str, entry: &Node, ours: bool) -> Result<(), String> {
+    let given = |name| entry.get(name).filter(|node: &&Node| !node.is_null());
+    let (default, value) = (given("default"), given("value"));
+    if default.is_some() && value.is_some() {
+        return Err(format!(
+            "`{key}` cannot have both a `default` and a `value`"
+        ));
+    }
+    let Some(kind) = given("type") else {
+        return match default {
+            Some(_) if !ours => Err(format!(
+                "`{key}` is not of this project, so it has no `default`: say `value`"
+            )),
+            _ => Ok(()),
+        };
+    };
+    let name = kind.scalar().map_or("", |scalar| scalar.text.as_str());
+    if !ours {
+        return Err(format!(
+            "`{key}` is not of this project, so it has no `type`"
+        ));
+    }
+    if !["string", "boolean", "integer", "number", "array", "object"].contains(&name) {
+        return Err(format!("`{key}` has the unknown type `{name}`"));
+    }
+    if name == "array" && given("items").is_none() {
+        return Err(format!(
+            "`{key}` is an array and does not say of what: `items` is missing"
+        ));
+    }
+    match default.or(value) {
+        Some(node) if !fits(node, name, given("items")) => {
+            Err(format!("the default of `{key}` is not of its type, {name}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a value has a type; numbers and booleans may be written as text.
+fn fits(node: &Node, kind: &str, items: Option<&Node>) -> bool {
+    let scalar = node.scalar();
+    let text = scalar.map_or("", |scalar| scalar.text.as_str());
+    let scalar = scalar.map(|scalar| scalar.kind);
+    match kind {
+        "string" => matches!(scalar, Some(ScalarKind::Text | ScalarKind::Date)),
+        "boolean" => {
+            matches!(scalar, Some(ScalarKind::Bool(_))) || matches!(text, "true" | "false")
+        }
+        "integer" => scalar == Some(ScalarKind::Int) || text.parse::<i64>().is_ok(),
+        "number" => {
+            matches!(scalar, Some(ScalarKind::Int | ScalarKind::Float))
+                || text.parse::<f64>().is_ok_and(f64::is_finite)
+        }
+        "object" => node.pairs().is_some(),
+        _ => {
+            let Content::List(values) = &node.content else {
+                return false;
+            };
+            let of = items
+                .and_then(|items| items.get("type"))
+                .and_then(Node::scalar);
+            of.is_none_or(|of| {
+                let below = items.and_then(|items| items.get("items"));
+                values.iter().all(|value| fits(value, &of.text, below))
+            })
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,11 +361,7 @@ mod tests {
                 .unwrap_err()
                 .contains("missing a 'name'")
         );
-        assert!(
-            parse("name: aip\n")
-                .unwrap_err()
-                .contains("missing a 'runtime'")
-        );
+        assert!(parse("name: aip\n").is_ok(), "no program of it is run");
         assert!(
             parse("runtime: x\nname: 5\n")
                 .unwrap_err()
@@ -302,5 +394,46 @@ mod tests {
         let inner = Project::find(&deep).unwrap();
         assert_eq!(inner.name, "inner");
         assert_eq!(inner.stacks_with_files(), ["dev".parse().unwrap()]);
+    }
+
+    #[test]
+    fn defaults_that_no_stack_could_have_are_refused_with_their_line() {
+        let config = |entry: &str| parse(&format!("name: aip\nconfig:\n  {entry}\n"));
+        for (entry, message) in [
+            (
+                "a: {type: integer, default: many}",
+                "not of its type, integer",
+            ),
+            ("a: {type: boolean, default: 5}", "not of its type, boolean"),
+            ("a: {type: string, value: 5}", "not of its type, string"),
+            (
+                "a: {type: array, items: {type: integer}, default: [1, x]}",
+                "not of its type, array",
+            ),
+            ("a: {type: array, default: []}", "`items` is missing"),
+            ("a: {type: text}", "unknown type `text`"),
+            (
+                "a: {default: 1, value: 2}",
+                "both a `default` and a `value`",
+            ),
+            ("other:a: {type: string}", "has no `type`"),
+            ("other:a: {default: x}", "has no `default`"),
+        ] {
+            let error = config(entry).unwrap_err();
+            assert!(
+                error.starts_with("/p/Pulumi.yaml:3: ") && error.contains(message),
+                "{error}"
+            );
+        }
+        for entry in [
+            "a: {type: integer, default: \"5\"}",
+            "a: {type: number, default: 1.5}",
+            "a: {type: array, items: {type: array, items: {type: string}}, default: [[x]]}",
+            "a: {type: object, default: {b: 1}}",
+            "aip:a: {type: boolean, default: true}",
+            "other:a: {value: x}",
+        ] {
+            assert!(config(entry).is_ok(), "{entry}");
+        }
     }
 }

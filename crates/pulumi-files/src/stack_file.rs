@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use crate::atomic;
 use crate::key::{ConfigKey, ConfigPath, KeyError};
 use crate::secrets::Encryption;
-use crate::yaml::{Change, Content, Document, EditError, Node, Segment, Tree, YamlError};
+use crate::yaml::{
+    Change, Content, Document, EditError, Node, ScalarKind, Segment, Tree, YamlError,
+};
 
 /// A stack file, or the empty one that a new stack begins with.
 #[derive(Debug, Clone)]
@@ -37,6 +39,9 @@ pub struct Secret {
     /// The ciphertext.
     pub ciphertext: String,
 }
+
+/// What a stack file says about its encryption.
+const ENCRYPTION: [&str; 3] = ["secretsprovider", "encryptedkey", "encryptionsalt"];
 
 /// Why a stack file is not read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -179,7 +184,12 @@ impl StackFile {
 
     /// Removes the value at a path; whether there was one.
     pub fn remove(&mut self, path: &ConfigPath) -> Result<bool, StackFileError> {
-        if self.at(path).is_none() {
+        let value = self.get(&path.key);
+        let in_secret = (0..path.steps.len()).any(|depth| {
+            let above = value.and_then(|value| value.at(&path.steps[..depth]));
+            above.is_some_and(|node| node.secret().is_some())
+        });
+        if self.at(path).is_none() && !in_secret {
             return Ok(false);
         }
         let last = path.steps.is_empty() && self.entries().len() == 1;
@@ -220,13 +230,13 @@ impl StackFile {
 
     /// Writes what the file says about its encryption.
     pub fn set_encryption(&mut self, encryption: &Encryption) -> Result<(), StackFileError> {
-        let fields = [
-            ("secretsprovider", &encryption.provider),
-            ("encryptedkey", &encryption.encrypted_key),
-            ("encryptionsalt", &encryption.salt),
+        let values = [
+            &encryption.provider,
+            &encryption.encrypted_key,
+            &encryption.salt,
         ];
         // In an empty file the encryption comes before the values.
-        for (name, value) in fields {
+        for (name, value) in ENCRYPTION.into_iter().zip(values) {
             let change = value
                 .clone()
                 .map_or(Change::Remove, |value| Change::Set(Tree::Text(value)));
@@ -300,6 +310,13 @@ impl StackFile {
             });
         }
         let text = self.document.text();
+        // `stackConfigDir` may name a folder that the first stack makes.
+        if let Some(folder) = self.path.parent() {
+            std::fs::create_dir_all(folder).map_err(|source| StackFileError::Io {
+                path: folder.to_owned(),
+                source,
+            })?;
+        }
         atomic::write(&self.path, text.as_bytes(), 0o644).map_err(|source| StackFileError::Io {
             path: self.path.clone(),
             source,
@@ -334,6 +351,18 @@ impl StackFile {
             let message =
                 "`environment:` (Pulumi ESC) needs Pulumi Cloud: take it out to use this file here";
             return Err(shape(environment.line, message.to_owned()));
+        }
+        for name in ENCRYPTION {
+            let node = root.get(name).filter(|node| !node.is_null());
+            let scalar = |node: &Node| node.scalar().map(|scalar| scalar.kind);
+            if let Some(node) = node
+                && scalar(node) != Some(ScalarKind::Text)
+            {
+                let message = format!(
+                    "`{name}` must be text: without it nobody can open the encrypted values"
+                );
+                return Err(shape(node.line, message));
+            }
         }
         let Some(config) = root.get("config") else {
             return Ok(());

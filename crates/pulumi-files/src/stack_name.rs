@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// The name of a stack: 1 to 100 characters of letters, digits, `-`, `_` and `.`.
+/// The name of a stack: 1 to 100 characters of letters, digits, `-`, `_` and `.`, the first of
+/// which is no `-`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StackName(String);
 
@@ -11,7 +12,9 @@ pub struct StackName(String);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StackNameError {
     /// A character or the length.
-    #[error("a stack name is 1 to 100 letters, digits, `-`, `_` and `.`: `{0}` is not")]
+    #[error(
+        "a stack name is 1 to 100 letters, digits, `-`, `_` and `.`, and does not begin with `-`: `{0}` is not one"
+    )]
     Malformed(String),
     /// The reference names another organisation or project.
     #[error("`{0}` does not belong to this project: use the name alone or organization/{1}/NAME")]
@@ -44,7 +47,9 @@ impl FromStr for StackName {
         let fits = (1..=100).contains(&text.len())
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
             // Pulumi accepts these two and then writes files that are hard to name.
-            && !matches!(text, "." | "..");
+            && !matches!(text, "." | "..")
+            // Every later command would take it for a flag.
+            && !text.starts_with('-');
         if fits {
             Ok(Self(text.to_owned()))
         } else {
@@ -79,6 +84,9 @@ mod tests {
             "a b",
             "../x",
             "..",
+            "-x",
+            "organization/-x",
+            "--",
         ] {
             assert!(StackName::of_reference(text, "aip").is_err(), "{text}");
         }

@@ -226,6 +226,110 @@ fn a_plain_map_may_not_look_like_a_secret() {
     assert_eq!(error, TreeError::SecureIsReserved.into());
 }
 
+#[test]
+fn a_file_that_was_emptied_is_filled_again_in_block_style() {
+    for emptied in ["{}\n", "# head\n{}\n", ""] {
+        let after = emptied.trim_end_matches('\n').replace("{}", "");
+        let after = format!("{after}config:\n  aip:a: b\n");
+        let mut document = Document::parse(emptied).unwrap();
+        document
+            .edit(&path("config/aip:a"), &text("b"))
+            .unwrap_or_else(|e| panic!("{emptied:?}: {e}"));
+        assert_eq!(document.text().trim_end(), after.trim_end(), "{emptied:?}");
+    }
+    let mut document = Document::parse("config:\n  aip:a:\n    b: 1\n").unwrap();
+    document
+        .edit(&path("config/aip:a/b"), &Change::Remove)
+        .unwrap();
+    document.edit(&path("config/aip:a/c"), &text("x")).unwrap();
+    assert_eq!(document.text(), "config:\n  aip:a:\n    c: x\n");
+    document.edit(&path("config"), &Change::Remove).unwrap();
+    document.edit(&path("config/aip:a"), &text("b")).unwrap();
+    document.edit(&path("config/aip:c"), &text("d")).unwrap();
+    assert_eq!(document.text(), "config:\n  aip:a: b\n  aip:c: d\n");
+}
+
+#[test]
+fn the_last_own_key_of_a_map_that_merges_another_goes_and_the_merge_stays() {
+    for (before, after) in [
+        (
+            "b: &b {x: 1}\nu:\n  <<: *b\n  y: 3 # c\nz: 1\n",
+            "b: &b {x: 1}\nu:\n  <<: *b\nz: 1\n",
+        ),
+        (
+            "b: &b {x: 1}\nu:\n  y: 3\n  <<: *b\n",
+            "b: &b {x: 1}\nu:\n  <<: *b\n",
+        ),
+        (
+            "b: &b {x: 1}\nu: {<<: *b, y: 3}\n",
+            "b: &b {x: 1}\nu: {<<: *b}\n",
+        ),
+        (
+            "b: &b {x: 1}\nu: {y: 3, <<: *b}\n",
+            "b: &b {x: 1}\nu: {<<: *b}\n",
+        ),
+        (
+            "b: &b {x: 1}\nu: {a: 1, <<: *b, y: 3}\n",
+            "b: &b {x: 1}\nu: {a: 1, <<: *b}\n",
+        ),
+    ] {
+        check(before, "u/y", &Change::Remove, after);
+    }
+}
+
+#[test]
+fn a_tab_may_separate_a_value_from_its_key() {
+    for (before, after) in [
+        ("config:\n  a:\tx\n  b: y\n", "config:\n  a:\tz\n  b: y\n"),
+        ("config:\n  a: \tx \t# c\n", "config:\n  a: \tz \t# c\n"),
+        (
+            "config:\t\n  a:\t'x'\n  l:\n  -\t1\n",
+            "config:\t\n  a:\t'z'\n  l:\n  -\t1\n",
+        ),
+        ("config: {a:\tx,\tb:\ty}\n", "config: {a:\tz,\tb:\ty}\n"),
+    ] {
+        check(before, "config/a", &text("z"), after);
+    }
+    let literal = "a: |\n  x:\ty\nb: \"p:\tq\"\nc: r\ts\n";
+    let root = Document::parse(literal).unwrap();
+    let read = |name: &str| {
+        root.root()
+            .get(name)
+            .unwrap()
+            .scalar()
+            .unwrap()
+            .text
+            .clone()
+    };
+    assert_eq!(
+        (read("a"), read("b"), read("c")),
+        ("x:\ty\n".into(), "p:\tq".into(), "r\ts".into())
+    );
+    assert!(
+        Document::parse("a:\n\tb: 1\n").is_err(),
+        "a tab does not indent"
+    );
+}
+
+#[test]
+fn bytes_in_base64_are_read_as_the_text_they_are() {
+    let document = Document::parse("a: !!binary aGVsbG8=\nb: !!binary |\n  aGVs\n  bG8=\nc: 1\n");
+    let mut document = document.unwrap();
+    for name in ["a", "b"] {
+        assert_eq!(
+            document.root().get(name).unwrap().scalar().unwrap().text,
+            "hello"
+        );
+    }
+    document.edit(&path("c"), &text("2")).unwrap();
+    assert!(document.text().starts_with("a: !!binary aGVsbG8=\n"));
+    let error = Document::parse("x: 1\na: !!binary '%'\n").unwrap_err();
+    assert_eq!(
+        (error.line(), error.to_string().as_str()),
+        (2, "the value after !!binary is not base64")
+    );
+}
+
 fn scalar_text() -> impl Strategy<Value = String> {
     prop_oneof![
         "[a-z0-9.:/@ #'\"-]{0,12}",

@@ -284,3 +284,41 @@ async fn a_profile_gives_keys_or_names_a_program_that_does() {
         );
     }
 }
+
+#[tokio::test]
+async fn the_first_version_of_the_aws_cli_is_told_from_other_failures() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config");
+    std::fs::write(&config, "[profile team]\nsso_session = team\n").unwrap();
+    let aws = folder.path().join("aws");
+    let path = format!("{}:/usr/bin:/bin", folder.path().display());
+    for (version, says) in [
+        (
+            "aws-cli/1.22.34 Python/3.10.12",
+            "needs version 2 of the AWS CLI",
+        ),
+        ("aws-cli/2.15.0 Python/3.11.6", "the session has expired"),
+    ] {
+        let script = format!(
+            "#!/bin/sh\n[ \"$1\" = --version ] && echo '{version}' && exit\necho 'the session has expired' >&2\nexit 255\n"
+        );
+        std::fs::write(&aws, script).unwrap();
+        std::fs::set_permissions(&aws, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let environment = Environment::new([
+            ("AWS_CONFIG_FILE", config.to_str().unwrap()),
+            ("AWS_REGION", "us-east-1"),
+            ("PATH", &path),
+        ]);
+        let keys = keyring(environment, Arc::new(Service::default()));
+        let error = keys.create("awskms://alias/E?profile=team", None).await;
+        let error = error.err().unwrap().to_string();
+        assert!(error.contains(says), "{error}");
+        assert_eq!(
+            error.contains("version 2"),
+            says.contains("version 2"),
+            "{error}"
+        );
+    }
+}

@@ -262,3 +262,54 @@ fn a_backup_takes_a_free_name_and_another_text_is_read_before_it_is_written() {
     file.save().unwrap();
     assert_eq!(read("Pulumi.dev.yaml"), "config:\n  aip:a: b\n");
 }
+
+#[test]
+fn an_encryption_that_is_no_text_is_refused_and_not_overwritten() {
+    for (text, message) in [
+        (
+            "encryptionsalt: {a: b}\nconfig: {}\n",
+            "Pulumi.main.yaml:1: `encryptionsalt` must be text",
+        ),
+        (
+            "config: {}\nencryptionsalt: [v1:x]\n",
+            "Pulumi.main.yaml:2: `encryptionsalt` must be text",
+        ),
+        (
+            "encryptedkey:\n  secure: v1:a:b\n",
+            "Pulumi.main.yaml:2: `encryptedkey` must be text",
+        ),
+        (
+            "secretsprovider: 5\n",
+            "Pulumi.main.yaml:1: `secretsprovider` must be text",
+        ),
+    ] {
+        let error = parse(text).unwrap_err().to_string();
+        assert!(error.starts_with(message), "{error}");
+    }
+    assert!(parse("encryptionsalt:\nconfig: {}\n").is_ok());
+}
+
+#[test]
+fn a_secret_has_no_parts() {
+    let text = "config:\n  aip:top:\n    secure: v1:a:b\n  aip:map:\n    inner: {secure: v1:c:d}\n";
+    let mut file = parse(text).unwrap();
+    for inside in ["top.secure", "map.inner.secure"] {
+        assert!(file.at(&path(inside)).is_none(), "{inside}");
+        assert!(file.remove(&path(inside)).is_err(), "{inside}");
+    }
+    assert_eq!(file.text(), text);
+    assert!(file.at(&path("map.inner")).is_some());
+}
+
+#[test]
+fn the_folder_of_the_stack_files_is_made_with_the_first_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = folder.path().join("stacks/here/Pulumi.dev.yaml");
+    let mut file = StackFile::load(&name, "aip").unwrap();
+    file.set(&path("a"), text("b")).unwrap();
+    file.save().unwrap();
+    assert_eq!(
+        std::fs::read_to_string(&name).unwrap(),
+        "config:\n  aip:a: b\n"
+    );
+}

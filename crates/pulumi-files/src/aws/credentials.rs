@@ -92,6 +92,14 @@ pub enum CredentialsError {
         /// Why.
         reason: String,
     },
+    /// The AWS CLI is too old for what the profile wants.
+    #[error(
+        "the AWS profile `{profile}` needs version 2 of the AWS CLI: `aws --version` says version 1"
+    )]
+    AwsCli1 {
+        /// The profile.
+        profile: String,
+    },
     /// A credential service refused or is not reachable.
     #[error("{what} gave no AWS credentials: {reason}")]
     Service {

@@ -93,9 +93,13 @@ pub(super) async fn credentials(
             "--profile",
             name,
         ];
-        return run("aws", &arguments.map(str::to_owned), environment)
-            .await
-            .map(Some);
+        let exported = run("aws", &arguments.map(str::to_owned), environment).await;
+        return match exported {
+            Err(_) if is_aws_cli_1(environment).await => Err(CredentialsError::AwsCli1 {
+                profile: name.to_owned(),
+            }),
+            exported => exported.map(Some),
+        };
     }
     Ok(None)
 }
@@ -131,6 +135,23 @@ async fn run(
     let wire: WireCredentials = serde_json::from_slice(&output.stdout)
         .map_err(|_| failed("its output is not understood".to_owned()))?;
     Ok(wire.into())
+}
+
+/// Whether the AWS CLI is of version 1, which can neither sign in to SSO nor export what it has.
+async fn is_aws_cli_1(environment: &Environment) -> bool {
+    let output = tokio::process::Command::new("aws")
+        .arg("--version")
+        .env_clear()
+        .envs(environment.iter())
+        .stdin(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(std::time::Duration::from_secs(10), output).await;
+    let Ok(Ok(output)) = output else { return false };
+    // Under Python 2 it tells its version on standard error.
+    [output.stdout, output.stderr]
+        .iter()
+        .any(|said| said.starts_with(b"aws-cli/1."))
 }
 
 /// The settings of the first section that has one of these names.

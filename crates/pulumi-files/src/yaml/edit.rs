@@ -288,7 +288,9 @@ impl Editor<'_> {
 
     /// Replaces the whole document.
     fn replace_root(&mut self, old: &Node, new: &Tree) {
-        let text = if self.json || old.shape == Shape::Flow {
+        // Braces around nothing are what is left when the last entry goes.
+        let empty = old.pairs().is_some_and(<[Pair]>::is_empty);
+        let text = if self.json || (old.shape == Shape::Flow && !empty) {
             render::flow(new, self.json)
         } else {
             render::document(new)
@@ -361,20 +363,22 @@ impl Editor<'_> {
     }
 
     fn remove_pair(&mut self, map: &Node, pairs: &[Pair], at: usize, holder: Option<Holder>) {
-        let written: Vec<&Pair> = pairs
+        let end = |pair: &Pair| pair.value.span.end.max(pair.after);
+        let own = pairs[at].key.span.start;
+        // What a `<<` brings in is written elsewhere; the `<<` itself is written here.
+        let written = pairs
             .iter()
-            .filter(|pair| map.span.contains(&pair.key.span.start))
-            .collect();
+            .map(|pair| pair.key.span.start..end(pair))
+            .filter(|entry| map.span.contains(&entry.start));
+        let written: Vec<Range<usize>> = written.chain(map.merges.iter().cloned()).collect();
         if written.len() <= 1 {
             return self.replace(map, &Tree::Map([].into()), holder);
         }
-        let end = |pair: &Pair| pair.value.span.end.max(pair.after);
-        let next = pairs.get(at + 1).map(|next| next.key.span.start);
-        let before = at
-            .checked_sub(1)
-            .and_then(|before| pairs.get(before))
-            .map(end);
-        self.remove_entry(map, pairs[at].key.span.start, end(&pairs[at]), next, before);
+        let next = written.iter().map(|entry| entry.start);
+        let next = next.filter(|start| *start > own).min();
+        let before = written.iter().filter(|entry| entry.start < own);
+        let before = before.map(|entry| entry.end).max();
+        self.remove_entry(map, own, end(&pairs[at]), next, before);
     }
 
     fn remove_item(&mut self, list: &Node, items: &[Node], at: usize, holder: Option<Holder>) {

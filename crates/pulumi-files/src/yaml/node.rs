@@ -16,6 +16,8 @@ pub struct Node {
     /// Its bytes in the text: from its first character to behind its last one, without comments.
     pub(crate) span: Range<usize>,
     pub(crate) shape: Shape,
+    /// The places of its `<<` entries, if it is a mapping.
+    pub(crate) merges: Vec<Range<usize>>,
 }
 
 /// What a node holds.
@@ -124,12 +126,12 @@ impl Node {
             .is_some_and(|scalar| scalar.kind == ScalarKind::Null)
     }
 
-    /// The value at `path` below this node.
+    /// The value at `path` below this node. A secret has no parts.
     pub fn at(&self, path: &[Segment]) -> Option<&Self> {
         path.iter()
             .try_fold(self, |node, segment| match (segment, &node.content) {
                 (Segment::Index(index), Content::List(items)) => items.get(*index),
-                (Segment::Key(name), Content::Map(_)) => node.get(name),
+                (Segment::Key(name), Content::Map(_)) if node.secret().is_none() => node.get(name),
                 _ => None,
             })
     }

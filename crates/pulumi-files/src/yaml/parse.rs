@@ -1,7 +1,11 @@
 //! From text to [`Node`]s: places made exact, aliases and `<<` expanded, everything bounded.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::Range;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
 use super::node::{Content, Node, Pair, Quote, Shape};
@@ -62,6 +66,8 @@ impl YamlError {
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 const MAX_NODES: usize = 50_000;
 const MAX_DEPTH: usize = 64;
+/// Each costs another reading.
+const MAX_TABS: usize = 100;
 
 /// Reads the first document; an empty one is null. Further documents are ignored, as Pulumi does.
 pub(crate) fn parse(text: &str) -> Result<Node, YamlError> {
@@ -72,21 +78,30 @@ pub(crate) fn parse(text: &str) -> Result<Node, YamlError> {
             limit: MAX_BYTES,
         });
     }
-    let mut composer = Composer {
-        text,
-        events: Parser::new_from_str(text),
-        offsets: Offsets::new(text),
-        anchors: HashMap::new(),
-        nodes: 0,
-    };
-    loop {
-        let (event, span) = composer.next()?;
-        match event {
-            Event::StreamStart | Event::DocumentStart(_) | Event::Nothing => {}
-            Event::StreamEnd | Event::DocumentEnd => return Ok(null_at(text, text.len())),
-            event => return composer.node(event, span, 0, 0),
-        }
+    // YAML lets a tab stand between a `:` and its value (1.2.2, section 6.2), where the parser wants
+    // a space: it is given one in the tab's place, so that every offset stays the same.
+    let mut readable = Cow::Borrowed(text);
+    for _ in 0..MAX_TABS {
+        let mut composer = Composer {
+            text,
+            events: Parser::new_from_str(&readable),
+            offsets: Offsets::new(text),
+            anchors: HashMap::new(),
+            nodes: 0,
+            tab: None,
+        };
+        let root = composer.document();
+        let Some(tab) = composer.tab else {
+            return root;
+        };
+        let spaces = " ".repeat(tab.len());
+        readable.to_mut().replace_range(tab, &spaces);
     }
+    Err(YamlError::TooLarge {
+        line: 1,
+        what: "tabs behind colons",
+        limit: MAX_TABS,
+    })
 }
 
 /// The parser counts characters; edits need bytes.
@@ -113,11 +128,14 @@ impl Offsets {
 
 struct Composer<'t> {
     text: &'t str,
+    /// Of a text of the same length.
     events: Parser<'t, saphyr_parser::StrInput<'t>>,
     offsets: Offsets,
     /// An anchored node and how many nodes it holds.
     anchors: HashMap<usize, (Node, usize)>,
     nodes: usize,
+    /// The tabs behind a `:` that the parser stopped at.
+    tab: Option<Range<usize>>,
 }
 
 fn null_at(text: &str, at: usize) -> Node {
@@ -129,15 +147,40 @@ fn null_at(text: &str, at: usize) -> Node {
         line: 1 + text[..at].matches('\n').count(),
         span: at..at,
         shape: Shape::Inline(Quote::None),
+        merges: Vec::new(),
     }
 }
 
 impl<'t> Composer<'t> {
+    fn document(&mut self) -> Result<Node, YamlError> {
+        loop {
+            let (event, span) = self.next()?;
+            match event {
+                Event::StreamStart | Event::DocumentStart(_) | Event::Nothing => {}
+                Event::StreamEnd | Event::DocumentEnd => {
+                    return Ok(null_at(self.text, self.text.len()));
+                }
+                event => return self.node(event, span, 0, 0),
+            }
+        }
+    }
+
+    /// The tabs before `at`, if they follow a `:`.
+    fn tabs_behind_colon(&self, at: usize) -> Option<Range<usize>> {
+        let before = self.text.get(..at)?;
+        let colon = before.trim_end_matches('\t');
+        (colon.len() < at && colon.ends_with(':')).then_some(colon.len()..at)
+    }
+
     fn next(&mut self) -> Result<(Event<'t>, Span), YamlError> {
         match self.events.next_event() {
             Some(Ok(event)) => Ok(event),
             Some(Err(error)) => {
                 let line = error.marker().line().max(1);
+                let at = self.offsets.byte(error.marker().index(), self.text.len());
+                self.tab = Some(error.info())
+                    .filter(|info| info.starts_with("':' must be followed"))
+                    .and_then(|_| self.tabs_behind_colon(at));
                 let tab = error.info().contains("tab");
                 let message = if tab {
                     "a tab indents this line: YAML wants spaces".to_owned()
@@ -180,7 +223,7 @@ impl<'t> Composer<'t> {
                     .map(|tag| tag.suffix.as_str());
                 (
                     anchor,
-                    self.scalar(value.into_owned(), style, tag, span, after),
+                    self.scalar(value.into_owned(), style, tag, span, after)?,
                 )
             }
             Event::SequenceStart(anchor, _) => (anchor, self.list(span, after, depth)?),
@@ -228,7 +271,7 @@ impl<'t> Composer<'t> {
         })
     }
 
-    fn range(&self, span: Span) -> std::ops::Range<usize> {
+    fn range(&self, span: Span) -> Range<usize> {
         let byte = |index| self.offsets.byte(index, self.text.len());
         let (start, end) = (byte(span.start.index()), byte(span.end.index()));
         start..end.max(start)
@@ -236,12 +279,12 @@ impl<'t> Composer<'t> {
 
     fn scalar(
         &self,
-        value: String,
+        mut value: String,
         style: ScalarStyle,
         tag: Option<&str>,
         span: Span,
         after: usize,
-    ) -> Node {
+    ) -> Result<Node, YamlError> {
         let line = span.start.line().max(1);
         let range = self.range(span);
         let quoted = |quote| {
@@ -276,15 +319,25 @@ impl<'t> Composer<'t> {
         };
         let kind = match tag {
             Some("str") => ScalarKind::Text,
+            Some("binary") => {
+                let bytes = STANDARD.decode(value.split_whitespace().collect::<String>());
+                let bytes = bytes.map_err(|_| YamlError::Syntax {
+                    line,
+                    message: "the value after !!binary is not base64".to_owned(),
+                })?;
+                value = String::from_utf8_lossy(&bytes).into_owned();
+                ScalarKind::Text
+            }
             _ if style == ScalarStyle::Plain => ScalarKind::of_plain(&value),
             _ => ScalarKind::Text,
         };
-        Node {
+        Ok(Node {
             content: Content::Scalar(Scalar { text: value, kind }),
             line,
             span,
             shape,
-        }
+            merges: Vec::new(),
+        })
     }
 
     fn list(&mut self, span: Span, after: usize, depth: usize) -> Result<Node, YamlError> {
@@ -332,6 +385,7 @@ impl<'t> Composer<'t> {
             line,
             span: start..end,
             shape,
+            merges: Vec::new(),
         })
     }
 
@@ -341,6 +395,7 @@ impl<'t> Composer<'t> {
         let flow = self.text[range.start..range.end].ends_with('{');
         let mut pairs: Vec<Pair> = Vec::new();
         let mut merged: Vec<Pair> = Vec::new();
+        let mut written = Vec::new();
         let mut lines: HashMap<String, usize> = HashMap::new();
         let (mut start, mut end) = (range.start, range.end);
         loop {
@@ -371,6 +426,7 @@ impl<'t> Composer<'t> {
             end = end.max(value.span.end).max(after);
             if plain && name == "<<" {
                 merged.extend(merged_pairs(&value));
+                written.push(key.span.start..value.span.end.max(after));
             } else if let Some(&first) = lines.get(&name) {
                 return Err(YamlError::DuplicateKey {
                     line: key_line,
@@ -400,6 +456,7 @@ impl<'t> Composer<'t> {
             line,
             span: start..end,
             shape,
+            merges: written,
         })
     }
 }
