@@ -1,6 +1,7 @@
 //! The command line: one table of commands. Words and flags are Pulumi's, so that the old
 //! walk-through works with the program's name changed.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::commands::config::ConfigArgs;
 use crate::commands::destroy::DestroyArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::drift::DriftArgs;
-use crate::commands::generate::{CompletionsArgs, ManArgs};
+use crate::commands::generate::{CompletionsArgs, ManArgs, VersionArgs};
 use crate::commands::keys::KeysArgs;
 use crate::commands::lock::{CancelArgs, LockArgs, UnlockArgs};
 use crate::commands::login::{LoginArgs, LogoutArgs, WhoamiArgs};
@@ -28,6 +29,7 @@ use crate::commands::stack::StackArgs;
 use crate::commands::up::UpArgs;
 use crate::exit::Exit;
 use crate::option_variables::with_options;
+use crate::pulumi_words::{booleans, translated};
 use crate::selection::Selection;
 use crate::ui::Screen;
 use crate::ui::style::{DELETE, paint};
@@ -72,6 +74,7 @@ struct Global {
 enum Color {
     Auto,
     Always,
+    #[value(alias = "raw")]
     Never,
 }
 
@@ -98,6 +101,7 @@ enum Command {
     Doctor(DoctorArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
+    Version(VersionArgs),
 }
 
 impl From<Color> for ColorChoice {
@@ -111,16 +115,17 @@ impl From<Color> for ColorChoice {
 }
 
 /// Runs a command line and says what went wrong, if anything did.
-pub async fn run(arguments: Vec<std::ffi::OsString>, environment: Environment) -> Exit {
+pub async fn run(arguments: Vec<OsString>, environment: Environment) -> Exit {
     let mut command = Cli::command();
     command.build();
-    let given = match with_options(arguments, &environment, &command) {
-        Ok(given) => given,
-        Err(error) => {
-            let console = Console::new(Screen::of_process(ColorChoice::Auto, false), true);
-            return fail(&console, &error, Exit::Usage);
-        }
+    let early = || Console::new(Screen::of_process(ColorChoice::Auto, false), true);
+    let (given, notes) = match understood(arguments, &environment, &command) {
+        Ok(understood) => understood,
+        Err(error) => return fail(&early(), error.as_ref(), Exit::Usage),
     };
+    for note in notes {
+        early().talk(&note);
+    }
     let cli = match Cli::try_parse_from(given) {
         Ok(cli) => cli,
         Err(error) => {
@@ -161,6 +166,17 @@ pub async fn run(arguments: Vec<std::ffi::OsString>, environment: Environment) -
 
 type Failure = (Box<dyn std::error::Error>, Exit);
 
+/// The command line as the table of commands has it, and what to say about the rest.
+fn understood(
+    arguments: Vec<OsString>,
+    environment: &Environment,
+    command: &clap::Command,
+) -> Result<(Vec<OsString>, Vec<String>), Box<dyn std::error::Error>> {
+    let (typed, notes) = translated(arguments, command)?;
+    let given = with_options(typed, environment, command)?;
+    Ok((booleans(given, command)?, notes))
+}
+
 async fn dispatch(
     command: Command,
     selection: &Selection,
@@ -196,6 +212,10 @@ async fn dispatch(
         Command::Doctor(args) => outcome!(args.run(selection, screen).await),
         Command::Completions(args) => outcome!(args.run(selection, Cli::command())),
         Command::Man(args) => outcome!(args.run(selection, Cli::command())),
+        Command::Version(args) => {
+            args.run(selection);
+            Ok(Exit::Success)
+        }
     }
 }
 

@@ -16,6 +16,7 @@
 //! | [`rollout`] | a Deployment down to its containers, with a verdict | cluster |
 //! | `foreign` | what other libraries' errors say, without what is secret | none |
 //! | [`option_variables`] | flags from the environment | none |
+//! | [`pulumi_words`] | flags and commands that Pulumi has and this program has not | none |
 //! | [`commands`] | one file per command | all |
 //! | [`ui`] | colours, prompts, terminal or pipe | terminal |
 
@@ -33,6 +34,7 @@ pub mod guard;
 pub mod option_variables;
 pub mod outputs;
 pub mod plan;
+pub mod pulumi_words;
 pub mod rollout;
 pub mod selection;
 pub mod signing_keys;

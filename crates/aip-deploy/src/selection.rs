@@ -1,6 +1,6 @@
 //! What the flags, the environment and the files select: project, stack, state store, secrets.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aip_base::{Clock, Http, Rng};
@@ -85,6 +85,9 @@ pub enum SelectionError {
     /// There is none of that name.
     #[error("no stack named '{0}' found")]
     UnknownStack(StackName),
+    /// Two stacks are named.
+    #[error("the command names the stack `{0}` and --stack says `{1}`: say which one is meant")]
+    TwoStacks(StackName, StackName),
 }
 
 impl SelectionError {
@@ -103,7 +106,8 @@ impl SelectionError {
             | Self::Backend(_)
             | Self::Key(_)
             | Self::File(_)
-            | Self::Configuration(_) => Exit::Usage,
+            | Self::Configuration(_)
+            | Self::TwoStacks(..) => Exit::Usage,
         }
     }
 }
@@ -148,6 +152,21 @@ impl Selection {
         }
     }
 
+    /// The flags that led to this stack file, for a command that is to find it again.
+    fn flags(&self) -> Vec<String> {
+        let mut flags = Vec::new();
+        if self.folder != Path::new(".") {
+            flags.push(format!("--cwd={}", self.folder.display()));
+        }
+        if let Some(stack) = &self.stack_flag {
+            flags.push(format!("--stack={stack}"));
+        }
+        if let Some(file) = &self.config_file {
+            flags.push(format!("--config-file={}", file.display()));
+        }
+        flags
+    }
+
     /// The project of the folder.
     pub fn project(&self) -> Result<Project, SelectionError> {
         Ok(Project::find(&self.folder)?)
@@ -184,6 +203,25 @@ impl Selection {
             Arc::clone(&self.clock),
             Arc::clone(&self.rng),
         )?)
+    }
+
+    /// The stack that a command's own argument or `--stack` names, which may not contradict one
+    /// another.
+    pub fn named(
+        &self,
+        argument: Option<&str>,
+        project: &Project,
+    ) -> Result<Option<StackName>, SelectionError> {
+        let parse = |name: Option<&str>| {
+            let stack = name.map(|name| StackName::of_reference(name, &project.name));
+            stack.transpose().map_err(WorkspaceError::from)
+        };
+        match (parse(argument)?, parse(self.stack_flag.as_deref())?) {
+            (Some(argument), Some(flag)) if argument != flag => {
+                Err(SelectionError::TwoStacks(argument, flag))
+            }
+            (argument, flag) => Ok(argument.or(flag)),
+        }
     }
 
     /// The stack, which has a file or is known to the state store.
@@ -322,7 +360,8 @@ impl Selection {
             project,
             stack,
             secrets,
-        })?;
+        })
+        .map_err(|problems| problems.scoped(&self.flags()))?;
         Ok(Target {
             project: project.name.clone(),
             stack: config.stack.clone(),
@@ -378,8 +417,13 @@ impl Targets for Selection {
         let path = project.stack_file(&stack);
         let file = StackFile::parse(&path, text.to_owned(), &project.name)
             .map_err(SelectionError::from)?;
-        Ok(self
+        let target = self
             .target_of(&project, &stack, &file, Reveal::Values)
-            .await?)
+            .await;
+        Ok(target.map_err(|error| match error {
+            // What is wrong is in the history, where no command mends it.
+            SelectionError::Configuration(problems) => problems.without_fixes().into(),
+            error => error,
+        })?)
     }
 }

@@ -183,7 +183,7 @@ fn an_image_needs_a_repository() {
     assert_eq!(
         problems(&without),
         "Pulumi.main.yaml:4: aip_config.image_repo: is missing: say where the images come from (or set \
-         aip_config.image_slug)\n    fix: aip-deploy config set --path aip_config.image_repo REPOSITORY"
+         aip_config.image_slug)\n    fix: aip-deploy config set --path aip_config.image_repo"
     );
     assert!(
         config(&format!(
@@ -268,4 +268,219 @@ proptest! {
             let _ = config(&text);
         }
     }
+}
+
+#[test]
+fn pods_that_do_not_know_their_public_address_are_refused() {
+    let with =
+        |line: &str| stack("restricted", "").replace("EXTERNAL_HOSTNAME: auth.example.com", line);
+    let said = problems(&with("X: y"));
+    assert!(
+        said.contains("aip_config.extra_env.EXTERNAL_HOSTNAME: is missing: the public host name"),
+        "{said}"
+    );
+    for wrong in [
+        "EXTERNAL_HOSTNAME: 0.0.0.0",
+        "EXTERNAL_BASE: http://127.0.0.1:8080",
+        "AIP_EXTERNAL_BASE: http://auth.example.com",
+        "AIP_EXTERNAL_BASE: https://auth.example.com/aip",
+    ] {
+        let (name, _) = wrong.split_once(':').unwrap();
+        let said = problems(&with(wrong));
+        assert!(
+            said.contains(&format!("aip_config.required_env.{name}: is ")),
+            "{said}"
+        );
+    }
+    for fine in [
+        "EXTERNAL_BASE: https://auth.example.com",
+        "AIP_EXTERNAL_BASE: https://auth.example.com:8443",
+        "AIP_EXTERNAL_BASE: {secure: \"v1:a:b\"}",
+        "AIP_EXTERNAL_BASE: http://127.0.0.1:8080\n      AIP_DEVELOPMENT: \"true\"",
+    ] {
+        config(&with(fine)).unwrap_or_else(|e| panic!("{fine}: {e}"));
+    }
+    let argument = with("X: y")
+        + "    server_args: [serve, --set, server.external_base=https://a.example.com]\n";
+    config(&argument).unwrap_or_else(|e| panic!("{e}"));
+    // The original program's objects are taken over as they are.
+    assert!(config(&stack("compat", "")).is_ok());
+}
+
+#[test]
+fn a_key_that_signs_for_somebody_else_does_not_sign_towards_pdss() {
+    let key = |kid: &str, rest: &str| format!("{{\"kid\":\"{kid}\",{rest}}}");
+    let upstream = key(
+        "k1",
+        "\"kty\":\"EC\",\"crv\":\"P-256\",\"aip_purpose\":\"upstream\",\"aip_state\":\"active\"",
+    );
+    let set = |keys: &[String], active: &str| {
+        stack("restricted", "replicas: 1")
+            .replace(common::KEYS, &format!("{{\"keys\":[{}]}}", keys.join(",")))
+            .replace("'[\"k1\"]'", &format!("'[\"{active}\"]'"))
+    };
+    for (rest, what) in [
+        (
+            "\"kty\":\"EC\",\"crv\":\"P-256\",\"aip_purpose\":\"oidc\"",
+            "a key towards apps",
+        ),
+        ("\"kty\":\"RSA\"", "a key towards apps"),
+        (
+            "\"kty\":\"EC\",\"crv\":\"P-256\",\"aip_purpose\":\"upstream\",\"aip_state\":\"retired\"",
+            "a retired key",
+        ),
+        (
+            "\"kty\":\"EC\",\"crv\":\"secp256k1\"",
+            "a key whose algorithm no PDS takes",
+        ),
+    ] {
+        let said = problems(&set(&[upstream.clone(), key("other", rest)], "other"));
+        assert_eq!(
+            said,
+            format!(
+                "Pulumi.main.yaml:14: aip_config.required_env.ACTIVE_SIGNING_KEYS: names `other`, {what}: the key \
+                 towards PDSs is `k1`\n    fix: aip-deploy config set --path aip_config.required_env.ACTIVE_SIGNING_KEYS k1"
+            )
+        );
+    }
+    assert!(config(&set(&[upstream], "k1")).is_ok());
+}
+
+#[test]
+fn a_stack_behind_an_unknown_edge_is_asked_for_its_proxies() {
+    let notices = |more: &str| {
+        config(&stack("restricted", more))
+            .unwrap_or_else(|e| panic!("{e}"))
+            .notices
+    };
+    let asked = |more: &str| {
+        notices(more)
+            .iter()
+            .any(|notice| notice.contains("trusted_proxies is not set"))
+    };
+    assert!(asked("service: {type: cluster_ip}"));
+    assert!(!asked(
+        "service: {type: cluster_ip}\ntrusted_proxies: [10.0.0.0/8]"
+    ));
+    assert!(!asked("service: {type: cluster_ip}\ntrusted_proxies: []"));
+    assert!(!asked(
+        "service: {type: cluster_ip}\nextra_env: {AIP_TRUSTED_PROXIES: 10.0.0.1}"
+    ));
+    assert!(!asked(""), "the load balancer of the stack is known");
+    for (wrong, said) in [
+        (
+            "[10.0.0.1]",
+            "aip_config.trusted_proxies[0]: is not a block of addresses",
+        ),
+        (
+            "[10.0.0.0/8, 0.0.0.0/0]",
+            "aip_config.trusted_proxies[1]: trusts every caller",
+        ),
+        (
+            "[\"::/0\"]",
+            "aip_config.trusted_proxies[0]: trusts every caller",
+        ),
+    ] {
+        let problems = problems(&stack("restricted", &format!("trusted_proxies: {wrong}")));
+        assert!(problems.contains(said), "{problems}");
+    }
+}
+
+#[test]
+fn what_kubernetes_would_refuse_is_refused_before() {
+    for (more, said) in [
+        (
+            "image_slug: Repo/AIP:v1",
+            "aip_config.image_slug: is not the repository of an image: it may only have small letters",
+        ),
+        (
+            "image_slug: repo/aip:a:b",
+            "aip_config.image_slug: is not an image reference: what follows its `:` is no tag",
+        ),
+        (
+            "pull_secrets: [\"\"]",
+            "aip_config.pull_secrets[0]: is empty",
+        ),
+        (
+            "pull_secrets: [fine, Not_Fine]",
+            "aip_config.pull_secrets[1]: is not the name of an object",
+        ),
+        (
+            "requests: {memory: 3Gi}",
+            "aip_config.requests.memory: is 3Gi, which is more than aip_config.limits.memory, 2Gi",
+        ),
+        (
+            "requests: {cpu: 600m}\nlimits: {cpu: 0.5}",
+            "aip_config.requests.cpu: is 600m, which is more than aip_config.limits.cpu, 0.5",
+        ),
+    ] {
+        let problems = problems(&stack("restricted", more));
+        assert!(problems.contains(said), "{problems}");
+    }
+    let tagged = stack("restricted", "").replace("example.com/aip\n", "example.com/aip:v1\n");
+    assert!(problems(&tagged).contains("a tag or digest belongs into aip_config.image_tag"));
+    let bare = config(&stack(
+        "restricted",
+        "limits: {cpu: 2, memory: 4294967296}\nrequests: {cpu: 0.5}",
+    ));
+    let bare = bare.unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(
+        (bare.aip.limits.cpu.as_str(), bare.aip.requests.cpu.as_str()),
+        ("2", "0.5")
+    );
+    assert_eq!(bare.aip.limits.memory, "4294967296");
+}
+
+#[test]
+fn secrets_in_plain_text_are_told_once() {
+    let notices = config(&stack("restricted", ""))
+        .unwrap_or_else(|e| panic!("{e}"))
+        .notices;
+    let plain: Vec<_> = notices
+        .iter()
+        .filter(|notice| notice.contains("in plain text"))
+        .collect();
+    assert_eq!(
+        plain,
+        [
+            "Pulumi.main.yaml:8: aip_config.signing_keys_json_string and 3 more are in plain text: `aip-deploy config \
+          set --path --secret aip_config.signing_keys_json_string` encrypts it"
+        ]
+    );
+}
+
+#[test]
+fn what_the_project_file_says_is_reported_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("Pulumi.yaml");
+    let text = "name: aip\nruntime: python\nconfig:\n  k8s_context: 5\n  aip_config:\n    replicas: many\n";
+    std::fs::write(&file, text).unwrap();
+    let project = pulumi_files::Project::load(&file).unwrap();
+    let stack = pulumi_files::StackFile::parse(
+        std::path::Path::new("Pulumi.main.yaml"),
+        String::new(),
+        "aip",
+    );
+    let Err(problems) = aip_deploy::config::read(aip_deploy::config::Input {
+        file: &stack.unwrap(),
+        project: &project,
+        stack: &"main".parse().unwrap(),
+        secrets: aip_deploy::config::Secrets::Stub,
+    }) else {
+        panic!("accepted")
+    };
+    let said = problems.to_string();
+    assert!(
+        said.contains("Pulumi.yaml:4: k8s_context: must be text"),
+        "{said}"
+    );
+    assert!(
+        said.contains("Pulumi.yaml:6: aip_config.replicas: must be a whole number"),
+        "{said}"
+    );
+    // A value set in the stack would hide the whole of the project's.
+    assert!(
+        problems.0.iter().all(|problem| problem.fix.is_none()),
+        "{said}"
+    );
 }

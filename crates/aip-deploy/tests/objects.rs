@@ -174,3 +174,121 @@ fn no_service_selects_the_pods_of_the_migration() {
         );
     }
 }
+
+/// The container of a Deployment, and a variable that it sets itself.
+fn server(objects: &[Desired]) -> Value {
+    find(objects, "Deployment", "aip").value()["spec"]["template"]["spec"]["containers"][0].clone()
+}
+
+fn variable<'v>(server: &'v Value, name: &str) -> Option<&'v Value> {
+    let variables = server["env"].as_array().unwrap();
+    variables.iter().find(|variable| variable["name"] == name)
+}
+
+#[test]
+fn metrics_and_probes_are_on_the_internal_listener_of_each_pod() {
+    let objects = build(&stack("restricted", ""));
+    let server = server(&objects);
+    let names: Vec<&Value> = server["env"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|variable| &variable["name"])
+        .collect();
+    let place = |name: &str| names.iter().position(|known| *known == name).unwrap();
+    assert!(
+        place("POD_IP") < place("AIP_INTERNAL_LISTEN"),
+        "a reference is expanded only behind what it names"
+    );
+    assert_eq!(
+        variable(&server, "AIP_INTERNAL_LISTEN").unwrap()["value"],
+        "$(POD_IP):9090"
+    );
+    let ports = server["ports"].as_array().unwrap();
+    assert!(
+        ports
+            .iter()
+            .any(|port| port["name"] == "metrics" && port["containerPort"] == 9090)
+    );
+    assert!(!ports.iter().any(|port| port["containerPort"] == 5100));
+    for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
+        assert_eq!(server[probe]["httpGet"]["port"], "metrics", "{probe}");
+    }
+    let service = find(&objects, "Service", "aip-headless").value();
+    assert!(service.to_string().contains("\"metrics\"") && !service.to_string().contains("5100"));
+    let admitted = find(&objects, "NetworkPolicy", "aip").value()["spec"]["ingress"].to_string();
+    assert!(
+        admitted.contains("{\"port\":9090,\"protocol\":\"TCP\"}"),
+        "{admitted}"
+    );
+    assert!(
+        admitted.contains("\"from\":[{\"namespaceSelector\":{}}]"),
+        "{admitted}"
+    );
+}
+
+#[test]
+fn a_path_that_the_internal_listener_does_not_serve_is_asked_at_the_public_port() {
+    let objects = build(&stack(
+        "restricted",
+        "probes: {ready_path: /ready, alive_path: /internal/alive}",
+    ));
+    let server = server(&objects);
+    assert_eq!(server["readinessProbe"]["httpGet"]["port"], "http");
+    assert_eq!(server["livenessProbe"]["httpGet"]["port"], "metrics");
+}
+
+#[test]
+fn a_pod_monitor_is_made_where_it_is_asked_for() {
+    let without = build(&stack("restricted", ""));
+    assert!(
+        !without
+            .iter()
+            .any(|object| object.kind.kind == "PodMonitor")
+    );
+    let more = "metrics: {pod_monitor: true, labels: {release: prometheus}, namespace: monitoring}";
+    let objects = build(&stack("restricted", more));
+    let monitor = find(&objects, "PodMonitor", "aip").value();
+    assert_eq!(monitor["metadata"]["labels"]["release"], "prometheus");
+    assert_eq!(monitor["spec"]["podMetricsEndpoints"][0]["port"], "metrics");
+    assert_eq!(
+        monitor["spec"]["selector"]["matchLabels"],
+        find(&objects, "Deployment", "aip").value()["spec"]["selector"]["matchLabels"]
+    );
+    let policy = find(&objects, "NetworkPolicy", "aip").value().to_string();
+    assert!(
+        policy.contains("\"kubernetes.io/metadata.name\":\"monitoring\""),
+        "{policy}"
+    );
+}
+
+#[test]
+fn the_proxies_that_the_stack_names_are_trusted_and_no_others() {
+    let server_of = |more: &str| server(&build(&stack("restricted", more)));
+    assert!(variable(&server_of(""), "AIP_TRUSTED_PROXIES").is_none());
+    let inside = "service: {type: cluster_ip}\ntrusted_proxies: [10.2.0.0/16, \"fd00::/8\"]";
+    let server = server_of(inside);
+    assert_eq!(
+        variable(&server, "AIP_TRUSTED_PROXIES").unwrap()["value"],
+        "10.2.0.0/16,fd00::/8"
+    );
+    let by_hand = format!("{inside}\nextra_env: {{AIP_TRUSTED_PROXIES: 10.9.0.0/16}}");
+    assert!(variable(&server_of(&by_hand), "AIP_TRUSTED_PROXIES").is_none());
+}
+
+#[test]
+fn the_load_balancers_of_the_stack_leave_the_callers_address_as_it_is() {
+    let ingress = |profile: &str, more: &str| {
+        find(&build(&stack(profile, more)), "Service", "aip-ingress").value()
+    };
+    let legacy = ingress("restricted", "");
+    assert_eq!(legacy["spec"]["externalTrafficPolicy"], "Local");
+    let controller = ingress("restricted", "service: {annotations_style: controller}");
+    let attributes = "service.beta.kubernetes.io/aws-load-balancer-target-group-attributes";
+    assert_eq!(
+        controller["metadata"]["annotations"][attributes],
+        "preserve_client_ip.enabled=true"
+    );
+    let original = ingress("compat", "");
+    assert!(original["spec"].get("externalTrafficPolicy").is_none());
+}

@@ -4,6 +4,7 @@
 
 mod commands;
 mod settings;
+mod stack;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -35,6 +36,11 @@ const PAGES: &[Page] = &[
         file: "docs/reference/aip-deploy-commands.md",
         program: "aip-deploy",
         render: commands::render,
+    },
+    Page {
+        file: "docs/reference/stack-values.md",
+        program: "aip-deploy",
+        render: stack::render,
     },
 ];
 

@@ -16,6 +16,9 @@ pub const TTL: Duration = Duration::from_mins(1);
 /// How often it is renewed: several attempts fit into the time it lasts.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
+/// The command that takes the lease for good; a reason follows it behind a colon.
+pub const LOCK: &str = "lock";
+
 /// The lease is no longer ours.
 #[derive(Debug, thiserror::Error)]
 #[error("another command took over the lease; this one stopped writing")]
@@ -46,9 +49,13 @@ pub fn describe(lease: &Lease) -> String {
         Some(expires) => format!(
             "the stack is in use: `{command}` by {user}@{host} (pid {pid}) since {since}; the lease expires at {expires} if it is not renewed"
         ),
-        None => format!(
-            "the stack was locked by {user}@{host} at {since}; `aip-deploy unlock` opens it"
-        ),
+        None => {
+            // Behind the command, if a reason was given.
+            let why = command.strip_prefix(LOCK).unwrap_or_default();
+            format!(
+                "the stack was locked by {user}@{host} at {since}{why}; `aip-deploy unlock` opens it"
+            )
+        }
     }
 }
 

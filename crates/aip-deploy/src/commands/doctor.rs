@@ -10,6 +10,7 @@ use crate::commands::session::Session;
 use crate::guard::GuardedCluster;
 use crate::plan::Deleting;
 use crate::selection::Selection;
+use crate::store::Lease;
 use crate::target::Target;
 use crate::ui::Screen;
 use crate::ui::style::{self, paint};
@@ -69,7 +70,7 @@ impl DoctorArgs {
                 .collect();
             screen.line(format!("{:#}", json!({"checks": checks, "failed": failed})));
         } else {
-            let rows: Vec<Vec<String>> = report.0.iter().map(row).collect();
+            let rows: Vec<Vec<String>> = report.0.iter().flat_map(rows).collect();
             screen.lines(columns(&rows, &[]));
         }
         if failed == 0 {
@@ -80,14 +81,32 @@ impl DoctorArgs {
     }
 }
 
-fn row(check: &Check) -> Vec<String> {
+/// One row for each line that was found: a configuration may have several problems.
+fn rows(check: &Check) -> Vec<Vec<String>> {
     let mark = if check.passed {
         paint(style::CREATE, "ok")
     } else {
         paint(style::DELETE, "FAIL")
     };
-    // A message of several lines would break the table.
-    vec![mark, check.name.to_owned(), check.found.replace('\n', "; ")]
+    let mut rows: Vec<Vec<String>> = check
+        .found
+        .lines()
+        .map(|line| vec![String::new(), String::new(), line.to_owned()])
+        .collect();
+    match rows.first_mut() {
+        Some(first) => first[..2].clone_from_slice(&[mark, check.name.to_owned()]),
+        None => rows.push(vec![mark, check.name.to_owned(), String::new()]),
+    }
+    rows
+}
+
+/// A lock is there until somebody opens it, and refuses every command that writes; a command that
+/// is running ends.
+fn not_locked(lease: Option<Lease>) -> Result<Option<Lease>, String> {
+    match lease {
+        Some(lease) if lease.expires.is_none() => Err(describe(&lease)),
+        other => Ok(other),
+    }
 }
 
 async fn check(selection: &Selection, screen: &Screen, report: &mut Report) {
@@ -110,6 +129,9 @@ async fn check(selection: &Selection, screen: &Screen, report: &mut Report) {
         )
     });
     let lease = session.store.lease().await;
+    let lease = lease
+        .map_err(|error| error.to_string())
+        .and_then(not_locked);
     report.note("lease", lease, |lease| {
         lease.as_ref().map_or_else(|| "free".to_owned(), describe)
     });

@@ -1,4 +1,4 @@
-//! `completions` and `man`: made from the table of commands, for packages.
+//! `completions` and `man`, made from the table of commands, for packages; `version`.
 
 use std::io;
 
@@ -18,6 +18,18 @@ pub struct CompletionsArgs {
 /// Print the manual page
 #[derive(Debug, Args)]
 pub struct ManArgs {}
+
+/// Print the version
+#[derive(Debug, Args)]
+pub struct VersionArgs {}
+
+impl VersionArgs {
+    /// Prints the version as Pulumi prints its own.
+    pub fn run(self, selection: &Selection) {
+        let version = concat!("v", env!("CARGO_PKG_VERSION"));
+        selection.terminal.data(version);
+    }
+}
 
 /// The text could not be made.
 #[derive(Debug, thiserror::Error)]

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::apply::lease::{LeaseError, describe};
+use crate::apply::lease::{LOCK, LeaseError, describe};
 use crate::commands::failure::CommandError;
 use crate::commands::session::Session;
 use crate::selection::Selection;
@@ -12,13 +12,35 @@ use crate::ui::prompt::{Answer, ask, confirm_by_typing};
 
 /// Keep everybody from changing the stack until `unlock`
 #[derive(Debug, Args)]
-pub struct LockArgs {}
+pub struct LockArgs {
+    /// Why, for those who are kept out
+    #[arg(short = 'm', long, value_name = "TEXT", value_parser = reason)]
+    reason: Option<String>,
+}
+
+/// As long as a reason may be: it is shown in one line.
+const LONGEST_REASON: usize = 200;
+
+fn reason(text: &str) -> Result<String, String> {
+    if text.chars().count() > LONGEST_REASON || text.contains(char::is_control) {
+        return Err(format!("one line of at most {LONGEST_REASON} characters"));
+    }
+    Ok(text.to_owned())
+}
 
 impl LockArgs {
     /// Takes the lease for good.
     pub async fn run(self, selection: &Selection, screen: &Screen) -> Result<(), CommandError> {
         let session = Session::open(selection, screen).await?;
-        match session.store.acquire(&session.holder("lock", None)).await? {
+        let command = match &self.reason {
+            Some(reason) => format!("{LOCK}: {reason}"),
+            None => LOCK.to_owned(),
+        };
+        match session
+            .store
+            .acquire(&session.holder(&command, None))
+            .await?
+        {
             Acquisition::Acquired(_) => {
                 screen.note(format!("Stack {} is locked", session.stack.as_str()));
                 Ok(())

@@ -9,17 +9,17 @@ use crate::selection::{Reveal, Selection, SelectionError};
 #[derive(Debug, Args)]
 pub struct RenderArgs {
     /// What becomes of Secrets
-    #[arg(long, value_enum, default_value_t = SecretsMode::Include)]
+    #[arg(long, value_enum, default_value_t = SecretsMode::Stub)]
     secrets: SecretsMode,
 }
 
 /// What `render` does with Secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum SecretsMode {
-    /// With their values.
-    Include,
     /// With placeholders; no passphrase is needed.
     Stub,
+    /// With their values.
+    Include,
     /// Not at all.
     Skip,
 }
@@ -36,6 +36,12 @@ impl RenderArgs {
         let target = selection.target(reveal).await?;
         for notice in &target.notices {
             selection.terminal.talk(&format!("note: {notice}"));
+        }
+        if self.secrets == SecretsMode::Stub {
+            selection.terminal.talk(
+                "note: Secrets have placeholders, and names that follow from them; `--secrets include` prints their \
+                 values",
+            );
         }
         let kept = target
             .desired

@@ -107,52 +107,215 @@ pub(super) fn image_tag(text: &str) -> Result<(), String> {
         Some((tag, digest)) => (tag, Some(digest)),
         None => (text, None),
     };
-    let tag_fits = (1..=128).contains(&tag.len())
-        && !tag.starts_with(['.', '-'])
-        && tag
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
-    let digest_fits = digest.is_none_or(|digest| {
-        digest
-            .strip_prefix("sha256:")
-            .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
-    });
-    if tag_fits && digest_fits {
+    if is_tag(tag) && digest.is_none_or(is_digest) {
         Ok(())
     } else {
         Err("is not the tag of an image".to_owned())
     }
 }
 
-/// An image reference, or the part before the tag.
+/// A whole image reference: a repository with a tag, a digest or both, as the OCI distribution
+/// specification and the container runtimes have it
+/// (<https://pkg.go.dev/github.com/distribution/reference>).
 pub(super) fn image(text: &str) -> Result<(), String> {
-    let fits = !text.is_empty()
-        && text.len() <= 512
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"._-/:@".contains(&b))
-        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && !text.contains("//");
-    if fits {
+    let (named, digest) = match text.split_once('@') {
+        Some((named, digest)) => (named, Some(digest)),
+        None => (text, None),
+    };
+    // A colon before the last slash belongs to the registry's port.
+    let last = named.rfind('/').map_or(0, |slash| slash + 1);
+    let (repository, tag) = match named[last..].split_once(':') {
+        Some((_, tag)) => (&named[..named.len() - tag.len() - 1], Some(tag)),
+        None => (named, None),
+    };
+    image_repository(repository)?;
+    if !tag.is_none_or(is_tag) {
+        return Err("is not an image reference: what follows its `:` is no tag".to_owned());
+    }
+    if !digest.is_none_or(is_digest) {
+        return Err("is not an image reference: what follows its `@` is no digest".to_owned());
+    }
+    Ok(())
+}
+
+/// The part of an image reference before the tag.
+pub(super) fn image_repository(text: &str) -> Result<(), String> {
+    const REFUSED: &str = "is not the repository of an image";
+    let is_registry = |first: &str| {
+        first.contains(['.', ':']) || first == "localhost" || first.to_ascii_lowercase() != first
+    };
+    let path = match text.split_once('/') {
+        Some((registry, path)) if is_registry(registry) => {
+            let (host, port) = match registry.rsplit_once(':') {
+                Some((host, port)) => (host, Some(port)),
+                None => (registry, None),
+            };
+            let digits = |port: &str| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+            let label = |label: &str| {
+                let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+                !label.is_empty()
+                    && label.bytes().all(inner)
+                    && !label.starts_with('-')
+                    && !label.ends_with('-')
+            };
+            let is_host = host.split('.').all(label)
+                || url::Host::parse(host).is_ok_and(|host| matches!(host, url::Host::Ipv6(_)));
+            if !is_host || !port.is_none_or(digits) {
+                return Err(format!("{REFUSED}: `{}` is no registry", shown(registry)));
+            }
+            path
+        }
+        _ => text,
+    };
+    if path.contains([':', '@']) {
+        return Err(format!(
+            "{REFUSED}: a tag or digest belongs into aip_config.image_tag"
+        ));
+    }
+    if path.bytes().any(|b| b.is_ascii_uppercase()) {
+        return Err(format!("{REFUSED}: it may only have small letters"));
+    }
+    if text.len() <= 255 && path.split('/').all(is_path_component) {
         Ok(())
     } else {
-        Err("is not an image reference".to_owned())
+        Err(REFUSED.to_owned())
     }
 }
 
-/// A quantity of Kubernetes: `500m`, `2`, `128Mi`.
-pub(super) fn quantity(text: &str) -> Result<(), String> {
+/// `[a-z0-9]+` joined by `.`, `_`, `__` or any number of `-`.
+fn is_path_component(text: &str) -> bool {
+    let alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let separators = text.split(alphanumeric).filter(|s| !s.is_empty());
+    text.starts_with(alphanumeric)
+        && text.ends_with(alphanumeric)
+        && separators.into_iter().all(|separator| {
+            matches!(separator, "." | "_" | "__") || separator.bytes().all(|b| b == b'-')
+        })
+}
+
+fn is_tag(tag: &str) -> bool {
+    (1..=128).contains(&tag.len())
+        && !tag.starts_with(['.', '-'])
+        && tag
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+}
+
+fn is_digest(digest: &str) -> bool {
+    digest.split_once(':').is_some_and(|(algorithm, hex)| {
+        let length = match algorithm {
+            "sha256" => 64,
+            "sha512" => 128,
+            _ => return false,
+        };
+        hex.len() == length
+            && hex
+                .bytes()
+                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    })
+}
+
+/// The beginning of a value that is not secret, for a message.
+pub(super) fn shown(text: &str) -> String {
+    text.chars().take(60).flat_map(char::escape_debug).collect()
+}
+
+/// A quantity of Kubernetes, in billionths: `500m`, `2`, `1e3`, `128Mi`
+/// (<https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/>).
+pub(super) fn quantity(text: &str) -> Result<u128, String> {
+    let refused = || "is not a quantity like 500m, 2, 128Mi".to_owned();
     let digits = text
         .find(|c: char| !(c.is_ascii_digit() || c == '.'))
         .unwrap_or(text.len());
-    let number = text[..digits]
-        .parse::<f64>()
-        .is_ok_and(|number| number > 0.0);
-    let suffixes = ["", "m", "k", "M", "G", "T", "Ki", "Mi", "Gi", "Ti"];
-    if number && suffixes.contains(&&text[digits..]) {
+    let (number, suffix) = text.split_at(digits);
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    // A leading zero is octal to some readers of the file, and long numbers are a slip.
+    let leading_zero = whole.len() > 1 && whole.starts_with('0');
+    if whole.len() + fraction.len() == 0
+        || leading_zero
+        || whole.len() > 18
+        || fraction.len() > 9
+        || fraction.contains('.')
+    {
+        return Err(refused());
+    }
+    let billionths: u128 = format!("{whole}{fraction:0<9}")
+        .parse()
+        .map_err(|_| refused())?;
+    let power = |base: u128, exponent: u32| base.checked_pow(exponent);
+    let scaled = match suffix {
+        "n" => Some(billionths / 1_000_000_000),
+        "u" => Some(billionths / 1_000_000),
+        "m" => Some(billionths / 1000),
+        "" => Some(billionths),
+        _ => {
+            let factor = if let Some(exponent) = suffix.strip_prefix(['e', 'E'])
+                && let Ok(exponent) = exponent.strip_prefix('+').unwrap_or(exponent).parse()
+            {
+                power(10, exponent)
+            } else {
+                let places = ["k", "M", "G", "T", "P", "E"];
+                let binary = suffix.strip_suffix('i');
+                let letter = match binary {
+                    Some("K") => "k",
+                    Some("k") => "",
+                    Some(letter) => letter,
+                    None => suffix,
+                };
+                let place = places.iter().position(|place| *place == letter);
+                place
+                    .and_then(|place| u32::try_from(place + 1).ok())
+                    .and_then(|place| power(if binary.is_some() { 1024 } else { 1000 }, place))
+            };
+            factor.and_then(|factor| billionths.checked_mul(factor))
+        }
+    };
+    scaled.filter(|scaled| *scaled > 0).ok_or_else(refused)
+}
+
+/// The name of an object of Kubernetes (RFC 1123 subdomain).
+pub(super) fn object_name(text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        return Err("is empty".to_owned());
+    }
+    if text.len() <= 253 && text.split('.').all(|label| dns_label(label).is_ok()) {
         Ok(())
     } else {
-        Err("is not a quantity like 500m, 2, 128Mi".to_owned())
+        Err("is not the name of an object of Kubernetes: a-z, 0-9, `-` and `.`".to_owned())
+    }
+}
+
+/// The address under which people reach AIP: a host name, or an https origin. `development` also
+/// takes this machine.
+pub(super) fn external_base(text: &str, development: bool) -> Result<(), String> {
+    const REFUSED: &str =
+        "is not a host name like auth.example.com, or its https:// URL without a path";
+    let url = if text.contains("://") {
+        Url::parse(text)
+    } else {
+        Url::parse(&format!("https://{text}"))
+    };
+    let url = url.map_err(|_| REFUSED.to_owned())?;
+    let (unspecified, loopback) = match url.host() {
+        None => return Err(REFUSED.to_owned()),
+        Some(url::Host::Ipv4(address)) => (address.is_unspecified(), address.is_loopback()),
+        Some(url::Host::Ipv6(address)) => (address.is_unspecified(), address.is_loopback()),
+        Some(url::Host::Domain(name)) => {
+            (false, name == "localhost" || name.ends_with(".localhost"))
+        }
+    };
+    if unspecified || (loopback && !development) {
+        return Err("is an address that nobody outside of the Pod reaches AIP under".to_owned());
+    }
+    let bare = url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none();
+    if bare && (url.scheme() == "https" || (url.scheme() == "http" && loopback)) {
+        Ok(())
+    } else {
+        Err(REFUSED.to_owned())
     }
 }
 
@@ -257,11 +420,36 @@ mod tests {
         for bad in ["", "a b", ".x", "v1@sha256:1", "a:b"] {
             assert!(image_tag(bad).is_err(), "{bad}");
         }
+        let digest = format!("sha256:{}", "a".repeat(64));
+        for good in [
+            "aip",
+            "repo/aip:v1",
+            "localhost:5000/aip",
+            "Registry.example.com:5000/team/aip__x:V1",
+            &format!("repo/aip@{digest}"),
+            &format!("repo/aip:v1@{digest}"),
+        ] {
+            assert_eq!(image(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "Repo/AIP:v1",
+            "repo/AIP:v1",
+            "repo/aip:a:b",
+            "repo//aip",
+            "repo/aip:",
+            "repo/-aip",
+            "repo/a..b:v1",
+            "reg:port/aip",
+            "repo/aip@sha256:1",
+            "https://repo/aip",
+        ] {
+            assert!(image(bad).is_err(), "{bad}");
+        }
         assert!(
-            quantity("1.5").is_ok()
-                && quantity("128Mi").is_ok()
-                && quantity("0").is_err()
-                && quantity("x").is_err()
+            image_repository("repo/aip:v1")
+                .unwrap_err()
+                .contains("image_tag")
         );
         assert!(
             cidr("10.0.0.0/8").is_ok()
@@ -269,5 +457,50 @@ mod tests {
                 && cidr("10.0.0.0/33").is_err()
                 && cidr("x/1").is_err()
         );
+    }
+    #[test]
+    fn quantities_are_compared_by_what_they_mean() {
+        for (smaller, larger) in [
+            ("500m", "2"),
+            ("1000m", "1001m"),
+            ("128Mi", "1Gi"),
+            ("1M", "1Mi"),
+            ("999", "1k"),
+            ("1e3", "1001"),
+            ("0.5", "500.1m"),
+        ] {
+            assert!(
+                quantity(smaller).unwrap() < quantity(larger).unwrap(),
+                "{smaller} {larger}"
+            );
+        }
+        assert_eq!(quantity("1"), quantity("1000m"));
+        for bad in [
+            "", "0", "x", ".", "1.2.3", "-1", "1 Gi", "1ki", "010", "1KiB", "1e99",
+        ] {
+            assert!(quantity(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_external_base_is_a_host_or_an_origin() {
+        for good in ["auth.example.com", "https://auth.example.com:8443/"] {
+            assert_eq!(external_base(good, false), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "0.0.0.0",
+            "a b",
+            "localhost",
+            "http://127.0.0.1:8080",
+            "http://auth.example.com",
+            "https://auth.example.com/path",
+            "ftp://auth.example.com",
+            "https://u:p@auth.example.com",
+        ] {
+            assert!(external_base(bad, false).is_err(), "{bad}");
+        }
+        assert_eq!(external_base("http://127.0.0.1:8080", true), Ok(()));
+        assert!(external_base("http://0.0.0.0", true).is_err());
     }
 }

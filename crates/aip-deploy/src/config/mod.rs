@@ -2,6 +2,7 @@
 //! by one table, every mistake reported at once with its line and its remedy.
 
 mod checks;
+mod fix;
 mod problem;
 mod read;
 mod reader;
@@ -10,9 +11,12 @@ mod table;
 
 use std::collections::BTreeMap;
 
+use pulumi_files::StackName;
 use secrecy::SecretString;
 
 pub(crate) use checks::kids as key_ids;
+pub(crate) use fix::quoted;
+pub use fix::{Fix, Remedy};
 pub use problem::{Problem, Problems};
 pub(crate) use read::KEY_FILE;
 pub use read::{Input, read};
@@ -33,6 +37,11 @@ pub struct StackConfig {
     pub aip: AipConfig,
     /// What the operator should know.
     pub notices: Vec<String>,
+}
+
+/// Where a stack lives in its cluster.
+pub fn namespace_of(stack: &StackName) -> String {
+    format!("aip-{stack}")
 }
 
 /// Which objects a stack has.
@@ -77,6 +86,11 @@ pub struct AipConfig {
     pub autoscaling: Option<Autoscaling>,
     /// What the Pods may reach.
     pub network_policy: Option<NetworkPolicy>,
+    /// Networks of the reverse proxies whose word on the caller's address counts; none if nobody
+    /// said.
+    pub trusted_proxies: Vec<String>,
+    /// How metrics are scraped.
+    pub metrics: Metrics,
     /// Secrets with registry credentials.
     pub pull_secrets: Vec<String>,
     /// A role for the Pods.
@@ -142,6 +156,15 @@ pub struct Probes {
     pub alive_path: String,
     /// How long a start may take.
     pub startup_seconds: u32,
+}
+
+/// How metrics are scraped.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Metrics {
+    /// The labels of a `PodMonitor`, if there is to be one.
+    pub pod_monitor: Option<BTreeMap<String, String>>,
+    /// The only namespace whose Pods may scrape.
+    pub namespace: Option<String>,
 }
 
 /// Processors and memory.

@@ -4,16 +4,21 @@ mod environment;
 mod network;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use pulumi_files::yaml::Node;
 use pulumi_files::{ConfigKey, Project, StackFile, StackName};
 use secrecy::SecretString;
 
 use super::checks;
+use super::fix::{Edit, Fix, Remedy};
 use super::problem::Problems;
 use super::reader::{Object, Reader, Secrets, Text, short};
 use super::table::AIP_CONFIG;
-use super::{AipConfig, MigrationMode, Migrations, Probes, Profile, Resources, StackConfig};
+use super::{
+    AipConfig, Metrics, MigrationMode, Migrations, Probes, Profile, Resources, StackConfig,
+    namespace_of,
+};
 
 /// What a configuration is read from.
 #[derive(Clone, Copy)]
@@ -42,6 +47,7 @@ pub fn read(input: Input<'_>) -> Result<StackConfig, Problems> {
         input,
         reader,
         notices: Vec::new(),
+        plain: Vec::new(),
     };
     let config = assembly.stack();
     match config {
@@ -49,21 +55,37 @@ pub fn read(input: Input<'_>) -> Result<StackConfig, Problems> {
         _ => {
             let mut problems = assembly.reader.problems;
             problems.sort_by_key(|problem| problem.line);
+            let stack_file = short(input.file.path());
+            let mut tried = 0;
+            for problem in &mut problems {
+                tried += usize::from(problem.fix.is_some());
+                let works = |fix: &Fix| {
+                    problem.file == stack_file
+                        && tried <= MOST_FIXES
+                        && fix.works_on(input.file, &input.project.name)
+                };
+                problem.fix = problem.fix.take().filter(works);
+            }
             Err(Problems(problems))
         }
     }
 }
 
+/// Each fix is tried on a copy of the file before it is offered; beyond these, none is.
+const MOST_FIXES: usize = 100;
+
 struct Assembly<'a> {
     input: Input<'a>,
     reader: Reader<'a>,
     notices: Vec<String>,
+    /// Lines and paths of secrets that are not encrypted.
+    plain: Vec<(usize, String)>,
 }
 
 impl Assembly<'_> {
     fn stack(&mut self) -> Option<StackConfig> {
         let context = self.context();
-        let namespace = format!("aip-{}", self.input.stack);
+        let namespace = namespace_of(self.input.stack);
         if let Err(message) = checks::dns_label(&namespace) {
             let message = format!(
                 "the namespace would be `{namespace}`, which {message}: choose another stack name"
@@ -77,11 +99,13 @@ impl Assembly<'_> {
                 ));
             }
         }
-        let Some(node) = self.top("aip_config") else {
-            let fix = Some("aip-deploy config set --path aip_config.image_tag TAG".to_owned());
-            self.reader.problem(None, "aip_config", "is missing", fix);
+        let Some((node, file)) = self.top("aip_config") else {
+            let fix = Fix::new(Remedy::Begin, "aip_config.image_repo", Edit::Ask);
+            self.reader
+                .problem(None, "aip_config", "is missing", Some(fix));
             return None;
         };
+        self.reader.file = file;
         let fields = self.reader.object(&node, AIP_CONFIG, "aip_config");
         let aip = self.aip(&fields);
         Some(StackConfig {
@@ -93,47 +117,41 @@ impl Assembly<'_> {
         })
     }
 
-    /// A value of the stack, or of the project where the stack has none.
-    fn top(&self, name: &str) -> Option<Node> {
+    /// A value of the stack, or of the project where the stack has none, and its file.
+    fn top(&self, name: &str) -> Option<(Node, PathBuf)> {
         let key = ConfigKey {
             namespace: self.input.project.name.clone(),
             name: name.to_owned(),
         };
-        let default = || {
-            self.input
-                .project
-                .defaults
-                .iter()
-                .find(|default| default.key == key)
-                .map(|d| &d.value)
-        };
-        self.input
-            .file
+        let Input { file, project, .. } = self.input;
+        let own = file
             .get(&key)
-            .or_else(default)
-            .filter(|node| !node.is_null())
-            .cloned()
+            .map(|node| (node.clone(), short(file.path())));
+        let default = || {
+            let mut defaults = project.defaults.iter();
+            defaults
+                .find(|default| default.key == key)
+                .map(|default| (default.value.clone(), short(&project.file)))
+        };
+        own.or_else(default).filter(|(node, _)| !node.is_null())
     }
 
     fn context(&mut self) -> Option<String> {
-        let fix = Some("aip-deploy config set k8s_context CONTEXT".to_owned());
-        let Some(node) = self.top("k8s_context") else {
+        let fix = Some(Fix::new(Remedy::Context, "k8s_context", Edit::Ask));
+        let Some((node, file)) = self.top("k8s_context") else {
             let message = "is missing: it names the only cluster that this stack may touch";
             self.reader.problem(None, "k8s_context", message, fix);
             return None;
         };
-        let context = self
-            .reader
-            .text(&node, "k8s_context")?
-            .known()
-            .unwrap_or_default()
-            .to_owned();
-        if context.is_empty() {
+        let stack_file = std::mem::replace(&mut self.reader.file, file);
+        let context = self.reader.text(&node, "k8s_context");
+        let context = context.map(|text| text.known().unwrap_or_default().to_owned());
+        if context.as_deref() == Some("") {
             self.reader
                 .problem(Some(node.line), "k8s_context", "is empty", fix);
-            return None;
         }
-        Some(context)
+        self.reader.file = stack_file;
+        context.filter(|context| !context.is_empty())
     }
 
     fn aip(&mut self, fields: &Object) -> Option<AipConfig> {
@@ -158,24 +176,20 @@ impl Assembly<'_> {
         let extra_env = self.extra_env(fields);
         if restricted {
             self.master_keys(fields, &required_env, &extra_env, most);
+            self.external_host(fields, &required_env, &extra_env);
         }
-        let signing_keys = self.signing_keys(fields, &required_env);
+        let signing_keys = self.signing_keys(fields, &required_env, restricted);
         if let Some(keys) = signing_keys.as_ref().filter(|_| restricted && most > 1) {
             self.keys_towards_apps(keys);
         }
+        self.plain_notice();
         let service = self.service(fields, restricted);
         let port = fields.int("port").unwrap_or(8080);
         let network_policy = self.network_policy(fields, restricted, &required_env, &extra_env);
         let role_arn = fields.plain("service_account_role_arn").map(str::to_owned);
-        if let Some(Err(message)) = role_arn
-            .as_deref()
-            .map(|arn| checks::arn(arn, "iam", "role/"))
-        {
-            let line = fields
-                .text("service_account_role_arn")
-                .map(|text| text.line);
-            self.reader
-                .problem(line, "aip_config.service_account_role_arn", message, None);
+        if let Some(arn) = &role_arn {
+            let outcome = checks::arn(arn, "iam", "role/");
+            self.checked(fields, "service_account_role_arn", outcome);
         }
         let server_args: &[&str] = if restricted {
             &["serve"]
@@ -186,9 +200,15 @@ impl Assembly<'_> {
         let drain_seconds = fields.int("drain_seconds").unwrap_or(15);
         if drain_seconds >= grace_seconds {
             let message = "must be less than aip_config.grace_seconds: the Pod would be killed while it drains";
+            let longer = Edit::Set((drain_seconds + 15).to_string());
+            let fix = Fix::new(Remedy::Grace, "aip_config.grace_seconds", longer);
+            let line = fields.lines.get("drain_seconds").copied().or(fields.line);
             self.reader
-                .problem(fields.line, "aip_config.drain_seconds", message, None);
+                .problem(line, "aip_config.drain_seconds", message, Some(fix));
         }
+        let trusted_proxies = self.trusted_proxies(fields, restricted, &required_env, &extra_env);
+        let pull_secrets = self.pull_secrets(fields);
+        let (requests, limits) = self.resources(fields);
         Some(AipConfig {
             profile,
             image: image?,
@@ -203,11 +223,13 @@ impl Assembly<'_> {
             migrations: migrations(fields, restricted),
             service: service?,
             probes: probes(fields),
-            requests: self.resources(fields, "requests", "100m", "128Mi"),
-            limits: self.resources(fields, "limits", "1", "2Gi"),
+            requests,
+            limits,
             autoscaling,
             network_policy,
-            pull_secrets: fields.texts("pull_secrets").unwrap_or_default(),
+            trusted_proxies,
+            metrics: metrics(fields),
+            pull_secrets,
             role_arn,
             grace_seconds,
             drain_seconds,
@@ -224,14 +246,12 @@ impl Assembly<'_> {
         let repository = self.part_of_image(
             fields,
             "image_repo",
-            "REPOSITORY",
             "is missing: say where the images come from (or set aip_config.image_slug)",
-            checks::image,
+            checks::image_repository,
         );
         let tag = self.part_of_image(
             fields,
             "image_tag",
-            "TAG",
             "is missing: say which image to deploy (or set aip_config.image_slug)",
             checks::image_tag,
         );
@@ -242,13 +262,12 @@ impl Assembly<'_> {
         &mut self,
         fields: &Object,
         name: &str,
-        value: &str,
         why: &str,
         check: impl Fn(&str) -> Result<(), String>,
     ) -> Option<String> {
         let Some(given) = fields.plain(name).map(str::to_owned) else {
             let path = format!("aip_config.{name}");
-            let fix = format!("aip-deploy config set --path {path} {value}");
+            let fix = Fix::new(Remedy::Image, &path, Edit::Ask);
             self.reader.missing(fields.line, &path, why, fix);
             return None;
         };
@@ -260,12 +279,38 @@ impl Assembly<'_> {
         let Err(message) = outcome else { return true };
         let line = fields.text(name).map(|text| text.line).or(fields.line);
         let path = format!("aip_config.{name}");
-        let fix = format!("aip-deploy config set --path {path} VALUE");
+        let fix = Fix::new(Remedy::Text, &path, Edit::Ask);
         self.reader.problem(line, &path, message, Some(fix));
         false
     }
 
-    fn resources(&mut self, fields: &Object, name: &str, cpu: &str, memory: &str) -> Resources {
+    /// What every Pod is given at least and at most.
+    fn resources(&mut self, fields: &Object) -> (Resources, Resources) {
+        let requests = self.quantities(fields, "requests", "100m", "128Mi");
+        let limits = self.quantities(fields, "limits", "1", "2Gi");
+        for (what, request, limit) in [
+            ("cpu", &requests.cpu, &limits.cpu),
+            ("memory", &requests.memory, &limits.memory),
+        ] {
+            let sizes = (checks::quantity(request), checks::quantity(limit));
+            if let (Ok(least), Ok(most)) = sizes
+                && least > most
+            {
+                let path = format!("aip_config.requests.{what}");
+                let message = format!(
+                    "is {request}, which is more than aip_config.limits.{what}, {limit}: Kubernetes refuses that"
+                );
+                let to = Edit::Set(request.clone());
+                let fix = Fix::new(Remedy::Limit, &format!("aip_config.limits.{what}"), to);
+                let given = fields.object("requests").or(fields.object("limits"));
+                let line = given.and_then(|given| given.line).or(fields.line);
+                self.reader.problem(line, &path, message, Some(fix));
+            }
+        }
+        (requests, limits)
+    }
+
+    fn quantities(&mut self, fields: &Object, name: &str, cpu: &str, memory: &str) -> Resources {
         let empty = Object::default();
         let given = fields.object(name).unwrap_or(&empty);
         let mut quantity = |field: &str, default: &str| {
@@ -273,12 +318,8 @@ impl Assembly<'_> {
             if let Err(message) = checks::quantity(&value) {
                 let path = format!("aip_config.{name}.{field}");
                 let line = given.text(field).map(|text| text.line);
-                self.reader.problem(
-                    line,
-                    &path,
-                    message,
-                    Some(format!("aip-deploy config set --path {path} {default}")),
-                );
+                let fix = Fix::new(Remedy::Quantity, &path, Edit::Set(default.to_owned()));
+                self.reader.problem(line, &path, message, Some(fix));
             }
             value
         };
@@ -286,6 +327,38 @@ impl Assembly<'_> {
             cpu: quantity("cpu", cpu),
             memory: quantity("memory", memory),
         }
+    }
+
+    fn pull_secrets(&mut self, fields: &Object) -> Vec<String> {
+        let names = fields.texts("pull_secrets").unwrap_or_default();
+        for (index, name) in names.iter().enumerate() {
+            if let Err(message) = checks::object_name(name) {
+                let path = format!("aip_config.pull_secrets[{index}]");
+                let edit = if name.is_empty() {
+                    Edit::Remove
+                } else {
+                    Edit::Ask
+                };
+                let fix = Fix::new(Remedy::EmptyName, &path, edit);
+                let line = fields.lines.get("pull_secrets").copied().or(fields.line);
+                self.reader.problem(line, &path, message, Some(fix));
+            }
+        }
+        names
+    }
+}
+
+fn metrics(fields: &Object) -> Metrics {
+    let Some(given) = fields.object("metrics") else {
+        return Metrics::default();
+    };
+    let labels = given.map("labels").into_iter();
+    let labels = labels
+        .filter_map(|(name, text)| Some((name, text.known()?.to_owned())))
+        .collect();
+    Metrics {
+        pod_monitor: given.bool("pod_monitor").unwrap_or(false).then_some(labels),
+        namespace: given.plain("namespace").map(str::to_owned),
     }
 }
 

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use pulumi_files::yaml::{Content, Node, ScalarKind};
-use pulumi_files::{Crypter, CrypterError};
+use pulumi_files::yaml::{Content, Node, Scalar, ScalarKind, Segment};
+use pulumi_files::{ConfigPath, Crypter, CrypterError};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::fix::{Edit, Fix, Remedy};
 use super::problem::Problem;
 use super::table::{Field, Shape};
 
@@ -61,6 +62,8 @@ pub(super) enum Read {
 pub(super) struct Object {
     pub(super) fields: BTreeMap<&'static str, Read>,
     pub(super) line: Option<usize>,
+    /// The lines of the fields.
+    pub(super) lines: BTreeMap<&'static str, usize>,
     /// Names of an environment that the table does not know.
     pub(super) others: BTreeMap<String, Text>,
 }
@@ -134,7 +137,7 @@ impl Reader<'_> {
         line: Option<usize>,
         path: &str,
         message: impl Into<String>,
-        fix: Option<String>,
+        fix: Option<Fix>,
     ) {
         self.problems.push(Problem {
             file: self.file.clone(),
@@ -146,7 +149,7 @@ impl Reader<'_> {
     }
 
     /// A value that has to be there and is not; unless it is there and was refused already.
-    pub(super) fn missing(&mut self, line: Option<usize>, path: &str, why: &str, fix: String) {
+    pub(super) fn missing(&mut self, line: Option<usize>, path: &str, why: &str, fix: Fix) {
         if !self.problems.iter().any(|problem| problem.path == path) {
             self.problem(line, path, why, Some(fix));
         }
@@ -166,7 +169,7 @@ impl Reader<'_> {
             return object;
         };
         for (name, value) in node.entries() {
-            let at = format!("{path}.{name}");
+            let at = below(path, name);
             let Some(field) = fields.iter().find(|field| field.name == name) else {
                 self.unknown(value, name, fields, &at);
                 continue;
@@ -174,6 +177,7 @@ impl Reader<'_> {
             if value.is_null() {
                 continue;
             }
+            object.lines.insert(field.name, value.line);
             if let Some(read) = self.value(value, field.shape, &at) {
                 object.fields.insert(field.name, read);
             }
@@ -187,12 +191,8 @@ impl Reader<'_> {
             "is not a field that is known here{}",
             hint.unwrap_or_default()
         );
-        self.problem(
-            Some(value.line),
-            at,
-            message,
-            Some(format!("aip-deploy config rm --path {}", quoted(at))),
-        );
+        let fix = Fix::new(Remedy::Unknown, at, Edit::Remove);
+        self.problem(Some(value.line), at, message, Some(fix));
     }
 
     /// An environment: names that are not known are passed on, unless they look like a slip.
@@ -208,7 +208,7 @@ impl Reader<'_> {
             return object;
         }
         for (name, value) in node.entries() {
-            let at = format!("{path}.{name}");
+            let at = below(path, name);
             let field = known.iter().find(|field| field.name == name);
             if field.is_none() && nearest(name, known).is_some() {
                 self.unknown(value, name, known, &at);
@@ -233,13 +233,25 @@ impl Reader<'_> {
     fn value(&mut self, node: &Node, shape: Shape, at: &str) -> Option<Read> {
         match shape {
             Shape::Text => self.text(node, at).map(Read::Text),
+            Shape::Quantity => match node.scalar() {
+                // A number is what is meant here; its text arrives as it is written.
+                Some(scalar) if matches!(scalar.kind, ScalarKind::Int | ScalarKind::Float) => {
+                    Some(Read::Text(Text {
+                        value: Some(SecretString::from(scalar.text.clone())),
+                        line: node.line,
+                        encrypted: false,
+                    }))
+                }
+                _ => self.text(node, at).map(Read::Text),
+            },
             Shape::Object(fields) => Some(Read::Object(self.object(node, fields, at))),
             Shape::Env(known) => Some(Read::Object(self.env(node, known, at))),
             Shape::Texts => match &node.content {
                 Content::List(items) => {
                     let texts = items.iter().enumerate();
-                    let texts = texts
-                        .filter_map(|(index, item)| self.text(item, &format!("{at}[{index}]")));
+                    let texts = texts.filter_map(|(index, item)| {
+                        self.text(item, &ConfigPath::join(at, &Segment::Index(index)))
+                    });
                     Some(Read::Texts(texts.collect()))
                 }
                 _ => self.wrong(node, shape, at),
@@ -248,7 +260,7 @@ impl Reader<'_> {
                 Some(_) if node.secret().is_none() => {
                     let mut map = BTreeMap::new();
                     for (name, value) in node.entries() {
-                        if let Some(text) = self.text(value, &format!("{at}.{name}")) {
+                        if let Some(text) = self.text(value, &below(at, name)) {
                             map.insert(name.to_owned(), text);
                         }
                     }
@@ -277,19 +289,8 @@ impl Reader<'_> {
     }
 
     fn wrong(&mut self, node: &Node, shape: Shape, at: &str) -> Option<Read> {
-        let example = match shape {
-            Shape::Bool => Some("true".to_owned()),
-            Shape::Int { min, .. } => Some(min.max(1).to_string()),
-            Shape::Word(words) => words.first().map(|word| (*word).to_owned()),
-            _ => None,
-        };
-        let fix = example.map(|value| {
-            format!(
-                "aip-deploy config set --path {} {}",
-                quoted(at),
-                quoted(&value)
-            )
-        });
+        let fix = nearest_value(shape, node.scalar())
+            .map(|value| Fix::new(Remedy::Shape, at, Edit::Set(value)));
         self.problem(
             Some(node.line),
             at,
@@ -331,17 +332,15 @@ impl Reader<'_> {
             Some(scalar) => {
                 let what = scalar.kind.name();
                 let message = format!("must be text, and without quotes this is {what}");
-                let value = if scalar.text.is_empty() {
-                    "VALUE"
+                let edit = if scalar.text.is_empty() {
+                    Edit::Ask
+                } else if sounds_secret(at) {
+                    Edit::AskSecret
                 } else {
-                    &scalar.text
+                    Edit::Set(scalar.text.clone())
                 };
-                self.problem(
-                    Some(node.line),
-                    at,
-                    message,
-                    Some(format!("aip-deploy config set --path {at} {value}")),
-                );
+                let fix = Some(Fix::new(Remedy::Quote, at, edit));
+                self.problem(Some(node.line), at, message, fix);
                 None
             }
             None => {
@@ -352,7 +351,7 @@ impl Reader<'_> {
     }
 
     fn undecryptable(&mut self, node: &Node, at: &str, error: CrypterError) {
-        let fix = format!("aip-deploy config set --path --secret {at}");
+        let fix = Fix::new(Remedy::Reseal, at, Edit::AskSecret);
         self.problem(Some(node.line), at, error.to_string(), Some(fix));
     }
 }
@@ -374,12 +373,45 @@ fn nearest(name: &str, fields: &[Field]) -> Option<&'static str> {
         .map(|(_, name)| name)
 }
 
-/// A word as a shell wants it.
-pub(super) fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/:".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
+/// The path of a field or variable below `path`.
+pub(super) fn below(path: &str, name: &str) -> String {
+    ConfigPath::join(path, &Segment::Key(name.to_owned()))
+}
+
+/// Whether a value at this place is better not repeated in a message.
+fn sounds_secret(path: &str) -> bool {
+    let holds_secrets = ["required_env", "env_config", "extra_env", "signing_keys"]
+        .iter()
+        .any(|field| path.starts_with(&format!("aip_config.{field}")));
+    let path = path.to_ascii_lowercase();
+    holds_secrets
+        && ["pass", "pwd", "secret", "token", "key", "url", "dsn"]
+            .iter()
+            .any(|word| path.contains(word))
+}
+
+/// The value of this shape that is nearest to what stands there.
+fn nearest_value(shape: Shape, given: Option<&Scalar>) -> Option<String> {
+    let given = given.map_or("", |scalar| scalar.text.as_str());
+    let folded = given.to_ascii_lowercase();
+    match shape {
+        Shape::Bool => {
+            let no = ["false", "no", "off", "n", "f", "0"].contains(&folded.as_str());
+            Some(if no { "false" } else { "true" }.to_owned())
+        }
+        Shape::Int { min, max } => {
+            let number = given.parse::<i64>().unwrap_or(min.max(1));
+            Some(number.clamp(min, max).to_string())
+        }
+        Shape::Word(words) => words
+            .iter()
+            .min_by_key(|word| strsim::osa_distance(&folded, word))
+            .map(|word| (*word).to_owned()),
+        Shape::Text
+        | Shape::Quantity
+        | Shape::Texts
+        | Shape::TextMap
+        | Shape::Env(_)
+        | Shape::Object(_) => None,
     }
 }

@@ -43,6 +43,7 @@ fn object(fields: &[Field]) -> Value {
 fn shape(shape: Shape) -> Value {
     match shape {
         Shape::Text => text(),
+        Shape::Quantity => json!({"type": ["string", "number"]}),
         Shape::Bool => json!({"type": "boolean"}),
         Shape::Int { min, max } => json!({"type": "integer", "minimum": min, "maximum": max}),
         Shape::Word(words) => json!({"enum": words}),

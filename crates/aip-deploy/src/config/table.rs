@@ -19,6 +19,8 @@ pub struct Field {
 pub enum Shape {
     /// Text; a value that looks like a number or a date must be in quotes.
     Text,
+    /// A quantity of Kubernetes: text, or a bare number.
+    Quantity,
     /// `true` or `false`.
     Bool,
     /// A whole number.
@@ -88,12 +90,12 @@ pub const REQUIRED_ENV: &[Field] = &[
 const RESOURCE: &[Field] = &[
     field(
         "cpu",
-        Shape::Text,
-        "Processors, as Kubernetes writes them: 500m, \"2\"",
+        Shape::Quantity,
+        "Processors, as Kubernetes writes them: 500m, 2",
     ),
     field(
         "memory",
-        Shape::Text,
+        Shape::Quantity,
         "Memory, as Kubernetes writes it: 128Mi, 2Gi",
     ),
 ];
@@ -186,6 +188,24 @@ const NETWORK_POLICY: &[Field] = &[
     ),
 ];
 
+const METRICS: &[Field] = &[
+    field(
+        "pod_monitor",
+        Shape::Bool,
+        "Make a PodMonitor, which the Prometheus operator scrapes by; its kinds must be installed",
+    ),
+    field(
+        "labels",
+        Shape::TextMap,
+        "Labels of the PodMonitor that a Prometheus selects it by, such as `release`",
+    ),
+    field(
+        "namespace",
+        Shape::Text,
+        "The only namespace whose Pods may scrape; without it those of every namespace may",
+    ),
+];
+
 /// The fields of `aip_config`.
 pub const AIP_CONFIG: &[Field] = &[
     field(
@@ -269,6 +289,17 @@ pub const AIP_CONFIG: &[Field] = &[
         "What the Pods may reach (restricted profile)",
     ),
     field(
+        "trusted_proxies",
+        Shape::Texts,
+        "Networks of the reverse proxies in front of the Pods, whose `X-Forwarded-For` counts \
+         (restricted profile)",
+    ),
+    field(
+        "metrics",
+        Shape::Object(METRICS),
+        "How metrics are scraped (restricted profile)",
+    ),
+    field(
         "pull_secrets",
         Shape::Texts,
         "Names of Secrets with registry credentials",
@@ -312,6 +343,7 @@ impl Shape {
     pub fn describe(self) -> String {
         match self {
             Self::Text => "text".to_owned(),
+            Self::Quantity => "a quantity like 500m, 2, 128Mi".to_owned(),
             Self::Bool => "true or false".to_owned(),
             Self::Int { min, max } => format!("a whole number from {min} to {max}"),
             Self::Word(words) => words.join(" or "),

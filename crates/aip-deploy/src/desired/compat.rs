@@ -10,6 +10,10 @@ use super::names::NameKey;
 use super::objects::{APP, SecretSet, headless_service, ingress_service, labels, metadata};
 use crate::config::{MigrationMode, StackConfig};
 
+/// A port of the original objects that nobody listens on. It stays, so that taking over a live
+/// stack changes nothing; the profile `restricted` has it no more.
+const UNUSED: (&str, u16) = ("http-alt", 5100);
+
 pub(super) fn objects(config: &StackConfig, names: &NameKey) -> Vec<Desired> {
     let mut secrets = SecretSet::new(config, names, &config.aip.required_env);
     let deployment = deployment(config, &secrets);
@@ -26,7 +30,7 @@ pub(super) fn objects(config: &StackConfig, names: &NameKey) -> Vec<Desired> {
         objects.push(migration::job(config, names, &secrets, pod));
     }
     objects.push(deployment);
-    objects.push(headless_service(config));
+    objects.push(headless_service(config, UNUSED));
     objects.extend(ingress_service(config));
     objects
 }
@@ -46,7 +50,7 @@ fn deployment(config: &StackConfig, secrets: &SecretSet) -> Desired {
             ]}}},
             "ports": [
                 {"name": "http", "containerPort": aip.port, "protocol": "TCP"},
-                {"name": "http-alt", "containerPort": 5100, "protocol": "TCP"},
+                {"name": UNUSED.0, "containerPort": UNUSED.1, "protocol": "TCP"},
             ],
             "readinessProbe": {
                 "httpGet": {"path": aip.probes.ready_path, "port": "http", "scheme": "HTTP"},

@@ -16,6 +16,7 @@ pub(super) enum Kind {
     PodDisruptionBudget,
     HorizontalPodAutoscaler,
     NetworkPolicy,
+    PodMonitor,
 }
 
 impl Kind {
@@ -45,13 +46,16 @@ impl Kind {
                 "NetworkPolicy",
                 "networkpolicies",
             ),
+            Self::PodMonitor => ("monitoring.coreos.com", "v1", "PodMonitor", "podmonitors"),
         }
     }
 
     fn phase(self) -> Phase {
         match self {
             Self::Job => Phase::Migration,
-            Self::Service | Self::Deployment | Self::HorizontalPodAutoscaler => Phase::Workload,
+            Self::Service | Self::Deployment | Self::HorizontalPodAutoscaler | Self::PodMonitor => {
+                Phase::Workload
+            }
             Self::Secret
             | Self::ServiceAccount
             | Self::PodDisruptionBudget

@@ -105,10 +105,12 @@ fn secret(
     Kind::Secret.object(logical, metadata(config, name, false), body)
 }
 
-/// Where the Pods listen inside the cluster, without an address of its own.
-pub(super) fn headless_service(config: &StackConfig) -> Desired {
+/// Where the Pods listen inside the cluster, without an address of its own. `also` is a second
+/// port, by its name and number.
+pub(super) fn headless_service(config: &StackConfig, also: (&str, u16)) -> Desired {
+    let (name, port) = also;
     let ports = json!([
-        {"name": "http-alt", "port": 5100, "protocol": "TCP", "targetPort": "http-alt"},
+        {"name": name, "port": port, "protocol": "TCP", "targetPort": name},
         {"name": "http", "port": config.aip.port, "protocol": "TCP", "targetPort": "http"},
     ]);
     let body = json!({"spec": {"clusterIP": "None", "ports": ports, "selector": labels()}});
@@ -119,6 +121,7 @@ pub(super) fn headless_service(config: &StackConfig) -> Desired {
 pub(super) fn ingress_service(config: &StackConfig) -> Option<Desired> {
     const PREFIX: &str = "service.beta.kubernetes.io/aws-load-balancer";
     let balancer = config.aip.service.load_balancer.as_ref()?;
+    let restricted = config.aip.profile == Profile::Restricted;
     let mut annotations = BTreeMap::from([
         (
             format!("{PREFIX}-ssl-cert"),
@@ -141,6 +144,8 @@ pub(super) fn ingress_service(config: &StackConfig) -> Option<Desired> {
         );
         also("healthcheck-protocol", "http");
         also("healthcheck-path", &config.aip.probes.ready_path);
+        // Otherwise all callers have the load balancer's address; it writes no header that tells.
+        also("target-group-attributes", "preserve_client_ip.enabled=true");
     } else {
         also("type", "nlb");
     }
@@ -155,6 +160,10 @@ pub(super) fn ingress_service(config: &StackConfig) -> Option<Desired> {
     let mut spec = json!({"type": "LoadBalancer", "ports": ports, "selector": labels()});
     if let Some(class) = &balancer.class {
         spec["loadBalancerClass"] = json!(class);
+    }
+    if restricted {
+        // A node that forwards to another one would put its own address in the caller's place.
+        spec["externalTrafficPolicy"] = json!("Local");
     }
     Some(Kind::Service.object("aip-ingress", metadata, json!({"spec": spec})))
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::Desired;
 use super::kinds::Kind;
 use super::objects::{APP, labels, metadata};
+use super::restricted::METRICS;
 use crate::config::StackConfig;
 
 pub(super) fn service_account(config: &StackConfig) -> Desired {
@@ -44,6 +45,21 @@ pub(super) fn autoscaler(config: &StackConfig) -> Option<Desired> {
     Some(Kind::HorizontalPodAutoscaler.object(APP, metadata(config, APP, true), body))
 }
 
+/// What the Prometheus operator scrapes by
+/// (<https://prometheus-operator.dev/docs/api-reference/api/#monitoring.coreos.com/v1.PodMonitor>).
+pub(super) fn pod_monitor(config: &StackConfig) -> Option<Desired> {
+    let more = config.aip.metrics.pod_monitor.as_ref()?;
+    let mut metadata = metadata(config, APP, true);
+    for (name, value) in more {
+        metadata["labels"][name.as_str()] = json!(value);
+    }
+    let body = json!({"spec": {
+        "selector": {"matchLabels": labels()},
+        "podMetricsEndpoints": [{"port": METRICS.0, "path": "/metrics"}],
+    }});
+    Some(Kind::PodMonitor.object(APP, metadata, body))
+}
+
 /// AIP fetches URLs that people give it: what it must not reach is also closed here, should its
 /// own guard ever fail.
 pub(super) fn network_policy(config: &StackConfig) -> Option<Desired> {
@@ -77,10 +93,21 @@ pub(super) fn network_policy(config: &StackConfig) -> Option<Desired> {
     for cidr in &policy.allow_cidrs {
         egress.push(json!({"to": [{"ipBlock": {"cidr": cidr}}]}));
     }
+    // Never from outside of the cluster: the admin API listens there too.
+    let scrapers = match &config.aip.metrics.namespace {
+        Some(name) => json!({"matchLabels": {"kubernetes.io/metadata.name": name}}),
+        None => json!({}),
+    };
     let body = json!({"spec": {
         "podSelector": {"matchLabels": labels()},
         "policyTypes": ["Ingress", "Egress"],
-        "ingress": [{"ports": [{"protocol": "TCP", "port": config.aip.port}]}],
+        "ingress": [
+            {"ports": [{"protocol": "TCP", "port": config.aip.port}]},
+            {
+                "from": [{"namespaceSelector": scrapers}],
+                "ports": [{"protocol": "TCP", "port": METRICS.1}],
+            },
+        ],
         "egress": egress,
     }});
     Some(Kind::NetworkPolicy.object(APP, metadata(config, APP, true), body))

@@ -17,6 +17,10 @@ use crate::config::{AipConfig, KEY_FILE, MigrationMode, StackConfig};
 
 /// A user without a name in any image: "restricted" wants a number that is not 0.
 const USER: u32 = 10_001;
+/// Where the server's internal listener is: metrics, and probes that no stranger can keep busy.
+pub(super) const METRICS: (&str, u16) = ("metrics", 9090);
+/// What the internal listener serves besides metrics; other paths belong to the public one.
+const INTERNAL_PATHS: &str = "/internal/";
 /// The only folder besides `/tmp` that a container may write to; it goes with the Pod.
 const DATA: &str = "/data";
 
@@ -33,7 +37,7 @@ pub(super) fn objects(config: &StackConfig, names: &NameKey) -> Vec<Desired> {
         ));
     }
     workload.push(deployment(config, &secrets));
-    workload.push(headless_service(config));
+    workload.push(headless_service(config, METRICS));
     workload.extend(ingress_service(config));
     let mut objects = std::mem::take(&mut secrets.objects);
     objects.push(policies::service_account(config));
@@ -41,6 +45,7 @@ pub(super) fn objects(config: &StackConfig, names: &NameKey) -> Vec<Desired> {
     objects.extend(policies::network_policy(config));
     objects.extend(workload);
     objects.extend(policies::autoscaler(config));
+    objects.extend(policies::pod_monitor(config));
     objects
 }
 
@@ -55,8 +60,13 @@ fn required_env(aip: &AipConfig) -> BTreeMap<String, SecretString> {
 fn deployment(config: &StackConfig, secrets: &SecretSet) -> Desired {
     let aip = &config.aip;
     let probe = |path: &str, period: u32, failures: u32| {
+        let port = if path.starts_with(INTERNAL_PATHS) {
+            METRICS.0
+        } else {
+            "http"
+        };
         json!({
-            "httpGet": {"path": path, "port": "http"},
+            "httpGet": {"path": path, "port": port},
             "periodSeconds": period,
             "timeoutSeconds": 2,
             "failureThreshold": failures,
@@ -65,7 +75,7 @@ fn deployment(config: &StackConfig, secrets: &SecretSet) -> Desired {
     let mut server = container(config, secrets, APP, &aip.server_args);
     server["ports"] = json!([
         {"name": "http", "containerPort": aip.port, "protocol": "TCP"},
-        {"name": "http-alt", "containerPort": 5100, "protocol": "TCP"},
+        {"name": METRICS.0, "containerPort": METRICS.1, "protocol": "TCP"},
     ]);
     server["startupProbe"] = probe(
         &aip.probes.ready_path,
@@ -117,6 +127,19 @@ fn container(config: &StackConfig, secrets: &SecretSet, name: &str, args: &[Stri
     let given = |name| aip.required_env.contains_key(name) || aip.extra_env.contains_key(name);
     if !given("AIP_DATA_DIR") {
         env.push(json!({"name": "AIP_DATA_DIR", "value": DATA}));
+    }
+    if !given("AIP_INTERNAL_LISTEN") {
+        // On the Pod's own address alone: the admin API is there too. The kubelet expands the
+        // reference, as it stands behind the variable it names.
+        env.push(
+            json!({"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}),
+        );
+        let listen = format!("$(POD_IP):{}", METRICS.1);
+        env.push(json!({"name": "AIP_INTERNAL_LISTEN", "value": listen}));
+    }
+    if !aip.trusted_proxies.is_empty() && !given("AIP_TRUSTED_PROXIES") {
+        let networks = aip.trusted_proxies.join(",");
+        env.push(json!({"name": "AIP_TRUSTED_PROXIES", "value": networks}));
     }
     if !given("WORKER_ID") {
         env.push(

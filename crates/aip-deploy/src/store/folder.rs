@@ -1,10 +1,12 @@
 //! State in a folder: conditional writes under an advisory lock, every write a rename.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
 use std::sync::Arc;
 
+use aip_base::{Rng, random_token};
 use async_trait::async_trait;
 use aws_lc_rs::digest;
 use base64::Engine as _;
@@ -18,13 +20,18 @@ use super::blobs::{Blobs, Version, Written};
 pub(super) struct Folder {
     root: Arc<Path>,
     url: String,
+    rng: Arc<dyn Rng>,
 }
 
+/// The end of the name of a file that is not complete yet.
+const TEMPORARY: &str = ".tmp";
+
 impl Folder {
-    pub(super) fn new(root: &Path, url: &str) -> Self {
+    pub(super) fn new(root: &Path, url: &str, rng: Arc<dyn Rng>) -> Self {
         Self {
             root: root.into(),
             url: url.to_owned(),
+            rng,
         }
     }
 
@@ -59,8 +66,8 @@ impl Blobs for Folder {
     }
 
     async fn create(&self, path: &str, content: Bytes) -> Result<Written, StoreError> {
-        let path = path.to_owned();
-        self.run(move |root| write_if(root, &path, &content, None))
+        let (path, rng) = (path.to_owned(), Arc::clone(&self.rng));
+        self.run(move |root| write_if(root, &path, &content, None, rng.as_ref()))
             .await
     }
 
@@ -71,7 +78,8 @@ impl Blobs for Folder {
         version: &Version,
     ) -> Result<Written, StoreError> {
         let (path, version) = (path.to_owned(), version.clone());
-        self.run(move |root| write_if(root, &path, &content, Some(&version)))
+        let rng = Arc::clone(&self.rng);
+        self.run(move |root| write_if(root, &path, &content, Some(&version), rng.as_ref()))
             .await
     }
 
@@ -118,6 +126,7 @@ fn write_if(
     path: &str,
     content: &[u8],
     version: Option<&Version>,
+    rng: &dyn Rng,
 ) -> io::Result<Written> {
     let target = root.join(path);
     let folder = target.parent().unwrap_or(root);
@@ -132,11 +141,28 @@ fn write_if(
     if current.as_ref() != version {
         return Ok(Written::Changed);
     }
-    let temporary: PathBuf = target.with_extension("tmp");
-    let mut file = File::create(&temporary)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, &target)?;
+    // Nobody else may read it, guess its name or have put something in its place: the state holds
+    // whatever the stack file has in plain text.
+    let temporary = folder.join(format!(".{}{TEMPORARY}", random_token::<16>(rng)));
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temporary)?;
+    let written = (|| {
+        file.write_all(content)?;
+        // Who shares the folder with others has given its files a mode.
+        if let Ok(former) = std::fs::metadata(&target) {
+            file.set_permissions(Permissions::from_mode(former.mode() & 0o777))?;
+        }
+        file.sync_all()?;
+        std::fs::rename(&temporary, &target)
+    })();
+    if written.is_err() {
+        // The error that counts is the one above.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written?;
     File::open(folder)?.sync_all()?;
     Ok(Written::Done(version_of(content)))
 }
@@ -154,9 +180,65 @@ fn collect(folder: &Path, prefix: &str, found: &mut Vec<String>) -> io::Result<(
         };
         if entry.file_type()?.is_dir() {
             collect(&entry.path(), &format!("{prefix}{name}/"), found)?;
-        } else {
+        } else if !(name.starts_with('.') && name.ends_with(TEMPORARY)) {
             found.push(format!("{prefix}{name}"));
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use aip_base::SystemRng;
+
+    use super::*;
+
+    fn files(folder: &Path) -> Vec<(String, u32)> {
+        let mut files: Vec<_> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| {
+                let entry = entry.unwrap();
+                let mode = entry.metadata().unwrap().mode() & 0o777;
+                (entry.file_name().into_string().unwrap(), mode)
+            })
+            .filter(|(name, _)| name != ".lock")
+            .collect();
+        files.sort();
+        files
+    }
+
+    #[test]
+    fn state_is_for_its_owner_alone_unless_its_mode_was_changed() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a.json");
+        let write = |content: &[u8], version| {
+            write_if(root.path(), "a.json", content, version, &SystemRng).unwrap()
+        };
+        let Written::Done(first) = write(b"1", None) else {
+            panic!("taken")
+        };
+        assert_eq!(files(root.path()), [("a.json".to_owned(), 0o600)]);
+        std::fs::set_permissions(&path, Permissions::from_mode(0o660)).unwrap();
+        assert!(matches!(write(b"2", Some(&first)), Written::Done(_)));
+        assert_eq!(files(root.path()), [("a.json".to_owned(), 0o660)]);
+    }
+
+    #[test]
+    fn what_stands_at_the_old_temporary_name_is_not_written_through() {
+        let root = tempfile::tempdir().unwrap();
+        let victim = root.path().join("victim");
+        std::fs::write(&victim, "kept").unwrap();
+        std::os::unix::fs::symlink(&victim, root.path().join("a.tmp")).unwrap();
+        write_if(root.path(), "a.json", b"1", None, &SystemRng).unwrap();
+        assert_eq!(std::fs::read(&victim).unwrap(), b"kept");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_was_never_completed_is_no_state() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join(".x.tmp"), "half").unwrap();
+        std::fs::write(root.path().join("a.json"), "whole").unwrap();
+        let folder = Folder::new(root.path(), "file://x", Arc::new(SystemRng));
+        assert_eq!(folder.list("").await.unwrap(), ["a.json"]);
+    }
 }

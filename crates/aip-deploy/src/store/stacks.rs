@@ -53,7 +53,7 @@ impl Stacks {
         rng: Arc<dyn Rng>,
     ) -> Result<Self, StoreError> {
         let blobs: Arc<dyn Blobs> = match backend {
-            Backend::Folder { path, url } => Arc::new(Folder::new(path, url)),
+            Backend::Folder { path, url } => Arc::new(Folder::new(path, url, Arc::clone(&rng))),
             Backend::Bucket(bucket) => Arc::new(Bucket::new(bucket, environment, http)?),
         };
         Ok(Self { blobs, clock, rng })
@@ -120,6 +120,20 @@ impl Stacks {
             names.extend(name.and_then(|name| name.parse().ok()));
         }
         Ok(names)
+    }
+
+    /// The projects that have stacks here.
+    pub async fn projects(&self) -> Result<BTreeSet<String>, StoreError> {
+        let mut projects = BTreeSet::new();
+        for root in [format!("{ROOT}/"), ".pulumi/stacks/".to_owned()] {
+            for path in self.blobs.list(&root).await? {
+                let below = path
+                    .strip_prefix(&root)
+                    .and_then(|rest| rest.split_once('/'));
+                projects.extend(below.map(|(project, _)| project.to_owned()));
+            }
+        }
+        Ok(projects)
     }
 
     /// The state of one stack.

@@ -35,7 +35,9 @@ pub(crate) fn stack(profile: &str, more: &str) -> String {
     let more: Vec<_> = more.lines().map(|line| format!("    {line}\n")).collect();
     let more = more.concat();
     let master_keys = match profile {
-        "restricted" => format!("      AIP_MASTER_KEYS: '{MASTER_KEYS}'\n"),
+        "restricted" => format!(
+            "      AIP_MASTER_KEYS: '{MASTER_KEYS}'\n      EXTERNAL_HOSTNAME: auth.example.com\n"
+        ),
         _ => String::new(),
     };
     format!(

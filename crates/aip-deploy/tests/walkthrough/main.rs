@@ -2,13 +2,19 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
+mod documented;
+mod edges;
 mod environment;
+mod fixes;
+mod flags;
 mod history;
 mod keys;
+mod mentions;
 mod options;
 mod outputs;
 mod place;
 mod refresh;
+mod secrets;
 
 use place::{PASSPHRASE, Place, STACK};
 
@@ -252,18 +258,24 @@ fn a_new_passphrase_needs_the_old_one_and_changes_every_value() {
 fn render_prints_objects_and_nothing_else() {
     let place = Place::new();
     place.set_repository();
-    let ended = place.run(&["render"]).ok();
+    let ended = place.run(&["render", "--secrets=include"]).ok();
     assert!(
         ended.out.starts_with("apiVersion: v1\ndata:\n"),
         "{}",
         ended.out
     );
     assert_eq!(ended.out.matches("\n---\n").count(), 5);
-    let stub = place
-        .run_with(&["render", "--secrets=stub"], "wrong", None)
-        .ok()
-        .out;
-    assert!(stub.contains("DATABASE_URL: c3R1Yg==") && !stub.contains("bm90LWEtcmVhbC1wYXNzd29yZ"));
+    assert!(!ended.out.contains("DATABASE_URL: c3R1Yg=="));
+    for arguments in [&["render"][..], &["render", "--secrets=stub"]] {
+        let stub = place.run_with(arguments, "wrong", None).ok();
+        assert!(stub.out.contains("DATABASE_URL: c3R1Yg=="));
+        assert!(!stub.out.contains("bm90LWEtcmVhbC1wYXNzd29yZ"));
+        assert!(
+            stub.err.contains("`--secrets include` prints their values"),
+            "{}",
+            stub.err
+        );
+    }
     let skipped = place.run(&["render", "--secrets=skip"]).ok().out;
     assert!(!skipped.contains("kind: Secret"));
 }

@@ -120,6 +120,7 @@ impl Site {
       ACTIVE_SIGNING_KEYS: '["k1"]'
       SERVICE_AUTH_KEYS: '["k1"]'
       AIP_MASTER_KEYS: '{{"primary":"m","keys":[{{"kid":"m","key":"k"}}],"token_pepper":"p"}}'
+      EXTERNAL_HOSTNAME: auth.example.com
 {more}"#,
             migrations = if more.contains("migrations:") {
                 ""

@@ -22,6 +22,11 @@ pub(super) struct ListArgs {
 }
 
 impl ListArgs {
+    /// Whether any flag is set.
+    pub(super) fn is_given(&self) -> bool {
+        self.show_secrets || self.json
+    }
+
     pub(super) async fn run(self, selection: &Selection) -> Result<(), ConfigError> {
         let project = selection.project()?;
         let stack = selection.stack(&project).await?;

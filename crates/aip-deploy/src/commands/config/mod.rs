@@ -13,7 +13,7 @@ mod value;
 
 use clap::{Args, Subcommand};
 use pulumi_files::coerce::CoerceError;
-use pulumi_files::{CrypterError, KeyError, StackFileError};
+use pulumi_files::{CrypterError, KeyError, ProjectError, StackFileError};
 
 use crate::config::schema;
 use crate::exit::Exit;
@@ -21,7 +21,6 @@ use crate::selection::{Selection, SelectionError};
 
 /// Show and change the values of a stack.
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
 pub struct ConfigArgs {
     #[command(subcommand)]
     command: Option<ConfigCommand>,
@@ -148,6 +147,11 @@ impl ConfigError {
 impl ConfigArgs {
     /// Runs the command.
     pub async fn run(self, selection: &Selection) -> Result<(), ConfigError> {
+        if self.command.is_some() && self.list.is_given() {
+            let message =
+                "--json and --show-secrets before a subcommand have no effect: put them behind it";
+            return Err(ConfigError::Argument(message.to_owned()));
+        }
         match self.command {
             None => self.list.run(selection).await,
             Some(ConfigCommand::Get(args)) => args.run(selection).await,
@@ -159,10 +163,13 @@ impl ConfigArgs {
             Some(ConfigCommand::Refresh(args)) => args.run(selection).await,
             Some(ConfigCommand::Check) => check(selection).await,
             Some(ConfigCommand::Schema) => {
-                let project = selection.project()?;
-                selection
-                    .terminal
-                    .data(&format!("{:#}", schema(&project.name)));
+                // Editors may ask before there is a project.
+                let name = match selection.project() {
+                    Ok(project) => project.name,
+                    Err(SelectionError::Project(ProjectError::NotFound { .. })) => "aip".to_owned(),
+                    Err(error) => return Err(error.into()),
+                };
+                selection.terminal.data(&format!("{:#}", schema(&name)));
                 Ok(())
             }
         }

@@ -7,7 +7,7 @@ use pulumi_files::{ConfigPath, Project};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::ConfigError;
-use super::looks_secret::looks_secret;
+use super::looks_secret::is_secret;
 use crate::config::{Shape, shape_at};
 use crate::selection::Selection;
 
@@ -74,7 +74,7 @@ impl SetArgs {
             Tree::secret(crypter.encrypt(value, selection.rng.as_ref())?)
         } else {
             let shown = path.display(&project.name);
-            if !self.plaintext && self.value_type.is_none() && looks_secret(&shown, value) {
+            if !self.plaintext && is_secret(&project, &path, value) {
                 return Err(ConfigError::LooksSecret(shown));
             }
             if file.at(&path).is_some_and(|node| node.secret().is_some()) {
@@ -155,7 +155,7 @@ pub(super) fn typed(
         wanted: shape.describe(),
     };
     match shape {
-        Shape::Text => Ok(text()),
+        Shape::Text | Shape::Quantity => Ok(text()),
         Shape::Bool => ValueType::Bool.coerce(value).map_err(|_| misfit()),
         Shape::Int { min, max } => match value.parse::<i64>() {
             Ok(number) if (min..=max).contains(&number) => Ok(Tree::Plain(number.to_string())),

@@ -45,7 +45,7 @@ impl SetAllArgs {
         let mut plain: Vec<(ConfigPath, Tree)> = Vec::new();
         let mut secret: Vec<(ConfigPath, String)> = Vec::new();
         for pair in &self.plaintext {
-            let (key, value) = split(pair)?;
+            let (key, value) = split(pair, self.path)?;
             let path = Selection::config_path(&project, key, self.path)?;
             let tree = typed(&project, &path, value, &|warning| {
                 selection.terminal.talk(warning);
@@ -53,7 +53,7 @@ impl SetAllArgs {
             plain.push((path, tree));
         }
         for pair in &self.secret {
-            let (key, value) = split(pair)?;
+            let (key, value) = split(pair, self.path)?;
             secret.push((
                 Selection::config_path(&project, key, self.path)?,
                 value.to_owned(),
@@ -116,9 +116,58 @@ impl SetAllArgs {
     }
 }
 
-fn split(pair: &str) -> Result<(&str, &str), ConfigError> {
+/// A pair in its parts. A key that holds a `=` may stand in quotes, as Pulumi has it; in a path, one
+/// between brackets and quotes divides nothing either.
+fn split(pair: &str, path: bool) -> Result<(&str, &str), ConfigError> {
     let malformed = || ConfigError::Argument("a value is given as KEY=VALUE".to_owned());
-    pair.split_once('=')
+    let quote = pair.chars().next().filter(|c| matches!(c, '"' | '\''));
+    let parts = match quote {
+        Some(quote) => {
+            let rest = &pair[quote.len_utf8()..];
+            rest.split_once(&format!("{quote}="))
+        }
+        None if path => divider(pair).map(|at| (&pair[..at], &pair[at + 1..])),
+        None => pair.split_once('='),
+    };
+    parts
         .filter(|(key, _)| !key.is_empty())
         .ok_or_else(malformed)
+}
+
+/// The first `=` outside of `["…"]`.
+fn divider(pair: &str) -> Option<usize> {
+    let mut quoted = false;
+    let mut before = '\0';
+    for (at, c) in pair.char_indices() {
+        match c {
+            '"' if !quoted && before == '[' => quoted = true,
+            '"' if quoted && before != '\\' => quoted = false,
+            '=' if !quoted => return Some(at),
+            _ => {}
+        }
+        before = c;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_is_divided_behind_its_key() {
+        for (pair, path, key, value) in [
+            ("a=b=c", false, "a", "b=c"),
+            ("\"a=b\"=c", false, "a=b", "c"),
+            ("'ns:a=b'=", false, "ns:a=b", ""),
+            ("a[\"b=c\"].d=e", true, "a[\"b=c\"].d", "e"),
+            ("a[\"b\\\"=c\"]=d", true, "a[\"b\\\"=c\"]", "d"),
+            ("a=[\"x\"]", true, "a", "[\"x\"]"),
+        ] {
+            assert_eq!(split(pair, path).unwrap(), (key, value), "{pair}");
+        }
+        for pair in ["", "a", "=b", "\"a=b", "''=c", "\"a\"b=c"] {
+            assert!(split(pair, false).is_err(), "{pair}");
+        }
+    }
 }

@@ -15,13 +15,16 @@ use crate::ui::time::ago;
 
 #[derive(Debug, Args)]
 pub(super) struct ListArgs {
+    /// List the stacks of every project in the store
+    #[arg(short, long)]
+    all: bool,
     /// Print JSON
     #[arg(short, long)]
     json: bool,
 }
 
 struct Row {
-    name: StackName,
+    name: String,
     current: bool,
     updated: Option<String>,
     objects: Option<usize>,
@@ -36,18 +39,36 @@ impl ListArgs {
             .workspace()?
             .stack(None, &project, &url)
             .map_err(SelectionError::from)?;
-        let mut rows = Vec::new();
+        let mut named: Vec<(String, StackName)> = Vec::new();
         for name in known(selection, &project).await? {
-            let state = stacks.state(&project.name, &name);
+            named.push((project.name.clone(), name));
+        }
+        if self.all {
+            for other in stacks.projects().await.map_err(SelectionError::from)? {
+                if other != project.name {
+                    let names = stacks.names(&other).await.map_err(SelectionError::from)?;
+                    named.extend(names.into_iter().map(|name| (other.clone(), name)));
+                }
+            }
+            named.sort();
+        }
+        let mut rows = Vec::new();
+        for (of, name) in named {
+            let state = stacks.state(&of, &name);
             let history = state.history(1).await.map_err(SelectionError::from)?;
             let inventory = state.inventory().await.map_err(SelectionError::from)?;
             let updated = history.into_iter().next().map(|(_, record)| record.ended);
             let is_current = current
                 .as_ref()
-                .is_some_and(|(current, _)| *current == name);
+                .is_some_and(|(current, _)| *current == name && of == project.name);
             let objects = inventory.pin.is_some().then_some(inventory.owned.len());
             rows.push(Row {
-                name,
+                // As a reference that every command takes.
+                name: if self.all {
+                    format!("organization/{of}/{name}")
+                } else {
+                    name.to_string()
+                },
                 current: is_current,
                 updated,
                 objects,
@@ -56,7 +77,7 @@ impl ListArgs {
         if self.json {
             let list = rows.iter().map(|row| {
                 json!({
-                    "name": row.name.as_str(),
+                    "name": row.name,
                     "current": row.current,
                     "lastUpdate": row.updated,
                     "resourceCount": row.objects,
@@ -76,7 +97,7 @@ impl ListArgs {
             let name = if row.current {
                 paint(HEADLINE, format!("{}*", row.name))
             } else {
-                row.name.to_string()
+                row.name
             };
             let not_yet = || "n/a".to_owned();
             let updated = row

@@ -21,6 +21,9 @@ use crate::selection::{Selection, SelectionError};
 pub struct StackArgs {
     #[command(subcommand)]
     command: Option<StackCommand>,
+    /// Print the name of the selected stack alone
+    #[arg(long)]
+    show_name: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -33,6 +36,7 @@ enum StackCommand {
     /// Select none
     Unselect,
     /// List the stacks of the project
+    #[command(visible_alias = "list")]
     Ls(list::ListArgs),
     /// Forget a stack that has nothing deployed
     Rm(remove::RemoveArgs),
@@ -74,6 +78,17 @@ pub enum StackError {
     /// Nobody to ask.
     #[error("pass --yes to go on without a question in non-interactive mode")]
     NeedsYes,
+    /// The folder belongs to another project.
+    #[error("{} belongs to the project `{name}`: leave --project out", file.display())]
+    OtherProject {
+        /// The project file.
+        file: std::path::PathBuf,
+        /// The project's name.
+        name: String,
+    },
+    /// Nobody said how the stack is to be called.
+    #[error("a name is needed: aip-deploy stack init NAME")]
+    NoName,
     /// There is no such output.
     #[error("stack '{stack}' has no output named '{name}'")]
     NoOutput {
@@ -107,7 +122,9 @@ impl StackError {
         match self {
             Self::Selection(error) => error.exit(),
             Self::Cluster(error) => error.exit(),
-            Self::Name(_) | Self::NeedsYes => Exit::Usage,
+            Self::Name(_) | Self::NeedsYes | Self::NoName | Self::OtherProject { .. } => {
+                Exit::Usage
+            }
             _ => Exit::Failed,
         }
     }
@@ -117,7 +134,7 @@ impl StackArgs {
     /// Runs the command; without one, the selected stack is shown.
     pub async fn run(self, selection: &Selection) -> Result<(), StackError> {
         match self.command {
-            None => select::show(selection).await,
+            None => select::show(selection, self.show_name).await,
             Some(StackCommand::Init(args)) => args.run(selection).await,
             Some(StackCommand::Select(args)) => args.run(selection).await,
             Some(StackCommand::Unselect) => select::unselect(selection),

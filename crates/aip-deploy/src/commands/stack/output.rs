@@ -6,9 +6,10 @@ use serde_json::{Map, Value};
 use super::StackError;
 use crate::cluster::Access;
 use crate::commands::failure::CommandError;
+use crate::config::namespace_of;
 use crate::guard::GuardedCluster;
 use crate::outputs::{Address, load_balancer};
-use crate::selection::{Reveal, Selection};
+use crate::selection::{Reveal, Selection, SelectionError};
 use crate::store::StateStore as _;
 use crate::target::Target;
 use crate::ui::table::columns;
@@ -24,15 +25,19 @@ pub(super) struct OutputArgs {
 
 impl OutputArgs {
     pub(super) async fn run(self, selection: &Selection) -> Result<(), StackError> {
-        let target = selection.target(Reveal::Stubs).await?;
-        if let Some(name) = self.name {
-            let value = one(selection, &target, &name).await?;
-            let text = if self.json {
-                Value::from(value).to_string()
-            } else {
-                value
-            };
-            selection.terminal.data(&text);
+        let target = match selection.target(Reveal::Stubs).await {
+            Ok(target) => target,
+            Err(SelectionError::Configuration(problems)) => {
+                return match undeployed(selection).await? {
+                    Some(outputs) => self.print_undeployed(selection, outputs),
+                    None => Err(SelectionError::Configuration(problems).into()),
+                };
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if let Some(name) = &self.name {
+            let value = one(selection, &target, name).await?;
+            self.print_one(selection, value);
             return Ok(());
         }
         let mut outputs: Vec<(&str, Option<String>)> = from_files(&target)
@@ -47,6 +52,47 @@ impl OutputArgs {
                 "warning: the address of the load balancer is not known: {error}"
             )),
         }
+        self.print_all(selection, outputs);
+        Ok(())
+    }
+
+    /// A stack that was never deployed has few outputs, and needs no complete configuration.
+    fn print_undeployed(
+        &self,
+        selection: &Selection,
+        outputs: Undeployed,
+    ) -> Result<(), StackError> {
+        let Some(name) = &self.name else {
+            let outputs = outputs.known.into_iter();
+            self.print_all(
+                selection,
+                outputs.map(|(name, value)| (name, Some(value))).collect(),
+            );
+            return Ok(());
+        };
+        let mut known = outputs.known.into_iter();
+        match known.find(|(known, _)| known == name) {
+            Some((_, value)) => {
+                self.print_one(selection, value);
+                Ok(())
+            }
+            None => Err(StackError::NoOutput {
+                stack: outputs.stack,
+                name: name.clone(),
+            }),
+        }
+    }
+
+    fn print_one(&self, selection: &Selection, value: String) {
+        let text = if self.json {
+            Value::from(value).to_string()
+        } else {
+            value
+        };
+        selection.terminal.data(&text);
+    }
+
+    fn print_all(&self, selection: &Selection, outputs: Vec<(&str, Option<String>)>) {
         if self.json {
             let map: Map<String, Value> = outputs
                 .into_iter()
@@ -55,7 +101,7 @@ impl OutputArgs {
             selection
                 .terminal
                 .data(&format!("{:#}", Value::Object(map)));
-            return Ok(());
+            return;
         }
         let mut rows = vec![vec!["OUTPUT".to_owned(), "VALUE".to_owned()]];
         rows.extend(outputs.into_iter().map(|(name, value)| {
@@ -65,8 +111,41 @@ impl OutputArgs {
         for line in columns(&rows, &[]) {
             selection.terminal.data(&line);
         }
-        Ok(())
     }
+}
+
+/// What is known of a stack without its configuration.
+struct Undeployed {
+    stack: String,
+    known: Vec<(&'static str, String)>,
+}
+
+/// The outputs of the selected stack if it was never deployed.
+async fn undeployed(selection: &Selection) -> Result<Option<Undeployed>, StackError> {
+    let project = selection.project()?;
+    let stack = selection.stack(&project).await?;
+    let state = selection
+        .stacks(Some(&project))?
+        .state(&project.name, &stack);
+    let inventory = state.inventory().await.map_err(SelectionError::from)?;
+    if inventory.pin.is_some() {
+        return Ok(None);
+    }
+    let file = selection.stack_file(&project, &stack)?;
+    let context = file.at(&Selection::config_path(&project, "k8s_context", false)?);
+    let context = context
+        .and_then(|node| node.scalar())
+        .map(|scalar| scalar.text.clone());
+    let mut known = vec![
+        ("namespace", namespace_of(&stack)),
+        ("stack", stack.to_string()),
+    ];
+    known.extend(context.map(|context| ("context", context)));
+    known.sort();
+    Ok(Some(Undeployed {
+        stack: stack.to_string(),
+        known,
+    }))
 }
 
 /// What is known without a cluster.

@@ -1,7 +1,6 @@
 //! `stack rm`.
 
 use clap::Args;
-use pulumi_files::StackName;
 
 use super::StackError;
 use crate::selection::{Selection, SelectionError};
@@ -25,8 +24,8 @@ pub(super) struct RemoveArgs {
 impl RemoveArgs {
     pub(super) async fn run(self, selection: &Selection) -> Result<(), StackError> {
         let project = selection.project()?;
-        let stack = match &self.name {
-            Some(name) => StackName::of_reference(name, &project.name)?,
+        let stack = match selection.named(self.name.as_deref(), &project)? {
+            Some(stack) => stack,
             None => selection.stack(&project).await?,
         };
         selection.require(&project, &stack).await?;

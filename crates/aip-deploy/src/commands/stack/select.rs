@@ -21,22 +21,18 @@ pub(super) struct SelectArgs {
 impl SelectArgs {
     pub(super) async fn run(self, selection: &Selection) -> Result<(), StackError> {
         let project = selection.project()?;
-        let flag = selection.stack_flag.clone();
-        let name = match self.name.or(flag) {
+        let name = match selection.named(self.name.as_deref(), &project)? {
             Some(name) => name,
             None if selection.terminal.interactive() => {
                 let known = super::list::known(selection, &project).await?;
                 for stack in &known {
                     selection.terminal.talk(&format!("  {stack}"));
                 }
-                selection
-                    .terminal
-                    .line("Please choose a stack")
-                    .map_err(StackError::Input)?
+                let name = selection.terminal.line("Please choose a stack");
+                StackName::of_reference(name.map_err(StackError::Input)?.trim(), &project.name)?
             }
             None => return Err(SelectionError::NoStack.into()),
         };
-        let name = StackName::of_reference(name.trim(), &project.name)?;
         match selection.require(&project, &name).await {
             Err(SelectionError::UnknownStack(_)) if self.create => {
                 super::init::create(selection, &project, &name, &self.secrets_provider, None)
@@ -82,9 +78,13 @@ pub(super) fn unselect(selection: &Selection) -> Result<(), StackError> {
     Ok(())
 }
 
-pub(super) async fn show(selection: &Selection) -> Result<(), StackError> {
+pub(super) async fn show(selection: &Selection, name_only: bool) -> Result<(), StackError> {
     let project = selection.project()?;
     let stack = selection.stack(&project).await?;
+    if name_only {
+        selection.terminal.data(stack.as_str());
+        return Ok(());
+    }
     selection
         .terminal
         .data(&format!("Current stack is {stack}:"));

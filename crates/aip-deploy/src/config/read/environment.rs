@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::super::checks;
-use super::super::reader::{Object, Text, quoted};
+use super::super::fix::{Edit, Fix, Remedy};
+use super::super::reader::{Object, Text, below};
 use super::super::table::REQUIRED_ENV;
 use super::Assembly;
 use crate::signing_keys::{KeyView, Purpose, SigningKeys};
@@ -26,8 +27,23 @@ const VALKEYS: &[&str] = &[
 /// The variables of `aip` for the keys that protect the database: as JSON, or the path of a file.
 const MASTER_KEYS: [&str; 2] = ["AIP_MASTER_KEYS", "AIP_MASTER_KEYS_FILE"];
 
-fn set_master_keys(path: &str) -> String {
-    format!("aip-deploy config set --path --secret {path} < master-keys.json")
+/// The variables of `aip` for the address under which people reach it.
+const EXTERNAL_BASE: [&str; 3] = ["EXTERNAL_HOSTNAME", "EXTERNAL_BASE", "AIP_EXTERNAL_BASE"];
+
+const KEY_SET: &str = "aip_config.signing_keys_json_string";
+
+fn set_master_keys(path: &str) -> Fix {
+    let edit = Edit::SecretFrom("master-keys.json");
+    Fix::new(Remedy::MasterKeys, path, edit)
+}
+
+/// How the file spells the required environment, which has two names.
+fn spelled(fields: &Object) -> &'static str {
+    if fields.object("env_config").is_some() && fields.object("required_env").is_none() {
+        "env_config"
+    } else {
+        "required_env"
+    }
 }
 
 impl Assembly<'_> {
@@ -40,29 +56,29 @@ impl Assembly<'_> {
         if let (Some(_), Some(other)) = (fields.object("required_env"), fields.object("env_config"))
         {
             let message = "is another name of aip_config.required_env: keep one of the two";
-            let fix = Some("aip-deploy config rm --path aip_config.env_config".to_owned());
-            self.reader
-                .problem(other.line, "aip_config.env_config", message, fix);
+            let path = "aip_config.env_config";
+            let fix = Fix::new(Remedy::OtherName, path, Edit::Remove);
+            self.reader.problem(other.line, path, message, Some(fix));
         }
-        let spelled = if fields.object("env_config").is_some() {
-            "env_config"
-        } else {
-            "required_env"
-        };
+        let spelled = spelled(fields);
         let empty = Object::default();
         let given = fields
             .object("required_env")
             .or(fields.object("env_config"))
             .unwrap_or(&empty);
+        let says_itself = self.has_active_key(fields);
         let mut env = BTreeMap::new();
         for field in REQUIRED_ENV {
             let path = format!("aip_config.{spelled}.{}", field.name);
             let secret = !matches!(field.name, "WORKER_ID" | "JSON_WEB_KEYS");
-            let flag = if secret { " --secret" } else { "" };
-            let fix = format!("aip-deploy config set --path{flag} {path}");
+            let edit = if secret { Edit::AskSecret } else { Edit::Ask };
+            let fix = Fix::new(Remedy::Variable, &path, edit);
             // Valkey is one of those that only the original cannot do without.
-            let needed =
-                !restricted || matches!(field.name, "DATABASE_URL" | "ACTIVE_SIGNING_KEYS");
+            let needed = match field.name {
+                "DATABASE_URL" => true,
+                "ACTIVE_SIGNING_KEYS" => !restricted || !says_itself,
+                _ => !restricted,
+            };
             match given
                 .text(field.name)
                 .filter(|text| text.known() != Some(""))
@@ -86,24 +102,30 @@ impl Assembly<'_> {
                             .problem(Some(text.line), &path, message, Some(fix));
                     }
                     if matches!(field.name, "DATABASE_URL" | "REDIS_DSN") {
-                        self.better_encrypted(text, &path);
+                        self.note_plain(text, &path);
                     }
                     env.insert(field.name.to_owned(), text.clone());
                 }
             }
         }
         for (name, text) in &given.others {
-            let path = format!("aip_config.{spelled}.{name}");
+            let path = below(&format!("aip_config.{spelled}"), name);
             match checks::variable(name) {
                 Ok(()) => {
-                    if !MASTER_KEYS.contains(&name.as_str()) {
+                    if !MASTER_KEYS.contains(&name.as_str())
+                        && !EXTERNAL_BASE.contains(&name.as_str())
+                    {
                         self.notices.push(format!(
                             "{path} is not known here; it is passed on to the Pods"
                         ));
                     }
                     env.insert(name.clone(), text.clone());
                 }
-                Err(message) => self.reader.problem(Some(text.line), &path, message, None),
+                Err(message) => {
+                    let fix = Fix::new(Remedy::VariableName, &path, Edit::Remove);
+                    self.reader
+                        .problem(Some(text.line), &path, message, Some(fix));
+                }
             }
         }
         if let Some(database) = env.get("DATABASE_URL").filter(|_| restricted)
@@ -114,9 +136,14 @@ impl Assembly<'_> {
         {
             let path = format!("aip_config.{spelled}.DATABASE_URL");
             let message = "SQLite serves one Pod only: use PostgreSQL, or one replica";
-            let fix = Some("aip-deploy config set --path aip_config.replicas 1".to_owned());
+            let one = Edit::Set("1".to_owned());
+            // An autoscaler decides the number itself.
+            let replicas = match fields.object("autoscaling") {
+                Some(_) => None,
+                None => Some(Fix::new(Remedy::OneReplica, "aip_config.replicas", one)),
+            };
             self.reader
-                .problem(Some(database.line), &path, message, fix);
+                .problem(Some(database.line), &path, message, replicas);
         }
         env
     }
@@ -131,14 +158,14 @@ impl Assembly<'_> {
         replicas: u32,
     ) {
         let [json, file] = MASTER_KEYS;
-        for (place, env) in [("required_env", required), ("extra_env", extra)] {
+        for (place, env) in [(spelled(fields), required), ("extra_env", extra)] {
             if let Some(text) = env.get(json) {
                 let path = format!("aip_config.{place}.{json}");
                 if let Some(Err(message)) = text.known().map(checks::master_keys) {
                     let fix = Some(set_master_keys(&path));
                     self.reader.problem(Some(text.line), &path, message, fix);
                 }
-                self.better_encrypted(text, &path);
+                self.note_plain(text, &path);
             }
         }
         let given = [json, file]
@@ -166,27 +193,99 @@ impl Assembly<'_> {
         }
     }
 
-    /// Says so if a value that should be encrypted is not.
-    fn better_encrypted(&mut self, text: &Text, path: &str) {
-        if !text.encrypted {
-            let file = self.reader.file.display();
-            self.notices.push(format!(
-                "{file}:{}: {path} is in plain text: `aip-deploy config set --path --secret {path}` encrypts it",
-                text.line
-            ));
+    /// Whether the key set says itself which key signs towards PDSs, as one that `aip` made does. Of
+    /// a set that is not opened nothing is known.
+    fn has_active_key(&self, fields: &Object) -> bool {
+        let Some(text) = fields.text("signing_keys_json_string") else {
+            return false;
+        };
+        let Some(json) = text.known() else {
+            return true;
+        };
+        let keys = SigningKeys::parse(json, Vec::new(), Vec::new());
+        keys.is_ok_and(|keys| {
+            keys.list()
+                .iter()
+                .any(|key| key.purpose == Purpose::Upstream && key.state == "active")
+        })
+    }
+
+    /// The address under which people reach AIP. In a Pod it listens on every address, which tells
+    /// it nothing, so without this the Pods would be ready and of no use.
+    pub(super) fn external_host(
+        &mut self,
+        fields: &Object,
+        required: &BTreeMap<String, Text>,
+        extra: &BTreeMap<String, Text>,
+    ) {
+        let environments = [(spelled(fields), required), ("extra_env", extra)];
+        let given = environments.into_iter().find_map(|(place, env)| {
+            EXTERNAL_BASE.into_iter().find_map(|name| {
+                let text = env.get(name).filter(|text| text.known() != Some(""))?;
+                Some((format!("aip_config.{place}.{name}"), text))
+            })
+        });
+        let mut arguments = fields.texts("server_args").into_iter().flatten();
+        let Some((path, text)) = given else {
+            if !arguments.any(|argument| argument.contains("external_base")) {
+                let path = "aip_config.extra_env.EXTERNAL_HOSTNAME";
+                let why = "is missing: the public host name, without which nobody can sign in";
+                let fix = Fix::new(Remedy::ExternalHost, path, Edit::Ask);
+                self.reader.missing(fields.line, path, why, fix);
+            }
+            return;
+        };
+        let development = environments.into_iter().any(|(_, env)| {
+            env.get("AIP_DEVELOPMENT")
+                .and_then(Text::known)
+                .is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1")
+        });
+        if let Some(Err(message)) = text
+            .known()
+            .map(|value| checks::external_base(value, development))
+        {
+            let fix = Fix::new(Remedy::ExternalHost, &path, Edit::Ask);
+            self.reader
+                .problem(Some(text.line), &path, message, Some(fix));
         }
+    }
+
+    /// Remembers a value that should be encrypted and is not.
+    fn note_plain(&mut self, text: &Text, path: &str) {
+        if !text.encrypted {
+            self.plain.push((text.line, path.to_owned()));
+        }
+    }
+
+    /// Says once what should be encrypted and is not.
+    pub(super) fn plain_notice(&mut self) {
+        self.plain.sort();
+        let Some((line, first)) = self.plain.first() else {
+            return;
+        };
+        let file = self.reader.file.display();
+        let more = match self.plain.len() {
+            1 => "is".to_owned(),
+            count => format!("and {} more are", count - 1),
+        };
+        let encrypt = Fix::new(Remedy::Encrypt, first, Edit::AskSecret);
+        self.notices.push(format!(
+            "{file}:{line}: {first} {more} in plain text: `{encrypt}` encrypts it"
+        ));
     }
 
     pub(super) fn extra_env(&mut self, fields: &Object) -> BTreeMap<String, Text> {
         let env = fields.map("extra_env");
         for (name, text) in &env {
-            let path = format!("aip_config.extra_env.{name}");
-            let fix = Some(format!("aip-deploy config rm --path {}", quoted(&path)));
+            let path = below("aip_config.extra_env", name);
+            let remove = |remedy| Some(Fix::new(remedy, &path, Edit::Remove));
             if let Err(message) = checks::variable(name) {
+                let fix = remove(Remedy::VariableName);
                 self.reader.problem(Some(text.line), &path, message, fix);
             } else if REQUIRED_ENV.iter().any(|field| field.name == name) {
                 let message =
                     "belongs into aip_config.required_env: here it would hide the checked value";
+                let fix = remove(Remedy::Hiding);
                 self.reader.problem(Some(text.line), &path, message, fix);
             }
         }
@@ -197,40 +296,97 @@ impl Assembly<'_> {
         &mut self,
         fields: &Object,
         env: &BTreeMap<String, Text>,
+        restricted: bool,
     ) -> Option<SecretString> {
-        const PATH: &str = "aip_config.signing_keys_json_string";
-        let fix = format!("aip-deploy config set --path --secret {PATH} < signing_keys.json");
+        let from_file = || {
+            let edit = Edit::SecretFrom("keys.json");
+            Fix::new(Remedy::SigningKeys, KEY_SET, edit)
+        };
         let Some(text) = fields
             .text("signing_keys_json_string")
             .filter(|text| text.known() != Some(""))
         else {
-            self.reader.missing(fields.line, PATH, "is missing", fix);
+            self.reader
+                .missing(fields.line, KEY_SET, "is missing", from_file());
             return None;
         };
         if let Some(value) = text.known() {
             match checks::key_set(value) {
-                Err(message) => self
-                    .reader
-                    .problem(Some(text.line), PATH, message, Some(fix)),
-                Ok(present) => {
-                    let active = env
-                        .get("ACTIVE_SIGNING_KEYS")
-                        .and_then(Text::known)
-                        .and_then(|a| checks::kids(a).ok());
-                    for kid in active
-                        .unwrap_or_default()
-                        .iter()
-                        .filter(|kid| !present.contains(kid))
-                    {
-                        let message =
-                            format!("has no key `{kid}`, which ACTIVE_SIGNING_KEYS names");
-                        let fix = Some(fix.clone());
-                        self.reader.problem(Some(text.line), PATH, message, fix);
-                    }
+                Err(message) => {
+                    let fix = Some(from_file());
+                    self.reader.problem(Some(text.line), KEY_SET, message, fix);
                 }
+                Ok(present) => self.active_keys(fields, env, text, &present, restricted),
             }
-            self.better_encrypted(text, PATH);
+            self.note_plain(text, KEY_SET);
         }
         Some(text.to_secret())
+    }
+
+    /// That the keys that `ACTIVE_SIGNING_KEYS` names can do what they are named for: sign towards
+    /// PDSs.
+    fn active_keys(
+        &mut self,
+        fields: &Object,
+        env: &BTreeMap<String, Text>,
+        set: &Text,
+        present: &[String],
+        restricted: bool,
+    ) {
+        let Some(named) = env.get("ACTIVE_SIGNING_KEYS") else {
+            return;
+        };
+        let Some(active) = named.known().and_then(|value| checks::kids(value).ok()) else {
+            return;
+        };
+        let (json, line) = (set.known().unwrap_or_default(), set.line);
+        let keys = SigningKeys::parse(json, Vec::new(), Vec::new()).map(|keys| keys.list());
+        let keys = keys.unwrap_or_default();
+        let fits = |key: &KeyView| {
+            key.purpose == Purpose::Upstream
+                && key.state != "retired"
+                && (!restricted || matches!(key.alg, Some("ES256")))
+        };
+        let fitting: Vec<&str> = keys
+            .iter()
+            .filter(|key| fits(key))
+            .map(|key| key.kid.as_str())
+            .collect();
+        let path = format!("aip_config.{}.ACTIVE_SIGNING_KEYS", spelled(fields));
+        for kid in &active {
+            let found = keys.iter().find(|key| key.kid == *kid);
+            let what = match found {
+                Some(key) if fits(key) => continue,
+                None => {
+                    if !present.contains(kid) {
+                        let message = format!(
+                            "has no key `{}`, which ACTIVE_SIGNING_KEYS names",
+                            checks::shown(kid)
+                        );
+                        let fix =
+                            Fix::new(Remedy::SigningKeys, KEY_SET, Edit::SecretFrom("keys.json"));
+                        self.reader.problem(Some(line), KEY_SET, message, Some(fix));
+                    }
+                    continue;
+                }
+                Some(key) if key.purpose == Purpose::Oidc => "a key towards apps",
+                Some(key) if key.state == "retired" => "a retired key",
+                Some(_) => "a key whose algorithm no PDS takes",
+            };
+            let one_of = match fitting[..] {
+                [] => "the set has no key towards PDSs".to_owned(),
+                [only] => format!("the key towards PDSs is `{}`", checks::shown(only)),
+                _ => "`aip-deploy keys status` lists the keys towards PDSs".to_owned(),
+            };
+            let message = format!("names `{}`, {what}: {one_of}", checks::shown(kid));
+            let fix = match fitting[..] {
+                [] => Fix::new(Remedy::SigningKeys, KEY_SET, Edit::SecretFrom("keys.json")),
+                [only] => Fix::new(Remedy::ActiveKeys, &path, Edit::Set(only.to_owned())),
+                _ => Fix::new(Remedy::ActiveKeys, &path, Edit::Ask),
+            };
+            self.reader
+                .problem(Some(named.line), &path, message, Some(fix));
+            return;
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use url::Url;
 
 use super::super::checks;
+use super::super::fix::{Edit, Fix, Remedy};
 use super::super::reader::{Object, Text};
 use super::super::{Autoscaling, LoadBalancer, NetworkPolicy, Service};
 use super::Assembly;
@@ -22,8 +23,9 @@ impl Assembly<'_> {
             self.reader.missing(
                 fields.line,
                 "aip_config.ssl_cert_arn",
-                "is missing: the load balancer needs a certificate for port 443",
-                "aip-deploy config set --path aip_config.ssl_cert_arn ARN".to_owned(),
+                "is missing: the load balancer of AWS needs a certificate for port 443; where an ingress or gateway \
+                 leads to the Pods, set aip_config.service.type to cluster_ip instead",
+                Fix::new(Remedy::Certificate, "aip_config.ssl_cert_arn", Edit::Ask),
             );
             return None;
         };
@@ -68,16 +70,72 @@ impl Assembly<'_> {
         };
         if scaling.min_replicas > scaling.max_replicas {
             let message = "min_replicas is larger than max_replicas";
+            let path = "aip_config.autoscaling.max_replicas";
+            let most = Edit::Set(scaling.min_replicas.to_string());
+            let fix = Fix::new(Remedy::MaxReplicas, path, most);
             self.reader
-                .problem(given.line, "aip_config.autoscaling", message, None);
+                .problem(given.line, "aip_config.autoscaling", message, Some(fix));
         }
         if fields.fields.contains_key("replicas") {
             let message = "does not go with aip_config.autoscaling, which decides it";
-            let fix = Some("aip-deploy config rm --path aip_config.replicas".to_owned());
-            self.reader
-                .problem(given.line, "aip_config.replicas", message, fix);
+            let path = "aip_config.replicas";
+            let fix = Fix::new(Remedy::Autoscaled, path, Edit::Remove);
+            self.reader.problem(given.line, path, message, Some(fix));
         }
         Some(scaling)
+    }
+
+    /// The networks of the reverse proxies before the Pods. The load balancers of the stack forward
+    /// connections with the caller's address and write no header, so nobody is to be trusted there.
+    /// What stands before a Service inside the cluster is not known here.
+    pub(super) fn trusted_proxies(
+        &mut self,
+        fields: &Object,
+        restricted: bool,
+        required: &BTreeMap<String, Text>,
+        extra: &BTreeMap<String, Text>,
+    ) -> Vec<String> {
+        const PATH: &str = "aip_config.trusted_proxies";
+        const VARIABLE: &str = "AIP_TRUSTED_PROXIES";
+        let given = fields.texts("trusted_proxies");
+        let service = fields
+            .object("service")
+            .and_then(|service| service.plain("type"));
+        let said =
+            given.is_some() || required.contains_key(VARIABLE) || extra.contains_key(VARIABLE);
+        if restricted && service == Some("cluster_ip") && !said {
+            let add = Fix::new(Remedy::Proxies, &format!("{PATH}[0]"), Edit::Ask);
+            self.notices.push(format!(
+                "{PATH} is not set: if an ingress controller or gateway leads to the Pods, all callers share its \
+                 address and its rate limits; `{add}` asks for its network, `{PATH}: []` says that there is none"
+            ));
+        }
+        let networks = given.unwrap_or_default();
+        self.blocks(fields, PATH, &networks);
+        if let Some(index) = networks.iter().position(|network| network.ends_with("/0")) {
+            let path = format!("{PATH}[{index}]");
+            let message = "trusts every caller to say which address it has";
+            let line = fields.lines.get("trusted_proxies").copied();
+            let fix = Fix::new(Remedy::Proxies, &path, Edit::Ask);
+            self.reader.problem(line, &path, message, Some(fix));
+        }
+        networks
+    }
+
+    /// That each of a list is a block of addresses.
+    fn blocks(&mut self, holder: &Object, path: &str, blocks: &[String]) {
+        for (index, block) in blocks.iter().enumerate() {
+            if let Err(message) = checks::cidr(block) {
+                let path = format!("{path}[{index}]");
+                let edit = match block.parse::<std::net::IpAddr>() {
+                    Ok(std::net::IpAddr::V4(address)) => Edit::Set(format!("{address}/32")),
+                    Ok(std::net::IpAddr::V6(address)) => Edit::Set(format!("{address}/128")),
+                    Err(_) => Edit::Ask,
+                };
+                let fix = Fix::new(Remedy::Block, &path, edit);
+                self.reader.problem(holder.line, &path, message, Some(fix));
+            }
+        }
     }
 
     pub(super) fn network_policy(
@@ -93,16 +151,7 @@ impl Assembly<'_> {
             return None;
         }
         let allow_cidrs = given.texts("allow_cidrs").unwrap_or_default();
-        for cidr in &allow_cidrs {
-            if let Err(message) = checks::cidr(cidr) {
-                self.reader.problem(
-                    given.line,
-                    "aip_config.network_policy.allow_cidrs",
-                    message,
-                    None,
-                );
-            }
-        }
+        self.blocks(given, "aip_config.network_policy.allow_cidrs", &allow_cidrs);
         let port = |name: &str, default: u16| {
             let url = Url::parse(required.get(name)?.known()?).ok()?;
             (url.scheme() != "sqlite").then(|| url.port().unwrap_or(default))

@@ -1,0 +1,102 @@
+//! The commands of the page about this program work: every block is run as it stands, but those
+//! that say why they are not.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::place::Place;
+
+const FENCE: &str = "```sh";
+const MARK: &str = "<!-- not run: ";
+
+const KEYS: &str = r#"{"keys":[{"kid":"k1","kty":"EC","crv":"P-256","x":"x","y":"y","d":"d","aip_purpose":"upstream",
+    "aip_state":"active"},{"kid":"k2","kty":"RSA","aip_purpose":"oidc","aip_state":"active"}]}"#;
+const MASTER_KEYS: &str = r#"{"primary":"m","keys":[{"kid":"m","key":"k"}],"token_pepper":"p"}"#;
+
+/// The blocks of a page that are run.
+fn blocks(page: &str) -> Vec<String> {
+    let lines: Vec<&str> = page.lines().collect();
+    let mut blocks = Vec::new();
+    let mut at = 0;
+    while at < lines.len() {
+        if lines[at] != FENCE {
+            at += 1;
+            continue;
+        }
+        let end = at + lines[at..].iter().position(|line| *line == "```").unwrap();
+        let reason = at.checked_sub(1).and_then(|before| {
+            let reason = lines[before].strip_prefix(MARK)?.strip_suffix("-->")?;
+            Some(reason.trim())
+        });
+        assert!(reason != Some(""), "a block that is not run says why");
+        if reason.is_none() {
+            blocks.push(lines[at + 1..end].join("\n"));
+        }
+        at = end;
+    }
+    blocks
+}
+
+fn page() -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/aip-deploy.md");
+    blocks(&std::fs::read_to_string(path).unwrap())
+}
+
+/// Runs the blocks in an empty folder that has the keys which `aip` made.
+fn run(blocks: &[String]) -> (Place, String) {
+    let place = Place::empty();
+    let folder = place.folder.path();
+    std::fs::remove_file(folder.join("Pulumi.yaml")).unwrap();
+    std::fs::remove_dir(folder.join("state")).unwrap();
+    std::fs::create_dir(folder.join("aip-data")).unwrap();
+    std::fs::write(folder.join("aip-data/keys.json"), KEYS).unwrap();
+    std::fs::write(folder.join("aip-data/master-keys.json"), MASTER_KEYS).unwrap();
+    let programs = Path::new(env!("CARGO_BIN_EXE_aip-deploy"))
+        .parent()
+        .unwrap();
+    let output = Command::new("/bin/sh")
+        .args(["-eux", "-c", &blocks.join("\n")])
+        .env_clear()
+        .env("PATH", format!("{}:/usr/bin:/bin", programs.display()))
+        .env("HOME", folder)
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    (place, said)
+}
+
+#[test]
+fn the_walk_through_ends_in_a_complete_configuration_whichever_way_people_come_in() {
+    let all = page();
+    for (without, objects) in [
+        ("ssl_cert_arn", "PodMonitor"),
+        ("trusted_proxies", "LoadBalancer"),
+    ] {
+        let way: Vec<String> = all
+            .iter()
+            .filter(|block| !block.contains(without))
+            .cloned()
+            .collect();
+        assert_eq!(way.len(), all.len() - 1, "{without} is in one block");
+        let (place, said) = run(&way);
+        assert!(
+            said.contains("the configuration of stack 'main' is complete"),
+            "{said}"
+        );
+        assert!(!said.contains("note: aip_config.trusted_proxies"), "{said}");
+        let rendered = place.run(&["render"]).ok().out;
+        assert!(rendered.contains(objects), "{rendered}");
+        assert!(
+            !place.text("main").contains("password@"),
+            "secrets are encrypted"
+        );
+    }
+}
+
+#[test]
+fn blocks_are_run_unless_they_say_why_not() {
+    let page = "```sh\none\n```\ntext\n<!-- not run: because -->\n```sh\ntwo\n```\n```text\nno\n```\n```sh\nthree\nfour\n```\n";
+    assert_eq!(blocks(page), ["one", "three\nfour"]);
+}
