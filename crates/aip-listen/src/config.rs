@@ -7,7 +7,8 @@ use std::time::Duration;
 pub struct ListenConfig {
     /// The listener in logs and metrics: `public`, `internal`.
     pub name: &'static str,
-    /// Connections at a time. Further ones wait in the kernel's queue until one ends.
+    /// Connections at a time. Further ones wait in the kernel's queue until one ends. A single
+    /// network holds a sixteenth of them at most, or nine tenths if it is not of the Internet.
     pub max_connections: usize,
     /// How long a request's head may take, and how long a connection may idle between requests.
     pub header_read_timeout: Duration,

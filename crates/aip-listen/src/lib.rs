@@ -8,6 +8,7 @@
 mod config;
 mod connection;
 mod lifecycle;
+mod networks;
 mod server;
 mod signals;
 mod tls;

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::connection::{self, HttpService};
+use crate::networks::{Networks, Place};
 use crate::{ListenConfig, Tls};
 
 /// The pause after `accept` failed for want of file descriptors or memory.
@@ -74,6 +75,7 @@ impl Server {
         let slots = Arc::new(Semaphore::new(
             self.config.max_connections.min(Semaphore::MAX_PERMITS),
         ));
+        let networks = Arc::new(Networks::new(self.config.max_connections));
         let graceful = GracefulShutdown::new();
         let mut connections = JoinSet::new();
         let mut drain = std::pin::pin!(drain);
@@ -83,10 +85,17 @@ impl Server {
                 accepted = self.accept(&slots) => accepted,
             };
             reap(&mut connections);
+            let Some(place) = networks.admit(peer.ip()) else {
+                metrics::counter!("aip_connections_refused_total", "listener" => self.config.name)
+                    .increment(1);
+                tracing::debug!(listener = self.config.name, %peer, "its network holds its share");
+                continue;
+            };
             let connection = Connection {
                 stream,
                 peer,
                 slot,
+                place,
                 config: Arc::clone(&self.config),
                 tls: self.tls.clone(),
                 drain: graceful.watcher(),
@@ -122,6 +131,7 @@ struct Connection {
     stream: TcpStream,
     peer: SocketAddr,
     slot: Option<OwnedSemaphorePermit>,
+    place: Place,
     config: Arc<ListenConfig>,
     tls: Option<Arc<Tls>>,
     drain: Watcher,
@@ -130,6 +140,7 @@ struct Connection {
 impl Connection {
     async fn serve(self, service: impl HttpService) {
         let _slot = self.slot;
+        let _place = self.place;
         let _open = OpenConnection::new(self.config.name);
         // Answers are small and somebody waits for each.
         let _ = self.stream.set_nodelay(true);

@@ -21,6 +21,14 @@ pub const METRICS: &[Metric] = &[
         alert: "close to `server.max_connections`: further ones wait",
     },
     Metric {
+        name: "aip_connections_refused_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        labels: &["listener"],
+        help: "Connections that were closed at once because their network held its share.",
+        alert: "",
+    },
+    Metric {
         name: "aip_connections_total",
         kind: Kind::Counter,
         unit: Unit::Count,

@@ -127,3 +127,33 @@ async fn connections_above_the_cap_wait_for_a_slot() {
     second.read_until("hello").await;
     assert_eq!(server.requests(), 2);
 }
+
+#[tokio::test]
+async fn one_network_does_not_hold_every_connection() {
+    let server = Running::plain(ListenConfig {
+        max_connections: 10,
+        ..ListenConfig::default()
+    })
+    .await;
+    let mut held = Vec::new();
+    for _ in 0..9 {
+        let mut client = Client::connect(server.address).await;
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        client.read_until("hello").await;
+        held.push(client);
+    }
+    let refused = exchange(server.address, "").await;
+    assert_eq!(refused, "", "closed at once");
+    assert_eq!(server.requests(), 9);
+    held.pop();
+    // The place is free once the server has seen the end of the connection.
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while server.requests() < 10 {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "no place becomes free"
+        );
+        let request = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        exchange(server.address, request).await;
+    }
+}
