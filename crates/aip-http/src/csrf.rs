@@ -1,23 +1,23 @@
 //! Forms of ours are posted by our pages only (OWASP CSRF Prevention, "HMAC based token pattern").
 //!
-//! Each form carries a keyed hash over the browser's cookie, the form and what it decides about, so
-//! a token is worth nothing in another browser, in another form or for another request. What the
+//! Each form carries a keyed hash over what the browser is known by, the form and what it decides
+//! about, so a token is worth nothing in another browser, in another form or for another request.
+//! It outlives the replacement of a cookie: a page may wait while another tab signs in. What the
 //! browser says about the origin of a request is checked as well; pages are sent with
 //! `Referrer-Policy: no-referrer`, so a genuine form may come with `Origin: null`.
 
 use aip_keys::{TokenHash, secrets_equal};
 use aip_oauth::params::Params;
-use aip_storage::browser::BrowserSession;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{HeaderName, ORIGIN};
 use http::{HeaderMap, StatusCode};
 
-use crate::call::Call;
+use crate::browser::Browser;
+use crate::call::{Call, SEC_FETCH_SITE};
+use crate::flow_cookie::FlowCookie;
 use crate::problem::Problem;
 use crate::state::App;
-
-const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// What a form is for.
 #[derive(Debug, Clone, Copy)]
@@ -33,16 +33,21 @@ pub(crate) enum Purpose<'a> {
 }
 
 impl App {
-    /// The token of a form.
-    pub(crate) fn csrf(&self, browser: &BrowserSession, purpose: Purpose<'_>) -> String {
-        let cookie = encode(&browser.token);
+    /// The token of a form, for the browser that knows what `binding` stands for: a browser
+    /// session, or the cookie of a sign-in that has not finished.
+    pub(crate) fn csrf(&self, binding: &str, purpose: Purpose<'_>) -> String {
         let about = match purpose {
             Purpose::Login(request) => format!("login {}", request.unwrap_or("-")),
             Purpose::Consent { request, did } => format!("consent {request} {did}"),
             Purpose::Account => "account".to_owned(),
             Purpose::Logout => "logout".to_owned(),
         };
-        encode(&self.server().hasher.hash(&format!("csrf {cookie} {about}")))
+        encode(
+            &self
+                .server()
+                .hasher
+                .hash(&format!("csrf {binding} {about}")),
+        )
     }
 
     /// Refuses a form that one of our pages did not make for this browser.
@@ -50,16 +55,55 @@ impl App {
         &self,
         call: &Call,
         params: &Params,
-        browser: &BrowserSession,
+        browser: &Browser,
         purpose: Purpose<'_>,
     ) -> Result<(), Problem> {
         check_origin(call.headers(), self.issuer().as_str())?;
-        let expected = self.csrf(browser, purpose);
-        match params.get("csrf") {
-            Some(sent) if secrets_equal(sent, &expected) => Ok(()),
-            _ => Err(refused("the CSRF token is missing or wrong")),
+        if self.is_csrf(params, &browser.binding(), purpose) {
+            Ok(())
+        } else {
+            Err(refused("the CSRF token is missing or wrong"))
         }
     }
+
+    /// Refuses a form of the sign-in page that our page did not make for this browser; otherwise
+    /// says for which of its sign-ins it did.
+    pub(crate) fn check_login_csrf(
+        &self,
+        call: &Call,
+        params: &Params,
+        request: Option<&str>,
+    ) -> Result<FlowCookie, Problem> {
+        check_origin(call.headers(), self.issuer().as_str())?;
+        let flows = self.flows(call);
+        if flows.is_empty() {
+            return Err(no_cookie());
+        }
+        let purpose = Purpose::Login(request);
+        flows
+            .into_iter()
+            .find(|flow| self.is_csrf(params, &flow.binding(self), purpose))
+            .ok_or_else(|| refused("the CSRF token is missing or wrong"))
+    }
+
+    fn is_csrf(&self, params: &Params, binding: &str, purpose: Purpose<'_>) -> bool {
+        let expected = self.csrf(binding, purpose);
+        params
+            .get("csrf")
+            .is_some_and(|sent| secrets_equal(sent, &expected))
+    }
+}
+
+/// A form that comes without the cookie that its page has set.
+pub(crate) fn no_cookie() -> Problem {
+    Problem::caller(
+        StatusCode::FORBIDDEN,
+        "access_denied",
+        "Your browser did not send the cookie of this page. Either it does not keep cookies of \
+         this site, or the page was open for too long. Allow cookies for this site, go back to \
+         where you came from and start again.",
+    )
+    .because(aip_base::Blame::Caller, "no cookie came with the form")
 }
 
 /// Judges what the browser says of the page that sent the form.

@@ -4,7 +4,7 @@
 //! In forms and URLs a request is named by the keyed hash of its token. That is a name and no
 //! secret: only the browser that began a request can see or finish it.
 
-use aip_atproto::{ScopeSet, for_upstream};
+use aip_atproto::{Did, ScopeSet, for_upstream};
 use aip_base::RowId;
 use aip_keys::TokenHash;
 use aip_oauth::authorize::{Prompt, Prompts, RefusalCode};
@@ -22,12 +22,12 @@ use http::StatusCode;
 use http::header::{HeaderValue, LOCATION};
 use secrecy::ExposeSecret as _;
 
-use crate::browser::Browser;
 use crate::csrf::encode;
 use crate::problem::Problem;
 use crate::state::App;
 
 /// An app's request that waits for the person.
+#[derive(Clone)]
 pub(crate) struct Pending {
     pub(crate) request: AuthorizationRequest,
     pub(crate) client: Client,
@@ -35,6 +35,15 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
+    /// A request that was just stored.
+    pub(crate) fn new(request: AuthorizationRequest, client: Client, prompts: Prompts) -> Self {
+        Self {
+            request,
+            client,
+            prompts,
+        }
+    }
+
     /// How forms and URLs name it.
     pub(crate) fn name(&self) -> String {
         encode(&self.request.token)
@@ -96,26 +105,25 @@ impl Pending {
 }
 
 impl App {
-    /// The request of that name, if this browser began it and it is not over.
-    pub(crate) async fn pending_by_name(
-        &self,
-        browser: &Browser,
-        name: &str,
-    ) -> Result<Pending, Problem> {
-        let bytes = URL_SAFE_NO_PAD.decode(name).ok();
-        let bytes: Option<[u8; 32]> = bytes.and_then(|it| it.try_into().ok());
-        let token = bytes.map(TokenHash::from_bytes).ok_or_else(over)?;
-        self.pending(browser.session.id, &token).await
-    }
-
     /// The request of that token, if this browser began it and it is not over.
     pub(crate) async fn pending(
         &self,
         browser: RowId,
         token: &TokenHash,
     ) -> Result<Pending, Problem> {
+        self.find_pending(browser, token).await?.ok_or_else(over)
+    }
+
+    /// The same, if there is one.
+    pub(crate) async fn find_pending(
+        &self,
+        browser: RowId,
+        token: &TokenHash,
+    ) -> Result<Option<Pending>, StorageError> {
         let request = self.storage().request(token, browser, self.now()).await?;
-        let request = request.ok_or_else(over)?;
+        let Some(request) = request else {
+            return Ok(None);
+        };
         let client = self.storage().client(&request.client_id).await?;
         let prompts = match request.prompt.as_deref() {
             None => Prompts::default(),
@@ -125,11 +133,32 @@ impl App {
                 StorageError::inconsistent("authorization_requests", browser, "an unknown prompt")
             })?,
         };
-        Ok(Pending {
-            client: client.ok_or_else(over)?,
-            prompts,
-            request,
-        })
+        Ok(client.map(|client| Pending::new(request, client, prompts)))
+    }
+
+    /// Who would be signed in for a request of that client and scope if it went on with an account
+    /// of this browser, and what of the scope their PDS granted. `None`: no upstream session serves
+    /// it, the person must go to their PDS.
+    pub(crate) async fn signed_in_as(
+        &self,
+        client: &Client,
+        scope: &ScopeSet,
+        account: &BrowserAccount,
+    ) -> Result<Option<(SignedIn, ScopeSet)>, StorageError> {
+        let needed = for_upstream(scope);
+        let session = self
+            .storage()
+            .fitting_upstream_session(&client.id, &account.did, &needed)
+            .await?;
+        Ok(session.map(|session| {
+            let who = SignedIn {
+                did: account.did.clone(),
+                upstream_session: session.id,
+                signed_in_at: account.signed_in_at,
+                auth_time: account.auth_time,
+            };
+            (who, granted(scope, &session.scope))
+        }))
     }
 
     /// Goes on with an account of this browser without asking its PDS again, if there is an
@@ -139,28 +168,20 @@ impl App {
         pending: &Pending,
         account: &BrowserAccount,
     ) -> Result<Option<Response>, Problem> {
-        let needed = for_upstream(&pending.request.scope);
-        let session = self
-            .storage()
-            .fitting_upstream_session(&pending.client.id, &account.did, &needed)
-            .await?;
-        let Some(session) = session else {
-            return Ok(None);
-        };
-        let who = SignedIn {
-            did: account.did.clone(),
-            upstream_session: session.id,
-            signed_in_at: account.signed_in_at,
-            auth_time: account.auth_time,
-        };
-        self.go_on(pending, who).await.map(Some)
+        let scope = &pending.request.scope;
+        match self.signed_in_as(&pending.client, scope, account).await? {
+            Some((who, _)) => self.go_on(pending, who, None).await.map(Some),
+            None => Ok(None),
+        }
     }
 
-    /// Somebody is signed in for the request: asks them, or answers the app at once.
+    /// Somebody is signed in for the request: asks them, or answers the app at once. `instead_of`
+    /// is the account that was asked for if it is another one; then they are asked in any case.
     pub(crate) async fn go_on(
         &self,
         pending: &Pending,
         who: SignedIn,
+        instead_of: Option<&Did>,
     ) -> Result<Response, Problem> {
         let request = &pending.request;
         let noted = self
@@ -168,20 +189,16 @@ impl App {
             .sign_in_request(&request.token, request.browser, &who, self.now())
             .await?;
         if !noted {
-            return Err(over());
+            return self.repeat(&request.token, request.browser, None).await;
         }
         let scope = pending.granted(self, &who).await?;
         let reason = pending.consent_reason(self, &who, &scope).await?;
-        if reason.is_none() {
+        if reason.is_none() && instead_of.is_none() {
             return self.approve(pending, &who).await;
         }
-        if pending.wants(Prompt::None) {
-            let detail = "the person must allow the app";
-            return self
-                .refuse(pending, RefusalCode::ConsentRequired, detail)
-                .await;
-        }
-        Ok(see_other(&format!("/consent?request={}", pending.name())))
+        let instead_of = instead_of.map_or_else(String::new, |did| format!("&instead_of={did}"));
+        let name = pending.name();
+        Ok(see_other(&format!("/consent?request={name}{instead_of}")))
     }
 
     /// The person said yes, or had said so before.
@@ -190,8 +207,11 @@ impl App {
         pending: &Pending,
         who: &SignedIn,
     ) -> Result<Response, Problem> {
-        let answer = self.server().approve(&pending.request, who).await?;
-        answer.as_ref().map(to_app).ok_or_else(over)
+        let request = &pending.request;
+        match self.server().approve(request, who).await? {
+            Some(answer) => Ok(to_app(&answer)),
+            None => self.repeat(&request.token, request.browser, None).await,
+        }
     }
 
     /// Ends the request without a grant and tells the app.
@@ -202,11 +222,14 @@ impl App {
         detail: &str,
     ) -> Result<Response, Problem> {
         let request = &pending.request;
+        let (token, browser, now) = (&request.token, request.browser, self.now());
         let taken = self
             .storage()
-            .take_request(&request.token, request.browser, self.now())
-            .await?
-            .ok_or_else(over)?;
+            .refuse_request(token, browser, code.as_str(), now)
+            .await?;
+        let Some(taken) = taken else {
+            return self.repeat(token, browser, Some((code, detail))).await;
+        };
         if let Some(who) = &taken.signed_in {
             let reason = EndReason::Abandoned;
             self.storage()
@@ -216,10 +239,30 @@ impl App {
         let refusal = self.server().refusal_of(&taken, code, detail);
         Ok(to_app(&self.server().refuse(&refusal)))
     }
+
+    /// The same decision once more, by a person who clicked twice: the same answer, if the app
+    /// can still use it. `refusal` is the decision; without it, a yes.
+    pub(crate) async fn repeat(
+        &self,
+        token: &TokenHash,
+        browser: RowId,
+        refusal: Option<(RefusalCode, &str)>,
+    ) -> Result<Response, Problem> {
+        let answered = self.storage().answered_request(token, browser, self.now());
+        let answered = answered.await?.ok_or_else(over)?;
+        let answer = self.server().answer_again(&answered, refusal);
+        answer.as_ref().map(to_app).ok_or_else(over)
+    }
+}
+
+/// The token hash that forms and URLs name a request by.
+pub(crate) fn request_name(name: &str) -> Option<TokenHash> {
+    let bytes = URL_SAFE_NO_PAD.decode(name).ok()?;
+    <[u8; 32]>::try_from(bytes).ok().map(TokenHash::from_bytes)
 }
 
 /// The request is finished, expired, or another browser's: nobody learns which.
-fn over() -> Problem {
+pub(crate) fn over() -> Problem {
     Problem::request(
         "This sign-in is over: it was finished before, or it took too long. Go back to the app and start again.",
     )

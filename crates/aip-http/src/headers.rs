@@ -5,12 +5,12 @@ use axum::response::Response;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL,
-    CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, PRAGMA, REFERRER_POLICY,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, PRAGMA, REFERRER_POLICY,
     STRICT_TRANSPORT_SECURITY, VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::{HeaderMap, StatusCode};
 
-use crate::endpoints::{CachePolicy, Cors, Spec};
+use crate::endpoints::{CachePolicy, Cors, ErrorFormat, Spec};
 
 /// By which people and operators find a request in the log.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -84,6 +84,18 @@ fn set_cache(headers: &mut HeaderMap, cache: CachePolicy) {
         headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
     }
     headers.insert(CACHE_CONTROL, value);
+}
+
+/// The answer to a `HEAD` where a `GET` would have an effect: the head of an answer that could
+/// follow one (RFC 9110 §9.3.2 lets a server leave out what it would have to work for).
+pub(crate) fn head(spec: &Spec) -> Response {
+    let media_type = match spec.errors {
+        ErrorFormat::Page => HeaderValue::from_static("text/html; charset=utf-8"),
+        ErrorFormat::OAuth | ErrorFormat::Xrpc => HeaderValue::from_static("application/json"),
+    };
+    let mut response = Response::default();
+    response.headers_mut().insert(CONTENT_TYPE, media_type);
+    response
 }
 
 /// The answer to `OPTIONS`, which is a preflight when the endpoint is open to scripts.

@@ -6,14 +6,18 @@
 //! What this room needs of others and does not know is behind the traits of [`ports`].
 
 mod account_names;
+mod asked;
 mod assets;
 mod browser;
 mod call;
 mod caller;
+mod cookies;
 mod csrf;
 mod endpoints;
 mod flow;
+mod flow_cookie;
 mod headers;
+mod host;
 mod internal;
 mod limits;
 mod pages;
@@ -26,6 +30,7 @@ mod serve;
 mod state;
 mod trace_context;
 mod upstream_document;
+mod words;
 
 pub use caller::TrustedProxies;
 pub use endpoints::{CachePolicy, Cors, Endpoint, ErrorFormat, Payload, Spec, Verb};

@@ -1,6 +1,11 @@
 //! The pages: plain HTML forms, no script, escaped by the template engine.
+//!
+//! There is no `form-action` in their policy: Chromium and Safari hold every hop of the answer to
+//! a form to it, and where an app or a PDS sends the browser on to (another site, an app on the
+//! person's device) is not known when the page is made. Forms of ours are in our templates only.
 
-use aip_pds::Trace;
+use std::borrow::Cow;
+
 use askama::Template;
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
@@ -8,6 +13,13 @@ use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue};
 
 use crate::account_names::AccountName;
 use crate::assets::{ICON, STYLE};
+use crate::words::shown;
+
+/// What a page may load and be framed by.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'self'; img-src 'self' data:; frame-ancestors 'none'; \
+     base-uri 'none'",
+);
 
 /// The first page.
 #[derive(Template)]
@@ -38,7 +50,30 @@ pub(crate) struct LoginPage<'a> {
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) words: String,
-    pub(crate) tried: Trace,
+    /// What the host of the account said.
+    pub(crate) theirs: Option<String>,
+    /// The error that the app is told when the person goes back to it.
+    pub(crate) back: Option<&'static str>,
+    pub(crate) tried: Vec<Tried>,
+}
+
+/// A step of a search.
+#[derive(Debug)]
+pub(crate) struct Tried {
+    pub(crate) what: &'static str,
+    pub(crate) subject: String,
+    pub(crate) outcome: String,
+}
+
+impl Tried {
+    /// The step as a page shows it.
+    pub(crate) fn of(step: &aip_pds::Step) -> Self {
+        Self {
+            what: step.what,
+            subject: shown(&step.subject, 200),
+            outcome: shown(&step.outcome, 200),
+        }
+    }
 }
 
 /// The consent page.
@@ -52,6 +87,8 @@ pub(crate) struct ConsentPage<'a> {
     pub(crate) destination: &'a str,
     pub(crate) account: &'a AccountName,
     pub(crate) reason: &'a str,
+    /// The account that was asked for, if the person chose another one at their host.
+    pub(crate) instead_of: Option<&'a str>,
     pub(crate) scopes: &'a [aip_atproto::ScopeLine],
     pub(crate) request: &'a str,
     pub(crate) csrf: &'a str,
@@ -62,6 +99,8 @@ pub(crate) struct ConsentPage<'a> {
 #[template(path = "account.html")]
 pub(crate) struct AccountPage<'a> {
     pub(crate) brand: &'a str,
+    /// The account that was asked for, if the person chose another one at their host.
+    pub(crate) instead_of: Option<&'a str>,
     pub(crate) accounts: &'a [AccountSection],
     pub(crate) csrf: &'a str,
 }
@@ -82,6 +121,31 @@ pub(crate) struct GrantLine {
     pub(crate) scopes: Vec<aip_atproto::ScopeLine>,
 }
 
+/// What is said when another account signed in than the one that was chosen here.
+#[derive(Template)]
+#[template(path = "other_account.html")]
+pub(crate) struct OtherAccountPage<'a> {
+    pub(crate) brand: &'a str,
+    pub(crate) app: &'a str,
+    /// The account that was chosen here.
+    pub(crate) expected: &'a str,
+    /// The account that signed in at its host.
+    pub(crate) actual: &'a str,
+    pub(crate) request: &'a str,
+    pub(crate) csrf: &'a str,
+}
+
+/// A form of another site that our own page repeats.
+#[derive(Template)]
+#[template(path = "repeat.html")]
+pub(crate) struct RepeatPage<'a> {
+    pub(crate) brand: &'a str,
+    pub(crate) action: &'a str,
+    /// The name of the field that says so.
+    pub(crate) mark: &'a str,
+    pub(crate) fields: &'a [(Cow<'a, str>, Cow<'a, str>)],
+}
+
 /// The question whether to sign out at an app's wish.
 #[derive(Template)]
 #[template(path = "logout.html")]
@@ -99,6 +163,8 @@ pub(crate) struct ErrorPage<'a> {
     pub(crate) brand: &'a str,
     pub(crate) words: &'a str,
     pub(crate) ours: bool,
+    /// For the developer of the app: names and values.
+    pub(crate) developer: &'a [(&'static str, String)],
     pub(crate) request_id: &'a str,
 }
 
@@ -117,52 +183,18 @@ trait Layout {
 
 impl<T: Template> Layout for T {}
 
-/// Where the forms of a page may lead. A form that posts to us is answered by a redirect to a PDS
-/// or to an app, and browsers hold redirects to `form-action`, too; hosts are not known when the
-/// page is made, and CSP cannot name IPv6 hosts, so it is the scheme that is limited.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct FormTargets<'a> {
-    /// Whether this AIP is for development on loopback, with a PDS on plain http.
-    pub(crate) loopback: bool,
-    /// The redirect URI of the app.
-    pub(crate) app: Option<&'a str>,
-}
-
-impl FormTargets<'_> {
-    fn sources(self) -> String {
-        let app = self.app.and_then(|uri| uri.split_once(':'));
-        match app.map_or("https", |(scheme, _)| scheme) {
-            "https" if self.loopback => "'self' https: http:".to_owned(),
-            "https" => "'self' https:".to_owned(),
-            scheme if self.loopback => format!("'self' https: http: {scheme}:"),
-            scheme => format!("'self' https: {scheme}:"),
-        }
-    }
-}
-
-/// A page as an answer. Without `targets` its forms lead nowhere but here.
-pub(crate) fn html(
-    status: StatusCode,
-    page: &impl Template,
-    targets: Option<FormTargets<'_>>,
-) -> Response {
+/// A page as an answer.
+pub(crate) fn html(status: StatusCode, page: &impl Template) -> Response {
     let Ok(text) = page.render() else {
         // A template writes to a string; what can fail is a value's own formatting.
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
-    let actions = targets.map_or_else(|| "'self'".to_owned(), FormTargets::sources);
-    let policy = format!(
-        "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action {actions}; \
-         frame-ancestors 'none'; base-uri 'none'"
-    );
     let media_type = HeaderValue::from_static("text/html; charset=utf-8");
-    let mut response = (status, [(CONTENT_TYPE, media_type)], text).into_response();
-    if let Ok(policy) = HeaderValue::from_str(&policy) {
-        response
-            .headers_mut()
-            .insert(CONTENT_SECURITY_POLICY, policy);
-    }
-    response
+    let headers = [
+        (CONTENT_TYPE, media_type),
+        (CONTENT_SECURITY_POLICY, POLICY),
+    ];
+    (status, headers, text).into_response()
 }
 
 /// The day of an instant: `1 March 2026`.

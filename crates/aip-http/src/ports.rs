@@ -21,8 +21,8 @@ pub trait SignIn: Send + Sync + 'static {
     /// Begins a sign-in and returns the URL at the PDS to send the browser to.
     async fn begin(&self, start: Start<'_>) -> Result<String, BeginError>;
 
-    /// Finishes a sign-in with the query of the callback.
-    async fn finish(&self, browser: RowId, query: &str) -> Result<Finished, SignInFailure>;
+    /// Finishes a sign-in with the query of the callback, if it is bound to one of `browsers`.
+    async fn finish(&self, browsers: &[RowId], query: &str) -> Result<Finished, SignInFailure>;
 }
 
 /// Sessions at the PDSs of accounts.
@@ -66,8 +66,8 @@ impl SignIn for aip_sessions::SignIn {
         self.begin(start).await
     }
 
-    async fn finish(&self, browser: RowId, query: &str) -> Result<Finished, SignInFailure> {
-        self.finish(browser, query).await
+    async fn finish(&self, browsers: &[RowId], query: &str) -> Result<Finished, SignInFailure> {
+        self.finish(browsers, query).await
     }
 }
 

@@ -12,6 +12,10 @@ use serde::Serialize;
 
 use crate::endpoints::ErrorFormat;
 use crate::pages::{ErrorPage, html};
+use crate::words::shown;
+
+/// The most characters of an error, told or logged. Some repeat what a server or a caller wrote.
+const MAX_DETAIL: usize = 1000;
 
 /// An error on its way out.
 #[derive(Debug)]
@@ -20,6 +24,8 @@ pub(crate) struct Problem {
     code: &'static str,
     words: String,
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// What a page tells the developer of the app.
+    developer: Vec<(&'static str, String)>,
     incident: Incident,
     wronged_client: Option<String>,
 }
@@ -43,7 +49,7 @@ impl Incident {
         detail: impl Into<String>,
         mut response: Response,
     ) -> Response {
-        let detail = detail.into();
+        let detail = shown(&detail.into(), MAX_DETAIL);
         response.extensions_mut().insert(Self {
             blame,
             code,
@@ -70,11 +76,12 @@ struct XrpcError<'a> {
 impl Problem {
     /// An error of the caller's.
     pub(crate) fn caller(status: StatusCode, code: &'static str, words: impl Into<String>) -> Self {
-        let words = words.into();
+        let words = shown(&words.into(), MAX_DETAIL);
         Self {
             status,
             code,
             headers: Vec::new(),
+            developer: Vec::new(),
             incident: Incident {
                 blame: Blame::Caller,
                 code: Some(code),
@@ -105,8 +112,14 @@ impl Problem {
         self.incident = Incident {
             blame,
             code: Some(self.code),
-            detail: detail.into(),
+            detail: shown(&detail.into(), MAX_DETAIL),
         };
+        self
+    }
+
+    /// Says what the developer of the app needs to know, as names and values.
+    pub(crate) fn for_developers(mut self, facts: Vec<(&'static str, String)>) -> Self {
+        self.developer = facts;
         self
     }
 
@@ -144,9 +157,9 @@ impl Problem {
                     brand,
                     words: &self.words,
                     ours: self.incident.blame == Blame::Ours,
+                    developer: &self.developer,
                     request_id: id,
                 },
-                None,
             ),
             ErrorFormat::OAuth => (
                 self.status,

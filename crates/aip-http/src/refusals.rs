@@ -2,12 +2,14 @@
 
 use aip_base::{Blame, HttpError, Share};
 use aip_jose::Alg;
+use aip_oauth::authorize::PageError;
 use aip_oauth::client_auth::ClientAuthError;
 use aip_oauth::dpop::ProofError;
 use aip_oauth::grants::TokenError;
 use aip_oauth::logout::LogoutError;
 use aip_oauth::resource::ResourceError;
 use aip_oauth::tokens::TokenManagementError;
+use aip_oauth::unregistered::UnregisteredUri;
 use aip_sessions::KeeperError;
 use aip_xrpc::ForwardError;
 use aip_xrpc::permit::Refusal;
@@ -111,7 +113,8 @@ impl From<LogoutError> for Problem {
             | LogoutError::Hint
             | LogoutError::OtherClient
             | LogoutError::UnknownClient
-            | LogoutError::UnknownRedirect => Self::request(words),
+            | LogoutError::NoClient => Self::request(words),
+            LogoutError::UnknownRedirect(uri) => Self::unregistered(words, &uri),
         }
     }
 }
@@ -137,6 +140,36 @@ fn busy(share: Share, blame: Blame, detail: String) -> Problem {
     Problem::caller(status, code, words)
         .because(blame, detail)
         .with(RETRY_AFTER, "5")
+}
+
+impl From<PageError> for Problem {
+    fn from(error: PageError) -> Self {
+        let words = error.to_string();
+        match error {
+            PageError::UnknownRedirect(uri) => Self::unregistered(words, &uri),
+            PageError::NoClient | PageError::UnknownClient | PageError::NoRedirect => {
+                Self::request(words)
+            }
+        }
+    }
+}
+
+impl Problem {
+    /// A redirect URI that is not registered: the person is told that, the developer of the app
+    /// and the log which one, and what is registered.
+    fn unregistered(words: String, uri: &UnregisteredUri) -> Self {
+        let mut facts = vec![
+            ("Client", uri.client.to_string()),
+            ("Address that came", uri.sent.clone()),
+        ];
+        if let Some(nearest) = &uri.nearest {
+            facts.push(("Nearest registered address", nearest.registered.clone()));
+            facts.push(("Difference", nearest.difference.clone()));
+        }
+        Self::request(words)
+            .because(Blame::Caller, uri.in_words())
+            .for_developers(facts)
+    }
 }
 
 /// What a resource asks of its callers (RFC 6750 §3, RFC 9449 §7.1, RFC 9728 §5.1).

@@ -20,7 +20,9 @@ use tracing::Instrument as _;
 
 use crate::call::Call;
 use crate::endpoints::{Endpoint, ErrorFormat, FORM_LIMIT, Payload, Spec};
+use crate::flow::see_other;
 use crate::headers;
+use crate::host;
 use crate::problem::Problem;
 use crate::request_line::RequestLine;
 use crate::state::App;
@@ -88,6 +90,12 @@ async fn answer(
             "This address does not take this method.",
         )
         .with(ALLOW, &spec.allow()));
+    }
+    if request.method() == Method::HEAD && !spec.inert {
+        return Ok(headers::head(&spec));
+    }
+    if let Some(location) = host::canonical(app, &spec, &request) {
+        return Ok(see_other(&location));
     }
     let (call, stream) = receive(&spec, request).await?;
     if !spec.clients {

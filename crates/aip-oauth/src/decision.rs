@@ -1,15 +1,15 @@
 //! The person's decision: a yes becomes grant, code and consent in one transaction; a no goes to
 //! the app. Every answer carries `state` and `iss` (RFC 9207).
 
-use std::time::Duration;
-
 use aip_base::RowId;
 use aip_keys::TokenKind;
 use aip_storage::StorageError;
 use aip_storage::audit::AuditKind;
 use aip_storage::client::RedirectUri;
 use aip_storage::grant::{Approval, Approve, Grant, NewCode};
-use aip_storage::request::{AuthorizationRequest, SignedIn};
+use aip_storage::request::{
+    ANSWER_REPEATED_FOR, AnsweredRequest, AuthorizationRequest, RequestAnswer, SignedIn,
+};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::AuthorizationServer;
@@ -17,7 +17,7 @@ use crate::authorize::{Refusal, RefusalCode};
 use crate::interaction::granted;
 
 /// How long a code may be redeemed.
-const CODE_TTL: Duration = Duration::from_mins(1);
+const CODE_TTL: std::time::Duration = ANSWER_REPEATED_FOR;
 
 /// What goes to the app by redirect.
 #[derive(Debug)]
@@ -65,9 +65,10 @@ impl AuthorizationServer {
         let Some(session) = self.storage.upstream_session(who.upstream_session).await? else {
             return Ok(None);
         };
-        let code = TokenKind::Code.mint(&*self.rng);
+        let id = RowId::new(&*self.clock, &*self.rng);
+        let code = self.code_of(id);
         let grant = Grant {
-            id: RowId::new(&*self.clock, &*self.rng),
+            id,
             client_id: request.client_id.clone(),
             did: who.did.clone(),
             scope: granted(&request.scope, &session.scope),
@@ -105,6 +106,40 @@ impl AuthorizationServer {
             request.state.as_deref(),
             vec![("code", code)],
         )))
+    }
+
+    /// The answer of a moment ago, for a person who sent the same decision twice: a browser shows
+    /// the answer to the second click only. `refusal` is the decision; without it, a yes. `None`:
+    /// it was answered otherwise. Nothing is stored, so there is never a second grant.
+    pub fn answer_again(
+        &self,
+        answered: &AnsweredRequest,
+        refusal: Option<(RefusalCode, &str)>,
+    ) -> Option<Answer> {
+        match (&answered.answer, refusal) {
+            (RequestAnswer::Granted(grant), None) => Some(self.answer(
+                &answered.redirect_uri,
+                answered.state.as_deref(),
+                vec![("code", self.code_of(*grant))],
+            )),
+            (RequestAnswer::Refused(told), Some((code, detail))) if told == code.as_str() => {
+                Some(self.refuse(&Refusal {
+                    client_id: answered.client_id.clone(),
+                    redirect_uri: answered.redirect_uri.clone(),
+                    state: answered.state.clone(),
+                    code,
+                    detail: detail.to_owned(),
+                }))
+            }
+            _ => None,
+        }
+    }
+
+    /// The code of a grant. It follows from the grant's id and the key for tokens, so that it can
+    /// be sent again without being kept.
+    fn code_of(&self, grant: RowId) -> SecretString {
+        self.hasher
+            .derive(TokenKind::Code, &format!("code of {grant}"))
     }
 
     /// Tells the app that its request ends without a grant.

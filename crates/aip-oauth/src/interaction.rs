@@ -36,6 +36,9 @@ pub enum Entry {
     SignIn,
     /// Go on with this account of the browser, without signing in again.
     Use(BrowserAccount),
+    /// Go on with this account, the only one of the browser, if the person allowed the app before
+    /// and no page is needed; otherwise show the sign-in page.
+    UseIfAllowed(BrowserAccount),
     /// The app allowed no page, and one is needed.
     Refuse(RefusalCode),
 }
@@ -76,9 +79,13 @@ pub fn entry(wish: &Wish<'_>, accounts: &[BrowserAccount], now: Timestamp) -> En
     match candidates.as_slice() {
         [] => page(RefusalCode::LoginRequired),
         [account] if !is_fresh(account, wish.max_age, now) => page(RefusalCode::LoginRequired),
-        // Without a hint even a single account is offered rather than taken: the person may want
-        // to sign in as somebody else. With no page allowed it is the only possible meaning.
+        // With no page allowed, a single account is the only possible meaning.
         [account] if silent || wish.hinted.is_some() => Entry::Use((*account).clone()),
+        // Without a hint a single account is taken only for an app that it was chosen for before:
+        // the person may want to sign in to another one as somebody else.
+        [account] if accounts.len() == 1 && !wish.prompts.has(Prompt::Consent) => {
+            Entry::UseIfAllowed((*account).clone())
+        }
         [_] => Entry::SignIn,
         _ => page(RefusalCode::AccountSelectionRequired),
     }

@@ -21,6 +21,7 @@ pub mod redirect;
 pub mod registration;
 pub mod resource;
 pub mod tokens;
+pub mod unregistered;
 
 pub use known_clients::KnownClients;
 

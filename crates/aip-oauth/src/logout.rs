@@ -14,6 +14,7 @@ use serde::Deserialize;
 use crate::AuthorizationServer;
 use crate::decision::Answer;
 use crate::params::{Params, ParamsError};
+use crate::unregistered::UnregisteredUri;
 
 /// A logout that was checked.
 #[derive(Debug)]
@@ -39,9 +40,12 @@ pub enum LogoutError {
     /// No such client.
     #[error("The app that sent you here is not registered.")]
     UnknownClient,
-    /// A redirect without a client, or one that is not registered.
+    /// A redirect without a client.
+    #[error("The app that sent you here wants you sent on, and does not say which app it is.")]
+    NoClient,
+    /// Not one of the client's redirect URIs.
     #[error("The app wants you sent to an address that is not registered for it.")]
-    UnknownRedirect,
+    UnknownRedirect(Box<UnregisteredUri>),
     /// Our fault.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -137,14 +141,13 @@ fn location(
     uri: &str,
     state: Option<&str>,
 ) -> Result<SecretString, LogoutError> {
-    let registered = client
-        .and_then(|client| {
-            client
-                .post_logout_redirect_uris
-                .iter()
-                .find(|known| known.as_str() == uri)
-        })
-        .ok_or(LogoutError::UnknownRedirect)?;
+    let client = client.ok_or(LogoutError::NoClient)?;
+    let known = &client.post_logout_redirect_uris;
+    let registered = known.iter().find(|it| it.as_str() == uri);
+    let registered = registered.ok_or_else(|| {
+        let unregistered = UnregisteredUri::new(client.id.clone(), known, uri);
+        LogoutError::UnknownRedirect(Box::new(unregistered))
+    })?;
     let state = state.map(|state| ("state", state.to_owned().into()));
     Ok(Answer::new(registered.clone(), state.into_iter().collect()).location())
 }

@@ -60,6 +60,9 @@ pub struct Start<'a> {
     pub request: Option<&'a AuthorizationRequest>,
     /// What the person typed or chose: a handle, a DID, or the URL of a server.
     pub subject: &'a str,
+    /// Whether somebody wrote the subject, the person or the app, so that another account at its
+    /// server may be meant as well. Otherwise the account was chosen and must come back.
+    pub typed: bool,
     /// What the PDS shall ask: `login`, `consent`, `select_account`, `create`.
     pub prompt: Option<&'a str>,
 }
@@ -104,6 +107,10 @@ pub struct Finished {
     pub auth_time: Option<Timestamp>,
     /// The app's request it was for, with the session that will serve it.
     pub request: Option<(TokenHash, RowId)>,
+    /// The browser that began it.
+    pub browser: RowId,
+    /// The account that was asked for, if the person chose another one at their host.
+    pub instead_of: Option<Did>,
 }
 
 /// Why a callback signs nobody in.
@@ -139,6 +146,17 @@ pub enum SignInFailure {
         /// What is wrong with which answer; what the server wrote is cut and escaped.
         what: String,
     },
+    /// Another account signed in than the one that was chosen here. What was received is given
+    /// back.
+    #[error("signed in as `{actual}` instead of `{expected}`")]
+    OtherAccount {
+        /// The app's request.
+        request: Option<TokenHash>,
+        /// The account that was chosen.
+        expected: Did,
+        /// The account that signed in.
+        actual: Did,
+    },
     /// A server is away: the app gets `temporarily_unavailable`.
     #[error("not reached: {what}")]
     Unavailable {
@@ -170,6 +188,9 @@ struct FlowSecrets {
     /// Whether the PDS was told to make the person authenticate.
     #[serde(default)]
     authenticates: bool,
+    /// See [`Start::typed`]. Flows of the release before do not say.
+    #[serde(default)]
+    typed: bool,
 }
 
 impl BeginError {
@@ -188,7 +209,10 @@ impl SignInFailure {
     /// Whose fault it is.
     pub fn blame(&self) -> Blame {
         match self {
-            Self::Stray(_) | Self::Malformed(_) | Self::Denied { .. } => Blame::Caller,
+            Self::Stray(_)
+            | Self::Malformed(_)
+            | Self::Denied { .. }
+            | Self::OtherAccount { .. } => Blame::Caller,
             Self::Refused { .. } | Self::Unusable { .. } | Self::Unavailable { .. } => {
                 Blame::Upstream
             }
@@ -236,6 +260,7 @@ impl SignIn {
             client_key_id: key_id(&keys.client),
             session: keys.session,
             authenticates: start.prompt == Some("login"),
+            typed: start.typed,
         };
         let flow = UpstreamFlow {
             state: self.hasher.hash(&state),
@@ -253,21 +278,11 @@ impl SignIn {
         Ok(started.authorization_url.into())
     }
 
-    /// Finishes a sign-in with the query of the callback.
-    pub async fn finish(&self, browser: RowId, query: &str) -> Result<Finished, SignInFailure> {
+    /// Finishes a sign-in with the query of the callback, if one of `browsers` began it.
+    pub async fn finish(&self, browsers: &[RowId], query: &str) -> Result<Finished, SignInFailure> {
         let callback = Callback::parse(query)?;
         let state = self.hasher.hash(callback.state());
-        let flow = match self
-            .storage
-            .take_flow(&state, browser, self.clock.now())
-            .await?
-        {
-            TakeFlow::Taken(flow) => flow,
-            TakeFlow::OtherBrowser => return Err(SignInFailure::Stray("another browser began it")),
-            TakeFlow::Unknown => {
-                return Err(SignInFailure::Stray("it is unknown, used or too old"));
-            }
-        };
+        let flow = self.take_flow(browsers, &state).await?;
         let code = callback
             .code_from(&flow.issuer)
             .map_err(|error| match error {
@@ -284,15 +299,38 @@ impl SignIn {
             Ok(code) => self.exchange(&flow, &code).await,
             Err(failure) => Err(failure),
         };
-        if let Err(
-            SignInFailure::Refused { check, .. } | SignInFailure::Unusable { what: check, .. },
-        ) = &outcome
-        {
-            let event = AuditEvent::new(&*self.clock, &*self.rng, AuditKind::SignInRefused, check);
+        let check = match &outcome {
+            Err(
+                SignInFailure::Refused { check, .. } | SignInFailure::Unusable { what: check, .. },
+            ) => Some(check.clone()),
+            Err(failure @ SignInFailure::OtherAccount { .. }) => Some(failure.to_string()),
+            Ok(_) | Err(_) => None,
+        };
+        if let Some(check) = check {
+            let event = AuditEvent::new(&*self.clock, &*self.rng, AuditKind::SignInRefused, &check);
             let event = flow.expected.iter().fold(event, AuditEvent::of_account);
             self.storage.record(&event).await?;
         }
         outcome
+    }
+
+    /// Takes the flow of that `state`, once.
+    async fn take_flow(
+        &self,
+        browsers: &[RowId],
+        state: &TokenHash,
+    ) -> Result<Box<UpstreamFlow>, SignInFailure> {
+        for browser in browsers {
+            let taken = self.storage.take_flow(state, *browser, self.clock.now());
+            match taken.await? {
+                TakeFlow::Taken(flow) => return Ok(flow),
+                TakeFlow::OtherBrowser => {}
+                TakeFlow::Unknown => {
+                    return Err(SignInFailure::Stray("it is unknown, used or too old"));
+                }
+            }
+        }
+        Err(SignInFailure::Stray("another browser began it"))
     }
 
     async fn exchange(
@@ -343,16 +381,11 @@ impl SignIn {
             })?;
         let redirect_uri = self.identity.redirect_uri();
         let verifier = SecretString::from(secrets.verifier);
+        // Whoever signed in is proven to be that account; whether it is the one that was asked
+        // for is judged below.
         let signed_in = self
             .pds
-            .complete_sign_in(
-                &keys,
-                &server,
-                redirect_uri,
-                code,
-                &verifier,
-                flow.expected.as_ref(),
-            )
+            .complete_sign_in(&keys, &server, redirect_uri, code, &verifier, None)
             .await
             .map_err(|error| match error {
                 SignInError::Exchange(ExchangeError::Refused { error, description }) => {
@@ -368,6 +401,18 @@ impl SignIn {
                 SignInError::Proof(ProofError::CannotTell(what)) => unavailable(what),
                 error => refused(error.to_string()),
             })?;
+        let actual = signed_in.identity.did();
+        let instead_of = flow.expected.as_ref().filter(|it| *it != actual);
+        if let Some(expected) = instead_of
+            && !secrets.typed
+        {
+            self.give_back(&keys, &signed_in).await;
+            return Err(SignInFailure::OtherAccount {
+                request: flow.request,
+                expected: expected.clone(),
+                actual: actual.clone(),
+            });
+        }
         let stored = self
             .store(flow, &keys, &signed_in, secrets.authenticates)
             .await;
@@ -405,10 +450,12 @@ impl SignIn {
         }
         self.storage.record(&event).await?;
         Ok(Finished {
-            did,
             signed_in_at: now,
             auth_time: authenticated.then_some(now),
             request: flow.request.map(|token| (token, flow.id)),
+            browser: flow.browser,
+            instead_of: flow.expected.clone().filter(|it| *it != did),
+            did,
         })
     }
 

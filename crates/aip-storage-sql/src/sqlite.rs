@@ -90,6 +90,11 @@ static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
             "grants apart",
             include_str!("../migrations/sqlite/0006_grants_apart.sql"),
         ),
+        (
+            7,
+            "parallel pages",
+            include_str!("../migrations/sqlite/0007_parallel_pages.sql"),
+        ),
     ])
 });
 

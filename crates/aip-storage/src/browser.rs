@@ -1,5 +1,7 @@
 //! Browser sessions: AIP's own cookie session, which may hold several accounts.
 
+use std::time::Duration;
+
 use aip_atproto::{Did, ScopeSet};
 use aip_base::{RowId, Timestamp};
 use aip_keys::TokenHash;
@@ -35,13 +37,19 @@ pub struct BrowserAccount {
     pub auth_time: Option<Timestamp>,
 }
 
+/// How long the cookie from before a sign-in is still recognised: requests of other tabs may be
+/// under way with it.
+pub const COOKIE_OVERLAP: Duration = Duration::from_mins(1);
+
 /// The known browsers.
 #[async_trait]
 pub trait Browsers: Send + Sync {
-    /// Stores a new browser session (without accounts).
-    async fn create_browser_session(&self, session: &BrowserSession) -> Result<(), StorageError>;
+    /// Stores a new browser session (without accounts). `false`: there is one of that token
+    /// already, and it stays as it is.
+    async fn create_browser_session(&self, session: &BrowserSession) -> Result<bool, StorageError>;
 
-    /// The live session of that cookie.
+    /// The live session of that cookie, or of the one that it replaced within [`COOKIE_OVERLAP`];
+    /// with the latter, the account that was added by the sign-in is not seen.
     async fn browser_session(
         &self,
         token: &TokenHash,
@@ -49,15 +57,17 @@ pub trait Browsers: Send + Sync {
     ) -> Result<Option<BrowserSession>, StorageError>;
 
     /// Adds or refreshes `account` at browser `id` (a known `auth_time` stays unless there is a
-    /// newer one), moves its end to `expires_at`, and gives it
-    /// the new cookie `token`: the value from before the sign-in is worthless from here on
-    /// (session fixation). `false`: the browser session is gone.
+    /// newer one), moves its end to `expires_at`, and gives it the new cookie `token`: with the
+    /// value from before the sign-in nobody gets at the account (session fixation). When `token`
+    /// is the present one, another sign-in has replaced the cookie a moment ago, and the value
+    /// before it ends at once. `false`: the browser session is gone.
     async fn sign_in_browser(
         &self,
         id: RowId,
         token: &TokenHash,
         account: &BrowserAccount,
         expires_at: Timestamp,
+        now: Timestamp,
     ) -> Result<bool, StorageError>;
 
     /// Signs one account out of the browser, with its consents there.

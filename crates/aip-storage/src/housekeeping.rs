@@ -3,6 +3,7 @@
 //! | what | forgotten |
 //! | --- | --- |
 //! | authorization requests, upstream flows | when they expire |
+//! | how requests were answered | 1 minute after they were |
 //! | codes | 1 day after they expire, so that a late replay is still recognised |
 //! | access tokens, refresh tokens, values of the replay guard | when they expire |
 //! | the last refresh token of a grant, a code that was not redeemed | when the grant has ended, too |
@@ -29,6 +30,8 @@ const DAY: Duration = Duration::from_hours(24);
 pub enum Perishable {
     /// Apps' authorization requests in flight.
     AuthorizationRequests,
+    /// How they were answered.
+    AnsweredRequests,
     /// Sign-ins under way at a PDS.
     UpstreamFlows,
     /// Authorization codes.
@@ -94,8 +97,9 @@ pub trait Housekeeping: Send + Sync {
 
 impl Perishable {
     /// Every kind, in the order in which they are forgotten.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::AuthorizationRequests,
+        Self::AnsweredRequests,
         Self::UpstreamFlows,
         Self::Codes,
         Self::AccessTokens,
@@ -113,6 +117,7 @@ impl Perishable {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::AuthorizationRequests => "authorization_requests",
+            Self::AnsweredRequests => "answered_requests",
             Self::UpstreamFlows => "upstream_flows",
             Self::Codes => "codes",
             Self::AccessTokens => "access_tokens",
@@ -131,6 +136,7 @@ impl Perishable {
     pub fn kept_for(self) -> Duration {
         match self {
             Self::AuthorizationRequests
+            | Self::AnsweredRequests
             | Self::UpstreamFlows
             | Self::AccessTokens
             | Self::RefreshTokens

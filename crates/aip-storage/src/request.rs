@@ -1,6 +1,8 @@
 //! Requests in flight: an app's authorization request while the person clicks, and the upstream
 //! flow while the person is at their PDS. Both live in the database, so a restart loses none.
 
+use std::time::Duration;
+
 use aip_atproto::{Did, Issuer, ScopeSet};
 use aip_base::{RowId, Timestamp};
 use aip_keys::{Sealed, TokenHash};
@@ -58,6 +60,34 @@ pub struct SignedIn {
     pub auth_time: Option<Timestamp>,
 }
 
+/// A request that was answered a moment ago.
+#[derive(Debug, Clone)]
+pub struct AnsweredRequest {
+    /// The app.
+    pub client_id: ClientId,
+    /// Where the answer went.
+    pub redirect_uri: RedirectUri,
+    /// Echoed to the app.
+    pub state: Option<String>,
+    /// Who had signed in for it, if anybody had.
+    pub did: Option<Did>,
+    /// What the app was told.
+    pub answer: RequestAnswer,
+}
+
+/// What an app was told about its request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RequestAnswer {
+    /// The grant of this id, whose code is not redeemed yet.
+    Granted(RowId),
+    /// An error code (RFC 6749 §4.1.2.1).
+    Refused(String),
+}
+
+/// How long the repeat of a decision is given the same answer. A person who clicks twice does it
+/// within seconds; the code of a grant lives as long.
+pub const ANSWER_REPEATED_FOR: Duration = Duration::from_mins(1);
+
 /// A sign-in under way at a PDS.
 #[derive(Debug, Clone)]
 pub struct UpstreamFlow {
@@ -93,8 +123,9 @@ pub enum TakeFlow {
 /// Requests in flight.
 #[async_trait]
 pub trait Requests: Send + Sync {
-    /// Stores an authorization request.
-    async fn put_request(&self, request: &AuthorizationRequest) -> Result<(), StorageError>;
+    /// Stores an authorization request. `false`: there is one of that token already, or there was
+    /// and it is answered; it stays as it is.
+    async fn put_request(&self, request: &AuthorizationRequest) -> Result<bool, StorageError>;
 
     /// The live request of that token, for that browser only.
     async fn request(
@@ -113,13 +144,33 @@ pub trait Requests: Send + Sync {
         now: Timestamp,
     ) -> Result<bool, StorageError>;
 
-    /// Ends a request without a grant (refused, failed) and returns it, once.
-    async fn take_request(
+    /// Hands a live request on from a browser that nobody had signed in at to the browser session
+    /// of who did. `false`: it is gone.
+    async fn move_request(
+        &self,
+        token: &TokenHash,
+        from: RowId,
+        to: RowId,
+        now: Timestamp,
+    ) -> Result<bool, StorageError>;
+
+    /// Ends a request without a grant and returns it, once. The app is told `error`.
+    async fn refuse_request(
+        &self,
+        token: &TokenHash,
+        browser: RowId,
+        error: &str,
+        now: Timestamp,
+    ) -> Result<Option<AuthorizationRequest>, StorageError>;
+
+    /// The request of that token, for that browser only, if it was answered within
+    /// [`ANSWER_REPEATED_FOR`] and, when it was granted, its code can still be redeemed.
+    async fn answered_request(
         &self,
         token: &TokenHash,
         browser: RowId,
         now: Timestamp,
-    ) -> Result<Option<AuthorizationRequest>, StorageError>;
+    ) -> Result<Option<AnsweredRequest>, StorageError>;
 
     /// Stores an upstream flow.
     async fn put_flow(&self, flow: &UpstreamFlow) -> Result<(), StorageError>;

@@ -59,18 +59,24 @@ export class Story {
     return client
   }
 
+  /** Has `end` run when the story is over. */
+  whenOver(end) {
+    this.#cleanups.push(end)
+  }
+
   async newPerson(name) {
     const person = await this.lab.newPerson(name)
     this.#secrets.add('password', person.password)
     return person
   }
 
-  /** A browser of its own for a person; returns its page. */
-  async newBrowser() {
+  /** A browser of its own for a person, who may have switched `cookies` off; returns its page. */
+  async newBrowser({ cookies = true } = {}) {
     const browser = await openBrowser({
       profile: this.#newFolder('browser'),
       certificates: this.lab.certificates,
       secrets: this.#secrets,
+      cookies,
     })
     this.#cleanups.push(() => browser.close({ site: this.aip?.url }))
     return browser.page

@@ -50,16 +50,21 @@ const MOST_PAGES = 12
 /**
  * Opens `url` and walks until a page where nothing is left to do; returns the names of the pages seen.
  * `choices`: `person`, `remember` (at the PDS), `consent: 'deny'` (at AIP), `atPds: 'deny'`,
- * `keep` (pictures of AIP's pages).
+ * `keep` (pictures of AIP's pages), `stopAt` (the name of a page on which nothing is done).
  */
 export async function walk(page, url, choices) {
-  const seen = []
   await page.goto(url)
+  return walkOn(page, choices)
+}
+
+/** The same from the page that is open. */
+export async function walkOn(page, choices) {
+  const seen = []
   while (seen.length < MOST_PAGES) {
     const here = await recognise(page, seen)
     seen.push(here.name)
     if (here.name.startsWith('aip:')) await look(page, here.name.replace('aip:', ''), choices)
-    if (!here.act) return seen
+    if (!here.act || here.name === choices.stopAt) return seen
     await here.act(page, choices)
     await here.mark(page).waitFor({ state: 'hidden' })
   }

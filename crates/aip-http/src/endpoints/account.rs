@@ -14,10 +14,10 @@ use axum::response::Response;
 use http::StatusCode;
 
 use super::home::SIGNED_OUT;
-use super::login::no_cookie;
+use crate::asked::Asked;
 use crate::browser::Browser;
 use crate::call::Call;
-use crate::csrf::Purpose;
+use crate::csrf::{Purpose, no_cookie};
 use crate::endpoints::LoginForm;
 use crate::flow::see_other;
 use crate::pages::{AccountPage, AccountSection, GrantLine, day, html};
@@ -29,21 +29,23 @@ pub(super) async fn handle(app: &App, call: &Call) -> Result<Response, Problem> 
     if call.is_post() {
         return act(app, call).await;
     }
-    let browser = app.browser_or_new(call).await?;
-    let page = if browser.session.accounts.is_empty() {
-        let form = LoginForm {
-            browser: &browser,
-            pending: None,
-            subject: "",
-        };
-        form.show(app, StatusCode::OK, None).await?
-    } else {
-        show(app, &browser).await?
-    };
-    Ok(browser.remember(app, page))
+    let browser = app.browser(call).await?;
+    match browser.filter(|it| !it.session.accounts.is_empty()) {
+        Some(browser) => show(app, call, &browser).await,
+        None => {
+            let form = LoginForm {
+                browser: None,
+                flow: &app.flow(call),
+                asked: &Asked::Nothing,
+                subject: "",
+                typed: true,
+            };
+            form.show(app, call, StatusCode::OK, None).await
+        }
+    }
 }
 
-async fn show(app: &App, browser: &Browser) -> Result<Response, Problem> {
+async fn show(app: &App, call: &Call, browser: &Browser) -> Result<Response, Problem> {
     let mut accounts = Vec::new();
     for account in &browser.session.accounts {
         accounts.push(AccountSection {
@@ -51,12 +53,15 @@ async fn show(app: &App, browser: &Browser) -> Result<Response, Problem> {
             grants: grants(app, account).await?,
         });
     }
+    let params = Params::parse(call.query()).unwrap_or_default();
+    let instead_of = params.get("instead_of").and_then(|it| Did::parse(it).ok());
     let page = AccountPage {
         brand: app.brand(),
+        instead_of: instead_of.as_ref().map(Did::as_str),
         accounts: &accounts,
-        csrf: &app.csrf(&browser.session, Purpose::Account),
+        csrf: &app.csrf(&browser.binding(), Purpose::Account),
     };
-    Ok(html(StatusCode::OK, &page, None))
+    Ok(html(StatusCode::OK, &page))
 }
 
 /// One line for each app, however many grants it has.
@@ -88,8 +93,15 @@ async fn grants(app: &App, account: &BrowserAccount) -> Result<Vec<GrantLine>, S
 
 async fn act(app: &App, call: &Call) -> Result<Response, Problem> {
     let params = Params::parse(&call.form).map_err(|e| Problem::request(e.to_string()))?;
-    let browser = app.browser(call).await?.ok_or_else(no_cookie)?;
-    app.check_csrf(call, &params, &browser.session, Purpose::Account)?;
+    let Some(browser) = app.browser(call).await? else {
+        // The first of two clicks has signed out already, or another tab has.
+        return match params.get("action") {
+            Some("sign-out") => Ok(see_other(&format!("/?{SIGNED_OUT}"))),
+            _ if app.brings_cookies(call) => Ok(see_other("/account")),
+            _ => Err(no_cookie()),
+        };
+    };
+    app.check_csrf(call, &params, &browser, Purpose::Account)?;
     match params.get("action") {
         Some("sign-out") => {
             app.storage()

@@ -1,9 +1,10 @@
 //! `/oauth/authorize`: an app sends a person here (OAuth 2.1 §3.1, OpenID Connect Core §3.1.2).
 //!
 //! Until client and redirect URI are known good an error is a page; afterwards the app is told by
-//! redirect with `state` and `iss` (RFC 9207). Nothing is stored for a request that is refused.
+//! redirect with `state` and `iss` (RFC 9207). Nothing is stored for a request that is refused, or
+//! before the person has done something.
 
-use aip_atproto::{AtIdentifier, Did};
+use aip_atproto::{AtIdentifier, Did, ScopeSet};
 use aip_base::Blame;
 use aip_oauth::authorize::{AuthorizeError, Prompt, Refusal, RefusalCode, ValidRequest};
 use aip_oauth::interaction::{ConsentReason, Entry, Wish, consent_reason, entry};
@@ -11,12 +12,13 @@ use aip_pds::SubjectInput;
 use aip_storage::StorageError;
 use aip_storage::browser::{BrowserAccount, BrowserSession};
 use axum::response::Response;
-use secrecy::ExposeSecret as _;
+use http::StatusCode;
 
+use crate::asked::{Asked, Held};
 use crate::browser::Browser;
 use crate::call::Call;
 use crate::endpoints::{Endpoint, LoginForm};
-use crate::flow::{Pending, see_other, to_app};
+use crate::flow::{Pending, over, see_other, to_app};
 use crate::problem::{Incident, Problem};
 use crate::state::App;
 
@@ -24,17 +26,17 @@ use crate::state::App;
 pub(super) async fn handle(app: &App, call: &Call) -> Result<Response, Problem> {
     let valid = match app.server().check_authorization(call.params()).await {
         Ok(valid) => valid,
-        Err(AuthorizeError::Page(error)) => return Err(Problem::request(error.to_string())),
+        Err(AuthorizeError::Page(error)) => return Err(error.into()),
         Err(AuthorizeError::Storage(error)) => return Err(error.into()),
         Err(AuthorizeError::Refused(refusal)) => return Ok(refused(app, &refusal)),
     };
-    let known = app.browser(call).await?;
-    if known.is_none()
-        && let Some(navigation) = call.as_navigation(Endpoint::Authorize)
+    if !app.brings_cookies(call)
+        && let Some(navigation) = call.as_navigation(app, Endpoint::Authorize)
     {
         return Ok(navigation);
     }
-    let session = known.as_ref().map(|it| &it.session);
+    let browser = app.browser(call).await?;
+    let session = browser.as_ref().map(|it| &it.session);
     let hint = Hint::read(app, &valid, session).await?;
     let wish = Wish {
         client: &valid.client,
@@ -49,18 +51,26 @@ pub(super) async fn handle(app: &App, call: &Call) -> Result<Response, Problem> 
         (Hint::Somebody, _) | (_, None) => &[],
         (_, Some(session)) => session.accounts.as_slice(),
     };
-    match entry(&wish, accounts, app.now()) {
-        Entry::Refuse(code) => Ok(refuse(app, &valid, code)),
-        Entry::SignIn => {
-            let browser = app.browser_or_new(call).await?;
-            sign_in(app, call, &valid, browser).await
-        }
-        Entry::Use(account) => {
-            let browser = app.browser_or_new(call).await?;
+    match (entry(&wish, accounts, app.now()), &browser) {
+        (Entry::Refuse(code), _) => Ok(refuse(app, &valid, code, NO_PAGE)),
+        (Entry::Use(account), Some(browser)) => {
             go_on_as(app, call, &valid, &wish, browser, &account).await
+        }
+        (Entry::UseIfAllowed(account), Some(browser)) => {
+            let taken = take_if_allowed(app, call, &valid, &wish, browser, &account);
+            match taken.await? {
+                Some(response) => Ok(response),
+                None => sign_in(app, call, valid, Some(browser)).await,
+            }
+        }
+        (Entry::SignIn | Entry::Use(_) | Entry::UseIfAllowed(_), browser) => {
+            sign_in(app, call, valid, browser.as_ref()).await
         }
     }
 }
+
+/// What the app is told when it allowed no page and one is needed.
+const NO_PAGE: &str = "a page would have to be shown";
 
 /// What `login_hint` says.
 enum Hint {
@@ -103,87 +113,152 @@ impl Hint {
     }
 }
 
-/// Stores the request for this browser.
-async fn begin(app: &App, valid: &ValidRequest, browser: &Browser) -> Result<Pending, Problem> {
-    let token = app.server().begin(valid, browser.session.id).await?;
-    let token = app.server().hasher.hash(token.expose_secret());
-    app.pending(browser.session.id, &token).await
-}
-
 /// To the sign-in page, or straight to the PDS if the app said whose.
 async fn sign_in(
     app: &App,
     call: &Call,
-    valid: &ValidRequest,
-    browser: Browser,
+    valid: ValidRequest,
+    browser: Option<&Browser>,
 ) -> Result<Response, Problem> {
-    let pending = begin(app, valid, &browser).await?;
     let choose = [Prompt::SelectAccount, Prompt::Create]
         .into_iter()
         .any(|it| valid.prompts.has(it));
-    let response = match valid.login_hint.as_deref() {
-        // What nobody can be found by is shown on the page, where it can be corrected.
-        Some(hint) if !choose && SubjectInput::parse(hint).is_ok() => {
-            let form = LoginForm {
-                browser: &browser,
-                pending: Some(&pending),
-                subject: hint,
-            };
-            form.submit(app, call).await?
-        }
-        _ => see_other(&format!("/login?request={}", pending.name())),
+    let asked = Asked::new(app, call.params(), valid);
+    if !asked.fits_form() {
+        return Err(Problem::request("The app sent a request that is too long."));
+    }
+    let flow = app.flow(call);
+    let form = LoginForm {
+        browser,
+        flow: &flow,
+        asked: &asked,
+        subject: asked.login_hint().unwrap_or_default(),
+        typed: true,
     };
-    Ok(browser.remember(app, response))
+    match (asked.login_hint(), asked.field()) {
+        // A link of anybody's can hint at anybody, whose server leads the browser anywhere: what
+        // another site says is first shown (RFC 9700 §4.11).
+        // What nobody can be found by is shown as well, where it can be corrected.
+        (Some(hint), _)
+            if !choose && !call.is_cross_site() && SubjectInput::parse(hint).is_ok() =>
+        {
+            form.submit(app, call).await
+        }
+        (_, Some(field)) if asked.fits_url() => Ok(see_other(&format!("/login?request={field}"))),
+        _ => form.show(app, call, StatusCode::OK, None).await,
+    }
+}
+
+/// Goes on with the only account of this browser if the person allowed the app before, for this
+/// account, and nothing has to be asked. `None`: the sign-in page must be shown.
+async fn take_if_allowed(
+    app: &App,
+    call: &Call,
+    valid: &ValidRequest,
+    wish: &Wish<'_>,
+    browser: &Browser,
+    account: &BrowserAccount,
+) -> Result<Option<Response>, Problem> {
+    let (id, client) = (browser.session.id, &valid.client.id);
+    let allowed = app.storage().consent(id, client, &account.did).await?;
+    let who = app.signed_in_as(&valid.client, &valid.scope, account);
+    let Some((who, granted)) = who.await?.filter(|_| allowed.is_some()) else {
+        return Ok(None);
+    };
+    if consent_reason(&of_scope(wish, &granted), allowed.as_ref()).is_some() {
+        return Ok(None);
+    }
+    let pending = begin(app, call, valid, browser).await?;
+    app.go_on(&pending, who, None).await.map(Some)
+}
+
+/// The same wish for another scope.
+fn of_scope<'a>(wish: &Wish<'a>, scope: &'a ScopeSet) -> Wish<'a> {
+    Wish {
+        client: wish.client,
+        redirect_uri: wish.redirect_uri,
+        scope,
+        prompts: wish.prompts,
+        max_age: wish.max_age,
+        hinted: wish.hinted,
+    }
+}
+
+/// Stores the request for this browser.
+async fn begin(
+    app: &App,
+    call: &Call,
+    valid: &ValidRequest,
+    browser: &Browser,
+) -> Result<Pending, Problem> {
+    let asked = Asked::new(app, call.params(), valid.clone());
+    match asked.hold(app, browser.session.id, &app.flow(call)).await? {
+        Some(Held::Live(pending)) => Ok(*pending),
+        Some(Held::Done(_)) | None => Err(over()),
+    }
 }
 
 /// Goes on with an account of this browser, asking its PDS only if there is no session to use.
+/// Without pages nothing is stored unless the answer is a code.
 async fn go_on_as(
     app: &App,
     call: &Call,
     valid: &ValidRequest,
     wish: &Wish<'_>,
-    browser: Browser,
+    browser: &Browser,
     account: &BrowserAccount,
 ) -> Result<Response, Problem> {
-    let pending = begin(app, valid, &browser).await?;
-    if let Some(response) = app.resume(&pending, account).await? {
-        return Ok(response);
-    }
+    let who = app.signed_in_as(&valid.client, &valid.scope, account);
+    let who = who.await?;
     if wish.prompts.has(Prompt::None) {
         let (id, did) = (&valid.client.id, &account.did);
         let allowed = app.storage().consent(browser.session.id, id, did).await?;
-        let reason: Option<ConsentReason> = consent_reason(wish, allowed.as_ref());
-        let (code, detail) = match reason {
-            Some(_) => (
+        // What was granted is what is asked about, once there is a session that says so.
+        let scope = who.as_ref().map_or(wish.scope, |(_, granted)| granted);
+        let reason: Option<ConsentReason> =
+            consent_reason(&of_scope(wish, scope), allowed.as_ref());
+        let missing = match (reason, &who) {
+            (Some(_), _) => Some((
                 RefusalCode::ConsentRequired,
                 "the person must allow the app",
-            ),
-            None => (RefusalCode::LoginRequired, "the person must sign in again"),
+            )),
+            (None, None) => Some((RefusalCode::LoginRequired, "the person must sign in again")),
+            (None, Some(_)) => None,
         };
-        return app.refuse(&pending, code, detail).await;
+        if let Some((code, detail)) = missing {
+            return Ok(refuse(app, valid, code, detail));
+        }
     }
+    if let Some((who, _)) = who {
+        let pending = begin(app, call, valid, browser).await?;
+        return app.go_on(&pending, who, None).await;
+    }
+    let flow = app.flow(call);
+    let asked = Asked::new(app, call.params(), valid.clone());
     let form = LoginForm {
-        browser: &browser,
-        pending: Some(&pending),
+        browser: Some(browser),
+        flow: &flow,
+        asked: &asked,
         subject: account.did.as_str(),
+        typed: false,
     };
     form.submit(app, call).await
 }
 
-/// Tells the app that no page may be shown and one is needed.
-fn refuse(app: &App, valid: &ValidRequest, code: RefusalCode) -> Response {
+/// Tells the app why it gets nothing without a page.
+fn refuse(app: &App, valid: &ValidRequest, code: RefusalCode, detail: &str) -> Response {
     let refusal = Refusal {
         client_id: valid.client.id.clone(),
         redirect_uri: valid.redirect_uri.clone(),
         state: valid.state.clone(),
         code,
-        detail: "a page would have to be shown".to_owned(),
+        detail: detail.to_owned(),
     };
     refused(app, &refusal)
 }
 
 /// Tells the app what is wrong with its request.
-fn refused(app: &App, refusal: &Refusal) -> Response {
+pub(crate) fn refused(app: &App, refusal: &Refusal) -> Response {
     let code = refusal.code.as_str();
     let response = to_app(&app.server().refuse(refusal));
     Incident::of(Blame::Caller, Some(code), &refusal.detail, response)

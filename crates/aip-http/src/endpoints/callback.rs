@@ -1,39 +1,49 @@
 //! `/oauth/atp/callback`: a PDS sends the person back (AT Protocol OAuth, "Authorization Callback").
 
+use aip_atproto::Did;
 use aip_base::RowId;
+use aip_keys::TokenHash;
 use aip_oauth::authorize::RefusalCode;
 use aip_sessions::{Finished, SignInFailure};
 use aip_storage::browser::BrowserAccount;
 use aip_storage::request::SignedIn;
 use axum::response::Response;
+use http::StatusCode;
 
+use crate::browser::Browser;
 use crate::call::Call;
-use crate::flow::see_other;
+use crate::csrf::Purpose;
+use crate::flow::{Pending, over, see_other};
+use crate::pages::{OtherAccountPage, html};
 use crate::problem::{Incident, Problem, printable};
 use crate::state::App;
 
 /// Finishes the sign-in and goes on with what it was for.
 pub(super) async fn handle(app: &App, call: &Call) -> Result<Response, Problem> {
-    let browser = app.browser(call).await?.ok_or_else(|| {
-        Problem::request(
+    let browser = app.browser(call).await?;
+    let bindings = app.bindings(call, browser.as_ref()).await?;
+    if bindings.is_empty() {
+        return Err(Problem::request(
             "This sign-in was begun in another browser, or your browser did not send our cookie. \
              Go back to the app and start again here.",
-        )
-    })?;
-    let id = browser.session.id;
+        ));
+    }
     let query = call.head.uri.query().unwrap_or_default();
-    let finished = match app.parts().sign_in.finish(id, query).await {
+    let finished = match app.parts().sign_in.finish(&bindings, query).await {
         Ok(finished) => finished,
-        Err(failure) => return failed(app, id, failure).await,
+        Err(failure) => return failed(app, call, browser.as_ref(), &bindings, failure).await,
     };
     let Finished {
         did,
         signed_in_at,
         auth_time,
         request,
+        browser: bound_to,
+        instead_of,
     } = finished;
     // What this browser knows of an earlier authentication stays true.
-    let known = browser.account(did.as_str()).and_then(|it| it.auth_time);
+    let known = browser.as_ref().and_then(|it| it.account(did.as_str()));
+    let known = known.and_then(|it| it.auth_time);
     let auth_time = auth_time.or(known);
     let account = BrowserAccount {
         did: did.clone(),
@@ -43,6 +53,13 @@ pub(super) async fn handle(app: &App, call: &Call) -> Result<Response, Problem> 
     let browser = app.sign_in(browser, account).await?;
     let response = match request {
         Some((token, upstream_session)) => {
+            let id = browser.session.id;
+            if bound_to != id {
+                let now = app.now();
+                app.storage()
+                    .move_request(&token, bound_to, id, now)
+                    .await?;
+            }
             let pending = app.pending(id, &token).await?;
             let who = SignedIn {
                 did,
@@ -50,16 +67,35 @@ pub(super) async fn handle(app: &App, call: &Call) -> Result<Response, Problem> 
                 signed_in_at,
                 auth_time,
             };
-            app.go_on(&pending, who).await?
+            app.go_on(&pending, who, instead_of.as_ref()).await?
         }
-        None => see_other("/account"),
+        None => match instead_of {
+            Some(expected) => see_other(&format!("/account?instead_of={expected}")),
+            None => see_other("/account"),
+        },
     };
     Ok(browser.remember(app, response))
 }
 
+/// The app's request of a sign-in that failed.
+async fn request_of(app: &App, bindings: &[RowId], token: &TokenHash) -> Result<Pending, Problem> {
+    for binding in bindings {
+        if let Some(pending) = app.find_pending(*binding, token).await? {
+            return Ok(pending);
+        }
+    }
+    Err(over())
+}
+
 /// Tells the app, if the sign-in was for one, and the person otherwise. The app learns a code and
 /// fixed words; which check failed is for the log.
-async fn failed(app: &App, browser: RowId, failure: SignInFailure) -> Result<Response, Problem> {
+async fn failed(
+    app: &App,
+    call: &Call,
+    browser: Option<&Browser>,
+    bindings: &[RowId],
+    failure: SignInFailure,
+) -> Result<Response, Problem> {
     let (blame, detail) = (failure.blame(), failure.to_string());
     let unusable;
     let (request, code, words) = match failure {
@@ -67,6 +103,14 @@ async fn failed(app: &App, browser: RowId, failure: SignInFailure) -> Result<Res
             let words = "This sign-in is over, or it was begun in another browser. Go back to the \
                          app and start again.";
             return Err(Problem::request(words).because(blame, detail));
+        }
+        SignInFailure::OtherAccount {
+            request,
+            expected,
+            actual,
+        } => {
+            let page = other_account(app, call, browser, bindings, request, &expected, &actual);
+            return Ok(Incident::of(blame, None, detail, page.await?));
         }
         SignInFailure::Denied { request, error } => (
             request,
@@ -96,10 +140,45 @@ async fn failed(app: &App, browser: RowId, failure: SignInFailure) -> Result<Res
     };
     match request {
         Some(token) => {
-            let pending = app.pending(browser, &token).await?;
+            let pending = request_of(app, bindings, &token).await?;
             let response = app.refuse(&pending, code, words).await?;
             Ok(Incident::of(blame, Some(code.as_str()), detail, response))
         }
         None => Err(Problem::request(words).because(blame, detail)),
     }
+}
+
+/// Tells the person that the account is not the one that they had chosen here. The app is told when
+/// they go back to it.
+async fn other_account(
+    app: &App,
+    call: &Call,
+    browser: Option<&Browser>,
+    bindings: &[RowId],
+    request: Option<TokenHash>,
+    expected: &Did,
+    actual: &Did,
+) -> Result<Response, Problem> {
+    let pending = match (&request, browser) {
+        (Some(token), Some(_)) => Some(request_of(app, bindings, token).await?),
+        _ => None,
+    };
+    let expected = app.account_name(expected).await?;
+    let Some(pending) = pending else {
+        return Err(Problem::request(format!(
+            "At your host you signed in as another account than {}. Please start again.",
+            expected.handle
+        )));
+    };
+    let flow = app.flow(call);
+    let name = pending.name();
+    let page = OtherAccountPage {
+        brand: app.brand(),
+        app: &pending.client.name,
+        expected: &expected.handle,
+        actual: actual.as_str(),
+        request: &name,
+        csrf: &app.csrf(&flow.binding(app), Purpose::Login(Some(&name))),
+    };
+    Ok(flow.remember(app, call, html(StatusCode::BAD_REQUEST, &page)))
 }

@@ -1,6 +1,8 @@
 //! `/consent`: may this app (OpenID Connect Core §3.1.2.4)? The answer is bound to browser, request,
 //! account and scopes by the CSRF token (RFC 9700 §4.7), and the request is spent by it.
 
+use aip_atproto::Did;
+use aip_keys::TokenHash;
 use aip_oauth::authorize::RefusalCode;
 use aip_oauth::interaction::ConsentReason;
 use aip_oauth::params::Params;
@@ -9,23 +11,28 @@ use axum::response::Response;
 use http::StatusCode;
 use url::Url;
 
-use super::login::no_cookie;
 use crate::browser::Browser;
 use crate::call::Call;
-use crate::csrf::Purpose;
-use crate::flow::{Pending, see_other};
-use crate::pages::{ConsentPage, FormTargets, html};
+use crate::csrf::{Purpose, no_cookie};
+use crate::flow::{Pending, over, request_name, see_other, to_app};
+use crate::pages::{ConsentPage, html};
 use crate::problem::Problem;
 use crate::state::App;
 
 /// Shows the page, or takes the decision.
 pub(super) async fn handle(app: &App, call: &Call) -> Result<Response, Problem> {
     let params = Params::parse(call.params()).map_err(|e| Problem::request(e.to_string()))?;
-    let browser = app.browser(call).await?.ok_or_else(no_cookie)?;
+    let Some(browser) = app.browser(call).await? else {
+        let known = app.brings_cookies(call);
+        return Err(if known { over() } else { no_cookie() });
+    };
     let name = params
         .get("request")
         .ok_or_else(|| Problem::request("There is nothing to decide here."))?;
-    let pending = app.pending_by_name(&browser, name).await?;
+    let token = request_name(name).ok_or_else(over)?;
+    let Some(pending) = app.find_pending(browser.session.id, &token).await? else {
+        return again(app, call, &params, &browser, name, &token).await;
+    };
     let signed_in = pending.request.signed_in.as_ref();
     let Some(who) = signed_in.filter(|who| browser.account(who.did.as_str()).is_some()) else {
         return Ok(see_other(&format!("/login?request={name}")));
@@ -35,18 +42,63 @@ pub(super) async fn handle(app: &App, call: &Call) -> Result<Response, Problem> 
         did: who.did.as_str(),
     };
     if !call.is_post() {
-        return show(app, &browser, &pending, who, purpose).await;
+        let instead_of = params.get("instead_of").and_then(|it| Did::parse(it).ok());
+        return show(app, &browser, &pending, who, purpose, instead_of.as_ref()).await;
     }
-    app.check_csrf(call, &params, &browser.session, purpose)?;
-    match params.get("decision") {
-        Some("allow") => app.approve(&pending, who).await,
-        Some("deny") => {
-            let detail = "the person did not allow the app";
-            app.refuse(&pending, RefusalCode::AccessDenied, detail)
-                .await
+    app.check_csrf(call, &params, &browser, purpose)?;
+    match Decision::read(&params)? {
+        Decision::Allow => app.approve(&pending, who).await,
+        Decision::Deny => app.refuse(&pending, DENIED.0, DENIED.1).await,
+    }
+}
+
+/// What a person decides.
+enum Decision {
+    Allow,
+    Deny,
+}
+
+/// What the app is told of a no.
+const DENIED: (RefusalCode, &str) = (
+    RefusalCode::AccessDenied,
+    "the person did not allow the app",
+);
+
+impl Decision {
+    fn read(params: &Params) -> Result<Self, Problem> {
+        match params.get("decision") {
+            Some("allow") => Ok(Self::Allow),
+            Some("deny") => Ok(Self::Deny),
+            _ => Err(Problem::request("The decision is missing.")),
         }
-        _ => Err(Problem::request("The decision is missing.")),
     }
+}
+
+/// The request is not open any more. A second click on the same button gets the answer of the
+/// first, which the browser did not wait for.
+async fn again(
+    app: &App,
+    call: &Call,
+    params: &Params,
+    browser: &Browser,
+    name: &str,
+    token: &TokenHash,
+) -> Result<Response, Problem> {
+    let id = browser.session.id;
+    let answered = app.storage().answered_request(token, id, app.now()).await?;
+    let answered = answered.filter(|_| call.is_post()).ok_or_else(over)?;
+    let did = answered.did.as_ref().ok_or_else(over)?;
+    let purpose = Purpose::Consent {
+        request: name,
+        did: did.as_str(),
+    };
+    app.check_csrf(call, params, browser, purpose)?;
+    let refusal = match Decision::read(params)? {
+        Decision::Allow => None,
+        Decision::Deny => Some(DENIED),
+    };
+    let answer = app.server().answer_again(&answered, refusal);
+    answer.as_ref().map(to_app).ok_or_else(over)
 }
 
 async fn show(
@@ -55,6 +107,7 @@ async fn show(
     pending: &Pending,
     who: &SignedIn,
     purpose: Purpose<'_>,
+    instead_of: Option<&Did>,
 ) -> Result<Response, Problem> {
     let granted = pending.granted(app, who).await?;
     let reason = match pending.consent_reason(app, who, &granted).await? {
@@ -76,15 +129,12 @@ async fn show(
         destination: &destination(redirect_uri),
         account: &account,
         reason,
+        instead_of: instead_of.map(Did::as_str),
         scopes: &granted.describe(),
         request: &pending.name(),
-        csrf: &app.csrf(&browser.session, purpose),
+        csrf: &app.csrf(&browser.binding(), purpose),
     };
-    let targets = FormTargets {
-        loopback: app.issuer().is_loopback(),
-        app: Some(redirect_uri),
-    };
-    Ok(html(StatusCode::OK, &page, Some(targets)))
+    Ok(html(StatusCode::OK, &page))
 }
 
 /// The host of a redirect URI, or what an app on the person's device is opened by.

@@ -16,5 +16,5 @@ pub(super) fn handle(app: &App, call: &Call) -> Response {
         brand: app.brand(),
         signed_out: call.query() == SIGNED_OUT.as_bytes(),
     };
-    html(StatusCode::OK, &page, None)
+    html(StatusCode::OK, &page)
 }

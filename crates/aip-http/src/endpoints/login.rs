@@ -1,102 +1,186 @@
 //! `/login`: who are you? For an app's request, or for AIP's own account page.
 
-use aip_oauth::authorize::Prompt;
+use aip_oauth::authorize::{Prompt, Refusal, RefusalCode};
 use aip_oauth::interaction::is_fresh;
 use aip_oauth::params::Params;
-use aip_pds::{SubjectInput, Trace};
+use aip_pds::{DiscoverError, ExchangeError, ResolveError, SubjectInput, Trace};
 use aip_sessions::{BeginError, Start};
+use aip_storage::browser::BrowserAccount;
 use axum::response::Response;
 use http::StatusCode;
 
+use super::authorize::refused;
+use crate::asked::{Asked, Held};
 use crate::browser::Browser;
 use crate::call::Call;
 use crate::csrf::Purpose;
-use crate::flow::{Pending, see_other};
+use crate::flow::{Pending, over, see_other};
+use crate::flow_cookie::FlowCookie;
 use crate::limits::Limit;
-use crate::pages::{Failure, FormTargets, LoginPage, html};
+use crate::pages::{Failure, LoginPage, html};
 use crate::problem::{Incident, Problem};
 use crate::state::App;
+use crate::words::shown;
+
+/// The most characters that a page repeats of what somebody typed or a server said.
+const MAX_SHOWN: usize = 200;
 
 /// The sign-in page for a browser and, if there is one, an app's request.
 pub(crate) struct LoginForm<'a> {
-    /// The browser.
-    pub(crate) browser: &'a Browser,
-    /// The app's request.
-    pub(crate) pending: Option<&'a Pending>,
+    /// The browser, if somebody is signed in at it.
+    pub(crate) browser: Option<&'a Browser>,
+    /// What the sign-in is bound to until somebody is.
+    pub(crate) flow: &'a FlowCookie,
+    /// What it is for.
+    pub(crate) asked: &'a Asked,
     /// What is in the input.
     pub(crate) subject: &'a str,
+    /// Whether somebody wrote the subject, the person or the app: another account may be meant.
+    /// Otherwise it was chosen from the accounts of this browser.
+    pub(crate) typed: bool,
 }
 
 /// Shows the page, or takes its form.
 pub(super) async fn handle(app: &App, call: &Call) -> Result<Response, Problem> {
     let params = Params::parse(call.params()).map_err(|e| Problem::request(e.to_string()))?;
-    let browser = if call.is_post() {
-        app.browser(call).await?.ok_or_else(no_cookie)?
-    } else {
-        app.browser_or_new(call).await?
-    };
-    let name = params.get("request");
-    let pending = match name {
-        Some(name) => Some(app.pending_by_name(&browser, name).await?),
-        None => None,
-    };
-    if !call.is_post() {
-        let hint = pending
-            .as_ref()
-            .and_then(|it| it.request.login_hint.as_deref());
-        let form = LoginForm {
-            browser: &browser,
-            pending: pending.as_ref(),
-            subject: hint.unwrap_or_default(),
+    let browser = app.browser(call).await?;
+    let field = params.get("request");
+    if call.is_post() {
+        let flow = app.check_login_csrf(call, &params, field)?;
+        return match Asked::read(app, browser.as_ref(), field).await? {
+            Ok(asked) => take(app, call, &params, browser.as_ref(), &flow, &asked).await,
+            Err(answer) => Ok(answer),
         };
-        let page = form.show(app, StatusCode::OK, None).await?;
-        return Ok(browser.remember(app, page));
     }
-    app.check_csrf(call, &params, &browser.session, Purpose::Login(name))?;
-    if let Some(chosen) = params.get("account").and_then(|did| browser.account(did)) {
-        let Some(pending) = &pending else {
-            return Ok(see_other("/account"));
-        };
-        let afresh = pending.wants(Prompt::Login);
-        if !afresh
-            && is_fresh(chosen, pending.request.max_age, app.now())
-            && let Some(response) = app.resume(pending, chosen).await?
-        {
-            return Ok(response);
-        }
+    let asked = match Asked::read(app, browser.as_ref(), field).await? {
+        Ok(asked) => asked,
+        Err(answer) => return Ok(answer),
+    };
+    let flow = app.flow(call);
+    let form = LoginForm {
+        browser: browser.as_ref(),
+        flow: &flow,
+        asked: &asked,
+        subject: asked.login_hint().unwrap_or_default(),
+        typed: true,
+    };
+    form.show(app, call, StatusCode::OK, None).await
+}
+
+/// Takes the form: back to the app, on with an account of this browser, or to somebody's PDS.
+async fn take(
+    app: &App,
+    call: &Call,
+    params: &Params,
+    browser: Option<&Browser>,
+    flow: &FlowCookie,
+    asked: &Asked,
+) -> Result<Response, Problem> {
+    if let Some(code) = params.get("back").and_then(RefusalCode::from_wire) {
+        return back_to_app(app, asked, code).await;
+    }
+    let account = params.get("account");
+    let chosen = browser
+        .zip(account)
+        .and_then(|(browser, did)| Some((browser, browser.account(did)?)));
+    if let Some((browser, account)) = chosen
+        && let Some(response) = resume(app, browser, account, flow, asked).await?
+    {
+        return Ok(response);
     }
     // An account that was signed in when the page was made, and is no more, signs in again.
-    let subject = params.get("account").or(params.get("subject"));
-    LoginForm {
-        browser: &browser,
-        pending: pending.as_ref(),
-        subject: subject.unwrap_or_default(),
+    let subject = account.or(params.get("subject")).unwrap_or_default();
+    let form = LoginForm {
+        browser,
+        flow,
+        asked,
+        subject,
+        typed: account.is_none(),
+    };
+    form.submit(app, call).await
+}
+
+/// Goes on with an account that is signed in here. `None`: it has to prove itself again.
+async fn resume(
+    app: &App,
+    browser: &Browser,
+    account: &BrowserAccount,
+    flow: &FlowCookie,
+    asked: &Asked,
+) -> Result<Option<Response>, Problem> {
+    let id = browser.session.id;
+    match asked.hold(app, id, flow).await? {
+        None => Ok(Some(see_other("/account"))),
+        Some(Held::Done(token)) => app.repeat(&token, id, None).await.map(Some),
+        Some(Held::Live(pending)) => {
+            let afresh = pending.wants(Prompt::Login);
+            if afresh || !is_fresh(account, pending.request.max_age, app.now()) {
+                return Ok(None);
+            }
+            app.resume(&pending, account).await
+        }
     }
-    .submit(app, call)
-    .await
+}
+
+/// The person gives up: the app is told.
+async fn back_to_app(app: &App, asked: &Asked, code: RefusalCode) -> Result<Response, Problem> {
+    let detail = match code {
+        RefusalCode::AccessDenied => "the person did not sign in",
+        _ => "the host of the account did not take the request",
+    };
+    match asked {
+        Asked::Nothing => Ok(see_other("/")),
+        Asked::Stored(pending) => app.refuse(pending, code, detail).await,
+        Asked::Carried(it) => Ok(refused(
+            app,
+            &Refusal {
+                client_id: it.valid.client.id.clone(),
+                redirect_uri: it.valid.redirect_uri.clone(),
+                state: it.valid.state.clone(),
+                code,
+                detail: detail.to_owned(),
+            },
+        )),
+    }
 }
 
 impl LoginForm<'_> {
     /// Sends the person to the PDS of the subject, or shows the page again with the reason.
-    pub(crate) async fn submit(self, app: &App, call: &Call) -> Result<Response, Problem> {
-        // What does not parse asks nobody anything.
-        if SubjectInput::parse(self.subject).is_ok() {
-            app.count(Limit::SignIns, call).await?;
+    pub(crate) async fn submit(&self, app: &App, call: &Call) -> Result<Response, Problem> {
+        // What does not parse asks nobody anything, and nothing is stored for it. The rest is
+        // counted before anything is stored.
+        if let Err(error) = SubjectInput::parse(self.subject) {
+            return self.again(app, call, error.into()).await;
         }
-        let prompt = self.pending.and_then(Pending::prompt_for_pds);
+        app.count(Limit::SignIns, call).await?;
+        let browser = match self.browser {
+            Some(browser) => browser.session.id,
+            None => app.flow_session(self.flow).await?,
+        };
+        let pending = match self.asked.hold(app, browser, self.flow).await? {
+            None => None,
+            Some(Held::Live(pending)) => Some(pending),
+            Some(Held::Done(_)) => return Err(over()),
+        };
+        let prompt = pending.as_deref().and_then(Pending::prompt_for_pds);
         let start = Start {
-            browser: self.browser.session.id,
-            request: self.pending.map(|it| &it.request),
+            browser,
+            request: pending.as_deref().map(|it| &it.request),
             subject: self.subject,
+            typed: self.typed,
             prompt: prompt.map(Prompt::as_str),
         };
-        let error = match app.parts().sign_in.begin(start).await {
-            Ok(location) => return Ok(see_other(&location)),
-            Err(error) => error,
-        };
+        match app.parts().sign_in.begin(start).await {
+            Ok(location) => Ok(self.flow.remember(app, call, see_other(&location))),
+            Err(error) => self.again(app, call, error).await,
+        }
+    }
+
+    /// The page again, with the reason.
+    async fn again(&self, app: &App, call: &Call, error: BeginError) -> Result<Response, Problem> {
         let (blame, detail) = (error.blame(), error.to_string());
         let failure = failure(error, self.subject)?;
-        let page = self.show(app, StatusCode::BAD_REQUEST, Some(&failure));
+        let page = self.show(app, call, StatusCode::BAD_REQUEST, Some(&failure));
         Ok(Incident::of(blame, None, detail, page.await?))
     }
 
@@ -104,61 +188,84 @@ impl LoginForm<'_> {
     pub(crate) async fn show(
         &self,
         app: &App,
+        call: &Call,
         status: StatusCode,
         failure: Option<&Failure>,
     ) -> Result<Response, Problem> {
         let mut accounts = Vec::new();
-        for account in &self.browser.session.accounts {
+        for account in self.browser.iter().flat_map(|it| &it.session.accounts) {
             accounts.push(app.account_name(&account.did).await?);
         }
-        let name = self.pending.map(Pending::name);
-        let csrf = app.csrf(&self.browser.session, Purpose::Login(name.as_deref()));
+        let request = self.asked.field();
+        let purpose = Purpose::Login(request.as_deref());
         let page = LoginPage {
             brand: app.brand(),
-            app: self.pending.map(|it| it.client.name.as_str()),
-            request: name.as_deref(),
-            csrf: &csrf,
+            app: self.asked.app(),
+            request: request.as_deref(),
+            csrf: &app.csrf(&self.flow.binding(app), purpose),
             subject: self.subject,
             accounts: &accounts,
             failure,
         };
-        let targets = FormTargets {
-            loopback: app.issuer().is_loopback(),
-            app: self.pending.map(|it| it.request.redirect_uri.as_str()),
-        };
-        Ok(html(status, &page, Some(targets)))
+        Ok(self.flow.remember(app, call, html(status, &page)))
     }
 }
 
 /// What the person is told; our own faults are a page of their own.
 fn failure(error: BeginError, subject: &str) -> Result<Failure, Problem> {
+    let subject = shown(subject, MAX_SHOWN);
     let words = match &error {
-        BeginError::Input(error) if subject.trim().is_empty() => {
-            format!("Please enter your handle: {error}.")
-        }
+        BeginError::Input(_) if subject.trim().is_empty() => "Please enter your handle.".to_owned(),
+        BeginError::Input(_) if looks_like_email(&subject) => format!(
+            "“{subject}” looks like an e-mail address. Please enter your handle instead, such as \
+             alice.bsky.social, or the address of your host."
+        ),
         BeginError::Input(error) => format!("We do not understand “{subject}”: {error}."),
+        BeginError::Discover {
+            error: DiscoverError::Resolve(ResolveError::HandleNotFound(handle)),
+            ..
+        } => format!("There is no account “{handle}”. Is it spelled right?"),
         BeginError::Discover { error, .. } => format!("{error}."),
-        BeginError::Push(error) => {
-            format!("The host of “{subject}” did not let us begin: {error}.")
-        }
+        BeginError::Push(_) => format!("The host of “{subject}” did not let us begin."),
         BeginError::Storage(_) | BeginError::Key(_) | BeginError::Vault(_) => String::new(),
     };
+    let mut theirs = None;
+    let mut back = None;
     let tried = match error {
         BeginError::Discover { trace, .. } => trace,
-        BeginError::Input(_) | BeginError::Push(_) => Trace::default(),
+        BeginError::Input(_) => Trace::default(),
+        BeginError::Push(error) => {
+            theirs = Some(shown(&error.to_string(), MAX_SHOWN));
+            back = Some(code_for_app(&error).as_str());
+            Trace::default()
+        }
         BeginError::Storage(error) => return Err(error.into()),
         BeginError::Key(_) | BeginError::Vault(_) => return Err(Problem::ours(error.to_string())),
     };
     // Error messages mark names as code is marked; on a page that is noise.
     let words = words.replace('`', "");
-    Ok(Failure { words, tried })
+    Ok(Failure {
+        words: shown(&words, 2 * MAX_SHOWN),
+        theirs,
+        back,
+        tried: tried.steps.iter().map(crate::pages::Tried::of).collect(),
+    })
 }
 
-/// A form without the cookie of the page that it was on.
-pub(super) fn no_cookie() -> Problem {
-    Problem::caller(
-        StatusCode::FORBIDDEN,
-        "access_denied",
-        "Your browser did not send our cookie. Allow cookies for this site, go back and reload the page.",
-    )
+/// `name@host`, as no handle and no DID is written.
+fn looks_like_email(text: &str) -> bool {
+    let text = text.trim();
+    text.split_once('@')
+        .is_some_and(|(name, host)| !name.is_empty() && host.contains('.'))
+}
+
+/// What the app is told when the host did not take the pushed request.
+fn code_for_app(error: &ExchangeError) -> RefusalCode {
+    match error {
+        ExchangeError::Refused { error, .. } => match RefusalCode::from_wire(error) {
+            Some(code @ (RefusalCode::InvalidScope | RefusalCode::AccessDenied)) => code,
+            _ => RefusalCode::ServerError,
+        },
+        _ => RefusalCode::TemporarilyUnavailable,
+    }
 }

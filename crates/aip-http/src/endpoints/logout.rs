@@ -1,7 +1,7 @@
 //! `/oauth/logout`: an app asks for a sign-out (OpenID Connect RP-Initiated Logout 1.0).
 //!
-//! With a valid hint the account is signed out at once; without one the person is asked, because
-//! any site can send people here.
+//! With a valid hint the account is signed out at once; without one, or with that of an account that
+//! is not signed in here, the person is asked, because any site can send people here.
 
 use aip_oauth::logout::{Logout, LogoutError};
 use aip_oauth::params::{Lenient, Params};
@@ -15,41 +15,48 @@ use crate::call::Call;
 use crate::csrf::Purpose;
 use crate::endpoints::Endpoint;
 use crate::flow::see_other;
-use crate::pages::{FormTargets, LogoutPage, html};
+use crate::pages::{LogoutPage, html};
 use crate::problem::Problem;
 use crate::state::App;
 
-/// What the question carries over to the answer; a hint would not have led to the question.
-const CARRIED: [&str; 3] = ["client_id", "post_logout_redirect_uri", "state"];
+/// What the question carries over to the answer.
+const CARRIED: [&str; 4] = [
+    "client_id",
+    "post_logout_redirect_uri",
+    "state",
+    "id_token_hint",
+];
 
 /// Signs out, or asks.
 pub(super) async fn handle(app: &App, call: &Call) -> Result<Response, Problem> {
     let Logout { account, location } = app.server().check_logout(call.params()).await?;
-    let Some(browser) = app.browser(call).await? else {
-        return Ok(match call.as_navigation(Endpoint::Logout) {
-            Some(navigation) => navigation,
-            None => onwards(location),
-        });
+    if !app.brings_cookies(call)
+        && let Some(navigation) = call.as_navigation(app, Endpoint::Logout)
+    {
+        return Ok(navigation);
+    }
+    let browser = app.browser(call).await?;
+    let Some(browser) = browser.filter(|it| !it.session.accounts.is_empty()) else {
+        return Ok(onwards(location));
     };
-    if let Some(did) = account {
-        let id = browser.session.id;
+    let id = browser.session.id;
+    let hinted = account.filter(|did| browser.account(did.as_str()).is_some());
+    if let Some(did) = hinted {
         app.storage().sign_out_account(id, &did).await?;
         return Ok(onwards(location));
     }
-    if browser.session.accounts.is_empty() {
-        return Ok(onwards(location));
-    }
+    // RP-Initiated Logout §2: whoever is signed in is not who the app speaks of, or it does not
+    // say of whom.
     let params = Params::parse(call.params()).map_err(LogoutError::from)?;
     if !call.is_post() || params.get("csrf").is_none() {
-        return Ok(ask(app, call, &browser, location.as_ref()));
+        return Ok(ask(app, call, &browser));
     }
-    app.check_csrf(call, &params, &browser.session, Purpose::Logout)?;
-    let id = browser.session.id;
+    app.check_csrf(call, &params, &browser, Purpose::Logout)?;
     app.storage().delete_browser_session(id).await?;
     Ok(app.forget_browser(onwards(location)))
 }
 
-fn ask(app: &App, call: &Call, browser: &Browser, location: Option<&SecretString>) -> Response {
+fn ask(app: &App, call: &Call, browser: &Browser) -> Response {
     let params = Lenient::parse(call.params());
     let carried: Vec<_> = CARRIED
         .into_iter()
@@ -57,14 +64,10 @@ fn ask(app: &App, call: &Call, browser: &Browser, location: Option<&SecretString
         .collect();
     let page = LogoutPage {
         brand: app.brand(),
-        csrf: &app.csrf(&browser.session, Purpose::Logout),
+        csrf: &app.csrf(&browser.binding(), Purpose::Logout),
         carried: &carried,
     };
-    let targets = FormTargets {
-        loopback: app.issuer().is_loopback(),
-        app: location.map(ExposeSecret::expose_secret),
-    };
-    html(StatusCode::OK, &page, Some(targets))
+    html(StatusCode::OK, &page)
 }
 
 /// To the address that the app registered, or to our own page.

@@ -22,6 +22,7 @@ mod xrpc;
 use axum::body::Body;
 use axum::response::Response;
 
+pub(crate) use self::authorize::refused;
 pub(crate) use self::login::LoginForm;
 pub(crate) use self::spec::FORM_LIMIT;
 pub use self::spec::{CachePolicy, Cors, ErrorFormat, Payload, Spec, Verb};

@@ -72,6 +72,9 @@ pub struct Spec {
     pub errors: ErrorFormat,
     /// What is read of a request.
     pub payload: Payload,
+    /// Whether answering a `GET` changes or asks nothing, here or elsewhere. Otherwise a `HEAD` is
+    /// answered without looking at it: it has no effect (RFC 9110 §9.2.1).
+    pub inert: bool,
     /// Whether clients authenticate here, so that those who guess are slowed down.
     pub clients: bool,
     /// The member of the discovery document that holds the URL of this endpoint.

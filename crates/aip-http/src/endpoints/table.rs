@@ -10,6 +10,7 @@ const PAGE: Spec = Spec {
     cache: CachePolicy::NoStore,
     errors: ErrorFormat::Page,
     payload: Payload::Form,
+    inert: false,
     clients: false,
     metadata: None,
     summary: "",
@@ -28,6 +29,7 @@ const DOCUMENT: Spec = Spec {
     verbs: &[Verb::Get],
     cache: CachePolicy::Minutes(5),
     payload: Payload::Nothing,
+    inert: true,
     ..API
 };
 
@@ -49,6 +51,7 @@ impl Endpoint {
                 path: "/",
                 verbs: &[Verb::Get],
                 payload: Payload::Nothing,
+                inert: true,
                 summary: "First page",
                 ..PAGE
             },

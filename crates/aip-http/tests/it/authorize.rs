@@ -303,3 +303,126 @@ async fn a_login_hint_that_leads_nowhere_shows_the_sign_in_page_with_the_reason(
     assert!(answer.body.contains("role=\"alert\""));
     assert!(answer.body.contains("_atproto.nobody.example.com"));
 }
+
+#[tokio::test]
+async fn a_hint_of_another_site_is_shown_before_its_server_is_asked() {
+    let world = World::new().await;
+    let app = world.app().await;
+    let url = app.authorize_url(&[("login_hint", ALICE_HANDLE)]);
+    let from = async |site: &'static str| {
+        let request = http::Request::get(&url).header("sec-fetch-site", site);
+        world
+            .send(request.body(axum::body::Body::empty()).unwrap())
+            .await
+    };
+    for site in ["cross-site", "same-site"] {
+        let answer = from(site).await;
+        assert!(answer.location().starts_with("/login?request="), "{site}");
+        let page = world.get(&answer.location()).await;
+        assert!(
+            page.body.contains("value=\"alice.example.com\""),
+            "{}",
+            page.body
+        );
+    }
+    assert!(world.pds.flows().is_empty(), "nobody's server was asked");
+    for site in ["none", "same-origin"] {
+        let answer = from(site).await;
+        assert!(
+            answer.location().starts_with("https://pds.example/"),
+            "{site}"
+        );
+    }
+    // An account that is known here is no news.
+    let mut browser = world.browser();
+    app.allowed(&mut browser, &[]).await;
+    let request = http::Request::get(&url)
+        .header("sec-fetch-site", "cross-site")
+        .header("cookie", browser.cookie().unwrap());
+    let answer = world
+        .send(request.body(axum::body::Body::empty()).unwrap())
+        .await;
+    assert!(answer.location_param("code").is_some());
+}
+
+#[tokio::test]
+async fn the_only_account_that_allowed_the_app_is_taken_unless_a_page_is_wanted() {
+    let world = World::new().await;
+    let (app, other) = (world.app().await, world.app().await);
+    let mut browser = world.browser();
+    app.allowed(&mut browser, &[]).await;
+    let taken = browser.get(&app.authorize_url(&[])).await;
+    assert!(
+        taken.location_param("code").is_some(),
+        "{}",
+        taken.location()
+    );
+    for changes in [
+        [("prompt", "select_account")],
+        [("prompt", "login")],
+        [("prompt", "consent")],
+        [("max_age", "0")],
+        [("scope", "openid atproto repo:app.bsky.feed.post")],
+        [("login_hint", "somebody.else.example")],
+    ] {
+        let answer = browser.get(&app.authorize_url(&changes)).await;
+        let app_told = answer
+            .headers
+            .get("location")
+            .is_some_and(|it| it.to_str().unwrap().starts_with("https://app.example"));
+        assert!(!app_told, "{changes:?}");
+    }
+    let answer = browser.get(&other.authorize_url(&[])).await;
+    assert!(answer.location().starts_with("/login?"), "another app");
+    let page = browser.get("/login").await;
+    browser.sign_in(&page, BOB).await;
+    let answer = browser.get(&app.authorize_url(&[])).await;
+    assert!(
+        answer.location().starts_with("/login?"),
+        "which of the two?"
+    );
+}
+
+#[tokio::test]
+async fn a_request_that_no_url_carries_is_carried_by_the_page() {
+    let world = World::new().await;
+    let app = world.app().await;
+    let nonce = "n".repeat(2000);
+    let url = format!(
+        "{}&unknown={}",
+        app.authorize_url(&[("nonce", &nonce)]),
+        "x".repeat(6000)
+    );
+    let mut browser = world.browser();
+    let page = browser.get(&url).await;
+    assert_eq!(page.status, 200);
+    let consent = browser.sign_in(&page, ALICE_HANDLE).await;
+    let back = browser.decide(&consent, "allow").await;
+    assert_eq!(back.location_param("state").as_deref(), Some("the state"));
+}
+
+#[tokio::test]
+async fn a_long_form_of_another_site_is_repeated_by_our_page_and_replaces_no_cookie() {
+    let world = World::new().await;
+    let app = world.app().await;
+    let mut browser = world.browser();
+    app.allowed(&mut browser, &[]).await;
+    let long = "s".repeat(7 * 1024);
+    let form = app.request(&[("unknown", &long)]);
+    let page = world.post("/oauth/authorize", &form).await;
+    assert_eq!(page.status, 200);
+    assert_eq!(page.header("set-cookie"), "");
+    assert!(page.body.contains("<form id=\"repeat\""), "{}", page.body);
+    // Sent by our page, the form brings the cookies: the person is known.
+    let mut repeated = form.clone();
+    repeated.push(("aip_repeated", "1"));
+    let answer = browser.post("/oauth/authorize", &repeated).await;
+    assert!(answer.location_param("code").is_some());
+    // Without any cookie there is a sign-in page in the end, and no circle.
+    let answer = world.post("/oauth/authorize", &repeated).await;
+    assert!(
+        answer.body.contains("<form id=\"login\""),
+        "{}",
+        answer.body
+    );
+}

@@ -160,17 +160,56 @@ async fn d2_row20_a_consent_holds_for_that_client_and_those_scopes_only() {
 }
 
 #[tokio::test]
-async fn a_decision_is_taken_once() {
+async fn a_decision_is_taken_once_and_its_repeat_gets_the_same_answer() {
+    let world = World::new().await;
+    let app = world.app().await;
+    let mut browser = world.browser();
+    for decision in ["allow", "deny"] {
+        let page = consent_page(&app, &mut browser, &[("prompt", "consent select_account")]).await;
+        let first = browser.decide(&page, decision).await;
+        let second = browser.decide(&page, decision).await;
+        assert_eq!(first.location(), second.location());
+        // Not another decision, not another browser, not after a while.
+        let other = if decision == "allow" { "deny" } else { "allow" };
+        browser.decide(&page, other).await.expect_page(400, "over");
+        let mut stranger = world.browser();
+        stranger.get("/account").await;
+        stranger
+            .decide(&page, decision)
+            .await
+            .expect_page(400, "over");
+        world.clock.advance(std::time::Duration::from_mins(1));
+        browser
+            .decide(&page, decision)
+            .await
+            .expect_page(400, "over");
+    }
+    let did = ALICE.parse().unwrap();
+    let grants = world.server.storage.grants_of(&did);
+    assert_eq!(grants.await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_decision_is_not_repeated_to_an_app_that_has_redeemed_its_code() {
     let world = World::new().await;
     let app = world.app().await;
     let mut browser = world.browser();
     let page = consent_page(&app, &mut browser, &[]).await;
     let first = browser.decide(&page, "allow").await;
-    assert!(first.location_param("code").is_some());
+    let code = first.location_param("code").unwrap();
+    let tokens = app.redeem(&code, &[]).await;
+    assert_eq!(tokens.status, 200, "{}", tokens.body);
     browser
         .decide(&page, "allow")
         .await
         .expect_page(400, "over");
+    let refreshed = app
+        .refresh(tokens.json()["refresh_token"].as_str().unwrap())
+        .await;
+    assert_eq!(
+        refreshed.status, 200,
+        "a spent code would have ended the grant"
+    );
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! An app asks for a sign-out.
 
 use crate::support::browser::hidden;
-use crate::support::{ALICE, World, encode, param};
+use crate::support::{ALICE, BOB, World, encode, param};
 
 const BYE: &str = "https://app.example/bye";
 
@@ -112,4 +112,33 @@ async fn with_nobody_signed_in_there_is_nothing_to_ask() {
     let answer = world.get(&url(&params)).await;
     assert_eq!(answer.location(), BYE);
     assert_eq!(param(&answer.location(), "state"), None);
+}
+
+#[tokio::test]
+async fn a_hint_of_an_account_that_is_not_signed_in_here_is_asked_about() {
+    let world = World::new().await;
+    let app = world.app().await;
+    let mut browser = world.browser();
+    let code = app.code(&mut browser, &[]).await;
+    let tokens = app.redeem(&code, &[]).await.json();
+    let hint = tokens["id_token"].as_str().unwrap();
+    let params = [("id_token_hint", hint), ("post_logout_redirect_uri", BYE)];
+
+    let mut others = world.browser();
+    let page = others.get("/login").await;
+    others.sign_in(&page, BOB).await;
+    let asked = others.get(&url(&params)).await;
+    assert!(asked.body.contains("<form id=\"logout\""), "{}", asked.body);
+    let page = others.get("/account").await;
+    assert!(page.body.contains(BOB), "still signed in");
+
+    let csrf = hidden(&asked, "csrf");
+    let mut form = params.to_vec();
+    form.push(("csrf", &csrf));
+    let answer = others.post("/oauth/logout", &form).await;
+    assert_eq!(answer.location(), BYE);
+    // A second click on the same button, the first of which has signed out.
+    let again = others.post("/oauth/logout", &form).await;
+    let again = others.follow(again).await;
+    assert_eq!(again.location(), BYE);
 }

@@ -152,7 +152,8 @@ async fn the_cookie_is_host_only_over_tls_and_plain_on_loopback() {
     let world = World::new().await;
     let answer = world.get("/login").await;
     let cookie = answer.header("set-cookie");
-    assert!(cookie.starts_with("__Host-aip=aip_bs_"), "{cookie}");
+    assert!(cookie.starts_with("__Host-aip-flow-"), "{cookie}");
+    assert!(cookie.contains("=aip_bs_"), "{cookie}");
     for attribute in ["; Path=/;", "; HttpOnly", "; SameSite=Lax", "; Secure"] {
         assert!(cookie.contains(attribute), "{cookie}");
     }
@@ -161,7 +162,7 @@ async fn the_cookie_is_host_only_over_tls_and_plain_on_loopback() {
     let loopback = World::at("http://127.0.0.1:8080").await;
     let answer = loopback.get("/login").await;
     let cookie = answer.header("set-cookie");
-    assert!(cookie.starts_with("aip=aip_bs_"), "{cookie}");
+    assert!(cookie.starts_with("aip-flow-"), "{cookie}");
     assert!(!cookie.contains("Secure"), "{cookie}");
     assert_eq!(answer.header("strict-transport-security"), "");
 }
@@ -169,12 +170,108 @@ async fn the_cookie_is_host_only_over_tls_and_plain_on_loopback() {
 #[tokio::test]
 async fn a_planted_second_cookie_leaves_the_browser_unknown() {
     let world = World::new().await;
+    let app = world.app().await;
     let mut browser = world.browser();
-    browser.get("/login").await;
-    let own = browser.cookie().unwrap().to_owned();
-    browser.set_cookie(&format!("{own}; {own}"));
-    let answer = browser.get("/login").await;
-    assert_ne!(answer.header("set-cookie"), "", "a new session is begun");
+    app.allowed(&mut browser, &[]).await;
+    let own = browser.cookie().unwrap();
+    for (cookies, known) in [(own.clone(), true), (format!("{own}; {own}"), false)] {
+        let request = Request::get("/account").header("cookie", cookies);
+        let page = world.send(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(page.body.contains("<form id=\"login\""), !known);
+    }
+}
+
+#[tokio::test]
+async fn a_browser_is_left_with_a_few_cookies_of_sign_ins_however_many_it_sends() {
+    let world = World::new().await;
+    let cookies: Vec<_> = (0..40)
+        .map(|n| format!("__Host-aip-flow-{n}=aip_bs_{n}"))
+        .collect();
+    let request = Request::get("/login").header("cookie", cookies.join("; "));
+    let answer = world.send(request.body(Body::empty()).unwrap()).await;
+    let removed = answer.joined("set-cookie").matches("Max-Age=0").count();
+    assert_eq!(removed, 35);
+    assert!(
+        !answer.joined("set-cookie").contains("-flow-39="),
+        "the latest stay"
+    );
+}
+
+#[tokio::test]
+async fn a_head_has_no_effect_and_is_answered_like_a_get_where_that_has_none() {
+    let world = World::new().await;
+    let app = world.app().await;
+    let mut browser = world.browser();
+    let begun = browser
+        .get(&app.authorize_url(&[("login_hint", crate::support::ALICE_HANDLE)]))
+        .await;
+    let query = begun.location().split_once('?').unwrap().1.to_owned();
+    let callback = format!("/oauth/atp/callback?{query}");
+    let authorize = app.authorize_url(&[("login_hint", crate::support::ALICE_HANDLE)]);
+    for path in [&callback, &authorize, "/login", "/account", "/oauth/logout"] {
+        let request = Request::head(path).header("cookie", browser.cookie().unwrap());
+        let answer = world.send(request.body(Body::empty()).unwrap()).await;
+        assert_eq!((answer.status.as_u16(), &*answer.body), (200, ""), "{path}");
+        assert_eq!(answer.header("set-cookie"), "", "{path}");
+    }
+    assert_eq!(world.pds.flows().len(), 1, "nothing was begun");
+    let finished = browser.get(&callback).await;
+    assert!(
+        finished.location().starts_with("/consent?"),
+        "and nothing spent"
+    );
+    for path in ["/", "/.well-known/jwks.json", "/internal/alive"] {
+        let answer = send(&world, &Method::HEAD, path).await;
+        let get = world.get(path).await;
+        assert_eq!(answer.status, get.status, "{path}");
+        assert_eq!(answer.header("content-type"), get.header("content-type"));
+    }
+}
+
+#[tokio::test]
+async fn a_page_under_another_loopback_name_leads_to_the_base_and_nowhere_else() {
+    let world = World::at("http://127.0.0.1:8080").await;
+    let get = async |host: &str, path: &str| {
+        let request = Request::get(path).header("host", host);
+        world.send(request.body(Body::empty()).unwrap()).await
+    };
+    for host in [
+        "localhost:8080",
+        "[::1]:8080",
+        "aip.localhost:8080",
+        "127.0.0.2:8080",
+    ] {
+        let answer = get(host, "/login?x=1").await;
+        assert_eq!(
+            answer.location(),
+            "http://127.0.0.1:8080/login?x=1",
+            "{host}"
+        );
+        assert_eq!(
+            get(host, "/.well-known/jwks.json").await.status,
+            200,
+            "{host}"
+        );
+    }
+    let answer = get("localhost:8080", "//evil.example/").await;
+    assert_eq!(answer.status, 404);
+    for host in [
+        "127.0.0.1:8080",
+        "evil.example:8080",
+        "localhost:9090",
+        "evil@x",
+    ] {
+        assert_eq!(get(host, "/login").await.status, 200, "{host}");
+    }
+    let mut form = form_request("/login", &[("subject", "x")], &[]);
+    form.headers_mut()
+        .insert("host", "localhost:8080".parse().unwrap());
+    assert_eq!(world.send(form).await.status, 403, "a form is not repeated");
+
+    let public = World::new().await;
+    let request = Request::get("/login").header("host", "localhost");
+    let answer = public.send(request.body(Body::empty()).unwrap()).await;
+    assert_eq!(answer.status, 200);
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@ use aip_base::Blame;
 use aip_storage::StorageError;
 use aip_storage::client::{ClientId, RedirectUri};
 
+use crate::unregistered::UnregisteredUri;
+
 /// Why an authorization request ends here.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorizeError {
@@ -32,10 +34,7 @@ pub enum PageError {
     NoRedirect,
     /// Not one of the client's redirect URIs.
     #[error("The app wants you sent to an address that is not registered for it.")]
-    UnknownRedirect {
-        /// The client.
-        client: ClientId,
-    },
+    UnknownRedirect(Box<UnregisteredUri>),
 }
 
 /// An error that goes to the app.

@@ -11,11 +11,9 @@ use std::time::Duration;
 
 use aip_atproto::ScopeSet;
 use aip_base::{RequestNotes, RowId};
-use aip_keys::TokenKind;
-use aip_storage::StorageError;
+use aip_keys::TokenHash;
 use aip_storage::client::{Client, ClientId, RedirectUri};
 use aip_storage::request::AuthorizationRequest;
-use secrecy::{ExposeSecret as _, SecretString};
 
 use self::checks::AskedScope;
 pub use self::checks::{Prompt, Prompts};
@@ -23,6 +21,7 @@ pub use self::error::{AuthorizeError, PageError, Refusal, RefusalCode};
 use crate::AuthorizationServer;
 use crate::params::{Lenient, Params};
 use crate::redirect;
+use crate::unregistered::UnregisteredUri;
 
 /// How long a person may take between the app's redirect and their decision.
 const REQUEST_TTL: Duration = Duration::from_mins(30);
@@ -91,7 +90,8 @@ impl AuthorizationServer {
         RequestNotes::note_client(client.id.as_str());
         let sent = params.get("redirect_uri").ok_or(PageError::NoRedirect)?;
         if !redirect::matches(&client.redirect_uris, client.application_type, sent) {
-            return Err(PageError::UnknownRedirect { client: client.id }.into());
+            let unregistered = UnregisteredUri::new(client.id, &client.redirect_uris, sent);
+            return Err(PageError::UnknownRedirect(Box::new(unregistered)).into());
         }
         // However long it is: an app takes an answer without its `state` for a forged one.
         let state = params.get("state").map(str::to_owned);
@@ -102,33 +102,31 @@ impl AuthorizationServer {
         })
     }
 
-    /// Stores a checked request for that browser and returns the token that names it in forms.
-    pub async fn begin(
+    /// A checked request as it is stored for that browser, under the hash of the token that names
+    /// it in forms.
+    pub fn request_of(
         &self,
         valid: &ValidRequest,
         browser: RowId,
-    ) -> Result<SecretString, StorageError> {
-        let token = TokenKind::RequestUri.mint(&*self.rng);
-        self.storage
-            .put_request(&AuthorizationRequest {
-                token: self.hasher.hash(token.expose_secret()),
-                browser,
-                client_id: valid.client.id.clone(),
-                redirect_uri: valid.redirect_uri.clone(),
-                scope: valid.scope.clone(),
-                asked: valid.asked.clone(),
-                state: valid.state.clone(),
-                nonce: valid.nonce.clone(),
-                code_challenge: valid.code_challenge.clone(),
-                dpop_jkt: valid.dpop_jkt.clone(),
-                login_hint: valid.login_hint.clone(),
-                prompt: valid.prompts.to_param(),
-                max_age: valid.max_age,
-                signed_in: None,
-                expires_at: self.clock.now() + REQUEST_TTL,
-            })
-            .await?;
-        Ok(token)
+        token: TokenHash,
+    ) -> AuthorizationRequest {
+        AuthorizationRequest {
+            token,
+            browser,
+            client_id: valid.client.id.clone(),
+            redirect_uri: valid.redirect_uri.clone(),
+            scope: valid.scope.clone(),
+            asked: valid.asked.clone(),
+            state: valid.state.clone(),
+            nonce: valid.nonce.clone(),
+            code_challenge: valid.code_challenge.clone(),
+            dpop_jkt: valid.dpop_jkt.clone(),
+            login_hint: valid.login_hint.clone(),
+            prompt: valid.prompts.to_param(),
+            max_age: valid.max_age,
+            signed_in: None,
+            expires_at: self.clock.now() + REQUEST_TTL,
+        }
     }
 }
 

@@ -4,7 +4,9 @@ use aip_atproto::ScopeSet;
 use aip_base::RowId;
 use aip_storage::StorageError;
 use aip_storage::grant::{Approval, Approve, Grant};
+use aip_storage::request::{AnsweredRequest, RequestAnswer};
 
+use super::request::note_answer;
 use super::sql::{Fields, sql, unavailable};
 use super::upstream::lock_usable_session;
 use super::{Conn, Store};
@@ -18,14 +20,25 @@ pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approv
     } = approval;
     let mut tx = store.begin().await?;
     let spent = sql("DELETE FROM authorization_requests
-         WHERE token = $1 AND browser_id = $2 AND client_id = $3 AND expires_at > $4")
+         WHERE token = $1 AND browser_id = $2 AND client_id = $3 AND expires_at > $4
+         RETURNING browser_id, state")
     .bind(request)
     .bind(browser)
     .bind(&grant.client_id)
     .bind(&grant.created_at)
-    .execute(&mut *tx)
+    .first(&mut *tx)
     .await?;
-    if spent == 0 {
+    let Some(spent) = spent else {
+        return Ok(Approve::RequestGone);
+    };
+    let answered = AnsweredRequest {
+        client_id: grant.client_id.clone(),
+        redirect_uri: code.redirect_uri.clone(),
+        state: Fields::of("authorization_requests", "browser_id", &spent)?.get("state")?,
+        did: Some(grant.did.clone()),
+        answer: RequestAnswer::Granted(grant.id),
+    };
+    if !note_answer(&mut tx, request, *browser, &answered, grant.created_at).await? {
         return Ok(Approve::RequestGone);
     }
     // Held until the grant is in: whoever ends unused sessions waits, and then sees the grant.

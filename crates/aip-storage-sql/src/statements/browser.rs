@@ -4,7 +4,7 @@ use aip_atproto::{Did, ScopeSet};
 use aip_base::{RowId, Timestamp};
 use aip_keys::TokenHash;
 use aip_storage::StorageError;
-use aip_storage::browser::{BrowserAccount, BrowserSession, Browsers};
+use aip_storage::browser::{BrowserAccount, BrowserSession, Browsers, COOKIE_OVERLAP};
 use aip_storage::client::ClientId;
 use async_trait::async_trait;
 
@@ -13,10 +13,10 @@ use super::sql::{Fields, Row, sql, unavailable};
 
 #[async_trait]
 impl Browsers for Store {
-    async fn create_browser_session(&self, session: &BrowserSession) -> Result<(), StorageError> {
-        sql(
+    async fn create_browser_session(&self, session: &BrowserSession) -> Result<bool, StorageError> {
+        let created = sql(
             "INSERT INTO browser_sessions (id, token, created_at, expires_at)
-             VALUES ($1, $2, $3, $4)",
+             VALUES ($1, $2, $3, $4) ON CONFLICT (token) DO NOTHING",
         )
         .bind(&session.id)
         .bind(&session.token)
@@ -24,7 +24,7 @@ impl Browsers for Store {
         .bind(&session.expires_at)
         .execute(self.writer())
         .await?;
-        Ok(())
+        Ok(created == 1)
     }
 
     async fn browser_session(
@@ -36,11 +36,14 @@ impl Browsers for Store {
             "SELECT b.id, b.token, b.created_at, b.expires_at, a.did, a.auth_time,
                  a.authenticated_at
              FROM browser_sessions b LEFT JOIN browser_accounts a ON a.browser_id = b.id
-             WHERE b.token = $1 AND b.expires_at > $2
+                 AND (b.token = $1 OR b.added_did IS NULL OR a.did <> b.added_did)
+             WHERE (b.token = $1 OR (b.previous_token = $1 AND b.rotated_at > $3))
+                 AND b.expires_at > $2
              ORDER BY a.auth_time DESC, a.did",
         )
         .bind(token)
         .bind(&now)
+        .bind(&(now - COOKIE_OVERLAP))
         .all(self.reader())
         .await?;
         read_session(&rows)
@@ -52,14 +55,22 @@ impl Browsers for Store {
         token: &TokenHash,
         account: &BrowserAccount,
         expires_at: Timestamp,
+        now: Timestamp,
     ) -> Result<bool, StorageError> {
         let mut tx = self.begin().await?;
-        let found = sql("UPDATE browser_sessions SET token = $2, expires_at = $3 WHERE id = $1")
-            .bind(&id)
-            .bind(token)
-            .bind(&expires_at)
-            .execute(&mut *tx)
-            .await?;
+        let found = sql("UPDATE browser_sessions SET
+                 previous_token = CASE WHEN token = $2 THEN NULL ELSE token END,
+                 token = $2, expires_at = $3, rotated_at = $4,
+                 added_did = (SELECT $5 WHERE NOT EXISTS (SELECT 1 FROM browser_accounts
+                     WHERE browser_id = $1 AND did = $5))
+             WHERE id = $1")
+        .bind(&id)
+        .bind(token)
+        .bind(&expires_at)
+        .bind(&now)
+        .bind(&account.did)
+        .execute(&mut *tx)
+        .await?;
         if found == 0 {
             return Ok(false);
         }

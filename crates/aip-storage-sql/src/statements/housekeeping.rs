@@ -101,6 +101,10 @@ fn statement(kind: Perishable) -> &'static str {
             "DELETE FROM authorization_requests WHERE token IN
                  (SELECT token FROM authorization_requests WHERE expires_at <= $1 LIMIT $2)"
         }
+        Perishable::AnsweredRequests => {
+            "DELETE FROM answered_requests WHERE token IN
+                 (SELECT token FROM answered_requests WHERE expires_at <= $1 LIMIT $2)"
+        }
         Perishable::UpstreamFlows => {
             "DELETE FROM upstream_flows WHERE id IN
                  (SELECT id FROM upstream_flows WHERE expires_at <= $1 LIMIT $2)"

@@ -1,14 +1,18 @@
-//! Requests in flight. Both kinds are taken by the `DELETE` that returns them.
+//! Requests in flight. Both kinds are taken by the `DELETE` that returns them; how an authorization
+//! request was answered is noted in the same transaction.
 
 use aip_atproto::ScopeSet;
 use aip_base::{RowId, Timestamp};
 use aip_keys::TokenHash;
 use aip_storage::StorageError;
-use aip_storage::request::{AuthorizationRequest, Requests, SignedIn, TakeFlow, UpstreamFlow};
+use aip_storage::request::{
+    ANSWER_REPEATED_FOR, AnsweredRequest, AuthorizationRequest, RequestAnswer, Requests, SignedIn,
+    TakeFlow, UpstreamFlow,
+};
 use async_trait::async_trait;
 
-use super::Store;
-use super::sql::{Fields, Row, sql};
+use super::sql::{Fields, Row, sql, unavailable};
+use super::{Conn, Store};
 
 macro_rules! request_columns {
     () => {
@@ -20,13 +24,14 @@ macro_rules! request_columns {
 
 #[async_trait]
 impl Requests for Store {
-    async fn put_request(&self, request: &AuthorizationRequest) -> Result<(), StorageError> {
+    async fn put_request(&self, request: &AuthorizationRequest) -> Result<bool, StorageError> {
         let who = request.signed_in.as_ref();
-        sql(concat!(
+        let stored = sql(concat!(
             "INSERT INTO authorization_requests (",
             request_columns!(),
-            ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-                 $18)"
+            ") SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18
+             WHERE NOT EXISTS (SELECT 1 FROM answered_requests WHERE token = $1)
+             ON CONFLICT (token) DO NOTHING"
         ))
         .bind(&request.token)
         .bind(&request.browser)
@@ -48,7 +53,7 @@ impl Requests for Store {
         .bind(&request.asked)
         .execute(self.writer())
         .await?;
-        Ok(())
+        Ok(stored == 1)
     }
 
     async fn request(
@@ -93,12 +98,32 @@ impl Requests for Store {
         Ok(found == 1)
     }
 
-    async fn take_request(
+    async fn move_request(
+        &self,
+        token: &TokenHash,
+        from: RowId,
+        to: RowId,
+        now: Timestamp,
+    ) -> Result<bool, StorageError> {
+        let found = sql("UPDATE authorization_requests SET browser_id = $3
+             WHERE token = $1 AND browser_id = $2 AND expires_at > $4")
+        .bind(token)
+        .bind(&from)
+        .bind(&to)
+        .bind(&now)
+        .execute(self.writer())
+        .await?;
+        Ok(found == 1)
+    }
+
+    async fn refuse_request(
         &self,
         token: &TokenHash,
         browser: RowId,
+        error: &str,
         now: Timestamp,
     ) -> Result<Option<AuthorizationRequest>, StorageError> {
+        let mut tx = self.begin().await?;
         let row = sql(concat!(
             "DELETE FROM authorization_requests
              WHERE token = $1 AND browser_id = $2 AND expires_at > $3 RETURNING ",
@@ -107,9 +132,44 @@ impl Requests for Store {
         .bind(token)
         .bind(&browser)
         .bind(&now)
-        .first(self.writer())
+        .first(&mut *tx)
         .await?;
-        row.as_ref().map(read_request).transpose()
+        let Some(row) = row else { return Ok(None) };
+        let request = read_request(&row)?;
+        let answered = AnsweredRequest {
+            client_id: request.client_id.clone(),
+            redirect_uri: request.redirect_uri.clone(),
+            state: request.state.clone(),
+            did: request.signed_in.as_ref().map(|who| who.did.clone()),
+            answer: RequestAnswer::Refused(error.to_owned()),
+        };
+        if !note_answer(&mut tx, token, browser, &answered, now).await? {
+            return Ok(None);
+        }
+        tx.commit().await.map_err(unavailable)?;
+        Ok(Some(request))
+    }
+
+    async fn answered_request(
+        &self,
+        token: &TokenHash,
+        browser: RowId,
+        now: Timestamp,
+    ) -> Result<Option<AnsweredRequest>, StorageError> {
+        let row = sql(
+            "SELECT browser_id, client_id, redirect_uri, state, did, grant_id, error
+             FROM answered_requests a
+             WHERE token = $1 AND browser_id = $2 AND expires_at > $3
+                 AND (grant_id IS NULL OR EXISTS (SELECT 1 FROM codes c
+                     WHERE c.grant_id = a.grant_id AND c.spent_at IS NULL
+                         AND c.expires_at > $3))",
+        )
+        .bind(token)
+        .bind(&browser)
+        .bind(&now)
+        .first(self.reader())
+        .await?;
+        row.as_ref().map(read_answered).transpose()
     }
 
     async fn put_flow(&self, flow: &UpstreamFlow) -> Result<(), StorageError> {
@@ -199,6 +259,59 @@ fn read_request(row: &Row) -> Result<AuthorizationRequest, StorageError> {
         max_age: fields.get("max_age")?,
         signed_in,
         expires_at: fields.get("expires_at")?,
+    })
+}
+
+/// Notes how a request was answered. `false`: it was answered before, and the transaction must not
+/// be committed.
+pub(super) async fn note_answer(
+    conn: &mut Conn,
+    token: &TokenHash,
+    browser: RowId,
+    answered: &AnsweredRequest,
+    now: Timestamp,
+) -> Result<bool, StorageError> {
+    let (grant, error) = match &answered.answer {
+        RequestAnswer::Granted(grant) => (Some(*grant), None),
+        RequestAnswer::Refused(error) => (None, Some(error.clone())),
+    };
+    let noted = sql("INSERT INTO answered_requests AS a
+             (token, browser_id, client_id, redirect_uri, state, did, grant_id, error, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+         ON CONFLICT (token) DO UPDATE SET
+             browser_id = excluded.browser_id, client_id = excluded.client_id,
+             redirect_uri = excluded.redirect_uri, state = excluded.state, did = excluded.did,
+             grant_id = excluded.grant_id, error = excluded.error,
+             expires_at = excluded.expires_at
+         WHERE a.expires_at <= $10")
+    .bind(token)
+    .bind(&browser)
+    .bind(&answered.client_id)
+    .bind(&answered.redirect_uri)
+    .bind(&answered.state)
+    .bind(&answered.did)
+    .bind(&grant)
+    .bind(&error)
+    .bind(&(now + ANSWER_REPEATED_FOR))
+    .bind(&now)
+    .execute(conn)
+    .await?;
+    Ok(noted == 1)
+}
+
+fn read_answered(row: &Row) -> Result<AnsweredRequest, StorageError> {
+    let fields = Fields::of("answered_requests", "browser_id", row)?;
+    let answer = match (fields.get("grant_id")?, fields.get("error")?) {
+        (Some(grant), None) => RequestAnswer::Granted(grant),
+        (None, Some(error)) => RequestAnswer::Refused(error),
+        _ => return Err(fields.inconsistent("an answer is a grant or an error")),
+    };
+    Ok(AnsweredRequest {
+        client_id: fields.get("client_id")?,
+        redirect_uri: fields.get("redirect_uri")?,
+        state: fields.get("state")?,
+        did: fields.get("did")?,
+        answer,
     })
 }
 

@@ -367,7 +367,8 @@ pub(super) async fn end_session(
     Ok(ended == 1)
 }
 
-/// Ends a session that no live grant uses. Whether it did.
+/// Ends a session that no live grant uses, and no request that waits for a decision. Whether it
+/// did.
 pub(super) async fn end_unused_session(
     conn: &mut Conn,
     id: RowId,
@@ -385,9 +386,12 @@ pub(super) async fn end_unused_session(
     .await?;
     let unused = sql(concat!(
         "SELECT s.id FROM upstream_sessions s WHERE s.id = $1 AND ",
-        unused!()
+        unused!(),
+        " AND NOT EXISTS (SELECT 1 FROM authorization_requests r
+              WHERE r.signed_in_session = s.id AND r.expires_at > $2)"
     ))
     .bind(&id)
+    .bind(&now)
     .first(&mut *conn)
     .await?;
     if unused.is_some() {

@@ -12,6 +12,7 @@ super::on_both_engines_and_behind_a_pooler!(
     a_later_consent_is_added_to_the_earlier_ones,
     consents_that_fit_in_no_set_leave_the_latest,
     a_request_is_approved_once_however_many_ask,
+    a_request_that_comes_again_while_it_is_answered_gives_no_second_grant,
     another_browser_or_client_cannot_approve,
     an_expired_request_cannot_be_approved,
     a_session_that_is_over_serves_no_grant,
@@ -141,6 +142,38 @@ async fn a_request_is_approved_once_however_many_ask(world: World) {
         1
     );
     assert_eq!(world.storage.grants_of(&alice()).await.unwrap().len(), 1);
+}
+
+async fn a_request_that_comes_again_while_it_is_answered_gives_no_second_grant(world: World) {
+    let client = world.client("app").await;
+    let session = world.session(&client, &alice()).await;
+    let first = world.pending(&client, &alice(), session.id).await;
+    let storage = &world.storage;
+    assert_eq!(storage.approve(&first).await.unwrap(), Approve::Approved);
+    // As if it had been stored by a click that did not see the answer to the other one.
+    let mut again = crate::world::new_request(&client, first.browser);
+    again.token = first.request;
+    assert!(!storage.put_request(&again).await.unwrap());
+    world.raw("DELETE FROM answered_requests").await;
+    assert!(storage.put_request(&again).await.unwrap());
+    let mut second = first.clone();
+    second.grant.id = crate::world::new_id();
+    second.code.hash = crate::world::new_hash();
+    assert_eq!(storage.approve(&second).await.unwrap(), Approve::Approved);
+    world
+        .raw(
+            "INSERT INTO authorization_requests
+                  (token, browser_id, client_id, redirect_uri, scope, expires_at)
+              SELECT token, browser_id, client_id, redirect_uri, 'atproto', expires_at + 1000000000
+              FROM answered_requests",
+        )
+        .await;
+    let mut third = second.clone();
+    third.grant.id = crate::world::new_id();
+    third.code.hash = crate::world::new_hash();
+    assert_eq!(storage.approve(&third).await.unwrap(), Approve::RequestGone);
+    let refused = storage.refuse_request(&first.request, first.browser, "access_denied", NOW);
+    assert!(refused.await.unwrap().is_none());
 }
 
 async fn another_browser_or_client_cannot_approve(world: World) {

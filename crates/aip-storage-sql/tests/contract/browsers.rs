@@ -1,6 +1,6 @@
 //! Browser sessions.
 
-use aip_storage::browser::{BrowserAccount, BrowserSession};
+use aip_storage::browser::{BrowserAccount, BrowserSession, COOKIE_OVERLAP};
 
 use crate::world::{DAY, HOUR, NOW, SECOND, World, alice, bob, new_hash, new_id};
 
@@ -10,7 +10,71 @@ super::on_both_engines!(
     a_browser_may_hold_several_accounts_the_latest_first,
     a_sign_in_at_a_browser_that_is_gone_does_nothing,
     signing_one_account_out_leaves_the_others,
+    a_request_under_way_with_the_old_cookie_sees_all_but_the_account_that_was_added,
+    two_sign_ins_with_the_same_cookie_end_with_the_same_next_one,
+    two_tabs_of_a_new_browser_make_one_session_of_their_cookie,
 );
+
+fn account_of(did: aip_atproto::Did) -> BrowserAccount {
+    BrowserAccount {
+        did,
+        signed_in_at: NOW,
+        auth_time: None,
+    }
+}
+
+async fn a_request_under_way_with_the_old_cookie_sees_all_but_the_account_that_was_added(
+    world: World,
+) {
+    let storage = &world.storage;
+    let (id, end) = (world.browser().await, NOW + DAY);
+    let [first, second] = [new_hash(), new_hash()];
+    for (token, did) in [(first, alice()), (second, bob())] {
+        let account = account_of(did);
+        let signed_in = storage.sign_in_browser(id, &token, &account, end, NOW);
+        assert!(signed_in.await.unwrap());
+    }
+    let seen = async |token, now| {
+        let session = storage.browser_session(&token, now).await.unwrap();
+        session.map(|it| it.accounts.into_iter().map(|it| it.did).collect::<Vec<_>>())
+    };
+    let soon = NOW + COOKIE_OVERLAP - SECOND;
+    assert_eq!(seen(first, soon).await, Some(vec![alice()]));
+    assert_eq!(seen(first, NOW + COOKIE_OVERLAP).await, None);
+    assert_eq!(seen(second, soon).await, Some(vec![alice(), bob()]));
+    // An account that was there before is seen with either.
+    let third = new_hash();
+    let again = account_of(alice());
+    let signed_in = storage.sign_in_browser(id, &third, &again, end, NOW);
+    assert!(signed_in.await.unwrap());
+    assert_eq!(seen(first, NOW).await, None);
+    assert_eq!(seen(second, NOW).await, Some(vec![alice(), bob()]));
+}
+
+async fn two_sign_ins_with_the_same_cookie_end_with_the_same_next_one(world: World) {
+    let storage = &world.storage;
+    let before = new_browser();
+    storage.create_browser_session(&before).await.unwrap();
+    let (id, end, next) = (before.id, NOW + DAY, new_hash());
+    for did in [alice(), bob()] {
+        let account = account_of(did);
+        let signed_in = storage.sign_in_browser(id, &next, &account, end, NOW);
+        assert!(signed_in.await.unwrap());
+    }
+    let found = storage.browser_session(&next, NOW).await.unwrap().unwrap();
+    assert_eq!(found.accounts.len(), 2);
+    let old = storage.browser_session(&before.token, NOW).await;
+    assert!(old.unwrap().is_none(), "nobody is added to what it sees");
+}
+
+async fn two_tabs_of_a_new_browser_make_one_session_of_their_cookie(world: World) {
+    let (one, mut other) = (new_browser(), new_browser());
+    other.token = one.token;
+    assert!(world.storage.create_browser_session(&one).await.unwrap());
+    assert!(!world.storage.create_browser_session(&other).await.unwrap());
+    let found = world.storage.browser_session(&one.token, NOW).await;
+    assert_eq!(found.unwrap().unwrap().id, one.id);
+}
 
 async fn a_browser_is_known_by_its_cookie_until_it_expires(world: World) {
     let session = new_browser();
@@ -59,19 +123,14 @@ async fn a_sign_in_replaces_the_cookie_and_adds_the_account(world: World) {
     assert!(
         world
             .storage
-            .sign_in_browser(before.id, &after, &account, end)
+            .sign_in_browser(before.id, &after, &account, end, NOW)
             .await
             .unwrap()
     );
 
-    assert!(
-        world
-            .storage
-            .browser_session(&before.token, NOW)
-            .await
-            .unwrap()
-            .is_none()
-    );
+    let over = NOW + COOKIE_OVERLAP;
+    let old = world.storage.browser_session(&before.token, over).await;
+    assert!(old.unwrap().is_none());
     let found = world
         .storage
         .browser_session(&after, NOW)
@@ -98,9 +157,10 @@ async fn a_browser_may_hold_several_accounts_the_latest_first(world: World) {
             auth_time: Some(auth_time),
         };
         let end = browser.expires_at;
-        let signed_in = world
-            .storage
-            .sign_in_browser(browser.id, &browser.token, &account, end);
+        let signed_in =
+            world
+                .storage
+                .sign_in_browser(browser.id, &browser.token, &account, end, NOW);
         assert!(signed_in.await.unwrap());
     }
 
@@ -129,7 +189,7 @@ async fn a_sign_in_at_a_browser_that_is_gone_does_nothing(world: World) {
     assert!(
         !world
             .storage
-            .sign_in_browser(id, &cookie, &account, NOW + DAY)
+            .sign_in_browser(id, &cookie, &account, NOW + DAY, NOW)
             .await
             .unwrap()
     );
@@ -154,7 +214,7 @@ async fn signing_one_account_out_leaves_the_others(world: World) {
         };
         world
             .storage
-            .sign_in_browser(browser, &cookie, &account, NOW + DAY)
+            .sign_in_browser(browser, &cookie, &account, NOW + DAY, NOW)
             .await
             .unwrap();
     }

@@ -189,7 +189,7 @@ async fn browser(world: &World, did: &Did, now: Timestamp) -> RowId {
     let (cookie, end) = (new_hash(), now + 7 * DAY);
     let signed_in = world
         .storage
-        .sign_in_browser(session.id, &cookie, &account, end);
+        .sign_in_browser(session.id, &cookie, &account, end, now);
     assert!(signed_in.await.unwrap());
     session.id
 }

@@ -64,7 +64,10 @@ async fn each_kind_is_kept_for_its_time_and_no_longer(world: World) {
     // The browsers go last but two; what hangs from them was due before.
     for (end, expected) in [
         (NOW + SECOND, vec![(Perishable::RateLimits, 1)]),
-        (NOW + MINUTE, vec![(Perishable::Replays, 1)]),
+        (
+            NOW + MINUTE,
+            vec![(Perishable::AnsweredRequests, 1), (Perishable::Replays, 1)],
+        ),
         (
             NOW + HOUR,
             vec![

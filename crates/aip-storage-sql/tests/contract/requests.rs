@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use aip_storage::StorageError;
-use aip_storage::request::{SignedIn, TakeFlow, UpstreamFlow};
+use aip_storage::request::{ANSWER_REPEATED_FOR, RequestAnswer, SignedIn, TakeFlow, UpstreamFlow};
+use aip_storage::upstream::EndReason;
 
 use crate::world::{
-    HOUR, NOW, World, alice, at_once, bob, issuer, new_hash, new_id, new_request, sealed,
+    HOUR, NOW, SECOND, World, alice, at_once, bob, issuer, new_hash, new_id, new_request, sealed,
 };
 
 super::on_both_engines!(
@@ -19,7 +20,116 @@ super::on_both_engines!(
     an_expired_flow_is_unknown,
     a_browser_that_is_forgotten_takes_its_requests_and_flows_along,
     a_half_signed_in_request_is_not_read,
+    a_request_of_a_token_that_is_there_is_not_stored_again,
+    an_answer_is_known_for_a_minute_to_its_browser_alone,
+    a_grant_is_no_answer_any_more_once_its_code_is_spent,
+    a_request_moves_to_the_session_of_who_signed_in,
+    a_session_that_a_waiting_request_needs_is_not_ended,
 );
+
+const DENIED: &str = "access_denied";
+
+async fn a_request_of_a_token_that_is_there_is_not_stored_again(world: World) {
+    let client = world.client("app").await;
+    let browser = world.browser().await;
+    let request = world.request(&client, browser).await;
+    let mut other = new_request(&client, world.browser().await);
+    other.token = request.token;
+    assert!(!world.storage.put_request(&other).await.unwrap());
+    let storage = &world.storage;
+    let refused = storage.refuse_request(&request.token, browser, DENIED, NOW);
+    assert!(refused.await.unwrap().is_some());
+    assert!(!storage.put_request(&request).await.unwrap());
+    let found = storage.request(&request.token, browser, NOW).await;
+    assert!(found.unwrap().is_none(), "what is answered stays answered");
+}
+
+async fn an_answer_is_known_for_a_minute_to_its_browser_alone(world: World) {
+    let client = world.client("app").await;
+    let session = world.session(&client, &alice()).await;
+    let granted = world.pending(&client, &alice(), session.id).await;
+    let storage = &world.storage;
+    storage.approve(&granted).await.unwrap();
+    let browser = world.browser().await;
+    let denied = world.request(&client, browser).await.token;
+    storage
+        .refuse_request(&denied, browser, DENIED, NOW)
+        .await
+        .unwrap();
+
+    let refusal = RequestAnswer::Refused(DENIED.to_owned());
+    for (token, owner, answer) in [
+        (
+            granted.request,
+            granted.browser,
+            RequestAnswer::Granted(granted.grant.id),
+        ),
+        (denied, browser, refusal),
+    ] {
+        for (who, now, known) in [
+            (owner, NOW, true),
+            (owner, NOW + ANSWER_REPEATED_FOR - SECOND, true),
+            (owner, NOW + ANSWER_REPEATED_FOR, false),
+            (world.browser().await, NOW, false),
+        ] {
+            let found = storage.answered_request(&token, who, now).await.unwrap();
+            let found = found.map(|it| it.answer);
+            assert_eq!(found, known.then(|| answer.clone()));
+        }
+    }
+}
+
+async fn a_grant_is_no_answer_any_more_once_its_code_is_spent(world: World) {
+    let client = world.client("app").await;
+    let approval = world.approved(&client, &alice()).await;
+    let redemption = crate::world::redemption_of(&approval);
+    world.storage.redeem_code(&redemption).await.unwrap();
+    let (token, browser) = (approval.request, approval.browser);
+    let answered = world.storage.answered_request(&token, browser, NOW).await;
+    assert!(answered.unwrap().is_none());
+}
+
+async fn a_request_moves_to_the_session_of_who_signed_in(world: World) {
+    let client = world.client("app").await;
+    let [from, to, third] = [
+        world.browser().await,
+        world.browser().await,
+        world.browser().await,
+    ];
+    let token = world.request(&client, from).await.token;
+    let storage = &world.storage;
+    assert!(!storage.move_request(&token, third, to, NOW).await.unwrap());
+    assert!(
+        !storage
+            .move_request(&token, from, to, NOW + HOUR)
+            .await
+            .unwrap()
+    );
+    assert!(storage.move_request(&token, from, to, NOW).await.unwrap());
+    let seen = async |browser| storage.request(&token, browser, NOW).await.unwrap();
+    assert!(seen(from).await.is_none() && seen(to).await.is_some());
+}
+
+async fn a_session_that_a_waiting_request_needs_is_not_ended(world: World) {
+    let client = world.client("app").await;
+    let browser = world.browser().await;
+    let session = world.session(&client, &alice()).await.id;
+    let token = world.request(&client, browser).await.token;
+    let mut who = signed_in();
+    who.upstream_session = session;
+    let storage = &world.storage;
+    let noted = storage.sign_in_request(&token, browser, &who, NOW).await;
+    assert!(noted.unwrap());
+    let end = async |now| {
+        let reason = EndReason::Abandoned;
+        storage
+            .end_unused_session(session, reason, now)
+            .await
+            .unwrap()
+    };
+    assert!(!end(NOW).await, "a consent page is open");
+    assert!(end(NOW + HOUR).await, "it was left");
+}
 
 async fn a_request_comes_back_as_it_was_stored(world: World) {
     let client = world.client("app").await;
@@ -118,14 +228,17 @@ async fn a_refused_request_is_taken_once(world: World) {
     assert!(
         world
             .storage
-            .take_request(&token, elsewhere, NOW)
+            .refuse_request(&token, elsewhere, DENIED, NOW)
             .await
             .unwrap()
             .is_none()
     );
     let outcomes = at_once(8, |_| {
         let storage = Arc::clone(&world.storage);
-        async move { storage.take_request(&token, browser, NOW).await.unwrap() }
+        async move {
+            let refused = storage.refuse_request(&token, browser, DENIED, NOW);
+            refused.await.unwrap()
+        }
     })
     .await;
     assert_eq!(outcomes.iter().flatten().count(), 1);

@@ -21,7 +21,8 @@ async fn a_second_account_in_the_same_browser_is_signed_in_beside_the_first(worl
     let app = world.app().await;
     let browser = world.browser();
     let alices = app.sign_in(&browser, world.alice()).await;
-    let login = browser.open(&app.errand(&[]).url).await;
+    let choosing = [("prompt", "select_account")];
+    let login = browser.open(&app.errand(&choosing).url).await;
     assert!(
         login.answer.text().contains("alice.test"),
         "offered, not taken"

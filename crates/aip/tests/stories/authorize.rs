@@ -12,6 +12,7 @@ on_both_engines!(
     d2_row25_other_response_types_are_refused_by_redirect_with_state_and_iss,
     d2_row26_without_a_good_challenge_nothing_begins,
     a_refusal_names_the_value_that_was_sent_and_what_would_be_right,
+    an_unregistered_redirect_is_told_to_the_developer_on_the_page_and_to_the_log,
 );
 
 /// The app is told by redirect, and nothing was stored, not even a browser.
@@ -47,7 +48,7 @@ async fn d2_row21_an_unknown_app_or_redirect_is_a_page_and_never_a_redirect(worl
     ] {
         let page = world.browser().open(&app.errand(&changes).url).await;
         page.answer.expect_page(400, "The app").logged("caller");
-        assert!(!page.answer.text().contains("evil.example"));
+        assert!(!page.answer.text().contains("href=\"https://evil.example"));
     }
     assert_eq!(world.dump().await, before);
 }
@@ -174,4 +175,46 @@ async fn a_refusal_names_the_value_that_was_sent_and_what_would_be_right(world: 
         .await
         .expect(400, "unsupported_grant_type")
         .logged("the grant type `password` is not supported; `authorization_code`");
+}
+
+async fn an_unregistered_redirect_is_told_to_the_developer_on_the_page_and_to_the_log(
+    world: &World,
+) {
+    let app = App::register(world, |settings| {
+        settings.post_logout_redirect_uris = vec!["https://app.example.org/bye".to_owned()];
+    })
+    .await;
+    for (sent, difference) in [
+        ("https://app.example.org/callback/", "one slash more"),
+        (
+            "https://www.app.example.org/callback",
+            "www.app.example.org",
+        ),
+        ("http://app.example.org/callback", "scheme"),
+    ] {
+        let page = world
+            .browser()
+            .open(&app.errand(&[("redirect_uri", sent)]).url)
+            .await;
+        page.answer.expect_page(400, "For the developer of the app");
+        for words in [app.id.as_str(), sent, REDIRECT, difference] {
+            assert!(page.answer.text().contains(words), "{words}: {page:?}");
+            page.answer.logged(words);
+        }
+    }
+    let query = serde_urlencoded::to_string([
+        ("client_id", app.id.as_str()),
+        ("post_logout_redirect_uri", "https://app.example.org/by"),
+    ]);
+    let url = format!("{BASE}/oauth/logout?{}", query.unwrap());
+    let page = world.browser().open(&url).await;
+    page.answer.expect_page(400, "For the developer of the app");
+    for words in [
+        "https://app.example.org/by",
+        "https://app.example.org/bye",
+        "path",
+    ] {
+        assert!(page.answer.text().contains(words), "{words}: {page:?}");
+        page.answer.logged(words);
+    }
 }

@@ -81,6 +81,20 @@ impl<'w> Browser<'w> {
         panic!("AIP redirects in a circle, at {at}");
     }
 
+    /// A tab that was opened at the same moment and sends what this browser has now; what it is
+    /// given comes to this browser with [`Self::joined_by`].
+    pub(crate) fn tab(&self) -> Self {
+        let tab = Self::new(self.world);
+        *tab.cookies.lock().unwrap() = self.cookies.lock().unwrap().clone();
+        tab
+    }
+
+    /// Takes over the cookies of a tab.
+    pub(crate) fn joined_by(&self, tab: &Self) {
+        let theirs = tab.cookies.lock().unwrap().clone();
+        self.cookies.lock().unwrap().extend(theirs);
+    }
+
     async fn send(&self, mut request: Request<Bytes>) -> Answer {
         let cookies = self.cookies.lock().unwrap().clone();
         if !cookies.is_empty() {
@@ -94,10 +108,14 @@ impl<'w> Browser<'w> {
         }
         let answer = self.world.send(request).await;
         for cookie in answer.headers.get_all(SET_COOKIE) {
-            let pair = cookie.to_str().unwrap().split(';').next().unwrap();
+            let (pair, attributes) = cookie.to_str().unwrap().split_once(';').unwrap();
             let (name, value) = pair.split_once('=').unwrap();
-            self.world.secrets.learn("a cookie", value);
             let mut cookies = self.cookies.lock().unwrap();
+            if attributes.contains("Max-Age=0") {
+                cookies.remove(name);
+                continue;
+            }
+            self.world.secrets.learn("a cookie", value);
             cookies.insert(name.to_owned(), value.to_owned());
         }
         answer

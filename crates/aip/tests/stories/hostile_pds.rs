@@ -76,17 +76,73 @@ async fn d2_row01_an_evil_pds_cannot_sign_in_the_person_of_another_one(world: &W
 }
 
 async fn d2_row02_another_account_of_the_same_pds_is_not_who_was_asked_for(world: &World) {
+    // Who was typed is a hint: the person is told, and goes on with the other account by a click.
     world.pds().lie(Lie::sub_of(&world.bob().did));
-    expect_refused(
-        world,
-        world.pds(),
-        "alice.test",
-        world.alice(),
-        "instead of",
-    )
-    .await;
+    let app = world.app().await;
+    let browser = world.browser();
+    let errand = app.errand(&[]);
+    let login = browser.open(&errand.url).await;
+    let at_pds = browser.sign_in_as(&login, "alice.test").await;
+    let callback = browser.at_pds(&at_pds, world.alice()).await;
+    let page = browser.open(callback.as_str()).await;
+    for did in [&world.alice().did, &world.bob().did] {
+        assert!(page.answer.text().contains(did.as_str()), "{page:?}");
+    }
+    assert!(page.answer.text().contains("You were asked to sign in as"));
+    assert_eq!(
+        world.dump().await.count("grants"),
+        0,
+        "nothing without a click"
+    );
+    errand.refused(&browser.deny(&page).await, "access_denied");
+
+    // The app allowed the account before, in this browser: it is asked about all the same.
+    world.pds().tell_truth();
+    app.sign_in(&browser, world.bob()).await;
+    world.pds().lie(Lie::sub_of(&world.bob().did));
+    let errand = app.errand(&[("login_hint", "alice.test")]);
+    let login = browser.open(&errand.url).await;
+    let at_pds = browser.sign_in_as(&login, "alice.test").await;
+    let callback = browser.at_pds(&at_pds, world.alice()).await;
+    let page = browser.open(callback.as_str()).await;
+    assert!(page.answer.text().contains("You were asked to sign in as"));
+    errand.code(&browser.allow(&page).await);
+
+    // Who was chosen from the accounts of the browser is no hint: the other one gets nothing.
+    world.pds().tell_truth();
+    app.sign_in(&browser, world.alice()).await;
+    world.pds().lie(Lie::sub_of(&world.bob().did));
+    let other = world.app().await;
+    let errand = other.errand(&[]);
+    let login = browser.open(&errand.url).await;
+    let form = login.form("login");
+    let at_pds = browser.submit(form, world.alice().did.as_str()).await;
+    let (live, before) = (
+        world.pds().live_sessions(&world.bob().did),
+        world.dump().await,
+    );
+    let callback = browser.at_pds(&at_pds, world.alice()).await;
+    let page = browser.open(callback.as_str()).await;
+    assert_eq!(page.answer.status, 400);
+    assert!(
+        page.answer
+            .text()
+            .contains("You signed in as another account")
+    );
+    page.answer.logged("instead of");
     let refused = world.audit(AuditKind::SignInRefused).await;
     assert_eq!(refused[0].did.as_ref(), Some(&world.alice().did));
+    let kept = world.dump().await;
+    for table in ["upstream_sessions", "grants", "browser_accounts"] {
+        assert_eq!(kept.count(table), before.count(table), "{table}");
+    }
+    assert_eq!(
+        world.pds().live_sessions(&world.bob().did),
+        live,
+        "given back"
+    );
+    let back = browser.submit(page.form("other-account"), "back").await;
+    errand.refused(&back.away(), "access_denied");
 }
 
 async fn d2_row03_a_callback_of_another_issuer_never_gets_its_code_sent(world: &World) {

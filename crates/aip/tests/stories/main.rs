@@ -35,6 +35,7 @@ mod limits;
 mod main_story;
 mod management;
 mod openid;
+mod pages;
 mod parameters;
 mod proxy;
 mod races;

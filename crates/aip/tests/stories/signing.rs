@@ -191,7 +191,8 @@ async fn d2_row54_an_app_signs_out_whom_it_can_name_and_nobody_else(world: &Worl
 
     // Signed out is not allowed to return without a word: the PDS and AIP ask again.
     let errand = app.errand(&[("login_hint", "alice.test")]);
-    let at_pds = browser.open(&errand.url).await;
+    let login = browser.open(&errand.url).await;
+    let at_pds = browser.sign_in_as(&login, "alice.test").await;
     let callback = browser.at_pds(&at_pds, world.alice()).await;
     let consent = browser.open(callback.as_str()).await;
     let code = errand.code(&browser.allow(&consent).await);

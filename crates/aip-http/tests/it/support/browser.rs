@@ -1,4 +1,6 @@
-//! A browser: keeps its cookie, fills in forms, and stops where a redirect leaves AIP.
+//! A browser: keeps its cookies, fills in forms, and stops where a redirect leaves AIP.
+
+use std::collections::BTreeMap;
 
 use axum::body::Body;
 use http::{HeaderName, Request};
@@ -8,29 +10,38 @@ use super::{Answer, World, form_request};
 /// A browser.
 pub(crate) struct Browser<'w> {
     world: &'w World,
-    cookie: Option<String>,
+    cookies: BTreeMap<String, String>,
 }
 
 impl<'w> Browser<'w> {
     pub(crate) fn new(world: &'w World) -> Self {
         Self {
             world,
-            cookie: None,
+            cookies: BTreeMap::new(),
         }
     }
 
-    /// The value of the cookie, with its name.
-    pub(crate) fn cookie(&self) -> Option<&str> {
-        self.cookie.as_deref()
+    /// The cookies, as the browser sends them.
+    pub(crate) fn cookie(&self) -> Option<String> {
+        let pairs: Vec<_> = self
+            .cookies
+            .iter()
+            .map(|(k, v)| format!("{k}={v}"))
+            .collect();
+        (!pairs.is_empty()).then(|| pairs.join("; "))
     }
 
-    pub(crate) fn set_cookie(&mut self, cookie: &str) {
-        self.cookie = Some(cookie.to_owned());
+    /// Another browser's cookies, besides its own.
+    pub(crate) fn set_cookie(&mut self, cookies: &str) {
+        for pair in cookies.split("; ") {
+            let (name, value) = pair.split_once('=').unwrap();
+            self.cookies.insert(name.to_owned(), value.to_owned());
+        }
     }
 
     pub(crate) async fn get(&mut self, path: &str) -> Answer {
         let mut request = Request::get(path).body(Body::empty()).unwrap();
-        if let Some(cookie) = &self.cookie {
+        if let Some(cookie) = self.cookie() {
             let cookie = cookie.parse().unwrap();
             request.headers_mut().insert("cookie", cookie);
         }
@@ -49,8 +60,8 @@ impl<'w> Browser<'w> {
         form: &[(&str, &str)],
         mut headers: Vec<(HeaderName, String)>,
     ) -> Answer {
-        if let Some(cookie) = &self.cookie {
-            headers.push((http::header::COOKIE, cookie.clone()));
+        if let Some(cookie) = self.cookie() {
+            headers.push((http::header::COOKIE, cookie));
         }
         let answer = self.world.send(form_request(path, form, &headers)).await;
         self.keep_cookie(&answer);
@@ -107,11 +118,15 @@ impl<'w> Browser<'w> {
     }
 
     fn keep_cookie(&mut self, answer: &Answer) {
-        let cookie = answer.header("set-cookie");
-        let Some((pair, attributes)) = cookie.split_once(';') else {
-            return;
-        };
-        self.cookie = (!attributes.contains("Max-Age=0")).then(|| pair.to_owned());
+        for cookie in answer.headers.get_all("set-cookie") {
+            let (pair, attributes) = cookie.to_str().unwrap().split_once(';').unwrap();
+            let (name, value) = pair.split_once('=').unwrap();
+            if attributes.contains("Max-Age=0") {
+                self.cookies.remove(name);
+            } else {
+                self.cookies.insert(name.to_owned(), value.to_owned());
+            }
+        }
     }
 }
 

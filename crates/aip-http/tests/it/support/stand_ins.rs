@@ -142,13 +142,13 @@ impl SignIn for PdsStandIn {
         ))
     }
 
-    async fn finish(&self, browser: RowId, query: &str) -> Result<Finished, SignInFailure> {
+    async fn finish(&self, browsers: &[RowId], query: &str) -> Result<Finished, SignInFailure> {
         let url = format!("?{query}");
         let number: Option<usize> = param(&url, "flow").and_then(|it| it.parse().ok());
         let flow = {
             let mut flows = self.flows.lock().unwrap();
             let flow = number.and_then(|it| flows.get_mut(it));
-            match flow.filter(|it| it.browser == browser && !it.taken) {
+            match flow.filter(|it| browsers.contains(&it.browser) && !it.taken) {
                 Some(flow) => {
                     flow.taken = true;
                     flow.clone()
@@ -200,6 +200,8 @@ impl SignIn for PdsStandIn {
             signed_in_at: self.clock.now(),
             auth_time: (flow.prompt.as_deref() == Some("login")).then(|| self.clock.now()),
             request,
+            browser: flow.browser,
+            instead_of: None,
         })
     }
 }

@@ -140,7 +140,7 @@ impl<'w> App<'w> {
         person: &Person,
         scope: &str,
     ) -> Tokens {
-        let errand = self.errand(&[("scope", scope)]);
+        let errand = self.errand(&[("scope", scope), ("prompt", "select_account")]);
         let login = browser.open(&errand.url).await;
         let consent = browser.sign_in(&login, person).await;
         let back = browser.allow(&consent).await;

@@ -1,0 +1,153 @@
+//! What the sign-in page is for, as its URL and its form say it in `request`.
+//!
+//! An app's request is stored when the form is sent, and not before: until then the page carries it,
+//! as the app sent it, and it is checked anew. Its token follows from what was carried, so that a
+//! form that is sent twice makes one request.
+
+use aip_base::{RowId, random_token};
+use aip_keys::TokenHash;
+use aip_oauth::authorize::{AuthorizeError, ValidRequest};
+use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::browser::Browser;
+use crate::endpoints::refused;
+use crate::flow::{Pending, over, request_name};
+use crate::flow_cookie::FlowCookie;
+use crate::problem::Problem;
+use crate::state::App;
+
+/// How a request that is carried begins. Names of stored ones have no dot.
+const CARRIED: &str = "new.";
+/// The longest request that a URL of ours carries: longer ones do not survive every proxy.
+const MAX_IN_URL: usize = 4 * 1024;
+/// The longest request that a form carries: a form has at most 64 KiB.
+const MAX_IN_FORM: usize = 56 * 1024;
+
+/// What the sign-in page is for.
+pub(crate) enum Asked {
+    /// The account page.
+    Nothing,
+    /// An app's request that is not stored yet.
+    Carried(Box<Carried>),
+    /// An app's request that is stored.
+    Stored(Box<Pending>),
+}
+
+/// An app's request that the page carries.
+pub(crate) struct Carried {
+    field: String,
+    pub(crate) valid: ValidRequest,
+}
+
+/// The request behind a form.
+pub(crate) enum Held {
+    /// It waits for the person.
+    Live(Box<Pending>),
+    /// It was there before, and is answered or over.
+    Done(TokenHash),
+}
+
+impl Asked {
+    /// A request that an app sends, as it was sent.
+    pub(crate) fn new(app: &App, sent: &[u8], valid: ValidRequest) -> Self {
+        let random = random_token::<12>(&*app.server().rng);
+        let field = format!("{CARRIED}{random}.{}", URL_SAFE_NO_PAD.encode(sent));
+        Self::Carried(Box::new(Carried { field, valid }))
+    }
+
+    /// Reads `request` of a URL or form. `Err` inside is the answer to the app that sent a request
+    /// which is not acceptable any more.
+    pub(crate) async fn read(
+        app: &App,
+        browser: Option<&Browser>,
+        field: Option<&str>,
+    ) -> Result<Result<Self, Response>, Problem> {
+        let Some(field) = field else {
+            return Ok(Ok(Self::Nothing));
+        };
+        let Some(rest) = field.strip_prefix(CARRIED) else {
+            let token = request_name(field).ok_or_else(over)?;
+            let browser = browser.ok_or_else(over)?;
+            let pending = app.pending(browser.session.id, &token).await?;
+            return Ok(Ok(Self::Stored(Box::new(pending))));
+        };
+        let sent = rest.split_once('.').map(|(_, sent)| sent);
+        let sent = sent.and_then(|sent| URL_SAFE_NO_PAD.decode(sent).ok());
+        let sent = sent.ok_or_else(over)?;
+        let field = field.to_owned();
+        Ok(match app.server().check_authorization(&sent).await {
+            Ok(valid) => Ok(Self::Carried(Box::new(Carried { field, valid }))),
+            Err(AuthorizeError::Refused(refusal)) => Err(refused(app, &refusal)),
+            Err(AuthorizeError::Page(error)) => return Err(error.into()),
+            Err(AuthorizeError::Storage(error)) => return Err(error.into()),
+        })
+    }
+
+    /// What URL and form say.
+    pub(crate) fn field(&self) -> Option<String> {
+        match self {
+            Self::Nothing => None,
+            Self::Carried(it) => Some(it.field.clone()),
+            Self::Stored(it) => Some(it.name()),
+        }
+    }
+
+    /// Whether it can be carried by a URL.
+    pub(crate) fn fits_url(&self) -> bool {
+        self.field().is_none_or(|it| it.len() <= MAX_IN_URL)
+    }
+
+    /// Whether it can be carried at all.
+    pub(crate) fn fits_form(&self) -> bool {
+        self.field().is_none_or(|it| it.len() <= MAX_IN_FORM)
+    }
+
+    /// The name of the app.
+    pub(crate) fn app(&self) -> Option<&str> {
+        match self {
+            Self::Nothing => None,
+            Self::Carried(it) => Some(&it.valid.client.name),
+            Self::Stored(it) => Some(&it.client.name),
+        }
+    }
+
+    /// What the app knows of the person.
+    pub(crate) fn login_hint(&self) -> Option<&str> {
+        match self {
+            Self::Nothing => None,
+            Self::Carried(it) => it.valid.login_hint.as_deref(),
+            Self::Stored(it) => it.request.login_hint.as_deref(),
+        }
+    }
+
+    /// Stores the request for the browser, if it is not stored yet. `None`: there is none.
+    pub(crate) async fn hold(
+        &self,
+        app: &App,
+        browser: RowId,
+        flow: &FlowCookie,
+    ) -> Result<Option<Held>, Problem> {
+        let carried = match self {
+            Self::Nothing => return Ok(None),
+            Self::Stored(pending) => return Ok(Some(Held::Live(pending.clone()))),
+            Self::Carried(carried) => carried,
+        };
+        let (binding, field) = (flow.binding(app), &carried.field);
+        let token = app
+            .server()
+            .hasher
+            .hash(&format!("request {binding} {field}"));
+        let request = app.server().request_of(&carried.valid, browser, token);
+        if app.storage().put_request(&request).await? {
+            let valid = &carried.valid;
+            let pending = Pending::new(request, valid.client.clone(), valid.prompts.clone());
+            return Ok(Some(Held::Live(Box::new(pending))));
+        }
+        Ok(Some(match app.find_pending(browser, &token).await? {
+            Some(pending) => Held::Live(Box::new(pending)),
+            None => Held::Done(token),
+        }))
+    }
+}
