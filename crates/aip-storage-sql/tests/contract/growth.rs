@@ -72,6 +72,7 @@ async fn after_two_months_the_tables_do_not_grow(world: World) {
         for hours in [6, 12, 18, 23] {
             clean_up(&world, now + hours * HOUR).await;
         }
+        refused_after_the_last_clean_up(&world, &client, now + 23 * HOUR).await;
         if day == FULL {
             full = rows(&world).await;
         }
@@ -87,6 +88,18 @@ async fn after_two_months_the_tables_do_not_grow(world: World) {
     assert_eq!(end, full);
     let untouched: Vec<_> = full.iter().filter(|(_, rows)| **rows == 0).collect();
     assert!(untouched.is_empty(), "no traffic reaches {untouched:?}");
+}
+
+/// How a request was answered is kept for a minute, so only the latest of the day is still there.
+async fn refused_after_the_last_clean_up(world: &World, client: &ClientId, now: Timestamp) {
+    let browser = world.browser().await;
+    let mut request = new_request(client, browser);
+    request.expires_at = now + HOUR;
+    world.storage.put_request(&request).await.unwrap();
+    let refused = world
+        .storage
+        .refuse_request(&request.token, browser, "access_denied", now);
+    assert!(refused.await.unwrap().is_some());
 }
 
 /// Everything that a sign-in leaves behind, and some of what was not finished.
