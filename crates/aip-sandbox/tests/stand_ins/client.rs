@@ -314,7 +314,7 @@ impl Client {
         let record = json!({
             "repo": tokens.text("sub"),
             "collection": "app.bsky.feed.post",
-            "record": { "$type": "app.bsky.feed.post", "text": text },
+            "record": { "$type": "app.bsky.feed.post", "text": text, "createdAt": "2026-01-01T00:00:00Z" },
         });
         let token = Some(tokens.text("access_token"));
         self.dpop(key, Method::POST, &url, token, &Body::Json(&record))

@@ -164,6 +164,7 @@ async fn records_and_files_can_be_written_read_and_removed() {
 
 #[tokio::test]
 async fn a_batch_takes_effect_as_a_whole_or_not_at_all() {
+    const RKEY: &str = "3jzfcijpj2z2a";
     let (sandbox, clock) = sandbox().await;
     let scope = "atproto repo:app.bsky.feed.post?action=create";
     let client = Client::loopback(&sandbox.pds, &clock, scope);
@@ -171,7 +172,8 @@ async fn a_batch_takes_effect_as_a_whole_or_not_at_all() {
     let write = |action: &str| {
         json!({
             "$type": format!("com.atproto.repo.applyWrites#{action}"),
-            "collection": "app.bsky.feed.post", "rkey": action, "value": { "text": action },
+            "collection": "app.bsky.feed.post", "rkey": RKEY,
+            "value": { "text": action, "createdAt": "2026-01-01T00:00:00Z" },
         })
     };
     let apply = async |writes: Vec<Value>| {
@@ -184,7 +186,7 @@ async fn a_batch_takes_effect_as_a_whole_or_not_at_all() {
             .unwrap()
     };
     let record = format!(
-        "{}/xrpc/com.atproto.repo.getRecord?repo=alice.test&collection=app.bsky.feed.post&rkey=create",
+        "{}/xrpc/com.atproto.repo.getRecord?repo=alice.test&collection=app.bsky.feed.post&rkey={RKEY}",
         client.resource
     );
     let refused = apply(vec![write("create"), write("delete")]).await;
@@ -194,6 +196,8 @@ async fn a_batch_takes_effect_as_a_whole_or_not_at_all() {
     );
     assert_eq!(get(&sandbox, &record, &[]).await.0, StatusCode::BAD_REQUEST);
     let done = apply(vec![write("create")]).await;
+    let created = "com.atproto.repo.applyWrites#createResult";
+    assert_eq!(done.body["results"][0]["$type"], created);
     assert_eq!(done.body["results"].as_array().unwrap().len(), 1);
     assert_eq!(get(&sandbox, &record, &[]).await.0, StatusCode::OK);
 }

@@ -52,7 +52,7 @@ async fn an_app_signs_a_person_in_works_for_them_and_says_goodbye(world: &World)
     let post = json!({
         "repo": alice.did.as_str(),
         "collection": "app.bsky.feed.post",
-        "record": { "$type": "app.bsky.feed.post", "text": "hello" },
+        "record": { "$type": "app.bsky.feed.post", "text": "hello", "createdAt": "2026-01-01T00:00:00Z" },
     });
     let create = "com.atproto.repo.createRecord";
     let created = app.procedure(&tokens.access, create, &post).await.ok();
