@@ -1,6 +1,6 @@
 //! How the text of a setting becomes a value of its type.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -150,9 +150,15 @@ impl Value for SocketAddr {
     const SHAPE: Shape = Shape::Text;
 
     fn parse(text: &str) -> Result<Self, String> {
-        let refused =
-            |_| "expected ADDRESS:PORT, as in `127.0.0.1:8080` or `[::1]:8080`".to_owned();
-        text.parse().map_err(refused)
+        // `$(POD_IP):9090` of a Pod has no brackets around an IPv6 address.
+        let without_brackets = || {
+            let (address, port) = text.rsplit_once(':')?;
+            let address: Ipv6Addr = address.parse().ok()?;
+            Some(Self::new(address.into(), port.parse().ok()?))
+        };
+        text.parse().ok().or_else(without_brackets).ok_or_else(|| {
+            "expected ADDRESS:PORT, as in `127.0.0.1:8080` or `[::1]:8080`".to_owned()
+        })
     }
 }
 
@@ -191,4 +197,32 @@ fn not_empty(text: &str) -> Result<&str, String> {
         return Err("it is empty".to_owned());
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_either_family_may_stand_before_a_port() {
+        for (text, read) in [
+            ("10.1.2.3:9090", "10.1.2.3:9090"),
+            ("[fd00::5]:9090", "[fd00::5]:9090"),
+            ("fd00::5:9090", "[fd00::5]:9090"),
+            (":::80", "[::]:80"),
+        ] {
+            let address = <SocketAddr as Value>::parse(text).unwrap();
+            assert_eq!(address.to_string(), read);
+        }
+        for text in [
+            "",
+            "fd00::5",
+            "10.1.2.3",
+            "fd00::5:",
+            "fd00::5:99999",
+            "a:b:80",
+        ] {
+            assert!(<SocketAddr as Value>::parse(text).is_err(), "{text}");
+        }
+    }
 }
