@@ -45,18 +45,14 @@ pub fn describe(lease: &Lease) -> String {
         ..
     } = &lease.holder;
     let since = &lease.acquired;
-    match &lease.expires {
-        Some(expires) => format!(
+    if let Some(expires) = &lease.expires {
+        return format!(
             "the stack is in use: `{command}` by {user}@{host} (pid {pid}) since {since}; the lease expires at {expires} if it is not renewed"
-        ),
-        None => {
-            // Behind the command, if a reason was given.
-            let why = command.strip_prefix(LOCK).unwrap_or_default();
-            format!(
-                "the stack was locked by {user}@{host} at {since}{why}; `aip-deploy unlock` opens it"
-            )
-        }
+        );
     }
+    // Behind the command, if a reason was given.
+    let why = command.strip_prefix(LOCK).unwrap_or_default();
+    format!("the stack was locked by {user}@{host} at {since}{why}; `aip-deploy unlock` opens it")
 }
 
 /// A lease that is kept alive.

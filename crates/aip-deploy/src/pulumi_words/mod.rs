@@ -116,7 +116,7 @@ pub fn booleans(arguments: Vec<OsString>, root: &Command) -> Result<Vec<OsString
     let mut command = root;
     let mut words = arguments.into_iter();
     kept.extend(words.next());
-    while let Some(word) = words.next() {
+    for word in words.by_ref() {
         let text = word.to_str().unwrap_or_default().to_owned();
         if text == "--" {
             kept.push(word);

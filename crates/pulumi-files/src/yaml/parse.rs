@@ -277,6 +277,13 @@ impl<'t> Composer<'t> {
         start..end.max(start)
     }
 
+    /// The place behind the bracket that closes a collection. The event takes blanks and a comment
+    /// along: those behind the bracket, and those before it if there is nothing else.
+    fn behind_bracket(&self, span: Span) -> usize {
+        let bracket = scan::skip_blank(self.text, self.range(span).start);
+        (bracket + 1).min(self.text.len())
+    }
+
     fn scalar(
         &self,
         mut value: String,
@@ -343,7 +350,7 @@ impl<'t> Composer<'t> {
     fn list(&mut self, span: Span, after: usize, depth: usize) -> Result<Node, YamlError> {
         let line = span.start.line().max(1);
         let range = self.range(span);
-        let flow = self.text[range.start..range.end].ends_with('[');
+        let flow = self.text[range.start..range.end].trim_end().ends_with('[');
         // The event of a list that is not indented below its key stands behind the first dash.
         let start = if flow {
             range.start
@@ -358,8 +365,7 @@ impl<'t> Composer<'t> {
             let (event, span) = self.next()?;
             if event == Event::SequenceEnd {
                 if flow {
-                    // The event's end takes blanks and a comment along.
-                    end = (self.range(span).start + 1).min(self.text.len());
+                    end = self.behind_bracket(span);
                 }
                 break;
             }
@@ -392,7 +398,8 @@ impl<'t> Composer<'t> {
     fn map(&mut self, span: Span, depth: usize) -> Result<Node, YamlError> {
         let line = span.start.line().max(1);
         let range = self.range(span);
-        let flow = self.text[range.start..range.end].ends_with('{');
+        // The event takes blanks along if there is nothing else between the braces.
+        let flow = self.text[range.start..range.end].trim_end().ends_with('{');
         let mut pairs: Vec<Pair> = Vec::new();
         let mut merged: Vec<Pair> = Vec::new();
         let mut written = Vec::new();
@@ -402,8 +409,7 @@ impl<'t> Composer<'t> {
             let (event, span) = self.next()?;
             if event == Event::MappingEnd {
                 if flow {
-                    // The event's end takes blanks and a comment along.
-                    end = (self.range(span).start + 1).min(self.text.len());
+                    end = self.behind_bracket(span);
                 }
                 break;
             }

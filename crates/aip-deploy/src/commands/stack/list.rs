@@ -46,8 +46,8 @@ impl ListArgs {
         if self.all {
             for other in stacks.projects().await.map_err(SelectionError::from)? {
                 if other != project.name {
-                    let names = stacks.names(&other).await.map_err(SelectionError::from)?;
-                    named.extend(names.into_iter().map(|name| (other.clone(), name)));
+                    let theirs = stacks.names(&other).await.map_err(SelectionError::from)?;
+                    named.extend(theirs.into_iter().map(|name| (other.clone(), name)));
                 }
             }
             named.sort();

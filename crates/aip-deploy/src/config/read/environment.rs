@@ -46,6 +46,23 @@ fn spelled(fields: &Object) -> &'static str {
     }
 }
 
+/// Whether the key set says itself which key signs towards PDSs, as one that `aip` made does. Of
+/// a set that is not opened nothing is known.
+fn has_active_key(fields: &Object) -> bool {
+    let Some(text) = fields.text("signing_keys_json_string") else {
+        return false;
+    };
+    let Some(json) = text.known() else {
+        return true;
+    };
+    let keys = SigningKeys::parse(json, Vec::new(), Vec::new());
+    keys.is_ok_and(|keys| {
+        keys.list()
+            .iter()
+            .any(|key| key.purpose == Purpose::Upstream && key.state == "active")
+    })
+}
+
 impl Assembly<'_> {
     pub(super) fn required_env(
         &mut self,
@@ -66,7 +83,7 @@ impl Assembly<'_> {
             .object("required_env")
             .or(fields.object("env_config"))
             .unwrap_or(&empty);
-        let says_itself = self.has_active_key(fields);
+        let says_itself = has_active_key(fields);
         let mut env = BTreeMap::new();
         for field in REQUIRED_ENV {
             let path = format!("aip_config.{spelled}.{}", field.name);
@@ -191,23 +208,6 @@ impl Assembly<'_> {
                     .to_owned(),
             );
         }
-    }
-
-    /// Whether the key set says itself which key signs towards PDSs, as one that `aip` made does. Of
-    /// a set that is not opened nothing is known.
-    fn has_active_key(&self, fields: &Object) -> bool {
-        let Some(text) = fields.text("signing_keys_json_string") else {
-            return false;
-        };
-        let Some(json) = text.known() else {
-            return true;
-        };
-        let keys = SigningKeys::parse(json, Vec::new(), Vec::new());
-        keys.is_ok_and(|keys| {
-            keys.list()
-                .iter()
-                .any(|key| key.purpose == Purpose::Upstream && key.state == "active")
-        })
     }
 
     /// The address under which people reach AIP. In a Pod it listens on every address, which tells
