@@ -1,33 +1,15 @@
 //! Claims about the person (OpenID Connect Core §5.1), for userinfo and, where the client wants it,
 //! the `id_token`: what the scopes of one grant open, and nothing learned through another grant.
 
+use crate::AuthorizationServer;
+pub use crate::wire::PersonClaims;
 use aip_atproto::{OpenIdScope, Scope, ScopeSet};
 use aip_storage::StorageError;
 use aip_storage::grant::Grant;
 use async_trait::async_trait;
-use serde::Serialize;
-
-use crate::AuthorizationServer;
 
 /// The placeholder of the AT Protocol for a handle that does not hold in both directions.
 pub const INVALID_HANDLE: &str = "handle.invalid";
-
-/// What is claimed of a person besides `sub`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct PersonClaims {
-    /// The verified handle, or [`INVALID_HANDLE`]; with the scope `profile`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub preferred_username: Option<String>,
-    /// The verified handle, for want of another name; with the scope `profile`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// The address; with the scope `email`, if the account's PDS tells it to this grant.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub email: Option<String>,
-    /// Whether somebody whom the operator trusts verified the address.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub email_verified: Option<bool>,
-}
 
 /// An e-mail address as it is claimed.
 #[derive(Debug, Clone, PartialEq, Eq)]

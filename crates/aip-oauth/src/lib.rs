@@ -22,6 +22,7 @@ pub mod registration;
 pub mod resource;
 pub mod tokens;
 pub mod unregistered;
+mod wire;
 
 pub use known_clients::KnownClients;
 

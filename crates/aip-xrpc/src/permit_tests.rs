@@ -1,3 +1,5 @@
+//! Which calls a scope permits: methods, letters, proxy headers and write bodies.
+
 use super::*;
 
 fn scope(text: &str) -> ScopeSet {

@@ -120,12 +120,15 @@ pub(crate) fn broken(text: &str, width: Option<usize>, indent: usize) -> String 
     });
     let mut lines = Vec::new();
     for paragraph in text.lines() {
-        let mut line = String::new();
-        for word in paragraph.split(' ') {
-            if !line.trim().is_empty() && line.chars().count() + 1 + word.chars().count() > room {
-                lines.push(std::mem::take(&mut line));
-            } else if !line.is_empty() {
-                line.push(' ');
+        let words = paragraph.trim_start_matches(' ');
+        let mut line = " ".repeat(paragraph.len() - words.len());
+        for word in words.split(' ') {
+            if !line.trim().is_empty() {
+                if line.chars().count() + 1 + word.chars().count() > room {
+                    lines.push(std::mem::take(&mut line));
+                } else {
+                    line.push(' ');
+                }
             }
             line.push_str(word);
         }

@@ -23,12 +23,7 @@ fn page(schema: &Value) -> Result<String> {
 }
 
 /// One table of plain settings, then the sections inside.
-pub(super) fn section(
-    root: &Value,
-    schema: &Value,
-    path: &str,
-    page: &mut String,
-) -> Result<()> {
+pub(super) fn section(root: &Value, schema: &Value, path: &str, page: &mut String) -> Result<()> {
     let properties = schema["properties"]
         .as_object()
         .context("a section of the schema has no properties")?;

@@ -25,10 +25,14 @@ impl Caller {
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        self.0
-            .send(request.body(input.to_string().into()).unwrap())
-            .await
-            .unwrap()
+        let body = if input.is_null() {
+            String::new()
+        } else {
+            request = request.header("content-type", "application/json");
+            input.to_string()
+        };
+        let request = request.body(body.into()).unwrap();
+        self.0.send(request).await.unwrap()
     }
 
     async fn login(&self, identifier: &str, password: &str) -> Answer {

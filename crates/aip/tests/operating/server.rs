@@ -178,15 +178,31 @@ impl Drop for Server {
 
 /// Status, head and body of a plain `GET`.
 pub(crate) fn request(address: SocketAddr, path: &str) -> Option<(u16, String, String)> {
+    let (status, head, body) = send(address, "GET", path, "", "")?;
+    Some((status, head.to_ascii_lowercase(), body))
+}
+
+/// Status, head and body of any request; each of `headers` ends its line.
+pub(crate) fn send(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> Option<(u16, String, String)> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let asked = format!("GET {path} HTTP/1.1\r\nHost: id.example.org\r\nConnection: close\r\n\r\n");
+    let length = body.len();
+    let asked = format!(
+        "{method} {path} HTTP/1.1\r\nHost: id.example.org\r\nConnection: close\r\n\
+         Content-Length: {length}\r\n{headers}\r\n{body}"
+    );
     stream.write_all(asked.as_bytes()).ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
-    Some((status, head.to_ascii_lowercase(), body.to_owned()))
+    Some((status, head.to_owned(), body.to_owned()))
 }
 
 #[allow(

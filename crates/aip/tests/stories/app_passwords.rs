@@ -69,7 +69,7 @@ async fn make_password(world: &World) -> String {
 /// An app that alice uses, and to which she gave an app password.
 pub(crate) async fn app_with_password(world: &World) -> (App<'_>, String) {
     let app = App::register(world, |settings| {
-        settings.access_token_ttl = Duration::from_hours(24 * 300);
+        settings.access_token_ttl = Duration::from_hours(24);
     });
     let app = app.await;
     let tokens = app.sign_in(&world.browser(), world.alice()).await;

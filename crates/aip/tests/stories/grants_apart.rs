@@ -45,14 +45,15 @@ async fn without_address(app: &App<'_>) -> Tokens {
 async fn an_address_that_one_app_may_know_is_not_told_to_another(world: &World) {
     let claims = |settings: &mut ClientSettings| settings.claims_in_id_token = true;
     let (app, other) = (world.app().await, App::register(world, claims).await);
+    // In this order, because a PDS does not ask again for what it was once allowed to give.
+    let without = without_address(&other).await;
+    assert_eq!(without.answer["scope"], SCOPE);
     let browser = world.browser();
     let with = app.sign_in_for(&browser, world.alice(), WITH_EMAIL).await;
     assert_eq!(with.answer["scope"], WITH_EMAIL);
     let told = app.userinfo(&with.access).await.ok();
     assert_eq!(told["email"], "alice-test@mail.test");
 
-    let without = without_address(&other).await;
-    assert_eq!(without.answer["scope"], SCOPE);
     let claims = verified_claims(world, without.id_token()).await;
     let introspected = other.introspect(&without.access).await.ok();
     assert_eq!(introspected["scope"], SCOPE);
@@ -74,10 +75,10 @@ async fn an_address_that_one_app_may_know_is_not_told_to_another(world: &World) 
 
 async fn an_address_belongs_to_its_grant_even_of_the_same_app(world: &World) {
     let app = world.app().await;
+    let without = without_address(&app).await;
     let with = app
         .sign_in_for(&world.browser(), world.alice(), WITH_EMAIL)
         .await;
-    let without = without_address(&app).await;
     let told = app.userinfo(&without.access).await.ok();
     assert!(told.get("email").is_none(), "{told}");
     let told = app.userinfo(&with.access).await.ok();

@@ -33,7 +33,7 @@ async fn a_long_state_comes_back_whatever_becomes_of_the_request(world: &World) 
             "unsupported_response_type",
         ),
         (
-            ("scope", "atproto repo:app.bsky.graph.block"),
+            ("scope", "atproto identity:handle"),
             &state,
             "invalid_scope",
         ),
@@ -94,10 +94,10 @@ async fn a_scope_that_nobody_knows_is_never_shown_to_a_person(world: &World) {
     let back = browser.open(&errand.url).await.away();
     let told = errand.refused(&back, "invalid_scope");
     assert!(told.contains("openid,profile,atproto"), "{told}");
-    let errand = app.errand(&[("scope", "atproto blob:*/* repo:app.bsky.graph.block")]);
+    let errand = app.errand(&[("scope", "atproto blob:*/* identity:handle")]);
     let back = browser.open(&errand.url).await.away();
     let told = errand.refused(&back, "invalid_scope");
-    assert!(told.contains("repo:app.bsky.graph.block"), "{told}");
+    assert!(told.contains("identity:handle"), "{told}");
     assert!(!told.contains("blob:"), "{told}");
 }
 

@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(
             plain,
             "ok      database  all well\n\
-             warn    modes     the key is open to others on this\n                  machine\n        \
+             warn    modes     the key is open to others on\n                  this machine\n        \
              → chmod 600 keys.json"
         );
         let coloured = report(&lines, None);

@@ -1,0 +1,20 @@
+//! Shapes that are written into answers and tokens.
+
+use serde::Serialize;
+
+/// What is claimed of a person besides `sub`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct PersonClaims {
+    /// The verified handle, or [`INVALID_HANDLE`](crate::claims::INVALID_HANDLE); with the scope `profile`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preferred_username: Option<String>,
+    /// The verified handle, for want of another name; with the scope `profile`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The address; with the scope `email`, if the account's PDS tells it to this grant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    /// Whether somebody whom the operator trusts verified the address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email_verified: Option<bool>,
+}
