@@ -68,7 +68,7 @@ impl App {
     }
 
     /// Notes that `account` signed in at `browser`, or at one that nobody had signed in at, and
-    /// replaces the cookie.
+    /// replaces the cookie (session fixation, RFC 6265 §8.4).
     pub(crate) async fn sign_in(
         &self,
         browser: Option<Browser>,
@@ -76,7 +76,11 @@ impl App {
     ) -> Result<Browser, Problem> {
         let (now, server) = (self.now(), self.server());
         let expires_at = now + LIFE;
-        let (mut session, value) = match browser {
+        // A cookie that was replaced a moment ago may be known to whoever planted it. It must not
+        // lead to the account that was added since, so its sign-in begins a session of its own.
+        let current =
+            browser.filter(|it| server.hasher.hash(it.value.expose_secret()) == it.session.token);
+        let (mut session, value) = match current {
             Some(browser) => {
                 let kind = TokenKind::BrowserSession;
                 let value = server.hasher.derive(kind, browser.value.expose_secret());
