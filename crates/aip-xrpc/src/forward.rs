@@ -377,6 +377,7 @@ impl Forwarder {
             .await?
             .is_ok()
         {
+            tracing::warn!(session = %usable.id, status = %rejection.status(), "the PDS rejects this call with a fresh access token, and accepts the token elsewhere");
             return Ok(rejection);
         }
         let (id, generation) = (usable.id, usable.generation);
