@@ -2,14 +2,13 @@
 //! and is known by a cookie, whose value the browser alone knows; we keep a keyed hash.
 //!
 //! The value is replaced at every sign-in, so that one planted before gets at no account that is
-//! added (session fixation). The next value follows from the last one and a key: two tabs that
-//! finish sign-ins with the same value get the same next one, whichever answer comes last.
+//! added (session fixation).
 
 use std::time::Duration;
 
 use aip_base::RowId;
-use aip_keys::TokenKind;
-use aip_storage::browser::{BrowserAccount, BrowserSession};
+use aip_keys::{TokenHash, TokenKind};
+use aip_storage::browser::{BrowserAccount, BrowserSession, BrowserSignIn};
 use axum::response::Response;
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -67,52 +66,75 @@ impl App {
         }))
     }
 
-    /// Notes that `account` signed in at `browser`, or at one that nobody had signed in at, and
-    /// replaces the cookie (session fixation, RFC 6265 §8.4).
+    /// Signs `account` in at `browser`, or at one that nobody had signed in at, and replaces the
+    /// cookie (session fixation, RFC 6265 §8.4).
+    ///
+    /// A cookie that another sign-in has replaced may be known to whoever planted it, so the
+    /// sign-in that presents it begins a session of its own.
     pub(crate) async fn sign_in(
         &self,
         browser: Option<Browser>,
         account: BrowserAccount,
     ) -> Result<Browser, Problem> {
-        let (now, server) = (self.now(), self.server());
-        let expires_at = now + LIFE;
-        // A cookie that was replaced a moment ago may be known to whoever planted it. It must not
-        // lead to the account that was added since, so its sign-in begins a session of its own.
-        let current =
-            browser.filter(|it| server.hasher.hash(it.value.expose_secret()) == it.session.token);
-        let (mut session, value) = match current {
-            Some(browser) => {
-                let kind = TokenKind::BrowserSession;
-                let value = server.hasher.derive(kind, browser.value.expose_secret());
-                (browser.session, value)
+        if let Some(Browser { session, value }) = browser {
+            let presented = self.server().hasher.hash(value.expose_secret());
+            let next = TokenKind::BrowserSession.mint(&*self.server().rng);
+            match self
+                .add_account(session, &presented, next, &account)
+                .await?
+            {
+                (BrowserSignIn::Added, browser) => return Ok(browser),
+                (BrowserSignIn::CookieReplaced, _) => {}
+                (BrowserSignIn::SessionEnded, _) => return Err(signed_out()),
             }
-            None => {
-                let value = TokenKind::BrowserSession.mint(&*server.rng);
-                let session = BrowserSession {
-                    id: RowId::new(&*server.clock, &*server.rng),
-                    token: server.hasher.hash(value.expose_secret()),
-                    created_at: now,
-                    expires_at,
-                    accounts: Vec::new(),
-                };
-                self.storage().create_browser_session(&session).await?;
-                (session, value)
-            }
-        };
-        session.token = server.hasher.hash(value.expose_secret());
-        session.expires_at = expires_at;
-        let known = self
-            .storage()
-            .sign_in_browser(session.id, &session.token, &account, expires_at, now)
-            .await?;
-        if !known {
-            return Err(Problem::request(
-                "You signed out while signing in. Please start again.",
-            ));
         }
+        let (session, value) = self.begin_browser_session().await?;
+        let token = session.token;
+        match self.add_account(session, &token, value, &account).await? {
+            (BrowserSignIn::Added, browser) => Ok(browser),
+            _ => Err(signed_out()),
+        }
+    }
+
+    /// Stores a browser session without accounts; with the value of its cookie.
+    async fn begin_browser_session(&self) -> Result<(BrowserSession, SecretString), Problem> {
+        let server = self.server();
+        let value = TokenKind::BrowserSession.mint(&*server.rng);
+        let session = BrowserSession {
+            id: RowId::new(&*server.clock, &*server.rng),
+            token: server.hasher.hash(value.expose_secret()),
+            created_at: self.now(),
+            expires_at: self.now() + LIFE,
+            accounts: Vec::new(),
+        };
+        self.storage().create_browser_session(&session).await?;
+        Ok((session, value))
+    }
+
+    /// Adds `account` to `session` and replaces the cookie `presented` by `next`; with the session
+    /// as it is when that was done.
+    async fn add_account(
+        &self,
+        mut session: BrowserSession,
+        presented: &TokenHash,
+        next: SecretString,
+        account: &BrowserAccount,
+    ) -> Result<(BrowserSignIn, Browser), Problem> {
+        session.token = self.server().hasher.hash(next.expose_secret());
+        session.expires_at = self.now() + LIFE;
+        let outcome = self.storage().sign_in_browser(
+            session.id,
+            presented,
+            &session.token,
+            account,
+            session.expires_at,
+            self.now(),
+        );
+        let outcome = outcome.await?;
         session.accounts.retain(|it| it.did != account.did);
-        session.accounts.insert(0, account);
-        Ok(Browser { session, value })
+        session.accounts.insert(0, account.clone());
+        let value = next;
+        Ok((outcome, Browser { session, value }))
     }
 
     /// Lets the answer take the cookie away.
@@ -121,4 +143,8 @@ impl App {
         self.set_cookie(&mut response, &name, "", Duration::ZERO);
         response
     }
+}
+
+fn signed_out() -> Problem {
+    Problem::request("You signed out while signing in. Please start again.")
 }

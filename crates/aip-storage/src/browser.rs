@@ -41,6 +41,17 @@ pub struct BrowserAccount {
 /// under way with it.
 pub const COOKIE_OVERLAP: Duration = Duration::from_mins(1);
 
+/// What became of a sign-in at a browser.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BrowserSignIn {
+    /// The account is signed in there, and the cookie is replaced.
+    Added,
+    /// Nothing changed: another sign-in has replaced the cookie that was presented.
+    CookieReplaced,
+    /// Nothing changed: the browser session has ended.
+    SessionEnded,
+}
+
 /// The known browsers.
 #[async_trait]
 pub trait Browsers: Send + Sync {
@@ -57,18 +68,20 @@ pub trait Browsers: Send + Sync {
     ) -> Result<Option<BrowserSession>, StorageError>;
 
     /// Adds or refreshes `account` at browser `id` (a known `auth_time` stays unless there is a
-    /// newer one), moves its end to `expires_at`, and gives it the new cookie `token`: with the
-    /// value from before the sign-in nobody gets at the account (session fixation). When `token`
-    /// is the present one, another sign-in has replaced the cookie a moment ago, and the value
-    /// before it ends at once. `false`: the browser session is gone.
+    /// newer one), moves its end to `expires_at`, and replaces the cookie `presented` by `next`.
+    ///
+    /// Of two sign-ins that present the same cookie only one succeeds: whoever planted the cookie
+    /// could be one of them, and must not end up in a session with the account of the other
+    /// (session fixation).
     async fn sign_in_browser(
         &self,
         id: RowId,
-        token: &TokenHash,
+        presented: &TokenHash,
+        next: &TokenHash,
         account: &BrowserAccount,
         expires_at: Timestamp,
         now: Timestamp,
-    ) -> Result<bool, StorageError>;
+    ) -> Result<BrowserSignIn, StorageError>;
 
     /// Signs one account out of the browser, with its consents there.
     async fn sign_out_account(&self, id: RowId, did: &Did) -> Result<(), StorageError>;

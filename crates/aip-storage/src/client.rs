@@ -54,6 +54,10 @@ pub enum IdTokenAlg {
 }
 
 /// A registered app.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting of its own in the registration"
+)]
 #[derive(Debug, Clone)]
 pub struct Client {
     /// Its id.

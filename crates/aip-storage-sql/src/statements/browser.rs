@@ -4,7 +4,9 @@ use aip_atproto::{Did, ScopeSet};
 use aip_base::{RowId, Timestamp};
 use aip_keys::TokenHash;
 use aip_storage::StorageError;
-use aip_storage::browser::{BrowserAccount, BrowserSession, Browsers, COOKIE_OVERLAP};
+use aip_storage::browser::{
+    BrowserAccount, BrowserSession, BrowserSignIn, Browsers, COOKIE_OVERLAP,
+};
 use aip_storage::client::ClientId;
 use async_trait::async_trait;
 
@@ -52,27 +54,33 @@ impl Browsers for Store {
     async fn sign_in_browser(
         &self,
         id: RowId,
-        token: &TokenHash,
+        presented: &TokenHash,
+        next: &TokenHash,
         account: &BrowserAccount,
         expires_at: Timestamp,
         now: Timestamp,
-    ) -> Result<bool, StorageError> {
+    ) -> Result<BrowserSignIn, StorageError> {
         let mut tx = self.begin().await?;
-        let found = sql("UPDATE browser_sessions SET
-                 previous_token = CASE WHEN token = $2 THEN NULL ELSE token END,
-                 token = $2, expires_at = $3, rotated_at = $4,
-                 added_did = (SELECT $5 WHERE NOT EXISTS (SELECT 1 FROM browser_accounts
-                     WHERE browser_id = $1 AND did = $5))
-             WHERE id = $1")
+        let replaced = sql("UPDATE browser_sessions SET
+                 previous_token = CASE WHEN token = $3 THEN NULL ELSE token END,
+                 token = $3, expires_at = $4, rotated_at = $5,
+                 added_did = (SELECT $6 WHERE NOT EXISTS (SELECT 1 FROM browser_accounts
+                     WHERE browser_id = $1 AND did = $6))
+             WHERE id = $1 AND token = $2")
         .bind(&id)
-        .bind(token)
+        .bind(presented)
+        .bind(next)
         .bind(&expires_at)
         .bind(&now)
         .bind(&account.did)
         .execute(&mut *tx)
         .await?;
-        if found == 0 {
-            return Ok(false);
+        if replaced == 0 {
+            let session = sql("SELECT 1 FROM browser_sessions WHERE id = $1").bind(&id);
+            return Ok(match session.first(&mut *tx).await? {
+                Some(_) => BrowserSignIn::CookieReplaced,
+                None => BrowserSignIn::SessionEnded,
+            });
         }
         sql(
             "INSERT INTO browser_accounts (browser_id, did, auth_time, authenticated_at)
@@ -89,7 +97,7 @@ impl Browsers for Store {
         .execute(&mut *tx)
         .await?;
         tx.commit().await.map_err(unavailable)?;
-        Ok(true)
+        Ok(BrowserSignIn::Added)
     }
 
     async fn sign_out_account(&self, id: RowId, did: &Did) -> Result<(), StorageError> {

@@ -1,6 +1,6 @@
 //! Browser sessions.
 
-use aip_storage::browser::{BrowserAccount, BrowserSession, COOKIE_OVERLAP};
+use aip_storage::browser::{BrowserAccount, BrowserSession, BrowserSignIn, COOKIE_OVERLAP};
 
 use crate::world::{DAY, HOUR, NOW, SECOND, World, alice, bob, new_hash, new_id};
 
@@ -11,7 +11,8 @@ super::on_both_engines!(
     a_sign_in_at_a_browser_that_is_gone_does_nothing,
     signing_one_account_out_leaves_the_others,
     a_request_under_way_with_the_old_cookie_sees_all_but_the_account_that_was_added,
-    two_sign_ins_with_the_same_cookie_end_with_the_same_next_one,
+    of_two_sign_ins_with_the_same_cookie_one_succeeds,
+    of_two_sign_ins_at_the_same_time_one_succeeds,
     two_tabs_of_a_new_browser_make_one_session_of_their_cookie,
 );
 
@@ -27,44 +28,71 @@ async fn a_request_under_way_with_the_old_cookie_sees_all_but_the_account_that_w
     world: World,
 ) {
     let storage = &world.storage;
-    let (id, end) = (world.browser().await, NOW + DAY);
-    let [first, second] = [new_hash(), new_hash()];
-    for (token, did) in [(first, alice()), (second, bob())] {
+    let before = new_browser();
+    storage.create_browser_session(&before).await.unwrap();
+    let (id, end) = (before.id, NOW + DAY);
+    let [first, second, third] = [new_hash(), new_hash(), new_hash()];
+    let sign_in = async |presented, next, did| {
         let account = account_of(did);
-        let signed_in = storage.sign_in_browser(id, &token, &account, end, NOW);
-        assert!(signed_in.await.unwrap());
-    }
+        let outcome = storage.sign_in_browser(id, &presented, &next, &account, end, NOW);
+        assert_eq!(outcome.await.unwrap(), BrowserSignIn::Added);
+    };
     let seen = async |token, now| {
         let session = storage.browser_session(&token, now).await.unwrap();
         session.map(|it| it.accounts.into_iter().map(|it| it.did).collect::<Vec<_>>())
     };
+    sign_in(before.token, first, alice()).await;
+    sign_in(first, second, bob()).await;
     let soon = NOW + COOKIE_OVERLAP - SECOND;
     assert_eq!(seen(first, soon).await, Some(vec![alice()]));
     assert_eq!(seen(first, NOW + COOKIE_OVERLAP).await, None);
     assert_eq!(seen(second, soon).await, Some(vec![alice(), bob()]));
     // An account that was there before is seen with either.
-    let third = new_hash();
-    let again = account_of(alice());
-    let signed_in = storage.sign_in_browser(id, &third, &again, end, NOW);
-    assert!(signed_in.await.unwrap());
+    sign_in(second, third, alice()).await;
     assert_eq!(seen(first, NOW).await, None);
     assert_eq!(seen(second, NOW).await, Some(vec![alice(), bob()]));
 }
 
-async fn two_sign_ins_with_the_same_cookie_end_with_the_same_next_one(world: World) {
+async fn of_two_sign_ins_with_the_same_cookie_one_succeeds(world: World) {
     let storage = &world.storage;
     let before = new_browser();
     storage.create_browser_session(&before).await.unwrap();
-    let (id, end, next) = (before.id, NOW + DAY, new_hash());
-    for did in [alice(), bob()] {
-        let account = account_of(did);
-        let signed_in = storage.sign_in_browser(id, &next, &account, end, NOW);
-        assert!(signed_in.await.unwrap());
+    let (end, next) = (NOW + DAY, [new_hash(), new_hash()]);
+    let mut outcomes = Vec::new();
+    for (did, next) in [alice(), bob()].into_iter().zip(&next) {
+        let (presented, account) = (&before.token, account_of(did));
+        let outcome = storage.sign_in_browser(before.id, presented, next, &account, end, NOW);
+        outcomes.push(outcome.await.unwrap());
     }
-    let found = storage.browser_session(&next, NOW).await.unwrap().unwrap();
-    assert_eq!(found.accounts.len(), 2);
-    let old = storage.browser_session(&before.token, NOW).await;
-    assert!(old.unwrap().is_none(), "nobody is added to what it sees");
+    assert_eq!(
+        outcomes,
+        [BrowserSignIn::Added, BrowserSignIn::CookieReplaced]
+    );
+    let found = storage.browser_session(&next[0], NOW).await.unwrap();
+    assert_eq!(found.unwrap().accounts, [account_of(alice())]);
+    let other = storage.browser_session(&next[1], NOW).await.unwrap();
+    assert!(other.is_none(), "{other:?}");
+}
+
+async fn of_two_sign_ins_at_the_same_time_one_succeeds(world: World) {
+    let storage = &world.storage;
+    let before = new_browser();
+    storage.create_browser_session(&before).await.unwrap();
+    let (id, end, presented) = (before.id, NOW + DAY, before.token);
+    let sign_in = async |did| {
+        let (next, account) = (new_hash(), account_of(did));
+        let outcome = storage.sign_in_browser(id, &presented, &next, &account, end, NOW);
+        (outcome.await.unwrap(), next, account)
+    };
+    let both = tokio::join!(sign_in(alice()), sign_in(bob()));
+    let [added, refused] = match both {
+        (one, other) if one.0 == BrowserSignIn::Added => [one, other],
+        (one, other) => [other, one],
+    };
+    assert_eq!(added.0, BrowserSignIn::Added);
+    assert_eq!(refused.0, BrowserSignIn::CookieReplaced);
+    let found = storage.browser_session(&added.1, NOW).await.unwrap();
+    assert_eq!(found.unwrap().accounts, [added.2]);
 }
 
 async fn two_tabs_of_a_new_browser_make_one_session_of_their_cookie(world: World) {
@@ -120,13 +148,11 @@ async fn a_sign_in_replaces_the_cookie_and_adds_the_account(world: World) {
     };
 
     let end = NOW + 2 * DAY;
-    assert!(
+    let outcome =
         world
             .storage
-            .sign_in_browser(before.id, &after, &account, end, NOW)
-            .await
-            .unwrap()
-    );
+            .sign_in_browser(before.id, &before.token, &after, &account, end, NOW);
+    assert_eq!(outcome.await.unwrap(), BrowserSignIn::Added);
 
     let over = NOW + COOKIE_OVERLAP;
     let old = world.storage.browser_session(&before.token, over).await;
@@ -156,12 +182,11 @@ async fn a_browser_may_hold_several_accounts_the_latest_first(world: World) {
             signed_in_at: auth_time,
             auth_time: Some(auth_time),
         };
-        let end = browser.expires_at;
-        let signed_in =
-            world
-                .storage
-                .sign_in_browser(browser.id, &browser.token, &account, end, NOW);
-        assert!(signed_in.await.unwrap());
+        let (cookie, end) = (&browser.token, browser.expires_at);
+        let outcome = world
+            .storage
+            .sign_in_browser(browser.id, cookie, cookie, &account, end, NOW);
+        assert_eq!(outcome.await.unwrap(), BrowserSignIn::Added);
     }
 
     let found = world
@@ -185,38 +210,33 @@ async fn a_sign_in_at_a_browser_that_is_gone_does_nothing(world: World) {
         signed_in_at: NOW,
         auth_time: Some(NOW),
     };
-    let (id, cookie) = (new_id(), new_hash());
-    assert!(
-        !world
-            .storage
-            .sign_in_browser(id, &cookie, &account, NOW + DAY, NOW)
-            .await
-            .unwrap()
-    );
+    let (id, cookie, next, end) = (new_id(), new_hash(), new_hash(), NOW + DAY);
+    let outcome = world
+        .storage
+        .sign_in_browser(id, &cookie, &next, &account, end, NOW);
+    assert_eq!(outcome.await.unwrap(), BrowserSignIn::SessionEnded);
 }
 
 async fn signing_one_account_out_leaves_the_others(world: World) {
     let client = world.client("app").await;
-    let of_alice = world.approved(&client, &alice()).await;
-    let browser = of_alice.browser;
-    let mut of_bob = world
-        .pending(&client, &bob(), world.session(&client, &bob()).await.id)
-        .await;
-    of_bob.browser = browser;
-    of_bob.request = world.request(&client, browser).await.token;
-    world.storage.approve(&of_bob).await.unwrap();
-    let cookie = new_hash();
+    let session = new_browser();
+    world
+        .storage
+        .create_browser_session(&session)
+        .await
+        .unwrap();
+    let (browser, cookie) = (session.id, session.token);
     for did in [alice(), bob()] {
-        let account = BrowserAccount {
-            did,
-            signed_in_at: NOW,
-            auth_time: Some(NOW),
-        };
-        world
+        let upstream = world.session(&client, &did).await;
+        let mut approval = world.pending(&client, &did, upstream.id).await;
+        approval.browser = browser;
+        approval.request = world.request(&client, browser).await.token;
+        world.storage.approve(&approval).await.unwrap();
+        let (account, end) = (account_of(did), NOW + DAY);
+        let outcome = world
             .storage
-            .sign_in_browser(browser, &cookie, &account, NOW + DAY, NOW)
-            .await
-            .unwrap();
+            .sign_in_browser(browser, &cookie, &cookie, &account, end, NOW);
+        assert_eq!(outcome.await.unwrap(), BrowserSignIn::Added);
     }
 
     world

@@ -8,7 +8,7 @@ use aip_atproto::Did;
 use aip_base::{RowId, Timestamp};
 use aip_storage::account::Account;
 use aip_storage::audit::{AuditEvent, AuditKind};
-use aip_storage::browser::{BrowserAccount, BrowserSession};
+use aip_storage::browser::{BrowserAccount, BrowserSession, BrowserSignIn};
 use aip_storage::client::ClientId;
 use aip_storage::grant::{
     Approval, Approve, Grant, NewCode, NewTokens, RedeemCode, RevokeReason, Rotate,
@@ -199,11 +199,11 @@ async fn browser(world: &World, did: &Did, now: Timestamp) -> RowId {
         signed_in_at: now,
         auth_time: None,
     };
-    let (cookie, end) = (new_hash(), now + 7 * DAY);
-    let signed_in = world
+    let (cookie, next, end) = (&session.token, new_hash(), now + 7 * DAY);
+    let outcome = world
         .storage
-        .sign_in_browser(session.id, &cookie, &account, end, now);
-    assert!(signed_in.await.unwrap());
+        .sign_in_browser(session.id, cookie, &next, &account, end, now);
+    assert_eq!(outcome.await.unwrap(), BrowserSignIn::Added);
     session.id
 }
 

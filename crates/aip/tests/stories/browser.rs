@@ -95,6 +95,12 @@ impl<'w> Browser<'w> {
         self.cookies.lock().unwrap().extend(theirs);
     }
 
+    /// The value of the cookie of AIP's browser session.
+    pub(crate) fn session_cookie(&self) -> Option<String> {
+        let cookies = self.cookies.lock().unwrap();
+        cookies.get("__Host-aip").cloned()
+    }
+
     async fn send(&self, mut request: Request<Bytes>) -> Answer {
         let cookies = self.cookies.lock().unwrap().clone();
         if !cookies.is_empty() {

@@ -19,6 +19,7 @@ on_both_engines!(
     a_form_that_was_open_before_another_tab_signed_in_is_good,
     a_tab_that_may_show_no_page_leaves_an_open_consent_page_alone,
     a_sign_in_with_a_replaced_cookie_works_and_sees_no_account_that_was_added,
+    two_sign_ins_that_end_at_the_same_time_never_share_a_session,
     nothing_is_stored_before_the_first_form_is_sent,
     a_head_spends_nothing_and_asks_nobody,
     a_pds_that_refuses_the_request_is_told_to_the_person_and_then_to_the_app,
@@ -215,6 +216,30 @@ async fn a_sign_in_with_a_replaced_cookie_works_and_sees_no_account_that_was_add
         let hidden = hidden.is_some_and(|handle| account.answer.text().contains(handle));
         assert!(!hidden, "{account:?}");
     }
+}
+
+async fn two_sign_ins_that_end_at_the_same_time_never_share_a_session(world: &World) {
+    let app = world.app().await;
+    let browser = world.browser();
+    app.sign_in(&browser, world.alice()).await;
+    let other = world.app().await;
+    let mut callbacks = Vec::new();
+    for person in [world.alice(), world.bob()] {
+        let page = browser.open(&other.errand(&[]).url).await;
+        let at_pds = browser.sign_in_as(&page, person.handle.as_str()).await;
+        callbacks.push(browser.at_pds(&at_pds, person).await);
+    }
+    let tab = browser.tab();
+    let (one, two) = tokio::join!(
+        browser.open(callbacks[0].as_str()),
+        tab.open(callbacks[1].as_str()),
+    );
+    assert!(one.has_form("consent") && two.has_form("consent"));
+    assert_ne!(browser.session_cookie(), tab.session_cookie());
+    // Whichever came first, the session of Alice's sign-in has no account of Bob.
+    let account = browser.open(&format!("{BASE}/account")).await;
+    assert!(account.answer.text().contains("alice.test"), "{account:?}");
+    assert!(!account.answer.text().contains("bob.test"), "{account:?}");
 }
 
 async fn nothing_is_stored_before_the_first_form_is_sent(world: &World) {
