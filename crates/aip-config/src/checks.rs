@@ -182,7 +182,7 @@ fn written(duration: Duration) -> String {
     let units = [("d", DAY.as_millis()), ("h", 3_600_000), ("s", 1000)];
     let whole = units
         .into_iter()
-        .find(|(_, unit)| millis >= *unit && millis % unit == 0);
+        .find(|(_, unit)| millis >= *unit && millis.is_multiple_of(*unit));
     match whole {
         Some((name, unit)) => format!("{}{name}", millis / unit),
         None if millis == 0 => "0s".to_owned(),

@@ -223,20 +223,20 @@ impl App {
     ) -> Result<Response, Problem> {
         let request = &pending.request;
         let (token, browser, now) = (&request.token, request.browser, self.now());
-        let taken = self
+        let refused = self
             .storage()
             .refuse_request(token, browser, code.as_str(), now)
             .await?;
-        let Some(taken) = taken else {
+        let Some(request) = refused else {
             return self.repeat(token, browser, Some((code, detail))).await;
         };
-        if let Some(who) = &taken.signed_in {
+        if let Some(who) = &request.signed_in {
             let reason = EndReason::Abandoned;
             self.storage()
                 .end_unused_session(who.upstream_session, reason, self.now())
                 .await?;
         }
-        let refusal = self.server().refusal_of(&taken, code, detail);
+        let refusal = self.server().refusal_of(&request, code, detail);
         Ok(to_app(&self.server().refuse(&refusal)))
     }
 

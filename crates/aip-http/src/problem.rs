@@ -26,8 +26,8 @@ pub(crate) struct Problem {
     headers: Vec<(HeaderName, HeaderValue)>,
     /// What a page tells the developer of the app.
     developer: Vec<(&'static str, String)>,
-    incident: Incident,
-    wronged_client: Option<String>,
+    incident: Box<Incident>,
+    wronged_client: Option<Box<str>>,
 }
 
 /// What the log says of a request that went wrong. The response carries it to the log line.
@@ -82,11 +82,11 @@ impl Problem {
             code,
             headers: Vec::new(),
             developer: Vec::new(),
-            incident: Incident {
+            incident: Box::new(Incident {
                 blame: Blame::Caller,
                 code: Some(code),
                 detail: words.clone(),
-            },
+            }),
             words,
             wronged_client: None,
         }
@@ -109,7 +109,7 @@ impl Problem {
 
     /// Says whose fault it was, and what the log is told instead of the words.
     pub(crate) fn because(mut self, blame: Blame, detail: impl Into<String>) -> Self {
-        self.incident = Incident {
+        *self.incident = Incident {
             blame,
             code: Some(self.code),
             detail: shown(&detail.into(), MAX_DETAIL),
@@ -138,7 +138,7 @@ impl Problem {
 
     /// Names the registered client as which somebody failed to authenticate.
     pub(crate) fn in_the_name_of(mut self, client: Option<String>) -> Self {
-        self.wronged_client = client;
+        self.wronged_client = client.map(Into::into);
         self
     }
 
@@ -181,7 +181,7 @@ impl Problem {
         for (name, value) in self.headers {
             response.headers_mut().append(name, value);
         }
-        response.extensions_mut().insert(self.incident);
+        response.extensions_mut().insert(*self.incident);
         response
     }
 }

@@ -77,7 +77,7 @@ fn network_of(peer: IpAddr) -> IpAddr {
             let kept = u128::MAX << (128 - IPV6_BITS);
             Ipv6Addr::from_bits(address.to_bits() & kept).into()
         }
-        address => address,
+        address @ IpAddr::V4(_) => address,
     }
 }
 

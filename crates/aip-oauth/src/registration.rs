@@ -33,6 +33,10 @@ const MAX_TOLD: usize = 5;
 const MAX_GRACE: Duration = Duration::from_mins(1);
 
 /// What an operator says about a client.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting of its own in the registration"
+)]
 #[derive(Debug, Clone)]
 pub struct ClientSettings {
     /// The name shown to people.

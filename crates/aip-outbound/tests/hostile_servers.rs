@@ -414,7 +414,7 @@ impl HttpBody for Pieces {
 #[tokio::test]
 async fn the_deadline_begins_when_the_request_has_left() {
     let server = serve(async |mut stream: TcpStream| {
-        let mut read = [0; 64 * 1024];
+        let mut read = vec![0; 64 * 1024];
         let mut end = Vec::new();
         while !end.ends_with(b"0\r\n\r\n") {
             let count = stream.read(&mut read).await?;

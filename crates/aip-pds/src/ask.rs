@@ -12,7 +12,7 @@ use crate::client::PdsClient;
 use crate::content_coding::decode;
 use crate::document::DOCUMENT;
 use crate::measure::Timed;
-use crate::origins::{Admission, Paused};
+use crate::origins::Paused;
 
 /// How long a server may take whose answer can be asked for again. One that takes longer counts as
 /// a server that does not answer, also where its answer is waited for.
@@ -55,14 +55,18 @@ impl PdsClient {
             outcome
         } else {
             // Others need not wait so long to learn that this server is in trouble.
-            admission.take().map(Admission::failed);
+            if let Some(admission) = admission.take() {
+                admission.failed();
+            }
             answer.await
         };
         let answer = match outcome {
             Ok(answer) => answer,
             Err(error) => {
                 timed.failed();
-                admission.map(Admission::failed);
+                if let Some(admission) = admission {
+                    admission.failed();
+                }
                 return Err(if error.may_have_arrived() {
                     AskError::MayHaveArrived(error)
                 } else {

@@ -84,7 +84,7 @@ mod tests {
     /// `TEXT` as `br`: one uncompressed meta-block and the last, empty one (RFC 7932 §9.2).
     fn brotli() -> Vec<u8> {
         // WBITS 16 (one bit 0), ISLAST 0, MNIBBLES 4 (00), MLEN-1 in 16 bits, ISUNCOMPRESSED 1.
-        let header = ((TEXT.len() as u32 - 1) << 4) | (1 << 20);
+        let header = ((u32::try_from(TEXT.len()).unwrap() - 1) << 4) | (1 << 20);
         let mut packed = header.to_le_bytes()[..3].to_vec();
         packed.extend_from_slice(TEXT);
         packed.push(0b11);

@@ -1,5 +1,6 @@
 //! What strangers can make AIP remember is bounded in bytes. A program of its own, so that its
 //! memory is that of this test.
+#![allow(clippy::unwrap_used, reason = "a set-up step that fails ends the test")]
 
 use std::sync::Arc;
 use std::time::Duration;

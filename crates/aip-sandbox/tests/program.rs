@@ -3,6 +3,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     reason = "a set-up step that fails ends the test"
 )]
 
@@ -53,6 +54,7 @@ impl Sandbox {
                 return Self { child, said };
             }
         }
+        child.wait().unwrap();
         let mut talk = String::new();
         child.stderr.unwrap().read_to_string(&mut talk).unwrap();
         panic!("it ended: {said}{talk}");

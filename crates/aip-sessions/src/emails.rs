@@ -76,7 +76,7 @@ impl AccountEmails {
                 EmailReading {
                     email: None,
                     pds: session.pds,
-                    read_at: now - (FRESH - RETRY),
+                    read_at: now - FRESH + RETRY,
                 }
             }
         };

@@ -399,7 +399,7 @@ impl SignIn {
                 SignInError::Tokens(refusal) => unusable(refusal.to_string()),
                 SignInError::Exchange(error) => unavailable(error.to_string()),
                 SignInError::Proof(ProofError::CannotTell(what)) => unavailable(what),
-                error => refused(error.to_string()),
+                error @ SignInError::Proof(_) => refused(error.to_string()),
             })?;
         let actual = signed_in.identity.did();
         let instead_of = flow.expected.as_ref().filter(|it| *it != actual);

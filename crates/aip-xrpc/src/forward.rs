@@ -326,13 +326,13 @@ impl Forwarder {
         usable: &Usable,
         bytes: &Bytes,
     ) -> Result<Result<Response<Body>, Response<Body>>, ForwardError> {
-        let mut tried = false;
+        let mut is_repeated = false;
         loop {
             // What the first try took may have brought the token close to its end.
-            if tried && self.keeper.clock.now() >= usable.usable_until {
+            if is_repeated && self.keeper.clock.now() >= usable.usable_until {
                 return Ok(Err(close_to_its_end()));
             }
-            tried = true;
+            is_repeated = true;
             let body = if bytes.is_empty() {
                 empty()
             } else {

@@ -263,7 +263,7 @@ fn what_is_public_is_open_to_every_token() {
 }
 
 /// What refuses a call that a token with every scope makes.
-fn refused(verb: Method, method: &str, proxy: Option<&str>) -> Option<Refusal> {
+fn refused(verb: &Method, method: &str, proxy: Option<&str>) -> Option<Refusal> {
     let everything = scope(
         "atproto transition:generic transition:chat.bsky account:email?action=manage \
          account:repo?action=manage account:status?action=manage identity:*",
@@ -272,7 +272,7 @@ fn refused(verb: Method, method: &str, proxy: Option<&str>) -> Option<Refusal> {
     let call = Call {
         content_type: Some("application/json"),
         proxy,
-        ..call(&verb, &nsid)
+        ..call(verb, &nsid)
     };
     permit(&everything, call).err()
 }
@@ -286,7 +286,7 @@ fn d2_row66_a_method_in_other_letters_is_refused_with_its_name() {
         "com.atproto.server.getsession",
         "com.atproto.server.GetServiceAuth",
     ] {
-        let refusal = refused(Method::POST, method, None);
+        let refusal = refused(&Method::POST, method, None);
         assert!(
             matches!(&refusal, Some(Refusal::Spelling { name, .. }) if name.eq_ignore_ascii_case(method)),
             "{method}: {refusal:?}"
@@ -306,7 +306,7 @@ fn d2_row66_what_is_unknown_of_com_atproto_is_refused() {
         "Com.Atproto.Admin.sendEmail",
     ] {
         for proxy in [None, Some("did:web:api.bsky.app#bsky_appview")] {
-            let refusal = refused(Method::POST, method, proxy);
+            let refusal = refused(&Method::POST, method, proxy);
             assert!(matches!(refusal, Some(Refusal::Method(_))), "{method}");
         }
     }
@@ -321,11 +321,11 @@ fn d2_row66_a_query_is_no_procedure_and_a_procedure_no_query() {
         (Method::HEAD, "com.atproto.repo.uploadBlob"),
         (Method::GET, "com.atproto.identity.updateHandle"),
     ] {
-        let refusal = refused(verb, method, None);
+        let refusal = refused(&verb, method, None);
         assert!(matches!(refusal, Some(Refusal::Verb { .. })), "{method}");
     }
     assert_eq!(
-        refused(Method::HEAD, "com.atproto.repo.getRecord", None),
+        refused(&Method::HEAD, "com.atproto.repo.getRecord", None),
         None
     );
 }
@@ -383,7 +383,7 @@ fn d2_row63_a_proxy_header_that_does_not_parse_is_refused() {
         "#bsky_appview",
     ] {
         for method in ["app.bsky.feed.getTimeline", "com.atproto.repo.getRecord"] {
-            let refusal = refused(Method::GET, method, Some(header));
+            let refusal = refused(&Method::GET, method, Some(header));
             assert!(matches!(refusal, Some(Refusal::Proxy(_))), "{header:?}");
         }
     }

@@ -125,8 +125,8 @@ fn collection(members: &Map<String, Value>) -> Result<Nsid, BodyRefusal> {
 /// takes one for the object's prototype.
 fn check_names(members: &Map<String, Value>) -> Result<(), BodyRefusal> {
     let ambiguous = |name: &String| {
-        let decisive = |it: &&str| name.eq_ignore_ascii_case(it) && name != it;
-        name == PROTOTYPE || DECISIVE.iter().any(|it| decisive(&it))
+        let decisive = |it: &str| name.eq_ignore_ascii_case(it) && name != it;
+        name == PROTOTYPE || DECISIVE.iter().any(|it| decisive(it))
     };
     if members.keys().any(ambiguous) {
         return Err(BodyRefusal::Call("it has a member with an ambiguous name"));

@@ -22,6 +22,7 @@ use crate::balancer::Balancer;
 use crate::dice::Dice;
 use crate::fault::Fault;
 use crate::replica::Replica;
+use crate::report::say;
 use crate::upstream::{Somebody, Upstream};
 use crate::valkey::Valkey;
 use crate::verdict::{End, Evidence};
@@ -29,6 +30,8 @@ use crate::verdict::{End, Evidence};
 const REPLICAS: usize = 3;
 /// So many sign in at the same time.
 const AT_ONCE: usize = 8;
+/// How often a person tries to sign in.
+const SIGN_IN_ATTEMPTS: usize = 3;
 /// How far clocks are off.
 const SKEW: i32 = 30;
 
@@ -194,7 +197,19 @@ impl Site {
     }
 }
 
+/// Signs `somebody` in through the pages; again when that fails, as a person would: a PDS that
+/// is busy may close a connection that is just being used.
 async fn sign_in(address: SocketAddr, app: &App, somebody: &Somebody) -> Result<Tokens> {
+    for _ in 1..SIGN_IN_ATTEMPTS {
+        match try_to_sign_in(address, app, somebody).await {
+            Ok(tokens) => return Ok(tokens),
+            Err(error) => say(&format!("{}: sign-in: {error:#}", somebody.handle())),
+        }
+    }
+    try_to_sign_in(address, app, somebody).await
+}
+
+async fn try_to_sign_in(address: SocketAddr, app: &App, somebody: &Somebody) -> Result<Tokens> {
     let sign_in = SignIn::begin(address, app, somebody.handle()).await?;
     let callback = somebody.approve(&sign_in).await?;
     let mut back_channel = Connection::open(address).await?;

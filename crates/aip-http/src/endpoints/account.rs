@@ -30,19 +30,17 @@ pub(super) async fn handle(app: &App, call: &Call) -> Result<Response, Problem> 
         return act(app, call).await;
     }
     let browser = app.browser(call).await?;
-    match browser.filter(|it| !it.session.accounts.is_empty()) {
-        Some(browser) => show(app, call, &browser).await,
-        None => {
-            let form = LoginForm {
-                browser: None,
-                flow: &app.flow(call),
-                asked: &Asked::Nothing,
-                subject: "",
-                typed: true,
-            };
-            form.show(app, call, StatusCode::OK, None).await
-        }
+    if let Some(browser) = browser.filter(|it| !it.session.accounts.is_empty()) {
+        return show(app, call, &browser).await;
     }
+    let form = LoginForm {
+        browser: None,
+        flow: &app.flow(call),
+        asked: &Asked::Nothing,
+        subject: "",
+        typed: true,
+    };
+    form.show(app, call, StatusCode::OK, None).await
 }
 
 async fn show(app: &App, call: &Call, browser: &Browser) -> Result<Response, Problem> {

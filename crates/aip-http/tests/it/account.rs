@@ -92,7 +92,7 @@ async fn signing_out_forgets_the_browser() {
     let mut browser = world.browser();
     let login = browser.get("/account").await;
     let page = browser.sign_in(&login, ALICE_HANDLE).await;
-    let cookie = browser.cookie().unwrap().to_owned();
+    let cookie = browser.cookie().unwrap().clone();
     let csrf = hidden(&page, "csrf");
     let refused = browser.post("/account", &[("action", "sign-out")]).await;
     refused.expect_page(403, "reload");

@@ -65,7 +65,7 @@ async fn a_sign_in_replaces_the_cookie_so_that_a_planted_one_is_worthless() {
     let world = World::new().await;
     let mut browser = world.browser();
     let page = browser.get("/account").await;
-    let planted = browser.cookie().unwrap().to_owned();
+    let planted = browser.cookie().unwrap().clone();
     browser.sign_in(&page, ALICE_HANDLE).await;
     assert_ne!(browser.cookie().unwrap(), planted);
 

@@ -21,6 +21,7 @@ use aip_sessions::{AccountEmails, AppPasswords, Keeper, SignIn, Spill, UpstreamI
 use aip_shared_state::{SharedState, TieredNonces};
 use aip_storage::Storage;
 use aip_storage::nonces::SharedNonces;
+use aip_storage::rates::RateLimits;
 use aip_xrpc::Forwarder;
 use aip_xrpc::quota::{CallLimits, CallQuota};
 use axum::Router;
@@ -89,6 +90,14 @@ fn nonces(shared: Option<Arc<dyn SharedNonces>>, clock: &Arc<dyn Clock>) -> Arc<
     }
 }
 
+fn limiter(enabled: bool, rates: Arc<dyn RateLimits>) -> RateLimiter {
+    if enabled {
+        RateLimiter::new(rates)
+    } else {
+        RateLimiter::off()
+    }
+}
+
 /// The application, ready to be served.
 pub struct Application {
     /// The authorization server, for the administration commands too.
@@ -133,6 +142,7 @@ impl Application {
             nonces,
             resolver,
         ));
+        let limiter = limiter(setup.rate_limits, setup.shared.rates);
         let keeper = Arc::new(Keeper {
             pds: Arc::clone(&pds),
             identity: identity.clone(),
@@ -193,11 +203,7 @@ impl Application {
             sessions: Arc::new(Arc::clone(&keeper)),
             xrpc: Arc::new(forwarder),
             health: Arc::clone(&health),
-            limiter: if setup.rate_limits {
-                RateLimiter::new(setup.shared.rates)
-            } else {
-                RateLimiter::off()
-            },
+            limiter,
             proxies: TrustedProxies::new(setup.trusted_proxies, setup.forwarded_header),
             brand: setup.brand,
             scopes_supported: setup.scopes_supported,

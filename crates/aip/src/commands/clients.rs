@@ -143,6 +143,10 @@ enum TokenAlg {
 const DEFAULT_SCOPE: &str = "openid profile atproto";
 
 /// A client as it is printed; the names are those of RFC 7591 where it has one.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting of its own in the registration"
+)]
 #[derive(Serialize)]
 struct Shown {
     client_id: String,

@@ -106,7 +106,7 @@ const FORMS: [(&str, Change); 12] = [
     }),
     ("another token_type", |it| {
         edited(it, |it| {
-            drop(it.insert("token_type".into(), json!("Bearer")))
+            drop(it.insert("token_type".into(), json!("Bearer")));
         })
     }),
 ];

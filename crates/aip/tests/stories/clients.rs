@@ -116,7 +116,7 @@ async fn what_nobody_could_use_is_not_registered(world: &World) {
         "\u{e000}",
         " ",
     ] {
-        let refused = refusal(&|it| it.name = name.to_owned()).await;
+        let refused = refusal(&|it| name.clone_into(&mut it.name)).await;
         assert!(matches!(refused, RegistrationError::Name(_)), "{refused}");
     }
     let day = std::time::Duration::from_hours(24);
@@ -146,7 +146,7 @@ async fn everything_about_an_app_can_be_changed(world: &World) {
     // It gets a secret, which works by either method.
     let mut settings = App::settings();
     settings.auth_method = ClientAuthMethod::SecretPost;
-    settings.name = "Renamed".to_owned();
+    "Renamed".clone_into(&mut settings.name);
     settings.application_type = ApplicationType::Native;
     settings.redirect_uris = vec![REDIRECT.to_owned(), "com.example.app:/cb".to_owned()];
     let (client, secret) = server

@@ -26,7 +26,7 @@ on_both_engines!(
 
 /// An access token of the sandbox lives for an hour; so long before its end.
 fn before_the_end(world: &World, left: Duration) {
-    world.pass(Duration::from_hours(1) - left);
+    world.pass(Duration::from_hours(1).checked_sub(left).unwrap());
 }
 
 /// Nobody was asked anything with the old token, and the session is there as it was.

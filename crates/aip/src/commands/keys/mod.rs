@@ -176,8 +176,9 @@ fn make(generate: &Generate, loaded: &Loaded, format: Format) -> Result<(), Fail
         "Added to {}. {next}; then `aip keys activate {kid}`.",
         path.display()
     ));
-    Ok(match format {
+    match format {
         Format::Json => output::json(&json!({"kid": kid, "file": path}))?,
         Format::Table | Format::Wide => output::text(&kid)?,
-    })
+    }
+    Ok(())
 }
