@@ -1,5 +1,5 @@
-//! The leaf every other room stands on: what must be *handed in* (time, randomness, network) and
-//! the small types that would otherwise be written again in each room.
+//! The leaf every other crate depends on: what must be *handed in* (time, randomness, network) and
+//! the small types that would otherwise be written again in each crate.
 //!
 //! No domain word and no I/O lives here; [`SystemClock`] and [`SystemRng`] are the only places
 //! where ambient time and randomness enter the program.

@@ -1,5 +1,5 @@
-//! What the log line of a request says of work that other rooms do for it: who asked, and how long
-//! other servers took. The rooms note it where they learn it; nothing ever decides by it.
+//! What the log line of a request says of work that other crates do for it: who asked, and how long
+//! other servers took. It is noted where it becomes known; nothing ever decides by it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{LogFormat, Place};
+use crate::{LogFormat, Source};
 
 /// The configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -18,7 +18,7 @@ pub struct ConfigError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// Where it was made.
-    pub place: Place,
+    pub place: Source,
     /// The setting, `section.name`, if it concerns one.
     pub setting: Option<String>,
     /// What is wrong, and what would be right.

@@ -9,10 +9,10 @@ use toml::de::{DeTable, DeValue};
 
 use crate::reader::nearest;
 use crate::settings::SECTIONS;
-use crate::{ConfigFile, Place, Problem};
+use crate::{ConfigFile, Problem, Source};
 
 /// The texts of the file by `section.name`.
-pub(crate) type Texts = BTreeMap<String, (String, Place)>;
+pub(crate) type Texts = BTreeMap<String, (String, Source)>;
 
 /// Reads the file; what is wrong with its form or its names is added to `problems`.
 pub(crate) fn texts(file: &ConfigFile, problems: &mut Vec<Problem>) -> Texts {
@@ -62,8 +62,8 @@ impl Reading<'_> {
             .settings
             .iter()
             .flat_map(|setting| {
-                let twin = setting.secret.then(|| format!("{}_file", setting.name));
-                std::iter::once(setting.name.to_owned()).chain(twin)
+                let file_variant = setting.secret.then(|| format!("{}_file", setting.name));
+                std::iter::once(setting.name.to_owned()).chain(file_variant)
             })
             .collect();
         for (key, value) in table {
@@ -88,9 +88,9 @@ impl Reading<'_> {
         self.problems.push((at, message));
     }
 
-    fn place(&self, at: usize) -> Place {
+    fn place(&self, at: usize) -> Source {
         let before = self.file.text.bytes().take(at);
-        Place::File {
+        Source::File {
             path: self.file.path.clone(),
             line: 1 + before.filter(|byte| *byte == b'\n').count(),
         }

@@ -12,11 +12,11 @@ mod error;
 mod file;
 mod load;
 mod older_names;
-mod place;
 mod reader;
 mod schema;
 mod settings;
 mod show;
+mod source;
 mod sources;
 mod table;
 mod types;
@@ -24,13 +24,13 @@ mod value;
 mod warnings;
 
 pub use error::{ConfigError, Problem};
-pub use load::Loaded;
-pub use place::Place;
+pub use load::LoadedConfig;
 pub use schema::schema;
 pub use settings::{
     Brand, ClientDocument, Config, Database, Keys, Log, Redis, Server, Telemetry, Tokens, Upstream,
 };
-pub use show::Shown;
+pub use show::DisplayRow;
+pub use source::Source;
 pub use sources::{CONFIG_FILE_VARIABLE, ConfigFile, Flag, Sources};
 pub use types::{
     DatabaseUrl, DevelopmentHost, JsonWebKeys, LogFilter, LogFormat, NameServer, RedisUrl,

@@ -7,10 +7,10 @@ use aip_atproto::Origin;
 use crate::checks::{self, CHECKS};
 use crate::reader::{Reader, Reading};
 use crate::types::{DatabaseUrl, JsonWebKeys};
-use crate::{Config, ConfigError, LogFormat, Place, Problem, Sources, older_names, warnings};
+use crate::{Config, ConfigError, LogFormat, Problem, Source, Sources, older_names, warnings};
 
 /// A configuration that can be used.
-pub struct Loaded {
+pub struct LoadedConfig {
     /// The settings.
     pub config: Config,
     /// The origin under which the server is reached, given or derived.
@@ -22,7 +22,7 @@ pub struct Loaded {
     named_files: Vec<PathBuf>,
 }
 
-impl Loaded {
+impl LoadedConfig {
     /// Reads and checks every setting.
     pub fn from_sources(sources: &Sources<'_>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(sources);
@@ -69,7 +69,7 @@ impl Loaded {
         files.extend(self.config.server.tls_key_file.clone());
         let secrets = self.readings.iter().filter(|it| it.setting.secret);
         files.extend(secrets.filter_map(|reading| match &reading.place {
-            Place::File { path, .. } => Some(PathBuf::from(path)),
+            Source::File { path, .. } => Some(PathBuf::from(path)),
             _ => None,
         }));
         files.sort();
@@ -92,7 +92,7 @@ fn check(config: &Config, reader: &mut Reader<'_>) {
             .iter()
             .find(|reading| reading.setting.key() == key);
         reader.problems.push(Problem {
-            place: reading.map_or(Place::Default, |reading| reading.place.clone()),
+            place: reading.map_or(Source::Default, |reading| reading.place.clone()),
             setting: Some(key.to_owned()),
             message,
         });

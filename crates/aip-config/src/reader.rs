@@ -11,13 +11,13 @@ use crate::settings::SECTIONS;
 use crate::sources::CONFIG_FILE_VARIABLE;
 use crate::table::Setting;
 use crate::value::Value;
-use crate::{Place, Problem, Sources};
+use crate::{Problem, Source, Sources};
 
 /// The text that a setting has, and where it stands.
 pub(crate) struct Reading {
     pub(crate) setting: &'static Setting,
     pub(crate) text: Option<String>,
-    pub(crate) place: Place,
+    pub(crate) place: Source,
 }
 
 /// Reads settings from their sources and collects what is wrong with them.
@@ -52,7 +52,7 @@ impl<'a> Reader<'a> {
         let found = self.find(setting);
         let (text, place) = match found {
             Some((text, place)) => (Some(text), place),
-            None => (setting.default.map(str::to_owned), Place::Default),
+            None => (setting.default.map(str::to_owned), Source::Default),
         };
         let value = text.as_deref().map(T::parse);
         self.readings.push(Reading {
@@ -72,7 +72,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(crate) fn problem(&mut self, setting: &Setting, place: Place, message: String) {
+    pub(crate) fn problem(&mut self, setting: &Setting, place: Source, message: String) {
         self.problems.push(Problem {
             place,
             setting: Some(setting.key()),
@@ -97,7 +97,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn find(&mut self, setting: &'static Setting) -> Option<(String, Place)> {
+    fn find(&mut self, setting: &'static Setting) -> Option<(String, Source)> {
         let flag = self.flag(setting);
         let layers = [flag, self.variables(setting), self.lines(setting)];
         let mut layer = layers.into_iter().find(|layer| !layer.is_empty())?;
@@ -109,33 +109,33 @@ impl<'a> Reader<'a> {
         Some(first)
     }
 
-    fn flag(&self, setting: &Setting) -> Vec<(String, Place)> {
+    fn flag(&self, setting: &Setting) -> Vec<(String, Source)> {
         let key = setting.key();
         let last = self.sources.flags.iter().rfind(|flag| flag.key == key);
-        last.map(|flag| (flag.text.clone(), Place::Flag(flag.flag.clone())))
+        last.map(|flag| (flag.text.clone(), Source::Flag(flag.flag.clone())))
             .into_iter()
             .collect()
     }
 
     /// An empty variable is one that is not set, as in the defaults of many container set-ups.
-    fn variables(&mut self, setting: &Setting) -> Vec<(String, Place)> {
+    fn variables(&mut self, setting: &Setting) -> Vec<(String, Source)> {
         let mut found = Vec::new();
         for variable in setting.variables {
-            let place = || Place::Variable(variable.name.to_owned());
+            let place = || Source::Variable(variable.name.to_owned());
             if let Some(text) = self.variable(variable.name) {
                 found.push(((variable.reading)(text), place()));
             }
-            let twin = twin(variable.name);
+            let file_variant = file_variant(variable.name);
             if setting.secret
-                && let Some(path) = self.variable(&twin).map(str::to_owned)
+                && let Some(path) = self.variable(&file_variant).map(str::to_owned)
             {
-                found.extend(self.content(setting, &path, Place::Variable(twin)));
+                found.extend(self.content(setting, &path, Source::Variable(file_variant)));
             }
         }
         found
     }
 
-    fn lines(&mut self, setting: &Setting) -> Vec<(String, Place)> {
+    fn lines(&mut self, setting: &Setting) -> Vec<(String, Source)> {
         let key = setting.key();
         let mut found: Vec<_> = self.file.get(&key).cloned().into_iter().collect();
         if let Some((path, place)) = self.file.get(&format!("{key}_file")).cloned() {
@@ -154,12 +154,12 @@ impl<'a> Reader<'a> {
         &mut self,
         setting: &Setting,
         path: &str,
-        named_by: Place,
-    ) -> Option<(String, Place)> {
+        named_by: Source,
+    ) -> Option<(String, Source)> {
         match (self.sources.read_file)(Path::new(path)) {
             Ok(text) => {
                 self.named_files.push(PathBuf::from(path));
-                let place = Place::FileNamedBy(Box::new(named_by));
+                let place = Source::FileNamedBy(Box::new(named_by));
                 Some((text.trim_end_matches(['\r', '\n']).to_owned(), place))
             }
             Err(error) => {
@@ -173,7 +173,7 @@ impl<'a> Reader<'a> {
 }
 
 /// The variable that names a file with the text instead of the text.
-fn twin(name: &str) -> String {
+fn file_variant(name: &str) -> String {
     format!("{name}_FILE")
 }
 
@@ -183,7 +183,7 @@ fn unknown_flags(sources: &Sources<'_>, problems: &mut Vec<Problem>) {
         if !known.contains(&flag.key) {
             let hint = nearest(&flag.key, known.iter().map(String::as_str));
             problems.push(Problem {
-                place: Place::Flag(flag.flag.clone()),
+                place: Source::Flag(flag.flag.clone()),
                 setting: None,
                 message: format!(
                     "there is no setting `{}`{hint}",
@@ -200,7 +200,7 @@ fn unknown_variables(sources: &Sources<'_>, problems: &mut Vec<Problem>) {
         for variable in setting.variables {
             known.insert(variable.name.to_owned());
             if setting.secret {
-                known.insert(twin(variable.name));
+                known.insert(file_variant(variable.name));
             }
         }
     }
@@ -209,7 +209,7 @@ fn unknown_variables(sources: &Sources<'_>, problems: &mut Vec<Problem>) {
         if !known.contains(name) && !is_service_link(name, sources) {
             let hint = nearest_variable(name, known.iter().map(String::as_str));
             problems.push(Problem {
-                place: Place::Variable(name.clone()),
+                place: Source::Variable(name.clone()),
                 setting: None,
                 message: format!("there is no setting of this name{hint}"),
             });

@@ -41,10 +41,10 @@ fn properties(setting: &Setting) -> Vec<(String, Value)> {
     }
     let mut properties = vec![(setting.name.to_owned(), schema)];
     if setting.secret {
-        let mut twin = shape(Shape::Text);
+        let mut file_variant = shape(Shape::Text);
         let description = format!("A file with the text of `{}`.", setting.name);
-        twin["description"] = described(&description, setting, "_FILE").into();
-        properties.push((format!("{}_file", setting.name), twin));
+        file_variant["description"] = described(&description, setting, "_FILE").into();
+        properties.push((format!("{}_file", setting.name), file_variant));
     }
     properties
 }

@@ -2,23 +2,23 @@
 
 use aip_base::without_credentials;
 
-use crate::{Loaded, Place};
+use crate::{LoadedConfig, Source};
 
 /// A line of `aip config show`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shown {
+pub struct DisplayRow {
     /// `section.name`, or the name of a variable that has no effect.
     pub setting: String,
     /// The text, or a remark in parentheses.
     pub value: String,
     /// Where it stands.
-    pub place: Place,
+    pub place: Source,
 }
 
-impl Loaded {
+impl LoadedConfig {
     /// All settings in the order of the table, then names of older versions that have no effect.
     /// The user information of URLs is hidden.
-    pub fn shown(&self) -> Vec<Shown> {
+    pub fn shown(&self) -> Vec<DisplayRow> {
         let settings = self.readings.iter().map(|reading| {
             let value = match &reading.text {
                 None if reading.setting.key() == "server.external_base" => {
@@ -29,16 +29,16 @@ impl Loaded {
                 Some(text) if text.is_empty() => "(none)".to_owned(),
                 Some(text) => without_credentials(text).into_owned(),
             };
-            Shown {
+            DisplayRow {
                 setting: reading.setting.key(),
                 value,
                 place: reading.place.clone(),
             }
         });
-        let idle = self.older_names.iter().map(|name| Shown {
+        let idle = self.older_names.iter().map(|name| DisplayRow {
             setting: (*name).to_owned(),
             value: "(no effect)".to_owned(),
-            place: Place::Variable((*name).to_owned()),
+            place: Source::Variable((*name).to_owned()),
         });
         settings.chain(idle).collect()
     }

@@ -92,7 +92,7 @@ impl Value for RedisUrl {
     const SHAPE: Shape = Shape::Text;
     const SECRET: bool = true;
 
-    /// Which of the forms it is, and whether it is right, the room of Valkey says.
+    /// Which of the forms it is, and whether it is right, `aip-shared-state` says.
     fn parse(text: &str) -> Result<Self, String> {
         let scheme = text.split_once("://").map(|(scheme, _)| scheme);
         let base = scheme.and_then(|scheme| scheme.split('+').next());

@@ -1,7 +1,7 @@
 //! What deserves a look although the configuration can be used: what is set and does nothing.
 
 use crate::reader::Reader;
-use crate::{Place, Problem, older_names};
+use crate::{Problem, Source, older_names};
 
 /// Settings that have an effect only beside another one.
 const NEEDS: &[(&str, &str)] = &[
@@ -16,13 +16,13 @@ const NEEDS: &[(&str, &str)] = &[
 /// All of it.
 pub(crate) fn of(reader: &Reader<'_>) -> Vec<Problem> {
     let older = older_names::set(reader.sources()).map(|(name, instead)| Problem {
-        place: Place::Variable(name.to_owned()),
+        place: Source::Variable(name.to_owned()),
         setting: None,
         message: format!("a name of an older version that has no effect: {instead}"),
     });
     let reading = |key: &str| reader.readings.iter().find(|it| it.setting.key() == key);
     let idle = NEEDS.iter().filter_map(|(key, needed)| {
-        let set = reading(key).filter(|it| it.place != Place::Default)?;
+        let set = reading(key).filter(|it| it.place != Source::Default)?;
         let missing = reading(needed).is_some_and(|it| it.text.is_none());
         missing.then(|| Problem {
             place: set.place.clone(),

@@ -5,7 +5,7 @@ use aip_atproto::Did;
 use aip_oauth::claims::INVALID_HANDLE;
 use aip_storage::StorageError;
 
-use crate::state::App;
+use crate::state::AppState;
 
 /// An account as pages show it.
 #[derive(Debug, Clone)]
@@ -16,7 +16,7 @@ pub(crate) struct AccountName {
     pub(crate) did: String,
 }
 
-impl App {
+impl AppState {
     /// The name of an account.
     pub(crate) async fn account_name(&self, did: &Did) -> Result<AccountName, StorageError> {
         let account = self.storage().account(did).await?;

@@ -11,12 +11,12 @@ use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use crate::api_error::ApiError;
 use crate::browser::Browser;
 use crate::endpoints::refused;
 use crate::flow::{Pending, over, request_name};
 use crate::flow_cookie::FlowCookie;
-use crate::problem::Problem;
-use crate::state::App;
+use crate::state::AppState;
 
 /// How a request that is carried begins. Names of stored ones have no dot.
 const CARRIED: &str = "new.";
@@ -51,7 +51,7 @@ pub(crate) enum Held {
 
 impl Asked {
     /// A request that an app sends, as it was sent.
-    pub(crate) fn new(app: &App, sent: &[u8], valid: ValidRequest) -> Self {
+    pub(crate) fn new(app: &AppState, sent: &[u8], valid: ValidRequest) -> Self {
         let random = random_token::<12>(&*app.server().rng);
         let field = format!("{CARRIED}{random}.{}", URL_SAFE_NO_PAD.encode(sent));
         Self::Carried(Box::new(Carried { field, valid }))
@@ -60,10 +60,10 @@ impl Asked {
     /// Reads `request` of a URL or form. `Err` inside is the answer to the app that sent a request
     /// which is not acceptable any more.
     pub(crate) async fn read(
-        app: &App,
+        app: &AppState,
         browser: Option<&Browser>,
         field: Option<&str>,
-    ) -> Result<Result<Self, Response>, Problem> {
+    ) -> Result<Result<Self, Response>, ApiError> {
         let Some(field) = field else {
             return Ok(Ok(Self::Nothing));
         };
@@ -125,10 +125,10 @@ impl Asked {
     /// Stores the request for the browser, if it is not stored yet. `None`: there is none.
     pub(crate) async fn hold(
         &self,
-        app: &App,
+        app: &AppState,
         browser: RowId,
         flow: &FlowCookie,
-    ) -> Result<Option<Held>, Problem> {
+    ) -> Result<Option<Held>, ApiError> {
         let carried = match self {
             Self::Nothing => return Ok(None),
             Self::Stored(pending) => return Ok(Some(Held::Live(pending.clone()))),

@@ -4,8 +4,8 @@ use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 
-use crate::call::Call;
-use crate::problem::Problem;
+use crate::api_error::ApiError;
+use crate::incoming_request::IncomingRequest;
 
 /// A compiled-in file.
 pub(crate) struct Asset {
@@ -59,11 +59,11 @@ impl Asset {
 }
 
 /// Answers with the file of that name.
-pub(crate) fn handle(call: &Call) -> Result<Response, Problem> {
-    let path = call.head.uri.path();
+pub(crate) fn handle(incoming: &IncomingRequest) -> Result<Response, ApiError> {
+    let path = incoming.head.uri.path();
     let asset = [&STYLE, &ICON].into_iter().find(|it| it.path() == path);
     let asset = asset.ok_or_else(|| {
-        Problem::caller(
+        ApiError::caller(
             StatusCode::NOT_FOUND,
             "not_found",
             "There is no file of this name.",

@@ -12,10 +12,10 @@ use aip_storage::browser::{BrowserAccount, BrowserSession, BrowserSignIn};
 use axum::response::Response;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::call::Call;
+use crate::api_error::ApiError;
 use crate::cookies::cookie;
-use crate::problem::Problem;
-use crate::state::App;
+use crate::incoming_request::IncomingRequest;
+use crate::state::AppState;
 
 /// How long a browser is remembered after its last sign-in.
 const LIFE: Duration = Duration::from_hours(24 * 30);
@@ -29,7 +29,7 @@ pub(crate) struct Browser {
 
 impl Browser {
     /// Tells the browser its new cookie.
-    pub(crate) fn remember(&self, app: &App, mut response: Response) -> Response {
+    pub(crate) fn remember(&self, app: &AppState, mut response: Response) -> Response {
         let life = self.session.expires_at.since(app.now());
         let name = app.cookie_name("");
         app.set_cookie(&mut response, &name, self.value.expose_secret(), life);
@@ -48,11 +48,14 @@ impl Browser {
     }
 }
 
-impl App {
+impl AppState {
     /// The browser that sends this request, if somebody has signed in at it.
-    pub(crate) async fn browser(&self, call: &Call) -> Result<Option<Browser>, Problem> {
+    pub(crate) async fn browser(
+        &self,
+        incoming: &IncomingRequest,
+    ) -> Result<Option<Browser>, ApiError> {
         let name = self.cookie_name("");
-        let Some(value) = cookie(call, &name) else {
+        let Some(value) = cookie(incoming, &name) else {
             return Ok(None);
         };
         if TokenKind::BrowserSession.parse(value).is_err() {
@@ -75,7 +78,7 @@ impl App {
         &self,
         browser: Option<Browser>,
         account: BrowserAccount,
-    ) -> Result<Browser, Problem> {
+    ) -> Result<Browser, ApiError> {
         if let Some(Browser { session, value }) = browser {
             let presented = self.server().hasher.hash(value.expose_secret());
             let next = TokenKind::BrowserSession.mint(&*self.server().rng);
@@ -97,7 +100,7 @@ impl App {
     }
 
     /// Stores a browser session without accounts; with the value of its cookie.
-    async fn begin_browser_session(&self) -> Result<(BrowserSession, SecretString), Problem> {
+    async fn begin_browser_session(&self) -> Result<(BrowserSession, SecretString), ApiError> {
         let server = self.server();
         let value = TokenKind::BrowserSession.mint(&*server.rng);
         let session = BrowserSession {
@@ -119,7 +122,7 @@ impl App {
         presented: &TokenHash,
         next: SecretString,
         account: &BrowserAccount,
-    ) -> Result<(BrowserSignIn, Browser), Problem> {
+    ) -> Result<(BrowserSignIn, Browser), ApiError> {
         session.token = self.server().hasher.hash(next.expose_secret());
         session.expires_at = self.now() + LIFE;
         let outcome = self.storage().sign_in_browser(
@@ -145,6 +148,6 @@ impl App {
     }
 }
 
-fn signed_out() -> Problem {
-    Problem::request("You signed out while signing in. Please start again.")
+fn signed_out() -> ApiError {
+    ApiError::request("You signed out while signing in. Please start again.")
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 use axum::response::Response;
 use http::header::{COOKIE, HeaderValue, SET_COOKIE};
 
-use crate::call::Call;
-use crate::state::App;
+use crate::incoming_request::IncomingRequest;
+use crate::state::AppState;
 
 /// The cookies of a request, as name and value.
-pub(crate) fn cookies(call: &Call) -> impl Iterator<Item = (&str, &str)> {
-    let headers = call.headers().get_all(COOKIE).iter();
+pub(crate) fn cookies(incoming: &IncomingRequest) -> impl Iterator<Item = (&str, &str)> {
+    let headers = incoming.headers().get_all(COOKIE).iter();
     headers
         .filter_map(|header| header.to_str().ok())
         .flat_map(|header| header.split(';'))
@@ -19,14 +19,14 @@ pub(crate) fn cookies(call: &Call) -> impl Iterator<Item = (&str, &str)> {
 }
 
 /// The one cookie of that name. Two of them mean that somebody planted one: then there is none.
-pub(crate) fn cookie<'a>(call: &'a Call, name: &str) -> Option<&'a str> {
-    let mut values = cookies(call)
+pub(crate) fn cookie<'a>(incoming: &'a IncomingRequest, name: &str) -> Option<&'a str> {
+    let mut values = cookies(incoming)
         .filter(|(it, _)| *it == name)
         .map(|(_, value)| value);
     values.next().filter(|_| values.next().is_none())
 }
 
-impl App {
+impl AppState {
     /// The name of a cookie of ours: `aip`, and what follows it.
     pub(crate) fn cookie_name(&self, suffix: &str) -> String {
         let prefix = if self.is_https() { "__Host-" } else { "" };

@@ -13,11 +13,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{HeaderName, ORIGIN};
 use http::{HeaderMap, StatusCode};
 
+use crate::api_error::ApiError;
 use crate::browser::Browser;
-use crate::call::{Call, SEC_FETCH_SITE};
 use crate::flow_cookie::FlowCookie;
-use crate::problem::Problem;
-use crate::state::App;
+use crate::incoming_request::{IncomingRequest, SEC_FETCH_SITE};
+use crate::state::AppState;
 
 /// What a form is for.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +32,7 @@ pub(crate) enum Purpose<'a> {
     Logout,
 }
 
-impl App {
+impl AppState {
     /// The token of a form, for the browser that knows what `binding` stands for: a browser
     /// session, or the cookie of a sign-in that has not finished.
     pub(crate) fn csrf(&self, binding: &str, purpose: Purpose<'_>) -> String {
@@ -53,12 +53,12 @@ impl App {
     /// Refuses a form that one of our pages did not make for this browser.
     pub(crate) fn check_csrf(
         &self,
-        call: &Call,
+        incoming: &IncomingRequest,
         params: &Params,
         browser: &Browser,
         purpose: Purpose<'_>,
-    ) -> Result<(), Problem> {
-        check_origin(call.headers(), self.issuer().as_str())?;
+    ) -> Result<(), ApiError> {
+        check_origin(incoming.headers(), self.issuer().as_str())?;
         if self.is_csrf(params, &browser.binding(), purpose) {
             Ok(())
         } else {
@@ -70,12 +70,12 @@ impl App {
     /// says for which of its sign-ins it did.
     pub(crate) fn check_login_csrf(
         &self,
-        call: &Call,
+        incoming: &IncomingRequest,
         params: &Params,
         request: Option<&str>,
-    ) -> Result<FlowCookie, Problem> {
-        check_origin(call.headers(), self.issuer().as_str())?;
-        let flows = self.flows(call);
+    ) -> Result<FlowCookie, ApiError> {
+        check_origin(incoming.headers(), self.issuer().as_str())?;
+        let flows = self.flows(incoming);
         if flows.is_empty() {
             return Err(no_cookie());
         }
@@ -95,19 +95,19 @@ impl App {
 }
 
 /// A form that comes without the cookie that its page has set.
-pub(crate) fn no_cookie() -> Problem {
-    Problem::caller(
+pub(crate) fn no_cookie() -> ApiError {
+    ApiError::caller(
         StatusCode::FORBIDDEN,
         "access_denied",
         "Your browser did not send the cookie of this page. Either it does not keep cookies of \
          this site, or the page was open for too long. Allow cookies for this site, go back to \
          where you came from and start again.",
     )
-    .because(aip_base::Blame::Caller, "no cookie came with the form")
+    .with_detail(aip_base::Blame::Caller, "no cookie came with the form")
 }
 
 /// Judges what the browser says of the page that sent the form.
-fn check_origin(headers: &HeaderMap, ours: &str) -> Result<(), Problem> {
+fn check_origin(headers: &HeaderMap, ours: &str) -> Result<(), ApiError> {
     let text = |name: &HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or(""));
     match text(&SEC_FETCH_SITE) {
         None | Some("same-origin" | "none") => {}
@@ -120,13 +120,13 @@ fn check_origin(headers: &HeaderMap, ours: &str) -> Result<(), Problem> {
     }
 }
 
-fn refused(detail: &str) -> Problem {
-    Problem::caller(
+fn refused(detail: &str) -> ApiError {
+    ApiError::caller(
         StatusCode::FORBIDDEN,
         "access_denied",
         "This page was out of date, or another site sent you here. Go back, reload the page and try again.",
     )
-    .because(aip_base::Blame::Caller, detail)
+    .with_detail(aip_base::Blame::Caller, detail)
 }
 
 /// Bytes as they stand in forms and URLs.

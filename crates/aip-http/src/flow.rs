@@ -9,7 +9,7 @@ use aip_base::RowId;
 use aip_keys::TokenHash;
 use aip_oauth::authorize::{Prompt, Prompts, RefusalCode};
 use aip_oauth::decision::Answer;
-use aip_oauth::interaction::{ConsentReason, Wish, consent_reason, granted};
+use aip_oauth::interaction::{ConsentReason, InteractionInput, consent_reason, granted_scope};
 use aip_storage::StorageError;
 use aip_storage::browser::BrowserAccount;
 use aip_storage::client::Client;
@@ -22,9 +22,9 @@ use http::StatusCode;
 use http::header::{HeaderValue, LOCATION};
 use secrecy::ExposeSecret as _;
 
+use crate::api_error::ApiError;
 use crate::csrf::encode;
-use crate::problem::Problem;
-use crate::state::App;
+use crate::state::AppState;
 
 /// An app's request that waits for the person.
 #[derive(Clone)]
@@ -71,20 +71,20 @@ impl Pending {
 
     /// What the app gets if the person agrees: what of its wish the PDS granted to the upstream
     /// session.
-    pub(crate) async fn granted(
+    pub(crate) async fn granted_scope(
         &self,
-        app: &App,
+        app: &AppState,
         who: &SignedIn,
     ) -> Result<ScopeSet, StorageError> {
         let session = app.storage().upstream_session(who.upstream_session).await?;
         let upstream = session.map(|it| it.scope).unwrap_or_default();
-        Ok(granted(&self.request.scope, &upstream))
+        Ok(granted_scope(&self.request.scope, &upstream))
     }
 
     /// Why the person must be asked for `scope`, if they must.
     pub(crate) async fn consent_reason(
         &self,
-        app: &App,
+        app: &AppState,
         who: &SignedIn,
         scope: &ScopeSet,
     ) -> Result<Option<ConsentReason>, StorageError> {
@@ -92,7 +92,7 @@ impl Pending {
             .storage()
             .consent(self.request.browser, &self.client.id, &who.did)
             .await?;
-        let wish = Wish {
+        let input = InteractionInput {
             client: &self.client,
             redirect_uri: &self.request.redirect_uri,
             scope,
@@ -100,17 +100,17 @@ impl Pending {
             max_age: self.request.max_age,
             hinted: None,
         };
-        Ok(consent_reason(&wish, allowed.as_ref()))
+        Ok(consent_reason(&input, allowed.as_ref()))
     }
 }
 
-impl App {
+impl AppState {
     /// The request of that token, if this browser began it and it is not over.
     pub(crate) async fn pending(
         &self,
         browser: RowId,
         token: &TokenHash,
-    ) -> Result<Pending, Problem> {
+    ) -> Result<Pending, ApiError> {
         self.find_pending(browser, token).await?.ok_or_else(over)
     }
 
@@ -157,7 +157,7 @@ impl App {
                 signed_in_at: account.signed_in_at,
                 auth_time: account.auth_time,
             };
-            (who, granted(scope, &session.scope))
+            (who, granted_scope(scope, &session.scope))
         }))
     }
 
@@ -167,7 +167,7 @@ impl App {
         &self,
         pending: &Pending,
         account: &BrowserAccount,
-    ) -> Result<Option<Response>, Problem> {
+    ) -> Result<Option<Response>, ApiError> {
         let scope = &pending.request.scope;
         match self.signed_in_as(&pending.client, scope, account).await? {
             Some((who, _)) => self.go_on(pending, who, None).await.map(Some),
@@ -182,7 +182,7 @@ impl App {
         pending: &Pending,
         who: SignedIn,
         instead_of: Option<&Did>,
-    ) -> Result<Response, Problem> {
+    ) -> Result<Response, ApiError> {
         let request = &pending.request;
         let noted = self
             .storage()
@@ -191,7 +191,7 @@ impl App {
         if !noted {
             return self.repeat(&request.token, request.browser, None).await;
         }
-        let scope = pending.granted(self, &who).await?;
+        let scope = pending.granted_scope(self, &who).await?;
         let reason = pending.consent_reason(self, &who, &scope).await?;
         if reason.is_none() && instead_of.is_none() {
             return self.approve(pending, &who).await;
@@ -206,7 +206,7 @@ impl App {
         &self,
         pending: &Pending,
         who: &SignedIn,
-    ) -> Result<Response, Problem> {
+    ) -> Result<Response, ApiError> {
         let request = &pending.request;
         match self.server().approve(request, who).await? {
             Some(answer) => Ok(to_app(&answer)),
@@ -220,7 +220,7 @@ impl App {
         pending: &Pending,
         code: RefusalCode,
         detail: &str,
-    ) -> Result<Response, Problem> {
+    ) -> Result<Response, ApiError> {
         let request = &pending.request;
         let (token, browser, now) = (&request.token, request.browser, self.now());
         let refused = self
@@ -247,7 +247,7 @@ impl App {
         token: &TokenHash,
         browser: RowId,
         refusal: Option<(RefusalCode, &str)>,
-    ) -> Result<Response, Problem> {
+    ) -> Result<Response, ApiError> {
         let answered = self.storage().answered_request(token, browser, self.now());
         let answered = answered.await?.ok_or_else(over)?;
         let answer = self.server().answer_again(&answered, refusal);
@@ -262,8 +262,8 @@ pub(crate) fn request_name(name: &str) -> Option<TokenHash> {
 }
 
 /// The request is finished, expired, or another browser's: nobody learns which.
-pub(crate) fn over() -> Problem {
-    Problem::request(
+pub(crate) fn over() -> ApiError {
+    ApiError::request(
         "This sign-in is over: it was finished before, or it took too long. Go back to the app and start again.",
     )
 }

@@ -12,12 +12,12 @@ use aip_storage::browser::BrowserSession;
 use axum::response::Response;
 use secrecy::{ExposeSecret as _, SecretString};
 
+use crate::api_error::ApiError;
 use crate::browser::Browser;
-use crate::call::Call;
 use crate::cookies::cookies;
 use crate::csrf::encode;
-use crate::problem::Problem;
-use crate::state::App;
+use crate::incoming_request::IncomingRequest;
+use crate::state::AppState;
 
 /// How long a sign-in page may stay open.
 const LIFE: Duration = Duration::from_hours(2);
@@ -41,11 +41,11 @@ pub(crate) struct FlowCookie {
 
 impl FlowCookie {
     /// What CSRF tokens and names of requests are bound to.
-    pub(crate) fn binding(&self, app: &App) -> String {
+    pub(crate) fn binding(&self, app: &AppState) -> String {
         encode(&app.server().hasher.hash(self.value.expose_secret()))
     }
 
-    fn is_shared(&self, app: &App) -> bool {
+    fn is_shared(&self, app: &AppState) -> bool {
         let made = self.id.split_once('-').and_then(|(at, _)| at.parse().ok());
         let now = app.now().as_secs();
         let shared_for = i64::try_from(SHARED_FOR.as_secs()).unwrap_or(0);
@@ -53,7 +53,12 @@ impl FlowCookie {
     }
 
     /// Lets the answer set it, and take away those that are too many.
-    pub(crate) fn remember(&self, app: &App, call: &Call, mut response: Response) -> Response {
+    pub(crate) fn remember(
+        &self,
+        app: &AppState,
+        incoming: &IncomingRequest,
+        mut response: Response,
+    ) -> Response {
         let name = |id: &str| app.cookie_name(&format!("{SUFFIX}{id}"));
         app.set_cookie(
             &mut response,
@@ -61,7 +66,7 @@ impl FlowCookie {
             self.value.expose_secret(),
             LIFE,
         );
-        let all = ids(app, call);
+        let all = ids(app, incoming);
         let others: Vec<_> = all.iter().filter(|id| **id != self.id).collect();
         let too_many = others.len().saturating_sub(MOST - 1);
         for id in others.into_iter().take(too_many) {
@@ -71,12 +76,12 @@ impl FlowCookie {
     }
 }
 
-impl App {
+impl AppState {
     /// The cookies of sign-ins that this browser sends, the oldest first.
-    pub(crate) fn flows(&self, call: &Call) -> Vec<FlowCookie> {
+    pub(crate) fn flows(&self, incoming: &IncomingRequest) -> Vec<FlowCookie> {
         let prefix = self.cookie_name(SUFFIX);
         let mut flows: Vec<FlowCookie> = Vec::new();
-        for (name, value) in cookies(call) {
+        for (name, value) in cookies(incoming) {
             if let Some(id) = name.strip_prefix(&prefix)
                 && TokenKind::BrowserSession.parse(value).is_ok()
             {
@@ -92,8 +97,11 @@ impl App {
     }
 
     /// The cookie for a page that is opened now: the latest of this browser, or a new one.
-    pub(crate) fn flow(&self, call: &Call) -> FlowCookie {
-        let known = self.flows(call).pop().filter(|flow| flow.is_shared(self));
+    pub(crate) fn flow(&self, incoming: &IncomingRequest) -> FlowCookie {
+        let known = self
+            .flows(incoming)
+            .pop()
+            .filter(|flow| flow.is_shared(self));
         known.unwrap_or_else(|| {
             let rng = &*self.server().rng;
             FlowCookie {
@@ -104,7 +112,7 @@ impl App {
     }
 
     /// What requests of that sign-in are bound to in the storage; made when it is first needed.
-    pub(crate) async fn flow_session(&self, flow: &FlowCookie) -> Result<RowId, Problem> {
+    pub(crate) async fn flow_session(&self, flow: &FlowCookie) -> Result<RowId, ApiError> {
         let (now, server) = (self.now(), self.server());
         let session = BrowserSession {
             id: RowId::new(&*server.clock, &*server.rng),
@@ -124,11 +132,11 @@ impl App {
     /// that began before anybody had signed in.
     pub(crate) async fn bindings(
         &self,
-        call: &Call,
+        incoming: &IncomingRequest,
         browser: Option<&Browser>,
-    ) -> Result<Vec<RowId>, Problem> {
+    ) -> Result<Vec<RowId>, ApiError> {
         let mut bindings: Vec<RowId> = browser.iter().map(|it| it.session.id).collect();
-        for flow in self.flows(call) {
+        for flow in self.flows(incoming) {
             let token = self.server().hasher.hash(flow.value.expose_secret());
             let session = self.storage().browser_session(&token, self.now()).await?;
             bindings.extend(session.map(|it| it.id));
@@ -137,16 +145,16 @@ impl App {
     }
 
     /// Whether the request brings any cookie of ours.
-    pub(crate) fn brings_cookies(&self, call: &Call) -> bool {
+    pub(crate) fn brings_cookies(&self, incoming: &IncomingRequest) -> bool {
         let prefix = self.cookie_name("");
-        cookies(call).any(|(name, _)| name.starts_with(&prefix))
+        cookies(incoming).any(|(name, _)| name.starts_with(&prefix))
     }
 }
 
 /// The ids of all such cookies, also of those that are too many or unusable.
-fn ids(app: &App, call: &Call) -> Vec<String> {
+fn ids(app: &AppState, incoming: &IncomingRequest) -> Vec<String> {
     let prefix = app.cookie_name(SUFFIX);
-    cookies(call)
+    cookies(incoming)
         .filter_map(|(name, _)| name.strip_prefix(&prefix))
         .map(str::to_owned)
         .collect()

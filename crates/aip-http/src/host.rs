@@ -13,11 +13,11 @@ use http::uri::Authority;
 use url::{Host, Url};
 
 use crate::endpoints::{ErrorFormat, Spec};
-use crate::state::App;
+use crate::state::AppState;
 
 /// Where a page is to be opened instead: the same path and query at our own base, for a `GET` under
 /// another loopback name of the same port.
-pub(crate) fn canonical(app: &App, spec: &Spec, request: &Request) -> Option<String> {
+pub(crate) fn canonical(app: &AppState, spec: &Spec, request: &Request) -> Option<String> {
     let base = app.issuer();
     if spec.errors != ErrorFormat::Page || request.method() != Method::GET || !base.is_loopback() {
         return None;

@@ -3,28 +3,28 @@
 //! Reading order: [`Endpoint`] is the table from which the router, preflights, `Allow`, discovery
 //! and the reference page derive; `serve` is the one way from a request to an answer; each file
 //! under `endpoints` turns one request into one answer; `problem` is where errors become statuses.
-//! What this room needs of others and does not know is behind the traits of [`ports`].
+//! What this crate needs of others and does not know is behind the traits of [`ports`].
 
 mod account_names;
+mod api_error;
 mod asked;
 mod assets;
 mod browser;
-mod call;
 mod caller;
 mod cookies;
 mod csrf;
 mod endpoints;
+mod error_mapping;
 mod flow;
 mod flow_cookie;
 mod headers;
 mod host;
+mod incoming_request;
 mod internal;
 mod limits;
 mod pages;
 pub mod ports;
-mod problem;
 mod reference;
-mod refusals;
 mod request_line;
 mod serve;
 mod state;
@@ -38,5 +38,5 @@ pub use internal::internal_router;
 pub use limits::RateLimiter;
 pub use reference::reference_markdown;
 pub use serve::router;
-pub use state::{App, Parts};
+pub use state::{AppState, Parts};
 pub use upstream_document::UpstreamDocument;

@@ -14,8 +14,8 @@ use http::StatusCode;
 use http::header::RETRY_AFTER;
 use quick_cache::sync::Cache;
 
+use crate::api_error::ApiError;
 use crate::caller::Caller;
-use crate::problem::Problem;
 
 /// Something that is limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +118,7 @@ impl RateLimiter {
         limit: Limit,
         counted: Counted<'_>,
         now: Timestamp,
-    ) -> Result<(), Problem> {
+    ) -> Result<(), ApiError> {
         let Some(rates) = &self.rates else {
             return Ok(());
         };
@@ -141,7 +141,7 @@ impl RateLimiter {
             }
             Err(error) => {
                 metrics::counter!("aip_rate_limit_failures_total", "limit" => name).increment(1);
-                tracing::warn!(%error, limit = name, "a call is not counted");
+                tracing::warn!(%error, limit = name, "rate limiter unavailable, allowing the request");
                 Ok(())
             }
         }
@@ -157,17 +157,17 @@ fn of_crowd(quota: Quota) -> Quota {
 }
 
 /// 429 (RFC 6585 §4). OAuth has no code for it; `temporarily_unavailable` says what to do.
-fn refused(limit: Limit, wait: Duration) -> Problem {
+fn refused(limit: Limit, wait: Duration) -> ApiError {
     let Rule { name, words, .. } = limit.rule();
     metrics::counter!("aip_rate_limited_total", "limit" => name).increment(1);
     let seconds = wait.as_micros().div_ceil(1_000_000);
     let unit = if seconds == 1 { "second" } else { "seconds" };
-    Problem::caller(
+    ApiError::caller(
         StatusCode::TOO_MANY_REQUESTS,
         "temporarily_unavailable",
         format!("{words} Please try again in {seconds} {unit}."),
     )
-    .because(Blame::Caller, format!("over the limit `{name}`"))
+    .with_detail(Blame::Caller, format!("over the limit `{name}`"))
     .with(RETRY_AFTER, &seconds.to_string())
 }
 

@@ -49,7 +49,7 @@ pub(crate) struct LoginPage<'a> {
 /// Why the sign-in page comes again.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    pub(crate) words: String,
+    pub(crate) message: String,
     /// What the host of the account said.
     pub(crate) theirs: Option<String>,
     /// The error that the app is told when the person goes back to it.
@@ -161,7 +161,7 @@ pub(crate) struct LogoutPage<'a> {
 #[template(path = "error.html")]
 pub(crate) struct ErrorPage<'a> {
     pub(crate) brand: &'a str,
-    pub(crate) words: &'a str,
+    pub(crate) message: &'a str,
     pub(crate) ours: bool,
     /// For the developer of the app: names and values.
     pub(crate) developer: &'a [(&'static str, String)],

@@ -1,4 +1,4 @@
-//! What this room needs of rooms that talk to PDSs, and of the process. The binary hands in the
+//! What this crate needs of those that talk to PDSs, and of the process. The binary hands in the
 //! real ones; tests of pages and endpoints hand in stand-ins, so that HTTP is tested without a PDS.
 
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use aip_atproto::Origin;
 use aip_base::{Body, RowId, Timestamp};
 use aip_oauth::claims::{ClaimedEmail, Emails};
 use aip_sessions::{
-    AccountEmails, BeginError, Finished, Keeper, KeeperError, SignInFailure, Start,
+    AccountEmails, BeginError, Keeper, KeeperError, SignInFailure, SignInRequest, SignInResult,
 };
 use aip_storage::StorageError;
 use aip_storage::grant::Grant;
@@ -19,10 +19,10 @@ use http::Response;
 #[async_trait]
 pub trait SignIn: Send + Sync + 'static {
     /// Begins a sign-in and returns the URL at the PDS to send the browser to.
-    async fn begin(&self, start: Start<'_>) -> Result<String, BeginError>;
+    async fn begin(&self, start: SignInRequest<'_>) -> Result<String, BeginError>;
 
     /// Finishes a sign-in with the query of the callback, if it is bound to one of `browsers`.
-    async fn finish(&self, browsers: &[RowId], query: &str) -> Result<Finished, SignInFailure>;
+    async fn finish(&self, browsers: &[RowId], query: &str) -> Result<SignInResult, SignInFailure>;
 }
 
 /// Sessions at the PDSs of accounts.
@@ -47,7 +47,7 @@ pub struct LiveSession {
 #[async_trait]
 pub trait XrpcProxy: Send + Sync + 'static {
     /// Forwards a call and returns the PDS's answer, its body still streaming.
-    async fn forward(&self, call: XrpcCall<'_>) -> Result<Response<Body>, ForwardError>;
+    async fn forward(&self, incoming: XrpcCall<'_>) -> Result<Response<Body>, ForwardError>;
 }
 
 /// How the process is.
@@ -62,11 +62,11 @@ pub trait Health: Send + Sync + 'static {
 
 #[async_trait]
 impl SignIn for aip_sessions::SignIn {
-    async fn begin(&self, start: Start<'_>) -> Result<String, BeginError> {
+    async fn begin(&self, start: SignInRequest<'_>) -> Result<String, BeginError> {
         self.begin(start).await
     }
 
-    async fn finish(&self, browsers: &[RowId], query: &str) -> Result<Finished, SignInFailure> {
+    async fn finish(&self, browsers: &[RowId], query: &str) -> Result<SignInResult, SignInFailure> {
         self.finish(browsers, query).await
     }
 }
@@ -88,7 +88,7 @@ impl Emails for PdsEmails {
 #[async_trait]
 impl Sessions for Arc<Keeper> {
     async fn live(&self, id: RowId) -> Result<LiveSession, KeeperError> {
-        let usable = self.usable(id).await?;
+        let usable = self.active_session(id).await?;
         Ok(LiveSession {
             pds: usable.pds,
             usable_until: usable.usable_until,
@@ -99,7 +99,7 @@ impl Sessions for Arc<Keeper> {
 
 #[async_trait]
 impl XrpcProxy for aip_xrpc::Forwarder {
-    async fn forward(&self, call: XrpcCall<'_>) -> Result<Response<Body>, ForwardError> {
-        self.forward(call).await
+    async fn forward(&self, incoming: XrpcCall<'_>) -> Result<Response<Body>, ForwardError> {
+        self.forward(incoming).await
     }
 }

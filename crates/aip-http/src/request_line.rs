@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aip_base::{Blame, RequestNotes};
-use aip_storage::tally::Tally;
+use aip_storage::query_stats::QueryStats;
 use axum::extract::Request;
 use axum::response::Response;
 use http::Method;
@@ -14,9 +14,9 @@ use tokio::time::Instant;
 use tracing::Span;
 use tracing::field::Empty;
 
+use crate::api_error::ErrorReport;
 use crate::endpoints::Endpoint;
-use crate::problem::Incident;
-use crate::state::App;
+use crate::state::AppState;
 use crate::trace_context::TraceContext;
 
 /// A request that is being answered.
@@ -39,7 +39,7 @@ struct InFlight(metrics::Gauge);
 
 /// One line, whatever its level.
 macro_rules! line {
-    ($level:ident, $self:ident, $status:ident, $took:ident, $tally:ident, $incident:ident) => {
+    ($level:ident, $self:ident, $status:ident, $took:ident, $query_stats:ident, $report:ident) => {
         tracing::$level!(
             target: "aip::request",
             method = $self.method,
@@ -48,12 +48,12 @@ macro_rules! line {
             ms = milliseconds($took),
             client = $self.notes.client(),
             account = $self.notes.account(),
-            error = $incident.and_then(|it| it.code),
-            blame = $incident.map(|it| it.blame.as_str()),
-            detail = $incident.map(|it| it.detail.as_str()),
-            statements = $tally.statements,
-            db_ms = milliseconds($tally.took),
-            db_wait_ms = milliseconds($tally.waited),
+            error = $report.and_then(|it| it.code),
+            blame = $report.map(|it| it.blame.as_str()),
+            detail = $report.map(|it| it.detail.as_str()),
+            statements = $query_stats.statements,
+            db_ms = milliseconds($query_stats.execute_time),
+            db_wait_ms = milliseconds($query_stats.acquire_time),
             upstream_calls = $self.notes.upstream_calls(),
             upstream_ms = milliseconds($self.notes.upstream_time()),
             trace_id = $self.trace.trace_id,
@@ -66,7 +66,7 @@ macro_rules! line {
 impl RequestLine {
     /// Begins with the head of the request; `endpoint` is `None` for a path that is not mounted.
     pub(crate) fn begin(
-        app: &App,
+        app: &AppState,
         id: String,
         endpoint: Option<Endpoint>,
         request: &Request,
@@ -99,7 +99,7 @@ impl RequestLine {
         }
     }
 
-    /// Where the rooms note what they learn.
+    /// What other crates note for it.
     pub(crate) fn notes(&self) -> Arc<RequestNotes> {
         Arc::clone(&self.notes)
     }
@@ -110,13 +110,13 @@ impl RequestLine {
     }
 
     /// Ends with the head of the answer, which cost the database that much.
-    pub(crate) fn end(self, response: &Response, tally: Tally) {
+    pub(crate) fn end(self, response: &Response, query_stats: QueryStats) {
         let took = self.began.elapsed();
         let status = response.status().as_u16();
-        let incident = response.extensions().get::<Incident>();
-        self.measure(status, took, tally);
-        self.close_span(status, incident);
-        match incident.map(|it| it.blame) {
+        let report = response.extensions().get::<ErrorReport>();
+        self.measure(status, took, query_stats);
+        self.close_span(status, report);
+        match report.map(|it| it.blame) {
             // Probes come every few seconds, style sheets with every page; they say nothing while
             // all is well.
             None if matches!(
@@ -124,15 +124,15 @@ impl RequestLine {
                 Some(Endpoint::Alive | Endpoint::Ready | Endpoint::Asset)
             ) =>
             {
-                line!(debug, self, status, took, tally, incident);
+                line!(debug, self, status, took, query_stats, report);
             }
-            None | Some(Blame::Caller) => line!(info, self, status, took, tally, incident),
-            Some(Blame::Upstream) => line!(warn, self, status, took, tally, incident),
-            Some(Blame::Ours) => line!(error, self, status, took, tally, incident),
+            None | Some(Blame::Caller) => line!(info, self, status, took, query_stats, report),
+            Some(Blame::Upstream) => line!(warn, self, status, took, query_stats, report),
+            Some(Blame::Ours) => line!(error, self, status, took, query_stats, report),
         }
     }
 
-    fn measure(&self, status: u16, took: Duration, tally: Tally) {
+    fn measure(&self, status: u16, took: Duration, query_stats: QueryStats) {
         let class = match status / 100 {
             2 => "2xx",
             3 => "3xx",
@@ -147,10 +147,10 @@ impl RequestLine {
         metrics::histogram!("aip_http_request_seconds", "endpoint" => self.path)
             .record(took.as_secs_f64());
         metrics::counter!("aip_http_request_statements_total", "endpoint" => self.path)
-            .increment(tally.statements.into());
+            .increment(query_stats.statements.into());
     }
 
-    fn close_span(&self, status: u16, incident: Option<&Incident>) {
+    fn close_span(&self, status: u16, report: Option<&ErrorReport>) {
         self.span.record("status", status);
         if let Some(client) = self.notes.client() {
             self.span.record("client", client);
@@ -158,7 +158,7 @@ impl RequestLine {
         if let Some(account) = self.notes.account() {
             self.span.record("account", account);
         }
-        if let Some(code) = incident.and_then(|it| it.code) {
+        if let Some(code) = report.and_then(|it| it.code) {
             self.span.record("error", code);
         }
     }

@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use aip_base::random_token;
-use aip_storage::tally;
+use aip_storage::query_stats;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -18,36 +18,36 @@ use http::{HeaderMap, Method, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tracing::Instrument as _;
 
-use crate::call::Call;
+use crate::api_error::ApiError;
 use crate::endpoints::{Endpoint, ErrorFormat, FORM_LIMIT, Payload, Spec};
 use crate::flow::see_other;
 use crate::headers;
 use crate::host;
-use crate::problem::Problem;
+use crate::incoming_request::IncomingRequest;
 use crate::request_line::RequestLine;
-use crate::state::App;
+use crate::state::AppState;
 
 /// How long a form may take to arrive, so that slow senders cannot hold all connections.
 const FORM_TIME: Duration = Duration::from_secs(15);
 
 /// The router of the public listener.
-pub fn router(app: App) -> Router {
+pub fn router(app: AppState) -> Router {
     let mut router = Router::new();
     for endpoint in Endpoint::ALL {
-        let handler = move |State(app): State<App>, request: Request| async move {
+        let handler = move |State(app): State<AppState>, request: Request| async move {
             serve(&app, Some(endpoint), request).await
         };
         router = router.route(endpoint.spec().path, any(handler));
     }
     router
-        .fallback(|State(app): State<App>, request: Request| async move {
+        .fallback(|State(app): State<AppState>, request: Request| async move {
             serve(&app, None, request).await
         })
         .with_state(app)
 }
 
 /// Answers a request; `endpoint` is `None` for a path that is not mounted.
-async fn serve(app: &App, endpoint: Option<Endpoint>, request: Request) -> Response {
+async fn serve(app: &AppState, endpoint: Option<Endpoint>, request: Request) -> Response {
     let id = random_token::<9>(&*app.server().rng);
     let line = RequestLine::begin(app, id, endpoint, &request);
     let proxies = &app.parts().proxies;
@@ -58,22 +58,22 @@ async fn serve(app: &App, endpoint: Option<Endpoint>, request: Request) -> Respo
     let answer = Box::pin(answer(app, endpoint, request));
     let answer = AssertUnwindSafe(answer).catch_unwind();
     let work = line.notes().during(answer).instrument(line.span());
-    let (answer, tally) = tally::counted(work).await;
-    let answer = answer.unwrap_or_else(|_| Err(Problem::ours("a handler panicked")));
+    let (answer, query_stats) = query_stats::measure(work).await;
+    let answer = answer.unwrap_or_else(|_| Err(ApiError::internal("a handler panicked")));
     let mut response =
         answer.unwrap_or_else(|problem| problem.into_response(format, app.brand(), &line.id));
     headers::finish(&mut response, spec.as_ref(), app.is_https(), &line.id);
-    line.end(&response, tally);
+    line.end(&response, query_stats);
     response
 }
 
 async fn answer(
-    app: &App,
+    app: &AppState,
     endpoint: Option<Endpoint>,
     request: Request,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     let Some(endpoint) = endpoint else {
-        return Err(Problem::caller(
+        return Err(ApiError::caller(
             StatusCode::NOT_FOUND,
             "not_found",
             "There is nothing at this address.",
@@ -84,7 +84,7 @@ async fn answer(
         return Ok(headers::options(&spec));
     }
     if !spec.takes(request.method()) {
-        return Err(Problem::caller(
+        return Err(ApiError::caller(
             StatusCode::METHOD_NOT_ALLOWED,
             "invalid_request",
             "This address does not take this method.",
@@ -97,23 +97,24 @@ async fn answer(
     if let Some(location) = host::canonical(app, &spec, &request) {
         return Ok(see_other(&location));
     }
-    let (call, stream) = receive(&spec, request).await?;
+    let (incoming, stream) = receive(&spec, request).await?;
     if !spec.clients {
-        return endpoint.handle(app, &call, stream).await;
+        return endpoint.handle(app, &incoming, stream).await;
     }
     // Whoever proves itself is let in, whatever others did from the same address: only failures
     // are counted, and once there are too many, answered with 429.
-    let answer = endpoint.handle(app, &call, stream).await;
+    let answer = endpoint.handle(app, &incoming, stream).await;
     if let Err(problem) = &answer
         && problem.is_failed_authentication()
     {
-        app.count_failure(&call, problem.wronged_client()).await?;
+        app.count_failure(&incoming, problem.attacked_client())
+            .await?;
     }
     answer
 }
 
 /// Reads what the endpoint takes, within its limit; what streams is left to the handler.
-async fn receive(spec: &Spec, request: Request) -> Result<(Call, Body), Problem> {
+async fn receive(spec: &Spec, request: Request) -> Result<(IncomingRequest, Body), ApiError> {
     let (head, body) = request.into_parts();
     let (form, stream) = match spec.payload {
         Payload::Stream => (Bytes::new(), body),
@@ -122,16 +123,16 @@ async fn receive(spec: &Spec, request: Request) -> Result<(Call, Body), Problem>
         }
         Payload::Form | Payload::Nothing => (Bytes::new(), Body::empty()),
     };
-    let call = Call { head, form };
-    Ok((call, stream))
+    let incoming = IncomingRequest { head, form };
+    Ok((incoming, stream))
 }
 
-async fn read_form(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+async fn read_form(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
     let collected = Limited::new(body, FORM_LIMIT).collect();
     let collected = tokio::time::timeout(FORM_TIME, collected)
         .await
         .map_err(|_| {
-            Problem::caller(
+            ApiError::caller(
                 StatusCode::REQUEST_TIMEOUT,
                 "invalid_request",
                 "The request came too slowly.",
@@ -139,13 +140,13 @@ async fn read_form(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
         })?;
     let form = collected.map_err(|error| {
         if error.is::<LengthLimitError>() {
-            Problem::caller(
+            ApiError::caller(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "invalid_request",
                 "The request is too large.",
             )
         } else {
-            Problem::request("The request broke off.")
+            ApiError::request("The request broke off.")
         }
     })?;
     let form = form.to_bytes();
@@ -156,7 +157,7 @@ async fn read_form(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
         .unwrap_or_default()
         .trim();
     if !form.is_empty() && !media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-        return Err(Problem::request(
+        return Err(ApiError::request(
             "The body must be application/x-www-form-urlencoded.",
         ));
     }

@@ -7,11 +7,11 @@ use aip_base::Timestamp;
 use aip_oauth::{AuthorizationServer, Issuer};
 use aip_storage::Storage;
 
-use crate::call::Call;
+use crate::api_error::ApiError;
 use crate::caller::{Caller, TrustedProxies};
+use crate::incoming_request::IncomingRequest;
 use crate::limits::{Counted, Limit, RateLimiter};
 use crate::ports::{Health, Sessions, SignIn, XrpcProxy};
-use crate::problem::Problem;
 use crate::upstream_document::UpstreamDocument;
 
 /// What the binary hands in.
@@ -40,9 +40,9 @@ pub struct Parts {
 
 /// What every handler works with; cheap to clone.
 #[derive(Clone)]
-pub struct App(Arc<Parts>);
+pub struct AppState(Arc<Parts>);
 
-impl App {
+impl AppState {
     /// Takes what the binary hands in.
     pub fn new(parts: Parts) -> Self {
         Self(Arc::new(parts))
@@ -77,18 +77,22 @@ impl App {
     }
 
     /// Counts a call by its network, unless that is one too many.
-    pub(crate) async fn count(&self, limit: Limit, call: &Call) -> Result<(), Problem> {
-        let network = Counted::Network(self.caller(call));
+    pub(crate) async fn count(
+        &self,
+        limit: Limit,
+        incoming: &IncomingRequest,
+    ) -> Result<(), ApiError> {
+        let network = Counted::Network(self.caller(incoming));
         self.0.limiter.count(limit, network, self.now()).await
     }
 
     /// Counts a failed authentication, by network and by `client`, whose secret was wrong.
     pub(crate) async fn count_failure(
         &self,
-        call: &Call,
+        incoming: &IncomingRequest,
         client: Option<&str>,
-    ) -> Result<(), Problem> {
-        let by_network = self.count(Limit::ClientFailures, call).await;
+    ) -> Result<(), ApiError> {
+        let by_network = self.count(Limit::ClientFailures, incoming).await;
         let by_client = match client {
             Some(id) => {
                 let (limit, counted) = (Limit::FailuresOfClient, Counted::Client(id));
@@ -99,8 +103,8 @@ impl App {
         by_network.and(by_client)
     }
 
-    fn caller(&self, call: &Call) -> Caller {
-        let head = &call.head;
+    fn caller(&self, incoming: &IncomingRequest) -> Caller {
+        let head = &incoming.head;
         self.0.proxies.caller(&head.extensions, &head.headers)
     }
 

@@ -15,7 +15,7 @@ pub(crate) struct Networks {
 }
 
 /// The place of one connection, until it is dropped.
-pub(crate) struct Place {
+pub(crate) struct ConnectionSlot {
     networks: Arc<Networks>,
     network: IpAddr,
 }
@@ -29,7 +29,7 @@ impl Networks {
     }
 
     /// A place for a connection of `peer`; `None` when its network holds its share.
-    pub(crate) fn admit(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
+    pub(crate) fn admit(self: &Arc<Self>, peer: IpAddr) -> Option<ConnectionSlot> {
         let network = network_of(peer);
         let share = share(network, self.max_connections);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -39,14 +39,14 @@ impl Networks {
         }
         *count += 1;
         drop(open);
-        Some(Place {
+        Some(ConnectionSlot {
             networks: Arc::clone(self),
             network,
         })
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         let open = &self.networks.open;
         let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -102,7 +102,7 @@ fn is_public(address: IpAddr) -> bool {
 mod tests {
     use super::*;
 
-    fn admitted(networks: &Arc<Networks>, address: impl Fn(u16) -> String) -> Vec<Place> {
+    fn admitted(networks: &Arc<Networks>, address: impl Fn(u16) -> String) -> Vec<ConnectionSlot> {
         let addresses = (0..1000).map(|n| address(n).parse().unwrap());
         addresses.map_while(|it| networks.admit(it)).collect()
     }

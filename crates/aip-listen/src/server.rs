@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::connection::{self, HttpService};
-use crate::networks::{Networks, Place};
+use crate::networks::{ConnectionSlot, Networks};
 use crate::{ListenConfig, Tls};
 
 /// The pause after `accept` failed for want of file descriptors or memory.
@@ -88,7 +88,7 @@ impl Server {
             let Some(place) = networks.admit(peer.ip()) else {
                 metrics::counter!("aip_connections_refused_total", "listener" => self.config.name)
                     .increment(1);
-                tracing::debug!(listener = self.config.name, %peer, "its network holds its share");
+                tracing::debug!(listener = self.config.name, %peer, "connection refused: its network has its share of connections");
                 continue;
             };
             let connection = Connection {
@@ -118,7 +118,7 @@ impl Server {
                 Ok((stream, peer)) => return (stream, peer, slot),
                 Err(error) if is_the_peers(&error) => {}
                 Err(error) => {
-                    tracing::error!(listener = self.config.name, %error, "cannot accept");
+                    tracing::error!(listener = self.config.name, %error, "accept failed, retrying");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -131,7 +131,7 @@ struct Connection {
     stream: TcpStream,
     peer: SocketAddr,
     slot: Option<OwnedSemaphorePermit>,
-    place: Place,
+    place: ConnectionSlot,
     config: Arc<ListenConfig>,
     tls: Option<Arc<Tls>>,
     drain: Watcher,
@@ -157,7 +157,7 @@ impl Connection {
                 tracing::debug!(listener = self.config.name, %error, "TLS handshake failed");
             }
             Err(_) => {
-                tracing::debug!(listener = self.config.name, "TLS handshake took too long");
+                tracing::debug!(listener = self.config.name, "TLS handshake timed out");
             }
         }
     }
@@ -202,7 +202,7 @@ fn report(ended: &Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
     {
-        tracing::error!("a connection's task panicked");
+        tracing::error!("connection task panicked");
     }
 }
 

@@ -32,14 +32,14 @@ pub async fn watch_signals(life: &Lifecycle, hooks: &SignalHooks) -> io::Result<
     while let Received::Reload = signals.next().await {
         (hooks.reload)();
     }
-    tracing::info!("told to end: not ready any more");
+    tracing::info!("shutdown requested, readiness off");
     life.advance(Stage::Leaving);
     let mut pause = std::pin::pin!(tokio::time::sleep(hooks.leave));
     loop {
         tokio::select! {
             () = &mut pause, if life.stage() < Stage::Draining => life.advance(Stage::Draining),
             received = signals.next() => if let Received::End(signal) = received {
-                tracing::warn!("told to end again: at once");
+                tracing::warn!("second shutdown signal, exiting immediately");
                 return Ok(signal);
             },
         }

@@ -77,7 +77,9 @@ impl Tls {
             seen = stamps;
             match self.reload() {
                 Ok(()) => tracing::info!("TLS certificate reloaded"),
-                Err(error) => tracing::error!(%error, "TLS certificate not reloaded"),
+                Err(error) => {
+                    tracing::error!(%error, "TLS certificate reload failed, keeping the current one")
+                }
             }
         }
     }

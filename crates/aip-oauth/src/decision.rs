@@ -14,7 +14,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::AuthorizationServer;
 use crate::authorize::{Refusal, RefusalCode};
-use crate::interaction::granted;
+use crate::interaction::granted_scope;
 
 /// How long a code may be redeemed.
 const CODE_TTL: std::time::Duration = ANSWER_REPEATED_FOR;
@@ -71,7 +71,7 @@ impl AuthorizationServer {
             id,
             client_id: request.client_id.clone(),
             did: who.did.clone(),
-            scope: granted(&request.scope, &session.scope),
+            scope: granted_scope(&request.scope, &session.scope),
             asked: request.asked.clone(),
             upstream_session: who.upstream_session,
             dpop_jkt: None,

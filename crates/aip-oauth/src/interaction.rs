@@ -14,7 +14,7 @@ use crate::authorize::{Prompt, Prompts, RefusalCode};
 
 /// What an app's request asks of a person.
 #[derive(Debug)]
-pub struct Wish<'a> {
+pub struct InteractionInput<'a> {
     /// The app.
     pub client: &'a Client,
     /// Where the answer goes.
@@ -31,7 +31,7 @@ pub struct Wish<'a> {
 
 /// The next thing to happen before anybody has signed in for the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Entry {
+pub enum NextStep {
     /// Show the sign-in page.
     SignIn,
     /// Go on with this account of the browser, without signing in again.
@@ -57,36 +57,40 @@ pub enum ConsentReason {
 }
 
 /// Decides how a request begins, given the accounts signed in at this browser.
-pub fn entry(wish: &Wish<'_>, accounts: &[BrowserAccount], now: Timestamp) -> Entry {
-    let silent = wish.prompts.has(Prompt::None);
+pub fn next_step(
+    input: &InteractionInput<'_>,
+    accounts: &[BrowserAccount],
+    now: Timestamp,
+) -> NextStep {
+    let silent = input.prompts.has(Prompt::None);
     let page = |code| {
         if silent {
-            Entry::Refuse(code)
+            NextStep::Refuse(code)
         } else {
-            Entry::SignIn
+            NextStep::SignIn
         }
     };
     if [Prompt::Login, Prompt::SelectAccount, Prompt::Create]
         .into_iter()
-        .any(|it| wish.prompts.has(it))
+        .any(|it| input.prompts.has(it))
     {
-        return Entry::SignIn;
+        return NextStep::SignIn;
     }
     let candidates: Vec<&BrowserAccount> = accounts
         .iter()
-        .filter(|account| wish.hinted.is_none_or(|did| *did == account.did))
+        .filter(|account| input.hinted.is_none_or(|did| *did == account.did))
         .collect();
     match candidates.as_slice() {
         [] => page(RefusalCode::LoginRequired),
-        [account] if !is_fresh(account, wish.max_age, now) => page(RefusalCode::LoginRequired),
+        [account] if !is_fresh(account, input.max_age, now) => page(RefusalCode::LoginRequired),
         // With no page allowed, a single account is the only possible meaning.
-        [account] if silent || wish.hinted.is_some() => Entry::Use((*account).clone()),
+        [account] if silent || input.hinted.is_some() => NextStep::Use((*account).clone()),
         // Without a hint a single account is taken only for an app that it was chosen for before:
         // the person may want to sign in to another one as somebody else.
-        [account] if accounts.len() == 1 && !wish.prompts.has(Prompt::Consent) => {
-            Entry::UseIfAllowed((*account).clone())
+        [account] if accounts.len() == 1 && !input.prompts.has(Prompt::Consent) => {
+            NextStep::UseIfAllowed((*account).clone())
         }
-        [_] => Entry::SignIn,
+        [_] => NextStep::SignIn,
         _ => page(RefusalCode::AccountSelectionRequired),
     }
 }
@@ -102,35 +106,38 @@ pub fn is_fresh(account: &BrowserAccount, max_age: Option<u64>, now: Timestamp) 
 }
 
 /// Why this person must be asked, if they must.
-pub fn consent_reason(wish: &Wish<'_>, allowed_here: Option<&ScopeSet>) -> Option<ConsentReason> {
-    if wish.prompts.has(Prompt::Consent) {
+pub fn consent_reason(
+    input: &InteractionInput<'_>,
+    allowed_here: Option<&ScopeSet>,
+) -> Option<ConsentReason> {
+    if input.prompts.has(Prompt::Consent) {
         return Some(ConsentReason::Asked);
     }
     // Before anything that skips the page: an app that any program can pretend to be needs a click
     // every time, the operator's own app too.
-    if is_unproven(wish) {
+    if is_unproven(input) {
         return Some(ConsentReason::Unproven);
     }
-    if wish.client.first_party {
+    if input.client.first_party {
         return None;
     }
     match allowed_here {
         None => Some(ConsentReason::FirstTime),
-        Some(allowed) if !allowed.covers_all(wish.scope) => Some(ConsentReason::NewScopes),
+        Some(allowed) if !allowed.covers_all(input.scope) => Some(ConsentReason::NewScopes),
         Some(_) => None,
     }
 }
 
 /// Whether any program on the person's device could have sent this request and could receive the
 /// answer: there is neither a secret nor a claimed https address that ties the app to its id.
-fn is_unproven(wish: &Wish<'_>) -> bool {
-    !wish.client.is_confidential() && !wish.redirect_uri.as_str().starts_with("https://")
+fn is_unproven(input: &InteractionInput<'_>) -> bool {
+    !input.client.is_confidential() && !input.redirect_uri.as_str().starts_with("https://")
 }
 
 /// What an app gets of what it asked for: what the person left ticked at their PDS, which says
 /// about `email` too, whose answer comes from there. The other scopes of OpenID Connect are AIP's
 /// to give.
-pub fn granted(asked: &ScopeSet, upstream: &ScopeSet) -> ScopeSet {
+pub fn granted_scope(asked: &ScopeSet, upstream: &ScopeSet) -> ScopeSet {
     let openid = asked.iter().filter(|scope| match scope {
         Scope::OpenId(OpenIdScope::Email) => upstream.allows_account(AccountAttr::Email, false),
         Scope::OpenId(_) => true,

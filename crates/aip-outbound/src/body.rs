@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::host_limits::Slot;
 
 /// The minimum rate of an answer.
-const ANSWER: Pace = Pace {
+const RESPONSE_PACE: Pace = Pace {
     grace: Duration::from_secs(10),
     bytes_per_second: 1024,
 };
@@ -25,7 +25,7 @@ const MIN_REQUEST_BYTES_PER_SECOND: u32 = 8 * 1024;
 
 /// How far a request has left.
 #[derive(Debug, Clone)]
-pub(crate) struct Departure(Arc<Progress>);
+pub(crate) struct SendState(Arc<Progress>);
 
 #[derive(Debug)]
 struct Progress {
@@ -42,9 +42,9 @@ struct Progress {
 /// The connection looks at a body (here: `is_end_stream`) for the first time when it writes the
 /// head, and never while the request waits for a connection. An earlier look would only make us
 /// more careful than needed.
-pub(crate) struct DepartingBody {
+pub(crate) struct SendTrackingBody {
     inner: Body,
-    departure: Departure,
+    send_state: SendState,
 }
 
 /// An answer's body, with a minimum rate and the place of its request.
@@ -53,7 +53,7 @@ pub(crate) struct AnswerBody<B> {
     _slot: Slot,
 }
 
-impl Departure {
+impl SendState {
     pub(crate) fn new() -> Self {
         Self(Arc::new(Progress {
             begun: AtomicBool::new(false),
@@ -92,13 +92,13 @@ impl Departure {
     }
 }
 
-impl DepartingBody {
-    pub(crate) fn new(inner: Body, departure: Departure) -> Self {
-        Self { inner, departure }
+impl SendTrackingBody {
+    pub(crate) fn new(inner: Body, send_state: SendState) -> Self {
+        Self { inner, send_state }
     }
 }
 
-impl HttpBody for DepartingBody {
+impl HttpBody for SendTrackingBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -111,13 +111,13 @@ impl HttpBody for DepartingBody {
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && let Some(data) = frame.data_ref()
         {
-            this.departure.note(data.len());
+            this.send_state.note(data.len());
         }
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.departure.0.begun.store(true, Ordering::Release);
+        self.send_state.0.begun.store(true, Ordering::Release);
         self.inner.is_end_stream()
     }
 
@@ -129,7 +129,7 @@ impl HttpBody for DepartingBody {
 impl<B> AnswerBody<B> {
     pub(crate) fn new(inner: B, slot: Slot) -> Self {
         Self {
-            inner: Paced::new(inner, ANSWER),
+            inner: Paced::new(inner, RESPONSE_PACE),
             _slot: slot,
         }
     }
@@ -167,25 +167,25 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_leaves_steadily_may_take_longer_than_the_deadline() {
-        let departure = Departure::new();
+        let send_state = SendState::new();
         // 50 MB at 1 Mbit/s.
         for _ in 0..400 {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            assert!(departure.waits_until(DEADLINE) > Instant::now());
-            departure.note(125_000);
+            assert!(send_state.waits_until(DEADLINE) > Instant::now());
+            send_state.note(125_000);
         }
-        assert_eq!(departure.waits_until(DEADLINE), Instant::now() + DEADLINE);
+        assert_eq!(send_state.waits_until(DEADLINE), Instant::now() + DEADLINE);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_nobody_takes_is_not_waited_for() {
         let start = Instant::now();
-        let departure = Departure::new();
-        assert_eq!(departure.waits_until(DEADLINE), start + DEADLINE);
+        let send_state = SendState::new();
+        assert_eq!(send_state.waits_until(DEADLINE), start + DEADLINE);
         let until = loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            departure.note(1024);
-            let until = departure.waits_until(DEADLINE);
+            send_state.note(1024);
+            let until = send_state.waits_until(DEADLINE);
             if until <= Instant::now() {
                 break until;
             }

@@ -15,11 +15,11 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tracing::Instrument as _;
 
-use crate::body::{AnswerBody, DepartingBody, Departure};
+use crate::body::{AnswerBody, SendState, SendTrackingBody};
 use crate::connector::{GuardedConnector, WithTimeout};
 use crate::host_limits::HostLimits;
 use crate::policy::{GuardRefusal, Policy, check_uri};
-use crate::watched::Watched;
+use crate::upstream_span::UpstreamSpan;
 use crate::{OutboundConfig, OutboundConfigError, Resolve, tls};
 
 /// The most headers of an answer.
@@ -29,11 +29,11 @@ const MAX_HEADERS: usize = 100;
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 /// How long an unused connection is kept.
-const IDLE: Duration = Duration::from_secs(30);
+const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The guarded HTTP client.
 pub struct Outbound {
-    client: Client<WithTimeout<HttpsConnector<GuardedConnector>>, DepartingBody>,
+    client: Client<WithTimeout<HttpsConnector<GuardedConnector>>, SendTrackingBody>,
     policy: Arc<Policy>,
     hosts: HostLimits,
     user_agent: HeaderValue,
@@ -69,7 +69,7 @@ impl Outbound {
         )]
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
+            .pool_idle_timeout(IDLE_CONNECTION_TIMEOUT)
             .pool_max_idle_per_host(64)
             .http1_max_headers(MAX_HEADERS)
             .http1_max_buf_size(MAX_HEAD_BYTES)
@@ -86,7 +86,7 @@ impl Outbound {
 
     async fn exchange(
         &self,
-        request: Request<DepartingBody>,
+        request: Request<SendTrackingBody>,
         host: &str,
     ) -> Result<Response<Body>, Failure> {
         let caller = request.extensions().get::<OnBehalfOf>().cloned();
@@ -117,19 +117,19 @@ impl Http for Outbound {
             .headers_mut()
             .entry(USER_AGENT)
             .or_insert_with(|| self.user_agent.clone());
-        let watched = Watched::begin(request.method(), checked.host());
-        let departure = Departure::new();
-        let request = request.map(|body| DepartingBody::new(body, departure.clone()));
+        let watched = UpstreamSpan::begin(request.method(), checked.host());
+        let send_state = SendState::new();
+        let request = request.map(|body| SendTrackingBody::new(body, send_state.clone()));
         let host = format!("{}:{}", checked.host(), checked.port());
         let exchange = self.exchange(request, &host).instrument(watched.span());
         let mut exchange = pin!(exchange);
         let outcome = loop {
-            let until = departure.waits_until(deadline);
+            let until = send_state.waits_until(deadline);
             match tokio::time::timeout_at(until, &mut exchange).await {
                 Ok(Ok(response)) => break Ok(response),
-                Ok(Err(failure)) => break Err(failure.into_http_error(&departure)),
-                Err(_) if departure.waits_until(deadline) > until => {}
-                Err(_) if departure.has_begun() => break Err(HttpError::Deadline(deadline)),
+                Ok(Err(failure)) => break Err(failure.into_http_error(&send_state)),
+                Err(_) if send_state.waits_until(deadline) > until => {}
+                Err(_) if send_state.has_begun() => break Err(HttpError::Deadline(deadline)),
                 Err(_) => {
                     let reason = format!("not connected within {deadline:?}");
                     break Err(HttpError::Connect(reason));
@@ -151,7 +151,7 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    pub(crate) fn into_http_error(self, departure: &Departure) -> HttpError {
+    pub(crate) fn into_http_error(self, send_state: &SendState) -> HttpError {
         if let Self::Busy(share) = self {
             return HttpError::Busy(share);
         }
@@ -169,7 +169,7 @@ impl Failure {
         let mut told: Vec<String> = causes().map(ToString::to_string).collect();
         told.dedup();
         let reason = told.join(": ");
-        if departure.has_begun() {
+        if send_state.has_begun() {
             HttpError::Broken(reason)
         } else {
             HttpError::Connect(reason)

@@ -59,7 +59,7 @@ impl Resolve for Dns {
             .resolver
             .lookup_ip(absolute(host))
             .await
-            .map_err(|e| told_apart(&e))?;
+            .map_err(|e| dns_error(&e))?;
         Ok(found.iter().collect())
     }
 }
@@ -71,7 +71,7 @@ impl DnsTxt for Dns {
             .resolver
             .txt_lookup(absolute(name))
             .await
-            .map_err(|e| told_apart(&e))?;
+            .map_err(|e| dns_error(&e))?;
         let records = found
             .answers()
             .iter()
@@ -96,7 +96,7 @@ fn absolute(name: &str) -> String {
     format!("{}.", name.trim_end_matches('.'))
 }
 
-fn told_apart(error: &NetError) -> DnsError {
+fn dns_error(error: &NetError) -> DnsError {
     if error.is_no_records_found() {
         DnsError::NoRecord
     } else {

@@ -21,7 +21,7 @@ mod host_limits;
 mod operator;
 mod policy;
 mod tls;
-mod watched;
+mod upstream_span;
 
 pub use address::is_public;
 pub use client::Outbound;

@@ -13,15 +13,15 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use crate::body::{DepartingBody, Departure};
+use crate::body::{SendState, SendTrackingBody};
 use crate::client::Failure;
 use crate::{OutboundConfigError, tls};
 
 /// How long an unused connection is kept: longer than the pause between two batches.
-const IDLE: Duration = Duration::from_secs(30);
+const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The client for servers that the operator named.
-pub struct OperatorHttp(Client<HttpsConnector<HttpConnector>, DepartingBody>);
+pub struct OperatorHttp(Client<HttpsConnector<HttpConnector>, SendTrackingBody>);
 
 impl OperatorHttp {
     /// The client that trusts `extra_ca_pem` besides the system's certificates.
@@ -37,7 +37,7 @@ impl OperatorHttp {
         )]
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
+            .pool_idle_timeout(IDLE_CONNECTION_TIMEOUT)
             .pool_max_idle_per_host(1)
             .build(https);
         Ok(Self(client))
@@ -51,14 +51,14 @@ impl Http for OperatorHttp {
         request: Request<Body>,
         deadline: Duration,
     ) -> Result<Response<Body>, HttpError> {
-        let departure = Departure::new();
-        let request = request.map(|body| DepartingBody::new(body, departure.clone()));
+        let send_state = SendState::new();
+        let request = request.map(|body| SendTrackingBody::new(body, send_state.clone()));
         match tokio::time::timeout(deadline, self.0.request(request)).await {
             Ok(Ok(response)) => Ok(response.map(|body| {
                 body.map_err(|error| BodyError(Box::new(error)))
                     .boxed_unsync()
             })),
-            Ok(Err(error)) => Err(Failure::from(error).into_http_error(&departure)),
+            Ok(Err(error)) => Err(Failure::from(error).into_http_error(&send_state)),
             Err(_) => Err(HttpError::Deadline(deadline)),
         }
     }

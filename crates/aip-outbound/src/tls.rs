@@ -11,7 +11,7 @@ pub(crate) fn client_config(bundles: &[Vec<u8>]) -> Result<ClientConfig, Outboun
     let mut roots = RootCertStore::empty();
     let native = rustls_native_certs::load_native_certs();
     for error in &native.errors {
-        tracing::warn!(%error, "a system root certificate cannot be read");
+        tracing::warn!(%error, "skipping unreadable system root certificate");
     }
     roots.add_parsable_certificates(native.certs);
     for (index, bundle) in bundles.iter().enumerate() {

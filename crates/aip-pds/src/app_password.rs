@@ -16,12 +16,12 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::ask::{self, AskError};
 use crate::client::PdsClient;
 use crate::members::members;
 use crate::oauth::TokenSet;
 use crate::origins::{Paused, retry_after};
 use crate::proof::ProvenPds;
+use crate::request::{self, RequestError};
 
 /// What is believed of an access token that does not say when it ends.
 const LIFETIME: Duration = Duration::from_mins(10);
@@ -88,12 +88,12 @@ pub enum PasswordSessionError {
     Request(#[from] http::Error),
 }
 
-impl From<AskError> for PasswordSessionError {
-    fn from(error: AskError) -> Self {
+impl From<RequestError> for PasswordSessionError {
+    fn from(error: RequestError) -> Self {
         match error {
-            AskError::Paused(paused) => Self::Paused(paused),
-            AskError::NotSent(error) => Self::NotSent(error),
-            AskError::MayHaveArrived(error) => Self::MayHaveArrived(error),
+            RequestError::Paused(paused) => Self::Paused(paused),
+            RequestError::NotSent(error) => Self::NotSent(error),
+            RequestError::MayHaveArrived(error) => Self::MayHaveArrived(error),
         }
     }
 }
@@ -179,7 +179,7 @@ impl PdsClient {
             && let Some(refresh) = Session::read(&answer.partial).refresh()
             && let Err(error) = self.delete_password_session(proven.pds(), &refresh).await
         {
-            tracing::warn!(pds = %proven.pds(), %error, "refused tokens could not be given back");
+            tracing::warn!(pds = %proven.pds(), %error, "revocation of rejected tokens failed");
         }
         tokens
     }
@@ -236,7 +236,10 @@ impl PdsClient {
             }
         }
         let sent_at = self.clock.now();
-        let partial = judge(self.ask(pds, request, ask::REPEATABLE).await?)?;
+        let partial = judge(
+            self.send_request(pds, request, request::IDEMPOTENT_TIMEOUT)
+                .await?,
+        )?;
         Ok(Answer { sent_at, partial })
     }
 }

@@ -13,7 +13,7 @@ use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 /// Ages of cached answers.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Ages {
+pub(crate) struct CachePolicy {
     /// Older answers are fetched again.
     pub(crate) soft: Duration,
     /// Older answers are not used, not even when fetching fails.
@@ -58,7 +58,7 @@ pub(crate) enum Source {
 
 pub(crate) struct AnswerCache<K, V, E> {
     entries: Cache<K, Entry<V, E>, ByBytes>,
-    ages: Ages,
+    policy: CachePolicy,
     clock: Arc<dyn Clock>,
 }
 
@@ -86,7 +86,7 @@ where
     V: Clone + Weighed,
     E: Clone + Transient + Weighed,
 {
-    pub(crate) fn new(capacity: Capacity, ages: Ages, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(capacity: Capacity, policy: CachePolicy, clock: Arc<dyn Clock>) -> Self {
         let bytes = u64::try_from(capacity.bytes).unwrap_or(u64::MAX);
         let options = OptionsBuilder::new()
             .estimated_items_capacity(capacity.entries)
@@ -104,7 +104,7 @@ where
         };
         Self {
             entries,
-            ages,
+            policy,
             clock,
         }
     }
@@ -116,7 +116,7 @@ where
         key: &K,
         fetch: impl Future<Output = Result<V, E>>,
     ) -> (Result<V, E>, Source) {
-        self.get_within(key, self.ages.hard, fetch).await
+        self.get_within(key, self.policy.hard, fetch).await
     }
 
     /// The same, and never an answer that is older than `max_age`.
@@ -188,19 +188,19 @@ where
     fn judge(&self, key: &K, outcome: Result<V, E>, old: Option<Entry<V, E>>) -> Entry<V, E> {
         let now = self.clock.now();
         let keep = match &outcome {
-            Ok(_) => self.ages.soft,
-            Err(error) if !error.is_transient() => self.ages.negative,
+            Ok(_) => self.policy.soft,
+            Err(error) if !error.is_transient() => self.policy.negative,
             Err(_) => {
                 let usable = |old: &Entry<V, E>| {
-                    old.outcome.is_ok() && now.since(old.fetched_at) < self.ages.hard
+                    old.outcome.is_ok() && now.since(old.fetched_at) < self.policy.hard
                 };
                 if let Some(old) = old.filter(usable) {
                     return Entry {
-                        good_until: now + self.ages.pause,
+                        good_until: now + self.policy.pause,
                         ..old
                     };
                 }
-                self.ages.pause
+                self.policy.pause
             }
         };
         let content = match &outcome {
@@ -278,7 +278,7 @@ mod tests {
         }
     }
 
-    const AGES: Ages = Ages {
+    const CACHE_POLICY: CachePolicy = CachePolicy {
         soft: Duration::from_hours(1),
         hard: Duration::from_hours(24),
         negative: Duration::from_mins(1),
@@ -288,7 +288,7 @@ mod tests {
     fn cache() -> (AnswerCache<&'static str, u32, Failure>, Arc<ManualClock>) {
         let clock = Arc::new(ManualClock::default());
         (
-            AnswerCache::new(CAPACITY, AGES, Arc::clone(&clock) as Arc<dyn Clock>),
+            AnswerCache::new(CAPACITY, CACHE_POLICY, Arc::clone(&clock) as Arc<dyn Clock>),
             clock,
         )
     }
@@ -379,7 +379,8 @@ mod tests {
             bytes: BYTES,
         };
         let clock = Arc::new(ManualClock::default());
-        let cache: AnswerCache<Key, Bulk, Failure> = AnswerCache::new(capacity, AGES, clock);
+        let cache: AnswerCache<Key, Bulk, Failure> =
+            AnswerCache::new(capacity, CACHE_POLICY, clock);
         for key in 0..4096 {
             cache.put(Key(key), Bulk(64 * 1024));
             assert!(cache.bytes() <= BYTES as u64);

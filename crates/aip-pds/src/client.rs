@@ -6,7 +6,7 @@ use std::time::Duration;
 use aip_atproto::{Issuer, Origin};
 use aip_base::{Clock, Http, Rng};
 
-use crate::cache::{Ages, AnswerCache, Capacity, Source};
+use crate::cache::{AnswerCache, CachePolicy, Capacity, Source};
 use crate::metadata::{AuthServer, MetadataError, TrustedServer, fetch_auth_server, fetch_issuer};
 use crate::nonce::NonceStore;
 use crate::nonce_tries::OneAtATime;
@@ -16,7 +16,7 @@ use crate::trace::{Step, Trace};
 
 /// Ages of authorization server metadata. It is only cached for its endpoints; which server is
 /// trusted is asked anew by every proof.
-const SERVER_AGES: Ages = Ages {
+const SERVER_AGES: CachePolicy = CachePolicy {
     soft: Duration::from_mins(10),
     hard: Duration::from_hours(1),
     negative: Duration::from_secs(10),

@@ -65,7 +65,7 @@ fn collect(from: impl Read) -> Vec<u8> {
     let mut unpacked = Vec::new();
     let outcome: io::Result<usize> = from.take(MAX_BYTES).read_to_end(&mut unpacked);
     if let Err(error) = outcome {
-        tracing::debug!(%error, bytes = unpacked.len(), "a compressed answer ends early");
+        tracing::debug!(%error, bytes = unpacked.len(), "compressed response is truncated");
     }
     unpacked
 }

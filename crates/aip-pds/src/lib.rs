@@ -11,7 +11,6 @@
 //! Network, time and randomness are handed in.
 
 mod app_password;
-mod ask;
 mod cache;
 mod challenge;
 mod client;
@@ -20,7 +19,6 @@ mod discover;
 mod document;
 mod input;
 mod lifetime;
-mod measure;
 mod members;
 mod metadata;
 mod nonce;
@@ -28,6 +26,8 @@ mod nonce_tries;
 mod oauth;
 mod origins;
 mod proof;
+mod request;
+mod request_timer;
 mod resolve;
 mod resource;
 mod trace;
@@ -42,16 +42,16 @@ pub use content_coding::decoded;
 pub use discover::{Destination, DiscoverError};
 pub use input::{SubjectInput, SubjectInputError};
 pub use lifetime::usable_until;
-pub use measure::Timed;
 pub use metadata::{AuthServer, MetadataCheck, MetadataError};
 pub use nonce::{MemoryNonces, NonceKey, NonceStore};
 pub use nonce_tries::NonceTries;
 pub use oauth::{
-    Callback, CallbackError, ClientIdentity, ExchangeError, RefreshError, SessionKeys, SignInError,
-    SignInRequest, SignedIn, StartedSignIn, TokenRefusal, TokenSet, UpstreamCredentials,
+    Callback, CallbackError, ClientIdentity, ExchangeError, PushedRequest, RefreshError,
+    SessionKeys, SignInError, SignedIn, StartedSignIn, TokenRefusal, TokenSet, UpstreamCredentials,
 };
 pub use origins::{Admission, Origins, Paused};
 pub use proof::{ProofError, ProvenIdentity, ProvenPds};
+pub use request_timer::RequestTimer;
 pub use resolve::{Freshness, ResolveError, Resolver, ResolverConfig, VerifiedIdentity};
 pub use resource::{AccountEmail, CallAuth, CallHeaders, EmailError, PdsCall};
 pub use trace::{Step, Trace};

@@ -108,7 +108,7 @@ impl Origins {
     }
 
     /// The servers at which nothing is to be done unasked.
-    pub fn to_spare(&self) -> Vec<Origin> {
+    pub fn throttled(&self) -> Vec<Origin> {
         let now = self.clock.now();
         let states = self.lock();
         let spared = states.iter().filter(|(_, state)| {
@@ -172,7 +172,7 @@ impl Origins {
                 state.probing = false;
                 metrics::counter!("aip_upstream_breaker_openings_total", "origin" => class(origin))
                     .increment(1);
-                tracing::warn!(%origin, seconds = time.as_secs(), "the server does not answer; it is left alone");
+                tracing::warn!(%origin, seconds = time.as_secs(), "server not responding, circuit breaker open");
             }
         });
     }

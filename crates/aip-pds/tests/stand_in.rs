@@ -10,8 +10,8 @@ use aip_base::{Clock, DnsError, DnsTxt, Http, Rng, SystemClock, SystemRng};
 use aip_jose::{Alg, SigningKey};
 use aip_outbound::{Development, Outbound, OutboundConfig, Resolve};
 use aip_pds::{
-    Callback, ClientIdentity, MemoryNonces, PdsClient, ProofError, RefreshError, Resolver,
-    ResolverConfig, SessionKeys, SignInRequest, SignedIn, SubjectInput, Trace, UpstreamCredentials,
+    Callback, ClientIdentity, MemoryNonces, PdsClient, ProofError, PushedRequest, RefreshError,
+    Resolver, ResolverConfig, SessionKeys, SignedIn, SubjectInput, Trace, UpstreamCredentials,
 };
 use aip_sandbox::{Endpoint, PdsOptions, Sandbox, SandboxOptions, approve, deny};
 use async_trait::async_trait;
@@ -103,7 +103,7 @@ impl Story {
             .unwrap();
         let started = self
             .client
-            .start_sign_in(SignInRequest {
+            .start_sign_in(PushedRequest {
                 server: &found.server,
                 keys: &self.keys,
                 redirect_uri: CALLBACK,
@@ -190,7 +190,7 @@ async fn d2_row06_a_denial_comes_back_as_an_error_with_its_issuer() {
         .discover(&input, &mut Trace::default())
         .await
         .unwrap();
-    let request = SignInRequest {
+    let request = PushedRequest {
         server: &found.server,
         keys: &story.keys,
         redirect_uri: CALLBACK,

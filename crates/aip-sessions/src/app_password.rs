@@ -17,7 +17,7 @@ use aip_storage::{Storage, StorageError};
 
 use crate::keeper::step::keep_alive_at;
 use crate::keeper::{Keeper, KeeperError};
-use crate::vault::{Column, Vault, VaultError};
+use crate::session_sealer::{Column, SealerError, SessionSealer};
 
 /// Takes app passwords in and gives them back.
 pub struct AppPasswords {
@@ -28,7 +28,7 @@ pub struct AppPasswords {
     /// Where they are kept.
     pub storage: Arc<dyn Storage>,
     /// Seals them.
-    pub vault: Vault,
+    pub sealer: SessionSealer,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -52,7 +52,7 @@ pub enum AppPasswordError {
     Keeper(#[from] KeeperError),
     /// Our fault.
     #[error(transparent)]
-    Vault(#[from] VaultError),
+    Sealer(#[from] SealerError),
     /// Our fault.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -65,7 +65,7 @@ impl AppPasswordError {
             Self::Form(_) | Self::Refused(_) => Blame::Caller,
             Self::Unavailable(_) => Blame::Upstream,
             Self::Keeper(error) => error.blame(),
-            Self::Vault(_) | Self::Storage(_) => Blame::Ours,
+            Self::Sealer(_) | Self::Storage(_) => Blame::Ours,
         }
     }
 }
@@ -121,14 +121,14 @@ impl AppPasswords {
             client_id: client.clone(),
             did: did.clone(),
             pds: proven.pds().clone(),
-            credential: Credential::AppPassword(self.vault.seal(
+            credential: Credential::AppPassword(self.sealer.seal(
                 password.secret(),
                 Column::AppPassword,
                 id,
             )?),
             scope: tokens.scope.clone(),
             email: None,
-            tokens: self.vault.seal_tokens(&tokens, id)?,
+            tokens: self.sealer.seal_tokens(&tokens, id)?,
             generation: 0,
             state: UpstreamState::Active,
             next_refresh_at: keep_alive_at(now),

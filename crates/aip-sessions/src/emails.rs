@@ -14,11 +14,11 @@ use tokio::time::timeout;
 use crate::keeper::{Keeper, KeeperError};
 
 /// How long an address is taken to be as it was read.
-const FRESH: Duration = Duration::from_mins(10);
+const EMAIL_MAX_AGE: Duration = Duration::from_mins(10);
 /// How long a PDS that could not be asked is left alone.
-const RETRY: Duration = Duration::from_mins(1);
+const EMAIL_RETRY_DELAY: Duration = Duration::from_mins(1);
 /// How long a caller waits for a PDS.
-const PATIENCE: Duration = Duration::from_secs(5);
+const EMAIL_READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Knows the e-mail addresses of accounts.
 pub struct AccountEmails {
@@ -45,7 +45,7 @@ enum ReadError {
     Session(#[from] KeeperError),
     #[error(transparent)]
     Pds(#[from] EmailError),
-    #[error("the PDS takes longer than {} s", PATIENCE.as_secs())]
+    #[error("the PDS takes longer than {} s", EMAIL_READ_TIMEOUT.as_secs())]
     Late,
 }
 
@@ -65,18 +65,18 @@ impl AccountEmails {
         {
             return Ok(self.judge(reading));
         }
-        let reading = match timeout(PATIENCE, self.read(id)).await {
+        let reading = match timeout(EMAIL_READ_TIMEOUT, self.read(id)).await {
             Ok(Ok(reading)) => reading,
             failed => {
                 let error = failed.map_or(ReadError::Late, |it| match it {
                     Err(error) => error,
                     Ok(_) => ReadError::Late,
                 });
-                tracing::info!(session = %id, %error, "the e-mail address could not be read again");
+                tracing::info!(session = %id, %error, "e-mail address lookup failed");
                 EmailReading {
                     email: None,
                     pds: session.pds,
-                    read_at: now - FRESH + RETRY,
+                    read_at: now - EMAIL_MAX_AGE + EMAIL_RETRY_DELAY,
                 }
             }
         };
@@ -85,7 +85,7 @@ impl AccountEmails {
     }
 
     async fn read(&self, id: RowId) -> Result<EmailReading, ReadError> {
-        let usable = self.keeper.usable(id).await?;
+        let usable = self.keeper.active_session(id).await?;
         let may_read = usable.scope.allows_account(AccountAttr::Email, false);
         let email = match &usable.auth {
             CallAuth::Dpop(keys) if may_read => {
@@ -116,5 +116,5 @@ impl AccountEmails {
 
 /// Whether an address still holds: it was read a moment ago, at the PDS that the account is at now.
 fn is_current(reading: &EmailReading, session: &UpstreamSession, now: Timestamp) -> bool {
-    reading.pds == session.pds && now.since(reading.read_at) < FRESH
+    reading.pds == session.pds && now.since(reading.read_at) < EMAIL_MAX_AGE
 }

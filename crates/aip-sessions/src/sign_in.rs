@@ -13,7 +13,7 @@ use aip_jose::{Alg, KeyError, SigningKey};
 use aip_keys::{TokenHash, TokenHasher};
 use aip_pds::{
     Callback, CallbackError, DiscoverError, ExchangeError, Freshness, PdsClient, ProofError,
-    SessionKeys, SignInError, SignInRequest, SignedIn, SubjectInput, SubjectInputError, Trace,
+    PushedRequest, SessionKeys, SignInError, SignedIn, SubjectInput, SubjectInputError, Trace,
 };
 use aip_storage::account::Account;
 use aip_storage::audit::{AuditEvent, AuditKind};
@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::{MissingKey, UpstreamIdentity, key_id};
 use crate::keeper::step::keep_alive_at;
-use crate::vault::{Column, Vault, VaultError};
+use crate::session_sealer::{Column, SealerError, SessionSealer};
 
 /// How long a person may stay at their PDS: its own limit is five minutes of inactivity.
 const FLOW_TTL: Duration = Duration::from_mins(30);
@@ -42,7 +42,7 @@ pub struct SignIn {
     /// Where flows and sessions are kept.
     pub storage: Arc<dyn Storage>,
     /// Seals them.
-    pub vault: Vault,
+    pub sealer: SessionSealer,
     /// Hashes `state`.
     pub hasher: Arc<TokenHasher>,
     /// The wall clock.
@@ -53,7 +53,7 @@ pub struct SignIn {
 
 /// A sign-in to begin.
 #[derive(Debug, Clone, Copy)]
-pub struct Start<'a> {
+pub struct SignInRequest<'a> {
     /// The browser in front of which the person sits.
     pub browser: RowId,
     /// The app's request; `None` for a sign-in from the account page.
@@ -89,7 +89,7 @@ pub enum BeginError {
     Key(#[from] KeyError),
     /// Our fault.
     #[error(transparent)]
-    Vault(#[from] VaultError),
+    Sealer(#[from] SealerError),
     /// Our fault.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -97,7 +97,7 @@ pub enum BeginError {
 
 /// A person who is signed in.
 #[derive(Debug)]
-pub struct Finished {
+pub struct SignInResult {
     /// Who.
     pub did: Did,
     /// When their PDS said so.
@@ -118,7 +118,7 @@ pub struct Finished {
 pub enum SignInFailure {
     /// Not a callback of a flow that this browser began: a page for the person, nothing is sent.
     #[error("this answer belongs to no sign-in of this browser: {0}")]
-    Stray(&'static str),
+    UnknownState(&'static str),
     /// Not even a callback.
     #[error(transparent)]
     Malformed(#[from] CallbackError),
@@ -170,7 +170,7 @@ pub enum SignInFailure {
     MissingKey(#[from] MissingKey),
     /// Our fault.
     #[error(transparent)]
-    Vault(#[from] VaultError),
+    Sealer(#[from] SealerError),
     /// Our fault.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -200,7 +200,7 @@ impl BeginError {
             Self::Input(_) => Blame::Caller,
             Self::Discover { error, .. } => error.blame(),
             Self::Push(_) => Blame::Upstream,
-            Self::Key(_) | Self::Vault(_) | Self::Storage(_) => Blame::Ours,
+            Self::Key(_) | Self::Sealer(_) | Self::Storage(_) => Blame::Ours,
         }
     }
 }
@@ -209,21 +209,21 @@ impl SignInFailure {
     /// Whose fault it is.
     pub fn blame(&self) -> Blame {
         match self {
-            Self::Stray(_)
+            Self::UnknownState(_)
             | Self::Malformed(_)
             | Self::Denied { .. }
             | Self::OtherAccount { .. } => Blame::Caller,
             Self::Refused { .. } | Self::Unusable { .. } | Self::Unavailable { .. } => {
                 Blame::Upstream
             }
-            Self::MissingKey(_) | Self::Vault(_) | Self::Storage(_) => Blame::Ours,
+            Self::MissingKey(_) | Self::Sealer(_) | Self::Storage(_) => Blame::Ours,
         }
     }
 }
 
 impl SignIn {
     /// Begins a sign-in and returns the URL at the PDS to send the browser to.
-    pub async fn begin(&self, start: Start<'_>) -> Result<String, BeginError> {
+    pub async fn begin(&self, start: SignInRequest<'_>) -> Result<String, BeginError> {
         let input = SubjectInput::parse(start.subject)?;
         let mut trace = Trace::default();
         let destination = match self.pds.discover(&input, &mut trace).await {
@@ -243,7 +243,7 @@ impl SignIn {
         let state = random_token::<32>(&*self.rng);
         let started = self
             .pds
-            .start_sign_in(SignInRequest {
+            .start_sign_in(PushedRequest {
                 server: &destination.server,
                 keys: &keys,
                 redirect_uri: self.identity.redirect_uri(),
@@ -270,7 +270,7 @@ impl SignIn {
             issuer: destination.server.issuer.clone(),
             expected: destination.expected.map(|it| it.did),
             sealed: self
-                .vault
+                .sealer
                 .seal(&to_json(&secrets), Column::FlowSecrets, id)?,
             expires_at: self.clock.now() + FLOW_TTL,
         };
@@ -279,7 +279,11 @@ impl SignIn {
     }
 
     /// Finishes a sign-in with the query of the callback, if one of `browsers` began it.
-    pub async fn finish(&self, browsers: &[RowId], query: &str) -> Result<Finished, SignInFailure> {
+    pub async fn finish(
+        &self,
+        browsers: &[RowId],
+        query: &str,
+    ) -> Result<SignInResult, SignInFailure> {
         let callback = Callback::parse(query)?;
         let state = self.hasher.hash(callback.state());
         let flow = self.take_flow(browsers, &state).await?;
@@ -326,18 +330,20 @@ impl SignIn {
                 TakeFlow::Taken(flow) => return Ok(flow),
                 TakeFlow::OtherBrowser => {}
                 TakeFlow::Unknown => {
-                    return Err(SignInFailure::Stray("it is unknown, used or too old"));
+                    return Err(SignInFailure::UnknownState(
+                        "it is unknown, used or too old",
+                    ));
                 }
             }
         }
-        Err(SignInFailure::Stray("another browser began it"))
+        Err(SignInFailure::UnknownState("another browser began it"))
     }
 
     async fn exchange(
         &self,
         flow: &UpstreamFlow,
         code: &SecretString,
-    ) -> Result<Finished, SignInFailure> {
+    ) -> Result<SignInResult, SignInFailure> {
         let refused = |check: String| SignInFailure::Refused {
             request: flow.request,
             check,
@@ -351,7 +357,7 @@ impl SignIn {
             what,
         };
         let secrets = self
-            .vault
+            .sealer
             .open(&flow.sealed, Column::FlowSecrets, flow.id)?;
         let secrets: FlowSecrets = serde_json::from_str(secrets.expose_secret()).map_err(|_| {
             StorageError::inconsistent(
@@ -366,7 +372,9 @@ impl SignIn {
             client: self
                 .identity
                 .for_session(&secrets.upstream_client_id, key_id)?,
-            dpop: Arc::new(SigningKey::from_jwk_json(&secrets.dpop_key).map_err(VaultError::from)?),
+            dpop: Arc::new(
+                SigningKey::from_jwk_json(&secrets.dpop_key).map_err(SealerError::from)?,
+            ),
         };
         let server = self
             .pds
@@ -406,7 +414,7 @@ impl SignIn {
         if let Some(expected) = instead_of
             && !secrets.typed
         {
-            self.give_back(&keys, &signed_in).await;
+            self.revoke_unused(&keys, &signed_in).await;
             return Err(SignInFailure::OtherAccount {
                 request: flow.request,
                 expected: expected.clone(),
@@ -418,7 +426,7 @@ impl SignIn {
             .await;
         if stored.is_err() || flow.request.is_none() {
             // Nobody will use these tokens: an account page sign-in needs only the proof.
-            self.give_back(&keys, &signed_in).await;
+            self.revoke_unused(&keys, &signed_in).await;
         }
         stored
     }
@@ -430,7 +438,7 @@ impl SignIn {
         keys: &SessionKeys,
         signed_in: &SignedIn,
         authenticated: bool,
-    ) -> Result<Finished, SignInFailure> {
+    ) -> Result<SignInResult, SignInFailure> {
         let now = self.clock.now();
         let did = signed_in.identity.did().clone();
         self.storage
@@ -441,7 +449,8 @@ impl SignIn {
             AuditEvent::new(&*self.clock, &*self.rng, AuditKind::SignedIn, pds).of_account(&did);
         if let Some(token) = flow.request {
             let request = self.storage.request(&token, flow.browser, now).await?;
-            let request = request.ok_or(SignInFailure::Stray("the app's request has expired"))?;
+            let request =
+                request.ok_or(SignInFailure::UnknownState("the app's request has expired"))?;
             let mut session =
                 self.new_session(flow.id, &request.client_id, keys, signed_in, now)?;
             session.email = self.read_email(keys, signed_in, now).await;
@@ -449,7 +458,7 @@ impl SignIn {
             event = event.of_client(&request.client_id);
         }
         self.storage.record(&event).await?;
-        Ok(Finished {
+        Ok(SignInResult {
             signed_in_at: now,
             auth_time: authenticated.then_some(now),
             request: flow.request.map(|token| (token, flow.id)),
@@ -466,7 +475,7 @@ impl SignIn {
         keys: &SessionKeys,
         signed_in: &SignedIn,
         now: Timestamp,
-    ) -> Result<UpstreamSession, VaultError> {
+    ) -> Result<UpstreamSession, SealerError> {
         let tokens = &signed_in.tokens;
         Ok(UpstreamSession {
             id,
@@ -477,11 +486,11 @@ impl SignIn {
                 issuer: signed_in.identity.server().issuer.clone(),
                 upstream_client_id: keys.client.client_id().to_owned(),
                 client_key_id: key_id(&keys.client),
-                dpop_key: self.vault.seal_key(&keys.dpop, id)?,
+                dpop_key: self.sealer.seal_key(&keys.dpop, id)?,
             }),
             scope: tokens.scope.clone(),
             email: None,
-            tokens: self.vault.seal_tokens(tokens, id)?,
+            tokens: self.sealer.seal_tokens(tokens, id)?,
             generation: 0,
             state: UpstreamState::Active,
             next_refresh_at: keep_alive_at(now),
@@ -508,7 +517,7 @@ impl SignIn {
         let handle = match identity {
             Ok(identity) => identity.handle,
             Err(error) => {
-                tracing::info!(%did, %error, "the handle is not known for now");
+                tracing::info!(%did, %error, "handle resolution failed");
                 None
             }
         };
@@ -544,13 +553,13 @@ impl SignIn {
                 read_at: now,
             }),
             Err(error) => {
-                tracing::info!(did = %tokens.sub, %error, "the e-mail address could not be read");
+                tracing::info!(did = %tokens.sub, %error, "e-mail address lookup failed");
                 None
             }
         }
     }
 
-    async fn give_back(&self, keys: &SessionKeys, signed_in: &SignedIn) {
+    async fn revoke_unused(&self, keys: &SessionKeys, signed_in: &SignedIn) {
         let tokens = &signed_in.tokens;
         let token = tokens.refresh.as_ref().unwrap_or(&tokens.access);
         if let Err(error) = self
@@ -558,7 +567,7 @@ impl SignIn {
             .revoke(keys, signed_in.identity.server(), token)
             .await
         {
-            tracing::warn!(%error, "unused tokens could not be revoked; they age out at the PDS");
+            tracing::warn!(%error, "revocation of unused tokens failed");
         }
     }
 }

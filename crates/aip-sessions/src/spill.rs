@@ -91,7 +91,7 @@ impl Spill {
                     // Somebody has just stored it.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     Err(error) => {
-                        tracing::error!(path = %path.display(), %error, "tokens that wait to be stored are not readable");
+                        tracing::error!(path = %path.display(), %error, "spill file is unreadable");
                     }
                 }
             }

@@ -27,7 +27,7 @@ pub struct Fallback<T: ?Sized> {
 /// Counts that Valkey could not do `what`.
 fn fell_back(what: &'static str, error: &StorageError) {
     metrics::counter!("aip_shared_state_fallbacks_total", "what" => what).increment(1);
-    tracing::debug!(what, %error, "Valkey failed; what stands behind it is asked");
+    tracing::debug!(what, %error, "Valkey failed, using the fallback");
 }
 
 #[async_trait]

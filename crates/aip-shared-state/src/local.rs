@@ -14,7 +14,7 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 /// Keys that are counted at a time. What is forgotten above that was not called for longest.
-const KEYS: usize = 100_000;
+const MAX_KEYS: usize = 100_000;
 
 /// Notices that a listener may be behind before it misses some.
 const BACKLOG: usize = 1024;
@@ -28,7 +28,7 @@ pub struct LocalNotices(broadcast::Sender<Notice>);
 
 impl Default for LocalRates {
     fn default() -> Self {
-        Self(Mutex::new(Cache::new(KEYS)))
+        Self(Mutex::new(Cache::new(MAX_KEYS)))
     }
 }
 
@@ -71,7 +71,7 @@ impl Notices for LocalNotices {
                 match heard.recv().await {
                     Ok(notice) => return Some((notice, (kept, heard))),
                     Err(RecvError::Lagged(missed)) => {
-                        tracing::debug!(missed, "a listener was too slow for some notices");
+                        tracing::debug!(missed, "subscriber lagged, notices dropped");
                     }
                     // `kept` holds a sender.
                     Err(RecvError::Closed) => return None,

@@ -14,35 +14,35 @@ use quick_cache::sync::Cache;
 use tokio::time::timeout;
 
 /// How long what a server gave to this process is good enough.
-const FRESH: Duration = Duration::from_mins(1);
+const NONCE_FRESH_FOR: Duration = Duration::from_mins(1);
 
 /// How long a nonce may be good. AT Protocol OAuth, "DPoP": servers rotate it within five minutes.
-const LIFE: Duration = Duration::from_mins(5);
+const NONCE_MAX_AGE: Duration = Duration::from_mins(5);
 
 /// Between two questions or two offers for one server.
-const PACE: Duration = Duration::from_secs(1);
+const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long the others are asked. A nonce less costs one round trip to the PDS, about as much.
-const PATIENCE: Duration = Duration::from_millis(250);
+const SHARED_LOOKUP_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Servers that are remembered at a time.
-const SERVERS: usize = 4096;
+const MAX_SERVERS: usize = 4096;
 
 /// The nonces of this process, and of the others.
 pub struct TieredNonces {
     own: MemoryNonces,
     shared: Arc<dyn SharedNonces>,
-    talks: Cache<(ServerRole, Origin), Talk>,
+    sync_states: Cache<(ServerRole, Origin), SyncState>,
     clock: Arc<dyn Clock>,
 }
 
 /// What passed between this process and the others about a server.
 #[derive(Clone, Default)]
-struct Talk {
+struct SyncState {
     /// When the others were asked.
-    asked: Option<Timestamp>,
+    last_asked: Option<Timestamp>,
     /// What the others were told.
-    told: Option<GivenNonce>,
+    last_offered: Option<GivenNonce>,
 }
 
 impl TieredNonces {
@@ -51,28 +51,33 @@ impl TieredNonces {
         Self {
             own,
             shared,
-            talks: Cache::new(SERVERS),
+            sync_states: Cache::new(MAX_SERVERS),
             clock,
         }
     }
 
-    fn talk(&self, role: ServerRole, origin: &Origin) -> Talk {
-        let talk = self.talks.get(&(role, origin.clone()));
-        talk.unwrap_or_default()
+    fn sync_state(&self, role: ServerRole, origin: &Origin) -> SyncState {
+        let sync_state = self.sync_states.get(&(role, origin.clone()));
+        sync_state.unwrap_or_default()
     }
 
     /// Takes over what others know, if that may still be good.
     async fn ask(&self, role: ServerRole, origin: &Origin, now: Timestamp) {
-        let talk = self.talk(role, origin);
-        if !is_due(talk.asked, now) {
+        let sync_state = self.sync_state(role, origin);
+        if !is_due(sync_state.last_asked, now) {
             return;
         }
         // Before the answer is there: whoever comes meanwhile does without.
-        let asked = Some(now);
-        self.talks
-            .insert((role, origin.clone()), Talk { asked, ..talk });
+        let last_asked = Some(now);
+        self.sync_states.insert(
+            (role, origin.clone()),
+            SyncState {
+                last_asked,
+                ..sync_state
+            },
+        );
         if let Some(Some(given)) = within(self.shared.newest_nonce(role, origin)).await
-            && now.since(given.at) < LIFE
+            && now.since(given.at) < NONCE_MAX_AGE
         {
             self.own.learn(role, origin, given);
         }
@@ -85,7 +90,7 @@ impl NonceStore for TieredNonces {
         let NonceKey { role, origin, .. } = key;
         let now = self.clock.now();
         let newest = self.own.newest_at(role, origin);
-        if newest.is_none_or(|newest| now.since(newest) >= FRESH) {
+        if newest.is_none_or(|newest| now.since(newest) >= NONCE_FRESH_FOR) {
             self.ask(role, origin, now).await;
         }
         self.own.get(key).await
@@ -95,36 +100,43 @@ impl NonceStore for TieredNonces {
         self.own.put(key, nonce).await;
         let NonceKey { role, origin, .. } = key;
         let now = self.clock.now();
-        let talk = self.talk(role, origin);
-        let told = talk.told.as_ref();
-        if told.is_some_and(|told| told.nonce == nonce) || !is_due(told.map(|it| it.at), now) {
+        let sync_state = self.sync_state(role, origin);
+        let last_offered = sync_state.last_offered.as_ref();
+        if last_offered.is_some_and(|last_offered| last_offered.nonce == nonce)
+            || !is_due(last_offered.map(|it| it.at), now)
+        {
             return;
         }
         let given = GivenNonce {
             nonce: nonce.to_owned(),
             at: now,
         };
-        let told = Some(given.clone());
-        self.talks
-            .insert((role, origin.clone()), Talk { told, ..talk });
+        let last_offered = Some(given.clone());
+        self.sync_states.insert(
+            (role, origin.clone()),
+            SyncState {
+                last_offered,
+                ..sync_state
+            },
+        );
         within(self.shared.offer_nonce(role, origin, &given)).await;
     }
 }
 
 fn is_due(last: Option<Timestamp>, now: Timestamp) -> bool {
-    last.is_none_or(|last| now.since(last) >= PACE)
+    last.is_none_or(|last| now.since(last) >= SYNC_INTERVAL)
 }
 
 /// The answer, if there is one in time. A failure is no news worth more than a line.
 async fn within<T>(answer: impl Future<Output = Result<T, StorageError>>) -> Option<T> {
-    match timeout(PATIENCE, answer).await {
+    match timeout(SHARED_LOOKUP_TIMEOUT, answer).await {
         Ok(Ok(answer)) => Some(answer),
         Ok(Err(error)) => {
-            tracing::debug!(%error, "nonces cannot be shared");
+            tracing::debug!(%error, "sharing a DPoP nonce failed");
             None
         }
         Err(_) => {
-            tracing::debug!("nonces cannot be shared in time");
+            tracing::debug!("sharing a DPoP nonce timed out");
             None
         }
     }

@@ -45,8 +45,8 @@ mod pooler;
 mod rotation;
 
 use self::notices::PgNotices;
-use self::statements::connections::{Care, Connections};
-use self::statements::lent::UnitOfWork;
+use self::statements::pool::{Pool, PoolConfig};
+use self::statements::pooled::PooledTransaction;
 
 type Db = Postgres;
 type Store = PgStorage;
@@ -108,7 +108,7 @@ static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
 /// Storage in a PostgreSQL database.
 #[derive(Clone)]
 pub struct PgStorage {
-    connections: Connections,
+    connections: Pool,
     options: Arc<PgConnectOptions>,
     /// A pooler gives each transaction another connection.
     pooled: bool,
@@ -160,16 +160,16 @@ impl PgStorage {
             );
             connect_options = connect_options.statement_cache_capacity(0);
         }
-        let care = Care {
+        let config = PoolConfig {
             name: "postgres",
-            most: options.pool_size,
-            patience: ACQUIRE_TIMEOUT,
+            max_connections: options.pool_size,
+            acquire_timeout: ACQUIRE_TIMEOUT,
             max_age: MAX_LIFETIME,
-            tested_after: TESTED_AFTER,
-            statement: options.statement_time,
-            keeps_statements: !pooled,
+            test_after_idle: TESTED_AFTER,
+            statement_timeout: options.statement_time,
+            prepares_statements: !pooled,
         };
-        let connections = Connections::open(connect_options.clone(), care)
+        let connections = Pool::open(connect_options.clone(), config)
             .await
             .map_err(|error| ConnectPgError::Connect(error.into()))?;
         Ok(Self {
@@ -199,15 +199,15 @@ impl PgStorage {
         PgNotices::new(self.clone(), rng)
     }
 
-    fn reader(&self) -> &Connections {
+    fn reader(&self) -> &Pool {
         &self.connections
     }
 
-    fn writer(&self) -> &Connections {
+    fn writer(&self) -> &Pool {
         &self.connections
     }
 
-    async fn begin(&self) -> Result<UnitOfWork, StorageError> {
+    async fn begin(&self) -> Result<PooledTransaction, StorageError> {
         let begun = self.connections.begin().await;
         begun.map_err(|e| StorageError::Unavailable(Box::new(DriverError::from(e))))
     }

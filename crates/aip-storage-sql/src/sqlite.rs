@@ -41,8 +41,8 @@ mod statements;
 
 mod rotation;
 
-use self::statements::connections::{Care, Connections};
-use self::statements::lent::UnitOfWork;
+use self::statements::pool::{Pool, PoolConfig};
+use self::statements::pooled::PooledTransaction;
 
 type Db = Sqlite;
 type Store = SqliteStorage;
@@ -101,8 +101,8 @@ static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
 /// Storage in one SQLite file.
 #[derive(Debug, Clone)]
 pub struct SqliteStorage {
-    writer: Connections,
-    reader: Connections,
+    writer: Pool,
+    reader: Pool,
 }
 
 /// The file cannot be opened.
@@ -147,10 +147,10 @@ impl SqliteStorage {
             .foreign_keys(true)
             .statement_cache_capacity(STATEMENTS);
         let reading = options.clone().pragma("query_only", "ON");
-        let writer = Connections::open(options, care("writer", 1))
+        let writer = Pool::open(options, config("writer", 1))
             .await
             .map_err(unusable)?;
-        let reader = Connections::open(reading, care("reader", READERS))
+        let reader = Pool::open(reading, config("reader", READERS))
             .await
             .map_err(unusable)?;
         Ok(Self { writer, reader })
@@ -172,15 +172,15 @@ impl SqliteStorage {
         self.writer.close().await;
     }
 
-    fn reader(&self) -> &Connections {
+    fn reader(&self) -> &Pool {
         &self.reader
     }
 
-    fn writer(&self) -> &Connections {
+    fn writer(&self) -> &Pool {
         &self.writer
     }
 
-    async fn begin(&self) -> Result<UnitOfWork, StorageError> {
+    async fn begin(&self) -> Result<PooledTransaction, StorageError> {
         let begun = self.writer.begin().await;
         begun.map_err(|e| StorageError::Unavailable(Box::new(e)))
     }
@@ -197,15 +197,15 @@ impl SqliteStorage {
 }
 
 /// Connections to a file do not go stale: none is tested or replaced.
-fn care(name: &'static str, most: u32) -> Care {
-    Care {
+fn config(name: &'static str, max_connections: u32) -> PoolConfig {
+    PoolConfig {
         name,
-        most,
-        patience: ACQUIRE_TIMEOUT,
+        max_connections,
+        acquire_timeout: ACQUIRE_TIMEOUT,
         max_age: Duration::MAX,
-        tested_after: Duration::MAX,
-        statement: STATEMENT_TIME,
-        keeps_statements: true,
+        test_after_idle: Duration::MAX,
+        statement_timeout: STATEMENT_TIME,
+        prepares_statements: true,
     }
 }
 

@@ -27,7 +27,7 @@ const DAY: Duration = Duration::from_hours(24);
 
 /// What is kept for a time only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Perishable {
+pub enum RetentionClass {
     /// Apps' authorization requests in flight.
     AuthorizationRequests,
     /// How they were answered.
@@ -58,9 +58,9 @@ pub enum Perishable {
 
 /// What one round of housekeeping forgot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Purged {
-    /// Rows by kind, for each of [`Perishable::ALL`].
-    pub counts: Vec<(Perishable, u64)>,
+pub struct PurgeReport {
+    /// Rows by kind, for each of [`RetentionClass::ALL`].
+    pub counts: Vec<(RetentionClass, u64)>,
     /// Whether a batch was full, so that another round has work to do.
     pub more: bool,
 }
@@ -69,7 +69,7 @@ pub struct Purged {
 #[async_trait]
 pub trait Housekeeping: Send + Sync {
     /// Forgets what is past its time, at most `batch` rows of each kind.
-    async fn purge_expired(&self, now: Timestamp, batch: u32) -> Result<Purged, StorageError>;
+    async fn purge_expired(&self, now: Timestamp, batch: u32) -> Result<PurgeReport, StorageError>;
 
     /// Ends up to `batch` live grants, given before `before`, whose refresh tokens have all
     /// expired: nothing can come back to them, and their upstream sessions need no keeping.
@@ -83,7 +83,7 @@ pub trait Housekeeping: Send + Sync {
 
     /// Takes or keeps the lead of `task` for `length` on the clock of the database: `true` if
     /// `owner` leads it now. Who stops asking loses it after `length`.
-    async fn lead(
+    async fn acquire_leadership(
         &self,
         task: &str,
         owner: &str,
@@ -95,7 +95,7 @@ pub trait Housekeeping: Send + Sync {
     async fn ping(&self) -> Result<(), StorageError>;
 }
 
-impl Perishable {
+impl RetentionClass {
     /// Every kind, in the order in which they are forgotten.
     pub const ALL: [Self; 13] = [
         Self::AuthorizationRequests,

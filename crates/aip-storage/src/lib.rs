@@ -3,7 +3,7 @@
 //! The traits offer *verbs with outcomes* (`redeem_code` → redeemed, already spent, refused),
 //! never find-then-consume: every binding is a condition of the one statement that spends, so no
 //! implementation can be raced into a double spend. Values that must be read back arrive sealed,
-//! values that are only compared arrive hashed; this room never sees a usable secret.
+//! values that are only compared arrive hashed; this crate never sees a usable secret.
 
 pub mod account;
 pub mod audit;
@@ -15,10 +15,10 @@ pub mod housekeeping;
 pub mod nonces;
 pub mod notices;
 pub mod operations;
+pub mod query_stats;
 pub mod rates;
 pub mod replay;
 pub mod request;
-pub mod tally;
 pub mod upstream;
 
 mod error;

@@ -124,7 +124,7 @@ pub enum SessionKind {
 /// The states as operators filter and count by them. A lease is no state of its own here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StateName {
-    /// Usable.
+    /// ActiveSession.
     Active,
     /// The outcome of a refresh is unknown.
     Uncertain,
@@ -148,7 +148,7 @@ pub struct SealedTokens {
 /// Where an upstream session stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UpstreamState {
-    /// Usable.
+    /// ActiveSession.
     Active,
     /// Somebody refreshes it.
     Refreshing(Lease),

@@ -141,13 +141,13 @@ impl Collector {
         match outcome {
             Ok(()) => {
                 if std::mem::take(&mut self.failing) {
-                    tracing::info!(exporter = self.exporter, "the collector takes again");
+                    tracing::info!(exporter = self.exporter, "exporter recovered");
                 }
                 count(self.exporter, "sent", items);
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.failing, true) {
-                    tracing::warn!(exporter = self.exporter, %error, "the collector does not take");
+                    tracing::warn!(exporter = self.exporter, %error, "export failed");
                 }
                 count(self.exporter, "failed", items);
             }

@@ -1,6 +1,6 @@
 //! What an operator sees of a running `aip`: its log, metrics, traces and error reports.
 //!
-//! Rooms log and open spans with `tracing` and count with `metrics`; nothing else of them knows
+//! Crates log and open spans with `tracing` and count with `metrics`; nothing else of them knows
 //! this crate. It is set up once, by the program ([`init`]). No secret is filtered out of logs
 //! here: secrets are types that do not print themselves, and headers and bodies are not logged
 //! anywhere. What is exported is what is logged, counted and spanned, and no more.

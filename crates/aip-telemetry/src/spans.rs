@@ -1,4 +1,4 @@
-//! Spans on their way from the rooms to the exporter of traces. Only what the rooms of this
+//! Spans on their way from the crates to the exporter of traces. Only what the crates of this
 //! program declare is recorded, never what a library puts into a span of its own.
 
 use std::fmt;

@@ -135,7 +135,7 @@ impl Telemetry {
         let _ = self.stop.send(true);
         let all = async { while self.exporters.join_next().await.is_some() {} };
         if tokio::time::timeout(FLUSH, all).await.is_err() {
-            tracing::warn!("what collectors did not take in time is lost");
+            tracing::warn!("telemetry flush timed out, dropping what is queued");
         }
     }
 }

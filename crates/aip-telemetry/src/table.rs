@@ -1,4 +1,4 @@
-//! The table of metrics. A test holds that it names what the rooms record, and no more.
+//! The table of metrics. A test holds that it names what the program records, and no more.
 
 use crate::metric::{Kind, Metric, Unit};
 

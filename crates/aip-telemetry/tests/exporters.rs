@@ -29,15 +29,15 @@ use tracing::field::Empty;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
-/// Where the rooms' own spans come from.
-const ROOM: &str = "aip_room";
+/// The target of the program's own spans.
+const TARGET: &str = "aip_example";
 /// What the collectors are told with each request, and nobody else.
 const COLLECTOR_KEY: &str = "key-of-the-collector";
 
-/// What a room does for a request.
+/// The spans of a request.
 fn request(clock: &ManualClock) {
     let span = tracing::info_span!(
-        target: ROOM,
+        target: TARGET,
         "request",
         method = "GET",
         path = "/xrpc/{nsid}",
@@ -47,7 +47,7 @@ fn request(clock: &ManualClock) {
     );
     span.in_scope(|| {
         clock.advance(Duration::from_millis(5));
-        let upstream = tracing::info_span!(target: ROOM, "upstream", method = "GET", host = "pds.example", failure = Empty);
+        let upstream = tracing::info_span!(target: TARGET, "upstream", method = "GET", host = "pds.example", failure = Empty);
         upstream.record("failure", "deadline");
         // A library's own span is nobody's business.
         let _library = tracing::info_span!(target: "hyper", "library", uri = "/?token=secret").entered();

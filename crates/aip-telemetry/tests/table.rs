@@ -1,4 +1,4 @@
-//! The table of metrics is what the rooms record, and the reference page is the table.
+//! The table of metrics is what the crates record, and the reference page is the table.
 
 #![allow(clippy::unwrap_used, reason = "a set-up step that fails ends the test")]
 
@@ -83,8 +83,8 @@ fn arguments(rest: &str) -> &str {
 #[test]
 fn the_table_names_what_is_recorded_and_no_more() {
     let mut files = Vec::new();
-    for room in std::fs::read_dir(root().join("crates")).unwrap() {
-        let src = room.unwrap().path().join("src");
+    for folder in std::fs::read_dir(root().join("crates")).unwrap() {
+        let src = folder.unwrap().path().join("src");
         if src.is_dir() {
             sources(&src, &mut files);
         }

@@ -1,4 +1,4 @@
-//! What tests of several rooms share. A development dependency only.
+//! What tests of several crates share. A development dependency only.
 
 #![allow(
     clippy::expect_used,

@@ -8,7 +8,7 @@ use tracing_subscriber::fmt::MakeWriter;
 static CAPTURED: OnceLock<Captured> = OnceLock::new();
 
 /// The log of this test process so far. Capturing begins with the first call of
-/// [`Captured::begin`] and covers every room, at trace level, with all fields.
+/// [`Captured::begin`] and covers every crate, at trace level, with all fields.
 #[derive(Clone, Default)]
 pub struct Captured(Arc<Mutex<Vec<u8>>>);
 

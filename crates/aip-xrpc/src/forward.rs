@@ -9,8 +9,8 @@ use aip_base::{
     Blame, Body, BodyError, Http, HttpError, OnBehalfOf, Pace, Paced, RowId, Share, empty, full,
 };
 use aip_jose::SignError;
-use aip_pds::{NonceTries, PdsCall, PdsClient, Timed, nonce_of};
-use aip_sessions::{Keeper, KeeperError, Usable};
+use aip_pds::{NonceTries, PdsCall, PdsClient, RequestTimer, nonce_of};
+use aip_sessions::{ActiveSession, Keeper, KeeperError};
 use aip_storage::nonces::ServerRole;
 use aip_storage::upstream::ReauthReason;
 use bytes::{Bytes, BytesMut};
@@ -20,7 +20,7 @@ use http_body_util::BodyExt as _;
 
 use crate::headers;
 use crate::permit::{
-    Call, Judgement, Refusal, XrpcPermit, permit, permit_default_service, permit_write,
+    CallHead, Judgement, Refusal, XrpcPermit, permit, permit_default_service, permit_write,
 };
 use crate::quota::{Allowance, CallQuota, OverQuota};
 use crate::session;
@@ -143,7 +143,7 @@ impl Forwarder {
     }
 
     async fn judge_and_send(&self, call: XrpcCall<'_>) -> Result<Response<Body>, ForwardError> {
-        let head = Call {
+        let head = CallHead {
             verb: &call.method,
             nsid: &call.nsid,
             query: call.query,
@@ -170,12 +170,12 @@ impl Forwarder {
             None if call.method != Method::POST => Payload::Kept(Bytes::new()),
             None => payload(call.headers, body).await?,
         };
-        let usable = self.keeper.usable(call.session).await?;
+        let active = self.keeper.active_session(call.session).await?;
         let permit = match permitted {
             Some(permit) => permit,
-            None => permit_default_service(call.scope, &usable.scope, head)?,
+            None => permit_default_service(call.scope, &active.scope, head)?,
         };
-        let allowance = self.count(call.client, &usable)?;
+        let allowance = self.count(call.client, &active)?;
         let narrow = session::withholds_email(&call.nsid, call.scope);
         if narrow {
             // The answer is read here, so it must come whole and as it is.
@@ -190,16 +190,16 @@ impl Forwarder {
             method: call.method.clone(),
             headers: to_pds,
             caller: OnBehalfOf {
-                account: usable.did.to_string(),
+                account: active.did.to_string(),
                 client: call.client.to_owned(),
             },
         };
-        let response = self.send(&outgoing, usable, payload, &permit).await?;
+        let response = self.send(&outgoing, active, payload, &permit).await?;
         if session::changes_email(&call.nsid)
             && response.status().is_success()
             && let Err(error) = self.keeper.storage.forget_email(call.session).await
         {
-            tracing::warn!(session = %call.session, %error, "a changed e-mail address is told for some minutes more");
+            tracing::warn!(session = %call.session, %error, "invalidating the cached e-mail address failed");
         }
         let (mut head, mut body) = response.into_parts();
         head.headers = headers::to_app(&head.headers);
@@ -225,12 +225,12 @@ impl Forwarder {
     }
 
     /// Counts a call of an app.
-    fn count(&self, client: &str, usable: &Usable) -> Result<Option<Allowance>, OverQuota> {
+    fn count(&self, client: &str, active: &ActiveSession) -> Result<Option<Allowance>, OverQuota> {
         let Some(quota) = &self.quota else {
             return Ok(None);
         };
         let now = self.keeper.clock.now();
-        let taken = quota.take(client, &usable.did, &usable.pds, now);
+        let taken = quota.take(client, &active.did, &active.pds, now);
         if taken.is_err() {
             metrics::counter!("aip_rate_limited_total", "limit" => "xrpc").increment(1);
         }
@@ -240,30 +240,30 @@ impl Forwarder {
     async fn send(
         &self,
         outgoing: &Outgoing,
-        mut usable: Usable,
+        mut active: ActiveSession,
         payload: Payload,
         _permit: &XrpcPermit,
     ) -> Result<Response<Body>, ForwardError> {
         match payload {
-            Payload::Kept(bytes) => self.send_kept(outgoing, usable, bytes).await,
+            Payload::Kept(bytes) => self.send_kept(outgoing, active, bytes).await,
             Payload::Stream(body) => {
-                let pds = usable.pds.clone();
+                let pds = active.pds.clone();
                 let mut tries = self.tries(&pds).await;
                 // A stream can be sent once, so nonce and token are made sure of beforehand, by a
                 // call that costs the PDS little.
-                let session = usable.id;
+                let session = active.id;
                 let probe = Outgoing::probe(outgoing);
                 let answer = self
-                    .send_kept_in(&mut tries, &probe, usable, Bytes::new())
+                    .send_kept_in(&mut tries, &probe, active, Bytes::new())
                     .await?;
                 drop(answer);
-                usable = self.keeper.usable(session).await?;
-                let nonce = tries.nonce_for(&usable.pds).map(str::to_owned);
-                let attempt = self.attempt(outgoing, &usable, body, nonce.as_deref());
+                active = self.keeper.active_session(session).await?;
+                let nonce = tries.nonce_for(&active.pds).map(str::to_owned);
+                let attempt = self.attempt(outgoing, &active, body, nonce.as_deref());
                 let response = tries.run(attempt).await?;
                 tries.end(nonce_of(response.headers()).map(str::to_owned));
                 // A 401 about AIP's session must not look to the app like one about its own token.
-                match judge(response, &usable.auth, &outgoing.path).await? {
+                match judge(response, &active.auth, &outgoing.path).await? {
                     Verdict::Good(response) => Ok(response),
                     _ => Err(ForwardError::Rejected),
                 }
@@ -275,40 +275,40 @@ impl Forwarder {
     async fn send_kept(
         &self,
         outgoing: &Outgoing,
-        usable: Usable,
+        active: ActiveSession,
         bytes: Bytes,
     ) -> Result<Response<Body>, ForwardError> {
-        let pds = usable.pds.clone();
+        let pds = active.pds.clone();
         let mut tries = self.tries(&pds).await;
-        self.send_kept_in(&mut tries, outgoing, usable, bytes).await
+        self.send_kept_in(&mut tries, outgoing, active, bytes).await
     }
 
     async fn send_kept_in(
         &self,
         tries: &mut NonceTries<'_>,
         outgoing: &Outgoing,
-        mut usable: Usable,
+        mut active: ActiveSession,
         bytes: Bytes,
     ) -> Result<Response<Body>, ForwardError> {
-        if let Ok(response) = self.exchange(tries, outgoing, &usable, &bytes).await? {
+        if let Ok(response) = self.exchange(tries, outgoing, &active, &bytes).await? {
             return Ok(response);
         }
-        let (id, generation) = (usable.id, usable.generation);
-        usable = self.keeper.usable_after_rejection(id, generation).await?;
-        let mut rejection = match self.exchange(tries, outgoing, &usable, &bytes).await? {
+        let (id, generation) = (active.id, active.generation);
+        active = self.keeper.refresh_after_rejection(id, generation).await?;
+        let mut rejection = match self.exchange(tries, outgoing, &active, &bytes).await? {
             Ok(response) => return Ok(response),
             Err(rejection) => rejection,
         };
         // A refresh elsewhere may have replaced that one, too, before the PDS saw it.
-        let newest = self.keeper.usable(id).await?;
-        if newest.generation > usable.generation {
-            usable = newest;
-            rejection = match self.exchange(tries, outgoing, &usable, &bytes).await? {
+        let newest = self.keeper.active_session(id).await?;
+        if newest.generation > active.generation {
+            active = newest;
+            rejection = match self.exchange(tries, outgoing, &active, &bytes).await? {
                 Ok(response) => return Ok(response),
                 Err(rejection) => rejection,
             };
         }
-        self.rejected_twice(tries, outgoing, &usable, rejection)
+        self.rejected_twice(tries, outgoing, &active, rejection)
             .await
     }
 
@@ -323,13 +323,13 @@ impl Forwarder {
         &self,
         tries: &mut NonceTries<'_>,
         outgoing: &Outgoing,
-        usable: &Usable,
+        active: &ActiveSession,
         bytes: &Bytes,
     ) -> Result<Result<Response<Body>, Response<Body>>, ForwardError> {
         let mut is_repeated = false;
         loop {
             // What the first try took may have brought the token close to its end.
-            if is_repeated && self.keeper.clock.now() >= usable.usable_until {
+            if is_repeated && self.keeper.clock.now() >= active.usable_until {
                 return Ok(Err(close_to_its_end()));
             }
             is_repeated = true;
@@ -338,11 +338,11 @@ impl Forwarder {
             } else {
                 full(bytes.clone())
             };
-            let nonce = tries.nonce_for(&usable.pds).map(str::to_owned);
-            let attempt = self.attempt(outgoing, usable, body, nonce.as_deref());
+            let nonce = tries.nonce_for(&active.pds).map(str::to_owned);
+            let attempt = self.attempt(outgoing, active, body, nonce.as_deref());
             let response = tries.run(attempt).await?;
             let given = nonce_of(response.headers()).map(str::to_owned);
-            let nonce = match judge(response, &usable.auth, &outgoing.path).await? {
+            let nonce = match judge(response, &active.auth, &outgoing.path).await? {
                 Verdict::NewNonce(nonce) => nonce,
                 Verdict::Good(response) => {
                     tries.end(given);
@@ -368,19 +368,19 @@ impl Forwarder {
         &self,
         tries: &mut NonceTries<'_>,
         outgoing: &Outgoing,
-        usable: &Usable,
+        active: &ActiveSession,
         rejection: Response<Body>,
     ) -> Result<Response<Body>, ForwardError> {
         let probe = Outgoing::probe(outgoing);
         if self
-            .exchange(tries, &probe, usable, &Bytes::new())
+            .exchange(tries, &probe, active, &Bytes::new())
             .await?
             .is_ok()
         {
-            tracing::warn!(session = %usable.id, status = %rejection.status(), "the PDS rejects this call with a fresh access token, and accepts the token elsewhere");
+            tracing::warn!(session = %active.id, status = %rejection.status(), "PDS rejected the call with a fresh access token that it accepts elsewhere");
             return Ok(rejection);
         }
-        let (id, generation) = (usable.id, usable.generation);
+        let (id, generation) = (active.id, active.generation);
         if !self.keeper.rejected_for_good(id, generation).await? {
             return Err(ForwardError::Rejected);
         }
@@ -391,11 +391,11 @@ impl Forwarder {
     async fn attempt(
         &self,
         outgoing: &Outgoing,
-        usable: &Usable,
+        active: &ActiveSession,
         body: Body,
         nonce: Option<&str>,
     ) -> Result<Response<Body>, ForwardError> {
-        let url = usable.pds.join(&outgoing.path);
+        let url = active.pds.join(&outgoing.path);
         let mut request = Request::new(body);
         *request.method_mut() = outgoing.method.clone();
         *request.uri_mut() = url
@@ -405,19 +405,19 @@ impl Forwarder {
         request.extensions_mut().insert(outgoing.caller.clone());
         let call = PdsCall {
             method: &outgoing.method,
-            pds: &usable.pds,
+            pds: &active.pds,
             url: &url,
             nonce,
         };
         let signed = self
             .pds
-            .call_headers(&usable.auth, &usable.access, call)
+            .call_headers(&active.auth, &active.access, call)
             .await?;
         signed.apply(request.headers_mut());
         let origins = self.pds.origins();
-        let admitted = origins.admit(&usable.pds);
+        let admitted = origins.admit(&active.pds);
         let admission = admitted.map_err(|paused| KeeperError::Later(paused.0))?;
-        let timed = Timed::begin(&*self.keeper.clock, &usable.pds);
+        let timed = RequestTimer::begin(&*self.keeper.clock, &active.pds);
         let response = match self.http.send(request, HEAD_DEADLINE).await {
             Ok(response) => response,
             Err(error) => {
@@ -433,9 +433,9 @@ impl Forwarder {
         timed.answered(response.status());
         admission.answered();
         let headers = response.headers();
-        origins.learn_limits(&usable.pds, response.status(), headers, false);
+        origins.learn_limits(&active.pds, response.status(), headers, false);
         self.pds
-            .learn_nonce(&usable.auth, &usable.pds, headers)
+            .learn_nonce(&active.auth, &active.pds, headers)
             .await;
         Ok(response)
     }

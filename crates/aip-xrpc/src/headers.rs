@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue};
 
 /// Headers of an app's request that go on: content negotiation (RFC 9110 §12.5), what describes
 /// the body, conditions and ranges (§13.1, §14.2), and those of the AT Protocol.
-const REQUEST: [&str; 14] = [
+const REQUEST_HEADERS: [&str; 14] = [
     "accept",
     "accept-encoding",
     "accept-language",
@@ -31,7 +31,7 @@ const REQUEST: [&str; 14] = [
 
 /// Headers of a PDS's answer that go on: what describes the body, validators (RFC 9110 §8.8),
 /// limits (and the draft fields that the reference PDS sends), and those of the AT Protocol.
-const RESPONSE: [&str; 17] = [
+const RESPONSE_HEADERS: [&str; 17] = [
     "accept-ranges",
     "atproto-content-labelers",
     "atproto-repo-rev",
@@ -56,7 +56,7 @@ pub fn to_pds(from_app: &HeaderMap) -> HeaderMap {
     // A header without a value says nothing, but servers differ on that.
     let says_something = |value: &HeaderValue| !value.as_bytes().trim_ascii().is_empty();
     pass(from_app, |name, value| {
-        REQUEST.contains(&name.as_str()) && says_something(value)
+        REQUEST_HEADERS.contains(&name.as_str()) && says_something(value)
     })
 }
 
@@ -64,7 +64,7 @@ pub fn to_pds(from_app: &HeaderMap) -> HeaderMap {
 pub fn to_app(from_pds: &HeaderMap) -> HeaderMap {
     pass(from_pds, |name, value| {
         // A relative one would lead to an address of AIP's.
-        RESPONSE.contains(&name.as_str()) && (name != LOCATION || is_absolute(value))
+        RESPONSE_HEADERS.contains(&name.as_str()) && (name != LOCATION || is_absolute(value))
     })
 }
 

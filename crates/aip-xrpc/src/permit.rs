@@ -77,7 +77,7 @@ pub enum Refusal {
 
 /// The head of a call.
 #[derive(Debug, Clone, Copy)]
-pub struct Call<'a> {
+pub struct CallHead<'a> {
     /// The HTTP method.
     pub verb: &'a Method,
     /// The method.
@@ -93,7 +93,7 @@ pub struct Call<'a> {
 }
 
 impl XrpcPermit {
-    fn for_head(call: Call<'_>) -> Self {
+    fn for_head(call: CallHead<'_>) -> Self {
         Self {
             query: call.query.map(str::to_owned),
             body: None,
@@ -112,7 +112,7 @@ impl XrpcPermit {
 }
 
 /// Judges a call by its head.
-pub fn permit(scope: &ScopeSet, call: Call<'_>) -> Result<Judgement, Refusal> {
+pub fn permit(scope: &ScopeSet, call: CallHead<'_>) -> Result<Judgement, Refusal> {
     let known = match look_up(call.nsid) {
         Lookup::Known(known) => Some(known),
         Lookup::Elsewhere => None,
@@ -179,7 +179,7 @@ pub fn permit_write(scope: &ScopeSet, nsid: &Nsid, body: &[u8]) -> Result<XrpcPe
 pub fn permit_default_service(
     scope: &ScopeSet,
     session: &ScopeSet,
-    call: Call<'_>,
+    call: CallHead<'_>,
 ) -> Result<XrpcPermit, Refusal> {
     const ANY: &str = "*";
     let nsid = call.nsid;

@@ -22,7 +22,7 @@ fn allowed(
         Lookup::Known(known) => known.verb.clone(),
         _ => Method::GET,
     };
-    let call = Call {
+    let call = CallHead {
         query,
         content_type,
         proxy,
@@ -38,8 +38,8 @@ fn allowed(
 }
 
 /// A call with nothing but a name.
-fn call<'a>(verb: &'a Method, nsid: &'a Nsid) -> Call<'a> {
-    Call {
+fn call<'a>(verb: &'a Method, nsid: &'a Nsid) -> CallHead<'a> {
+    CallHead {
         verb,
         nsid,
         query: None,
@@ -269,7 +269,7 @@ fn refused(verb: &Method, method: &str, proxy: Option<&str>) -> Option<Refusal> 
          account:repo?action=manage account:status?action=manage identity:*",
     );
     let nsid = nsid(method);
-    let call = Call {
+    let call = CallHead {
         content_type: Some("application/json"),
         proxy,
         ..call(verb, &nsid)
@@ -347,7 +347,7 @@ fn d2_row66_a_proxied_call_needs_the_scope_of_the_method_as_well() {
         ("com.atproto.server.activateAccount", "account:status"),
     ] {
         let nsid = nsid(method);
-        let call = Call {
+        let call = CallHead {
             proxy,
             ..call(&Method::POST, &nsid)
         };
@@ -358,7 +358,7 @@ fn d2_row66_a_proxied_call_needs_the_scope_of_the_method_as_well() {
         );
     }
     let create = nsid("com.atproto.repo.createRecord");
-    let call = Call {
+    let call = CallHead {
         proxy,
         content_type: Some("application/json"),
         ..call(&Method::POST, &create)
@@ -452,7 +452,7 @@ fn a_refusal_names_a_scope_that_an_app_can_ask_for() {
             Lookup::Known(known) => known.verb.clone(),
             _ => Method::GET,
         };
-        let call = Call {
+        let call = CallHead {
             query,
             content_type,
             proxy,

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use aip_base::without_credentials;
-use aip_config::{CONFIG_FILE_VARIABLE, ConfigFile, Flag, Loaded, Sources};
+use aip_config::{CONFIG_FILE_VARIABLE, ConfigFile, Flag, LoadedConfig, Sources};
 use anyhow::Context as _;
 
 use crate::cli::Global;
@@ -38,7 +38,7 @@ impl FromStr for Assignment {
 }
 
 /// The configuration of this run. All its mistakes are one [`Failure::Usage`].
-pub(crate) fn load(global: &Global) -> Result<Loaded, Failure> {
+pub(crate) fn load(global: &Global) -> Result<LoadedConfig, Failure> {
     let environment = variables();
     let file = file(global, &environment).map_err(Failure::Usage)?;
     let flags = global.set.iter().map(|assignment| Flag {
@@ -52,7 +52,7 @@ pub(crate) fn load(global: &Global) -> Result<Loaded, Failure> {
         file,
         read_file: &|path| std::fs::read_to_string(path),
     };
-    Loaded::from_sources(&sources).map_err(Failure::usage)
+    LoadedConfig::from_sources(&sources).map_err(Failure::usage)
 }
 
 /// The environment. What is no Unicode is replaced, and then refused if it is a setting.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use aip_config::Loaded;
+use aip_config::LoadedConfig;
 
 use crate::data_dir::{MASTER_KEYS, SIGNING_KEYS};
 
@@ -34,7 +34,7 @@ impl fmt::Display for TooOpen {
 }
 
 /// All of them. What is not there is not too open.
-pub(crate) fn too_open(loaded: &Loaded) -> Vec<TooOpen> {
+pub(crate) fn too_open(loaded: &LoadedConfig) -> Vec<TooOpen> {
     let folder = &loaded.config.server.data_dir;
     let own = [SIGNING_KEYS, MASTER_KEYS].map(|name| folder.join(name));
     let database = database_file(loaded);
@@ -54,7 +54,7 @@ pub(crate) fn too_open(loaded: &Loaded) -> Vec<TooOpen> {
 }
 
 /// The file of a SQLite database.
-pub(crate) fn database_file(loaded: &Loaded) -> Option<PathBuf> {
+pub(crate) fn database_file(loaded: &LoadedConfig) -> Option<PathBuf> {
     let url = loaded.database_url();
     url.expose().strip_prefix("sqlite://").map(PathBuf::from)
 }

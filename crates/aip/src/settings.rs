@@ -1,9 +1,9 @@
-//! From settings to the rooms' own configurations.
+//! From settings to the crates' own configurations.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use aip_config::{DevelopmentHost, Loaded, Log, LogFormat, Redis, Server, Upstream};
+use aip_config::{DevelopmentHost, LoadedConfig, Log, LogFormat, Redis, Server, Upstream};
 use aip_listen::{ListenConfig, Tls, TlsError, TlsFiles};
 use aip_outbound::{Development, OutboundConfig};
 use aip_pds::ResolverConfig;
@@ -57,7 +57,7 @@ pub(crate) fn call_limits(server: &Server) -> Option<CallLimits> {
 
 /// What is wrong if callers cannot be told apart: browsers reach the server over TLS, which it does
 /// not speak itself, so there is a proxy in front, and none is trusted.
-pub(crate) fn untrusted_proxy(loaded: &Loaded) -> Option<&'static str> {
+pub(crate) fn untrusted_proxy(loaded: &LoadedConfig) -> Option<&'static str> {
     let server = &loaded.config.server;
     let behind_one = loaded.external_base.is_https() && server.tls_cert_file.is_none();
     (server.rate_limits && behind_one && server.trusted_proxies.is_empty()).then_some(
@@ -67,7 +67,7 @@ pub(crate) fn untrusted_proxy(loaded: &Loaded) -> Option<&'static str> {
 }
 
 /// The way out. Reads the certificate bundles.
-pub(crate) fn outbound(loaded: &Loaded) -> anyhow::Result<OutboundConfig> {
+pub(crate) fn outbound(loaded: &LoadedConfig) -> anyhow::Result<OutboundConfig> {
     let upstream = &loaded.config.upstream;
     let defaults = OutboundConfig::default();
     let hosts = upstream.development_hosts.iter();

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use aip_base::{Clock, Http, Rng, SystemClock, SystemRng};
-use aip_config::Loaded;
+use aip_config::LoadedConfig;
 use aip_outbound::OperatorHttp;
 use aip_telemetry::{Config, ErrorsConfig, Service, StatsdConfig, Telemetry, TracesConfig};
 use anyhow::Context as _;
 
 use crate::failure::Failure;
-use crate::{opened, settings};
+use crate::{runtime, settings};
 
 /// Starts the log, the metrics and the exporters of the process.
-pub(crate) fn start(loaded: &Loaded) -> Result<Telemetry, Failure> {
+pub(crate) fn start(loaded: &LoadedConfig) -> Result<Telemetry, Failure> {
     let config = config(loaded)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let rng: Arc<dyn Rng> = Arc::new(SystemRng);
@@ -21,7 +21,7 @@ pub(crate) fn start(loaded: &Loaded) -> Result<Telemetry, Failure> {
     Ok(started)
 }
 
-fn config(loaded: &Loaded) -> anyhow::Result<Config> {
+fn config(loaded: &LoadedConfig) -> anyhow::Result<Config> {
     let (server, told) = (&loaded.config.server, &loaded.config.telemetry);
     // Trusted certificates take memory: only who sends something loads them.
     let http = || -> anyhow::Result<Arc<dyn Http>> {
@@ -59,7 +59,7 @@ fn config(loaded: &Loaded) -> anyhow::Result<Config> {
         errors: errors.transpose()?,
         service: Service {
             version: env!("CARGO_PKG_VERSION"),
-            instance: server.worker_id.clone().unwrap_or_else(opened::worker_id),
+            instance: server.worker_id.clone().unwrap_or_else(runtime::worker_id),
         },
     })
 }

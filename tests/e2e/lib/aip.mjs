@@ -62,7 +62,7 @@ export class Aip {
 
   /** Has the server read its keys again. */
   async reload() {
-    const done = () => this.#program.count('the key set is read again')
+    const done = () => this.#program.count('key set reloaded')
     const before = done()
     this.#program.signal('SIGHUP')
     await this.#program.whileRunning(until('the keys to be read again', () => done() > before))

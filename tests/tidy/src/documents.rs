@@ -59,8 +59,8 @@ fn every_page_is_in_the_table_of_contents() {
 }
 
 #[test]
-fn the_architecture_names_every_room_and_no_other() {
-    let rooms: BTreeSet<String> = manifests()
+fn the_architecture_names_every_crate_and_no_other() {
+    let crates: BTreeSet<String> = manifests()
         .iter()
         .filter_map(|(path, _)| path.strip_suffix("/Cargo.toml"))
         .map(|folder| format!("{folder}/"))
@@ -73,16 +73,16 @@ fn the_architecture_names_every_room_and_no_other() {
         .filter(|name| name.starts_with("crates/"))
         .map(str::to_owned)
         .collect();
-    let missing = rooms
+    let missing = crates
         .iter()
-        .filter(|room| !document.contains(&format!("`{room}`")))
-        .map(|room| format!("{room} is not described"));
+        .filter(|krate| !document.contains(&format!("`{krate}`")))
+        .map(|krate| format!("{krate} is not described"));
     let gone = named
-        .difference(&rooms)
-        .map(|room| format!("{room} is described and does not exist"));
+        .difference(&crates)
+        .map(|krate| format!("{krate} is described and does not exist"));
     assert_clean(
         &missing.chain(gone).collect::<Vec<_>>(),
-        &format!("edit the table of rooms in {ARCHITECTURE}"),
+        &format!("edit the table of crates in {ARCHITECTURE}"),
     );
 }
 

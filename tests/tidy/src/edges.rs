@@ -1,4 +1,4 @@
-//! Which room may use which: dependencies point from the rim to the core.
+//! Which crate may use which: dependencies point from the rim to the core.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -82,7 +82,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("aip-outbound", &["aip-base"]),
     ("aip-listen", &["aip-base"]),
     ("aip-telemetry", &["aip-base"]),
-    // Only `aip` imports the configuration; it knows the rooms' types, not the rooms.
+    // Only `aip` imports the configuration; it knows the types of the crates, not the crates.
     ("aip-config", &["aip-atproto", "aip-base"]),
     (
         "aip",
@@ -125,7 +125,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "aip-storage-sql",
         ],
     ),
-    // Development only: what tests of several rooms share.
+    // Development only: what tests of several crates share.
     ("aip-testkit", &["aip-atproto", "aip-base", "aip-storage"]),
     // Development only: a Kubernetes cluster in a test.
     ("cluster", &["aip-base", "pulumi-files"]),
@@ -154,7 +154,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 /// Packages that only tests may use.
 const DEVELOPMENT: &[&str] = &["aip-sandbox", "aip-testkit", "cluster"];
 
-/// Implementations that tests of inner rooms may be run on.
+/// Implementations that tests of inner crates may be run on.
 const IMPLEMENTATIONS: &[&str] = &["aip-outbound", "aip-storage-sql"];
 
 /// A dependency of one workspace package on another.
@@ -200,7 +200,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
 }
 
 #[test]
-fn rooms_use_only_what_the_table_allows() {
+fn crates_use_only_what_the_table_allows() {
     let allowed = allowed();
     let findings: Vec<String> = workspace()
         .edges
@@ -218,7 +218,7 @@ fn rooms_use_only_what_the_table_allows() {
         .collect();
     assert_clean(
         &findings,
-        "hand the thing in through a trait of the inner room; a new edge that keeps the direction \
+        "hand the thing in through a trait of the inner crate; a new edge that keeps the direction \
          goes into ALLOWED in tests/tidy/src/edges.rs",
     );
 }

@@ -1,4 +1,4 @@
-//! The rules of the house as tests. Each failure says how to mend it.
+//! The rules of the repository as tests. Each failure says how to mend it.
 //!
 //! `docs/architecture.md` explains the rules; what is only written there and tested nowhere drifts.
 

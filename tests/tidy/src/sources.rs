@@ -72,6 +72,31 @@ fn nothing_is_left_to_do_later() {
     );
 }
 
+/// Words that were once used for what has a name in the field (`docs/glossary.md`).
+#[test]
+fn log_lines_use_the_terms_of_the_field() {
+    let macros = ["info!", "warn!", "error!", "debug!"];
+    let unusual = [
+        "told to", "is away", "are away", "is read again", "stays the old", "left alone", "comes too late",
+        "came too late", "given back", "begun anew", "takes again", "does not take", "left out", "heard",
+    ];
+    let findings = findings(|text| {
+        let lines = text.content.lines().zip(1..);
+        let logged = lines.filter(|(line, _)| macros.iter().any(|it| line.contains(it)));
+        logged
+            .filter_map(|(line, number)| {
+                let found = unusual.iter().find(|it| line.contains(**it))?;
+                Some(format!("line {number}: {found}"))
+            })
+            .collect()
+    });
+    assert_clean(
+        &findings,
+        "say what happened in the words that operators search for, such as `Valkey unreachable, \
+         retrying`, `key set reloaded`, `shutdown requested`",
+    );
+}
+
 /// Doc tests are slow to build and easy to leave out of a suite: an example is a test, or no Rust.
 #[test]
 fn no_example_in_the_docs_is_rust_that_nobody_runs() {
@@ -101,9 +126,9 @@ fn no_example_in_the_docs_is_rust_that_nobody_runs() {
 /// never changes an answer there. A private struct beside its one writer is such a type.
 #[test]
 fn domain_types_do_not_serialize() {
-    let rooms = ["crates/aip-oauth/src/", "crates/aip-sessions/src/"];
+    let crates = ["crates/aip-oauth/src/", "crates/aip-sessions/src/"];
     let findings = findings(|text| {
-        let domain = rooms.iter().any(|room| text.path.starts_with(room));
+        let domain = crates.iter().any(|folder| text.path.starts_with(folder));
         if !domain || text.path.contains("/wire") {
             return Vec::new();
         }
@@ -111,7 +136,7 @@ fn domain_types_do_not_serialize() {
     });
     assert_clean(
         &findings,
-        "move the shape that is written into `wire.rs` or `wire/` of the room, or to the rim",
+        "move the shape that is written into `wire.rs` or `wire/` of the crate, or to the rim",
     );
 }
 

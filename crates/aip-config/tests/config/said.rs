@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use aip_config::{ConfigFile, Flag, Loaded, Shown, Sources};
+use aip_config::{ConfigFile, DisplayRow, Flag, LoadedConfig, Sources};
 
 /// What a test says about flags, environment and files.
 #[derive(Default)]
@@ -53,7 +53,7 @@ impl Said {
     }
 
     /// The configuration, or the problems as lines.
-    pub(crate) fn load(&self) -> Result<Loaded, Vec<String>> {
+    pub(crate) fn load(&self) -> Result<LoadedConfig, Vec<String>> {
         let read_file = |path: &Path| {
             let content = self.secrets.get(&path.display().to_string());
             content.cloned().ok_or(io::ErrorKind::NotFound.into())
@@ -64,12 +64,12 @@ impl Said {
             file: self.file.clone(),
             read_file: &read_file,
         };
-        Loaded::from_sources(&sources)
+        LoadedConfig::from_sources(&sources)
             .map_err(|error| error.problems.iter().map(ToString::to_string).collect())
     }
 
     #[track_caller]
-    pub(crate) fn loaded(&self) -> Loaded {
+    pub(crate) fn loaded(&self) -> LoadedConfig {
         self.load()
             .unwrap_or_else(|problems| panic!("{problems:#?}"))
     }
@@ -83,7 +83,7 @@ impl Said {
     #[track_caller]
     pub(crate) fn shown(&self, setting: &str) -> (String, String) {
         let mut lines = self.loaded().shown().into_iter();
-        let line: Option<Shown> = lines.find(|line| line.setting == setting);
+        let line: Option<DisplayRow> = lines.find(|line| line.setting == setting);
         let line = line.expect("the setting is shown");
         (line.value, line.place.to_string())
     }

@@ -14,36 +14,43 @@ use axum::response::Response;
 use http::StatusCode;
 
 use super::home::SIGNED_OUT;
+use crate::api_error::ApiError;
 use crate::asked::Asked;
 use crate::browser::Browser;
-use crate::call::Call;
 use crate::csrf::{Purpose, no_cookie};
 use crate::endpoints::LoginForm;
 use crate::flow::see_other;
+use crate::incoming_request::IncomingRequest;
 use crate::pages::{AccountPage, AccountSection, GrantLine, day, html};
-use crate::problem::Problem;
-use crate::state::App;
+use crate::state::AppState;
 
 /// Shows the page (the sign-in page if nobody is signed in), or takes one of its forms.
-pub(super) async fn handle(app: &App, call: &Call) -> Result<Response, Problem> {
-    if call.is_post() {
-        return act(app, call).await;
+pub(super) async fn handle(
+    app: &AppState,
+    incoming: &IncomingRequest,
+) -> Result<Response, ApiError> {
+    if incoming.is_post() {
+        return act(app, incoming).await;
     }
-    let browser = app.browser(call).await?;
+    let browser = app.browser(incoming).await?;
     if let Some(browser) = browser.filter(|it| !it.session.accounts.is_empty()) {
-        return show(app, call, &browser).await;
+        return show(app, incoming, &browser).await;
     }
     let form = LoginForm {
         browser: None,
-        flow: &app.flow(call),
+        flow: &app.flow(incoming),
         asked: &Asked::Nothing,
         subject: "",
         typed: true,
     };
-    form.show(app, call, StatusCode::OK, None).await
+    form.show(app, incoming, StatusCode::OK, None).await
 }
 
-async fn show(app: &App, call: &Call, browser: &Browser) -> Result<Response, Problem> {
+async fn show(
+    app: &AppState,
+    incoming: &IncomingRequest,
+    browser: &Browser,
+) -> Result<Response, ApiError> {
     let mut accounts = Vec::new();
     for account in &browser.session.accounts {
         accounts.push(AccountSection {
@@ -51,7 +58,7 @@ async fn show(app: &App, call: &Call, browser: &Browser) -> Result<Response, Pro
             grants: grants(app, account).await?,
         });
     }
-    let params = Params::parse(call.query()).unwrap_or_default();
+    let params = Params::parse(incoming.query()).unwrap_or_default();
     let instead_of = params.get("instead_of").and_then(|it| Did::parse(it).ok());
     let page = AccountPage {
         brand: app.brand(),
@@ -63,7 +70,7 @@ async fn show(app: &App, call: &Call, browser: &Browser) -> Result<Response, Pro
 }
 
 /// One line for each app, however many grants it has.
-async fn grants(app: &App, account: &BrowserAccount) -> Result<Vec<GrantLine>, StorageError> {
+async fn grants(app: &AppState, account: &BrowserAccount) -> Result<Vec<GrantLine>, StorageError> {
     let mut apps: BTreeMap<ClientId, (Vec<ScopeLine>, Timestamp)> = BTreeMap::new();
     for grant in app.storage().grants_of(&account.did).await? {
         let (lines, since) = apps
@@ -89,17 +96,17 @@ async fn grants(app: &App, account: &BrowserAccount) -> Result<Vec<GrantLine>, S
     Ok(lines)
 }
 
-async fn act(app: &App, call: &Call) -> Result<Response, Problem> {
-    let params = Params::parse(&call.form).map_err(|e| Problem::request(e.to_string()))?;
-    let Some(browser) = app.browser(call).await? else {
+async fn act(app: &AppState, incoming: &IncomingRequest) -> Result<Response, ApiError> {
+    let params = Params::parse(&incoming.form).map_err(|e| ApiError::request(e.to_string()))?;
+    let Some(browser) = app.browser(incoming).await? else {
         // The first of two clicks has signed out already, or another tab has.
         return match params.get("action") {
             Some("sign-out") => Ok(see_other(&format!("/?{SIGNED_OUT}"))),
-            _ if app.brings_cookies(call) => Ok(see_other("/account")),
+            _ if app.brings_cookies(incoming) => Ok(see_other("/account")),
             _ => Err(no_cookie()),
         };
     };
-    app.check_csrf(call, &params, &browser, Purpose::Account)?;
+    app.check_csrf(incoming, &params, &browser, Purpose::Account)?;
     match params.get("action") {
         Some("sign-out") => {
             app.storage()
@@ -111,18 +118,18 @@ async fn act(app: &App, call: &Call) -> Result<Response, Problem> {
             let did = params.get("did").and_then(|did| browser.account(did));
             let client = params.get("client_id").and_then(|id| id.parse().ok());
             let (Some(account), Some(client)) = (did, client) else {
-                return Err(Problem::request(
+                return Err(ApiError::request(
                     "You are not signed in as the account whose permission you want to take back.",
                 ));
             };
             take_back(app, &account.did, &client).await?;
             Ok(see_other("/account"))
         }
-        _ => Err(Problem::request("There is nothing to do.")),
+        _ => Err(ApiError::request("There is nothing to do.")),
     }
 }
 
-async fn take_back(app: &App, did: &Did, client: &ClientId) -> Result<(), StorageError> {
+async fn take_back(app: &AppState, did: &Did, client: &ClientId) -> Result<(), StorageError> {
     let reason = RevokeReason::ByPerson;
     let count = app
         .storage()

@@ -7,38 +7,43 @@
 use aip_atproto::{AtIdentifier, Did, ScopeSet};
 use aip_base::Blame;
 use aip_oauth::authorize::{AuthorizeError, Prompt, Refusal, RefusalCode, ValidRequest};
-use aip_oauth::interaction::{ConsentReason, Entry, Wish, consent_reason, entry};
+use aip_oauth::interaction::{
+    ConsentReason, InteractionInput, NextStep, consent_reason, next_step,
+};
 use aip_pds::SubjectInput;
 use aip_storage::StorageError;
 use aip_storage::browser::{BrowserAccount, BrowserSession};
 use axum::response::Response;
 use http::StatusCode;
 
+use crate::api_error::{ApiError, ErrorReport};
 use crate::asked::{Asked, Held};
 use crate::browser::Browser;
-use crate::call::Call;
 use crate::endpoints::{Endpoint, LoginForm};
 use crate::flow::{Pending, over, see_other, to_app};
-use crate::problem::{Incident, Problem};
-use crate::state::App;
+use crate::incoming_request::IncomingRequest;
+use crate::state::AppState;
 
 /// Checks the request and takes the person to the next step.
-pub(super) async fn handle(app: &App, call: &Call) -> Result<Response, Problem> {
-    let valid = match app.server().check_authorization(call.params()).await {
+pub(super) async fn handle(
+    app: &AppState,
+    incoming: &IncomingRequest,
+) -> Result<Response, ApiError> {
+    let valid = match app.server().check_authorization(incoming.params()).await {
         Ok(valid) => valid,
         Err(AuthorizeError::Page(error)) => return Err(error.into()),
         Err(AuthorizeError::Storage(error)) => return Err(error.into()),
         Err(AuthorizeError::Refused(refusal)) => return Ok(refused(app, &refusal)),
     };
-    if !app.brings_cookies(call)
-        && let Some(navigation) = call.as_navigation(app, Endpoint::Authorize)
+    if !app.brings_cookies(incoming)
+        && let Some(navigation) = incoming.as_navigation(app, Endpoint::Authorize)
     {
         return Ok(navigation);
     }
-    let browser = app.browser(call).await?;
+    let browser = app.browser(incoming).await?;
     let session = browser.as_ref().map(|it| &it.session);
     let hint = Hint::read(app, &valid, session).await?;
-    let wish = Wish {
+    let input = InteractionInput {
         client: &valid.client,
         redirect_uri: &valid.redirect_uri,
         scope: &valid.scope,
@@ -48,23 +53,23 @@ pub(super) async fn handle(app: &App, call: &Call) -> Result<Response, Problem> 
     };
     let accounts = match (&hint, session) {
         // The hint names somebody who is not signed in here: nobody who is can be meant.
-        (Hint::Somebody, _) | (_, None) => &[],
+        (Hint::Unknown, _) | (_, None) => &[],
         (_, Some(session)) => session.accounts.as_slice(),
     };
-    match (entry(&wish, accounts, app.now()), &browser) {
-        (Entry::Refuse(code), _) => Ok(refuse(app, &valid, code, NO_PAGE)),
-        (Entry::Use(account), Some(browser)) => {
-            go_on_as(app, call, &valid, &wish, browser, &account).await
+    match (next_step(&input, accounts, app.now()), &browser) {
+        (NextStep::Refuse(code), _) => Ok(refuse(app, &valid, code, NO_PAGE)),
+        (NextStep::Use(account), Some(browser)) => {
+            go_on_as(app, incoming, &valid, &input, browser, &account).await
         }
-        (Entry::UseIfAllowed(account), Some(browser)) => {
-            let taken = take_if_allowed(app, call, &valid, &wish, browser, &account);
+        (NextStep::UseIfAllowed(account), Some(browser)) => {
+            let taken = take_if_allowed(app, incoming, &valid, &input, browser, &account);
             match taken.await? {
                 Some(response) => Ok(response),
-                None => sign_in(app, call, valid, Some(browser)).await,
+                None => sign_in(app, incoming, valid, Some(browser)).await,
             }
         }
-        (Entry::SignIn | Entry::Use(_) | Entry::UseIfAllowed(_), browser) => {
-            sign_in(app, call, valid, browser.as_ref()).await
+        (NextStep::SignIn | NextStep::Use(_) | NextStep::UseIfAllowed(_), browser) => {
+            sign_in(app, incoming, valid, browser.as_ref()).await
         }
     }
 }
@@ -79,12 +84,12 @@ enum Hint {
     /// This account.
     Account(Did),
     /// Somebody whom this browser does not know.
-    Somebody,
+    Unknown,
 }
 
 impl Hint {
     async fn read(
-        app: &App,
+        app: &AppState,
         valid: &ValidRequest,
         session: Option<&BrowserSession>,
     ) -> Result<Self, StorageError> {
@@ -95,39 +100,41 @@ impl Hint {
         let handle = match SubjectInput::parse(hint) {
             Ok(SubjectInput::Account(AtIdentifier::Did(did))) => return Ok(Self::Account(did)),
             Ok(SubjectInput::Account(AtIdentifier::Handle(handle))) => handle,
-            Ok(SubjectInput::Server(_)) | Err(_) => return Ok(Self::Somebody),
+            Ok(SubjectInput::Server(_)) | Err(_) => return Ok(Self::Unknown),
         };
         for account in session.map_or(&[][..], |it| &it.accounts) {
             if app.account_name(&account.did).await?.handle == handle.as_str() {
                 return Ok(Self::Account(account.did.clone()));
             }
         }
-        Ok(Self::Somebody)
+        Ok(Self::Unknown)
     }
 
     fn account(&self) -> Option<&Did> {
         match self {
             Self::Account(did) => Some(did),
-            Self::Nothing | Self::Somebody => None,
+            Self::Nothing | Self::Unknown => None,
         }
     }
 }
 
 /// To the sign-in page, or straight to the PDS if the app said whose.
 async fn sign_in(
-    app: &App,
-    call: &Call,
+    app: &AppState,
+    incoming: &IncomingRequest,
     valid: ValidRequest,
     browser: Option<&Browser>,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     let choose = [Prompt::SelectAccount, Prompt::Create]
         .into_iter()
         .any(|it| valid.prompts.has(it));
-    let asked = Asked::new(app, call.params(), valid);
+    let asked = Asked::new(app, incoming.params(), valid);
     if !asked.fits_form() {
-        return Err(Problem::request("The app sent a request that is too long."));
+        return Err(ApiError::request(
+            "The app sent a request that is too long.",
+        ));
     }
-    let flow = app.flow(call);
+    let flow = app.flow(incoming);
     let form = LoginForm {
         browser,
         flow: &flow,
@@ -140,59 +147,62 @@ async fn sign_in(
         // another site says is first shown (RFC 9700 §4.11).
         // What nobody can be found by is shown as well, where it can be corrected.
         (Some(hint), _)
-            if !choose && !call.is_cross_site() && SubjectInput::parse(hint).is_ok() =>
+            if !choose && !incoming.is_cross_site() && SubjectInput::parse(hint).is_ok() =>
         {
-            form.submit(app, call).await
+            form.submit(app, incoming).await
         }
         (_, Some(field)) if asked.fits_url() => Ok(see_other(&format!("/login?request={field}"))),
-        _ => form.show(app, call, StatusCode::OK, None).await,
+        _ => form.show(app, incoming, StatusCode::OK, None).await,
     }
 }
 
 /// Goes on with the only account of this browser if the person allowed the app before, for this
 /// account, and nothing has to be asked. `None`: the sign-in page must be shown.
 async fn take_if_allowed(
-    app: &App,
-    call: &Call,
+    app: &AppState,
+    incoming: &IncomingRequest,
     valid: &ValidRequest,
-    wish: &Wish<'_>,
+    input: &InteractionInput<'_>,
     browser: &Browser,
     account: &BrowserAccount,
-) -> Result<Option<Response>, Problem> {
+) -> Result<Option<Response>, ApiError> {
     let (id, client) = (browser.session.id, &valid.client.id);
     let allowed = app.storage().consent(id, client, &account.did).await?;
     let who = app.signed_in_as(&valid.client, &valid.scope, account);
     let Some((who, granted)) = who.await?.filter(|_| allowed.is_some()) else {
         return Ok(None);
     };
-    if consent_reason(&of_scope(wish, &granted), allowed.as_ref()).is_some() {
+    if consent_reason(&of_scope(input, &granted), allowed.as_ref()).is_some() {
         return Ok(None);
     }
-    let pending = begin(app, call, valid, browser).await?;
+    let pending = begin(app, incoming, valid, browser).await?;
     app.go_on(&pending, who, None).await.map(Some)
 }
 
 /// The same wish for another scope.
-fn of_scope<'a>(wish: &Wish<'a>, scope: &'a ScopeSet) -> Wish<'a> {
-    Wish {
-        client: wish.client,
-        redirect_uri: wish.redirect_uri,
+fn of_scope<'a>(input: &InteractionInput<'a>, scope: &'a ScopeSet) -> InteractionInput<'a> {
+    InteractionInput {
+        client: input.client,
+        redirect_uri: input.redirect_uri,
         scope,
-        prompts: wish.prompts,
-        max_age: wish.max_age,
-        hinted: wish.hinted,
+        prompts: input.prompts,
+        max_age: input.max_age,
+        hinted: input.hinted,
     }
 }
 
 /// Stores the request for this browser.
 async fn begin(
-    app: &App,
-    call: &Call,
+    app: &AppState,
+    incoming: &IncomingRequest,
     valid: &ValidRequest,
     browser: &Browser,
-) -> Result<Pending, Problem> {
-    let asked = Asked::new(app, call.params(), valid.clone());
-    match asked.hold(app, browser.session.id, &app.flow(call)).await? {
+) -> Result<Pending, ApiError> {
+    let asked = Asked::new(app, incoming.params(), valid.clone());
+    match asked
+        .hold(app, browser.session.id, &app.flow(incoming))
+        .await?
+    {
         Some(Held::Live(pending)) => Ok(*pending),
         Some(Held::Done(_)) | None => Err(over()),
     }
@@ -201,28 +211,28 @@ async fn begin(
 /// Goes on with an account of this browser, asking its PDS only if there is no session to use.
 /// Without pages nothing is stored unless the answer is a code.
 async fn go_on_as(
-    app: &App,
-    call: &Call,
+    app: &AppState,
+    incoming: &IncomingRequest,
     valid: &ValidRequest,
-    wish: &Wish<'_>,
+    input: &InteractionInput<'_>,
     browser: &Browser,
     account: &BrowserAccount,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     let who = app.signed_in_as(&valid.client, &valid.scope, account);
     let who = who.await?;
-    if wish.prompts.has(Prompt::None) {
+    if input.prompts.has(Prompt::None) {
         let (id, did) = (&valid.client.id, &account.did);
         let allowed = app.storage().consent(browser.session.id, id, did).await?;
         // What was granted is what is asked about, once there is a session that says so.
-        let scope = who.as_ref().map_or(wish.scope, |(_, granted)| granted);
+        let scope = who.as_ref().map_or(input.scope, |(_, granted)| granted);
         let reason: Option<ConsentReason> =
-            consent_reason(&of_scope(wish, scope), allowed.as_ref());
+            consent_reason(&of_scope(input, scope), allowed.as_ref());
         let missing = match (reason, &who) {
             (Some(_), _) => Some((
                 RefusalCode::ConsentRequired,
                 "the person must allow the app",
             )),
-            (None, None) => Some((RefusalCode::LoginRequired, "the person must sign in again")),
+            (None, None) => Some((RefusalCode::LoginRequired, "session needs reauthentication")),
             (None, Some(_)) => None,
         };
         if let Some((code, detail)) = missing {
@@ -230,11 +240,11 @@ async fn go_on_as(
         }
     }
     if let Some((who, _)) = who {
-        let pending = begin(app, call, valid, browser).await?;
+        let pending = begin(app, incoming, valid, browser).await?;
         return app.go_on(&pending, who, None).await;
     }
-    let flow = app.flow(call);
-    let asked = Asked::new(app, call.params(), valid.clone());
+    let flow = app.flow(incoming);
+    let asked = Asked::new(app, incoming.params(), valid.clone());
     let form = LoginForm {
         browser: Some(browser),
         flow: &flow,
@@ -242,11 +252,11 @@ async fn go_on_as(
         subject: account.did.as_str(),
         typed: false,
     };
-    form.submit(app, call).await
+    form.submit(app, incoming).await
 }
 
 /// Tells the app why it gets nothing without a page.
-fn refuse(app: &App, valid: &ValidRequest, code: RefusalCode, detail: &str) -> Response {
+fn refuse(app: &AppState, valid: &ValidRequest, code: RefusalCode, detail: &str) -> Response {
     let refusal = Refusal {
         client_id: valid.client.id.clone(),
         redirect_uri: valid.redirect_uri.clone(),
@@ -258,8 +268,8 @@ fn refuse(app: &App, valid: &ValidRequest, code: RefusalCode, detail: &str) -> R
 }
 
 /// Tells the app what is wrong with its request.
-pub(crate) fn refused(app: &App, refusal: &Refusal) -> Response {
+pub(crate) fn refused(app: &AppState, refusal: &Refusal) -> Response {
     let code = refusal.code.as_str();
     let response = to_app(&app.server().refuse(refusal));
-    Incident::of(Blame::Caller, Some(code), &refusal.detail, response)
+    ErrorReport::of(Blame::Caller, Some(code), &refusal.detail, response)
 }

@@ -4,36 +4,39 @@ use aip_atproto::Did;
 use aip_base::RowId;
 use aip_keys::TokenHash;
 use aip_oauth::authorize::RefusalCode;
-use aip_sessions::{Finished, SignInFailure};
+use aip_sessions::{SignInFailure, SignInResult};
 use aip_storage::browser::BrowserAccount;
 use aip_storage::request::SignedIn;
 use axum::response::Response;
 use http::StatusCode;
 
+use crate::api_error::{ApiError, ErrorReport, printable};
 use crate::browser::Browser;
-use crate::call::Call;
 use crate::csrf::Purpose;
 use crate::flow::{Pending, over, see_other};
+use crate::incoming_request::IncomingRequest;
 use crate::pages::{OtherAccountPage, html};
-use crate::problem::{Incident, Problem, printable};
-use crate::state::App;
+use crate::state::AppState;
 
 /// Finishes the sign-in and goes on with what it was for.
-pub(super) async fn handle(app: &App, call: &Call) -> Result<Response, Problem> {
-    let browser = app.browser(call).await?;
-    let bindings = app.bindings(call, browser.as_ref()).await?;
+pub(super) async fn handle(
+    app: &AppState,
+    incoming: &IncomingRequest,
+) -> Result<Response, ApiError> {
+    let browser = app.browser(incoming).await?;
+    let bindings = app.bindings(incoming, browser.as_ref()).await?;
     if bindings.is_empty() {
-        return Err(Problem::request(
+        return Err(ApiError::request(
             "This sign-in was begun in another browser, or your browser did not send our cookie. \
              Go back to the app and start again here.",
         ));
     }
-    let query = call.head.uri.query().unwrap_or_default();
+    let query = incoming.head.uri.query().unwrap_or_default();
     let finished = match app.parts().sign_in.finish(&bindings, query).await {
         Ok(finished) => finished,
-        Err(failure) => return failed(app, call, browser.as_ref(), &bindings, failure).await,
+        Err(failure) => return failed(app, incoming, browser.as_ref(), &bindings, failure).await,
     };
-    let Finished {
+    let SignInResult {
         did,
         signed_in_at,
         auth_time,
@@ -78,7 +81,11 @@ pub(super) async fn handle(app: &App, call: &Call) -> Result<Response, Problem> 
 }
 
 /// The app's request of a sign-in that failed.
-async fn request_of(app: &App, bindings: &[RowId], token: &TokenHash) -> Result<Pending, Problem> {
+async fn request_of(
+    app: &AppState,
+    bindings: &[RowId],
+    token: &TokenHash,
+) -> Result<Pending, ApiError> {
     for binding in bindings {
         if let Some(pending) = app.find_pending(*binding, token).await? {
             return Ok(pending);
@@ -90,27 +97,29 @@ async fn request_of(app: &App, bindings: &[RowId], token: &TokenHash) -> Result<
 /// Tells the app, if the sign-in was for one, and the person otherwise. The app learns a code and
 /// fixed words; which check failed is for the log.
 async fn failed(
-    app: &App,
-    call: &Call,
+    app: &AppState,
+    incoming: &IncomingRequest,
     browser: Option<&Browser>,
     bindings: &[RowId],
     failure: SignInFailure,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     let (blame, detail) = (failure.blame(), failure.to_string());
     let unusable;
     let (request, code, words) = match failure {
-        SignInFailure::Stray(_) | SignInFailure::Malformed(_) => {
+        SignInFailure::UnknownState(_) | SignInFailure::Malformed(_) => {
             let words = "This sign-in is over, or it was begun in another browser. Go back to the \
                          app and start again.";
-            return Err(Problem::request(words).because(blame, detail));
+            return Err(ApiError::request(words).with_detail(blame, detail));
         }
         SignInFailure::OtherAccount {
             request,
             expected,
             actual,
         } => {
-            let page = other_account(app, call, browser, bindings, request, &expected, &actual);
-            return Ok(Incident::of(blame, None, detail, page.await?));
+            let page = other_account(
+                app, incoming, browser, bindings, request, &expected, &actual,
+            );
+            return Ok(ErrorReport::of(blame, None, detail, page.await?));
         }
         SignInFailure::Denied { request, error } => (
             request,
@@ -134,43 +143,48 @@ async fn failed(
             "The host of the account does not answer.",
         ),
         SignInFailure::Storage(error) => return Err(error.into()),
-        SignInFailure::MissingKey(_) | SignInFailure::Vault(_) => {
-            return Err(Problem::ours(detail));
+        SignInFailure::MissingKey(_) | SignInFailure::Sealer(_) => {
+            return Err(ApiError::internal(detail));
         }
     };
     match request {
         Some(token) => {
             let pending = request_of(app, bindings, &token).await?;
             let response = app.refuse(&pending, code, words).await?;
-            Ok(Incident::of(blame, Some(code.as_str()), detail, response))
+            Ok(ErrorReport::of(
+                blame,
+                Some(code.as_str()),
+                detail,
+                response,
+            ))
         }
-        None => Err(Problem::request(words).because(blame, detail)),
+        None => Err(ApiError::request(words).with_detail(blame, detail)),
     }
 }
 
 /// Tells the person that the account is not the one that they had chosen here. The app is told when
 /// they go back to it.
 async fn other_account(
-    app: &App,
-    call: &Call,
+    app: &AppState,
+    incoming: &IncomingRequest,
     browser: Option<&Browser>,
     bindings: &[RowId],
     request: Option<TokenHash>,
     expected: &Did,
     actual: &Did,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     let pending = match (&request, browser) {
         (Some(token), Some(_)) => Some(request_of(app, bindings, token).await?),
         _ => None,
     };
     let expected = app.account_name(expected).await?;
     let Some(pending) = pending else {
-        return Err(Problem::request(format!(
+        return Err(ApiError::request(format!(
             "At your host you signed in as another account than {}. Please start again.",
             expected.handle
         )));
     };
-    let flow = app.flow(call);
+    let flow = app.flow(incoming);
     let name = pending.name();
     let page = OtherAccountPage {
         brand: app.brand(),
@@ -180,5 +194,5 @@ async fn other_account(
         request: &name,
         csrf: &app.csrf(&flow.binding(app), Purpose::Login(Some(&name))),
     };
-    Ok(flow.remember(app, call, html(StatusCode::BAD_REQUEST, &page)))
+    Ok(flow.remember(app, incoming, html(StatusCode::BAD_REQUEST, &page)))
 }

@@ -11,27 +11,30 @@ use axum::response::Response;
 use http::StatusCode;
 use url::Url;
 
+use crate::api_error::ApiError;
 use crate::browser::Browser;
-use crate::call::Call;
 use crate::csrf::{Purpose, no_cookie};
 use crate::flow::{Pending, over, request_name, see_other, to_app};
+use crate::incoming_request::IncomingRequest;
 use crate::pages::{ConsentPage, html};
-use crate::problem::Problem;
-use crate::state::App;
+use crate::state::AppState;
 
 /// Shows the page, or takes the decision.
-pub(super) async fn handle(app: &App, call: &Call) -> Result<Response, Problem> {
-    let params = Params::parse(call.params()).map_err(|e| Problem::request(e.to_string()))?;
-    let Some(browser) = app.browser(call).await? else {
-        let known = app.brings_cookies(call);
+pub(super) async fn handle(
+    app: &AppState,
+    incoming: &IncomingRequest,
+) -> Result<Response, ApiError> {
+    let params = Params::parse(incoming.params()).map_err(|e| ApiError::request(e.to_string()))?;
+    let Some(browser) = app.browser(incoming).await? else {
+        let known = app.brings_cookies(incoming);
         return Err(if known { over() } else { no_cookie() });
     };
     let name = params
         .get("request")
-        .ok_or_else(|| Problem::request("There is nothing to decide here."))?;
+        .ok_or_else(|| ApiError::request("There is nothing to decide here."))?;
     let token = request_name(name).ok_or_else(over)?;
     let Some(pending) = app.find_pending(browser.session.id, &token).await? else {
-        return again(app, call, &params, &browser, name, &token).await;
+        return again(app, incoming, &params, &browser, name, &token).await;
     };
     let signed_in = pending.request.signed_in.as_ref();
     let Some(who) = signed_in.filter(|who| browser.account(who.did.as_str()).is_some()) else {
@@ -41,11 +44,11 @@ pub(super) async fn handle(app: &App, call: &Call) -> Result<Response, Problem> 
         request: name,
         did: who.did.as_str(),
     };
-    if !call.is_post() {
+    if !incoming.is_post() {
         let instead_of = params.get("instead_of").and_then(|it| Did::parse(it).ok());
         return show(app, &browser, &pending, who, purpose, instead_of.as_ref()).await;
     }
-    app.check_csrf(call, &params, &browser, purpose)?;
+    app.check_csrf(incoming, &params, &browser, purpose)?;
     match Decision::read(&params)? {
         Decision::Allow => app.approve(&pending, who).await,
         Decision::Deny => app.refuse(&pending, DENIED.0, DENIED.1).await,
@@ -65,11 +68,11 @@ const DENIED: (RefusalCode, &str) = (
 );
 
 impl Decision {
-    fn read(params: &Params) -> Result<Self, Problem> {
+    fn read(params: &Params) -> Result<Self, ApiError> {
         match params.get("decision") {
             Some("allow") => Ok(Self::Allow),
             Some("deny") => Ok(Self::Deny),
-            _ => Err(Problem::request("The decision is missing.")),
+            _ => Err(ApiError::request("The decision is missing.")),
         }
     }
 }
@@ -77,22 +80,22 @@ impl Decision {
 /// The request is not open any more. A second click on the same button gets the answer of the
 /// first, which the browser did not wait for.
 async fn again(
-    app: &App,
-    call: &Call,
+    app: &AppState,
+    incoming: &IncomingRequest,
     params: &Params,
     browser: &Browser,
     name: &str,
     token: &TokenHash,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     let id = browser.session.id;
     let answered = app.storage().answered_request(token, id, app.now()).await?;
-    let answered = answered.filter(|_| call.is_post()).ok_or_else(over)?;
+    let answered = answered.filter(|_| incoming.is_post()).ok_or_else(over)?;
     let did = answered.did.as_ref().ok_or_else(over)?;
     let purpose = Purpose::Consent {
         request: name,
         did: did.as_str(),
     };
-    app.check_csrf(call, params, browser, purpose)?;
+    app.check_csrf(incoming, params, browser, purpose)?;
     let refusal = match Decision::read(params)? {
         Decision::Allow => None,
         Decision::Deny => Some(DENIED),
@@ -102,14 +105,14 @@ async fn again(
 }
 
 async fn show(
-    app: &App,
+    app: &AppState,
     browser: &Browser,
     pending: &Pending,
     who: &SignedIn,
     purpose: Purpose<'_>,
     instead_of: Option<&Did>,
-) -> Result<Response, Problem> {
-    let granted = pending.granted(app, who).await?;
+) -> Result<Response, ApiError> {
+    let granted = pending.granted_scope(app, who).await?;
     let reason = match pending.consent_reason(app, who, &granted).await? {
         Some(ConsentReason::FirstTime) => "You have not allowed this app in this browser before.",
         Some(ConsentReason::NewScopes) => "This app asks for more than you allowed it before.",

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use serde_json::{Map, Value, json};
 
 use crate::endpoints::Endpoint;
-use crate::state::App;
+use crate::state::AppState;
 
 /// How clients may authenticate where any client may come.
 const AUTH_METHODS: [ClientAuthMethod; 3] = [
@@ -20,7 +20,7 @@ const AUTH_METHODS: [ClientAuthMethod; 3] = [
 ];
 
 /// One body for both paths.
-pub(super) fn authorization_server(app: &App) -> Response {
+pub(super) fn authorization_server(app: &AppState) -> Response {
     let mut document = Map::new();
     let mut put = |name: &str, value: Value| document.insert(name.to_owned(), value);
     put("issuer", json!(app.issuer().as_str()));
@@ -85,7 +85,7 @@ pub(super) fn authorization_server(app: &App) -> Response {
 }
 
 /// AIP as a resource server: userinfo and `/xrpc`.
-pub(super) fn protected_resource(app: &App) -> Response {
+pub(super) fn protected_resource(app: &AppState) -> Response {
     Json(json!({
         "resource": app.issuer().as_str(),
         "authorization_servers": [app.issuer().as_str()],
@@ -98,17 +98,17 @@ pub(super) fn protected_resource(app: &App) -> Response {
 }
 
 /// Where a client that was refused at a resource learns more (RFC 9728 §5.1).
-pub(super) fn protected_resource_url(app: &App) -> String {
+pub(super) fn protected_resource_url(app: &AppState) -> String {
     app.issuer()
         .url(Endpoint::ProtectedResourceMetadata.spec().path)
 }
 
 /// The public keys that apps verify our tokens with.
-pub(super) fn jwks(app: &App) -> Response {
+pub(super) fn jwks(app: &AppState) -> Response {
     Json(app.server().keys.current().public_oidc_jwks()).into_response()
 }
 
-fn scopes(app: &App) -> Value {
+fn scopes(app: &AppState) -> Value {
     let scopes = &app.parts().scopes_supported;
     json!(scopes.iter().map(ToString::to_string).collect::<Vec<_>>())
 }

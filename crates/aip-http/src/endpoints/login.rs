@@ -4,22 +4,22 @@ use aip_oauth::authorize::{Prompt, Refusal, RefusalCode};
 use aip_oauth::interaction::is_fresh;
 use aip_oauth::params::Params;
 use aip_pds::{DiscoverError, ExchangeError, ResolveError, SubjectInput, Trace};
-use aip_sessions::{BeginError, Start};
+use aip_sessions::{BeginError, SignInRequest};
 use aip_storage::browser::BrowserAccount;
 use axum::response::Response;
 use http::StatusCode;
 
 use super::authorize::refused;
+use crate::api_error::{ApiError, ErrorReport};
 use crate::asked::{Asked, Held};
 use crate::browser::Browser;
-use crate::call::Call;
 use crate::csrf::Purpose;
 use crate::flow::{Pending, over, see_other};
 use crate::flow_cookie::FlowCookie;
+use crate::incoming_request::IncomingRequest;
 use crate::limits::Limit;
 use crate::pages::{Failure, LoginPage, html};
-use crate::problem::{Incident, Problem};
-use crate::state::App;
+use crate::state::AppState;
 use crate::words::shown;
 
 /// The most characters that a page repeats of what somebody typed or a server said.
@@ -41,14 +41,17 @@ pub(crate) struct LoginForm<'a> {
 }
 
 /// Shows the page, or takes its form.
-pub(super) async fn handle(app: &App, call: &Call) -> Result<Response, Problem> {
-    let params = Params::parse(call.params()).map_err(|e| Problem::request(e.to_string()))?;
-    let browser = app.browser(call).await?;
+pub(super) async fn handle(
+    app: &AppState,
+    incoming: &IncomingRequest,
+) -> Result<Response, ApiError> {
+    let params = Params::parse(incoming.params()).map_err(|e| ApiError::request(e.to_string()))?;
+    let browser = app.browser(incoming).await?;
     let field = params.get("request");
-    if call.is_post() {
-        let flow = app.check_login_csrf(call, &params, field)?;
+    if incoming.is_post() {
+        let flow = app.check_login_csrf(incoming, &params, field)?;
         return match Asked::read(app, browser.as_ref(), field).await? {
-            Ok(asked) => take(app, call, &params, browser.as_ref(), &flow, &asked).await,
+            Ok(asked) => take(app, incoming, &params, browser.as_ref(), &flow, &asked).await,
             Err(answer) => Ok(answer),
         };
     }
@@ -56,7 +59,7 @@ pub(super) async fn handle(app: &App, call: &Call) -> Result<Response, Problem> 
         Ok(asked) => asked,
         Err(answer) => return Ok(answer),
     };
-    let flow = app.flow(call);
+    let flow = app.flow(incoming);
     let form = LoginForm {
         browser: browser.as_ref(),
         flow: &flow,
@@ -64,18 +67,18 @@ pub(super) async fn handle(app: &App, call: &Call) -> Result<Response, Problem> 
         subject: asked.login_hint().unwrap_or_default(),
         typed: true,
     };
-    form.show(app, call, StatusCode::OK, None).await
+    form.show(app, incoming, StatusCode::OK, None).await
 }
 
 /// Takes the form: back to the app, on with an account of this browser, or to somebody's PDS.
 async fn take(
-    app: &App,
-    call: &Call,
+    app: &AppState,
+    incoming: &IncomingRequest,
     params: &Params,
     browser: Option<&Browser>,
     flow: &FlowCookie,
     asked: &Asked,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     if let Some(code) = params.get("back").and_then(RefusalCode::from_wire) {
         return back_to_app(app, asked, code).await;
     }
@@ -97,17 +100,17 @@ async fn take(
         subject,
         typed: account.is_none(),
     };
-    form.submit(app, call).await
+    form.submit(app, incoming).await
 }
 
 /// Goes on with an account that is signed in here. `None`: it has to prove itself again.
 async fn resume(
-    app: &App,
+    app: &AppState,
     browser: &Browser,
     account: &BrowserAccount,
     flow: &FlowCookie,
     asked: &Asked,
-) -> Result<Option<Response>, Problem> {
+) -> Result<Option<Response>, ApiError> {
     let id = browser.session.id;
     match asked.hold(app, id, flow).await? {
         None => Ok(Some(see_other("/account"))),
@@ -123,7 +126,11 @@ async fn resume(
 }
 
 /// The person gives up: the app is told.
-async fn back_to_app(app: &App, asked: &Asked, code: RefusalCode) -> Result<Response, Problem> {
+async fn back_to_app(
+    app: &AppState,
+    asked: &Asked,
+    code: RefusalCode,
+) -> Result<Response, ApiError> {
     let detail = match code {
         RefusalCode::AccessDenied => "the person did not sign in",
         _ => "the host of the account did not take the request",
@@ -146,13 +153,17 @@ async fn back_to_app(app: &App, asked: &Asked, code: RefusalCode) -> Result<Resp
 
 impl LoginForm<'_> {
     /// Sends the person to the PDS of the subject, or shows the page again with the reason.
-    pub(crate) async fn submit(&self, app: &App, call: &Call) -> Result<Response, Problem> {
+    pub(crate) async fn submit(
+        &self,
+        app: &AppState,
+        incoming: &IncomingRequest,
+    ) -> Result<Response, ApiError> {
         // What does not parse asks nobody anything, and nothing is stored for it. The rest is
         // counted before anything is stored.
         if let Err(error) = SubjectInput::parse(self.subject) {
-            return self.again(app, call, error.into()).await;
+            return self.again(app, incoming, error.into()).await;
         }
-        app.count(Limit::SignIns, call).await?;
+        app.count(Limit::SignIns, incoming).await?;
         let browser = match self.browser {
             Some(browser) => browser.session.id,
             None => app.flow_session(self.flow).await?,
@@ -163,7 +174,7 @@ impl LoginForm<'_> {
             Some(Held::Done(_)) => return Err(over()),
         };
         let prompt = pending.as_deref().and_then(Pending::prompt_for_pds);
-        let start = Start {
+        let start = SignInRequest {
             browser,
             request: pending.as_deref().map(|it| &it.request),
             subject: self.subject,
@@ -171,27 +182,32 @@ impl LoginForm<'_> {
             prompt: prompt.map(Prompt::as_str),
         };
         match app.parts().sign_in.begin(start).await {
-            Ok(location) => Ok(self.flow.remember(app, call, see_other(&location))),
-            Err(error) => self.again(app, call, error).await,
+            Ok(location) => Ok(self.flow.remember(app, incoming, see_other(&location))),
+            Err(error) => self.again(app, incoming, error).await,
         }
     }
 
     /// The page again, with the reason.
-    async fn again(&self, app: &App, call: &Call, error: BeginError) -> Result<Response, Problem> {
+    async fn again(
+        &self,
+        app: &AppState,
+        incoming: &IncomingRequest,
+        error: BeginError,
+    ) -> Result<Response, ApiError> {
         let (blame, detail) = (error.blame(), error.to_string());
         let failure = failure(error, self.subject)?;
-        let page = self.show(app, call, StatusCode::BAD_REQUEST, Some(&failure));
-        Ok(Incident::of(blame, None, detail, page.await?))
+        let page = self.show(app, incoming, StatusCode::BAD_REQUEST, Some(&failure));
+        Ok(ErrorReport::of(blame, None, detail, page.await?))
     }
 
     /// The page.
     pub(crate) async fn show(
         &self,
-        app: &App,
-        call: &Call,
+        app: &AppState,
+        incoming: &IncomingRequest,
         status: StatusCode,
         failure: Option<&Failure>,
-    ) -> Result<Response, Problem> {
+    ) -> Result<Response, ApiError> {
         let mut accounts = Vec::new();
         for account in self.browser.iter().flat_map(|it| &it.session.accounts) {
             accounts.push(app.account_name(&account.did).await?);
@@ -207,12 +223,12 @@ impl LoginForm<'_> {
             accounts: &accounts,
             failure,
         };
-        Ok(self.flow.remember(app, call, html(status, &page)))
+        Ok(self.flow.remember(app, incoming, html(status, &page)))
     }
 }
 
 /// What the person is told; our own faults are a page of their own.
-fn failure(error: BeginError, subject: &str) -> Result<Failure, Problem> {
+fn failure(error: BeginError, subject: &str) -> Result<Failure, ApiError> {
     let subject = shown(subject, MAX_SHOWN);
     let words = match &error {
         BeginError::Input(_) if subject.trim().is_empty() => "Please enter your handle.".to_owned(),
@@ -227,7 +243,7 @@ fn failure(error: BeginError, subject: &str) -> Result<Failure, Problem> {
         } => format!("There is no account “{handle}”. Is it spelled right?"),
         BeginError::Discover { error, .. } => format!("{error}."),
         BeginError::Push(_) => format!("The host of “{subject}” did not let us begin."),
-        BeginError::Storage(_) | BeginError::Key(_) | BeginError::Vault(_) => String::new(),
+        BeginError::Storage(_) | BeginError::Key(_) | BeginError::Sealer(_) => String::new(),
     };
     let mut theirs = None;
     let mut back = None;
@@ -240,12 +256,14 @@ fn failure(error: BeginError, subject: &str) -> Result<Failure, Problem> {
             Trace::default()
         }
         BeginError::Storage(error) => return Err(error.into()),
-        BeginError::Key(_) | BeginError::Vault(_) => return Err(Problem::ours(error.to_string())),
+        BeginError::Key(_) | BeginError::Sealer(_) => {
+            return Err(ApiError::internal(error.to_string()));
+        }
     };
     // Error messages mark names as code is marked; on a page that is noise.
     let words = words.replace('`', "");
     Ok(Failure {
-        words: shown(&words, 2 * MAX_SHOWN),
+        message: shown(&words, 2 * MAX_SHOWN),
         theirs,
         back,
         tried: tried.steps.iter().map(crate::pages::Tried::of).collect(),

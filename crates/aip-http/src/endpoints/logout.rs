@@ -10,14 +10,14 @@ use http::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::home::SIGNED_OUT;
+use crate::api_error::ApiError;
 use crate::browser::Browser;
-use crate::call::Call;
 use crate::csrf::Purpose;
 use crate::endpoints::Endpoint;
 use crate::flow::see_other;
+use crate::incoming_request::IncomingRequest;
 use crate::pages::{LogoutPage, html};
-use crate::problem::Problem;
-use crate::state::App;
+use crate::state::AppState;
 
 /// What the question carries over to the answer.
 const CARRIED: [&str; 4] = [
@@ -28,14 +28,17 @@ const CARRIED: [&str; 4] = [
 ];
 
 /// Signs out, or asks.
-pub(super) async fn handle(app: &App, call: &Call) -> Result<Response, Problem> {
-    let Logout { account, location } = app.server().check_logout(call.params()).await?;
-    if !app.brings_cookies(call)
-        && let Some(navigation) = call.as_navigation(app, Endpoint::Logout)
+pub(super) async fn handle(
+    app: &AppState,
+    incoming: &IncomingRequest,
+) -> Result<Response, ApiError> {
+    let Logout { account, location } = app.server().check_logout(incoming.params()).await?;
+    if !app.brings_cookies(incoming)
+        && let Some(navigation) = incoming.as_navigation(app, Endpoint::Logout)
     {
         return Ok(navigation);
     }
-    let browser = app.browser(call).await?;
+    let browser = app.browser(incoming).await?;
     let Some(browser) = browser.filter(|it| !it.session.accounts.is_empty()) else {
         return Ok(onwards(location));
     };
@@ -47,17 +50,17 @@ pub(super) async fn handle(app: &App, call: &Call) -> Result<Response, Problem> 
     }
     // RP-Initiated Logout §2: whoever is signed in is not who the app speaks of, or it does not
     // say of whom.
-    let params = Params::parse(call.params()).map_err(LogoutError::from)?;
-    if !call.is_post() || params.get("csrf").is_none() {
-        return Ok(ask(app, call, &browser));
+    let params = Params::parse(incoming.params()).map_err(LogoutError::from)?;
+    if !incoming.is_post() || params.get("csrf").is_none() {
+        return Ok(ask(app, incoming, &browser));
     }
-    app.check_csrf(call, &params, &browser, Purpose::Logout)?;
+    app.check_csrf(incoming, &params, &browser, Purpose::Logout)?;
     app.storage().delete_browser_session(id).await?;
     Ok(app.forget_browser(onwards(location)))
 }
 
-fn ask(app: &App, call: &Call, browser: &Browser) -> Response {
-    let params = Lenient::parse(call.params());
+fn ask(app: &AppState, incoming: &IncomingRequest, browser: &Browser) -> Response {
+    let params = Lenient::parse(incoming.params());
     let carried: Vec<_> = CARRIED
         .into_iter()
         .filter_map(|name| Some((name, params.get(name)?)))

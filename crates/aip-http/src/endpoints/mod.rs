@@ -26,10 +26,10 @@ pub(crate) use self::authorize::refused;
 pub(crate) use self::login::LoginForm;
 pub(crate) use self::spec::FORM_LIMIT;
 pub use self::spec::{CachePolicy, Cors, ErrorFormat, Payload, Spec, Verb};
+use crate::api_error::ApiError;
 use crate::assets;
-use crate::call::Call;
-use crate::problem::Problem;
-use crate::state::App;
+use crate::incoming_request::IncomingRequest;
+use crate::state::AppState;
 
 /// An endpoint of the public listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,23 +111,23 @@ impl Endpoint {
     /// body of what takes [`Payload::Stream`], otherwise empty.
     pub(crate) async fn handle(
         self,
-        app: &App,
-        call: &Call,
+        app: &AppState,
+        incoming: &IncomingRequest,
         stream: Body,
-    ) -> Result<Response, Problem> {
+    ) -> Result<Response, ApiError> {
         match self {
-            Self::Home => Ok(home::handle(app, call)),
-            Self::Account => account::handle(app, call).await,
-            Self::Login => login::handle(app, call).await,
-            Self::Consent => consent::handle(app, call).await,
-            Self::Asset => assets::handle(call),
-            Self::Authorize => authorize::handle(app, call).await,
-            Self::Logout => logout::handle(app, call).await,
-            Self::Callback => callback::handle(app, call).await,
-            Self::Token => token::token(app, call).await,
-            Self::Revoke => token::revoke(app, call).await,
-            Self::Introspect => token::introspect(app, call).await,
-            Self::Userinfo => userinfo::handle(app, call).await,
+            Self::Home => Ok(home::handle(app, incoming)),
+            Self::Account => account::handle(app, incoming).await,
+            Self::Login => login::handle(app, incoming).await,
+            Self::Consent => consent::handle(app, incoming).await,
+            Self::Asset => assets::handle(incoming),
+            Self::Authorize => authorize::handle(app, incoming).await,
+            Self::Logout => logout::handle(app, incoming).await,
+            Self::Callback => callback::handle(app, incoming).await,
+            Self::Token => token::token(app, incoming).await,
+            Self::Revoke => token::revoke(app, incoming).await,
+            Self::Introspect => token::introspect(app, incoming).await,
+            Self::Userinfo => userinfo::handle(app, incoming).await,
             Self::OpenIdConfiguration | Self::AuthorizationServerMetadata => {
                 Ok(discovery::authorization_server(app))
             }
@@ -135,8 +135,8 @@ impl Endpoint {
             Self::Jwks => Ok(discovery::jwks(app)),
             Self::ClientMetadata => upstream::client_metadata(app).await,
             Self::UpstreamJwks => Ok(upstream::jwks(app)),
-            Self::Session => session::handle(app, call).await,
-            Self::Xrpc => xrpc::handle(app, call, stream).await,
+            Self::Session => session::handle(app, incoming).await,
+            Self::Xrpc => xrpc::handle(app, incoming, stream).await,
             Self::Alive => Ok(probes::alive()),
             Self::Ready => probes::ready(app.health()).await,
         }

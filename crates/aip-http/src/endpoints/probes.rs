@@ -5,8 +5,8 @@ use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use serde_json::json;
 
+use crate::api_error::ApiError;
 use crate::ports::Health;
-use crate::problem::Problem;
 
 /// The process answers, therefore it is alive.
 pub(super) fn alive() -> Response {
@@ -14,11 +14,11 @@ pub(super) fn alive() -> Response {
 }
 
 /// Whether requests should be sent here.
-pub(super) async fn ready(health: &dyn Health) -> Result<Response, Problem> {
+pub(super) async fn ready(health: &dyn Health) -> Result<Response, ApiError> {
     if health.ready().await {
         return Ok(Json(json!({ "status": "ready" })).into_response());
     }
-    Err(Problem::caller(
+    Err(ApiError::caller(
         StatusCode::SERVICE_UNAVAILABLE,
         "temporarily_unavailable",
         "not ready",

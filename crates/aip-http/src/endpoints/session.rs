@@ -10,10 +10,10 @@ use serde::Serialize;
 use super::discovery::protected_resource_url;
 use super::token::with_nonce;
 use super::userinfo::{authorize, challenge};
-use crate::call::Call;
+use crate::api_error::ApiError;
 use crate::endpoints::Endpoint;
-use crate::problem::Problem;
-use crate::state::App;
+use crate::incoming_request::IncomingRequest;
+use crate::state::AppState;
 
 /// The names are those of AIP v2.
 #[derive(Serialize)]
@@ -33,18 +33,21 @@ struct Session<'a> {
 }
 
 /// Answers with the session of the access token.
-pub(super) async fn handle(app: &App, call: &Call) -> Result<Response, Problem> {
-    let answer = session(app, call).await;
-    with_nonce(app, call, answer)
+pub(super) async fn handle(
+    app: &AppState,
+    incoming: &IncomingRequest,
+) -> Result<Response, ApiError> {
+    let answer = session(app, incoming).await;
+    with_nonce(app, incoming, answer)
 }
 
-async fn session(app: &App, call: &Call) -> Result<Response, Problem> {
-    let authorized = authorize(app, call, Endpoint::Session.spec().path).await?;
+async fn session(app: &AppState, incoming: &IncomingRequest) -> Result<Response, ApiError> {
+    let authorized = authorize(app, incoming, Endpoint::Session.spec().path).await?;
     let AccessToken { grant, scope, .. } = authorized.token();
     let live = app.parts().sessions.live(grant.upstream_session).await;
     let live = live.map_err(|error| {
         let metadata = protected_resource_url(app);
-        challenge(&metadata, call).no_session(error)
+        challenge(&metadata, incoming).no_session(error)
     })?;
     let session = Session {
         did: grant.did.as_str(),

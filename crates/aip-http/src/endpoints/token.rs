@@ -9,11 +9,11 @@ use http::header::HeaderValue;
 use secrecy::ExposeSecret;
 use serde::Serialize;
 
-use crate::call::{Call, DPOP};
+use crate::api_error::ApiError;
 use crate::endpoints::Endpoint;
-use crate::problem::Problem;
-use crate::refusals::{DPOP_NONCE, TWO_PROOFS};
-use crate::state::App;
+use crate::error_mapping::{DPOP_NONCE, TWO_PROOFS};
+use crate::incoming_request::{DPOP, IncomingRequest};
+use crate::state::AppState;
 
 /// OAuth 2.1 §3.2.3, OpenID Connect Core §3.1.3.3.
 #[derive(Serialize)]
@@ -56,8 +56,11 @@ struct Dead {
 }
 
 /// Gives tokens for a code or refresh token.
-pub(super) async fn token(app: &App, call: &Call) -> Result<Response, Problem> {
-    let answer = redeem(app, call).await.map(|tokens| {
+pub(super) async fn token(
+    app: &AppState,
+    incoming: &IncomingRequest,
+) -> Result<Response, ApiError> {
+    let answer = redeem(app, incoming).await.map(|tokens| {
         Json(Tokens {
             access_token: tokens.access_token.expose_secret(),
             token_type: tokens.token_type,
@@ -68,23 +71,23 @@ pub(super) async fn token(app: &App, call: &Call) -> Result<Response, Problem> {
         })
         .into_response()
     });
-    with_nonce(app, call, answer)
+    with_nonce(app, incoming, answer)
 }
 
-async fn redeem(app: &App, call: &Call) -> Result<TokenResponse, Problem> {
-    let dpop = call.dpop().map_err(|_| {
-        Problem::caller(
+async fn redeem(app: &AppState, incoming: &IncomingRequest) -> Result<TokenResponse, ApiError> {
+    let dpop = incoming.dpop().map_err(|_| {
+        ApiError::caller(
             http::StatusCode::BAD_REQUEST,
             "invalid_dpop_proof",
             TWO_PROOFS,
         )
     })?;
     let request = TokenRequest {
-        body: &call.form,
-        authorization: call.authorization()?,
+        body: &incoming.form,
+        authorization: incoming.authorization()?,
         dpop,
         target: Target {
-            method: call.head.method.as_str(),
+            method: incoming.head.method.as_str(),
             path: Endpoint::Token.spec().path,
         },
     };
@@ -93,11 +96,11 @@ async fn redeem(app: &App, call: &Call) -> Result<TokenResponse, Problem> {
 
 /// RFC 9449 §8.2: an answer to a request with a proof carries the nonce for the next one.
 pub(super) fn with_nonce(
-    app: &App,
-    call: &Call,
-    answer: Result<Response, Problem>,
-) -> Result<Response, Problem> {
-    if !call.headers().contains_key(DPOP) {
+    app: &AppState,
+    incoming: &IncomingRequest,
+    answer: Result<Response, ApiError>,
+) -> Result<Response, ApiError> {
+    if !incoming.headers().contains_key(DPOP) {
         return answer;
     }
     let nonce = app.server().dpop_nonce();
@@ -113,18 +116,24 @@ pub(super) fn with_nonce(
 }
 
 /// Revokes a token; unknown ones, too, as far as the caller can see.
-pub(super) async fn revoke(app: &App, call: &Call) -> Result<Response, Problem> {
+pub(super) async fn revoke(
+    app: &AppState,
+    incoming: &IncomingRequest,
+) -> Result<Response, ApiError> {
     app.server()
-        .revoke(&call.form, call.authorization()?)
+        .revoke(&incoming.form, incoming.authorization()?)
         .await?;
     Ok(Response::default())
 }
 
 /// Says what a token is.
-pub(super) async fn introspect(app: &App, call: &Call) -> Result<Response, Problem> {
+pub(super) async fn introspect(
+    app: &AppState,
+    incoming: &IncomingRequest,
+) -> Result<Response, ApiError> {
     let found = app
         .server()
-        .introspect(&call.form, call.authorization()?)
+        .introspect(&incoming.form, incoming.authorization()?)
         .await?;
     Ok(match found {
         None => Json(Dead { active: false }).into_response(),

@@ -5,13 +5,13 @@ use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 
-use crate::problem::Problem;
-use crate::state::App;
+use crate::api_error::ApiError;
+use crate::state::AppState;
 
 /// The client metadata document.
-pub(super) async fn client_metadata(app: &App) -> Result<Response, Problem> {
+pub(super) async fn client_metadata(app: &AppState) -> Result<Response, ApiError> {
     let document = app.parts().client_metadata.as_ref().ok_or_else(|| {
-        Problem::caller(
+        ApiError::caller(
             StatusCode::NOT_FOUND,
             "not_found",
             "With a loopback base AIP is a loopback client, which has no document.",
@@ -22,6 +22,6 @@ pub(super) async fn client_metadata(app: &App) -> Result<Response, Problem> {
 }
 
 /// The public keys that PDSs verify our assertions with.
-pub(super) fn jwks(app: &App) -> Response {
+pub(super) fn jwks(app: &AppState) -> Response {
     Json(app.server().keys.current().public_upstream_jwks()).into_response()
 }

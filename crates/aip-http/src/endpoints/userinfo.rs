@@ -13,11 +13,11 @@ use serde::Serialize;
 
 use super::discovery::protected_resource_url;
 use super::token::with_nonce;
-use crate::call::Call;
+use crate::api_error::ApiError;
 use crate::endpoints::Endpoint;
-use crate::problem::Problem;
-use crate::refusals::{Challenge, TWO_PROOFS};
-use crate::state::App;
+use crate::error_mapping::{Challenge, TWO_PROOFS};
+use crate::incoming_request::IncomingRequest;
+use crate::state::AppState;
 
 /// OpenID Connect Core §5.1; `sub` is the DID.
 #[derive(Serialize)]
@@ -28,17 +28,20 @@ struct Claims<'a> {
 }
 
 /// Answers with the claims that the scopes of the token open.
-pub(super) async fn handle(app: &App, call: &Call) -> Result<Response, Problem> {
-    let answer = claims(app, call).await;
-    with_nonce(app, call, answer)
+pub(super) async fn handle(
+    app: &AppState,
+    incoming: &IncomingRequest,
+) -> Result<Response, ApiError> {
+    let answer = claims(app, incoming).await;
+    with_nonce(app, incoming, answer)
 }
 
-async fn claims(app: &App, call: &Call) -> Result<Response, Problem> {
-    let authorized = authorize(app, call, Endpoint::Userinfo.spec().path).await?;
+async fn claims(app: &AppState, incoming: &IncomingRequest) -> Result<Response, ApiError> {
+    let authorized = authorize(app, incoming, Endpoint::Userinfo.spec().path).await?;
     let AccessToken { grant, scope, .. } = authorized.token();
     if !scope.contains(&Scope::OpenId(OpenIdScope::OpenId)) {
         let resource_metadata = protected_resource_url(app);
-        return Err(challenge(&resource_metadata, call).scope("openid"));
+        return Err(challenge(&resource_metadata, incoming).scope("openid"));
     }
     let claims = Claims {
         sub: grant.did.as_str(),
@@ -49,32 +52,32 @@ async fn claims(app: &App, call: &Call) -> Result<Response, Problem> {
 
 /// Checks the access token of a call on a resource at `path`.
 pub(super) async fn authorize(
-    app: &App,
-    call: &Call,
+    app: &AppState,
+    incoming: &IncomingRequest,
     path: &str,
-) -> Result<AuthorizedCall, Problem> {
-    let in_form = Params::parse(&call.form).map_err(|e| Problem::request(e.to_string()))?;
+) -> Result<AuthorizedCall, ApiError> {
+    let in_form = Params::parse(&incoming.form).map_err(|e| ApiError::request(e.to_string()))?;
     let in_form = in_form
         .get("access_token")
         .map(|token| format!("Bearer {token}"));
-    let authorization = match (call.authorization()?, in_form.as_deref()) {
+    let authorization = match (incoming.authorization()?, in_form.as_deref()) {
         (Some(_), Some(_)) => {
-            return Err(Problem::request(
+            return Err(ApiError::request(
                 "the access token is in the header and in the body",
             ));
         }
         (header, form) => header.or(form),
     };
     let resource_metadata = protected_resource_url(app);
-    let challenge = challenge(&resource_metadata, call);
-    let dpop = call
+    let challenge = challenge(&resource_metadata, incoming);
+    let dpop = incoming
         .dpop()
         .map_err(|_| challenge.error("invalid_dpop_proof", TWO_PROOFS))?;
     let credential = Credential {
         authorization,
         dpop,
         target: Target {
-            method: call.head.method.as_str(),
+            method: incoming.head.method.as_str(),
             path,
         },
     };
@@ -83,8 +86,11 @@ pub(super) async fn authorize(
 }
 
 /// The challenge to a call, under the scheme that it used.
-pub(super) fn challenge<'a>(resource_metadata: &'a str, call: &Call) -> Challenge<'a> {
-    let authorization = call.authorization().ok().flatten().unwrap_or_default();
+pub(super) fn challenge<'a>(
+    resource_metadata: &'a str,
+    incoming: &IncomingRequest,
+) -> Challenge<'a> {
+    let authorization = incoming.authorization().ok().flatten().unwrap_or_default();
     Challenge {
         resource_metadata,
         dpop: authorization.to_ascii_lowercase().starts_with("dpop "),

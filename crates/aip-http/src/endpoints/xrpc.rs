@@ -13,41 +13,49 @@ use http_body_util::BodyExt as _;
 use super::discovery::protected_resource_url;
 use super::token::with_nonce;
 use super::userinfo::{authorize, challenge};
-use crate::call::Call;
-use crate::problem::Problem;
-use crate::state::App;
+use crate::api_error::ApiError;
+use crate::incoming_request::IncomingRequest;
+use crate::state::AppState;
 
 const PREFIX: &str = "/xrpc/";
 
 /// Checks the call and forwards it.
-pub(super) async fn handle(app: &App, call: &Call, body: Body) -> Result<Response, Problem> {
-    let answer = forward(app, call, body).await;
-    with_nonce(app, call, answer)
+pub(super) async fn handle(
+    app: &AppState,
+    incoming: &IncomingRequest,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let answer = forward(app, incoming, body).await;
+    with_nonce(app, incoming, answer)
 }
 
-async fn forward(app: &App, call: &Call, body: Body) -> Result<Response, Problem> {
-    let path = call.head.uri.path();
+async fn forward(
+    app: &AppState,
+    incoming: &IncomingRequest,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let path = incoming.head.uri.path();
     // The path as sent: an encoded slash or dot is no part of an NSID, so it is refused here.
     let nsid = path
         .strip_prefix(PREFIX)
         .and_then(|it| Nsid::parse(it).ok());
     let nsid = nsid.ok_or_else(|| {
-        Problem::caller(
+        ApiError::caller(
             StatusCode::BAD_REQUEST,
             "InvalidRequest",
             "the path does not end with the name of a method",
         )
     })?;
-    let authorized = authorize(app, call, path).await?;
+    let authorized = authorize(app, incoming, path).await?;
     let AccessToken { grant, scope, .. } = authorized.token();
     let forwarded = app.parts().xrpc.forward(XrpcCall {
         session: grant.upstream_session,
         client: grant.client_id.as_str(),
         scope,
-        method: call.head.method.clone(),
+        method: incoming.head.method.clone(),
         nsid,
-        query: call.head.uri.query(),
-        headers: call.headers(),
+        query: incoming.head.uri.query(),
+        headers: incoming.headers(),
         body: body
             .map_err(|error| BodyError(Box::new(error)))
             .boxed_unsync(),
@@ -56,7 +64,7 @@ async fn forward(app: &App, call: &Call, body: Body) -> Result<Response, Problem
         Ok(response) => Ok(response.map(Body::new)),
         Err(error) => {
             let metadata = protected_resource_url(app);
-            Err(challenge(&metadata, call).not_forwarded(error))
+            Err(challenge(&metadata, incoming).not_forwarded(error))
         }
     }
 }

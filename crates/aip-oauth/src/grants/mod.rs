@@ -249,7 +249,7 @@ impl AuthorizationServer {
         match self.person_claims(grant, scope).await {
             Ok(claims) => claims,
             Err(error) => {
-                tracing::warn!(%error, grant = %grant.id, "the ID token lacks the claims about the person");
+                tracing::warn!(%error, grant = %grant.id, "e-mail address unavailable, ID token issued without it");
                 PersonClaims::default()
             }
         }

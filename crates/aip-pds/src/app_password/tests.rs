@@ -7,7 +7,7 @@ use super::*;
 use crate::testing::{ALICE, PDS, World, answer, did_document, json as serves};
 
 const CREATE: &str = "https://pds.org/xrpc/com.atproto.server.createSession";
-const REFRESH: &str = "https://pds.org/xrpc/com.atproto.server.refreshSession";
+const REFRESH_TIMEOUT: &str = "https://pds.org/xrpc/com.atproto.server.refreshSession";
 const DELETE: &str = "https://pds.org/xrpc/com.atproto.server.deleteSession";
 
 fn jwt(claims: &Value) -> String {
@@ -72,7 +72,9 @@ async fn a_session_is_begun_refreshed_and_ended_at_the_pds_of_the_account() {
     let ends = world.clock.now() + Duration::from_hours(2);
     let access = jwt(&json!({ "exp": ends.as_secs(), "scope": "com.atproto.appPassPrivileged" }));
     world.network.on(CREATE, serves(&session(&access)));
-    world.network.on(REFRESH, serves(&session("opaque")));
+    world
+        .network
+        .on(REFRESH_TIMEOUT, serves(&session("opaque")));
     world.network.on(DELETE, || answer(200, "", &[]));
 
     let begun = begin(&world, &proven).await.unwrap();
@@ -90,7 +92,7 @@ async fn a_session_is_begun_refreshed_and_ended_at_the_pds_of_the_account() {
     // A token that says nothing is believed for a short while.
     assert_eq!(renewed.expires_at, world.clock.now() + LIFETIME);
     assert_eq!(renewed.scope.to_string(), "atproto transition:generic");
-    let request = &world.network.to(REFRESH)[0];
+    let request = &world.network.to(REFRESH_TIMEOUT)[0];
     assert_eq!(request.headers()[AUTHORIZATION], "Bearer refresh");
     assert!(request.body().is_empty());
 

@@ -14,13 +14,13 @@ use serde_json::Value;
 use url::{Url, form_urlencoded};
 
 use super::identity::{ClientIdentity, SessionKeys};
-use crate::ask::AskError;
 use crate::challenge::{is_nonce_challenge, nonce_of};
 use crate::client::PdsClient;
 use crate::members::members;
 use crate::metadata::AuthServer;
 use crate::nonce::NonceKey;
 use crate::origins::{Paused, retry_after};
+use crate::request::RequestError;
 
 /// The longest `error_description` that is passed on.
 const MAX_DESCRIPTION: usize = 500;
@@ -64,12 +64,12 @@ pub enum ExchangeError {
     Sign(#[from] SignError),
 }
 
-impl From<AskError> for ExchangeError {
-    fn from(error: AskError) -> Self {
+impl From<RequestError> for ExchangeError {
+    fn from(error: RequestError) -> Self {
         match error {
-            AskError::Paused(paused) => Self::Paused(paused),
-            AskError::NotSent(error) => Self::NotSent(error),
-            AskError::MayHaveArrived(error) => Self::MayHaveArrived(error),
+            RequestError::Paused(paused) => Self::Paused(paused),
+            RequestError::NotSent(error) => Self::NotSent(error),
+            RequestError::MayHaveArrived(error) => Self::MayHaveArrived(error),
         }
     }
 }
@@ -124,7 +124,9 @@ impl PdsClient {
         loop {
             let request = self.request(keys, server, endpoint, params, tries.nonce())?;
             let sent_at = self.clock.now();
-            let answer = tries.run(self.ask(origin, request, deadline)).await?;
+            let answer = tries
+                .run(self.send_request(origin, request, deadline))
+                .await?;
             let given = nonce_of(&answer.fetched.headers).map(str::to_owned);
             if let Some(given) = &given {
                 self.nonces.put(key, given).await;

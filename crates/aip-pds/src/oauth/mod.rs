@@ -13,7 +13,7 @@ pub use callback::{Callback, CallbackError};
 pub use exchange::ExchangeError;
 pub use identity::{ClientIdentity, SessionKeys};
 pub use refresh::{RefreshError, UpstreamCredentials};
-pub use sign_in::{SignInError, SignInRequest, SignedIn, StartedSignIn};
+pub use sign_in::{PushedRequest, SignInError, SignedIn, StartedSignIn};
 pub use token::{TokenRefusal, TokenSet};
 
 #[cfg(test)]

@@ -11,11 +11,11 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::exchange::ExchangeError;
 use super::identity::SessionKeys;
 use super::token::{Received, TokenRefusal, TokenSet};
-use crate::ask;
 use crate::client::PdsClient;
 use crate::metadata::AuthServer;
 use crate::origins::Paused;
 use crate::proof::ProvenIdentity;
+use crate::request;
 
 /// What a refresh needs of an upstream session.
 #[derive(Debug, Clone)]
@@ -133,7 +133,13 @@ impl PdsClient {
         ];
         let endpoint = &server.token_endpoint;
         let answer = self
-            .post(&session.keys, server, endpoint, &params, ask::REFRESH)
+            .post(
+                &session.keys,
+                server,
+                endpoint,
+                &params,
+                request::REFRESH_TIMEOUT,
+            )
             .await?;
         let received = match Received::parse(&answer.body) {
             Ok(received) => received,
@@ -178,7 +184,7 @@ impl PdsClient {
             return Ok(());
         };
         let params = [("token", token.expose_secret())];
-        let revoked = self.post(keys, server, endpoint, &params, ask::REPEATABLE);
+        let revoked = self.post(keys, server, endpoint, &params, request::IDEMPOTENT_TIMEOUT);
         match revoked.await {
             // RFC 7009 §2.2 answers 200 to a token that is over; some servers say that it is.
             Err(ExchangeError::Refused { error, .. })
@@ -200,7 +206,7 @@ impl PdsClient {
         if let Some(token) = received.revocable()
             && let Err(error) = self.revoke(keys, server, &token).await
         {
-            tracing::warn!(issuer = %server.issuer, %error, "refused tokens could not be revoked");
+            tracing::warn!(issuer = %server.issuer, %error, "revocation of rejected tokens failed");
         }
     }
 }

@@ -11,18 +11,18 @@ use super::exchange::ExchangeError;
 use super::identity::SessionKeys;
 use super::pkce;
 use super::token::{Received, TokenRefusal, TokenSet};
-use crate::ask;
 use crate::client::PdsClient;
 use crate::members::members;
 use crate::metadata::AuthServer;
 use crate::proof::{ProofError, ProvenIdentity};
+use crate::request;
 
 /// The longest `request_uri`: it becomes part of a URL.
 const MAX_REQUEST_URI: usize = 2048;
 
 /// What to ask an authorization server for.
 #[derive(Debug, Clone, Copy)]
-pub struct SignInRequest<'a> {
+pub struct PushedRequest<'a> {
     /// The server.
     pub server: &'a AuthServer,
     /// The keys of the session that begins.
@@ -75,9 +75,9 @@ impl PdsClient {
     /// Pushes the authorization request and says where to send the browser.
     pub async fn start_sign_in(
         &self,
-        request: SignInRequest<'_>,
+        request: PushedRequest<'_>,
     ) -> Result<StartedSignIn, ExchangeError> {
-        let SignInRequest { server, keys, .. } = request;
+        let PushedRequest { server, keys, .. } = request;
         let verifier = pkce::verifier(&*self.rng);
         let challenge = pkce::challenge(verifier.expose_secret());
         let scope = request.scope.to_string();
@@ -92,7 +92,13 @@ impl PdsClient {
         params.extend(request.login_hint.map(|hint| ("login_hint", hint)));
         params.extend(request.prompt.map(|prompt| ("prompt", prompt)));
         let answer = self
-            .post(keys, server, &server.par_endpoint, &params, ask::REPEATABLE)
+            .post(
+                keys,
+                server,
+                &server.par_endpoint,
+                &params,
+                request::IDEMPOTENT_TIMEOUT,
+            )
             .await?;
         let pushed = members(&answer.body).and_then(|mut pushed| pushed.remove("request_uri"));
         let request_uri = match pushed {
@@ -128,7 +134,13 @@ impl PdsClient {
             ("code_verifier", verifier.expose_secret()),
         ];
         let answer = self
-            .post(keys, server, &server.token_endpoint, &params, ask::SIGN_IN)
+            .post(
+                keys,
+                server,
+                &server.token_endpoint,
+                &params,
+                request::CODE_EXCHANGE_TIMEOUT,
+            )
             .await?;
         let received = match Received::parse(&answer.body) {
             Ok(received) => received,

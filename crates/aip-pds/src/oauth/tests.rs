@@ -133,7 +133,7 @@ async fn a_sign_in_starts_with_a_pushed_request_and_an_encoded_url() {
         .on(PAR, move || answer(201, &pushed.to_string(), &[]));
     let (server, keys) = (server(&world).await, keys());
     let scope = ScopeSet::parse("atproto").unwrap();
-    let request = SignInRequest {
+    let request = PushedRequest {
         server: &server,
         keys: &keys,
         redirect_uri: CALLBACK,

@@ -132,7 +132,7 @@ impl Received {
         let token_type = self.text("token_type").unwrap_or("DPoP");
         if !token_type.eq_ignore_ascii_case("DPoP") {
             let token_type = excerpt(token_type);
-            tracing::warn!(%did, token_type, "the token answer to a refresh does not say DPoP");
+            tracing::warn!(%did, token_type, "token response to a refresh has a token_type other than DPoP");
         }
         // A scope that cannot be read or is none at all is a mistake, and not a grant of nothing.
         let scope = self.scope().ok().flatten();

@@ -36,7 +36,7 @@ fn a_server_that_is_down_is_left_alone_and_others_are_not() {
     break_down(&origins, &down);
     assert!(origins.admit(&down).is_err());
     assert!(origins.refresh_wait(&down).is_some());
-    assert_eq!(origins.to_spare(), [down]);
+    assert_eq!(origins.throttled(), [down]);
     let up = Origin::parse("https://other.org").unwrap();
     origins.admit(&up).unwrap().answered();
     assert_eq!(origins.refresh_wait(&up), None);
@@ -51,7 +51,7 @@ fn one_answer_among_failures_keeps_the_breaker_closed() {
         }
         origins.admit(&origin).unwrap().answered();
     }
-    assert!(origins.to_spare().is_empty());
+    assert!(origins.throttled().is_empty());
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn one_probe_finds_out_whether_the_server_is_back() {
     drop(origins.admit(&origin).unwrap());
     origins.admit(&origin).unwrap().answered();
     origins.admit(&origin).unwrap().answered();
-    assert!(origins.to_spare().is_empty());
+    assert!(origins.throttled().is_empty());
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn what_apps_called_forth_holds_back_only_what_nobody_waits_for() {
     let asked = headers(&[("retry-after", "30")]);
     origins.learn_limits(&origin, StatusCode::TOO_MANY_REQUESTS, &asked, false);
     assert_eq!(origins.refresh_wait(&origin), None);
-    assert_eq!(origins.to_spare(), [origin]);
+    assert_eq!(origins.throttled(), [origin]);
 }
 
 #[test]
@@ -107,9 +107,9 @@ fn the_last_tenth_of_a_budget_is_for_apps_and_an_empty_one_for_nobody() {
         ])
     };
     origins.learn_limits(&origin, StatusCode::OK, &budget("300"), true);
-    assert!(origins.to_spare().is_empty());
+    assert!(origins.throttled().is_empty());
     origins.learn_limits(&origin, StatusCode::OK, &budget("299"), true);
-    assert_eq!(origins.to_spare(), std::slice::from_ref(&origin));
+    assert_eq!(origins.throttled(), std::slice::from_ref(&origin));
     assert_eq!(origins.refresh_wait(&origin), None);
     origins.learn_limits(&origin, StatusCode::OK, &budget("0"), true);
     assert_eq!(origins.refresh_wait(&origin), Some(Duration::from_mins(2)));

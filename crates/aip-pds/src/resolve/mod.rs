@@ -13,7 +13,7 @@ use aip_base::{Clock, DnsTxt, Http};
 
 pub use error::ResolveError;
 
-use crate::cache::{Ages, AnswerCache, Capacity, Source, Weighed};
+use crate::cache::{AnswerCache, CachePolicy, Capacity, Source, Weighed};
 use crate::trace::{Step, Trace};
 
 /// What a cached handle or document may take on average. Usual ones take half of it.
@@ -104,7 +104,7 @@ impl Resolver {
         clock: Arc<dyn Clock>,
         config: ResolverConfig,
     ) -> Self {
-        let ages = Ages {
+        let policy = CachePolicy {
             soft: config.soft_age,
             hard: config.hard_age,
             negative: Duration::from_mins(1),
@@ -114,8 +114,8 @@ impl Resolver {
             entries: config.cache_capacity,
             bytes: config.cache_capacity.saturating_mul(ENTRY),
         };
-        let handles = AnswerCache::new(capacity, ages, Arc::clone(&clock));
-        let documents = AnswerCache::new(capacity, ages, Arc::clone(&clock));
+        let handles = AnswerCache::new(capacity, policy, Arc::clone(&clock));
+        let documents = AnswerCache::new(capacity, policy, Arc::clone(&clock));
         Self {
             http,
             dns,

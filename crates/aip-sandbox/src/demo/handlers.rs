@@ -125,7 +125,7 @@ pub(super) async fn sign_out(State(demo): State<Arc<Demo>>, headers: HeaderMap) 
     if let Some(Session::SignedIn { tokens, .. }) = session
         && let Err(error) = demo.provider.revoke(&tokens).await
     {
-        tracing::warn!(%error, "the tokens of a signed-out session could not be revoked");
+        tracing::warn!(%error, "token revocation after sign-out failed");
     }
     Redirect::to("/").into_response()
 }

@@ -39,7 +39,7 @@ pub(crate) struct Serving {
     pub(crate) app: Option<App>,
     life: Lifecycle,
     listener: JoinHandle<aip_listen::Drained>,
-    rounds: JoinHandle<()>,
+    background_tasks: JoinHandle<()>,
     database: Database,
     _folder: TempDir,
 }
@@ -101,7 +101,7 @@ impl Server {
             Some(app) => Some(register(&application, app).await?),
             None => None,
         };
-        let rounds = application.start_rounds();
+        let background_tasks = application.start_background_tasks();
         let draining = life.clone();
         let listener = tokio::spawn(self.0.run(application.public, async move {
             draining.reached(Stage::Draining).await;
@@ -111,7 +111,7 @@ impl Server {
             app,
             life,
             listener,
-            rounds,
+            background_tasks,
             database,
             _folder: folder,
         })
@@ -121,9 +121,9 @@ impl Server {
 impl Serving {
     pub(crate) async fn end(self) {
         self.life.advance(Stage::Draining);
-        self.rounds.abort();
+        self.background_tasks.abort();
         if let Err(error) = self.listener.await {
-            tracing::error!(%error, "AIP did not end well");
+            tracing::error!(%error, "AIP shutdown failed");
         }
         self.database.close().await;
     }

@@ -113,7 +113,7 @@ async fn serve<S: Service>(stream: TcpStream, service: Arc<S>) {
     let respond = service_fn(move |request| respond(Arc::clone(&service), request));
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), respond);
     if let Err(error) = connection.await {
-        tracing::debug!(%error, "a connection to a stand-in ended early");
+        tracing::debug!(%error, "connection to the sandbox ended early");
     }
 }
 

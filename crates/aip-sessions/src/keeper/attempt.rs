@@ -18,33 +18,33 @@ use aip_storage::upstream::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::keep::WRITE_RETRY;
-use super::step::{Earlier, OWNER_GRACE, Outcome, earlier, settle};
-use super::{EXTEND, Keeper, KeeperError, LEASE};
-use crate::vault::Column;
+use super::step::{OWNER_GRACE, Outcome, PriorSend, prior_send, settle};
+use super::store_tokens::WRITE_RETRY;
+use super::{Keeper, KeeperError, LEASE_DURATION, LEASE_EXTEND_INTERVAL};
+use crate::session_sealer::Column;
 
 /// How long the identity proof may take in all: a directory may have mirrors, and a PDS may need
 /// to be asked twice. What is left of the lease is for the exchange and the write.
-const PROOF: Duration = Duration::from_secs(20);
+const PROOF_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Before a refused token is believed to be dead, it is sent once more after this time. The reference
 /// PDS answers `invalid_grant` to every error that it meets while it looks the token up in its store
 /// (`consumeRefreshToken` in its `token-manager`): a token that is good is good a moment later, and one
 /// that is dead cannot get worse.
-const LOOK_UP_AGAIN: Duration = Duration::from_secs(2);
+const INVALID_GRANT_RETRY_DELAY: Duration = Duration::from_secs(2);
 /// How long a failure is tried to be settled: a database that restarts is back by then.
-const SETTLE: Duration = Duration::from_secs(10);
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What an attempt brought.
 pub(super) struct Received {
-    pub(super) brought: Brought,
+    pub(super) tokens: ReceivedTokens,
     pub(super) pds: Origin,
     /// For giving the tokens back, if it is an OAuth session.
     pub(super) proven: Option<ProvenIdentity>,
 }
 
 /// The tokens that came. The one that was sent is spent, so every one of them is kept.
-pub(super) enum Brought {
+pub(super) enum ReceivedTokens {
     Tokens(TokenSet),
     /// An answer without an access token that can be used.
     RefreshOnly {
@@ -98,42 +98,50 @@ impl Keeper {
         session: &UpstreamSession,
         claim: &Claim,
     ) -> Result<(), KeeperError> {
-        let earlier = earlier(claim);
-        if earlier == Earlier::Unsettled {
-            return self.leave_to_its_sender(session, claim).await;
+        let prior_send = prior_send(claim);
+        if prior_send == PriorSend::Unsettled {
+            return self.extend_lease_for_sender(session, claim).await;
         }
-        let repeated = earlier == Earlier::Unknown;
+        let repeated = prior_send == PriorSend::Unknown;
         let outcome = match &session.credential {
             Credential::OAuth(oauth) => self.exchange(session, oauth, claim).await,
             Credential::AppPassword(_) => self.renew(session, claim).await,
         };
         match outcome {
-            Ok(received) => self.keep(session, claim.lease.fence, received).await,
-            Err(Stop::Failed(failed)) => self.give_up(session, claim, failed, repeated).await,
+            Ok(received) => {
+                self.store_tokens(session, claim.lease.fence, received)
+                    .await
+            }
+            Err(Stop::Failed(failed)) => {
+                self.settle_failed_attempt(session, claim, failed, repeated)
+                    .await
+            }
             // A key that is missing, or a value that does not open, may be mended by an operator:
             // the session is kept and tried again later.
-            Err(Stop::Ours(error @ (KeeperError::MissingKey(_) | KeeperError::Vault(_)))) => {
-                tracing::error!(session = %session.id, %error, "a session cannot be refreshed with the keys at hand");
+            Err(Stop::Ours(error @ (KeeperError::MissingKey(_) | KeeperError::Sealer(_)))) => {
+                tracing::error!(session = %session.id, %error, "session refresh failed: key missing or unusable");
                 let failed = Failed::new(Outcome::OurFault, &error);
-                self.give_up(session, claim, failed, repeated).await
+                self.settle_failed_attempt(session, claim, failed, repeated)
+                    .await
             }
             // Trouble of ours comes before anything was sent. So the lease is given back, or
             // everybody would wait until it lapses.
             Err(Stop::Ours(error)) => {
                 let failed = Failed::not_spent(&error);
-                self.give_up(session, claim, failed, repeated).await?;
+                self.settle_failed_attempt(session, claim, failed, repeated)
+                    .await?;
                 Err(error)
             }
         }
     }
 
-    /// Holds the lease without sending anything, see [`Earlier::Unsettled`].
-    pub(super) async fn leave_to_its_sender(
+    /// Holds the lease without sending anything, see [`PriorSend::Unsettled`].
+    pub(super) async fn extend_lease_for_sender(
         &self,
         session: &UpstreamSession,
         claim: &Claim,
     ) -> Result<(), KeeperError> {
-        tracing::warn!(session = %session.id, fence = claim.lease.fence, "a refresh was sent and not settled; its sender is given time");
+        tracing::warn!(session = %session.id, fence = claim.lease.fence, "unsettled refresh found, extending the lease for its sender");
         let (fence, now) = (claim.lease.fence, self.clock.now());
         self.storage
             .hold_lease(session.id, fence, OWNER_GRACE, now)
@@ -154,33 +162,33 @@ impl Keeper {
         };
         let credentials = UpstreamCredentials {
             keys: self.keys(session.id, oauth)?,
-            refresh_token: self.vault.open(sealed, Column::RefreshToken, session.id)?,
+            refresh_token: self.sealer.open(sealed, Column::RefreshToken, session.id)?,
             scope: session.scope.clone(),
         };
         let proof = self
             .pds
             .prove(&session.did, &oauth.issuer, Some(&session.did));
-        let proven = self.in_time(session, proof).await?;
+        let proven = self.prove_in_time(session, proof).await?;
         if *proven.pds() != session.pds {
             self.identity_changed(session).await;
         }
-        self.write_down(session, claim, &credentials.refresh_token)
+        self.journal_send(session, claim, &credentials.refresh_token)
             .await?;
         let refresh = async {
             let first = self.pds.refresh(&credentials, &proven).await;
             let refused = matches!(first, Err(RefreshError::InvalidGrant { .. }));
-            if refused && earlier(claim) == Earlier::Unsent {
-                tokio::time::sleep(LOOK_UP_AGAIN).await;
+            if refused && prior_send(claim) == PriorSend::Unsent {
+                tokio::time::sleep(INVALID_GRANT_RETRY_DELAY).await;
                 return self.pds.refresh(&credentials, &proven).await;
             }
             first
         };
-        let brought = match self.under_lease(session, claim, refresh).await {
-            Ok(tokens) => Brought::Tokens(tokens),
+        let tokens = match self.with_lease_extension(session, claim, refresh).await {
+            Ok(tokens) => ReceivedTokens::Tokens(tokens),
             Err(error) => {
                 let failed = Failed::new(judge(&error), &error);
                 if failed.outcome == Outcome::OurFault {
-                    tracing::error!(session = %session.id, issuer = %oauth.issuer, %error, "refresh refused: check keys and metadata");
+                    tracing::error!(session = %session.id, issuer = %oauth.issuer, %error, "refresh rejected: check client keys and client metadata");
                 } else {
                     tracing::warn!(session = %session.id, issuer = %oauth.issuer, %error, "refresh failed");
                 }
@@ -192,11 +200,11 @@ impl Keeper {
                     return Err(failed.into());
                 };
                 let error = failed.error;
-                Brought::RefreshOnly { refresh, error }
+                ReceivedTokens::RefreshOnly { refresh, error }
             }
         };
         Ok(Received {
-            brought,
+            tokens,
             pds: proven.pds().clone(),
             proven: Some(proven),
         })
@@ -208,24 +216,24 @@ impl Keeper {
         let Credential::AppPassword(sealed) = &session.credential else {
             return Err(Failed::not_spent(&"not a session of an app password").into());
         };
-        let password = self.vault.open(sealed, Column::AppPassword, session.id)?;
+        let password = self.sealer.open(sealed, Column::AppPassword, session.id)?;
         let refresh = session.tokens.refresh.as_ref();
         let refresh = refresh
-            .map(|sealed| self.vault.open(sealed, Column::RefreshToken, session.id))
+            .map(|sealed| self.sealer.open(sealed, Column::RefreshToken, session.id))
             .transpose()?;
         let proven = self
-            .in_time(session, self.pds.prove_pds(&session.did))
+            .prove_in_time(session, self.pds.prove_pds(&session.did))
             .await?;
         // The tokens of the PDS that the account has left are worth nothing at its new one.
         let stays = *proven.pds() == session.pds;
         if !stays {
             self.identity_changed(session).await;
         }
-        self.write_down(session, claim, refresh.as_ref().unwrap_or(&password))
+        self.journal_send(session, claim, refresh.as_ref().unwrap_or(&password))
             .await?;
         let renewed = self.renew_at(&proven, refresh.filter(|_| stays), &password);
-        let brought = match self.under_lease(session, claim, renewed).await {
-            Ok(tokens) => Brought::Tokens(tokens),
+        let tokens = match self.with_lease_extension(session, claim, renewed).await {
+            Ok(tokens) => ReceivedTokens::Tokens(tokens),
             Err(error) => {
                 tracing::warn!(session = %session.id, pds = %proven.pds(), %error, "refresh failed");
                 let failed = Failed::new(judge_password(&error), &error);
@@ -233,11 +241,11 @@ impl Keeper {
                     return Err(failed.into());
                 };
                 let error = failed.error;
-                Brought::RefreshOnly { refresh, error }
+                ReceivedTokens::RefreshOnly { refresh, error }
             }
         };
         Ok(Received {
-            brought,
+            tokens,
             pds: proven.pds().clone(),
             proven: None,
         })
@@ -252,7 +260,7 @@ impl Keeper {
         if let Some(refresh) = refresh {
             match self.pds.refresh_password_session(proven, &refresh).await {
                 Err(error) if error.is_final() => {
-                    tracing::info!(pds = %proven.pds(), %error, "the session is begun anew with its app password");
+                    tracing::info!(pds = %proven.pds(), %error, "creating a new session with the app password");
                 }
                 outcome => return outcome,
             }
@@ -264,7 +272,7 @@ impl Keeper {
 
     /// Does `work` and extends the lease meanwhile: a refresh that was sent is not abandoned, and
     /// nobody else may send while its answer can still come.
-    async fn under_lease<T>(
+    async fn with_lease_extension<T>(
         &self,
         session: &UpstreamSession,
         claim: &Claim,
@@ -280,27 +288,31 @@ impl Keeper {
     async fn extend_lease(&self, session: &UpstreamSession, claim: &Claim) -> Infallible {
         let (id, fence) = (session.id, claim.lease.fence);
         loop {
-            tokio::time::sleep(EXTEND).await;
+            tokio::time::sleep(LEASE_EXTEND_INTERVAL).await;
             let now = self.clock.now();
-            match self.storage.hold_lease(id, fence, LEASE, now).await {
+            match self
+                .storage
+                .hold_lease(id, fence, LEASE_DURATION, now)
+                .await
+            {
                 Ok(Settle::Stored) => {}
                 // What is received is stored all the same, unless the other one sends, too.
                 Ok(Settle::Superseded) => {
-                    tracing::warn!(session = %id, fence, "somebody else holds the lease of a refresh whose answer is awaited");
+                    tracing::warn!(session = %id, fence, "lease lost while waiting for the refresh response");
                 }
                 Err(error) => {
-                    tracing::error!(session = %id, fence, %error, "the lease of a refresh whose answer is awaited cannot be extended");
+                    tracing::error!(session = %id, fence, %error, "lease extension failed while waiting for the refresh response");
                 }
             }
         }
     }
 
-    async fn in_time<T>(
+    async fn prove_in_time<T>(
         &self,
         session: &UpstreamSession,
         proof: impl Future<Output = Result<T, ProofError>>,
     ) -> Result<T, Stop> {
-        let failed = match tokio::time::timeout(PROOF, proof).await {
+        let failed = match tokio::time::timeout(PROOF_TIMEOUT, proof).await {
             Ok(Ok(proven)) => return Ok(proven),
             Ok(Err(error @ ProofError::Moved { .. })) => {
                 self.identity_changed(session).await;
@@ -311,12 +323,12 @@ impl Keeper {
             Ok(Err(error)) => Failed::not_spent(&error),
             Err(_) => Failed::not_spent(&"it took too long"),
         };
-        tracing::warn!(session = %session.id, error = failed.error, "identity proof before a refresh failed");
+        tracing::warn!(session = %session.id, error = failed.error, "identity check before refresh failed");
         Err(failed.into())
     }
 
     /// Says in the journal, before the request leaves, that it does.
-    async fn write_down(
+    async fn journal_send(
         &self,
         session: &UpstreamSession,
         claim: &Claim,
@@ -336,7 +348,7 @@ impl Keeper {
         }
     }
 
-    async fn give_up(
+    async fn settle_failed_attempt(
         &self,
         session: &UpstreamSession,
         claim: &Claim,
@@ -358,7 +370,7 @@ impl Keeper {
             })
             .await?;
         if let (Settle::Stored, RefreshFailure::NeedsReauth(reason)) = (settled, &failure) {
-            tracing::warn!(session = %session.id, error = failed.error, "a session cannot be refreshed any more");
+            tracing::warn!(session = %session.id, error = failed.error, "session can no longer be refreshed");
             self.record_end(session, *reason).await?;
         }
         Ok(())
@@ -367,7 +379,7 @@ impl Keeper {
     /// Settles a failure as soon as the database is there, unless that takes too long: then the
     /// lease lapses by itself.
     async fn settle_in_time(&self, failed: FailedRefresh<'_>) -> Result<Settle, KeeperError> {
-        let late = tokio::time::Instant::now() + SETTLE;
+        let late = tokio::time::Instant::now() + SETTLE_TIMEOUT;
         let mut attempt = 0;
         loop {
             match self.storage.settle_failure(failed).await {
@@ -386,7 +398,7 @@ impl Keeper {
         session: &UpstreamSession,
         reason: ReauthReason,
     ) -> Result<(), KeeperError> {
-        tracing::warn!(session = %session.id, reason = reason.as_str(), "the person must sign in again");
+        tracing::warn!(session = %session.id, reason = reason.as_str(), "session needs reauthentication");
         self.audit(session, AuditKind::UpstreamEnded, reason.as_str())
             .await
     }

@@ -4,11 +4,11 @@
 pub mod step;
 
 mod attempt;
-mod desk;
-mod keep;
+mod in_flight;
 mod operate;
 mod revoker;
-mod rounds;
+mod scheduler;
+mod store_tokens;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,22 +26,22 @@ use aip_storage::{Storage, StorageError};
 use secrecy::SecretString;
 use tracing::Instrument as _;
 
-pub use self::desk::Desk;
-use self::desk::{Place, Seat};
-use self::step::{Occasion, Plan, is_usable, plan};
+pub use self::in_flight::InFlight;
+use self::in_flight::{InFlightGuard, Waiter};
+use self::step::{Plan, Trigger, is_token_usable, plan};
 use crate::identity::{MissingKey, UpstreamIdentity};
+use crate::session_sealer::{Column, SealerError, SessionSealer};
 use crate::spill::Spill;
-use crate::vault::{Column, Vault, VaultError};
 
 /// How long a lease runs: 20 s for the identity proof, the rest for the exchange and the write. While
 /// an answer is awaited, the lease is extended.
-const LEASE: Duration = Duration::from_mins(1);
+const LEASE_DURATION: Duration = Duration::from_mins(1);
 /// How often it is extended. A database may be away for as long as is left.
-const EXTEND: Duration = Duration::from_secs(10);
+const LEASE_EXTEND_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a caller waits for somebody else's refresh before it looks again by itself.
-const POLL: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a caller waits in all. The refresh goes on without it.
-const PATIENCE: Duration = Duration::from_secs(30);
+const REFRESH_WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Keeps upstream sessions alive and hands out their tokens.
 pub struct Keeper {
@@ -52,7 +52,7 @@ pub struct Keeper {
     /// Where sessions are kept.
     pub storage: Arc<dyn Storage>,
     /// Opens and seals them.
-    pub vault: Vault,
+    pub sealer: SessionSealer,
     /// Where tokens wait that cannot be stored.
     pub spill: Spill,
     /// Tells other replicas what settled, and hears it from them.
@@ -66,12 +66,12 @@ pub struct Keeper {
     /// The name of this process in leases.
     pub owner: String,
     /// Who waits in this process, and what is under way.
-    pub desk: Desk,
+    pub in_flight: InFlight,
 }
 
 /// A session ready for one call.
 #[derive(Debug, Clone)]
-pub struct Usable {
+pub struct ActiveSession {
     /// Which.
     pub id: RowId,
     /// The account.
@@ -112,7 +112,7 @@ pub enum KeeperError {
     MissingKey(#[from] MissingKey),
     /// Our fault.
     #[error(transparent)]
-    Vault(#[from] VaultError),
+    Sealer(#[from] SealerError),
     /// Our fault.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -124,25 +124,25 @@ impl KeeperError {
         match self {
             Self::Unknown | Self::NeedsReauth(_) | Self::Ended(_) => Blame::Caller,
             Self::Later(_) => Blame::Upstream,
-            Self::MissingKey(_) | Self::Vault(_) | Self::Storage(_) => Blame::Ours,
+            Self::MissingKey(_) | Self::Sealer(_) | Self::Storage(_) => Blame::Ours,
         }
     }
 }
 
 impl Keeper {
     /// The session `id`, refreshed if it is stale.
-    pub async fn usable(self: &Arc<Self>, id: RowId) -> Result<Usable, KeeperError> {
-        self.ready(id, Occasion::Use).await
+    pub async fn active_session(self: &Arc<Self>, id: RowId) -> Result<ActiveSession, KeeperError> {
+        self.get_active(id, Trigger::Use).await
     }
 
     /// The session again after its PDS rejected the access token of `generation` (401
     /// `invalid_token`): refreshed unless somebody did so meanwhile.
-    pub async fn usable_after_rejection(
+    pub async fn refresh_after_rejection(
         self: &Arc<Self>,
         id: RowId,
         generation: i64,
-    ) -> Result<Usable, KeeperError> {
-        self.ready(id, Occasion::Rejected(generation)).await
+    ) -> Result<ActiveSession, KeeperError> {
+        self.get_active(id, Trigger::Rejected(generation)).await
     }
 
     /// The newest usable session of that kind, if there is one.
@@ -158,49 +158,55 @@ impl Keeper {
             .await?)
     }
 
-    async fn ready(self: &Arc<Self>, id: RowId, occasion: Occasion) -> Result<Usable, KeeperError> {
-        let patience = tokio::time::Instant::now() + PATIENCE;
-        let mut seat: Option<Seat<'_>> = None;
+    async fn get_active(
+        self: &Arc<Self>,
+        id: RowId,
+        trigger: Trigger,
+    ) -> Result<ActiveSession, KeeperError> {
+        let patience = tokio::time::Instant::now() + REFRESH_WAIT_TIMEOUT;
+        let mut waiter: Option<Waiter<'_>> = None;
         let mut began_with = None;
         loop {
             // Who waits sits down before reading, so that no news falls in between.
-            let news = seat.as_ref().map(Seat::news);
+            let notified = waiter.as_ref().map(Waiter::notified);
             let session = self
                 .storage
                 .upstream_session(id)
                 .await?
                 .ok_or(KeeperError::Unknown)?;
             let now = self.clock.now();
-            let occasion = if session.generation > *began_with.get_or_insert(session.generation) {
-                Occasion::Renewed
+            let trigger = if session.generation > *began_with.get_or_insert(session.generation) {
+                Trigger::Renewed
             } else {
-                occasion
+                trigger
             };
-            let until = match plan(&session, occasion, now) {
+            let until = match plan(&session, trigger, now) {
                 Plan::Use => return self.open(&session),
                 Plan::Reauthenticate(reason) => return Err(KeeperError::NeedsReauth(reason)),
                 Plan::Ended(reason) => return Err(KeeperError::Ended(reason)),
-                Plan::NotBefore(at) => return Err(KeeperError::Later(at.since(now))),
+                Plan::BackOff(at) => return Err(KeeperError::Later(at.since(now))),
                 Plan::Wait(until) => Some(until),
                 Plan::Refresh => match self.pause_of(&session) {
-                    Some(_) if is_usable(&session, occasion, now) => return self.open(&session),
+                    Some(_) if is_token_usable(&session, trigger, now) => {
+                        return self.open(&session);
+                    }
                     Some(pause) => return Err(KeeperError::Later(pause)),
                     None => self.refresh(&session, now).await?,
                 },
             };
-            match (until, news) {
+            match (until, notified) {
                 (None, _) => {}
                 (Some(_), None) => {
                     metrics::counter!("aip_upstream_collisions_prevented_total").increment(1);
-                    seat = Some(self.desk.sit(id));
+                    waiter = Some(self.in_flight.wait_for(id));
                 }
                 // Also without news it is looked again: they may be lost on their way here.
-                (Some(until), Some(news)) => {
-                    drop(tokio::time::timeout(until.since(now).min(POLL), news).await);
+                (Some(until), Some(notified)) => {
+                    drop(tokio::time::timeout(until.since(now).min(POLL_INTERVAL), notified).await);
                 }
             }
             if tokio::time::Instant::now() >= patience {
-                return Err(KeeperError::Later(POLL));
+                return Err(KeeperError::Later(POLL_INTERVAL));
             }
         }
     }
@@ -223,12 +229,18 @@ impl Keeper {
     ) -> Result<Option<Timestamp>, KeeperError> {
         // An attempt outlives its lease when the database is away: what it received has to be
         // stored before this process sends anything again.
-        let Some(place) = Place::take(self, session.id) else {
-            return Ok(Some(now + POLL));
+        let Some(guard) = InFlightGuard::take(self, session.id) else {
+            return Ok(Some(now + POLL_INTERVAL));
         };
         let taken = self
             .storage
-            .lease(session.id, session.generation, &self.owner, LEASE, now)
+            .lease(
+                session.id,
+                session.generation,
+                &self.owner,
+                LEASE_DURATION,
+                now,
+            )
             .await?;
         let claim = match taken {
             TakeLease::Leased(claim) => claim,
@@ -237,33 +249,33 @@ impl Keeper {
         };
         let session = session.clone();
         let attempt = async move {
-            let outcome = place.keeper.attempt(&session, &claim).await;
+            let outcome = guard.keeper.attempt(&session, &claim).await;
             let settled = Notice::SessionSettled(session.id);
-            place.keeper.notices.publish(&settled).await;
-            drop(place);
+            guard.keeper.notices.publish(&settled).await;
+            drop(guard);
             outcome
         };
         let attempt = tokio::spawn(RequestNotes::carried_into(attempt.in_current_span()));
         // A panic in the task is a defect that was logged; the lease lapses by itself.
-        if let Ok(Ok(outcome)) = tokio::time::timeout(PATIENCE, attempt).await {
+        if let Ok(Ok(outcome)) = tokio::time::timeout(REFRESH_WAIT_TIMEOUT, attempt).await {
             outcome?;
         }
         Ok(None)
     }
 
-    fn open(&self, session: &UpstreamSession) -> Result<Usable, KeeperError> {
+    fn open(&self, session: &UpstreamSession) -> Result<ActiveSession, KeeperError> {
         let auth = match &session.credential {
             Credential::OAuth(oauth) => CallAuth::Dpop(self.keys(session.id, oauth)?),
             Credential::AppPassword(_) => CallAuth::Bearer,
         };
-        Ok(Usable {
+        Ok(ActiveSession {
             id: session.id,
             did: session.did.clone(),
             pds: session.pds.clone(),
             scope: session.scope.clone(),
             auth,
             access: self
-                .vault
+                .sealer
                 .open(&session.tokens.access, Column::AccessToken, session.id)?,
             usable_until: usable_until(session.refreshed_at, session.tokens.access_expires_at),
             ends_at: step::ends_at(session),
@@ -276,7 +288,7 @@ impl Keeper {
         Ok(SessionKeys {
             session: id.to_string(),
             client: self.identity.for_session(&oauth.upstream_client_id, kid)?,
-            dpop: self.vault.open_key(&oauth.dpop_key, id)?,
+            dpop: self.sealer.open_key(&oauth.dpop_key, id)?,
         })
     }
 
@@ -285,14 +297,14 @@ impl Keeper {
     pub async fn drain(&self, patience: Duration) -> usize {
         let drained = async {
             loop {
-                let idle = self.desk.idle.notified();
-                if self.desk.busy() == 0 {
+                let idle = self.in_flight.idle.notified();
+                if self.in_flight.running() == 0 {
                     return;
                 }
                 idle.await;
             }
         };
         drop(tokio::time::timeout(patience, drained).await);
-        self.desk.busy()
+        self.in_flight.running()
     }
 }

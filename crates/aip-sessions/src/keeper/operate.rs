@@ -8,7 +8,7 @@ use aip_storage::audit::AuditKind;
 use aip_storage::notices::Notice;
 use aip_storage::upstream::{EndReason, ReauthReason, Settle, UpstreamSession, UpstreamState};
 
-use super::{Keeper, KeeperError, POLL};
+use super::{Keeper, KeeperError, POLL_INTERVAL};
 
 /// Clocks of replicas and slow answers differ by less than half of this.
 const SHORT_LIFE: Duration = Duration::from_mins(5);
@@ -25,7 +25,7 @@ impl Keeper {
         }
         let now = self.clock.now();
         if let Some(until) = self.refresh(&before, now).await? {
-            return Err(KeeperError::Later(until.since(now).max(POLL)));
+            return Err(KeeperError::Later(until.since(now).max(POLL_INTERVAL)));
         }
         let after = self.session(id).await?;
         let outcome = match &after.state {

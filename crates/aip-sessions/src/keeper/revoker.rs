@@ -6,16 +6,16 @@ use std::time::Duration;
 use aip_pds::Trace;
 use aip_storage::upstream::{Credential, DueRevocation};
 
-use super::rounds::side_by_side;
+use super::scheduler::join_all_limited;
 use super::{Keeper, KeeperError};
-use crate::vault::Column;
+use crate::session_sealer::Column;
 
 /// Between two tries for one session; longer than a batch takes.
 const RETRY: Duration = Duration::from_mins(5);
 /// After so many tries (half a day) the tokens are left to age out: the PDS is gone.
 const MAX_ATTEMPTS: u32 = 150;
 /// How many are claimed at once.
-const BATCH: u32 = 20;
+const CLAIM_BATCH_SIZE: u32 = 20;
 
 impl Keeper {
     /// Revokes what is due at its PDS.
@@ -23,13 +23,13 @@ impl Keeper {
         let now = self.clock.now();
         let due = self
             .storage
-            .claim_revocations(now, now + RETRY, BATCH)
+            .claim_revocations(now, now + RETRY, CLAIM_BATCH_SIZE)
             .await?;
         let revocations = due.into_iter().map(|revocation| {
             let keeper = Arc::clone(self);
             async move { keeper.revoke_and_settle(&revocation).await }
         });
-        side_by_side(revocations).await.into_iter().collect()
+        join_all_limited(revocations).await.into_iter().collect()
     }
 
     async fn revoke_and_settle(&self, revocation: &DueRevocation) -> Result<(), KeeperError> {
@@ -37,11 +37,11 @@ impl Keeper {
         match self.revoke_at_pds(revocation).await {
             Ok(()) => {}
             Err(what) if revocation.attempts < MAX_ATTEMPTS => {
-                tracing::warn!(session = %id, what, attempts = revocation.attempts, "not revoked at the PDS yet");
+                tracing::warn!(session = %id, what, attempts = revocation.attempts, "revocation at the PDS failed, retrying");
                 return Ok(());
             }
             Err(what) => {
-                tracing::error!(session = %id, what, "giving up on revoking at the PDS");
+                tracing::error!(session = %id, what, "revocation at the PDS failed, giving up");
             }
         }
         Ok(self.storage.revocation_done(id).await?)
@@ -53,9 +53,9 @@ impl Keeper {
         let words = |error: &dyn std::fmt::Display| error.to_string();
         let tokens = &session.tokens;
         let token = match &tokens.refresh {
-            Some(refresh) => self.vault.open(refresh, Column::RefreshToken, session.id),
+            Some(refresh) => self.sealer.open(refresh, Column::RefreshToken, session.id),
             None => self
-                .vault
+                .sealer
                 .open(&tokens.access, Column::AccessToken, session.id),
         };
         let token = token.map_err(|e| words(&e))?;

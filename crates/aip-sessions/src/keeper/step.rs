@@ -14,15 +14,15 @@ use aip_storage::upstream::{
 
 /// A token closer to its end than this is refreshed before use. Far more than the time in which it
 /// is not used at all ([`usable_until`]), so that a refresh that fails does not keep callers waiting.
-const MARGIN: Duration = Duration::from_mins(1);
+const REFRESH_MARGIN: Duration = Duration::from_mins(1);
 /// At most this is added to the margin per session, so that sessions of one hour do not all
 /// refresh in the same second.
-const MARGIN_JITTER: Duration = Duration::from_secs(30);
+const REFRESH_MARGIN_JITTER: Duration = Duration::from_secs(30);
 /// A session that nobody uses is refreshed this often. Its refresh token would live for 14 days
 /// at least, so a PDS may be away for a week without a loss.
-const KEEP_ALIVE: Duration = Duration::from_hours(7 * 24);
+const IDLE_REFRESH_INTERVAL: Duration = Duration::from_hours(7 * 24);
 /// How long a session of a public client lives.
-const PUBLIC_SESSION: Duration = Duration::from_hours(14 * 24);
+const PUBLIC_SESSION_LIFETIME: Duration = Duration::from_hours(14 * 24);
 /// Between failed attempts. Far below the life of a session, so that no back-off ends one.
 const RETRY: Backoff = Backoff {
     base: Duration::from_secs(2),
@@ -30,8 +30,8 @@ const RETRY: Backoff = Backoff {
 };
 
 /// So many definite refusals in a row, over this time, are believed whatever they are called.
-const REJECTIONS: u32 = 3;
-const REJECTED_FOR: Duration = Duration::from_hours(2);
+const MIN_REJECTIONS: u32 = 3;
+const MIN_REJECTED_DURATION: Duration = Duration::from_hours(2);
 
 /// The longest `Retry-After` that is honoured. A longer one is a mistake, and would end the session.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
@@ -47,7 +47,7 @@ pub enum Plan {
     /// Somebody refreshes it until then: wait and read again.
     Wait(Timestamp),
     /// A failed attempt is backing off and the access token is over, or too close to its end.
-    NotBefore(Timestamp),
+    BackOff(Timestamp),
     /// The person must sign in again.
     Reauthenticate(ReauthReason),
     /// Over.
@@ -56,7 +56,7 @@ pub enum Plan {
 
 /// Why a session is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Occasion {
+pub enum Trigger {
     /// An app uses it.
     Use,
     /// The PDS said that the access token of this generation is no good.
@@ -92,7 +92,7 @@ pub enum Outcome {
 
 /// What a holder of the lease has to think of the refresh token, from what others left behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Earlier {
+pub enum PriorSend {
     /// Nobody has sent it.
     Unsent,
     /// The holder before sent it and has not settled: it may be alive and hold new tokens that
@@ -111,24 +111,24 @@ pub const OWNER_GRACE: Duration = Duration::from_secs(30);
 
 /// Judges what the holders before left behind. Everybody who takes the lease after the sender
 /// gives it the grace; whoever follows knows by the gap between the fences that it was given.
-pub fn earlier(claim: &Claim) -> Earlier {
+pub fn prior_send(claim: &Claim) -> PriorSend {
     match claim.sent_under {
-        Some(sent) if sent + 1 >= claim.lease.fence => Earlier::Unsettled,
-        Some(_) => Earlier::Unknown,
-        None if claim.uncertain => Earlier::Unknown,
-        None => Earlier::Unsent,
+        Some(sent) if sent + 1 >= claim.lease.fence => PriorSend::Unsettled,
+        Some(_) => PriorSend::Unknown,
+        None if claim.uncertain => PriorSend::Unknown,
+        None => PriorSend::Unsent,
     }
 }
 
 /// Decides what to do with `session` at `now`.
-pub fn plan(session: &UpstreamSession, occasion: Occasion, now: Timestamp) -> Plan {
+pub fn plan(session: &UpstreamSession, trigger: Trigger, now: Timestamp) -> Plan {
     match &session.state {
         UpstreamState::NeedsReauth(reason) => return Plan::Reauthenticate(*reason),
         UpstreamState::Ended(reason) => return Plan::Ended(*reason),
         UpstreamState::Refreshing(lease) if lease.until > now => return Plan::Wait(lease.until),
         UpstreamState::Refreshing(_) | UpstreamState::Uncertain | UpstreamState::Active => {}
     }
-    let usable = is_usable(session, occasion, now);
+    let usable = is_token_usable(session, trigger, now);
     if usable && session.tokens.access_expires_at > now + margin(session) {
         return Plan::Use;
     }
@@ -136,24 +136,24 @@ pub fn plan(session: &UpstreamSession, occasion: Occasion, now: Timestamp) -> Pl
         return if usable {
             Plan::Use
         } else {
-            Plan::NotBefore(session.next_refresh_at)
+            Plan::BackOff(session.next_refresh_at)
         };
     }
-    if occasion == Occasion::Renewed {
+    if trigger == Trigger::Renewed {
         // One refresh for each use is enough, also where tokens live for seconds, or (`expires_in`
         // 0) for this one use.
         return if usable || life(session).is_zero() {
             Plan::Use
         } else {
-            Plan::NotBefore(now + RETRY.base)
+            Plan::BackOff(now + RETRY.base)
         };
     }
     Plan::Refresh
 }
 
 /// Whether the access token can be used: neither rejected, nor close to its end.
-pub fn is_usable(session: &UpstreamSession, occasion: Occasion, now: Timestamp) -> bool {
-    let rejected = occasion == Occasion::Rejected(session.generation);
+pub fn is_token_usable(session: &UpstreamSession, trigger: Trigger, now: Timestamp) -> bool {
+    let rejected = trigger == Trigger::Rejected(session.generation);
     let until = usable_until(session.refreshed_at, session.tokens.access_expires_at);
     !rejected && until > now
 }
@@ -206,8 +206,8 @@ pub fn settle(
 /// and for hours the server, which answered everything else, has said nothing but no.
 fn is_rejected_for_good(session: &UpstreamSession, now: Timestamp) -> bool {
     session.rejected.is_some_and(|rejected| {
-        rejected.times + 1 >= REJECTIONS && now.since(rejected.since) >= REJECTED_FOR
-    }) && !is_usable(session, Occasion::Use, now)
+        rejected.times + 1 >= MIN_REJECTIONS && now.since(rejected.since) >= MIN_REJECTED_DURATION
+    }) && !is_token_usable(session, Trigger::Use, now)
 }
 
 /// When to try again after an attempt that brought a refresh token and no usable access token.
@@ -220,7 +220,7 @@ pub fn next_try(failures: u32, now: Timestamp, rng: &dyn Rng) -> Timestamp {
 pub fn ends_at(session: &UpstreamSession) -> Option<Timestamp> {
     match &session.credential {
         Credential::OAuth(oauth) if oauth.client_key_id.is_none() => {
-            Some(session.created_at + PUBLIC_SESSION)
+            Some(session.created_at + PUBLIC_SESSION_LIFETIME)
         }
         Credential::OAuth(_) | Credential::AppPassword(_) => None,
     }
@@ -229,7 +229,7 @@ pub fn ends_at(session: &UpstreamSession) -> Option<Timestamp> {
 /// When the keeper refreshes a session unasked that was refreshed at `now`. Sessions in use are
 /// refreshed by their use, long before.
 pub fn keep_alive_at(now: Timestamp) -> Timestamp {
-    now + KEEP_ALIVE
+    now + IDLE_REFRESH_INTERVAL
 }
 
 /// The margin of one session. The jitter comes from its id, so that every replica agrees on it.
@@ -239,8 +239,8 @@ fn margin(session: &UpstreamSession) -> Duration {
     let spread = bytes.bytes().rev().take(4).fold(0_u32, |sum, byte| {
         sum.wrapping_mul(31).wrapping_add(u32::from(byte))
     });
-    let jitter = MARGIN_JITTER.mul_f64(f64::from(spread % 1000) / 1000.0);
-    (MARGIN + jitter).min(life(session) / 5)
+    let jitter = REFRESH_MARGIN_JITTER.mul_f64(f64::from(spread % 1000) / 1000.0);
+    (REFRESH_MARGIN + jitter).min(life(session) / 5)
 }
 
 #[cfg(test)]

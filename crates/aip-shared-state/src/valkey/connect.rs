@@ -13,17 +13,17 @@ use redis::{
 use secrecy::ExposeSecret as _;
 
 use super::url::{HostPort, Login, Sentinels, Servers};
-use super::{ANSWER, ValkeyConfig};
+use super::{COMMAND_TIMEOUT, ValkeyConfig};
 
 /// How long one server may take to accept a connection and the login on it.
 const CONNECT: Duration = Duration::from_secs(1);
 
 /// Takes what a server says unasked.
-pub(super) type Hear = std::sync::Arc<dyn Fn(PushInfo) + Send + Sync>;
+pub(super) type PushHandler = std::sync::Arc<dyn Fn(PushInfo) + Send + Sync>;
 
 /// A connection. Cheap to clone; all clones share it.
 #[derive(Clone)]
-pub(super) enum Link {
+pub(super) enum Connection {
     /// To one server. Boxed, as the other is small.
     Server(Box<MultiplexedConnection>),
     /// To the servers of a cluster. It heals itself when one of them goes.
@@ -68,19 +68,19 @@ pub enum ConnectError {
     Late,
 }
 
-impl Link {
+impl Connection {
     /// Connects and listens on `channel`.
     pub(super) async fn connect(
         config: &ValkeyConfig,
         channel: &str,
-        hear: &Hear,
+        hear: &PushHandler,
     ) -> Result<Self, ConnectError> {
         let url = &config.url;
         match &url.servers {
             Servers::Cluster(hosts) => {
-                let link = cluster(config, hosts, channel, hear).await;
+                let connection = cluster(config, hosts, channel, hear).await;
                 let server = || url.to_string();
-                link.map_err(|error| ConnectError::Server {
+                connection.map_err(|error| ConnectError::Server {
                     server: server(),
                     error,
                 })
@@ -89,10 +89,10 @@ impl Link {
                 let primary = primary(config, sentinels).await?;
                 let at = primary.to_string();
                 let address = config.address(&primary);
-                let mut link = server(config, &address, at.clone(), channel, hear).await?;
-                let role = link.query(redis::cmd("ROLE")).await;
+                let mut connection = server(config, &address, at.clone(), channel, hear).await?;
+                let role = connection.query(redis::cmd("ROLE")).await;
                 match role.map(|role| is_primary(&role)) {
-                    Ok(true) => Ok(link),
+                    Ok(true) => Ok(connection),
                     Ok(false) => Err(ConnectError::NotPrimary { server: at }),
                     Err(error) => Err(ConnectError::Server { server: at, error }),
                 }
@@ -111,8 +111,8 @@ impl Link {
     /// Sends a command and waits for its answer.
     pub(super) async fn query(&mut self, command: Cmd) -> Result<Value, RedisError> {
         match self {
-            Self::Server(link) => link.req_packed_command(&command).await,
-            Self::Cluster(link) => link.req_packed_command(&command).await,
+            Self::Server(connection) => connection.req_packed_command(&command).await,
+            Self::Cluster(connection) => connection.req_packed_command(&command).await,
         }?
         .extract_error()
     }
@@ -170,11 +170,11 @@ impl ValkeyConfig {
 fn timed() -> AsyncConnectionConfig {
     AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT))
-        .set_response_timeout(Some(ANSWER))
+        .set_response_timeout(Some(COMMAND_TIMEOUT))
 }
 
 /// What hands every push to `hear`.
-fn sender(hear: &Hear) -> impl AsyncPushSender {
+fn sender(hear: &PushHandler) -> impl AsyncPushSender {
     let hear = std::sync::Arc::clone(hear);
     move |info: PushInfo| {
         hear(info);
@@ -187,16 +187,16 @@ async fn server(
     address: &ConnectionAddr,
     name: String,
     channel: &str,
-    hear: &Hear,
-) -> Result<Link, ConnectError> {
+    hear: &PushHandler,
+) -> Result<Connection, ConnectError> {
     let connect = async {
         let client = config.client(address, &config.url.login, config.url.database)?;
         let timed = timed().set_push_sender(sender(hear));
-        let mut link = client
+        let mut connection = client
             .get_multiplexed_async_connection_with_config(&timed)
             .await?;
-        link.subscribe(channel).await?;
-        Ok(Link::Server(Box::new(link)))
+        connection.subscribe(channel).await?;
+        Ok(Connection::Server(Box::new(connection)))
     };
     connect.await.map_err(|error| ConnectError::Server {
         server: name,
@@ -208,13 +208,13 @@ async fn cluster(
     config: &ValkeyConfig,
     hosts: &[HostPort],
     channel: &str,
-    hear: &Hear,
-) -> Result<Link, RedisError> {
+    hear: &PushHandler,
+) -> Result<Connection, RedisError> {
     let addresses = hosts.iter().map(|host| config.address(host));
     let mut builder = ClusterClient::builder(addresses)
         .use_protocol(ProtocolVersion::RESP3)
         .connection_timeout(CONNECT)
-        .response_timeout(ANSWER)
+        .response_timeout(COMMAND_TIMEOUT)
         .retries(1)
         .push_sender(sender(hear));
     if config.url.tls {
@@ -227,9 +227,9 @@ async fn cluster(
     if let Some(password) = &login.password {
         builder = builder.password(password.expose_secret());
     }
-    let mut link = builder.build()?.get_async_connection().await?;
-    link.subscribe(channel).await?;
-    Ok(Link::Cluster(link))
+    let mut connection = builder.build()?.get_async_connection().await?;
+    connection.subscribe(channel).await?;
+    Ok(Connection::Cluster(connection))
 }
 
 /// Asks the Sentinels in turn; the first that knows is believed, as its word is checked.
@@ -254,14 +254,14 @@ async fn ask(
     at: &HostPort,
 ) -> Result<Option<HostPort>, RedisError> {
     let client = config.client(&config.address(at), &sentinels.login, 0)?;
-    let mut link = client
+    let mut connection = client
         .get_multiplexed_async_connection_with_config(&timed())
         .await?;
     let mut question = redis::cmd("SENTINEL");
     question
         .arg("GET-MASTER-ADDR-BY-NAME")
         .arg(&sentinels.service);
-    let primary: Option<(String, u16)> = question.query_async(&mut link).await?;
+    let primary: Option<(String, u16)> = question.query_async(&mut connection).await?;
     Ok(primary.map(|(host, port)| HostPort { host, port }))
 }
 

@@ -3,7 +3,7 @@
 //! The connection is the circuit breaker, too. Whatever goes wrong with a command ends the
 //! connection; without one every command is refused at once, and the task looks for a new one,
 //! slower and slower, up to once a second. So an outage holds up the commands that are under way
-//! when it begins, for [`ANSWER`] at most, and nobody after them.
+//! when it begins, for [`COMMAND_TIMEOUT`] at most, and nobody after them.
 //!
 //! A new connection asks the Sentinels again, and so finds a new primary.
 
@@ -27,18 +27,18 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 pub use self::connect::ConnectError;
-use self::connect::Link;
+use self::connect::Connection;
 pub use self::url::{HostPort, Login, Sentinels, Servers, ValkeyUrl, ValkeyUrlError};
 use crate::local::LocalNotices;
 
 /// How long a command may take.
-pub const ANSWER: Duration = Duration::from_millis(500);
+pub const COMMAND_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How long it may take to connect, Sentinels and all.
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// How often a connection is tried that nobody uses, so that a dead one is not found too late.
-const PULSE: Duration = Duration::from_secs(2);
+const PING_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Between two attempts to connect.
 const RETRY: Backoff = Backoff {
@@ -47,7 +47,7 @@ const RETRY: Backoff = Backoff {
 };
 
 /// A connection that held this long ended by accident, and is tried anew at once.
-const HELD: Duration = Duration::from_secs(5);
+const STABLE_AFTER: Duration = Duration::from_secs(5);
 
 /// Which servers, and whom to trust.
 #[derive(Debug, Clone)]
@@ -66,29 +66,29 @@ pub struct Valkey {
 
 struct Inner {
     config: ValkeyConfig,
-    live: watch::Sender<Option<Live>>,
+    live: watch::Sender<Option<CurrentConnection>>,
     heard: LocalNotices,
     rng: Arc<dyn Rng>,
 }
 
 /// The connection of the moment.
 #[derive(Clone)]
-struct Live {
+struct CurrentConnection {
     /// How many there were before.
     number: u64,
-    link: Link,
+    connection: Connection,
 }
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 enum CommandError {
-    #[error("Valkey is away")]
-    Away,
-    #[error("Valkey does not answer in time")]
-    Slow,
+    #[error("Valkey is unreachable")]
+    Disconnected,
+    #[error("Valkey timed out")]
+    TimedOut,
     #[error("Valkey: {0}")]
     Refused(#[from] redis::RedisError),
-    #[error("Valkey answers something else than asked")]
+    #[error("unexpected response from Valkey")]
     Unexpected,
 }
 
@@ -129,8 +129,8 @@ impl ValkeyConfig {
 
     /// Connects once and asks whether anybody is there.
     pub async fn check(&self) -> Result<(), ConnectError> {
-        let nobody: connect::Hear = Arc::new(drop);
-        let attempt = Link::connect(self, notices::CHANNEL, &nobody);
+        let nobody: connect::PushHandler = Arc::new(drop);
+        let attempt = Connection::connect(self, notices::CHANNEL, &nobody);
         timeout(CONNECT, attempt)
             .await
             .map_err(|_| ConnectError::Late)??;
@@ -148,7 +148,7 @@ impl Valkey {
             heard: LocalNotices::default(),
             rng,
         });
-        let upkeep = tokio::spawn(Arc::clone(&inner).keep_up()).abort_handle();
+        let upkeep = tokio::spawn(Arc::clone(&inner).reconnect_loop()).abort_handle();
         Self { inner, upkeep }
     }
 
@@ -173,10 +173,10 @@ impl Drop for Valkey {
 impl Inner {
     async fn run(&self, command: Cmd) -> Result<Value, CommandError> {
         let live = self.live.borrow().clone();
-        let mut live = live.ok_or(CommandError::Away)?;
-        let answer = match timeout(ANSWER, live.link.query(command)).await {
+        let mut live = live.ok_or(CommandError::Disconnected)?;
+        let answer = match timeout(COMMAND_TIMEOUT, live.connection.query(command)).await {
             Ok(answer) => answer.map_err(CommandError::from),
-            Err(_) => Err(CommandError::Slow),
+            Err(_) => Err(CommandError::TimedOut),
         };
         if let Err(error) = &answer {
             self.end(live.number, &error.to_string());
@@ -195,20 +195,20 @@ impl Inner {
         });
         if ended {
             metrics::gauge!("aip_valkey_up").set(0.0);
-            tracing::warn!(reason, "the connection to Valkey is lost");
+            tracing::warn!(reason, "Valkey connection lost");
         }
     }
 
     /// Keeps a connection, for ever.
-    async fn keep_up(self: Arc<Self>) {
+    async fn reconnect_loop(self: Arc<Self>) {
         let mut failures = 0;
         for number in 0.. {
             match self.connect(number).await {
-                Ok(link) => {
+                Ok(connection) => {
                     let began = Instant::now();
-                    self.begin(Live { number, link });
-                    self.watch_over(number).await;
-                    failures = if began.elapsed() < HELD {
+                    self.begin(CurrentConnection { number, connection });
+                    self.health_check(number).await;
+                    failures = if began.elapsed() < STABLE_AFTER {
                         failures + 1
                     } else {
                         0
@@ -216,7 +216,7 @@ impl Inner {
                 }
                 Err(error) => {
                     if failures == 0 {
-                        tracing::warn!(%error, "Valkey is away; it is tried again and again");
+                        tracing::warn!(%error, "Valkey unreachable, retrying");
                     }
                     failures += 1;
                 }
@@ -225,25 +225,27 @@ impl Inner {
         }
     }
 
-    fn begin(&self, live: Live) {
+    fn begin(&self, live: CurrentConnection) {
         self.live.send_replace(Some(live));
         metrics::gauge!("aip_valkey_up").set(1.0);
         tracing::info!(url = %self.config.url, "connected to Valkey");
     }
 
-    async fn connect(self: &Arc<Self>, number: u64) -> Result<Link, ConnectError> {
-        let hear = notices::hearer(self, number);
-        let attempt = Link::connect(&self.config, notices::CHANNEL, &hear);
+    async fn connect(self: &Arc<Self>, number: u64) -> Result<Connection, ConnectError> {
+        let hear = notices::push_handler(self, number);
+        let attempt = Connection::connect(&self.config, notices::CHANNEL, &hear);
         timeout(CONNECT, attempt)
             .await
             .map_err(|_| ConnectError::Late)?
     }
 
     /// Returns when connection `number` has ended.
-    async fn watch_over(&self, number: u64) {
+    async fn health_check(&self, number: u64) {
         let mut live = self.live.subscribe();
-        let other = |live: &Option<Live>| live.as_ref().is_none_or(|live| live.number != number);
-        while timeout(PULSE, live.wait_for(other)).await.is_err() {
+        let other = |live: &Option<CurrentConnection>| {
+            live.as_ref().is_none_or(|live| live.number != number)
+        };
+        while timeout(PING_INTERVAL, live.wait_for(other)).await.is_err() {
             // A failure ends the connection.
             let _ = self.run(redis::cmd("PING")).await;
         }

@@ -8,14 +8,14 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use redis::{Msg, PushInfo, PushKind};
 
-use super::connect::{Hear, Link};
+use super::connect::{Connection, PushHandler};
 use super::{Inner, Valkey};
 
 /// Where notices are published.
 pub(super) const CHANNEL: &str = "aip:notices";
 
 /// What passes on what connection `number` hears, and notices its end.
-pub(super) fn hearer(inner: &Arc<Inner>, number: u64) -> Hear {
+pub(super) fn push_handler(inner: &Arc<Inner>, number: u64) -> PushHandler {
     let inner = Arc::downgrade(inner);
     Arc::new(move |push| hear(&inner, number, push))
 }
@@ -27,7 +27,10 @@ fn hear(inner: &Weak<Inner>, number: u64, push: PushInfo) {
     if push.kind == PushKind::Disconnection {
         let live = inner.live.borrow().clone();
         // A cluster heals itself.
-        if !matches!(live.map(|live| live.link), Some(Link::Cluster(_))) {
+        if !matches!(
+            live.map(|live| live.connection),
+            Some(Connection::Cluster(_))
+        ) {
             inner.end(number, "closed by the server");
         }
         return;
@@ -52,7 +55,7 @@ impl Valkey {
 impl Notices for Valkey {
     async fn publish(&self, notice: &Notice) {
         if let Err(error) = self.send_notice(notice).await {
-            tracing::debug!(%error, "a notice is lost");
+            tracing::debug!(%error, "notice not published");
         }
     }
 

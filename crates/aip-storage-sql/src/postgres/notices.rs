@@ -1,6 +1,6 @@
 //! Notices between processes, by `LISTEN` and `NOTIFY`.
 
-mod spread;
+mod broadcast;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use self::spread::Spread;
+use self::broadcast::Broadcast;
 use super::PgStorage;
 use super::statements::sql::sql;
 use crate::failure::DriverError;
@@ -24,10 +24,10 @@ const CHANNEL: &str = "aip";
 
 /// A connection that is silent for so long is asked whether it still lives: one that a firewall
 /// has forgotten stays silent for ever.
-const SILENCE: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// How long connecting, or an answer to that question, may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Between attempts to listen again.
 const RETRY: Backoff = Backoff {
@@ -39,13 +39,13 @@ const RETRY: Backoff = Backoff {
 /// this or a stream of it lives. Behind a pooler of transactions nobody can listen.
 pub(crate) struct PgNotices {
     store: PgStorage,
-    spread: Spread,
+    broadcast: Broadcast,
     listening: Arc<JoinSet<()>>,
 }
 
 /// Why nothing is heard.
 #[derive(Debug, thiserror::Error)]
-enum Deaf {
+enum ListenError {
     #[error("the connection was closed")]
     Closed,
     #[error("the connection is silent")]
@@ -54,7 +54,7 @@ enum Deaf {
     Database(DriverError),
 }
 
-impl From<sqlx::Error> for Deaf {
+impl From<sqlx::Error> for ListenError {
     fn from(error: sqlx::Error) -> Self {
         Self::Database(error.into())
     }
@@ -63,15 +63,15 @@ impl From<sqlx::Error> for Deaf {
 impl PgNotices {
     /// Starts to listen.
     pub(super) fn new(store: PgStorage, rng: Arc<dyn Rng>) -> Self {
-        let spread = Spread::new();
+        let broadcast = Broadcast::new();
         let mut listening = JoinSet::new();
         if !store.pooled {
             let options = Arc::clone(&store.options);
-            listening.spawn(listen(options, spread.clone(), rng));
+            listening.spawn(listen(options, broadcast.clone(), rng));
         }
         Self {
             store,
-            spread,
+            broadcast,
             listening: Arc::new(listening),
         }
     }
@@ -86,21 +86,21 @@ impl Notices for PgNotices {
             .execute(self.store.writer())
             .await;
         if let Err(error) = told {
-            tracing::warn!(%error, "the other replicas could not be told");
+            tracing::warn!(%error, "publishing a notice to the other replicas failed");
         }
     }
 
     fn subscribe(&self) -> BoxStream<'static, Notice> {
-        self.spread.subscribe(Arc::clone(&self.listening))
+        self.broadcast.subscribe(Arc::clone(&self.listening))
     }
 }
 
 /// Listens for ever.
-async fn listen(options: Arc<PgConnectOptions>, spread: Spread, rng: Arc<dyn Rng>) {
+async fn listen(options: Arc<PgConnectOptions>, broadcast: Broadcast, rng: Arc<dyn Rng>) {
     let mut failures = 0;
     loop {
-        let Err(error) = listen_once(&options, &spread, &mut failures).await;
-        tracing::warn!(%error, "notices of other replicas are not heard; trying again");
+        let Err(error) = listen_once(&options, &broadcast, &mut failures).await;
+        tracing::warn!(%error, "LISTEN connection lost, reconnecting");
         sleep(RETRY.delay(failures, &*rng)).await;
         failures = failures.saturating_add(1);
     }
@@ -109,12 +109,12 @@ async fn listen(options: Arc<PgConnectOptions>, spread: Spread, rng: Arc<dyn Rng
 /// Listens until the connection fails.
 async fn listen_once(
     options: &PgConnectOptions,
-    spread: &Spread,
+    broadcast: &Broadcast,
     failures: &mut u32,
-) -> Result<Infallible, Deaf> {
+) -> Result<Infallible, ListenError> {
     let own = PgPoolOptions::new()
         .max_connections(1)
-        .acquire_timeout(PATIENCE)
+        .acquire_timeout(ANSWER_TIMEOUT)
         .idle_timeout(None)
         .max_lifetime(None)
         .connect_lazy_with(options.clone());
@@ -124,19 +124,19 @@ async fn listen_once(
     listener.listen(CHANNEL).await?;
     *failures = 0;
     loop {
-        match timeout(SILENCE, listener.try_recv()).await {
+        match timeout(KEEPALIVE_INTERVAL, listener.try_recv()).await {
             Ok(Ok(Some(heard))) => {
                 // What a newer release says is not for this one.
                 if let Some(notice) = Notice::from_text(heard.payload()) {
-                    spread.publish(notice);
+                    broadcast.publish(notice);
                 }
             }
-            Ok(Ok(None)) => return Err(Deaf::Closed),
+            Ok(Ok(None)) => return Err(ListenError::Closed),
             Ok(Err(error)) => return Err(error.into()),
             Err(_) => {
-                timeout(PATIENCE, listener.execute("SELECT 1"))
+                timeout(ANSWER_TIMEOUT, listener.execute("SELECT 1"))
                     .await
-                    .map_err(|_| Deaf::Silent)??;
+                    .map_err(|_| ListenError::Silent)??;
             }
         }
     }

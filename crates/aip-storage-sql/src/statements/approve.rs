@@ -9,7 +9,7 @@ use aip_storage::request::{AnsweredRequest, RequestAnswer};
 use super::request::note_answer;
 use super::sql::{Fields, sql, unavailable};
 use super::upstream::lock_usable_session;
-use super::{Conn, Store};
+use super::{DbConnection, Store};
 
 pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approve, StorageError> {
     let Approval {
@@ -80,7 +80,11 @@ pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approv
 }
 
 /// Adds what was allowed now to what the person allowed this client in this browser before.
-async fn add_consent(conn: &mut Conn, browser: RowId, grant: &Grant) -> Result<(), StorageError> {
+async fn add_consent(
+    conn: &mut DbConnection,
+    browser: RowId,
+    grant: &Grant,
+) -> Result<(), StorageError> {
     let inserted = sql(
         "INSERT INTO consents (browser_id, client_id, did, scope, updated_at)
          VALUES ($1, $2, $3, $4, $5)

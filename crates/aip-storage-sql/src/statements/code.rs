@@ -4,7 +4,7 @@ use aip_storage::StorageError;
 use aip_storage::grant::{CodeRedemption, RedeemCode, RedeemedCode, RevokeReason};
 
 use super::sql::{Fields, sql, unavailable};
-use super::{Conn, Store, grant, refresh, revoke};
+use super::{DbConnection, Store, grant, refresh, revoke};
 
 pub(super) async fn redeem(
     store: &Store,
@@ -61,7 +61,7 @@ pub(super) async fn redeem(
 /// the code: whoever found a code in a log, without its verifier, must not be able to end the
 /// session.
 async fn explain_refusal(
-    conn: &mut Conn,
+    conn: &mut DbConnection,
     redemption: &CodeRedemption,
 ) -> Result<RedeemCode, StorageError> {
     let spent_before = sql("SELECT grant_id FROM codes

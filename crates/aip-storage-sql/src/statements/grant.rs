@@ -13,7 +13,7 @@ use aip_storage::grant::{
 use async_trait::async_trait;
 
 use super::sql::{Fields, Row, readable, sql, unavailable};
-use super::{Conn, Store, approve, code, faults, refresh, revoke};
+use super::{DbConnection, Store, approve, code, faults, refresh, revoke};
 
 /// The columns of a grant, under the alias `g`.
 macro_rules! grant_columns {
@@ -22,7 +22,7 @@ macro_rules! grant_columns {
          g.authenticated_at, g.created_at, g.revoked_at, g.revoke_reason"
     };
 }
-pub(in super::super) use grant_columns;
+pub(crate) use grant_columns;
 
 #[async_trait]
 impl Grants for Store {
@@ -152,7 +152,7 @@ impl Grants for Store {
 }
 
 /// The grant that a row just read refers to.
-pub(in super::super) async fn existing(conn: &mut Conn, id: RowId) -> Result<Grant, StorageError> {
+pub(crate) async fn existing(conn: &mut DbConnection, id: RowId) -> Result<Grant, StorageError> {
     let row = sql(concat!(
         "SELECT ",
         grant_columns!(),
@@ -171,7 +171,7 @@ pub(in super::super) async fn existing(conn: &mut Conn, id: RowId) -> Result<Gra
     }
 }
 
-pub(in super::super) fn read_grant(row: &Row) -> Result<Grant, StorageError> {
+pub(crate) fn read_grant(row: &Row) -> Result<Grant, StorageError> {
     let fields = Fields::of("grants", "id", row)?;
     let revoked = match (fields.get("revoked_at")?, fields.get("revoke_reason")?) {
         (Some(at), Some(reason)) => Some(Revoked { at, reason }),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aip_base::Timestamp;
 use aip_storage::StorageError;
 use aip_storage::grant::RevokeReason;
-use aip_storage::housekeeping::{Housekeeping, Perishable, Purged};
+use aip_storage::housekeeping::{Housekeeping, PurgeReport, RetentionClass};
 use async_trait::async_trait;
 
 use super::Store;
@@ -14,12 +14,12 @@ use super::sql::{Fields, readable, sql, unavailable};
 
 #[async_trait]
 impl Housekeeping for Store {
-    async fn purge_expired(&self, now: Timestamp, batch: u32) -> Result<Purged, StorageError> {
-        let mut purged = Purged {
+    async fn purge_expired(&self, now: Timestamp, batch: u32) -> Result<PurgeReport, StorageError> {
+        let mut purged = PurgeReport {
             counts: Vec::new(),
             more: false,
         };
-        for kind in Perishable::ALL {
+        for kind in RetentionClass::ALL {
             let before = now - kind.kept_for();
             let count = sql(statement(kind))
                 .bind(&before)
@@ -65,7 +65,7 @@ impl Housekeeping for Store {
         Ok(ended)
     }
 
-    async fn lead(
+    async fn acquire_leadership(
         &self,
         task: &str,
         owner: &str,
@@ -95,63 +95,63 @@ impl Housekeeping for Store {
 }
 
 /// Deletes up to `$2` rows whose time came before `$1`.
-fn statement(kind: Perishable) -> &'static str {
+fn statement(kind: RetentionClass) -> &'static str {
     match kind {
-        Perishable::AuthorizationRequests => {
+        RetentionClass::AuthorizationRequests => {
             "DELETE FROM authorization_requests WHERE token IN
                  (SELECT token FROM authorization_requests WHERE expires_at <= $1 LIMIT $2)"
         }
-        Perishable::AnsweredRequests => {
+        RetentionClass::AnsweredRequests => {
             "DELETE FROM answered_requests WHERE token IN
                  (SELECT token FROM answered_requests WHERE expires_at <= $1 LIMIT $2)"
         }
-        Perishable::UpstreamFlows => {
+        RetentionClass::UpstreamFlows => {
             "DELETE FROM upstream_flows WHERE id IN
                  (SELECT id FROM upstream_flows WHERE expires_at <= $1 LIMIT $2)"
         }
-        Perishable::Codes => {
+        RetentionClass::Codes => {
             // What a live grant hangs from leads to it when it is over (`end_expired_grants`).
             "DELETE FROM codes WHERE hash IN
                  (SELECT c.hash FROM codes c WHERE c.expires_at <= $1
                       AND (c.spent_at IS NOT NULL OR NOT EXISTS (SELECT 1 FROM grants g
                           WHERE g.id = c.grant_id AND g.revoked_at IS NULL)) LIMIT $2)"
         }
-        Perishable::AccessTokens => {
+        RetentionClass::AccessTokens => {
             "DELETE FROM access_tokens WHERE hash IN
                  (SELECT hash FROM access_tokens WHERE expires_at <= $1 LIMIT $2)"
         }
-        Perishable::RefreshTokens => {
+        RetentionClass::RefreshTokens => {
             "DELETE FROM refresh_tokens WHERE hash IN
                  (SELECT r.hash FROM refresh_tokens r WHERE r.expires_at <= $1
                       AND (r.successor IS NOT NULL OR NOT EXISTS (SELECT 1 FROM grants g
                           WHERE g.id = r.grant_id AND g.revoked_at IS NULL)) LIMIT $2)"
         }
-        Perishable::Replays => {
+        RetentionClass::Replays => {
             "DELETE FROM replays WHERE hash IN
                  (SELECT hash FROM replays WHERE expires_at <= $1 LIMIT $2)"
         }
-        Perishable::BrowserSessions => {
+        RetentionClass::BrowserSessions => {
             "DELETE FROM browser_sessions WHERE id IN
                  (SELECT id FROM browser_sessions WHERE expires_at <= $1 LIMIT $2)"
         }
-        Perishable::Grants => {
+        RetentionClass::Grants => {
             "DELETE FROM grants WHERE id IN
                  (SELECT id FROM grants WHERE revoked_at <= $1 LIMIT $2)"
         }
-        Perishable::UpstreamSessions => {
+        RetentionClass::UpstreamSessions => {
             "DELETE FROM upstream_sessions WHERE id IN
                  (SELECT id FROM upstream_sessions
                   WHERE ended_at <= $1 AND revoke_due_at IS NULL LIMIT $2)"
         }
-        Perishable::Nonces => {
+        RetentionClass::Nonces => {
             "DELETE FROM nonces WHERE (role, origin) IN
                  (SELECT role, origin FROM nonces WHERE given_at <= $1 LIMIT $2)"
         }
-        Perishable::RateLimits => {
+        RetentionClass::RateLimits => {
             "DELETE FROM rate_limits WHERE key IN
                  (SELECT key FROM rate_limits WHERE arrival <= $1 LIMIT $2)"
         }
-        Perishable::AuditEvents => {
+        RetentionClass::AuditEvents => {
             "DELETE FROM audit_events WHERE id IN
                  (SELECT id FROM audit_events WHERE at <= $1 LIMIT $2)"
         }

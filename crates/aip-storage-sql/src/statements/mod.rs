@@ -4,7 +4,7 @@
 //! it `Store` and `Db`, as macros the few fragments of SQL that differ (`for_update!`,
 //! `skip_locked!`, `database_now!`), and in `rotation` the one verb worth a way of its own.
 
-use self::connections::Conn;
+use self::pool::DbConnection;
 use super::{BEGIN, Db, Store, rotation};
 
 mod account;
@@ -13,14 +13,14 @@ mod audit;
 mod browser;
 mod client;
 mod code;
-pub(super) mod connections;
 mod faults;
 pub(super) mod grant;
 mod housekeeping;
 mod keeper;
-pub(super) mod lent;
 mod nonces;
 mod operations;
+pub(super) mod pool;
+pub(super) mod pooled;
 mod rates;
 pub(super) mod refresh;
 mod replay;

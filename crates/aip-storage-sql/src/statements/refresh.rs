@@ -6,7 +6,7 @@ use aip_storage::grant::{Grant, NewTokens, RevokeReason, Rotate, Rotation};
 
 use super::grant::{existing, read_grant};
 use super::sql::{Fields, Sql, sql, unavailable};
-use super::{Conn, Store, revoke, rotation};
+use super::{DbConnection, Store, revoke, rotation};
 
 /// Spends a refresh token if every condition holds; binds as [`bind_spending`] does. The engines
 /// share this text and differ in how they run what follows.
@@ -21,10 +21,10 @@ macro_rules! spend_refresh_token {
          RETURNING grant_id"
     };
 }
-pub(in super::super) use spend_refresh_token;
+pub(crate) use spend_refresh_token;
 
 /// Binds `$1` to `$6` of `spend_refresh_token!`.
-pub(in super::super) fn bind_spending(statement: Sql, rotation: &Rotation) -> Sql {
+pub(crate) fn bind_spending(statement: Sql, rotation: &Rotation) -> Sql {
     statement
         .bind(&rotation.tokens.refresh)
         .bind(&rotation.now)
@@ -46,7 +46,10 @@ pub(super) async fn rotate(store: &Store, rotation: &Rotation) -> Result<Rotate,
 
 /// The presented token could not be spent: says why, serves a repeat within the grace, and ends
 /// the family of a replayed token.
-async fn repeat_or_revoke(conn: &mut Conn, rotation: &Rotation) -> Result<Rotate, StorageError> {
+async fn repeat_or_revoke(
+    conn: &mut DbConnection,
+    rotation: &Rotation,
+) -> Result<Rotate, StorageError> {
     let row = sql(concat!(
         "SELECT r.successor IS NOT NULL AS spent, ",
         super::grant::grant_columns!(),
@@ -82,7 +85,11 @@ async fn repeat_or_revoke(conn: &mut Conn, rotation: &Rotation) -> Result<Rotate
 /// Stores the access token of a repeat, if it is one: within the grace, with the same successor,
 /// which nobody has used. The conditions are those of the insert itself, so that a successor that
 /// is spent meanwhile is noticed.
-async fn repeat(conn: &mut Conn, grant: &Grant, rotation: &Rotation) -> Result<bool, StorageError> {
+async fn repeat(
+    conn: &mut DbConnection,
+    grant: &Grant,
+    rotation: &Rotation,
+) -> Result<bool, StorageError> {
     let tokens = &rotation.tokens;
     let stored = sql("INSERT INTO access_tokens
              (hash, grant_id, client_id, scope, issued_at, expires_at, dpop_jkt)
@@ -107,8 +114,8 @@ async fn repeat(conn: &mut Conn, grant: &Grant, rotation: &Rotation) -> Result<b
     Ok(stored == 1)
 }
 
-pub(in super::super) async fn insert_refresh_token(
-    conn: &mut Conn,
+pub(crate) async fn insert_refresh_token(
+    conn: &mut DbConnection,
     grant: &Grant,
     tokens: &NewTokens,
     now: Timestamp,
@@ -127,8 +134,8 @@ pub(in super::super) async fn insert_refresh_token(
     Ok(())
 }
 
-pub(in super::super) async fn insert_access_token(
-    conn: &mut Conn,
+pub(crate) async fn insert_access_token(
+    conn: &mut DbConnection,
     grant: &Grant,
     tokens: &NewTokens,
     dpop_jkt: Option<&String>,

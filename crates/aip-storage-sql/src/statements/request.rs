@@ -12,7 +12,7 @@ use aip_storage::request::{
 use async_trait::async_trait;
 
 use super::sql::{Fields, Row, sql, unavailable};
-use super::{Conn, Store};
+use super::{DbConnection, Store};
 
 macro_rules! request_columns {
     () => {
@@ -265,7 +265,7 @@ fn read_request(row: &Row) -> Result<AuthorizationRequest, StorageError> {
 /// Notes how a request was answered. `false`: it was answered before, and the transaction must not
 /// be committed.
 pub(super) async fn note_answer(
-    conn: &mut Conn,
+    conn: &mut DbConnection,
     token: &TokenHash,
     browser: RowId,
     answered: &AnsweredRequest,

@@ -9,11 +9,11 @@ use aip_storage::upstream::EndReason;
 
 use super::sql::{Fields, readable, sql, unavailable};
 use super::upstream::end_unused_session;
-use super::{Conn, Store};
+use super::{DbConnection, Store};
 
 /// Ends one grant, and its upstream session if no other live grant uses it. Whether it was live.
 pub(super) async fn revoke_grant(
-    conn: &mut Conn,
+    conn: &mut DbConnection,
     id: RowId,
     reason: RevokeReason,
     now: Timestamp,

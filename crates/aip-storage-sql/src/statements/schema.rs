@@ -5,43 +5,37 @@ use sqlx::migrate::{Migrate as _, Migrator};
 use sqlx::{Connection as _, Executor as _, Transaction};
 
 use super::sql::unavailable;
-use super::{BEGIN, Conn, Db, Store};
+use super::{BEGIN, Db, DbConnection, Store};
 use crate::schema::{self, SchemaError, Status, TABLE};
 
 /// Compares the applied migrations with those of this program. Changes nothing.
-pub(in super::super) async fn status(
-    store: &Store,
-    migrator: &Migrator,
-) -> Result<Status, SchemaError> {
-    let mut lent = store.writer().acquire().await.map_err(unavailable)?;
-    let Conn {
+pub(crate) async fn status(store: &Store, migrator: &Migrator) -> Result<Status, SchemaError> {
+    let mut connection = store.writer().acquire().await.map_err(unavailable)?;
+    let DbConnection {
         driver,
-        keeps_statements,
+        prepares_statements,
         ..
-    } = &mut *lent;
+    } = &mut *connection;
     let mut tx = driver.begin_with(BEGIN).await.map_err(unavailable)?;
-    forget_statements(&mut tx, *keeps_statements).await?;
+    forget_statements(&mut tx, *prepares_statements).await?;
     // In a transaction that is rolled back: looking must not create the table.
     tx.ensure_migrations_table(TABLE).await?;
     let applied = tx.list_applied_migrations(TABLE).await?;
-    forget_statements(&mut tx, *keeps_statements).await?;
+    forget_statements(&mut tx, *prepares_statements).await?;
     tx.rollback().await.map_err(unavailable)?;
     schema::compare(migrator, &applied)
 }
 
 /// Applies what is pending, in one transaction under the engine's lock. Returns the versions.
-pub(in super::super) async fn migrate(
-    store: &Store,
-    migrator: &Migrator,
-) -> Result<Vec<i64>, SchemaError> {
-    let mut lent = store.writer().acquire().await.map_err(unavailable)?;
-    let Conn {
+pub(crate) async fn migrate(store: &Store, migrator: &Migrator) -> Result<Vec<i64>, SchemaError> {
+    let mut connection = store.writer().acquire().await.map_err(unavailable)?;
+    let DbConnection {
         driver,
-        keeps_statements,
+        prepares_statements,
         ..
-    } = &mut *lent;
+    } = &mut *connection;
     let mut tx = driver.begin_with(BEGIN).await.map_err(unavailable)?;
-    forget_statements(&mut tx, *keeps_statements).await?;
+    forget_statements(&mut tx, *prepares_statements).await?;
     store.lock_schema(&mut tx).await?;
     tx.ensure_migrations_table(TABLE).await?;
     let applied = tx.list_applied_migrations(TABLE).await?;
@@ -51,7 +45,7 @@ pub(in super::super) async fn migrate(
         let (version, name) = (migration.version, &migration.description);
         tracing::info!(version, %name, "migration applied");
     }
-    forget_statements(&mut tx, *keeps_statements).await?;
+    forget_statements(&mut tx, *prepares_statements).await?;
     tx.commit().await.map_err(unavailable)?;
     Ok(pending)
 }
@@ -60,9 +54,9 @@ pub(in super::super) async fn migrate(
 /// stay on a connection that others get next, and meet theirs.
 async fn forget_statements(
     tx: &mut Transaction<'_, Db>,
-    keeps_statements: bool,
+    prepares_statements: bool,
 ) -> Result<(), StorageError> {
-    if !keeps_statements {
+    if !prepares_statements {
         let forget = "DEALLOCATE ALL";
         tx.execute(forget).await.map_err(unavailable)?;
     }

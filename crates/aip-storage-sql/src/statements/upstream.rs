@@ -17,7 +17,7 @@ use async_trait::async_trait;
 
 use super::session_row::{insert_session, read_session, session_columns};
 use super::sql::{Fields, readable, sql, unavailable};
-use super::{Conn, Store, keeper, session_list};
+use super::{DbConnection, Store, keeper, session_list};
 
 /// That nobody needs the session `s`. An app password serves all grants of its client and account;
 /// it outlives those that ended with their OAuth session, because their person is expected back.
@@ -337,7 +337,10 @@ impl UpstreamSessions for Store {
 }
 
 /// Locks the session's row until the transaction ends. Whether it can serve a grant.
-pub(super) async fn lock_usable_session(conn: &mut Conn, id: RowId) -> Result<bool, StorageError> {
+pub(super) async fn lock_usable_session(
+    conn: &mut DbConnection,
+    id: RowId,
+) -> Result<bool, StorageError> {
     let row = sql(concat!(
         "SELECT id FROM upstream_sessions WHERE id = $1 AND state IN ('active', 'uncertain')",
         for_update!()
@@ -350,7 +353,7 @@ pub(super) async fn lock_usable_session(conn: &mut Conn, id: RowId) -> Result<bo
 
 /// Ends a session, whoever uses it, and makes it due for revocation. Whether it was live.
 pub(super) async fn end_session(
-    conn: &mut Conn,
+    conn: &mut DbConnection,
     id: RowId,
     reason: EndReason,
     now: Timestamp,
@@ -370,7 +373,7 @@ pub(super) async fn end_session(
 /// Ends a session that no live grant uses, and no request that waits for a decision. Whether it
 /// did.
 pub(super) async fn end_unused_session(
-    conn: &mut Conn,
+    conn: &mut DbConnection,
     id: RowId,
     reason: EndReason,
     now: Timestamp,
@@ -403,7 +406,7 @@ pub(super) async fn end_unused_session(
 
 /// Ends the grants that a session served.
 pub(super) async fn end_grants(
-    conn: &mut Conn,
+    conn: &mut DbConnection,
     session: RowId,
     reason: RevokeReason,
     now: Timestamp,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aip_storage::grant::{Approval, RevokeReason};
-use aip_storage::{StorageError, tally};
+use aip_storage::{StorageError, query_stats};
 use aip_storage_sql::{Database, PgOptions};
 use sqlx::{Connection as _, Executor as _};
 use tokio::time::{Instant, timeout};
@@ -22,16 +22,16 @@ const PATIENCE: Duration = Duration::from_secs(20);
 async fn work_is_told_what_it_used_of_the_database(world: World) {
     let client = world.client("app").await;
 
-    let (found, one) = tally::counted(world.storage.client(&client)).await;
+    let (found, one) = query_stats::measure(world.storage.client(&client)).await;
     found.unwrap().unwrap();
     assert_eq!(one.statements, 1);
-    assert!(one.took > Duration::ZERO);
+    assert!(one.execute_time > Duration::ZERO);
 
     let (grant, _) = world.redeemed(&client, &alice()).await;
     let revoke = world
         .storage
         .revoke_grant(grant.id, RevokeReason::ByPerson, NOW);
-    let (done, several) = tally::counted(revoke).await;
+    let (done, several) = query_stats::measure(revoke).await;
     done.unwrap();
     assert!(several.statements > 1, "{several:?}");
 }

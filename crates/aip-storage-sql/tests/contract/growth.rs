@@ -274,7 +274,11 @@ fn tokens(now: Timestamp) -> NewTokens {
 /// What a process does every minute, and its keeper with what is due at PDSs.
 async fn clean_up(world: &World, now: Timestamp) {
     let storage = &world.storage;
-    if !storage.lead("clean-up", "one", HOUR, now).await.unwrap() {
+    if !storage
+        .acquire_leadership("clean-up", "one", HOUR, now)
+        .await
+        .unwrap()
+    {
         return;
     }
     let hour_ago = now - HOUR;

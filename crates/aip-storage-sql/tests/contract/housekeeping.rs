@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aip_base::Timestamp;
 use aip_storage::audit::{AuditEvent, AuditKind};
 use aip_storage::grant::{RevokeReason, Rotate};
-use aip_storage::housekeeping::{Perishable, Purged};
+use aip_storage::housekeeping::{PurgeReport, RetentionClass};
 use aip_storage::nonces::{GivenNonce, ServerRole};
 use aip_storage::rates::Quota;
 use aip_storage::request::UpstreamFlow;
@@ -63,33 +63,39 @@ async fn each_kind_is_kept_for_its_time_and_no_longer(world: World) {
 
     // The browsers go last but two; what hangs from them was due before.
     for (end, expected) in [
-        (NOW + SECOND, vec![(Perishable::RateLimits, 1)]),
+        (NOW + SECOND, vec![(RetentionClass::RateLimits, 1)]),
         (
             NOW + MINUTE,
-            vec![(Perishable::AnsweredRequests, 1), (Perishable::Replays, 1)],
+            vec![
+                (RetentionClass::AnsweredRequests, 1),
+                (RetentionClass::Replays, 1),
+            ],
         ),
         (
             NOW + HOUR,
             vec![
-                (Perishable::AuthorizationRequests, 1),
-                (Perishable::UpstreamFlows, 1),
-                (Perishable::AccessTokens, 1),
+                (RetentionClass::AuthorizationRequests, 1),
+                (RetentionClass::UpstreamFlows, 1),
+                (RetentionClass::AccessTokens, 1),
             ],
         ),
         (
             NOW + DAY,
-            vec![(Perishable::BrowserSessions, 2), (Perishable::Nonces, 1)],
+            vec![
+                (RetentionClass::BrowserSessions, 2),
+                (RetentionClass::Nonces, 1),
+            ],
         ),
-        (NOW + MINUTE + DAY, vec![(Perishable::Codes, 1)]),
+        (NOW + MINUTE + DAY, vec![(RetentionClass::Codes, 1)]),
         (
             NOW + 30 * DAY,
             vec![
-                (Perishable::RefreshTokens, 1),
-                (Perishable::Grants, 1),
-                (Perishable::UpstreamSessions, 1),
+                (RetentionClass::RefreshTokens, 1),
+                (RetentionClass::Grants, 1),
+                (RetentionClass::UpstreamSessions, 1),
             ],
         ),
-        (NOW + 365 * DAY, vec![(Perishable::AuditEvents, 1)]),
+        (NOW + 365 * DAY, vec![(RetentionClass::AuditEvents, 1)]),
     ] {
         assert_eq!(
             purged(&world, end - micro).await,
@@ -106,7 +112,7 @@ async fn a_round_forgets_a_batch_and_says_whether_there_is_more(world: World) {
     }
     for (count, more) in [(2, true), (2, true), (1, false)] {
         let round = world.storage.purge_expired(NOW, 2).await.unwrap();
-        assert_eq!(nonzero(&round), [(Perishable::Replays, count)]);
+        assert_eq!(nonzero(&round), [(RetentionClass::Replays, count)]);
         assert_eq!(round.more, more);
     }
 }
@@ -124,7 +130,7 @@ async fn a_session_stays_until_its_pds_knows(world: World) {
     world.storage.revocation_done(session).await.unwrap();
     assert_eq!(
         purged(&world, later).await,
-        [(Perishable::UpstreamSessions, 1)]
+        [(RetentionClass::UpstreamSessions, 1)]
     );
 }
 
@@ -177,14 +183,17 @@ async fn what_leads_to_a_grant_stays_until_the_grant_has_ended(world: World) {
 
     let gone = purged(&world, now).await;
     assert!(
-        !gone.iter().any(|it| it.0 == Perishable::RefreshTokens),
+        !gone.iter().any(|it| it.0 == RetentionClass::RefreshTokens),
         "{gone:?}"
     );
     let ended = world.storage.end_expired_grants(now - HOUR, now, 10);
     assert_eq!(ended.await.unwrap(), 2);
     assert_eq!(
         purged(&world, now).await,
-        [(Perishable::Codes, 1), (Perishable::RefreshTokens, 1)]
+        [
+            (RetentionClass::Codes, 1),
+            (RetentionClass::RefreshTokens, 1)
+        ]
     );
 }
 
@@ -193,7 +202,10 @@ async fn of_several_replicas_one_leads_until_it_stops_asking(world: World) {
         let storage = Arc::clone(&world.storage);
         async move {
             let owner = format!("replica-{n}");
-            let leads = storage.lead("clean-up", &owner, HOUR, NOW).await.unwrap();
+            let leads = storage
+                .acquire_leadership("clean-up", &owner, HOUR, NOW)
+                .await
+                .unwrap();
             leads.then_some(owner)
         }
     })
@@ -203,13 +215,38 @@ async fn of_several_replicas_one_leads_until_it_stops_asking(world: World) {
     let storage = &world.storage;
     let leader = leaders[0].as_str();
 
-    assert!(storage.lead("clean-up", leader, HOUR, NOW).await.unwrap());
-    assert!(!storage.lead("clean-up", "late", HOUR, NOW).await.unwrap());
-    assert!(storage.lead("else", "late", HOUR, NOW).await.unwrap());
+    assert!(
+        storage
+            .acquire_leadership("clean-up", leader, HOUR, NOW)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !storage
+            .acquire_leadership("clean-up", "late", HOUR, NOW)
+            .await
+            .unwrap()
+    );
+    assert!(
+        storage
+            .acquire_leadership("else", "late", HOUR, NOW)
+            .await
+            .unwrap()
+    );
 
     world.raw("UPDATE leaders SET lead_until = 0").await;
-    assert!(storage.lead("clean-up", "late", HOUR, NOW).await.unwrap());
-    assert!(!storage.lead("clean-up", leader, HOUR, NOW).await.unwrap());
+    assert!(
+        storage
+            .acquire_leadership("clean-up", "late", HOUR, NOW)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !storage
+            .acquire_leadership("clean-up", leader, HOUR, NOW)
+            .await
+            .unwrap()
+    );
 }
 
 async fn a_database_answers(world: World) {
@@ -218,11 +255,11 @@ async fn a_database_answers(world: World) {
     world.storage.ping().await.unwrap_err();
 }
 
-async fn purged(world: &World, now: Timestamp) -> Vec<(Perishable, u64)> {
+async fn purged(world: &World, now: Timestamp) -> Vec<(RetentionClass, u64)> {
     nonzero(&world.storage.purge_expired(now, 1000).await.unwrap())
 }
 
-fn nonzero(round: &Purged) -> Vec<(Perishable, u64)> {
+fn nonzero(round: &PurgeReport) -> Vec<(RetentionClass, u64)> {
     round
         .counts
         .iter()

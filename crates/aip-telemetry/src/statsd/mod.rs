@@ -54,7 +54,7 @@ impl Sums {
                 Ok(()) => count("statsd", "sent", datagrams.len()),
                 Err(error) => {
                     // Once in a while at most: metrics are missed where they are looked at.
-                    tracing::debug!(%error, host = config.host, "metrics were not sent");
+                    tracing::debug!(%error, host = config.host, "sending metrics failed");
                     count("statsd", "failed", datagrams.len());
                 }
             }

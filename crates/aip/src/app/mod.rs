@@ -1,23 +1,25 @@
-//! The application put together: every room gets what it works with, and nothing else is global.
+//! The application put together: every crate gets what it works with, and nothing else is global.
 //!
 //! `aip serve`, the sandbox and the tests all build it here, each with their own clock,
 //! randomness, network and storage.
 
+mod background;
 mod health;
 mod metadata;
-mod rounds;
 
 use std::sync::Arc;
 
 use aip_atproto::{Origin, ScopeSet};
 use aip_base::{Clock, DnsTxt, Http, Rng};
 use aip_http::ports::{Health, PdsEmails};
-use aip_http::{App, Parts, RateLimiter, TrustedProxies};
+use aip_http::{AppState, Parts, RateLimiter, TrustedProxies};
 use aip_keys::{KeyRing, KeySet, MasterKeys};
 use aip_listen::Lifecycle;
 use aip_oauth::{AuthorizationServer, Issuer};
 use aip_pds::{MemoryNonces, NonceStore, PdsClient, Resolver, ResolverConfig};
-use aip_sessions::{AccountEmails, AppPasswords, Keeper, SignIn, Spill, UpstreamIdentity, Vault};
+use aip_sessions::{
+    AccountEmails, AppPasswords, Keeper, SessionSealer, SignIn, Spill, UpstreamIdentity,
+};
 use aip_shared_state::{SharedState, TieredNonces};
 use aip_storage::Storage;
 use aip_storage::nonces::SharedNonces;
@@ -115,7 +117,7 @@ pub struct Application {
 }
 
 impl Application {
-    /// Puts the rooms together. Nothing runs yet.
+    /// Wires the crates together. Nothing runs yet.
     pub fn new(setup: Setup) -> Self {
         let Setup {
             storage,
@@ -126,7 +128,7 @@ impl Application {
         } = setup;
         let keys = Arc::new(KeyRing::new(setup.keys));
         let hasher = Arc::new(setup.master_keys.token_hasher());
-        let vault = Vault::new(Arc::new(setup.master_keys.sealer()), Arc::clone(&rng));
+        let sealer = SessionSealer::new(Arc::new(setup.master_keys.sealer()), Arc::clone(&rng));
         let identity = UpstreamIdentity::new(&setup.external_base, Arc::clone(&keys));
         let resolver = Arc::new(Resolver::new(
             Arc::clone(&http),
@@ -147,14 +149,14 @@ impl Application {
             pds: Arc::clone(&pds),
             identity: identity.clone(),
             storage: Arc::clone(&storage),
-            vault: vault.clone(),
+            sealer: sealer.clone(),
             spill: setup.spill,
             notices: setup.shared.notices,
             hasher: Arc::clone(&hasher),
             clock: Arc::clone(&clock),
             rng: Arc::clone(&rng),
             owner: setup.worker_id,
-            desk: aip_sessions::Desk::default(),
+            in_flight: aip_sessions::InFlight::default(),
         });
         let server = AuthorizationServer {
             issuer: Issuer::new(&setup.external_base),
@@ -173,7 +175,7 @@ impl Application {
             pds: Arc::clone(&pds),
             keeper: Arc::clone(&keeper),
             storage: Arc::clone(&storage),
-            vault: vault.clone(),
+            sealer: sealer.clone(),
             clock: Arc::clone(&clock),
             rng: Arc::clone(&rng),
         });
@@ -182,7 +184,7 @@ impl Application {
             pds: Arc::clone(&pds),
             identity,
             storage: Arc::clone(&storage),
-            vault,
+            sealer,
             hasher,
             clock,
             rng,
@@ -197,7 +199,7 @@ impl Application {
             life: setup.life,
             storage,
         });
-        let public = aip_http::router(App::new(Parts {
+        let public = aip_http::router(AppState::new(Parts {
             server: server.clone(),
             sign_in: Arc::new(sign_in),
             sessions: Arc::new(Arc::clone(&keeper)),
@@ -220,9 +222,9 @@ impl Application {
     }
 
     /// Starts what the process does unasked.
-    pub fn start_rounds(&self) -> JoinHandle<()> {
+    pub fn start_background_tasks(&self) -> JoinHandle<()> {
         let storage = Arc::clone(&self.server.storage);
         let clock = Arc::clone(&self.server.clock);
-        tokio::spawn(rounds::run(Arc::clone(&self.keeper), storage, clock))
+        tokio::spawn(background::run(Arc::clone(&self.keeper), storage, clock))
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aip_base::Timestamp;
-use aip_config::Loaded;
+use aip_config::LoadedConfig;
 use aip_oauth::AuthorizationServer;
 use aip_oauth::registration::{ClientSettings, RegistrationError};
 use aip_storage::client::{
@@ -17,8 +17,8 @@ use serde_json::json;
 use crate::cli::Global;
 use crate::environment::load;
 use crate::failure::Failure;
-use crate::opened::{Materials, Opened, whereabouts};
 use crate::output::{self, Format, Row};
+use crate::runtime::{Materials, Runtime, whereabouts};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -148,7 +148,7 @@ const DEFAULT_SCOPE: &str = "openid profile atproto";
     reason = "each is a setting of its own in the registration"
 )]
 #[derive(Serialize)]
-struct Shown {
+struct ClientRow {
     client_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_secret: Option<String>,
@@ -170,7 +170,7 @@ struct Shown {
     updated_at: i64,
 }
 
-impl Row for Shown {
+impl Row for ClientRow {
     const COLUMNS: &'static [&'static str] = &[
         "client id",
         "name",
@@ -198,8 +198,8 @@ pub(crate) fn run(args: Args, global: &Global) -> Result<(), Failure> {
         .build()?;
     runtime.block_on(async {
         let materials = Materials::read(&loaded)?;
-        let opened = Opened::beside(&loaded).await?;
-        let application = opened
+        let runtime = Runtime::beside(&loaded).await?;
+        let application = runtime
             .application(&loaded, materials, aip_listen::Lifecycle::new())
             .await?;
         let tokens = &loaded.config.tokens;
@@ -216,7 +216,7 @@ pub(crate) fn run(args: Args, global: &Global) -> Result<(), Failure> {
             global.output,
         )
         .await;
-        opened.database.close().await;
+        runtime.database.close().await;
         done
     })
 }
@@ -232,7 +232,7 @@ async fn act(
     action: Action,
     server: &AuthorizationServer,
     defaults: &Ttls,
-    loaded: &Loaded,
+    loaded: &LoadedConfig,
     format: Format,
 ) -> Result<(), Failure> {
     match action {
@@ -250,7 +250,7 @@ async fn act(
         }
         Action::List => {
             let clients = server.storage.list_clients().await?;
-            let rows: Vec<Shown> = clients.iter().map(|client| shown(client, None)).collect();
+            let rows: Vec<ClientRow> = clients.iter().map(|client| shown(client, None)).collect();
             Ok(format.list(&rows)?)
         }
         Action::Show(Named { id }) => show(&find(server, id).await?, None, format),
@@ -416,7 +416,7 @@ fn show(client: &Client, secret: Option<&SecretString>, format: Format) -> Resul
 }
 
 /// What is shown to people, the most wanted first.
-fn members(shown: &Shown, client: &Client) -> Vec<(&'static str, String)> {
+fn members(shown: &ClientRow, client: &Client) -> Vec<(&'static str, String)> {
     let text = |text: &str| if text.is_empty() { "-" } else { text }.to_owned();
     let list = |uris: &[String]| text(&uris.join(" "));
     let lasts = |seconds| output::words_for(Duration::from_secs(seconds));
@@ -458,7 +458,7 @@ fn members(shown: &Shown, client: &Client) -> Vec<(&'static str, String)> {
 }
 
 /// What the developer needs next, and where the app is registered now.
-fn next_steps(loaded: &Loaded) {
+fn next_steps(loaded: &LoadedConfig) {
     let base = &loaded.external_base;
     output::say(&format!(
         "Registered in {}.\nThe app finds everything at {base}/.well-known/openid-configuration \
@@ -467,9 +467,9 @@ fn next_steps(loaded: &Loaded) {
     ));
 }
 
-fn shown(client: &Client, secret: Option<&SecretString>) -> Shown {
+fn shown(client: &Client, secret: Option<&SecretString>) -> ClientRow {
     let seconds = |instant: Timestamp| instant.as_secs();
-    Shown {
+    ClientRow {
         client_id: client.id.to_string(),
         client_secret: secret.map(|it| it.expose_secret().to_owned()),
         client_name: client.name.clone(),

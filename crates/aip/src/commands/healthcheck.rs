@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aip_base::{Http as _, Limits};
-use aip_config::Loaded;
+use aip_config::LoadedConfig;
 use aip_outbound::{Development, Dns, Outbound, OutboundConfig};
 use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<(), Failure> {
     Ok(asked.with_context(|| url.to_string())?)
 }
 
-fn internal_url(loaded: &Loaded) -> anyhow::Result<Url> {
+fn internal_url(loaded: &LoadedConfig) -> anyhow::Result<Url> {
     let mut address = loaded.config.server.internal_listen;
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
@@ -59,7 +59,7 @@ fn internal_url(loaded: &Loaded) -> anyhow::Result<Url> {
 }
 
 /// Goes where the operator says, and nowhere else: the address is fixed beforehand.
-async fn ask(url: &Url, loaded: &Loaded, patience: Duration) -> anyhow::Result<()> {
+async fn ask(url: &Url, loaded: &LoadedConfig, patience: Duration) -> anyhow::Result<()> {
     let port = url
         .port_or_known_default()
         .context("this URL has no port")?;

@@ -7,8 +7,8 @@ use crate::cli::Global;
 use crate::data_dir::DataDir;
 use crate::environment::load;
 use crate::failure::Failure;
-use crate::opened::connect;
 use crate::output::{self, Format, Row};
+use crate::runtime::connect;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

@@ -10,8 +10,8 @@ use serde::Serialize;
 use crate::cli::Global;
 use crate::environment::load;
 use crate::failure::Failure;
-use crate::opened::Network;
 use crate::output::{self, Format};
+use crate::runtime::Network;
 use crate::settings;
 
 #[derive(clap::Args)]

@@ -3,7 +3,7 @@
 
 use aip_atproto::Did;
 use aip_base::{Clock as _, RowId, SystemClock, Timestamp};
-use aip_config::Loaded;
+use aip_config::LoadedConfig;
 use aip_listen::Lifecycle;
 use aip_sessions::KeeperError;
 use aip_storage::StorageError;
@@ -18,8 +18,8 @@ use crate::app::Application;
 use crate::cli::Global;
 use crate::environment::load;
 use crate::failure::Failure;
-use crate::opened::{Materials, Opened};
 use crate::output::{self, Format, Row, words_for};
+use crate::runtime::{Materials, Runtime};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -162,26 +162,26 @@ pub(crate) fn run(args: Args, global: &Global) -> Result<(), Failure> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let opened = Opened::beside(&loaded).await?;
+        let runtime = Runtime::beside(&loaded).await?;
         let done = match args.action {
-            Action::List(wanted) => list(wanted, &opened, global.output).await,
-            Action::Show(Named { id }) => show(id, &opened, global.output).await,
-            Action::Refresh(Named { id }) => refresh(id, &opened, &loaded, global.output).await,
-            Action::Revoke(Named { id }) => revoke(id, &opened, &loaded, global.output).await,
+            Action::List(wanted) => list(wanted, &runtime, global.output).await,
+            Action::Show(Named { id }) => show(id, &runtime, global.output).await,
+            Action::Refresh(Named { id }) => refresh(id, &runtime, &loaded, global.output).await,
+            Action::Revoke(Named { id }) => revoke(id, &runtime, &loaded, global.output).await,
         };
-        opened.database.close().await;
+        runtime.database.close().await;
         done
     })
 }
 
 /// A session that cannot be read is told, and the others are listed all the same.
-async fn list(wanted: List, opened: &Opened, format: Format) -> Result<(), Failure> {
+async fn list(wanted: List, runtime: &Runtime, format: Format) -> Result<(), Failure> {
     let filter = SessionFilter {
         state: wanted.state.map(Into::into),
         did: wanted.did,
         client_id: wanted.client,
     };
-    let found = opened
+    let found = runtime
         .storage
         .list_upstream_sessions(&filter, wanted.after, wanted.limit)
         .await?;
@@ -209,8 +209,8 @@ async fn list(wanted: List, opened: &Opened, format: Format) -> Result<(), Failu
     }
 }
 
-async fn show(id: RowId, opened: &Opened, format: Format) -> Result<(), Failure> {
-    let shown = shown(&find(id, opened).await?, SystemClock.now());
+async fn show(id: RowId, runtime: &Runtime, format: Format) -> Result<(), Failure> {
+    let shown = shown(&find(id, runtime).await?, SystemClock.now());
     match format {
         Format::Json => output::json(&shown)?,
         Format::Table | Format::Wide => output::members(&members(&shown))?,
@@ -241,22 +241,22 @@ fn members(shown: &Shown) -> Vec<(&'static str, String)> {
     ]
 }
 
-async fn find(id: RowId, opened: &Opened) -> Result<UpstreamSession, Failure> {
-    let found = opened.storage.upstream_session(id).await?;
+async fn find(id: RowId, runtime: &Runtime) -> Result<UpstreamSession, Failure> {
+    let found = runtime.storage.upstream_session(id).await?;
     found.ok_or_else(|| anyhow!("there is no session {id}").into())
 }
 
 async fn refresh(
     id: RowId,
-    opened: &Opened,
-    loaded: &Loaded,
+    runtime: &Runtime,
+    loaded: &LoadedConfig,
     format: Format,
 ) -> Result<(), Failure> {
-    let application = application(opened, loaded).await?;
+    let application = application(runtime, loaded).await?;
     match application.keeper.refresh_now(id).await {
-        Ok(_) => show(id, opened, format).await,
+        Ok(_) => show(id, runtime, format).await,
         Err(error @ KeeperError::Later(_)) => {
-            let last = find(id, opened).await?.last_error.unwrap_or_default();
+            let last = find(id, runtime).await?.last_error.unwrap_or_default();
             Err(anyhow!(error).context(last).into())
         }
         Err(error) => Err(error.into()),
@@ -265,11 +265,11 @@ async fn refresh(
 
 async fn revoke(
     id: RowId,
-    opened: &Opened,
-    loaded: &Loaded,
+    runtime: &Runtime,
+    loaded: &LoadedConfig,
     format: Format,
 ) -> Result<(), Failure> {
-    let application = application(opened, loaded).await?;
+    let application = application(runtime, loaded).await?;
     let ended = application.keeper.revoke(id).await?;
     let words = if ended {
         format!(
@@ -282,9 +282,9 @@ async fn revoke(
     Ok(format.done(&json!({"id": id.to_string(), "ended_now": ended}), &words)?)
 }
 
-async fn application(opened: &Opened, loaded: &Loaded) -> anyhow::Result<Application> {
+async fn application(runtime: &Runtime, loaded: &LoadedConfig) -> anyhow::Result<Application> {
     let materials = Materials::read(loaded)?;
-    opened
+    runtime
         .application(loaded, materials, Lifecycle::new())
         .await
 }

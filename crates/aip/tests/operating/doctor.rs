@@ -210,7 +210,7 @@ async fn what_pdss_fetch_is_fetched_as_they_do_it() {
     let kid = site.aip(&["keys", "generate", "--purpose", "upstream"]);
     site.examine().only("public keys", kid.ok());
     site.server.signal("HUP");
-    site.server.logged("the key set is read again");
+    site.server.logged("key set reloaded");
     assert_eq!(site.examine().failing(), [""; 0]);
 
     site.sandbox.plc.go_down().await;

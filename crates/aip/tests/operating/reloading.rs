@@ -25,7 +25,7 @@ fn a_new_key_is_published_and_then_used_without_a_restart() {
     aip(folder.path(), &[], &["keys", "remove", &before[0]]).ok();
     server.signal("HUP");
     // The server still signs with the old key: it must learn of the new one before that goes.
-    server.logged("the key set stays the old one");
+    server.logged("key set reload failed, keeping the current key set");
     assert!(server.published().contains(&before[0]));
 }
 
@@ -38,7 +38,7 @@ fn a_key_set_that_is_bad_or_another_leaves_the_old_one_in_place() {
     let keys = |folder: &TempDir| folder.path().join("aip-data/keys.json");
     std::fs::copy(keys(&other), keys(&folder)).unwrap();
     server.signal("HUP");
-    let refused = server.logged("the key set stays the old one");
+    let refused = server.logged("key set reload failed, keeping the current key set");
     let error = refused["error"].as_str().unwrap();
     assert!(error.contains("is not in the new set"), "{error}");
 
@@ -58,11 +58,11 @@ fn the_log_filter_of_the_file_is_followed() {
     let mut server = Server::start(folder.path(), &[]);
     std::fs::write(&file, "[log]\nfilter = \"aip=loud\"\n").unwrap();
     server.signal("HUP");
-    server.logged("the configuration is not read again");
+    server.logged("configuration reload failed, keeping the current configuration");
 
     std::fs::write(&file, "[log]\nfilter = \"debug\"\n").unwrap();
     server.signal("HUP");
-    server.logged("the filter of the log is read again");
+    server.logged("log filter reloaded");
     server.until("something of little weight is logged", |it| {
         it.get("/");
         it.log().contains("\"level\":\"DEBUG\"")
@@ -70,7 +70,7 @@ fn the_log_filter_of_the_file_is_followed() {
 
     std::fs::write(&file, "[lgo]\n").unwrap();
     server.signal("HUP");
-    server.logged("the configuration is not read again");
+    server.logged("configuration reload failed, keeping the current configuration");
 }
 
 #[test]
@@ -89,8 +89,8 @@ fn a_certificate_is_read_again_and_a_bad_one_is_not_taken() {
     let mut server = Server::start(folder.path(), &tls);
     put("second.cert.pem", "cert.pem");
     server.signal("HUP");
-    server.logged("the certificate stays the old one");
+    server.logged("TLS certificate reload failed, keeping the current one");
     put("second.key.pem", "key.pem");
     server.signal("HUP");
-    server.logged("the certificate is read again");
+    server.logged("TLS certificate reloaded");
 }

@@ -91,7 +91,7 @@ pub(crate) async fn found(world: &World, client: &ClientId) -> Option<UpstreamSe
 pub(crate) async fn use_it(world: &World, client: &ClientId) -> Result<i64, KeeperError> {
     let id = found(world, client).await.ok_or(KeeperError::Unknown)?.id;
     let keeper = world.aip().app.keeper.clone();
-    let usable = keeper.usable(id).await?;
+    let usable = keeper.active_session(id).await?;
     assert!(matches!(usable.auth, CallAuth::Bearer));
     let url = usable.pds.join(&format!("/xrpc/{GET_SESSION}"));
     let pds = &world.aip().app.pds;

@@ -66,7 +66,7 @@ async fn d2_row68_a_rejection_that_is_about_something_else_ends_nothing(world: &
     });
     let answer = app.procedure(&tokens.access, CREATE, &post).await;
     // The token of the app is fine: no 401, which would make it refresh again and again.
-    answer.expect(403, "invalid_token").logged("rejects");
+    answer.expect(403, "invalid_token").logged("rejected");
     assert_eq!(
         (world.pds().requests_to(method).len(), refreshes(world)),
         (2, 1)

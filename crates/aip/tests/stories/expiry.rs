@@ -150,7 +150,9 @@ async fn a_refresh_that_takes_long_is_waited_for_under_its_lease(world: &World) 
     world.pds().next(Endpoint::Token).demands_nonce();
     let gate = world.pds().next(Endpoint::Token).holds(When::Before);
     let keeper = world.aip().app.keeper.clone();
-    let used = world.aip().run(async move { keeper.usable(id).await });
+    let used = world
+        .aip()
+        .run(async move { keeper.active_session(id).await });
     gate.reached_by(1).await;
     // Longer than any other request to a PDS may take.
     for _ in 0..2 {

@@ -58,7 +58,7 @@ async fn d2_row14_tokens_that_could_not_be_stored_survive_a_kill(world: &World) 
     let gate = world.pds().next(Endpoint::Token).holds(When::After);
     let doomed = world.aip();
     let keeper = doomed.app.keeper.clone();
-    let used = doomed.run(async move { keeper.usable(id).await.map(drop) });
+    let used = doomed.run(async move { keeper.active_session(id).await.map(drop) });
     gate.reached_by(1).await;
     let away = world.block_writes().await;
     gate.open();
@@ -87,7 +87,7 @@ async fn d2_row14_a_kill_between_send_and_store_costs_one_more_try_and_not_at_on
     let gate = world.pds().next(Endpoint::Token).holds(When::After);
     let doomed = world.aip();
     let keeper = doomed.app.keeper.clone();
-    let used = doomed.run(async move { keeper.usable(id).await.map(drop) });
+    let used = doomed.run(async move { keeper.active_session(id).await.map(drop) });
     gate.reached_by(1).await;
     doomed.kill();
     assert!(used.await.is_err(), "it was killed");
@@ -99,7 +99,9 @@ async fn d2_row14_a_kill_between_send_and_store_costs_one_more_try_and_not_at_on
     let sent = world.pds().requests_to(Endpoint::Token).len();
     let fence_before = fence(world).await;
     let keeper = world.aip().app.keeper.clone();
-    let used = world.aip().run(async move { keeper.usable(id).await });
+    let used = world
+        .aip()
+        .run(async move { keeper.active_session(id).await });
     until("the lease is held", async || {
         fence(world).await > fence_before
     })
@@ -130,14 +132,16 @@ async fn d2_row16_tokens_of_a_stalled_holder_are_kept_while_nobody_has_sent_sinc
     world.pds().next(Endpoint::Token).demands_nonce();
     let gate = world.pds().next(Endpoint::Token).holds(When::After);
     let keeper = stalled.app.keeper.clone();
-    let first = stalled.run(async move { keeper.usable(id).await });
+    let first = stalled.run(async move { keeper.active_session(id).await });
     gate.reached_by(1).await;
 
     // The lease lapses, another replica takes it, and leaves the token alone.
     lapse(world).await;
     let fence_before = fence(world).await;
     let keeper = world.aip().app.keeper.clone();
-    let second = world.aip().run(async move { keeper.usable(id).await });
+    let second = world
+        .aip()
+        .run(async move { keeper.active_session(id).await });
     until("the lease is held", async || {
         fence(world).await > fence_before
     })
@@ -163,10 +167,10 @@ async fn d2_row12_a_waiter_at_another_replica_is_woken_by_a_notice(world: &World
     world.pds().next(Endpoint::Token).demands_nonce();
     let gate = world.pds().next(Endpoint::Token).holds(When::After);
     let keeper = one.app.keeper.clone();
-    let first = one.run(async move { keeper.usable(id).await });
+    let first = one.run(async move { keeper.active_session(id).await });
     gate.reached_by(1).await;
     let keeper = other.app.keeper.clone();
-    let second = other.run(async move { keeper.usable(id).await });
+    let second = other.run(async move { keeper.active_session(id).await });
     gate.open();
     assert_eq!(first.await.unwrap().unwrap().generation, 1);
     assert_eq!(second.await.unwrap().unwrap().generation, 1);

@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 
 use aip_atproto::ScopeSet;
 use aip_base::SystemRng;
-use aip_http::{App, Parts, RateLimiter, TrustedProxies, UpstreamDocument, router};
+use aip_http::{AppState, Parts, RateLimiter, TrustedProxies, UpstreamDocument, router};
 use aip_keys::{KeyRing, KeySet, MasterKeys};
 use aip_oauth::registration::ClientSettings;
 use aip_oauth::{AuthorizationServer, Issuer};
@@ -102,7 +102,7 @@ impl World {
         });
         let proxy = Arc::new(ProxyStandIn::default());
         let health = Arc::new(Healthy::default());
-        let router = router(App::new(Parts {
+        let router = router(AppState::new(Parts {
             server: server.clone(),
             sign_in: Arc::clone(&pds) as _,
             sessions: Arc::clone(&sessions) as _,

@@ -10,7 +10,7 @@ use aip_http::ports::{Health, LiveSession, Sessions, SignIn, XrpcProxy};
 use aip_keys::{Aad, Sealed, Sealer, TokenHash};
 use aip_oauth::claims::{ClaimedEmail, Emails};
 use aip_pds::{ResolveError, Step, SubjectInput, Trace};
-use aip_sessions::{BeginError, Finished, KeeperError, SignInFailure, Start};
+use aip_sessions::{BeginError, KeeperError, SignInFailure, SignInRequest, SignInResult};
 use aip_storage::account::Account;
 use aip_storage::grant::Grant;
 use aip_storage::upstream::{
@@ -111,7 +111,7 @@ impl PdsStandIn {
 
 #[async_trait]
 impl SignIn for PdsStandIn {
-    async fn begin(&self, start: Start<'_>) -> Result<String, BeginError> {
+    async fn begin(&self, start: SignInRequest<'_>) -> Result<String, BeginError> {
         let did = match start.subject {
             ALICE | ALICE_HANDLE => ALICE,
             BOB | BOB_HANDLE => BOB,
@@ -142,7 +142,7 @@ impl SignIn for PdsStandIn {
         ))
     }
 
-    async fn finish(&self, browsers: &[RowId], query: &str) -> Result<Finished, SignInFailure> {
+    async fn finish(&self, browsers: &[RowId], query: &str) -> Result<SignInResult, SignInFailure> {
         let url = format!("?{query}");
         let number: Option<usize> = param(&url, "flow").and_then(|it| it.parse().ok());
         let flow = {
@@ -153,7 +153,11 @@ impl SignIn for PdsStandIn {
                     flow.taken = true;
                     flow.clone()
                 }
-                None => return Err(SignInFailure::Stray("it is unknown, used or too old")),
+                None => {
+                    return Err(SignInFailure::UnknownState(
+                        "it is unknown, used or too old",
+                    ));
+                }
             }
         };
         let request = flow.request;
@@ -195,7 +199,7 @@ impl SignIn for PdsStandIn {
             Some(request) => Some((request, self.new_session(&flow, request).await)),
             None => None,
         };
-        Ok(Finished {
+        Ok(SignInResult {
             did: flow.did,
             signed_in_at: self.clock.now(),
             auth_time: (flow.prompt.as_deref() == Some("login")).then(|| self.clock.now()),

@@ -401,7 +401,7 @@ async fn d2_row07_a_sign_in_that_lacks_what_it_must_have_is_refused_and_revoked_
 async fn push(world: &World) -> Result<StartedSignIn, ExchangeError> {
     let (server, keys) = (server(world).await, keys());
     let scope = ScopeSet::parse("atproto").unwrap();
-    let request = SignInRequest {
+    let request = PushedRequest {
         server: &server,
         keys: &keys,
         redirect_uri: CALLBACK,

@@ -91,7 +91,7 @@ async fn the_answer_to_a_code_is_waited_for_while_a_person_waits() {
                 &server,
                 &server.token_endpoint,
                 &[("code", code.expose_secret())],
-                crate::ask::SIGN_IN,
+                crate::request::CODE_EXCHANGE_TIMEOUT,
             )
             .await
     };

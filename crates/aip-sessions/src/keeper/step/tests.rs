@@ -81,7 +81,7 @@ fn a_public_client_knows_when_its_session_ends() {
 #[test]
 fn a_fresh_token_is_used_and_a_stale_one_refreshed() {
     use UpstreamState::{Active, Uncertain};
-    let plan_of = |state, left| plan(&session(state, left), Occasion::Use, NOW);
+    let plan_of = |state, left| plan(&session(state, left), Trigger::Use, NOW);
     assert_eq!(plan_of(Active, HOUR / 2), Plan::Use);
     assert_eq!(plan_of(Active, Duration::from_secs(59)), Plan::Refresh);
     assert_eq!(plan_of(Active, Duration::ZERO), Plan::Refresh);
@@ -93,11 +93,11 @@ fn a_held_lease_is_waited_for_and_a_lapsed_one_taken() {
     let later = NOW + Duration::from_secs(5);
     let stale = Duration::ZERO;
     assert_eq!(
-        plan(&session(lease(later), stale), Occasion::Use, NOW),
+        plan(&session(lease(later), stale), Trigger::Use, NOW),
         Plan::Wait(later)
     );
     assert_eq!(
-        plan(&session(lease(NOW), stale), Occasion::Use, NOW),
+        plan(&session(lease(NOW), stale), Trigger::Use, NOW),
         Plan::Refresh
     );
 }
@@ -109,12 +109,12 @@ fn d2_row13_a_session_that_backs_off_is_used_while_its_token_lives_and_kept_afte
         ..session(UpstreamState::Active, left)
     };
     let lives = Duration::from_secs(16);
-    assert_eq!(plan(&backing_off(lives), Occasion::Use, NOW), Plan::Use);
+    assert_eq!(plan(&backing_off(lives), Trigger::Use, NOW), Plan::Use);
     // The PDS may find it over when it looks a second time, and end the session.
     for left in [15, 14, 1, 0].map(Duration::from_secs) {
         assert_eq!(
-            plan(&backing_off(left), Occasion::Use, NOW),
-            Plan::NotBefore(NOW + HOUR),
+            plan(&backing_off(left), Trigger::Use, NOW),
+            Plan::BackOff(NOW + HOUR),
             "{left:?}"
         );
     }
@@ -122,7 +122,7 @@ fn d2_row13_a_session_that_backs_off_is_used_while_its_token_lives_and_kept_afte
         next_refresh_at: NOW,
         ..backing_off(Duration::ZERO)
     };
-    assert_eq!(plan(&due, Occasion::Use, NOW), Plan::Refresh);
+    assert_eq!(plan(&due, Trigger::Use, NOW), Plan::Refresh);
 }
 
 /// A session whose access token lives for `life` and has `left` of that.
@@ -135,17 +135,21 @@ fn short(life: Duration, left: Duration) -> UpstreamSession {
 
 #[test]
 fn a_token_is_never_used_in_its_last_tenth_or_15_seconds() {
-    let occasions = [Occasion::Use, Occasion::Rejected(2), Occasion::Renewed];
+    let occasions = [Trigger::Use, Trigger::Rejected(2), Trigger::Renewed];
     for (life, closest) in [
         (HOUR, Duration::from_secs(15)),
         (Duration::from_mins(1), Duration::from_secs(6)),
         (Duration::from_secs(2), Duration::from_millis(200)),
     ] {
         let moment = Duration::from_millis(1);
-        for occasion in occasions {
-            assert!(is_usable(&short(life, closest + moment), occasion, NOW));
-            assert!(!is_usable(&short(life, closest), occasion, NOW));
-            assert!(!is_usable(&short(life, Duration::ZERO), occasion, NOW));
+        for trigger in occasions {
+            assert!(is_token_usable(
+                &short(life, closest + moment),
+                trigger,
+                NOW
+            ));
+            assert!(!is_token_usable(&short(life, closest), trigger, NOW));
+            assert!(!is_token_usable(&short(life, Duration::ZERO), trigger, NOW));
         }
     }
 }
@@ -153,18 +157,15 @@ fn a_token_is_never_used_in_its_last_tenth_or_15_seconds() {
 #[test]
 fn tokens_that_are_over_when_they_come_are_not_asked_for_again_by_the_same_call() {
     let life = Duration::from_secs(30);
-    let plan_of = |left, occasion| plan(&short(life, left), occasion, NOW);
+    let plan_of = |left, trigger| plan(&short(life, left), trigger, NOW);
     let late = Duration::from_secs(2);
-    assert_eq!(plan_of(late, Occasion::Use), Plan::Refresh);
+    assert_eq!(plan_of(late, Trigger::Use), Plan::Refresh);
     assert_eq!(
-        plan_of(late, Occasion::Renewed),
-        Plan::NotBefore(NOW + Duration::from_secs(2))
+        plan_of(late, Trigger::Renewed),
+        Plan::BackOff(NOW + Duration::from_secs(2))
     );
     // Soon to be refreshed, and good for now.
-    assert_eq!(
-        plan_of(Duration::from_secs(4), Occasion::Renewed),
-        Plan::Use
-    );
+    assert_eq!(plan_of(Duration::from_secs(4), Trigger::Renewed), Plan::Use);
 }
 
 #[test]
@@ -173,19 +174,19 @@ fn a_token_of_no_life_is_refreshed_before_each_use() {
         refreshed_at: NOW,
         ..session(UpstreamState::Active, Duration::ZERO)
     };
-    assert_eq!(plan(&none, Occasion::Use, NOW), Plan::Refresh);
-    assert_eq!(plan(&none, Occasion::Renewed, NOW), Plan::Use);
+    assert_eq!(plan(&none, Trigger::Use, NOW), Plan::Refresh);
+    assert_eq!(plan(&none, Trigger::Renewed, NOW), Plan::Use);
 }
 
 #[test]
 fn a_rejected_token_is_refreshed_unless_somebody_did_so_meanwhile() {
     let fresh = session(UpstreamState::Active, HOUR);
     assert_eq!(
-        plan(&fresh, Occasion::Rejected(fresh.generation), NOW),
+        plan(&fresh, Trigger::Rejected(fresh.generation), NOW),
         Plan::Refresh
     );
     assert_eq!(
-        plan(&fresh, Occasion::Rejected(fresh.generation - 1), NOW),
+        plan(&fresh, Trigger::Rejected(fresh.generation - 1), NOW),
         Plan::Use
     );
 }
@@ -194,12 +195,12 @@ fn a_rejected_token_is_refreshed_unless_somebody_did_so_meanwhile() {
 fn what_is_over_stays_over() {
     let ended = session(UpstreamState::Ended(EndReason::GrantRevoked), HOUR);
     assert_eq!(
-        plan(&ended, Occasion::Use, NOW),
+        plan(&ended, Trigger::Use, NOW),
         Plan::Ended(EndReason::GrantRevoked)
     );
     let moved = session(UpstreamState::NeedsReauth(ReauthReason::Moved), HOUR);
     assert_eq!(
-        plan(&moved, Occasion::Use, NOW),
+        plan(&moved, Trigger::Use, NOW),
         Plan::Reauthenticate(ReauthReason::Moved)
     );
 }
@@ -211,7 +212,7 @@ fn tokens_of_seconds_are_not_refreshed_all_the_time() {
         refreshed_at: NOW,
         ..session(UpstreamState::Active, life)
     };
-    assert_eq!(plan(&short, Occasion::Use, NOW), Plan::Use);
+    assert_eq!(plan(&short, Trigger::Use, NOW), Plan::Use);
 }
 
 #[test]
@@ -303,12 +304,18 @@ fn claim(fence: i64, sent_under: Option<i64>, uncertain: bool) -> Claim {
 fn d2_row14_the_sender_of_an_unsettled_refresh_is_given_time_before_its_token_is_sent_again() {
     for uncertain in [false, true] {
         // The sender was the holder before: it may come with new tokens yet.
-        assert_eq!(earlier(&claim(5, Some(4), uncertain)), Earlier::Unsettled);
+        assert_eq!(
+            prior_send(&claim(5, Some(4), uncertain)),
+            PriorSend::Unsettled
+        );
         // Somebody held the lease in between, which is that time.
-        assert_eq!(earlier(&claim(6, Some(4), uncertain)), Earlier::Unknown);
+        assert_eq!(
+            prior_send(&claim(6, Some(4), uncertain)),
+            PriorSend::Unknown
+        );
     }
-    assert_eq!(earlier(&claim(5, None, true)), Earlier::Unknown);
-    assert_eq!(earlier(&claim(5, None, false)), Earlier::Unsent);
+    assert_eq!(prior_send(&claim(5, None, true)), PriorSend::Unknown);
+    assert_eq!(prior_send(&claim(5, None, false)), PriorSend::Unsent);
 }
 
 #[test]
@@ -363,8 +370,8 @@ proptest! {
         let mut sent: Vec<i64> = Vec::new();
         for deed in deeds {
             fence += 1;
-            let earlier = earlier(&claim(fence, journal, uncertain));
-            if earlier == Earlier::Unsettled {
+            let prior_send = prior_send(&claim(fence, journal, uncertain));
+            if prior_send == PriorSend::Unsettled {
                 continue;
             }
             match deed {
@@ -373,7 +380,7 @@ proptest! {
                     journal = Some(fence);
                     sent.push(fence);
                 }
-                Deed::FailsUnsent => uncertain = earlier == Earlier::Unknown,
+                Deed::FailsUnsent => uncertain = prior_send == PriorSend::Unknown,
             }
         }
         prop_assert!(sent.windows(2).all(|pair| pair[1] - pair[0] > 1), "{sent:?}");

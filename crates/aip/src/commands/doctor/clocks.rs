@@ -9,7 +9,7 @@ use http::Request;
 use http::header::DATE;
 
 use super::finding::Finding;
-use super::site::Site;
+use super::installation::Installation;
 use crate::output::words_for;
 
 /// More than this is worth a look: a `Date` header has whole seconds.
@@ -19,8 +19,8 @@ const HARMFUL: Duration = Duration::from_secs(10);
 
 const ADVICE: &str = "let time synchronisation (NTP) run on both machines";
 
-pub(super) async fn of_database(site: &Site) -> Finding {
-    let storage = match site.storage.needed("database") {
+pub(super) async fn of_database(installation: &Installation) -> Finding {
+    let storage = match installation.storage.needed("database") {
         Ok(storage) => storage,
         Err(finding) => return finding,
     };
@@ -32,14 +32,14 @@ pub(super) async fn of_database(site: &Site) -> Finding {
 }
 
 /// The clock of the PDS of some session, or of the PLC directory where there is none.
-pub(super) async fn of_network(site: &Site) -> Finding {
-    let network = match site.network.needed("way out") {
+pub(super) async fn of_network(installation: &Installation) -> Finding {
+    let network = match installation.network.needed("way out") {
         Ok(network) => network,
         Err(finding) => return finding,
     };
-    let asked = match somebodys_pds(site).await {
+    let asked = match somebodys_pds(installation).await {
         Some(pds) => format!("{pds}/xrpc/_health"),
-        None => match site.loaded.config.upstream.plc_urls.last() {
+        None => match installation.loaded.config.upstream.plc_urls.last() {
             Some(plc) => format!("{plc}/_health"),
             None => return Finding::skipped("no server to ask"),
         },
@@ -64,8 +64,8 @@ pub(super) async fn of_network(site: &Site) -> Finding {
     }
 }
 
-async fn somebodys_pds(site: &Site) -> Option<String> {
-    let storage = site.storage.needed("database").ok()?;
+async fn somebodys_pds(installation: &Installation) -> Option<String> {
+    let storage = installation.storage.needed("database").ok()?;
     let filter = SessionFilter::default();
     let found = storage
         .list_upstream_sessions(&filter, None, 1)

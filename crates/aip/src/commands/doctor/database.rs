@@ -5,14 +5,14 @@ use aip_storage::StorageError;
 use aip_storage_sql::SchemaError;
 
 use super::finding::Finding;
-use super::site::{Part, Site};
+use super::installation::{Installation, Part};
 
 const WRITABLE: &str =
     "look for a full disk, a read-only file or server, or missing rights on the tables";
 
-pub(super) fn reachable(site: &Site) -> Finding {
-    match &site.database {
-        Part::There(database) => Finding::ok(format!("{} answers", database.engine())),
+pub(super) fn reachable(installation: &Installation) -> Finding {
+    match &installation.database {
+        Part::Present(database) => Finding::ok(format!("{} answers", database.engine())),
         Part::NotYet => Finding::warn("there is none yet", "`aip serve` makes it"),
         Part::Broken(why) => Finding::fail(
             why,
@@ -21,8 +21,8 @@ pub(super) fn reachable(site: &Site) -> Finding {
     }
 }
 
-pub(super) fn schema(site: &Site) -> Finding {
-    let status = match site.schema.needed("database") {
+pub(super) fn schema(installation: &Installation) -> Finding {
+    let status = match installation.schema.needed("database") {
         Ok(status) => status,
         Err(finding) => return finding,
     };
@@ -43,17 +43,17 @@ pub(super) fn schema(site: &Site) -> Finding {
 }
 
 /// Writes a row that is forgotten at the next clean-up.
-pub(super) async fn write(site: &Site) -> Finding {
-    match try_to_write(site).await {
+pub(super) async fn write(installation: &Installation) -> Finding {
+    match try_to_write(installation).await {
         Ok(Ok(())) => Finding::ok("a row was written"),
         Ok(Err(error)) => Finding::fail(error.to_string(), WRITABLE),
         Err(finding) => finding,
     }
 }
 
-async fn try_to_write(site: &Site) -> Result<Result<(), StorageError>, Finding> {
-    let storage = site.storage.needed("database")?;
-    let master = site.master_keys.needed("master keys")?;
+async fn try_to_write(installation: &Installation) -> Result<Result<(), StorageError>, Finding> {
+    let storage = installation.storage.needed("database")?;
+    let master = installation.master_keys.needed("master keys")?;
     let probe = master.token_hasher().hash(&random_token::<16>(&SystemRng));
     Ok(storage
         .claim_once(&probe, SystemClock.now())

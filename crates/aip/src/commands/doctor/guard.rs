@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::Request;
 
 use super::finding::Finding;
-use super::site::{Part, Site};
+use super::installation::{Installation, Part};
 
 /// Never to be asked, whatever the settings: a metadata service, a private address, plain http.
 const FORBIDDEN: [&str; 3] = [
@@ -17,9 +17,9 @@ const FORBIDDEN: [&str; 3] = [
 /// To be asked in development only.
 const LOOPBACK: &str = "https://127.0.0.1/";
 
-pub(super) async fn refuses(site: &Site) -> Finding {
-    let network = match &site.network {
-        Part::There(network) => network,
+pub(super) async fn refuses(installation: &Installation) -> Finding {
+    let network = match &installation.network {
+        Part::Present(network) => network,
         Part::NotYet => return Finding::skipped("no way out"),
         Part::Broken(why) => {
             return Finding::fail(
@@ -28,7 +28,7 @@ pub(super) async fn refuses(site: &Site) -> Finding {
             );
         }
     };
-    let loopback = (!site.loaded.opens_loopback()).then_some(LOOPBACK);
+    let loopback = (!installation.loaded.opens_loopback()).then_some(LOOPBACK);
     for url in FORBIDDEN.into_iter().chain(loopback) {
         let Ok(request) = Request::get(url).body(Bytes::new()) else {
             continue;

@@ -4,16 +4,16 @@
 use aip_jose::Alg;
 
 use super::finding::Finding;
-use super::site::{Part, Site};
-use crate::at_rest::try_keys;
-use crate::opened::pinned_keys;
+use super::installation::{Installation, Part};
+use crate::rekeying::try_keys;
+use crate::runtime::pinned_keys;
 
 const PUT_BACK: &str =
     "put the old key back into the key set (AIP_JSON_WEB_KEYS, or keys.json in the data folder)";
 
-pub(super) fn signing(site: &Site) -> Finding {
-    let set = match &site.signing_keys {
-        Part::There(set) => set,
+pub(super) fn signing(installation: &Installation) -> Finding {
+    let set = match &installation.signing_keys {
+        Part::Present(set) => set,
         Part::NotYet => return Finding::warn("there are none yet", "`aip serve` makes them"),
         Part::Broken(why) => return Finding::fail(why, "correct the key set that is named"),
     };
@@ -32,13 +32,13 @@ pub(super) fn signing(site: &Site) -> Finding {
     ))
 }
 
-pub(super) async fn master(site: &Site) -> Finding {
-    let keys = match &site.master_keys {
-        Part::There(keys) => keys,
+pub(super) async fn master(installation: &Installation) -> Finding {
+    let keys = match &installation.master_keys {
+        Part::Present(keys) => keys,
         Part::NotYet => return Finding::warn("there are none yet", "`aip serve` makes them"),
         Part::Broken(why) => return Finding::fail(why, "correct the master keys that are named"),
     };
-    let storage = match site.storage.needed("database") {
+    let storage = match installation.storage.needed("database") {
         Ok(storage) => storage,
         Err(finding) => return finding,
     };
@@ -51,10 +51,10 @@ pub(super) async fn master(site: &Site) -> Finding {
     }
 }
 
-pub(super) async fn pinned(site: &Site) -> Finding {
+pub(super) async fn pinned(installation: &Installation) -> Finding {
     let (storage, set) = match (
-        site.storage.needed("database"),
-        site.signing_keys.needed("key set"),
+        installation.storage.needed("database"),
+        installation.signing_keys.needed("key set"),
     ) {
         (Ok(storage), Ok(set)) => (storage, set),
         (Err(finding), _) | (_, Err(finding)) => return finding,

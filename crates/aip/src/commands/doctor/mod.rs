@@ -8,10 +8,10 @@ mod clocks;
 mod database;
 mod finding;
 mod guard;
+mod installation;
 mod keys;
 mod network;
 mod outside;
-mod site;
 mod valkey;
 
 use std::future::{Future, ready};
@@ -22,7 +22,7 @@ use anyhow::anyhow;
 use futures_util::future::join_all;
 
 use self::finding::{Finding, Line, Status};
-use self::site::Site;
+use self::installation::Installation;
 use crate::cli::Global;
 use crate::environment::load;
 use crate::failure::Failure;
@@ -48,10 +48,10 @@ struct Check {
     name: &'static str,
     /// Whether it goes to other servers.
     network: bool,
-    run: for<'a> fn(&'a Site) -> Checking<'a>,
+    run: for<'a> fn(&'a Installation) -> Checking<'a>,
 }
 
-const fn local(name: &'static str, run: for<'a> fn(&'a Site) -> Checking<'a>) -> Check {
+const fn local(name: &'static str, run: for<'a> fn(&'a Installation) -> Checking<'a>) -> Check {
     Check {
         name,
         network: false,
@@ -59,7 +59,7 @@ const fn local(name: &'static str, run: for<'a> fn(&'a Site) -> Checking<'a>) ->
     }
 }
 
-const fn network(name: &'static str, run: for<'a> fn(&'a Site) -> Checking<'a>) -> Check {
+const fn network(name: &'static str, run: for<'a> fn(&'a Installation) -> Checking<'a>) -> Check {
     Check {
         name,
         network: true,
@@ -69,30 +69,58 @@ const fn network(name: &'static str, run: for<'a> fn(&'a Site) -> Checking<'a>) 
 
 /// Every check, in the order in which they are printed.
 const CHECKS: &[Check] = &[
-    local("configuration", |site| {
-        Box::pin(ready(site::configuration(site)))
+    local("configuration", |installation| {
+        Box::pin(ready(installation::configuration(installation)))
     }),
-    local("callers", |site| Box::pin(ready(site::callers(site)))),
-    local("database", |site| {
-        Box::pin(ready(database::reachable(site)))
+    local("callers", |installation| {
+        Box::pin(ready(installation::callers(installation)))
     }),
-    local("schema", |site| Box::pin(ready(database::schema(site)))),
-    local("database write", |site| Box::pin(database::write(site))),
-    local("database clock", |site| Box::pin(clocks::of_database(site))),
-    local("Valkey", |site| Box::pin(valkey::answers(site))),
-    local("signing keys", |site| Box::pin(ready(keys::signing(site)))),
-    local("master keys", |site| Box::pin(keys::master(site))),
-    local("pinned keys", |site| Box::pin(keys::pinned(site))),
-    local("file modes", |site| Box::pin(ready(site::modes(site)))),
-    local("settings without effect", |site| {
-        Box::pin(ready(site::without_effect(site)))
+    local("database", |installation| {
+        Box::pin(ready(database::reachable(installation)))
     }),
-    network("outbound guard", |site| Box::pin(guard::refuses(site))),
-    network("DNS", |site| Box::pin(network::dns(site))),
-    network("PLC directory", |site| Box::pin(network::plc(site))),
-    network("clock", |site| Box::pin(clocks::of_network(site))),
-    network("client document", |site| Box::pin(outside::document(site))),
-    network("public keys", |site| Box::pin(outside::key_set(site))),
+    local("schema", |installation| {
+        Box::pin(ready(database::schema(installation)))
+    }),
+    local("database write", |installation| {
+        Box::pin(database::write(installation))
+    }),
+    local("database clock", |installation| {
+        Box::pin(clocks::of_database(installation))
+    }),
+    local("Valkey", |installation| {
+        Box::pin(valkey::answers(installation))
+    }),
+    local("signing keys", |installation| {
+        Box::pin(ready(keys::signing(installation)))
+    }),
+    local("master keys", |installation| {
+        Box::pin(keys::master(installation))
+    }),
+    local("pinned keys", |installation| {
+        Box::pin(keys::pinned(installation))
+    }),
+    local("file modes", |installation| {
+        Box::pin(ready(installation::modes(installation)))
+    }),
+    local("settings without effect", |installation| {
+        Box::pin(ready(installation::ignored_settings(installation)))
+    }),
+    network("outbound guard", |installation| {
+        Box::pin(guard::refuses(installation))
+    }),
+    network("DNS", |installation| Box::pin(network::dns(installation))),
+    network("PLC directory", |installation| {
+        Box::pin(network::plc(installation))
+    }),
+    network("clock", |installation| {
+        Box::pin(clocks::of_network(installation))
+    }),
+    network("client document", |installation| {
+        Box::pin(outside::document(installation))
+    }),
+    network("public keys", |installation| {
+        Box::pin(outside::key_set(installation))
+    }),
 ];
 
 pub(crate) fn run(args: &Args, global: &Global) -> Result<(), Failure> {
@@ -124,12 +152,12 @@ async fn examine(args: &Args, global: &Global) -> Vec<Line> {
         Ok(loaded) => loaded,
         Err(failure) => return without_configuration(&failure),
     };
-    let site = Site::new(loaded).await;
+    let installation = Installation::new(loaded).await;
     let checks = CHECKS.iter().map(async |check| {
         if check.network && args.offline {
             return Finding::skipped("--offline").line(check.name);
         }
-        let found = tokio::time::timeout(PATIENCE, (check.run)(&site)).await;
+        let found = tokio::time::timeout(PATIENCE, (check.run)(&installation)).await;
         let found = found.unwrap_or_else(|_| {
             Finding::fail(
                 format!("nothing within {} s", PATIENCE.as_secs()),
@@ -139,7 +167,7 @@ async fn examine(args: &Args, global: &Global) -> Vec<Line> {
         found.line(check.name)
     });
     let lines = join_all(checks).await;
-    site.close().await;
+    installation.close().await;
     lines
 }
 

@@ -6,14 +6,14 @@ use bytes::Bytes;
 use http::Request;
 
 use super::finding::Finding;
-use super::site::Site;
+use super::installation::Installation;
 
-pub(super) async fn dns(site: &Site) -> Finding {
-    let network = match site.network.needed("way out") {
+pub(super) async fn dns(installation: &Installation) -> Finding {
+    let network = match installation.network.needed("way out") {
         Ok(network) => network,
         Err(finding) => return finding,
     };
-    let plc = site.loaded.config.upstream.plc_urls.last();
+    let plc = installation.loaded.config.upstream.plc_urls.last();
     let named = plc.filter(|plc| !plc.is_loopback());
     let Some(host) = named.map(|plc| plc.host().to_owned()) else {
         return Finding::skipped("the PLC directory is on this machine, which needs no DNS");
@@ -34,14 +34,14 @@ pub(super) async fn dns(site: &Site) -> Finding {
 }
 
 /// Mirrors come first; the last one is the authority, without which nobody new signs in.
-pub(super) async fn plc(site: &Site) -> Finding {
-    let network = match site.network.needed("way out") {
+pub(super) async fn plc(installation: &Installation) -> Finding {
+    let network = match installation.network.needed("way out") {
         Ok(network) => network,
         Err(finding) => return finding,
     };
     let mut silent = Vec::new();
     let mut last = String::new();
-    for plc in &site.loaded.config.upstream.plc_urls {
+    for plc in &installation.loaded.config.upstream.plc_urls {
         let asked = format!("{plc}/_health");
         let Ok(request) = Request::get(&asked).body(Bytes::new()) else {
             continue;

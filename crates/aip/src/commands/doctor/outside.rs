@@ -11,7 +11,7 @@ use http::{Request, StatusCode};
 use serde_json::Value;
 
 use super::finding::Finding;
-use super::site::Site;
+use super::installation::Installation;
 
 /// PDSs wait no longer than a few seconds, and a person waits with them.
 const SOON: Duration = Duration::from_secs(1);
@@ -19,8 +19,8 @@ const SOON: Duration = Duration::from_secs(1);
 const DOCUMENT: &str = "/oauth-client-metadata.json";
 const KEY_SET: &str = "/oauth/upstream/jwks.json";
 
-pub(super) async fn document(site: &Site) -> Finding {
-    let (url, answer) = match fetch(site, DOCUMENT).await {
+pub(super) async fn document(installation: &Installation) -> Finding {
+    let (url, answer) = match fetch(installation, DOCUMENT).await {
         Ok(answered) => answered,
         Err(finding) => return finding,
     };
@@ -33,12 +33,12 @@ pub(super) async fn document(site: &Site) -> Finding {
     }
 }
 
-pub(super) async fn key_set(site: &Site) -> Finding {
-    let set = match site.signing_keys.needed("key set") {
+pub(super) async fn key_set(installation: &Installation) -> Finding {
+    let set = match installation.signing_keys.needed("key set") {
         Ok(set) => set,
         Err(finding) => return finding,
     };
-    let (url, answer) = match fetch(site, KEY_SET).await {
+    let (url, answer) = match fetch(installation, KEY_SET).await {
         Ok(answered) => answered,
         Err(finding) => return finding,
     };
@@ -84,14 +84,14 @@ impl Answer {
 }
 
 /// Fetches a path of the external base.
-async fn fetch(site: &Site, path: &str) -> Result<(String, Answer), Finding> {
-    let base = &site.loaded.external_base;
+async fn fetch(installation: &Installation, path: &str) -> Result<(String, Answer), Finding> {
+    let base = &installation.loaded.external_base;
     if !base.is_https() {
         return Err(Finding::skipped(
             "a loopback development client: PDSs fetch nothing",
         ));
     }
-    let network = site.network.needed("way out")?;
+    let network = installation.network.needed("way out")?;
     let url = format!("{base}{path}");
     let request = Request::get(&url)
         .body(Bytes::new())

@@ -1,11 +1,11 @@
 //! Whether Valkey answers, where it is used.
 
 use super::finding::Finding;
-use super::site::Site;
+use super::installation::Installation;
 use crate::settings;
 
-pub(super) async fn answers(site: &Site) -> Finding {
-    let config = match settings::valkey(&site.loaded.config.redis) {
+pub(super) async fn answers(installation: &Installation) -> Finding {
+    let config = match settings::valkey(&installation.loaded.config.redis) {
         Ok(Some(config)) => config,
         Ok(None) => return Finding::skipped("not configured: the database does its work"),
         Err(error) => return Finding::fail(format!("{error:#}"), "correct the setting named"),

@@ -3,22 +3,26 @@
 use std::path::Path;
 use std::time::Duration;
 
-use aip_config::Loaded;
+use aip_config::LoadedConfig;
 use aip_keys::Purpose;
 use anyhow::anyhow;
 use serde_json::{Value, json};
 
 use super::list::age;
 use super::{Activate, Unused, data_dir};
-use crate::at_rest::sealed_with;
 use crate::failure::Failure;
-use crate::opened::{Opened, master_keys, signing_keys};
 use crate::output::{Format, words_for};
+use crate::rekeying::sealed_with;
+use crate::runtime::{Runtime, master_keys, signing_keys};
 
 /// How long PDSs and apps may go on with the public keys that they have read.
 const CACHED: Duration = Duration::from_mins(10);
 
-pub(super) fn activate(wanted: &Activate, loaded: &Loaded, format: Format) -> Result<(), Failure> {
+pub(super) fn activate(
+    wanted: &Activate,
+    loaded: &LoadedConfig,
+    format: Format,
+) -> Result<(), Failure> {
     let data_dir = data_dir(loaded)?;
     let keys = &loaded.config.keys;
     let kid = &wanted.kid;
@@ -61,12 +65,12 @@ pub(super) fn activate(wanted: &Activate, loaded: &Loaded, format: Format) -> Re
 
 pub(super) async fn retire(
     unwanted: &Unused,
-    opened: &Opened,
-    loaded: &Loaded,
+    runtime: &Runtime,
+    loaded: &LoadedConfig,
     format: Format,
 ) -> Result<(), Failure> {
     let Unused { kid, force } = unwanted;
-    if master_keys(&opened.data_dir, loaded)?
+    if master_keys(&runtime.data_dir, loaded)?
         .kids()
         .any(|it| it == kid)
     {
@@ -74,9 +78,9 @@ pub(super) async fn retire(
             "a master key is not retired: activate another one, `aip keys rekey`, `aip keys remove`"
         )));
     }
-    refuse_pinned(kid, force.as_deref(), opened).await?;
+    refuse_pinned(kid, force.as_deref(), runtime).await?;
     let keys = &loaded.config.keys;
-    let change = opened
+    let change = runtime
         .data_dir
         .change_key_set(keys, |set| Ok(set.retire(kid)?));
     let ((), path) = change?;
@@ -89,17 +93,17 @@ pub(super) async fn retire(
 
 pub(super) async fn remove(
     unwanted: &Unused,
-    opened: &Opened,
-    loaded: &Loaded,
+    runtime: &Runtime,
+    loaded: &LoadedConfig,
     format: Format,
 ) -> Result<(), Failure> {
     let Unused { kid, force } = unwanted;
     let keys = &loaded.config.keys;
-    let is_master = master_keys(&opened.data_dir, loaded)?
+    let is_master = master_keys(&runtime.data_dir, loaded)?
         .kids()
         .any(|it| it == kid);
     let path = if is_master {
-        let values = sealed_with(&*opened.storage, kid).await?;
+        let values = sealed_with(&*runtime.storage, kid).await?;
         if values > 0 && !confirmed(kid, force.as_deref())? {
             return Err(anyhow!(
                 "{values} value(s) in the database are sealed with {kid} and lost without it: \
@@ -107,13 +111,13 @@ pub(super) async fn remove(
             )
             .into());
         }
-        let change = opened
+        let change = runtime
             .data_dir
             .change_master_keys(keys, |master| Ok(master.remove(kid)?));
         change?.1
     } else {
-        refuse_pinned(kid, force.as_deref(), opened).await?;
-        let change = opened
+        refuse_pinned(kid, force.as_deref(), runtime).await?;
+        let change = runtime
             .data_dir
             .change_key_set(keys, |set| Ok(set.remove(kid)?));
         change?.1
@@ -127,8 +131,8 @@ fn changed(kid: &str, state: &str, file: &Path) -> Value {
 }
 
 /// Refuses when sessions are bound to the key, unless its id was typed once more.
-async fn refuse_pinned(kid: &str, force: Option<&str>, opened: &Opened) -> Result<(), Failure> {
-    let uses = opened.storage.client_key_uses().await?;
+async fn refuse_pinned(kid: &str, force: Option<&str>, runtime: &Runtime) -> Result<(), Failure> {
+    let uses = runtime.storage.client_key_uses().await?;
     let pinned = uses.iter().find(|it| it.kid == kid);
     match pinned.map(|it| it.sessions) {
         Some(sessions) if !confirmed(kid, force)? => Err(anyhow!(

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use aip_base::{Clock as _, RowId, SystemClock};
-use aip_config::Loaded;
+use aip_config::LoadedConfig;
 use aip_keys::Purpose;
 use serde::Serialize;
 
-use crate::at_rest::sealed_with;
 use crate::failure::Failure;
-use crate::opened::{Opened, master_keys, signing_keys};
 use crate::output::{Format, Row, words_for};
+use crate::rekeying::sealed_with;
+use crate::runtime::{Runtime, master_keys, signing_keys};
 
 /// A key as it is printed.
 #[derive(Serialize)]
@@ -59,13 +59,17 @@ impl Row for Shown {
     }
 }
 
-pub(super) async fn list(opened: &Opened, loaded: &Loaded, format: Format) -> Result<(), Failure> {
-    let uses = opened.storage.client_key_uses().await?;
+pub(super) async fn list(
+    runtime: &Runtime,
+    loaded: &LoadedConfig,
+    format: Format,
+) -> Result<(), Failure> {
+    let uses = runtime.storage.client_key_uses().await?;
     let sessions = |kid: &str| {
         let found = uses.iter().find(|it| it.kid == kid);
         found.map_or(0, |it| it.sessions)
     };
-    let set = signing_keys(&opened.data_dir, loaded)?;
+    let set = signing_keys(&runtime.data_dir, loaded)?;
     let mut rows: Vec<Shown> = set
         .list()
         .map(|key| Shown {
@@ -78,7 +82,7 @@ pub(super) async fn list(opened: &Opened, loaded: &Loaded, format: Format) -> Re
             sealed_values: None,
         })
         .collect();
-    let master = master_keys(&opened.data_dir, loaded)?;
+    let master = master_keys(&runtime.data_dir, loaded)?;
     for kid in master.kids() {
         rows.push(Shown {
             kid: kid.to_owned(),
@@ -91,7 +95,7 @@ pub(super) async fn list(opened: &Opened, loaded: &Loaded, format: Format) -> Re
             },
             age: None,
             sessions: None,
-            sealed_values: Some(sealed_with(&*opened.storage, kid).await?),
+            sealed_values: Some(sealed_with(&*runtime.storage, kid).await?),
         });
     }
     Ok(format.list(&rows)?)

@@ -9,7 +9,7 @@ mod list;
 mod rekey;
 
 use aip_base::{SystemClock, SystemRng};
-use aip_config::Loaded;
+use aip_config::LoadedConfig;
 use aip_jose::Alg;
 use aip_keys::Purpose;
 use clap::{Subcommand, ValueEnum};
@@ -19,8 +19,8 @@ use crate::cli::Global;
 use crate::data_dir::{DataDir, SIGNING_KEYS};
 use crate::environment::load;
 use crate::failure::Failure;
-use crate::opened::{self, Opened};
 use crate::output::{self, Format};
+use crate::runtime::{self, Runtime};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -121,26 +121,26 @@ pub(crate) fn run(args: Args, global: &Global) -> Result<(), Failure> {
 
 /// Runs an action that needs the database.
 fn on_database(
-    loaded: &Loaded,
-    action: impl AsyncFnOnce(&Opened) -> Result<(), Failure>,
+    loaded: &LoadedConfig,
+    action: impl AsyncFnOnce(&Runtime) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let opened = Opened::beside(loaded).await?;
-        let done = action(&opened).await;
-        opened.database.close().await;
+        let runtime = Runtime::beside(loaded).await?;
+        let done = action(&runtime).await;
+        runtime.database.close().await;
         done
     })
 }
 
 /// The data folder with its keys, which are made if there are none.
-fn data_dir(loaded: &Loaded) -> anyhow::Result<DataDir> {
+fn data_dir(loaded: &LoadedConfig) -> anyhow::Result<DataDir> {
     let data_dir = DataDir::open(&loaded.config.server.data_dir)?;
     let fresh = !data_dir.path(SIGNING_KEYS).exists() && loaded.config.keys.json_web_keys.is_none();
-    opened::signing_keys(&data_dir, loaded)?;
-    opened::master_keys(&data_dir, loaded)?;
+    runtime::signing_keys(&data_dir, loaded)?;
+    runtime::master_keys(&data_dir, loaded)?;
     if fresh {
         let path = std::path::absolute(data_dir.path(SIGNING_KEYS))?;
         output::say(&format!(
@@ -152,7 +152,7 @@ fn data_dir(loaded: &Loaded) -> anyhow::Result<DataDir> {
     Ok(data_dir)
 }
 
-fn make(generate: &Generate, loaded: &Loaded, format: Format) -> Result<(), Failure> {
+fn make(generate: &Generate, loaded: &LoadedConfig, format: Format) -> Result<(), Failure> {
     let data_dir = data_dir(loaded)?;
     let keys = &loaded.config.keys;
     let alg = generate.alg.into();

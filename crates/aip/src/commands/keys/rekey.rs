@@ -2,16 +2,16 @@
 //! again at any time, beside servers that run.
 
 use aip_base::SystemRng;
-use aip_config::Loaded;
+use aip_config::LoadedConfig;
 use aip_keys::Sealed;
 use aip_storage::operations::SealedColumn;
 use anyhow::anyhow;
 use serde::Serialize;
 
-use crate::at_rest::{Resealed, check_keys, reseal, reseal_check};
 use crate::failure::Failure;
-use crate::opened::{Opened, master_keys};
 use crate::output::{Format, Row, say};
+use crate::rekeying::{Resealed, check_keys, reseal, reseal_check};
+use crate::runtime::{Runtime, master_keys};
 
 /// After so many values it is said how far it is.
 const NEWS: u64 = 10_000;
@@ -38,9 +38,13 @@ impl Row for Shown {
     }
 }
 
-pub(super) async fn rekey(opened: &Opened, loaded: &Loaded, format: Format) -> Result<(), Failure> {
-    let storage = &*opened.storage;
-    let master = master_keys(&opened.data_dir, loaded)?;
+pub(super) async fn rekey(
+    runtime: &Runtime,
+    loaded: &LoadedConfig,
+    format: Format,
+) -> Result<(), Failure> {
+    let storage = &*runtime.storage;
+    let master = master_keys(&runtime.data_dir, loaded)?;
     check_keys(storage, &master, &SystemRng).await?;
     let sealer = master.sealer();
     let mut rows = Vec::new();

@@ -5,7 +5,7 @@ mod reload;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aip_config::{Loaded, LogFormat};
+use aip_config::{LoadedConfig, LogFormat};
 use aip_http::internal_router;
 use aip_listen::{Lifecycle, ListenConfig, Server, SignalHooks, Stage, watch_signals};
 use aip_telemetry::Telemetry;
@@ -16,7 +16,7 @@ use self::reload::Reloading;
 use crate::cli::Global;
 use crate::environment::load;
 use crate::failure::Failure;
-use crate::opened::{Materials, Opened, pinned_keys};
+use crate::runtime::{Materials, Runtime, pinned_keys};
 use crate::{file_modes, output, settings, telemetry};
 
 /// How often certificate files are looked at.
@@ -46,7 +46,7 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<(), Failure> {
         let served = serve(args, global, &loaded, &telemetry).await;
         let served = served.map_err(|failure| {
             if json {
-                tracing::error!(error = %failure, "the server failed");
+                tracing::error!(error = %failure, "server failed");
                 Failure::Logged(failure.code())
             } else {
                 failure
@@ -67,22 +67,22 @@ fn without_log(failure: Failure, json: bool) -> Failure {
 }
 
 /// What deserves a look.
-fn warn(loaded: &Loaded) {
+fn warn(loaded: &LoadedConfig) {
     for warning in &loaded.warnings {
-        tracing::warn!(%warning, "a setting has no effect");
+        tracing::warn!(%warning, "setting has no effect");
     }
     if let Some(why) = settings::untrusted_proxy(loaded) {
         tracing::warn!("{why}; name its network in server.trusted_proxies (AIP_TRUSTED_PROXIES)");
     }
     for found in file_modes::too_open(loaded) {
-        tracing::warn!(%found, "a file with secrets is too open");
+        tracing::warn!(%found, "file with secrets is accessible to other users");
     }
 }
 
 async fn serve(
     args: &Args,
     global: &Global,
-    loaded: &Loaded,
+    loaded: &LoadedConfig,
     telemetry: &Telemetry,
 ) -> Result<(), Failure> {
     let server = &loaded.config.server;
@@ -99,13 +99,13 @@ async fn serve(
     };
     let internal = Server::bind(server.internal_listen, internal).await?;
     let materials = Materials::read(loaded)?;
-    let opened = Opened::new(loaded, args.migrate).await?;
-    let application = opened.application(loaded, materials, life.clone()).await?;
+    let runtime = Runtime::new(loaded, args.migrate).await?;
+    let application = runtime.application(loaded, materials, life.clone()).await?;
 
     let keys = Arc::clone(&application.server.keys);
-    let pinned = pinned_keys(&*opened.storage).await?;
+    let pinned = pinned_keys(&*runtime.storage).await?;
     if let Err(error) = keys.current().covers(&pinned) {
-        tracing::error!(%error, "sessions cannot be refreshed");
+        tracing::error!(%error, "session refresh unavailable");
     }
     if let Some(tls) = &tls {
         public = public.with_tls(Arc::clone(tls));
@@ -114,7 +114,7 @@ async fn serve(
     }
     let public_at = public.local_addr();
     let internal_at = internal.local_addr();
-    let rounds = application.start_rounds();
+    let rounds = application.start_background_tasks();
 
     let metrics = telemetry.metrics().clone();
     let probes = internal_router(Arc::clone(&application.health), move || metrics.render());
@@ -127,7 +127,7 @@ async fn serve(
     }));
     life.advance(Stage::Ready);
     let base = &loaded.external_base;
-    let engine = opened.database.engine();
+    let engine = runtime.database.engine();
     tracing::info!(external_base = %base, %public_at, %internal_at, engine, "serving");
     if loaded.config.log.format == LogFormat::Pretty {
         output::say(&format!(
@@ -143,8 +143,8 @@ async fn serve(
     };
     let reloading = Reloading {
         global,
-        data_dir: &opened.data_dir,
-        storage: &*opened.storage,
+        data_dir: &runtime.data_dir,
+        storage: &*runtime.storage,
         tls,
         keys,
         log: telemetry.log().clone(),
@@ -157,21 +157,18 @@ async fn serve(
         }
         drained = public => {
             let drained = drained.context("the public listener failed")?;
-            tracing::info!(cut = drained.cut, "the public listener is drained");
+            tracing::info!(cut = drained.cut, "public listener drained");
         }
         () = reloading.whenever(&asked) => {}
     }
     rounds.abort();
     let unfinished = application.keeper.drain(KEEPER_DRAIN).await;
     if unfinished > 0 {
-        tracing::error!(
-            unfinished,
-            "refreshes were still under way; their sessions are tried again later"
-        );
+        tracing::error!(unfinished, "shutdown timed out with refreshes in progress");
     }
     drop(probes_end);
     internal.await.context("the internal listener failed")?;
-    opened.database.close().await;
+    runtime.database.close().await;
     tracing::info!("ended");
     Ok(())
 }

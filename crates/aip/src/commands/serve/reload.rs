@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use aip_config::Loaded;
+use aip_config::LoadedConfig;
 use aip_keys::KeyRing;
 use aip_listen::Tls;
 use aip_storage::Storage;
@@ -14,7 +14,7 @@ use crate::cli::Global;
 use crate::data_dir::DataDir;
 use crate::environment::load;
 use crate::failure::Failure;
-use crate::opened::{pinned_keys, signing_keys};
+use crate::runtime::{pinned_keys, signing_keys};
 
 /// What is read again.
 pub(super) struct Reloading<'a> {
@@ -43,7 +43,7 @@ impl Reloading<'_> {
                 self.key_set(&loaded).await;
             }
             Err(failure) => {
-                tracing::error!(error = %failure, "the configuration is not read again");
+                tracing::error!(error = %failure, "configuration reload failed, keeping the current configuration");
             }
         }
     }
@@ -51,31 +51,35 @@ impl Reloading<'_> {
     fn certificate(&self) {
         match self.tls.as_deref().map(Tls::reload) {
             None => {}
-            Some(Ok(())) => tracing::info!("the certificate is read again"),
-            Some(Err(error)) => tracing::error!(%error, "the certificate stays the old one"),
+            Some(Ok(())) => tracing::info!("TLS certificate reloaded"),
+            Some(Err(error)) => {
+                tracing::error!(%error, "TLS certificate reload failed, keeping the current one")
+            }
         }
     }
 
-    fn log_filter(&self, loaded: &Loaded) {
+    fn log_filter(&self, loaded: &LoadedConfig) {
         let filter = loaded.config.log.filter.as_str();
         match self.log.set_filter(filter) {
-            Ok(()) => tracing::info!(filter, "the filter of the log is read again"),
-            Err(error) => tracing::error!(%error, "the filter of the log stays the old one"),
+            Ok(()) => tracing::info!(filter, "log filter reloaded"),
+            Err(error) => {
+                tracing::error!(%error, "log filter reload failed, keeping the current filter")
+            }
         }
     }
 
-    async fn key_set(&self, loaded: &Loaded) {
+    async fn key_set(&self, loaded: &LoadedConfig) {
         match self.replace_keys(loaded).await {
-            Ok(keys) => tracing::info!(keys, "the key set is read again"),
+            Ok(keys) => tracing::info!(keys, "key set reloaded"),
             Err(error) => {
                 let error = Failure::Failed(error);
-                tracing::error!(%error, "the key set stays the old one");
+                tracing::error!(%error, "key set reload failed, keeping the current key set");
             }
         }
     }
 
     /// The number of keys that there are now.
-    async fn replace_keys(&self, loaded: &Loaded) -> anyhow::Result<usize> {
+    async fn replace_keys(&self, loaded: &LoadedConfig) -> anyhow::Result<usize> {
         let set = signing_keys(self.data_dir, loaded)?;
         let pinned = pinned_keys(self.storage).await?;
         let keys = set.list().count();

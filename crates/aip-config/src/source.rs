@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Where the text of a setting stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum Source {
     /// Nowhere: it has its default.
     Default,
     /// In a line of the configuration file.
@@ -17,12 +17,12 @@ pub enum Place {
     /// In a variable of the environment.
     Variable(String),
     /// In a file that a variable or a line of the configuration file names.
-    FileNamedBy(Box<Place>),
+    FileNamedBy(Box<Source>),
     /// On the command line.
     Flag(String),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),

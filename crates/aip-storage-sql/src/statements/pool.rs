@@ -12,13 +12,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aip_storage::tally::{self, Tally};
+use aip_storage::query_stats::{self, QueryStats};
 use sqlx::{Connection, Database};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::Db;
-use super::lent::{Lent, UnitOfWork};
+use super::pooled::{PooledConnection, PooledTransaction};
 
 type Driver = <Db as Database>::Connection;
 type Options = <Driver as Connection>::Options;
@@ -30,40 +30,40 @@ pub(super) const TEST: Duration = Duration::from_secs(5);
 
 /// How many connections there are, and how they are looked after.
 #[derive(Debug, Clone, Copy)]
-pub(in super::super) struct Care {
+pub(crate) struct PoolConfig {
     /// Their name in metrics.
-    pub(in super::super) name: &'static str,
+    pub(crate) name: &'static str,
     /// The most of them.
-    pub(in super::super) most: u32,
+    pub(crate) max_connections: u32,
     /// How long somebody waits for one.
-    pub(in super::super) patience: Duration,
+    pub(crate) acquire_timeout: Duration,
     /// Older ones are replaced, and those that were not needed for so long are closed.
-    pub(in super::super) max_age: Duration,
+    pub(crate) max_age: Duration,
     /// One that idled longer is tested before it is lent.
-    pub(in super::super) tested_after: Duration,
+    pub(crate) test_after_idle: Duration,
     /// How long a statement may take; then its connection is given up.
-    pub(in super::super) statement: Duration,
+    pub(crate) statement_timeout: Duration,
     /// Off behind a pooler that gives each transaction another connection to the server. Then
     /// every statement is prepared anew, in the transaction in which it runs.
-    pub(in super::super) keeps_statements: bool,
+    pub(crate) prepares_statements: bool,
 }
 
 /// A connection, inside a transaction or not.
-pub(in super::super) struct Conn {
-    pub(in super::super) driver: Driver,
+pub(crate) struct DbConnection {
+    pub(crate) driver: Driver,
     /// Whether statements may stay prepared at the server.
-    pub(in super::super) keeps_statements: bool,
+    pub(crate) prepares_statements: bool,
     /// How long a statement may take.
-    pub(in super::super) patience: Duration,
+    pub(crate) statement_timeout: Duration,
 }
 
 /// The connections, shared by clones.
 #[derive(Clone)]
-pub(in super::super) struct Connections(Arc<Home>);
+pub(crate) struct Pool(Arc<PoolInner>);
 
-pub(super) struct Home {
+pub(super) struct PoolInner {
     options: Options,
-    care: Care,
+    config: PoolConfig,
     /// One for each connection that may be lent.
     permits: Arc<Semaphore>,
     /// The one that was used last is lent first, so that surplus ones are noticed.
@@ -72,78 +72,78 @@ pub(super) struct Home {
 }
 
 struct Idle {
-    connection: Conn,
-    born: Instant,
+    connection: DbConnection,
+    created_at: Instant,
     since: Instant,
 }
 
-impl Connections {
+impl Pool {
     /// Connects once, so that what is wrong is known at once and as it is.
-    pub(in super::super) async fn open(options: Options, care: Care) -> Result<Self, sqlx::Error> {
-        let first = Conn::connect(&options, care);
-        let connection = timeout(care.patience, first)
+    pub(crate) async fn open(options: Options, config: PoolConfig) -> Result<Self, sqlx::Error> {
+        let first = DbConnection::connect(&options, config);
+        let connection = timeout(config.acquire_timeout, first)
             .await
             .map_err(|_| sqlx::Error::PoolTimedOut)??;
-        let home = Home {
+        let pool = PoolInner {
             options,
-            care,
-            permits: Arc::new(Semaphore::new(care.most as usize)),
+            config,
+            permits: Arc::new(Semaphore::new(config.max_connections as usize)),
             idle: Mutex::default(),
             closed: AtomicBool::new(false),
         };
-        home.keep(connection, Instant::now());
-        Ok(Self(Arc::new(home)))
+        pool.put_back(connection, Instant::now());
+        Ok(Self(Arc::new(pool)))
     }
 
     /// Borrows a connection, waiting for one if all are lent.
-    pub(in super::super) async fn acquire(&self) -> Result<Lent, sqlx::Error> {
+    pub(crate) async fn acquire(&self) -> Result<PooledConnection, sqlx::Error> {
         let began = Instant::now();
-        let home = &self.0;
-        let lent = home.lend(began + home.care.patience).await?;
+        let pool = &self.0;
+        let lent = pool.lend(began + pool.config.acquire_timeout).await?;
         let waited = began.elapsed();
-        metrics::histogram!("aip_database_wait_seconds", "pool" => home.care.name)
+        metrics::histogram!("aip_database_wait_seconds", "pool" => pool.config.name)
             .record(waited.as_secs_f64());
-        home.report();
-        tally::add(Tally {
-            waited,
-            ..Tally::default()
+        pool.report();
+        query_stats::add(QueryStats {
+            acquire_time: waited,
+            ..QueryStats::default()
         });
         Ok(lent)
     }
 
     /// Borrows a connection for one statement.
-    pub(in super::super) async fn for_one_statement(&self) -> Result<Lent, sqlx::Error> {
+    pub(crate) async fn for_one_statement(&self) -> Result<PooledConnection, sqlx::Error> {
         let mut lent = self.acquire().await?;
-        if !lent.keeps_statements {
+        if !lent.prepares_statements {
             lent.begin().await?;
         }
         Ok(lent)
     }
 
     /// Begins a transaction.
-    pub(in super::super) async fn begin(&self) -> Result<UnitOfWork, sqlx::Error> {
-        UnitOfWork::begin(self.acquire().await?).await
+    pub(crate) async fn begin(&self) -> Result<PooledTransaction, sqlx::Error> {
+        PooledTransaction::begin(self.acquire().await?).await
     }
 
     /// Lends no more, waits until all are back, and closes them.
-    pub(in super::super) async fn close(&self) {
-        let home = &self.0;
-        home.closed.store(true, Ordering::Release);
+    pub(crate) async fn close(&self) {
+        let pool = &self.0;
+        pool.closed.store(true, Ordering::Release);
         // An error says that somebody else has done this.
-        let Ok(_all) = home.permits.acquire_many(home.care.most).await else {
+        let Ok(_all) = pool.permits.acquire_many(pool.config.max_connections).await else {
             return;
         };
-        let idle = std::mem::take(&mut *home.idle());
+        let idle = std::mem::take(&mut *pool.idle());
         for it in idle {
             // It is gone either way.
             let _ = it.connection.driver.close().await;
         }
-        home.permits.close();
+        pool.permits.close();
     }
 }
 
-impl Home {
-    async fn lend(self: &Arc<Self>, deadline: Instant) -> Result<Lent, sqlx::Error> {
+impl PoolInner {
+    async fn lend(self: &Arc<Self>, deadline: Instant) -> Result<PooledConnection, sqlx::Error> {
         let permit = timeout_at(deadline, Arc::clone(&self.permits).acquire_owned())
             .await
             .map_err(|_| sqlx::Error::PoolTimedOut)?
@@ -151,36 +151,41 @@ impl Home {
         if self.closed.load(Ordering::Acquire) {
             return Err(sqlx::Error::PoolClosed);
         }
-        let (connection, born) = match self.idle_one().await {
+        let (connection, created_at) = match self.take_idle().await {
             Some(found) => found,
             None => (self.connect(deadline).await?, Instant::now()),
         };
-        Ok(Lent::new(Arc::clone(self), connection, born, permit))
+        Ok(PooledConnection::new(
+            Arc::clone(self),
+            connection,
+            created_at,
+            permit,
+        ))
     }
 
     /// An idle connection that is good.
-    async fn idle_one(&self) -> Option<(Conn, Instant)> {
+    async fn take_idle(&self) -> Option<(DbConnection, Instant)> {
         loop {
             // A statement of its own: the lock must not be held over the test.
             let next = self.idle().pop();
             let mut idle = next?;
-            if idle.born.elapsed() > self.care.max_age {
+            if idle.created_at.elapsed() > self.config.max_age {
                 // It is gone either way.
                 let _ = timeout(TEST, idle.connection.driver.close()).await;
-            } else if idle.since.elapsed() <= self.care.tested_after
+            } else if idle.since.elapsed() <= self.config.test_after_idle
                 || idle.connection.answers().await
             {
-                return Some((idle.connection, idle.born));
+                return Some((idle.connection, idle.created_at));
             } else {
-                self.start_over();
+                self.discard_idle();
             }
         }
     }
 
     /// Connects, again and again while the server is starting up.
-    async fn connect(&self, deadline: Instant) -> Result<Conn, sqlx::Error> {
+    async fn connect(&self, deadline: Instant) -> Result<DbConnection, sqlx::Error> {
         loop {
-            let attempt = timeout_at(deadline, Conn::connect(&self.options, self.care))
+            let attempt = timeout_at(deadline, DbConnection::connect(&self.options, self.config))
                 .await
                 .map_err(|_| sqlx::Error::PoolTimedOut)?;
             match attempt {
@@ -193,22 +198,22 @@ impl Home {
     }
 
     /// Takes a connection back that can be lent again.
-    pub(super) fn keep(&self, connection: Conn, born: Instant) {
+    pub(super) fn put_back(&self, connection: DbConnection, created_at: Instant) {
         let mut idle = self.idle();
         let now = Instant::now();
         idle.push(Idle {
             connection,
-            born,
+            created_at,
             since: now,
         });
         // The oldest is first. Dropped, it is closed.
-        if now.duration_since(idle[0].since) > self.care.max_age {
+        if now.duration_since(idle[0].since) > self.config.max_age {
             idle.remove(0);
         }
     }
 
     /// One connection has failed, and the others may have, too: there will be new ones.
-    pub(super) fn start_over(&self) {
+    pub(super) fn discard_idle(&self) {
         self.idle().clear();
     }
 
@@ -217,22 +222,22 @@ impl Home {
     }
 
     pub(super) fn report(&self) {
-        let (pool, most) = (self.care.name, self.care.most as usize);
-        let lent = most.saturating_sub(self.permits.available_permits());
-        let open = lent + self.idle().len();
-        for (state, count) in [("lent", lent), ("open", open)] {
+        let (pool, max_connections) = (self.config.name, self.config.max_connections as usize);
+        let acquired = max_connections.saturating_sub(self.permits.available_permits());
+        let open = acquired + self.idle().len();
+        for (state, count) in [("lent", acquired), ("open", open)] {
             metrics::gauge!("aip_database_connections", "pool" => pool, "state" => state)
                 .set(u32::try_from(count).unwrap_or(u32::MAX));
         }
     }
 }
 
-impl Conn {
-    async fn connect(options: &Options, care: Care) -> Result<Self, sqlx::Error> {
+impl DbConnection {
+    async fn connect(options: &Options, config: PoolConfig) -> Result<Self, sqlx::Error> {
         Ok(Self {
             driver: Driver::connect_with(options).await?,
-            keeps_statements: care.keeps_statements,
-            patience: care.statement,
+            prepares_statements: config.prepares_statements,
+            statement_timeout: config.statement_timeout,
         })
     }
 
@@ -258,9 +263,9 @@ fn starts_up(error: &sqlx::Error) -> bool {
     }
 }
 
-impl fmt::Debug for Connections {
+impl fmt::Debug for Pool {
     /// Without the options, which hold a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Connections").field(&self.0.care).finish()
+        f.debug_tuple("Connections").field(&self.0.config).finish()
     }
 }

@@ -8,12 +8,12 @@ use tracing::Span;
 use tracing::field::Empty;
 
 /// A call that is under way.
-pub(crate) struct Watched {
+pub(crate) struct UpstreamSpan {
     began: Instant,
     span: Span,
 }
 
-impl Watched {
+impl UpstreamSpan {
     pub(crate) fn begin(method: &Method, host: &str) -> Self {
         Self {
             began: Instant::now(),

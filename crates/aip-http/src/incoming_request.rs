@@ -7,11 +7,11 @@ use http::request::Parts as Head;
 use http::{HeaderMap, Method, StatusCode};
 use url::form_urlencoded;
 
+use crate::api_error::ApiError;
 use crate::endpoints::Endpoint;
 use crate::flow::see_other;
 use crate::pages::{RepeatPage, html};
-use crate::problem::Problem;
-use crate::state::App;
+use crate::state::AppState;
 
 /// The header of proofs (RFC 9449 §4.1).
 pub(crate) const DPOP: HeaderName = HeaderName::from_static("dpop");
@@ -26,14 +26,14 @@ const REPEATED: &str = "aip_repeated";
 pub(crate) const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// A request.
-pub(crate) struct Call {
+pub(crate) struct IncomingRequest {
     /// Method, URI and headers.
     pub(crate) head: Head,
     /// The form body; empty for every other payload.
     pub(crate) form: Bytes,
 }
 
-impl Call {
+impl IncomingRequest {
     /// Whether it is a `POST`.
     pub(crate) fn is_post(&self) -> bool {
         self.head.method == Method::POST
@@ -63,7 +63,7 @@ impl Call {
     /// The same request anew from our own origin, if this is a form that another site may have
     /// sent: such a form comes without our `SameSite=Lax` cookies, and a navigation brings them
     /// along, or a form of ours when it is too long for a URL. `None`: it is no such form.
-    pub(crate) fn as_navigation(&self, app: &App, endpoint: Endpoint) -> Option<Response> {
+    pub(crate) fn as_navigation(&self, app: &AppState, endpoint: Endpoint) -> Option<Response> {
         let same_origin = self.headers().get(SEC_FETCH_SITE);
         if !self.is_post() || same_origin.is_some_and(|site| site == "same-origin") {
             return None;
@@ -97,9 +97,9 @@ impl Call {
     }
 
     /// The `Authorization` header.
-    pub(crate) fn authorization(&self) -> Result<Option<&str>, Problem> {
+    pub(crate) fn authorization(&self) -> Result<Option<&str>, ApiError> {
         single(self.headers(), &AUTHORIZATION)
-            .map_err(|Repeated| Problem::request("the Authorization header is repeated"))
+            .map_err(|Repeated| ApiError::request("the Authorization header is repeated"))
     }
 
     /// The `DPoP` header. RFC 9449 §4.3: "There is not more than one".

@@ -145,7 +145,7 @@ pub(crate) async fn reseal(
                 Err(error) => {
                     so_far.unreadable += 1;
                     let (table, column) = (column.table(), column.column());
-                    tracing::warn!(table, column, row = old.row, %error, "not sealed again");
+                    tracing::warn!(table, column, row = old.row, %error, "re-encryption of a row failed");
                     None
                 }
             })

@@ -12,10 +12,10 @@ use aip_storage::upstream::{
 };
 use secrecy::SecretString;
 
-use super::attempt::{Brought, Received};
+use super::attempt::{Received, ReceivedTokens};
 use super::step::{keep_alive_at, next_try};
 use super::{Keeper, KeeperError};
-use crate::vault::Column;
+use crate::session_sealer::Column;
 
 /// Between two tries to write something down that must not be lost.
 pub(super) const WRITE_RETRY: Backoff = Backoff {
@@ -27,14 +27,14 @@ const SPILL_AFTER: Duration = Duration::from_millis(500);
 
 impl Keeper {
     /// Stores new tokens.
-    pub(super) async fn keep(
+    pub(super) async fn store_tokens(
         &self,
         session: &UpstreamSession,
         fence: i64,
         received: Received,
     ) -> Result<(), KeeperError> {
         let Received {
-            brought,
+            tokens,
             pds,
             proven,
         } = received;
@@ -50,10 +50,10 @@ impl Keeper {
             trouble: None,
             asked_at: now,
         };
-        let (refreshed, last) = match brought {
-            Brought::Tokens(tokens) => {
+        let (refreshed, last) = match tokens {
+            ReceivedTokens::Tokens(tokens) => {
                 let new = Refreshed {
-                    tokens: self.vault.seal_tokens(&tokens, session.id)?,
+                    tokens: self.sealer.seal_tokens(&tokens, session.id)?,
                     scope: tokens.scope,
                     asked_at: tokens.asked_at,
                     ..refreshed
@@ -61,9 +61,9 @@ impl Keeper {
                 (new, tokens.refresh.unwrap_or(tokens.access))
             }
             // The old access token is used as long as it lives, at the PDS that gave it.
-            Brought::RefreshOnly { refresh, error } => {
+            ReceivedTokens::RefreshOnly { refresh, error } => {
                 let sealed = self
-                    .vault
+                    .sealer
                     .seal(&refresh, Column::RefreshToken, session.id)?;
                 let ends = session.tokens.access_expires_at;
                 let stays = refreshed.pds == session.pds;
@@ -96,15 +96,15 @@ impl Keeper {
             // every PDS knows those any more. So it is revoked with the new ones, which nobody
             // will use. If somebody else refreshed it, nothing may be revoked: that would end
             // their session.
-            if let Err(error) = self.give_back(session, &refreshed, &last, proven).await {
-                tracing::warn!(session = %session.id, error, "tokens of an ended session could not be revoked");
+            if let Err(error) = self.revoke_unused(session, &refreshed, &last, proven).await {
+                tracing::warn!(session = %session.id, error, "token revocation for an ended session failed");
             }
         }
         Ok(())
     }
 
     /// The error is words for the log.
-    async fn give_back(
+    async fn revoke_unused(
         &self,
         session: &UpstreamSession,
         refreshed: &Refreshed,
@@ -147,7 +147,7 @@ impl Keeper {
                     };
                 }
                 Err(StorageError::Unavailable(error)) => {
-                    tracing::error!(session = %id, %error, attempt, "refreshed tokens are not stored yet");
+                    tracing::error!(session = %id, %error, attempt, "storing refreshed tokens failed, retrying");
                     if !spilled {
                         spilled = self.spill(refreshed).await;
                     }
@@ -167,7 +167,7 @@ impl Keeper {
                 true
             }
             Err(error) => {
-                tracing::error!(session = %refreshed.id, %error, "tokens that wait to be stored cannot be written to the disk");
+                tracing::error!(session = %refreshed.id, %error, "writing refreshed tokens to the spill directory failed");
                 false
             }
         }
@@ -175,7 +175,7 @@ impl Keeper {
 
     async fn forget_spilled(&self, refreshed: &Refreshed) {
         if let Err(error) = self.spill.remove(refreshed.id).await {
-            tracing::error!(session = %refreshed.id, %error, "stored tokens stay on the disk");
+            tracing::error!(session = %refreshed.id, %error, "deleting a spill file failed");
         }
     }
 
@@ -199,12 +199,12 @@ impl Keeper {
         let waiting = match self.spill.waiting().await {
             Ok(waiting) => waiting,
             Err(error) => {
-                tracing::error!(%error, "tokens that wait to be stored cannot be looked for");
+                tracing::error!(%error, "reading the spill directory failed");
                 return Ok(());
             }
         };
         for refreshed in waiting {
-            if self.desk.is_busy_with(refreshed.id) {
+            if self.in_flight.is_running(refreshed.id) {
                 continue;
             }
             let stored = match self.storage.store_refreshed(&refreshed).await? {
@@ -213,13 +213,13 @@ impl Keeper {
             };
             if stored {
                 count("replayed");
-                tracing::info!(session = %refreshed.id, "tokens that waited on the disk are stored");
-                self.desk.wake(refreshed.id);
+                tracing::info!(session = %refreshed.id, "spilled tokens stored");
+                self.in_flight.wake(refreshed.id);
                 let settled = Notice::SessionSettled(refreshed.id);
                 self.notices.publish(&settled).await;
             } else {
                 count("superseded");
-                tracing::warn!(session = %refreshed.id, "tokens that waited on the disk came too late");
+                tracing::warn!(session = %refreshed.id, "spilled tokens superseded");
             }
             self.forget_spilled(&refreshed).await;
         }

@@ -19,31 +19,31 @@ use futures_util::StreamExt as _;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::desk::Place;
-use super::step::{Earlier, earlier};
-use super::{Keeper, KeeperError, LEASE};
+use super::in_flight::InFlightGuard;
+use super::step::{PriorSend, prior_send};
+use super::{Keeper, KeeperError, LEASE_DURATION};
 
 /// How many due sessions are worked on at the same time.
-const PLACES: usize = 256;
+const MAX_IN_FLIGHT: usize = 256;
 /// How many are claimed at once.
-const BATCH: usize = 32;
+const CLAIM_BATCH_SIZE: usize = 32;
 /// A PDS with so many sessions in work gets no more for now.
-const SHARE: usize = 48;
+const MAX_IN_FLIGHT_PER_PDS: usize = 48;
 /// How long to wait for sessions to come due, when none is.
-const IDLE: Duration = Duration::from_secs(1);
+const IDLE_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two looks for sessions to revoke.
-const REVOKE: Duration = Duration::from_secs(2);
+const REVOKE_INTERVAL: Duration = Duration::from_secs(2);
 /// Between two looks for tokens that wait on the disk.
-const REPLAY: Duration = Duration::from_secs(2);
+const SPILL_REPLAY_INTERVAL: Duration = Duration::from_secs(2);
 /// Between two counts of all sessions.
-const COUNT: Duration = Duration::from_mins(1);
+const GAUGE_INTERVAL: Duration = Duration::from_mins(1);
 
 /// How many places a round works at besides.
-const SIDE_BY_SIDE: usize = 16;
+const MAX_CONCURRENT_TASKS: usize = 16;
 
 /// The sessions in work.
 #[derive(Default)]
-struct Crew {
+struct Workers {
     tasks: JoinSet<Origin>,
     at: HashMap<Origin, usize>,
 }
@@ -53,12 +53,16 @@ impl Keeper {
     /// own, and everything else is one statement at a time.
     pub async fn run(self: Arc<Self>) {
         tokio::join!(
-            self.refresh_as_they_come(),
-            self.every(REVOKE, "revoking", async |keeper| keeper.revoke_due().await),
-            self.every(REPLAY, "storing what waits on the disk", async |keeper| {
-                keeper.replay_spill().await
-            }),
-            self.every(COUNT, "counting sessions", async |keeper| {
+            self.refresh_loop(),
+            self.run_every(REVOKE_INTERVAL, "revocation", async |keeper| keeper
+                .revoke_due()
+                .await),
+            self.run_every(
+                SPILL_REPLAY_INTERVAL,
+                "replay of the spill directory",
+                async |keeper| { keeper.replay_spill().await }
+            ),
+            self.run_every(GAUGE_INTERVAL, "session count", async |keeper| {
                 keeper.count_sessions().await
             }),
             self.listen(),
@@ -68,15 +72,15 @@ impl Keeper {
     /// One round of everything that is due now, for tests.
     pub async fn round(self: &Arc<Self>) -> Result<(), KeeperError> {
         self.replay_spill().await?;
-        let mut crew = Crew::default();
-        while self.claim(&mut crew).await? {
-            crew.one_done().await;
+        let mut workers = Workers::default();
+        while self.claim(&mut workers).await? {
+            workers.join_next_worker().await;
         }
-        while crew.one_done().await {}
+        while workers.join_next_worker().await {}
         self.revoke_due().await
     }
 
-    async fn every(
+    async fn run_every(
         self: &Arc<Self>,
         period: Duration,
         what: &'static str,
@@ -92,49 +96,49 @@ impl Keeper {
         }
     }
 
-    async fn refresh_as_they_come(self: &Arc<Self>) {
-        let mut crew = Crew::default();
+    async fn refresh_loop(self: &Arc<Self>) {
+        let mut workers = Workers::default();
         loop {
-            let more = self.claim(&mut crew).await.unwrap_or_else(|error| {
-                tracing::error!(%error, "due sessions cannot be claimed");
+            let more = self.claim(&mut workers).await.unwrap_or_else(|error| {
+                tracing::error!(%error, "claiming due sessions failed");
                 false
             });
             if more {
-                crew.one_done().await;
+                workers.join_next_worker().await;
             } else {
-                crew.work_on(IDLE).await;
+                workers.run_for(IDLE_POLL_INTERVAL).await;
             }
         }
     }
 
     /// Claims a batch, if there are places for one, and sets to work on it. Whether there is more.
-    async fn claim(self: &Arc<Self>, crew: &mut Crew) -> Result<bool, KeeperError> {
-        if crew.tasks.len() + BATCH > PLACES {
+    async fn claim(self: &Arc<Self>, workers: &mut Workers) -> Result<bool, KeeperError> {
+        if workers.tasks.len() + CLAIM_BATCH_SIZE > MAX_IN_FLIGHT {
             return Ok(true);
         }
-        let mut except = self.pds.origins().to_spare();
-        except.extend(crew.full());
+        let mut except = self.pds.origins().throttled();
+        except.extend(workers.full());
         let now = self.clock.now();
         let claimed = self
             .storage
             .claim_due(ClaimDue {
                 owner: &self.owner,
-                length: LEASE,
+                length: LEASE_DURATION,
                 now,
-                limit: u32::try_from(BATCH).unwrap_or(u32::MAX),
+                limit: u32::try_from(CLAIM_BATCH_SIZE).unwrap_or(u32::MAX),
                 except: &except,
             })
             .await?;
-        let more = claimed.len() == BATCH;
+        let more = claimed.len() == CLAIM_BATCH_SIZE;
         let mut lag = Duration::ZERO;
         for claimed in claimed {
             match claimed {
                 Ok((session, claim)) => {
                     lag = lag.max(now.since(session.next_refresh_at));
-                    self.set_to_work(crew, session, claim);
+                    self.spawn(workers, session, claim);
                 }
                 Err(error) => {
-                    tracing::error!(%error, "a due session is not readable; it is skipped");
+                    tracing::error!(%error, "skipping unreadable session");
                 }
             }
         }
@@ -142,18 +146,18 @@ impl Keeper {
         Ok(more)
     }
 
-    fn set_to_work(self: &Arc<Self>, crew: &mut Crew, session: UpstreamSession, claim: Claim) {
+    fn spawn(self: &Arc<Self>, workers: &mut Workers, session: UpstreamSession, claim: Claim) {
         let pds = session.pds.clone();
-        *crew.at.entry(pds.clone()).or_default() += 1;
+        *workers.at.entry(pds.clone()).or_default() += 1;
         let keeper = Arc::clone(self);
         // The attempt has a task of its own, which outlives this one.
         let attempt = tokio::spawn(async move {
             let id = session.id;
             if let Err(error) = keeper.attempt_claimed(&session, &claim).await {
-                tracing::warn!(session = %id, %error, "a due session was not refreshed");
+                tracing::warn!(session = %id, %error, "scheduled refresh failed");
             }
         });
-        crew.tasks.spawn(async move {
+        workers.tasks.spawn(async move {
             // A panic is a defect that was logged; the lease lapses by itself.
             drop(attempt.await);
             pds
@@ -166,11 +170,11 @@ impl Keeper {
         session: &UpstreamSession,
         claim: &Claim,
     ) -> Result<(), KeeperError> {
-        let Some(_place) = Place::take(self, session.id) else {
-            return self.leave_to_its_sender(session, claim).await;
+        let Some(_place) = InFlightGuard::take(self, session.id) else {
+            return self.extend_lease_for_sender(session, claim).await;
         };
         if let Some(pause) = self.pause_of(session)
-            && earlier(claim) != Earlier::Unsettled
+            && prior_send(claim) != PriorSend::Unsettled
         {
             let now = self.clock.now();
             let failed = FailedRefresh {
@@ -191,7 +195,7 @@ impl Keeper {
         let mut notices = self.notices.subscribe();
         while let Some(notice) = notices.next().await {
             match notice {
-                Notice::SessionSettled(id) => self.desk.wake(id),
+                Notice::SessionSettled(id) => self.in_flight.wake(id),
                 Notice::IdentityChanged(did) => self.pds.resolver().forget(&did),
             }
         }
@@ -219,9 +223,9 @@ impl Keeper {
     }
 }
 
-impl Crew {
+impl Workers {
     /// Waits until one is done. Whether there was one.
-    async fn one_done(&mut self) -> bool {
+    async fn join_next_worker(&mut self) -> bool {
         let Some(done) = self.tasks.join_next().await else {
             return false;
         };
@@ -238,34 +242,37 @@ impl Crew {
 
     /// Works on for a while, or until a server that had its share has used up half of it: there may
     /// be more to do for a fast one.
-    async fn work_on(&mut self, time: Duration) {
+    async fn run_for(&mut self, time: Duration) {
         let had_its_share = self.full().next().is_some();
         let idle = tokio::time::sleep(time);
         tokio::pin!(idle);
         loop {
             let busiest = self.at.values().max().copied().unwrap_or_default();
-            if had_its_share && busiest <= SHARE / 2 {
+            if had_its_share && busiest <= MAX_IN_FLIGHT_PER_PDS / 2 {
                 return;
             }
             tokio::select! {
                 () = &mut idle => return,
-                true = self.one_done() => {}
+                true = self.join_next_worker() => {}
             }
         }
     }
 
     /// The servers that have their share.
     fn full(&self) -> impl Iterator<Item = Origin> + '_ {
-        let full = self.at.iter().filter(|(_, count)| **count >= SHARE);
+        let full = self
+            .at
+            .iter()
+            .filter(|(_, count)| **count >= MAX_IN_FLIGHT_PER_PDS);
         full.map(|(origin, _)| origin.clone())
     }
 }
 
 /// Runs the tasks of a batch, some at a time, so that one slow PDS does not hold up all others.
-pub(super) async fn side_by_side<T: Send + 'static>(
+pub(super) async fn join_all_limited<T: Send + 'static>(
     tasks: impl Iterator<Item = impl Future<Output = T> + Send + 'static>,
 ) -> Vec<T> {
-    let places = Arc::new(Semaphore::new(SIDE_BY_SIDE));
+    let places = Arc::new(Semaphore::new(MAX_CONCURRENT_TASKS));
     let mut running = JoinSet::new();
     for task in tasks {
         let places = Arc::clone(&places);

@@ -14,14 +14,14 @@ use super::Keeper;
 /// What is under way in this process: waiters are woken as soon as a session settles, and
 /// shutdown waits until nothing is.
 #[derive(Default)]
-pub struct Desk {
+pub struct InFlight {
     state: Mutex<State>,
     pub(super) idle: Notify,
 }
 
 #[derive(Default)]
 struct State {
-    busy: HashSet<RowId>,
+    running: HashSet<RowId>,
     waiting: HashMap<RowId, Waiters>,
 }
 
@@ -33,32 +33,32 @@ struct Waiters {
 
 /// The one attempt of this process for a session. Whoever waits is woken when it is dropped, also
 /// by a panic.
-pub(super) struct Place {
+pub(super) struct InFlightGuard {
     pub(super) keeper: Arc<Keeper>,
     id: RowId,
 }
 
 /// Somebody who waits for a session to settle.
-pub(super) struct Seat<'a> {
-    desk: &'a Desk,
+pub(super) struct Waiter<'a> {
+    in_flight: &'a InFlight,
     id: RowId,
     notify: Arc<Notify>,
 }
 
-impl Desk {
+impl InFlight {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Consistent after each operation, so a panic elsewhere poisons nothing.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sits down to wait for a session.
-    pub(super) fn sit(&self, id: RowId) -> Seat<'_> {
+    pub(super) fn wait_for(&self, id: RowId) -> Waiter<'_> {
         let mut state = self.lock();
         let waiters = state.waiting.entry(id).or_default();
         waiters.count += 1;
         let notify = Arc::clone(&waiters.notify);
-        Seat {
-            desk: self,
+        Waiter {
+            in_flight: self,
             id,
             notify,
         }
@@ -72,45 +72,45 @@ impl Desk {
     }
 
     /// Whether an attempt for the session is under way in this process.
-    pub(super) fn is_busy_with(&self, id: RowId) -> bool {
-        self.lock().busy.contains(&id)
+    pub(super) fn is_running(&self, id: RowId) -> bool {
+        self.lock().running.contains(&id)
     }
 
     /// How many attempts are under way.
-    pub(super) fn busy(&self) -> usize {
-        self.lock().busy.len()
+    pub(super) fn running(&self) -> usize {
+        self.lock().running.len()
     }
 }
 
-impl Place {
+impl InFlightGuard {
     /// `None`: an attempt for the session is under way in this process.
     pub(super) fn take(keeper: &Arc<Keeper>, id: RowId) -> Option<Self> {
-        keeper.desk.lock().busy.insert(id).then(|| Self {
+        keeper.in_flight.lock().running.insert(id).then(|| Self {
             keeper: Arc::clone(keeper),
             id,
         })
     }
 }
 
-impl Seat<'_> {
+impl Waiter<'_> {
     /// The next news, heard from now on.
-    pub(super) fn news(&self) -> OwnedNotified {
+    pub(super) fn notified(&self) -> OwnedNotified {
         Arc::clone(&self.notify).notified_owned()
     }
 }
 
-impl Drop for Place {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        let desk = &self.keeper.desk;
-        desk.lock().busy.remove(&self.id);
-        desk.wake(self.id);
-        desk.idle.notify_waiters();
+        let in_flight = &self.keeper.in_flight;
+        in_flight.lock().running.remove(&self.id);
+        in_flight.wake(self.id);
+        in_flight.idle.notify_waiters();
     }
 }
 
-impl Drop for Seat<'_> {
+impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        if let Entry::Occupied(mut waiters) = self.desk.lock().waiting.entry(self.id) {
+        if let Entry::Occupied(mut waiters) = self.in_flight.lock().waiting.entry(self.id) {
             waiters.get_mut().count -= 1;
             if waiters.get().count == 0 {
                 waiters.remove();

@@ -18,7 +18,7 @@ use aip_xrpc::writes::BodyRefusal;
 use http::StatusCode;
 use http::header::{ALLOW, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 
-use crate::problem::{Problem, printable};
+use crate::api_error::{ApiError, printable};
 
 /// RFC 9449 §8: the nonce for the next proof.
 pub(crate) const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
@@ -26,11 +26,11 @@ pub(crate) const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 /// A proof with more than one header value (RFC 9449 §4.3, check 1).
 pub(crate) const TWO_PROOFS: &str = "there is more than one DPoP proof";
 
-fn bad(code: &'static str, words: impl Into<String>) -> Problem {
-    Problem::caller(StatusCode::BAD_REQUEST, code, words)
+fn bad(code: &'static str, words: impl Into<String>) -> ApiError {
+    ApiError::caller(StatusCode::BAD_REQUEST, code, words)
 }
 
-impl From<ClientAuthError> for Problem {
+impl From<ClientAuthError> for ApiError {
     /// RFC 6749 §5.2: 401 with a challenge. Unknown clients and wrong secrets look the same.
     fn from(error: ClientAuthError) -> Self {
         match error {
@@ -58,15 +58,15 @@ impl From<ClientAuthError> for Problem {
                     "invalid_client",
                     "client authentication failed",
                 )
-                .because(Blame::Caller, detail)
-                .in_the_name_of(wronged)
+                .with_detail(Blame::Caller, detail)
+                .for_client(wronged)
                 .with(WWW_AUTHENTICATE, "Basic realm=\"aip\"")
             }
         }
     }
 }
 
-impl From<TokenError> for Problem {
+impl From<TokenError> for ApiError {
     fn from(error: TokenError) -> Self {
         let words = error.to_string();
         match error {
@@ -74,7 +74,7 @@ impl From<TokenError> for Problem {
             TokenError::Request(_) => bad("invalid_request", words),
             TokenError::GrantType(_) => bad("unsupported_grant_type", words),
             TokenError::Grant(refusal) => {
-                bad("invalid_grant", words).because(Blame::Caller, refusal.reason())
+                bad("invalid_grant", words).with_detail(Blame::Caller, refusal.reason())
             }
             TokenError::Scope(_) => bad("invalid_scope", words),
             TokenError::Proof(ProofError::Nonce) => bad("use_dpop_nonce", words),
@@ -84,12 +84,12 @@ impl From<TokenError> for Problem {
             TokenError::Proof(ProofError::Storage(error)) | TokenError::Storage(error) => {
                 error.into()
             }
-            TokenError::IdToken(_) => Self::ours(words),
+            TokenError::IdToken(_) => Self::internal(words),
         }
     }
 }
 
-impl From<TokenManagementError> for Problem {
+impl From<TokenManagementError> for ApiError {
     fn from(error: TokenManagementError) -> Self {
         let words = error.to_string();
         match error {
@@ -104,7 +104,7 @@ impl From<TokenManagementError> for Problem {
     }
 }
 
-impl From<LogoutError> for Problem {
+impl From<LogoutError> for ApiError {
     fn from(error: LogoutError) -> Self {
         let words = error.to_string();
         match error {
@@ -120,29 +120,29 @@ impl From<LogoutError> for Problem {
 }
 
 /// An app calls more often than its share of what a PDS allows to AIP.
-fn too_often(over: OverQuota) -> Problem {
+fn too_often(over: OverQuota) -> ApiError {
     let seconds = over.retry_after.as_micros().div_ceil(1_000_000).max(1);
     let words = format!("{over}; the next call is permitted in {seconds} s");
     let status = StatusCode::TOO_MANY_REQUESTS;
-    let problem =
-        Problem::caller(status, "RateLimitExceeded", words).with(RETRY_AFTER, &seconds.to_string());
+    let problem = ApiError::caller(status, "RateLimitExceeded", words)
+        .with(RETRY_AFTER, &seconds.to_string());
     let fields = over.allowance.fields().into_iter();
     fields.fold(problem, |problem, (name, value)| problem.with(name, &value))
 }
 
 /// Too many calls are in flight.
-fn busy(share: Share, blame: Blame, detail: String) -> Problem {
+fn busy(share: Share, blame: Blame, detail: String) -> ApiError {
     let words = format!("too many calls {share} are in flight at the PDS");
     let (status, code) = match share {
         Share::Account | Share::Client => (StatusCode::TOO_MANY_REQUESTS, "RateLimitExceeded"),
         Share::Host => (StatusCode::SERVICE_UNAVAILABLE, "UpstreamFailure"),
     };
-    Problem::caller(status, code, words)
-        .because(blame, detail)
+    ApiError::caller(status, code, words)
+        .with_detail(blame, detail)
         .with(RETRY_AFTER, "5")
 }
 
-impl From<PageError> for Problem {
+impl From<PageError> for ApiError {
     fn from(error: PageError) -> Self {
         let words = error.to_string();
         match error {
@@ -154,7 +154,7 @@ impl From<PageError> for Problem {
     }
 }
 
-impl Problem {
+impl ApiError {
     /// A redirect URI that is not registered: the person is told that, the developer of the app
     /// and the log which one, and what is registered.
     fn unregistered(words: String, uri: &UnregisteredUri) -> Self {
@@ -167,7 +167,7 @@ impl Problem {
             facts.push(("Difference", nearest.difference.clone()));
         }
         Self::request(words)
-            .because(Blame::Caller, uri.in_words())
+            .with_detail(Blame::Caller, uri.in_words())
             .for_developers(facts)
     }
 }
@@ -183,16 +183,16 @@ pub(crate) struct Challenge<'a> {
 
 impl Challenge<'_> {
     /// The answer to a call that was refused.
-    pub(crate) fn refuse(self, error: ResourceError) -> Problem {
+    pub(crate) fn refuse(self, error: ResourceError) -> ApiError {
         let words = error.to_string();
         match error {
             // RFC 6750 §3.1: without a credential there is no error code in the challenge.
-            ResourceError::Missing => Problem::caller(
+            ResourceError::Missing => ApiError::caller(
                 StatusCode::UNAUTHORIZED,
                 "invalid_token",
                 "an access token is required",
             )
-            .because(Blame::Caller, words)
+            .with_detail(Blame::Caller, words)
             .with(WWW_AUTHENTICATE, &self.header("Bearer", None))
             .with(WWW_AUTHENTICATE, &self.header("DPoP", None)),
             ResourceError::InvalidToken | ResourceError::WrongScheme | ResourceError::WrongKey => {
@@ -210,27 +210,27 @@ impl Challenge<'_> {
     }
 
     /// 401 with the error in the challenge.
-    pub(crate) fn error(self, code: &'static str, words: &str) -> Problem {
+    pub(crate) fn error(self, code: &'static str, words: &str) -> ApiError {
         let scheme = if self.dpop { "DPoP" } else { "Bearer" };
-        Problem::caller(StatusCode::UNAUTHORIZED, code, words)
+        ApiError::caller(StatusCode::UNAUTHORIZED, code, words)
             .with(WWW_AUTHENTICATE, &self.header(scheme, Some((code, words))))
     }
 
     /// 403 `insufficient_scope` (RFC 6750 §3.1).
-    pub(crate) fn scope(self, words: &str) -> Problem {
+    pub(crate) fn scope(self, words: &str) -> ApiError {
         let scheme = if self.dpop { "DPoP" } else { "Bearer" };
         let code = "insufficient_scope";
-        Problem::caller(StatusCode::FORBIDDEN, code, words)
+        ApiError::caller(StatusCode::FORBIDDEN, code, words)
             .with(WWW_AUTHENTICATE, &self.header(scheme, Some((code, words))))
     }
 
     /// The answer to a call whose token is good and which did not get through.
-    pub(crate) fn not_forwarded(self, error: ForwardError) -> Problem {
+    pub(crate) fn not_forwarded(self, error: ForwardError) -> ApiError {
         let (blame, detail) = (error.blame(), error.to_string());
         let (status, code, words) = match error {
             ForwardError::Refused(refusal) => return self.no_call(&refusal),
             ForwardError::Session(error) => return self.no_session(error),
-            ForwardError::Sign(_) => return Problem::ours(detail),
+            ForwardError::Sign(_) => return ApiError::internal(detail),
             ForwardError::Header(_) => (
                 StatusCode::BAD_REQUEST,
                 "InvalidRequest",
@@ -269,11 +269,11 @@ impl Challenge<'_> {
                 "the PDS did not answer",
             ),
         };
-        Problem::caller(status, code, words).because(blame, detail)
+        ApiError::caller(status, code, words).with_detail(blame, detail)
     }
 
     /// The answer to a call that is not sent on.
-    fn no_call(self, refusal: &Refusal) -> Problem {
+    fn no_call(self, refusal: &Refusal) -> ApiError {
         let words = refusal.to_string();
         let status = match refusal {
             Refusal::Scope(_) | Refusal::Method(_) => return self.scope(&words),
@@ -286,7 +286,7 @@ impl Challenge<'_> {
             | Refusal::Query
             | Refusal::Body(BodyRefusal::Json(_) | BodyRefusal::Call(_)) => StatusCode::BAD_REQUEST,
         };
-        let problem = Problem::caller(status, "InvalidRequest", words);
+        let problem = ApiError::caller(status, "InvalidRequest", words);
         match refusal {
             // RFC 9110 §15.5.6.
             Refusal::Verb { expected, .. } => problem.with(ALLOW, expected.as_str()),
@@ -295,21 +295,21 @@ impl Challenge<'_> {
     }
 
     /// The answer to a call whose token is good and whose session at the PDS cannot be used.
-    pub(crate) fn no_session(self, error: KeeperError) -> Problem {
+    pub(crate) fn no_session(self, error: KeeperError) -> ApiError {
         let (blame, detail) = (error.blame(), error.to_string());
         match error {
             // The grant is useless without its session: the app must send the person here again.
-            KeeperError::Unknown | KeeperError::NeedsReauth(_) | KeeperError::Ended(_) => {
-                self.error("invalid_token", &detail).because(blame, detail)
-            }
-            KeeperError::Later(wait) => Problem::caller(
+            KeeperError::Unknown | KeeperError::NeedsReauth(_) | KeeperError::Ended(_) => self
+                .error("invalid_token", &detail)
+                .with_detail(blame, detail),
+            KeeperError::Later(wait) => ApiError::caller(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "UpstreamFailure",
                 "the session with the PDS cannot be refreshed at present; it is kept",
             )
-            .because(blame, detail)
+            .with_detail(blame, detail)
             .with(RETRY_AFTER, &wait.as_secs().max(1).to_string()),
-            KeeperError::MissingKey(_) | KeeperError::Vault(_) => Problem::ours(detail),
+            KeeperError::MissingKey(_) | KeeperError::Sealer(_) => ApiError::internal(detail),
             KeeperError::Storage(error) => error.into(),
         }
     }

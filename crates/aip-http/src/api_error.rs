@@ -19,20 +19,20 @@ const MAX_DETAIL: usize = 1000;
 
 /// An error on its way out.
 #[derive(Debug)]
-pub(crate) struct Problem {
+pub(crate) struct ApiError {
     status: StatusCode,
     code: &'static str,
-    words: String,
+    message: String,
     headers: Vec<(HeaderName, HeaderValue)>,
     /// What a page tells the developer of the app.
     developer: Vec<(&'static str, String)>,
-    incident: Box<Incident>,
-    wronged_client: Option<Box<str>>,
+    report: Box<ErrorReport>,
+    attacked_client: Option<Box<str>>,
 }
 
 /// What the log says of a request that went wrong. The response carries it to the log line.
 #[derive(Debug, Clone)]
-pub(crate) struct Incident {
+pub(crate) struct ErrorReport {
     /// Whose fault it is.
     pub(crate) blame: Blame,
     /// The error code that the app or caller is told.
@@ -41,7 +41,7 @@ pub(crate) struct Incident {
     pub(crate) detail: String,
 }
 
-impl Incident {
+impl ErrorReport {
     /// Attaches the incident to an answer that is no error by its status.
     pub(crate) fn of(
         blame: Blame,
@@ -73,43 +73,47 @@ struct XrpcError<'a> {
     message: &'a str,
 }
 
-impl Problem {
+impl ApiError {
     /// An error of the caller's.
-    pub(crate) fn caller(status: StatusCode, code: &'static str, words: impl Into<String>) -> Self {
-        let words = shown(&words.into(), MAX_DETAIL);
+    pub(crate) fn caller(
+        status: StatusCode,
+        code: &'static str,
+        message: impl Into<String>,
+    ) -> Self {
+        let message = shown(&message.into(), MAX_DETAIL);
         Self {
             status,
             code,
             headers: Vec::new(),
             developer: Vec::new(),
-            incident: Box::new(Incident {
+            report: Box::new(ErrorReport {
                 blame: Blame::Caller,
                 code: Some(code),
-                detail: words.clone(),
+                detail: message.clone(),
             }),
-            words,
-            wronged_client: None,
+            message,
+            attacked_client: None,
         }
     }
 
     /// 400 `invalid_request`.
-    pub(crate) fn request(words: impl Into<String>) -> Self {
-        Self::caller(StatusCode::BAD_REQUEST, "invalid_request", words)
+    pub(crate) fn request(message: impl Into<String>) -> Self {
+        Self::caller(StatusCode::BAD_REQUEST, "invalid_request", message)
     }
 
     /// Something of ours broke; `detail` is for the log.
-    pub(crate) fn ours(detail: impl Into<String>) -> Self {
+    pub(crate) fn internal(detail: impl Into<String>) -> Self {
         Self::caller(
             StatusCode::INTERNAL_SERVER_ERROR,
             "server_error",
             "Something went wrong on our side. It has been written down.",
         )
-        .because(Blame::Ours, detail)
+        .with_detail(Blame::Ours, detail)
     }
 
     /// Says whose fault it was, and what the log is told instead of the words.
-    pub(crate) fn because(mut self, blame: Blame, detail: impl Into<String>) -> Self {
-        *self.incident = Incident {
+    pub(crate) fn with_detail(mut self, blame: Blame, detail: impl Into<String>) -> Self {
+        *self.report = ErrorReport {
             blame,
             code: Some(self.code),
             detail: shown(&detail.into(), MAX_DETAIL),
@@ -137,26 +141,26 @@ impl Problem {
     }
 
     /// Names the registered client as which somebody failed to authenticate.
-    pub(crate) fn in_the_name_of(mut self, client: Option<String>) -> Self {
-        self.wronged_client = client.map(Into::into);
+    pub(crate) fn for_client(mut self, client: Option<String>) -> Self {
+        self.attacked_client = client.map(Into::into);
         self
     }
 
     /// The registered client as which somebody failed to authenticate.
-    pub(crate) fn wronged_client(&self) -> Option<&str> {
-        self.wronged_client.as_deref()
+    pub(crate) fn attacked_client(&self) -> Option<&str> {
+        self.attacked_client.as_deref()
     }
 
     /// The answer, in the format of its endpoint.
     pub(crate) fn into_response(self, format: ErrorFormat, brand: &str, id: &str) -> Response {
-        let words = printable(&self.words);
+        let message = printable(&self.message);
         let mut response = match format {
             ErrorFormat::Page => html(
                 self.status,
                 &ErrorPage {
                     brand,
-                    words: &self.words,
-                    ours: self.incident.blame == Blame::Ours,
+                    message: &self.message,
+                    ours: self.report.blame == Blame::Ours,
                     developer: &self.developer,
                     request_id: id,
                 },
@@ -165,7 +169,7 @@ impl Problem {
                 self.status,
                 Json(OAuthError {
                     error: self.code,
-                    error_description: &words,
+                    error_description: &message,
                 }),
             )
                 .into_response(),
@@ -173,7 +177,7 @@ impl Problem {
                 self.status,
                 Json(XrpcError {
                     error: self.code,
-                    message: &words,
+                    message: &message,
                 }),
             )
                 .into_response(),
@@ -181,15 +185,15 @@ impl Problem {
         for (name, value) in self.headers {
             response.headers_mut().append(name, value);
         }
-        response.extensions_mut().insert(*self.incident);
+        response.extensions_mut().insert(*self.report);
         response
     }
 }
 
 /// The characters of an `error_description` (RFC 6749 §5.2), which are also those of a quoted
 /// string in a header.
-pub(crate) fn printable(words: &str) -> String {
-    words
+pub(crate) fn printable(message: &str) -> String {
+    message
         .chars()
         .map(|c| match c {
             '"' | '\\' => '\'',
@@ -199,7 +203,7 @@ pub(crate) fn printable(words: &str) -> String {
         .collect()
 }
 
-impl From<StorageError> for Problem {
+impl From<StorageError> for ApiError {
     fn from(error: StorageError) -> Self {
         let detail = error.to_string();
         match error {
@@ -208,9 +212,9 @@ impl From<StorageError> for Problem {
                 "temporarily_unavailable",
                 "We cannot answer right now. Please try again in a moment.",
             )
-            .because(Blame::Ours, detail)
+            .with_detail(Blame::Ours, detail)
             .with(http::header::RETRY_AFTER, "5"),
-            StorageError::Inconsistent { .. } => Self::ours(detail),
+            StorageError::Inconsistent { .. } => Self::internal(detail),
         }
     }
 }

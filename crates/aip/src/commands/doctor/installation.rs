@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aip_config::Loaded;
+use aip_config::LoadedConfig;
 use aip_keys::{KeySet, MasterKeys};
 use aip_storage::Storage;
 use aip_storage_sql::{Database, SchemaError, Status};
@@ -13,15 +13,15 @@ use super::finding::Finding;
 use crate::data_dir::{DataDir, MASTER_KEYS, SIGNING_KEYS};
 use crate::failure::Failure;
 use crate::file_modes;
-use crate::opened::{Network, connect, master_keys, signing_keys};
+use crate::runtime::{Network, connect, master_keys, signing_keys};
 use crate::settings;
 
 /// How long connecting to the database may take.
 const CONNECT: Duration = Duration::from_secs(10);
 
 /// An installation as it is.
-pub(super) struct Site {
-    pub(super) loaded: Loaded,
+pub(super) struct Installation {
+    pub(super) loaded: LoadedConfig,
     /// The error of a part is told by the check of that part.
     pub(super) database: Part<Database>,
     pub(super) schema: Part<Result<Status, SchemaError>>,
@@ -33,7 +33,7 @@ pub(super) struct Site {
 
 /// A part of an installation.
 pub(super) enum Part<T> {
-    There(T),
+    Present(T),
     /// It is made when the server first starts.
     NotYet,
     Broken(String),
@@ -43,26 +43,26 @@ impl<T> Part<T> {
     fn from(result: anyhow::Result<T>) -> Self {
         result.map_or_else(
             |error| Self::Broken(Failure::Failed(error).to_string()),
-            Self::There,
+            Self::Present,
         )
     }
 
     /// The part, or why a check that needs it has nothing to look at.
     pub(super) fn needed(&self, name: &str) -> Result<&T, Finding> {
         match self {
-            Self::There(part) => Ok(part),
+            Self::Present(part) => Ok(part),
             Self::NotYet => Err(Finding::skipped(format!("no {name} yet"))),
             Self::Broken(_) => Err(Finding::skipped(format!("no usable {name}"))),
         }
     }
 }
 
-impl Site {
-    pub(super) async fn new(loaded: Loaded) -> Self {
+impl Installation {
+    pub(super) async fn new(loaded: LoadedConfig) -> Self {
         let database = database(&loaded).await;
         let (schema, storage) = match &database {
-            Part::There(there) => (
-                Part::There(there.status().await),
+            Part::Present(there) => (
+                Part::Present(there.status().await),
                 Part::from(there.storage().await.map_err(Into::into)),
             ),
             Part::NotYet => (Part::NotYet, Part::NotYet),
@@ -96,13 +96,13 @@ impl Site {
     }
 
     pub(super) async fn close(self) {
-        if let Part::There(database) = self.database {
+        if let Part::Present(database) = self.database {
             database.close().await;
         }
     }
 }
 
-async fn database(loaded: &Loaded) -> Part<Database> {
+async fn database(loaded: &LoadedConfig) -> Part<Database> {
     let url = loaded.database_url();
     let file = url.expose().strip_prefix("sqlite://");
     if file.is_some_and(|path| !std::path::Path::new(path).exists()) {
@@ -115,9 +115,9 @@ async fn database(loaded: &Loaded) -> Part<Database> {
 }
 
 /// That there is a site at all shows that its settings can be used.
-pub(super) fn configuration(site: &Site) -> Finding {
-    let base = &site.loaded.external_base;
-    if site.loaded.config.upstream.development {
+pub(super) fn configuration(installation: &Installation) -> Finding {
+    let base = &installation.loaded.external_base;
+    if installation.loaded.config.upstream.development {
         return Finding::warn(
             format!("valid; external base {base}; the development switch is on"),
             "upstream.development is for a lab: switch it off where others sign in",
@@ -133,9 +133,9 @@ pub(super) fn configuration(site: &Site) -> Finding {
 }
 
 /// Whether callers can be told apart.
-pub(super) fn callers(site: &Site) -> Finding {
-    let server = &site.loaded.config.server;
-    match settings::untrusted_proxy(&site.loaded) {
+pub(super) fn callers(installation: &Installation) -> Finding {
+    let server = &installation.loaded.config.server;
+    match settings::untrusted_proxy(&installation.loaded) {
         Some(why) => Finding::warn(
             why,
             "name the network of the proxy in server.trusted_proxies (AIP_TRUSTED_PROXIES), and \
@@ -152,8 +152,8 @@ pub(super) fn callers(site: &Site) -> Finding {
 }
 
 /// Whether others on this machine may read what holds secrets.
-pub(super) fn modes(site: &Site) -> Finding {
-    let found = file_modes::too_open(&site.loaded);
+pub(super) fn modes(installation: &Installation) -> Finding {
+    let found = file_modes::too_open(&installation.loaded);
     if found.is_empty() {
         return Finding::ok("nobody else may read files with secrets");
     }
@@ -162,8 +162,8 @@ pub(super) fn modes(site: &Site) -> Finding {
 }
 
 /// Whether something is set that does nothing.
-pub(super) fn without_effect(site: &Site) -> Finding {
-    let found = &site.loaded.warnings;
+pub(super) fn ignored_settings(installation: &Installation) -> Finding {
+    let found = &installation.loaded.warnings;
     if found.is_empty() {
         return Finding::ok("there is none");
     }

@@ -9,9 +9,9 @@ const BEHIND: usize = 1024;
 
 /// Hands each notice to every subscriber in this process.
 #[derive(Clone)]
-pub(super) struct Spread(broadcast::Sender<Notice>);
+pub(super) struct Broadcast(broadcast::Sender<Notice>);
 
-impl Spread {
+impl Broadcast {
     pub(super) fn new() -> Self {
         Self(broadcast::Sender::new(BEHIND))
     }
@@ -24,10 +24,10 @@ impl Spread {
     /// The stream keeps `alive` what feeds it, and holds a sender so that it never ends.
     pub(super) fn subscribe(&self, alive: impl Send + 'static) -> BoxStream<'static, Notice> {
         let state = (self.0.subscribe(), self.clone(), alive);
-        let next = |(mut receiver, spread, alive)| async move {
+        let next = |(mut receiver, broadcast, alive)| async move {
             loop {
                 match broadcast::Receiver::recv(&mut receiver).await {
-                    Ok(notice) => return Some((notice, (receiver, spread, alive))),
+                    Ok(notice) => return Some((notice, (receiver, broadcast, alive))),
                     Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return None,
                 }

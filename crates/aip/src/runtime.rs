@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aip_base::{Clock, Rng, SystemClock, SystemRng, without_credentials};
-use aip_config::Loaded;
+use aip_config::LoadedConfig;
 use aip_keys::{KeySet, MasterKeys};
 use aip_listen::Lifecycle;
 use aip_outbound::{Dns, Outbound};
@@ -15,16 +15,16 @@ use aip_storage_sql::{Database, PgOptions};
 use anyhow::Context as _;
 
 use crate::app::{Application, ClientDocument, Setup};
-use crate::at_rest::check_keys;
 use crate::data_dir::DataDir;
 use crate::file_modes::database_file;
+use crate::rekeying::check_keys;
 use crate::{output, settings};
 
 /// The scopes that are AIP's own to give; everything else is the PDS's.
 const OPENID_SCOPES: &str = "openid profile email offline_access";
 
 /// What the configuration leads to.
-pub(crate) struct Opened {
+pub(crate) struct Runtime {
     pub(crate) data_dir: DataDir,
     pub(crate) database: Database,
     pub(crate) storage: Arc<dyn Storage>,
@@ -47,7 +47,7 @@ pub(crate) struct Network {
 
 impl Materials {
     /// Reads keys, certificates and URLs; keys that are not there yet are made.
-    pub(crate) fn read(loaded: &Loaded) -> anyhow::Result<Self> {
+    pub(crate) fn read(loaded: &LoadedConfig) -> anyhow::Result<Self> {
         let data_dir = DataDir::open(&loaded.config.server.data_dir)?;
         Ok(Self {
             network: Network::new(loaded)?,
@@ -58,12 +58,12 @@ impl Materials {
     }
 }
 
-impl Opened {
-    /// As [`Opened::new`], for a command beside the server: it tells when it has made a database,
+impl Runtime {
+    /// As [`Runtime::new`], for a command beside the server: it tells when it has made a database,
     /// for then it is most likely not the one of the server.
-    pub(crate) async fn beside(loaded: &Loaded) -> anyhow::Result<Self> {
+    pub(crate) async fn beside(loaded: &LoadedConfig) -> anyhow::Result<Self> {
         let missing = database_file(loaded).filter(|path| !path.exists());
-        let opened = Self::new(loaded, false).await?;
+        let runtime = Self::new(loaded, false).await?;
         if let Some(path) = missing {
             output::say(&format!(
                 "This made a new database, {}. A server that was started in another folder uses \
@@ -71,12 +71,12 @@ impl Opened {
                 absolute(&path).display()
             ));
         }
-        Ok(opened)
+        Ok(runtime)
     }
 
     /// Opens data folder and database. A SQLite database is brought up to this program at once,
     /// for nobody else uses it; a PostgreSQL database only when `migrate` says so.
-    pub(crate) async fn new(loaded: &Loaded, migrate: bool) -> anyhow::Result<Self> {
+    pub(crate) async fn new(loaded: &LoadedConfig, migrate: bool) -> anyhow::Result<Self> {
         let data_dir = DataDir::open(&loaded.config.server.data_dir)?;
         let database = connect(loaded).await?;
         if migrate || matches!(database, Database::Sqlite(_)) {
@@ -93,7 +93,7 @@ impl Opened {
     /// The application on it, if these are the keys of the database.
     pub(crate) async fn application(
         &self,
-        loaded: &Loaded,
+        loaded: &LoadedConfig,
         materials: Materials,
         life: Lifecycle,
     ) -> anyhow::Result<Application> {
@@ -163,14 +163,14 @@ fn shared_state(
 }
 
 /// The keys that AIP signs with.
-pub(crate) fn signing_keys(data_dir: &DataDir, loaded: &Loaded) -> anyhow::Result<KeySet> {
+pub(crate) fn signing_keys(data_dir: &DataDir, loaded: &LoadedConfig) -> anyhow::Result<KeySet> {
     let keys = &loaded.config.keys;
     let (configured, active) = (keys.json_web_keys.as_ref(), &keys.active_signing_keys);
     data_dir.signing_keys(configured, active, &SystemClock, &SystemRng)
 }
 
 /// The keys that protect the database.
-pub(crate) fn master_keys(data_dir: &DataDir, loaded: &Loaded) -> anyhow::Result<MasterKeys> {
+pub(crate) fn master_keys(data_dir: &DataDir, loaded: &LoadedConfig) -> anyhow::Result<MasterKeys> {
     data_dir.master_keys(loaded.config.keys.master_keys.as_ref(), &SystemRng)
 }
 
@@ -181,7 +181,7 @@ pub(crate) async fn pinned_keys(storage: &dyn Storage) -> Result<Vec<(String, u6
 }
 
 /// Where the database is, for people: the file, or the URL without its password.
-pub(crate) fn whereabouts(loaded: &Loaded) -> String {
+pub(crate) fn whereabouts(loaded: &LoadedConfig) -> String {
     database_file(loaded).map_or_else(
         || without_credentials(loaded.database_url().expose()).into_owned(),
         |path| absolute(&path).display().to_string(),
@@ -193,13 +193,13 @@ fn absolute(path: &Path) -> PathBuf {
 }
 
 /// Opens or connects to the database.
-pub(crate) async fn connect(loaded: &Loaded) -> anyhow::Result<Database> {
+pub(crate) async fn connect(loaded: &LoadedConfig) -> anyhow::Result<Database> {
     Ok(Database::connect(loaded.database_url().expose(), PgOptions::default()).await?)
 }
 
 impl Network {
     /// The guarded client and the resolver behind it.
-    pub(crate) fn new(loaded: &Loaded) -> anyhow::Result<Self> {
+    pub(crate) fn new(loaded: &LoadedConfig) -> anyhow::Result<Self> {
         let config = settings::outbound(loaded)?;
         let dns = Arc::new(Dns::new(&config.nameservers)?);
         let resolver: Arc<Dns> = Arc::clone(&dns);

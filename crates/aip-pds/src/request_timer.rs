@@ -8,13 +8,13 @@ use crate::origins::class;
 
 /// A request whose answer is not there yet.
 #[must_use = "a measurement is recorded at its end"]
-pub struct Timed<'a> {
+pub struct RequestTimer<'a> {
     clock: &'a dyn Clock,
     origin: &'a Origin,
     at: Timestamp,
 }
 
-impl<'a> Timed<'a> {
+impl<'a> RequestTimer<'a> {
     /// Begins.
     pub fn begin(clock: &'a dyn Clock, origin: &'a Origin) -> Self {
         Self {

@@ -6,22 +6,22 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aip_storage::tally::{self, Tally};
+use aip_storage::query_stats::{self, QueryStats};
 use sqlx::Executor as _;
 use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 
 use super::BEGIN;
-use super::connections::{Conn, Home, TEST};
+use super::pool::{DbConnection, PoolInner, TEST};
 
 /// A connection while it is lent. It goes back when this is dropped.
-pub(in super::super) struct Lent {
-    home: Arc<Home>,
-    born: Instant,
+pub(crate) struct PooledConnection {
+    pool: Arc<PoolInner>,
+    created_at: Instant,
     state: State,
     /// Both are there until the drop.
-    connection: Option<(Conn, OwnedSemaphorePermit)>,
+    connection: Option<(DbConnection, OwnedSemaphorePermit)>,
 }
 
 /// In which state a lent connection would go back.
@@ -38,18 +38,18 @@ enum State {
 }
 
 /// A transaction. Dropped without [`Self::commit`], it is rolled back.
-pub(in super::super) struct UnitOfWork(Lent);
+pub(crate) struct PooledTransaction(PooledConnection);
 
-impl Lent {
+impl PooledConnection {
     pub(super) fn new(
-        home: Arc<Home>,
-        connection: Conn,
-        born: Instant,
+        pool: Arc<PoolInner>,
+        connection: DbConnection,
+        created_at: Instant,
         permit: OwnedSemaphorePermit,
     ) -> Self {
         Self {
-            home,
-            born,
+            pool,
+            created_at,
             state: State::Unknown,
             connection: Some((connection, permit)),
         }
@@ -58,16 +58,16 @@ impl Lent {
     pub(super) async fn begin(&mut self) -> Result<(), sqlx::Error> {
         self.state = State::InTransaction;
         let began = Instant::now();
-        let patience = self.patience;
-        in_time(patience, self.driver.execute(BEGIN)).await?;
+        let timeout = self.statement_timeout;
+        in_time(timeout, self.driver.execute(BEGIN)).await?;
         took(began);
         Ok(())
     }
 
     async fn commit(&mut self) -> Result<(), sqlx::Error> {
         let began = Instant::now();
-        let patience = self.patience;
-        in_time(patience, self.driver.execute("COMMIT")).await?;
+        let timeout = self.statement_timeout;
+        in_time(timeout, self.driver.execute("COMMIT")).await?;
         took(began);
         self.state = State::Answered;
         Ok(())
@@ -75,54 +75,54 @@ impl Lent {
 
     /// Hears how the one statement ended for which this was borrowed. Without that, the
     /// connection is tested.
-    pub(in super::super) async fn answered<T>(
+    pub(crate) async fn finish<T>(
         &mut self,
         result: Result<T, sqlx::Error>,
     ) -> Result<T, sqlx::Error> {
         match (&result, self.state) {
             (Ok(_), State::InTransaction) => self.commit().await?,
             (Ok(_), _) => self.state = State::Answered,
-            (Err(error), State::Unknown) if lives_on(error) => self.state = State::Answered,
-            (Err(error), _) if !lives_on(error) => self.state = State::Broken,
+            (Err(error), State::Unknown) if is_reusable(error) => self.state = State::Answered,
+            (Err(error), _) if !is_reusable(error) => self.state = State::Broken,
             (Err(_), _) => {}
         }
         result
     }
 }
 
-impl Deref for Lent {
-    type Target = Conn;
+impl Deref for PooledConnection {
+    type Target = DbConnection;
 
     #[allow(
         clippy::expect_used,
         reason = "taken by `drop` alone, after which nobody looks"
     )]
-    fn deref(&self) -> &Conn {
+    fn deref(&self) -> &DbConnection {
         &self.connection.as_ref().expect("lent").0
     }
 }
 
-impl DerefMut for Lent {
+impl DerefMut for PooledConnection {
     #[allow(
         clippy::expect_used,
         reason = "taken by `drop` alone, after which nobody looks"
     )]
-    fn deref_mut(&mut self) -> &mut Conn {
+    fn deref_mut(&mut self) -> &mut DbConnection {
         &mut self.connection.as_mut().expect("lent").0
     }
 }
 
-impl Drop for Lent {
+impl Drop for PooledConnection {
     fn drop(&mut self) {
         let Some((connection, permit)) = self.connection.take() else {
             return;
         };
-        let home = Arc::clone(&self.home);
+        let pool = Arc::clone(&self.pool);
         match self.state {
-            State::Answered => home.keep(connection, self.born),
-            State::Broken => home.start_over(),
+            State::Answered => pool.put_back(connection, self.created_at),
+            State::Broken => pool.discard_idle(),
             State::Unknown | State::InTransaction => {
-                let settling = settle(home, connection, self.born, self.state, permit);
+                let settling = recover(pool, connection, self.created_at, self.state, permit);
                 // Without a runtime the process is ending, and the connection with it.
                 if let Ok(runtime) = Handle::try_current() {
                     runtime.spawn(settling);
@@ -131,15 +131,15 @@ impl Drop for Lent {
             }
         }
         drop(permit);
-        self.home.report();
+        self.pool.report();
     }
 }
 
 /// Takes back a connection of which nobody knows how its last statement ended.
-async fn settle(
-    home: Arc<Home>,
-    mut connection: Conn,
-    born: Instant,
+async fn recover(
+    pool: Arc<PoolInner>,
+    mut connection: DbConnection,
+    created_at: Instant,
     state: State,
     permit: OwnedSemaphorePermit,
 ) {
@@ -151,16 +151,16 @@ async fn settle(
         connection.answers().await
     };
     match timeout(TEST, rolled_back).await {
-        Ok(true) => home.keep(connection, born),
-        _ => home.start_over(),
+        Ok(true) => pool.put_back(connection, created_at),
+        _ => pool.discard_idle(),
     }
     drop(permit);
-    home.report();
+    pool.report();
 }
 
 /// Whether a connection is of use after an error: an answer did come, and it was neither a
 /// farewell nor the word of a server that takes no writes (any more: another one may by now).
-fn lives_on(error: &sqlx::Error) -> bool {
+fn is_reusable(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(error) => !error.code().is_some_and(|code| {
             let parting = ["08", "57P", "25006"];
@@ -172,40 +172,40 @@ fn lives_on(error: &sqlx::Error) -> bool {
 
 /// Counts the time since `began` as time in the database.
 fn took(began: Instant) {
-    tally::add(Tally {
-        took: began.elapsed(),
-        ..Tally::default()
+    query_stats::add(QueryStats {
+        execute_time: began.elapsed(),
+        ..QueryStats::default()
     });
 }
 
-impl Deref for UnitOfWork {
-    type Target = Conn;
+impl Deref for PooledTransaction {
+    type Target = DbConnection;
 
-    fn deref(&self) -> &Conn {
+    fn deref(&self) -> &DbConnection {
         &self.0
     }
 }
 
-impl DerefMut for UnitOfWork {
-    fn deref_mut(&mut self) -> &mut Conn {
+impl DerefMut for PooledTransaction {
+    fn deref_mut(&mut self) -> &mut DbConnection {
         &mut self.0
     }
 }
 
-impl UnitOfWork {
-    pub(super) async fn begin(mut lent: Lent) -> Result<Self, sqlx::Error> {
+impl PooledTransaction {
+    pub(super) async fn begin(mut lent: PooledConnection) -> Result<Self, sqlx::Error> {
         lent.begin().await?;
         Ok(Self(lent))
     }
 
     /// Commits.
-    pub(in super::super) async fn commit(mut self) -> Result<(), sqlx::Error> {
+    pub(crate) async fn commit(mut self) -> Result<(), sqlx::Error> {
         self.0.commit().await
     }
 }
 
 /// Does something with a connection that is of no use when it takes longer.
-pub(in super::super) async fn in_time<T>(
+pub(crate) async fn in_time<T>(
     patience: Duration,
     work: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, sqlx::Error> {

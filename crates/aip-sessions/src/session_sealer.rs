@@ -12,14 +12,14 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 /// Seals and opens the columns of upstream sessions and flows.
 #[derive(Clone)]
-pub struct Vault {
+pub struct SessionSealer {
     sealer: Arc<Sealer>,
     rng: Arc<dyn Rng>,
 }
 
 /// A secret column cannot be written or read.
 #[derive(Debug, thiserror::Error)]
-pub enum VaultError {
+pub enum SealerError {
     /// Moved, altered, or sealed with a key that is gone.
     #[error(transparent)]
     Seal(#[from] SealError),
@@ -28,7 +28,7 @@ pub enum VaultError {
     Key(#[from] KeyError),
 }
 
-impl Vault {
+impl SessionSealer {
     /// Seals with `sealer`.
     pub fn new(sealer: Arc<Sealer>, rng: Arc<dyn Rng>) -> Self {
         Self { sealer, rng }
@@ -39,7 +39,7 @@ impl Vault {
         text: &SecretString,
         column: Column,
         row: RowId,
-    ) -> Result<Sealed, VaultError> {
+    ) -> Result<Sealed, SealerError> {
         let row = row.to_string();
         Ok(self.sealer.seal(
             &*self.rng,
@@ -53,13 +53,13 @@ impl Vault {
         sealed: &Sealed,
         column: Column,
         row: RowId,
-    ) -> Result<SecretString, VaultError> {
+    ) -> Result<SecretString, SealerError> {
         Ok(self
             .sealer
             .open_text(sealed, column.place(&row.to_string()))?)
     }
 
-    pub(crate) fn seal_key(&self, key: &SigningKey, row: RowId) -> Result<Sealed, VaultError> {
+    pub(crate) fn seal_key(&self, key: &SigningKey, row: RowId) -> Result<Sealed, SealerError> {
         self.seal(&key.to_private_jwk_json()?, Column::DpopKey, row)
     }
 
@@ -67,7 +67,7 @@ impl Vault {
         &self,
         sealed: &Sealed,
         row: RowId,
-    ) -> Result<Arc<SigningKey>, VaultError> {
+    ) -> Result<Arc<SigningKey>, SealerError> {
         let jwk = self.open(sealed, Column::DpopKey, row)?;
         Ok(Arc::new(SigningKey::from_jwk_json(jwk.expose_secret())?))
     }
@@ -76,7 +76,7 @@ impl Vault {
         &self,
         tokens: &TokenSet,
         row: RowId,
-    ) -> Result<SealedTokens, VaultError> {
+    ) -> Result<SealedTokens, SealerError> {
         let refresh = tokens
             .refresh
             .as_ref()

@@ -36,7 +36,7 @@ async fn forget(storage: &dyn Storage, owner: &str, clock: &dyn Clock) {
         ticks.tick().await;
         let walks = round % WALK_EVERY == 0;
         if let Err(error) = clean_up(storage, owner, clock, walks).await {
-            tracing::error!(%error, "a clean-up failed");
+            tracing::error!(%error, "cleanup of expired rows failed");
         }
     }
 }
@@ -56,7 +56,7 @@ async fn clean_up(
 ) -> Result<(), StorageError> {
     let now = clock.now();
     if !storage
-        .lead(CLEAN_UP_TASK, owner, CLEAN_UP_LEAD, now)
+        .acquire_leadership(CLEAN_UP_TASK, owner, CLEAN_UP_LEAD, now)
         .await?
     {
         return Ok(());

@@ -1,7 +1,7 @@
 //! What a piece of work costs the database: how many statements, how long they took, and how long
 //! it waited for a connection.
 //!
-//! Whoever wants to know wraps the work in [`counted`]; implementations of the storage traits
+//! Whoever wants to know wraps the work in [`measure`]; implementations of the storage traits
 //! [`add`] each statement. The tally belongs to the task: what the work spawns is not part of it.
 
 use std::cell::Cell;
@@ -9,38 +9,38 @@ use std::time::Duration;
 
 /// What was used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct QueryStats {
     /// Statements sent, `BEGIN` and `COMMIT` aside.
     pub statements: u32,
     /// Time from sending statements to their answers, `BEGIN` and `COMMIT` included.
-    pub took: Duration,
+    pub execute_time: Duration,
     /// Time until there was a connection to send them on.
-    pub waited: Duration,
+    pub acquire_time: Duration,
 }
 
 tokio::task_local! {
-    static TALLY: Cell<Tally>;
+    static QUERY_STATS: Cell<QueryStats>;
 }
 
 /// Does the work and tells what it used of the database.
-pub async fn counted<F: Future>(work: F) -> (F::Output, Tally) {
-    TALLY
-        .scope(Cell::new(Tally::default()), async {
+pub async fn measure<F: Future>(work: F) -> (F::Output, QueryStats) {
+    QUERY_STATS
+        .scope(Cell::new(QueryStats::default()), async {
             let output = work.await;
-            (output, TALLY.with(Cell::get))
+            (output, QUERY_STATS.with(Cell::get))
         })
         .await
 }
 
 /// Adds to the tally of the present work, if anybody keeps one.
-pub fn add(used: Tally) {
+pub fn add(used: QueryStats) {
     // An error says that nobody does.
-    let _ = TALLY.try_with(|tally| {
-        let so_far = tally.get();
-        tally.set(Tally {
+    let _ = QUERY_STATS.try_with(|query_stats| {
+        let so_far = query_stats.get();
+        query_stats.set(QueryStats {
             statements: so_far.statements.saturating_add(used.statements),
-            took: so_far.took.saturating_add(used.took),
-            waited: so_far.waited.saturating_add(used.waited),
+            execute_time: so_far.execute_time.saturating_add(used.execute_time),
+            acquire_time: so_far.acquire_time.saturating_add(used.acquire_time),
         });
     });
 }
@@ -49,16 +49,16 @@ pub fn add(used: Tally) {
 mod tests {
     use super::*;
 
-    const ONE: Tally = Tally {
+    const ONE: QueryStats = QueryStats {
         statements: 1,
-        took: Duration::from_millis(2),
-        waited: Duration::from_millis(1),
+        execute_time: Duration::from_millis(2),
+        acquire_time: Duration::from_millis(1),
     };
 
     #[tokio::test]
     async fn each_work_has_a_tally_of_its_own() {
         let work = |count: u32| {
-            counted(async move {
+            measure(async move {
                 for _ in 0..count {
                     add(ONE);
                     tokio::task::yield_now().await;
@@ -68,8 +68,8 @@ mod tests {
         let (((), two), ((), three)) = tokio::join!(work(2), work(3));
 
         assert_eq!((two.statements, three.statements), (2, 3));
-        assert_eq!(two.took, Duration::from_millis(4));
-        assert_eq!(three.waited, Duration::from_millis(3));
+        assert_eq!(two.execute_time, Duration::from_millis(4));
+        assert_eq!(three.acquire_time, Duration::from_millis(3));
     }
 
     #[test]
