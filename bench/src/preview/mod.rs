@@ -25,7 +25,7 @@ const OPERATOR: &str = "operator";
 
 /// One figure per round; times in milliseconds.
 #[derive(Default)]
-struct Figures {
+struct Samples {
     preview: Vec<f64>,
     preview_peak_rss_mb: Vec<f64>,
     api_calls: Vec<f64>,
@@ -50,14 +50,14 @@ struct Bench {
 pub(crate) async fn measure(program: &Path, scratch: &Scratch) -> Result<Vec<Measurement>> {
     let bench = Bench::start(program, scratch).await?;
     // The first round reads the programs from disk and fills the API server's caches.
-    bench.round("v1", &mut Figures::default()).await?;
-    let mut figures = Figures::default();
+    bench.round("v1", &mut Samples::default()).await?;
+    let mut samples = Samples::default();
     for round in 0..ROUNDS {
         bench
-            .round(&format!("v{}", round + 2), &mut figures)
+            .round(&format!("v{}", round + 2), &mut samples)
             .await?;
     }
-    figures.report()
+    samples.report()
 }
 
 impl Bench {
@@ -92,33 +92,33 @@ impl Bench {
         self.stack.set_tag(tag).await
     }
 
-    async fn round(&self, tag: &str, figures: &mut Figures) -> Result<()> {
+    async fn round(&self, tag: &str, samples: &mut Samples) -> Result<()> {
         self.release(tag).await?;
         let audit = self.cluster.audit();
-        figures.preview.push(self.stack.preview().await?);
-        figures.api_calls.push(calls(&audit).await?);
-        figures
+        samples.preview.push(self.stack.preview().await?);
+        samples.api_calls.push(calls(&audit).await?);
+        samples
             .preview_peak_rss_mb
             .push(self.stack.preview_peak_rss_mb().await?);
 
         let watcher = Watcher::before(&self.watching, NAMESPACE).await?;
         let (up, seen) = tokio::try_join!(self.stack.up(), watcher.watch())?;
-        figures.up_new_tag.push(up);
-        figures.migration.push(seen.migration);
-        figures.rollout.push(seen.rollout);
-        figures
+        samples.up_new_tag.push(up);
+        samples.migration.push(seen.migration);
+        samples.rollout.push(seen.rollout);
+        samples
             .up_new_tag_overhead
             .push(up - seen.migration - seen.rollout);
 
-        figures.up_unchanged.push(self.stack.up().await?);
-        figures
+        samples.up_unchanged.push(self.stack.up().await?);
+        samples
             .config_get_secret
             .push(self.stack.get_secret().await?);
         Ok(())
     }
 }
 
-impl Figures {
+impl Samples {
     fn report(self) -> Result<Vec<Measurement>> {
         let mut measurements = Vec::new();
         for (name, unit, rounds) in [

@@ -23,7 +23,7 @@ pub(super) struct Watcher {
 }
 
 /// How long the cluster took, in milliseconds.
-pub(super) struct Seen {
+pub(super) struct RolloutTimes {
     /// From the new Job to its completion.
     pub(super) migration: f64,
     /// From the change of the Deployment to its completion.
@@ -47,7 +47,7 @@ impl Watcher {
     }
 
     /// Watches the next deployment to its end.
-    pub(super) async fn watch(self) -> Result<Seen> {
+    pub(super) async fn watch(self) -> Result<RolloutTimes> {
         let migration = duration(
             &self.jobs,
             &self.version,
@@ -61,7 +61,7 @@ impl Watcher {
             is_rolled_out,
         );
         let (migration, rollout) = tokio::try_join!(migration, rollout)?;
-        Ok(Seen { migration, rollout })
+        Ok(RolloutTimes { migration, rollout })
     }
 }
 
@@ -105,12 +105,12 @@ fn is_complete(job: &Job) -> bool {
 
 /// The rule of `kubectl rollout status`.
 fn is_rolled_out(deployment: &Deployment) -> bool {
-    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas);
+    let desired = deployment.spec.as_ref().and_then(|spec| spec.replicas);
     deployment.status.as_ref().is_some_and(|status| {
         status.observed_generation >= deployment.metadata.generation
-            && status.updated_replicas == wanted
-            && status.replicas == wanted
-            && status.available_replicas == wanted
+            && status.updated_replicas == desired
+            && status.replicas == desired
+            && status.available_replicas == desired
     })
 }
 

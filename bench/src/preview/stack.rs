@@ -35,7 +35,7 @@ const SECRETS: &[(&str, &str)] = &[
     ),
 ];
 /// How often the memory of a program is looked at.
-const GLANCE: Duration = Duration::from_millis(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// A project with one stack.
 pub(super) struct Stack {
@@ -121,7 +121,7 @@ impl Stack {
             if let Some(status) = child.try_wait()? {
                 break status;
             }
-            sleep(GLANCE).await;
+            sleep(POLL_INTERVAL).await;
         };
         ensure!(status.success(), "the preview failed ({status})");
         peak.context("the preview ended before its memory was seen")

@@ -10,14 +10,14 @@ use http_body_util::BodyExt as _;
 use object_store::ClientOptions;
 use object_store::client::{HttpClient, HttpConnector as _, HttpErrorKind, ReqwestConnector};
 
-use crate::foreign::innermost;
+use crate::error_text::root_cause;
 
 /// Sends the few requests that need credentials or a key.
 pub struct AwsHttp(HttpClient);
 
 /// The client could not be made.
 #[derive(Debug, thiserror::Error)]
-#[error("no HTTP client: {0}")]
+#[error("cannot create the HTTP client: {0}")]
 pub struct AwsHttpError(#[from] object_store::Error);
 
 impl AwsHttp {
@@ -50,14 +50,14 @@ impl Http for AwsHttp {
                 .execute(request)
                 .await
                 .map_err(|error| match error.kind() {
-                    HttpErrorKind::Connect => HttpError::Connect(innermost(&error)),
-                    _ => HttpError::Broken(innermost(&error)),
+                    HttpErrorKind::Connect => HttpError::Connect(root_cause(&error)),
+                    _ => HttpError::Broken(root_cause(&error)),
                 })?;
             let (head, body) = response.into_parts();
             let body = body
                 .bytes()
                 .await
-                .map_err(|error| HttpError::Broken(innermost(&error)))?;
+                .map_err(|error| HttpError::Broken(root_cause(&error)))?;
             Ok(Response::from_parts(head, full(body)))
         };
         tokio::time::timeout(deadline, exchange)

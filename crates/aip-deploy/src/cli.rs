@@ -11,6 +11,7 @@ use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use pulumi_files::Environment;
 
 use crate::aws_http::AwsHttp;
+use crate::cli_context::CliContext;
 use crate::commands::adopt::AdoptArgs;
 use crate::commands::config::ConfigArgs;
 use crate::commands::destroy::DestroyArgs;
@@ -29,13 +30,12 @@ use crate::commands::stack::StackArgs;
 use crate::commands::up::UpArgs;
 use crate::exit::Exit;
 use crate::option_variables::with_options;
-use crate::pulumi_words::{booleans, translated};
-use crate::selection::Selection;
+use crate::pulumi_cli::{normalize_bool_flags, translate_arguments};
 use crate::ui::Screen;
 use crate::ui::style::{DELETE, paint};
 use crate::ui::terminal::{Console, Terminal};
 
-/// Deploys AIP on Kubernetes from an encrypted stack file.
+/// Deploys AIP on Kubernetes from an encrypted stack file
 #[derive(Debug, Parser)]
 #[command(
     name = "aip-deploy",
@@ -52,16 +52,16 @@ pub struct Cli {
 
 #[derive(Debug, clap::Args)]
 struct Global {
-    /// The stack to work on, instead of the selected one
+    /// The stack to use instead of the selected one
     #[arg(short, long, global = true)]
     stack: Option<String>,
     /// The stack file, instead of Pulumi.<stack>.yaml
     #[arg(long, global = true, value_name = "FILE")]
     config_file: Option<PathBuf>,
-    /// The folder to work in
+    /// Run as if started in this folder
     #[arg(short = 'C', long, global = true, value_name = "FOLDER")]
     cwd: Option<PathBuf>,
-    /// Ask no questions
+    /// Disable interactive prompts
     #[arg(long, global = true)]
     non_interactive: bool,
     /// When to use colours
@@ -119,15 +119,15 @@ pub async fn run(arguments: Vec<OsString>, environment: Environment) -> Exit {
     let mut command = Cli::command();
     command.build();
     let early = || Console::new(Screen::of_process(ColorChoice::Auto, false), true);
-    let (given, notes) = match understood(arguments, &environment, &command) {
-        Ok(understood) => understood,
+    let (given, notes) = match normalize_arguments(arguments, &environment, &command) {
+        Ok(normalized) => normalized,
         Err(error) => return fail(&early(), error.as_ref(), Exit::Usage),
     };
     for note in notes {
-        early().talk(&note);
+        early().status(&note);
     }
-    let cli = match Cli::try_parse_from(given) {
-        Ok(cli) => cli,
+    let parsed = match Cli::try_parse_from(given) {
+        Ok(parsed) => parsed,
         Err(error) => {
             let asked_for = !error.use_stderr();
             // Nothing is left to tell when even this cannot be written.
@@ -145,7 +145,7 @@ pub async fn run(arguments: Vec<OsString>, environment: Environment) -> Exit {
         cwd,
         non_interactive,
         color,
-    } = cli.global;
+    } = parsed.global;
     let screen = Screen::of_process(color.into(), !non_interactive);
     let terminal: Arc<dyn Terminal> = Arc::new(Console::new(screen.clone(), non_interactive));
     let http = match AwsHttp::new() {
@@ -154,11 +154,10 @@ pub async fn run(arguments: Vec<OsString>, environment: Environment) -> Exit {
     };
     let folder = cwd.unwrap_or_else(|| PathBuf::from("."));
     let (clock, rng) = (Arc::new(SystemClock), Arc::new(SystemRng));
-    let mut selection =
-        Selection::new(Arc::clone(&terminal), environment, folder, http, clock, rng);
-    selection.stack_flag = stack;
-    selection.config_file = config_file;
-    match dispatch(cli.command, &selection, &screen).await {
+    let mut cli = CliContext::new(Arc::clone(&terminal), environment, folder, http, clock, rng);
+    cli.stack_flag = stack;
+    cli.config_file = config_file;
+    match dispatch(parsed.command, &cli, &screen).await {
         Ok(exit) => exit,
         Err((error, exit)) => fail(terminal.as_ref(), error.as_ref(), exit),
     }
@@ -167,21 +166,17 @@ pub async fn run(arguments: Vec<OsString>, environment: Environment) -> Exit {
 type Failure = (Box<dyn std::error::Error>, Exit);
 
 /// The command line as the table of commands has it, and what to say about the rest.
-fn understood(
+fn normalize_arguments(
     arguments: Vec<OsString>,
     environment: &Environment,
     command: &clap::Command,
 ) -> Result<(Vec<OsString>, Vec<String>), Box<dyn std::error::Error>> {
-    let (typed, notes) = translated(arguments, command)?;
+    let (typed, notes) = translate_arguments(arguments, command)?;
     let given = with_options(typed, environment, command)?;
-    Ok((booleans(given, command)?, notes))
+    Ok((normalize_bool_flags(given, command)?, notes))
 }
 
-async fn dispatch(
-    command: Command,
-    selection: &Selection,
-    screen: &Screen,
-) -> Result<Exit, Failure> {
+async fn dispatch(command: Command, cli: &CliContext, screen: &Screen) -> Result<Exit, Failure> {
     macro_rules! outcome {
         ($run:expr) => {
             $run.map(|()| Exit::Success).map_err(|error| {
@@ -191,35 +186,35 @@ async fn dispatch(
         };
     }
     match command {
-        Command::Login(args) => outcome!(args.run(selection).await),
-        Command::Logout(args) => outcome!(args.run(selection)),
-        Command::Whoami(args) => outcome!(args.run(selection)),
-        Command::Stack(args) => outcome!(args.run(selection).await),
-        Command::Config(args) => outcome!(args.run(selection).await),
-        Command::Render(args) => outcome!(args.run(selection).await),
-        Command::Preview(args) => outcome!(args.run(selection, screen).await),
-        Command::Up(args) => outcome!(args.run(selection, screen).await),
-        Command::Drift(args) => outcome!(args.run(selection, screen).await),
-        Command::Rollback(args) => outcome!(args.run(selection, screen).await),
-        Command::Rollout(args) => outcome!(args.run(selection, screen).await),
-        Command::Destroy(args) => outcome!(args.run(selection, screen).await),
-        Command::Adopt(args) => outcome!(args.run(selection, screen).await),
-        Command::Lock(args) => outcome!(args.run(selection, screen).await),
-        Command::Unlock(args) => outcome!(args.run(selection, screen).await),
-        Command::Cancel(args) => outcome!(args.run(selection, screen).await),
-        Command::Repin(args) => outcome!(args.run(selection, screen).await),
-        Command::Keys(args) => outcome!(args.run(selection).await),
-        Command::Doctor(args) => outcome!(args.run(selection, screen).await),
-        Command::Completions(args) => outcome!(args.run(selection, Cli::command())),
-        Command::Man(args) => outcome!(args.run(selection, Cli::command())),
+        Command::Login(args) => outcome!(args.run(cli).await),
+        Command::Logout(args) => outcome!(args.run(cli)),
+        Command::Whoami(args) => outcome!(args.run(cli)),
+        Command::Stack(args) => outcome!(args.run(cli).await),
+        Command::Config(args) => outcome!(args.run(cli).await),
+        Command::Render(args) => outcome!(args.run(cli).await),
+        Command::Preview(args) => outcome!(args.run(cli, screen).await),
+        Command::Up(args) => outcome!(args.run(cli, screen).await),
+        Command::Drift(args) => outcome!(args.run(cli, screen).await),
+        Command::Rollback(args) => outcome!(args.run(cli, screen).await),
+        Command::Rollout(args) => outcome!(args.run(cli, screen).await),
+        Command::Destroy(args) => outcome!(args.run(cli, screen).await),
+        Command::Adopt(args) => outcome!(args.run(cli, screen).await),
+        Command::Lock(args) => outcome!(args.run(cli, screen).await),
+        Command::Unlock(args) => outcome!(args.run(cli, screen).await),
+        Command::Cancel(args) => outcome!(args.run(cli, screen).await),
+        Command::Repin(args) => outcome!(args.run(cli, screen).await),
+        Command::Keys(args) => outcome!(args.run(cli).await),
+        Command::Doctor(args) => outcome!(args.run(cli, screen).await),
+        Command::Completions(args) => outcome!(args.run(cli, Cli::command())),
+        Command::Man(args) => outcome!(args.run(cli, Cli::command())),
         Command::Version(args) => {
-            args.run(selection);
+            args.run(cli);
             Ok(Exit::Success)
         }
     }
 }
 
 fn fail(terminal: &dyn Terminal, error: &dyn std::error::Error, exit: Exit) -> Exit {
-    terminal.talk(&format!("{}: {error}", paint(DELETE, "error")));
+    terminal.status(&format!("{}: {error}", paint(DELETE, "error")));
     exit
 }

@@ -1,4 +1,4 @@
-//! What the flags, the environment and the files select: project, stack, state store, secrets.
+//! The context of a command line: what flags, environment and files select: project, stack, state backend, secrets.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,28 +12,29 @@ use pulumi_files::{
 };
 use tokio::sync::Mutex;
 
-use crate::config::{Input, Problems, Secrets, read};
+use crate::config::{ConfigInput, Problems, SecretsAccess, read};
 use crate::desired::{NameKey, objects};
 use crate::exit::Exit;
 use crate::store::{LoginError, Stacks, StoreError};
 use crate::target::{Target, TargetError, Targets};
 use crate::ui::terminal::{PassphrasePrompt, Terminal};
 
-/// Everything a command starts from.
-pub struct Selection {
-    /// Where to read and write.
+/// Global flags, environment and I/O that every command starts from; resolves project, stack and
+/// backend.
+pub struct CliContext {
+    /// Input, data output (stdout) and status output (stderr).
     pub terminal: Arc<dyn Terminal>,
-    /// The environment.
+    /// Snapshot of the process environment; nothing else reads it.
     pub environment: Environment,
-    /// The folder the command runs in.
+    /// `--cwd`, else `.`.
     pub folder: PathBuf,
     /// `--stack`.
     pub stack_flag: Option<String>,
     /// `--config-file`.
     pub config_file: Option<PathBuf>,
-    /// The way to AWS.
+    /// HTTP client for S3, KMS and AWS credentials.
     pub http: Arc<dyn Http>,
-    /// The time.
+    /// This machine's clock.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub rng: Arc<dyn Rng>,
@@ -43,55 +44,55 @@ pub struct Selection {
 
 /// Why a command has nothing to start from.
 #[derive(Debug, thiserror::Error)]
-pub enum SelectionError {
-    /// The project.
+pub enum CliContextError {
+    /// `Pulumi.yaml` is missing or invalid.
     #[error(transparent)]
     Project(#[from] ProjectError),
     /// The choices in `~/.pulumi`.
     #[error(transparent)]
     Workspace(#[from] WorkspaceError),
-    /// The backend URL.
+    /// The backend URL is invalid or unsupported.
     #[error(transparent)]
     Backend(#[from] BackendError),
-    /// A key or path.
+    /// A configuration key or property path is malformed.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The stack file.
+    /// The stack file cannot be read or is invalid.
     #[error(transparent)]
     File(#[from] StackFileError),
-    /// The configuration.
+    /// The configuration has problems; each with line and fix.
     #[error(transparent)]
     Configuration(#[from] Problems),
-    /// The secrets of a file.
+    /// The key of the encrypted values is not available.
     #[error("{}: {source}", file.display())]
     Secrets {
-        /// The stack file.
+        /// The stack file cannot be read or is invalid.
         file: PathBuf,
-        /// Why.
+        /// The underlying error.
         source: SecretsError,
     },
-    /// The state store.
+    /// The state backend failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The state store, when logging in.
+    /// The backend cannot be used for a login.
     #[error(transparent)]
     Login(#[from] LoginError),
-    /// No backend is chosen.
+    /// No backend URL in environment, project or workspace.
     #[error("not logged in: run `aip-deploy login s3://BUCKET` (or file://FOLDER)")]
     NotLoggedIn,
-    /// No stack is chosen.
+    /// No `--stack`, no `PULUMI_STACK`, none selected.
     #[error("no stack selected; please use `aip-deploy stack select` or pass --stack")]
     NoStack,
-    /// There is none of that name.
+    /// The named stack has neither a file nor state.
     #[error("no stack named '{0}' found")]
     UnknownStack(StackName),
-    /// Two stacks are named.
-    #[error("the command names the stack `{0}` and --stack says `{1}`: say which one is meant")]
+    /// Argument and `--stack` contradict each other.
+    #[error("conflicting stacks: the argument names `{0}`, --stack names `{1}`")]
     TwoStacks(StackName, StackName),
 }
 
-impl SelectionError {
-    /// The exit code.
+impl CliContextError {
+    /// Exit code of a command that fails with this error.
     pub fn exit(&self) -> Exit {
         match self {
             Self::NotLoggedIn => Exit::Authentication,
@@ -129,8 +130,8 @@ pub fn secrets_exit(error: &SecretsError) -> Exit {
     }
 }
 
-impl Selection {
-    /// A selection without flags.
+impl CliContext {
+    /// A context without `--stack` and `--config-file`.
     pub fn new(
         terminal: Arc<dyn Terminal>,
         environment: Environment,
@@ -167,30 +168,30 @@ impl Selection {
         flags
     }
 
-    /// The project of the folder.
-    pub fn project(&self) -> Result<Project, SelectionError> {
+    /// The project of the folder or the nearest folder above it.
+    pub fn project(&self) -> Result<Project, CliContextError> {
         Ok(Project::find(&self.folder)?)
     }
 
     /// The choices in `~/.pulumi`.
-    pub fn workspace(&self) -> Result<Workspace, SelectionError> {
+    pub fn workspace(&self) -> Result<Workspace, CliContextError> {
         Ok(Workspace::new(&self.environment)?)
     }
 
-    /// The URL of the state store.
-    pub fn backend_url(&self, project: Option<&Project>) -> Result<String, SelectionError> {
+    /// `PULUMI_BACKEND_URL`, else the project's, else the login.
+    pub fn backend_url(&self, project: Option<&Project>) -> Result<String, CliContextError> {
         let url = self.workspace()?.backend_url(project)?.map(|(url, _)| url);
-        url.ok_or(SelectionError::NotLoggedIn)
+        url.ok_or(CliContextError::NotLoggedIn)
     }
 
-    /// The state store.
-    pub fn stacks(&self, project: Option<&Project>) -> Result<Stacks, SelectionError> {
+    /// The state backend failed.
+    pub fn stacks(&self, project: Option<&Project>) -> Result<Stacks, CliContextError> {
         let url = self.backend_url(project)?;
         self.open(&url, project)
     }
 
-    /// The state store of a URL.
-    pub fn open(&self, url: &str, project: Option<&Project>) -> Result<Stacks, SelectionError> {
+    /// Opens the backend of `url`; sends nothing yet.
+    pub fn open(&self, url: &str, project: Option<&Project>) -> Result<Stacks, CliContextError> {
         let relative_to = project
             .and_then(|project| project.file.parent())
             .unwrap_or(&self.folder);
@@ -211,61 +212,61 @@ impl Selection {
         &self,
         argument: Option<&str>,
         project: &Project,
-    ) -> Result<Option<StackName>, SelectionError> {
+    ) -> Result<Option<StackName>, CliContextError> {
         let parse = |name: Option<&str>| {
             let stack = name.map(|name| StackName::of_reference(name, &project.name));
             stack.transpose().map_err(WorkspaceError::from)
         };
         match (parse(argument)?, parse(self.stack_flag.as_deref())?) {
             (Some(argument), Some(flag)) if argument != flag => {
-                Err(SelectionError::TwoStacks(argument, flag))
+                Err(CliContextError::TwoStacks(argument, flag))
             }
             (argument, flag) => Ok(argument.or(flag)),
         }
     }
 
-    /// The stack, which has a file or is known to the state store.
-    pub async fn stack(&self, project: &Project) -> Result<StackName, SelectionError> {
+    /// The stack, which has a file or is known to the state backend.
+    pub async fn stack(&self, project: &Project) -> Result<StackName, CliContextError> {
         let url = self
             .workspace()?
             .backend_url(Some(project))?
             .map(|(url, _)| url);
         let flag = self.stack_flag.as_deref();
         if url.is_none() && flag.is_none() && self.environment.non_empty("PULUMI_STACK").is_none() {
-            return Err(SelectionError::NotLoggedIn);
+            return Err(CliContextError::NotLoggedIn);
         }
         let chosen = self
             .workspace()?
             .stack(flag, project, url.as_deref().unwrap_or_default())?;
-        let (stack, _) = chosen.ok_or(SelectionError::NoStack)?;
+        let (stack, _) = chosen.ok_or(CliContextError::NoStack)?;
         self.require(project, &stack).await?;
         Ok(stack)
     }
 
-    /// That a stack exists.
+    /// Fails unless the stack has a file or state.
     pub async fn require(
         &self,
         project: &Project,
         stack: &StackName,
-    ) -> Result<(), SelectionError> {
+    ) -> Result<(), CliContextError> {
         if project.stack_file(stack).is_file() || self.config_file.is_some() {
             return Ok(());
         }
         match self.stacks(Some(project)) {
             Ok(stacks) if stacks.names(&project.name).await?.contains(stack) => Ok(()),
-            Ok(_) | Err(SelectionError::NotLoggedIn) => {
-                Err(SelectionError::UnknownStack(stack.clone()))
+            Ok(_) | Err(CliContextError::NotLoggedIn) => {
+                Err(CliContextError::UnknownStack(stack.clone()))
             }
             Err(error) => Err(error),
         }
     }
 
-    /// The file of a stack.
+    /// `--config-file`, else `Pulumi.<stack>.yaml`; a missing file is empty.
     pub fn stack_file(
         &self,
         project: &Project,
         stack: &StackName,
-    ) -> Result<StackFile, SelectionError> {
+    ) -> Result<StackFile, CliContextError> {
         let path = match &self.config_file {
             Some(path) => self.folder.join(path),
             None => project.stack_file(stack),
@@ -278,7 +279,7 @@ impl Selection {
         project: &Project,
         text: &str,
         path: bool,
-    ) -> Result<ConfigPath, SelectionError> {
+    ) -> Result<ConfigPath, CliContextError> {
         let parse = if path {
             ConfigPath::parse
         } else {
@@ -287,7 +288,7 @@ impl Selection {
         Ok(parse(text, &project.name)?)
     }
 
-    /// What opens secrets.
+    /// Opens passphrase and KMS crypters, prompting if interactive.
     pub fn keyring(&self) -> Keyring {
         Keyring {
             environment: self.environment.clone(),
@@ -298,8 +299,8 @@ impl Selection {
         }
     }
 
-    /// The crypter of a file that has one.
-    pub async fn crypter(&self, file: &StackFile) -> Result<Arc<Crypter>, SelectionError> {
+    /// Opens the crypter of a file that has encryption settings; cached.
+    pub async fn crypter(&self, file: &StackFile) -> Result<Arc<Crypter>, CliContextError> {
         let encryption = file.encryption();
         let mut cached = self.crypter.lock().await;
         if let Some((of, crypter)) = cached.as_ref()
@@ -321,7 +322,7 @@ impl Selection {
     pub async fn crypter_or_new(
         &self,
         file: &mut StackFile,
-    ) -> Result<Arc<Crypter>, SelectionError> {
+    ) -> Result<Arc<Crypter>, CliContextError> {
         let encryption = file.encryption();
         if encryption.salt.is_some() || encryption.encrypted_key.is_some() {
             return self.crypter(file).await;
@@ -333,11 +334,11 @@ impl Selection {
     }
 
     /// The selected stack with its objects.
-    pub async fn target(&self, how: Reveal) -> Result<Target, SelectionError> {
+    pub async fn target(&self, mode: SecretsMode) -> Result<Target, CliContextError> {
         let project = self.project()?;
         let stack = self.stack(&project).await?;
         let file = self.stack_file(&project, &stack)?;
-        self.target_of(&project, &stack, &file, how).await
+        self.target_of(&project, &stack, &file, mode).await
     }
 
     async fn target_of(
@@ -345,17 +346,17 @@ impl Selection {
         project: &Project,
         stack: &StackName,
         file: &StackFile,
-        how: Reveal,
-    ) -> Result<Target, SelectionError> {
-        let crypter = match how {
-            Reveal::Values if !file.secrets().is_empty() => Some(self.crypter(file).await?),
-            Reveal::Values | Reveal::Stubs => None,
+        mode: SecretsMode,
+    ) -> Result<Target, CliContextError> {
+        let crypter = match mode {
+            SecretsMode::Decrypted if !file.secrets().is_empty() => Some(self.crypter(file).await?),
+            SecretsMode::Decrypted | SecretsMode::Placeholder => None,
         };
         let (secrets, names) = match &crypter {
-            Some(crypter) => (Secrets::Open(crypter), NameKey::of(crypter)),
-            None => (Secrets::Stub, NameKey::public()),
+            Some(crypter) => (SecretsAccess::Decrypt(crypter), NameKey::of(crypter)),
+            None => (SecretsAccess::Placeholder, NameKey::public()),
         };
-        let config = read(Input {
+        let config = read(ConfigInput {
             file,
             project,
             stack,
@@ -375,26 +376,26 @@ impl Selection {
     }
 }
 
-/// Whether secrets are opened.
+/// How the encrypted values of a target are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reveal {
-    /// With the stack's key.
-    Values,
-    /// Not at all.
-    Stubs,
+pub enum SecretsMode {
+    /// Decrypted with the stack's key.
+    Decrypted,
+    /// [`crate::config::PLACEHOLDER`] in their place; needs no key.
+    Placeholder,
 }
 
-fn in_file(file: &StackFile, source: SecretsError) -> SelectionError {
-    SelectionError::Secrets {
+fn in_file(file: &StackFile, source: SecretsError) -> CliContextError {
+    CliContextError::Secrets {
         file: file.path().to_owned(),
         source,
     }
 }
 
-impl From<SelectionError> for TargetError {
-    fn from(error: SelectionError) -> Self {
+impl From<CliContextError> for TargetError {
+    fn from(error: CliContextError) -> Self {
         match error {
-            SelectionError::Configuration(problems) => {
+            CliContextError::Configuration(problems) => {
                 Self::Configuration(problems.0.iter().map(ToString::to_string).collect())
             }
             error => Self::Other {
@@ -406,9 +407,9 @@ impl From<SelectionError> for TargetError {
 }
 
 #[async_trait]
-impl Targets for Selection {
+impl Targets for CliContext {
     async fn current(&self) -> Result<Target, TargetError> {
-        Ok(self.target(Reveal::Values).await?)
+        Ok(self.target(SecretsMode::Decrypted).await?)
     }
 
     async fn with_stack_file(&self, text: &str) -> Result<Target, TargetError> {
@@ -416,13 +417,13 @@ impl Targets for Selection {
         let stack = self.stack(&project).await?;
         let path = project.stack_file(&stack);
         let file = StackFile::parse(&path, text.to_owned(), &project.name)
-            .map_err(SelectionError::from)?;
+            .map_err(CliContextError::from)?;
         let target = self
-            .target_of(&project, &stack, &file, Reveal::Values)
+            .target_of(&project, &stack, &file, SecretsMode::Decrypted)
             .await;
         Ok(target.map_err(|error| match error {
-            // What is wrong is in the history, where no command mends it.
-            SelectionError::Configuration(problems) => problems.without_fixes().into(),
+            // What is wrong is in the history, where no command fixes it.
+            CliContextError::Configuration(problems) => problems.without_fixes().into(),
             error => error,
         })?)
     }

@@ -2,16 +2,16 @@
 //! and that may be secret.
 
 /// The innermost cause says what happened: "connection refused", "certificate has expired".
-pub(crate) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
+pub(crate) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut root_cause = error;
+    while let Some(source) = root_cause.source() {
+        root_cause = source;
     }
-    shortened(&innermost.to_string())
+    truncate_printable(&root_cause.to_string())
 }
 
 /// Where a JSON text stops being one. The library's own sentence repeats values.
-pub(crate) fn unreadable(error: &serde_json::Error) -> String {
+pub(crate) fn json_error_position(error: &serde_json::Error) -> String {
     format!(
         "line {}, column {} is not what was expected",
         error.line(),
@@ -20,15 +20,15 @@ pub(crate) fn unreadable(error: &serde_json::Error) -> String {
 }
 
 /// The beginning of a text that somebody else wrote, printable.
-pub(crate) fn shortened(text: &str) -> String {
-    const MOST: usize = 300;
+pub(crate) fn truncate_printable(text: &str) -> String {
+    const MAX_CHARS: usize = 300;
     let text = text.trim();
     let mut short: String = text
         .chars()
-        .take(MOST)
+        .take(MAX_CHARS)
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect();
-    if text.chars().nth(MOST).is_some() {
+    if text.chars().nth(MAX_CHARS).is_some() {
         short.push('…');
     }
     short
@@ -46,14 +46,14 @@ mod tests {
             "the library does repeat it"
         );
         assert_eq!(
-            unreadable(&error),
+            json_error_position(&error),
             "line 1, column 9 is not what was expected"
         );
     }
 
     #[test]
     fn what_is_shown_of_a_text_is_short_and_printable() {
-        assert_eq!(shortened(" a\x1b[31mb\n"), "a [31mb");
-        assert_eq!(shortened(&"x".repeat(1000)).chars().count(), 301);
+        assert_eq!(truncate_printable(" a\x1b[31mb\n"), "a [31mb");
+        assert_eq!(truncate_printable(&"x".repeat(1000)).chars().count(), 301);
     }
 }

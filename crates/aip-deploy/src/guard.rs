@@ -11,7 +11,7 @@ use kube::core::{ApiResource, DynamicObject, GroupVersionKind, Request, Resource
 
 use crate::cluster::{Access, ApiError, ConnectError, Connection, connect, send};
 use crate::exit::Exit;
-use crate::store::{Pin, Pinning, StateStore, StoreError};
+use crate::store::{Pin, PinOutcome, StateStore, StoreError};
 
 /// A cluster that was checked: reads and dry runs start here. Only the guard makes it.
 #[derive(Clone)]
@@ -21,14 +21,14 @@ pub struct GuardedCluster {
     uid: String,
     pinned: bool,
     /// How far the API server's clock is ahead of this machine's.
-    ahead: SignedDuration,
+    clock_skew: SignedDuration,
 }
 
 /// A checked cluster that the stack is pinned to: writes start here. Only the guard makes it.
 #[derive(Clone)]
 pub struct PinnedCluster(GuardedCluster);
 
-/// Why a cluster may not be used.
+/// The cluster of the context may not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum GuardError {
     /// There is no connection.
@@ -41,18 +41,18 @@ pub enum GuardError {
         hint(source)
     )]
     Identity {
-        /// The context.
+        /// `k8s_context` of the stack.
         context: String,
-        /// Why not.
+        /// The underlying error.
         source: ApiError,
         /// The proxy in between.
         via: Option<String>,
     },
     /// It is another cluster.
     #[error(
-        "context `{context}` leads to another cluster than the one this stack was deployed to\n  \
-         pinned: {} (context `{}`)\n  found:  {found}\n\
-         Nothing was changed. If the stack has really moved: aip-deploy repin",
+        "context `{context}` leads to another cluster than the one this stack was deployed to\n  pinned: {} \
+         (context `{}`)\n  found:  {found}\nNothing was changed. If the stack has moved to this cluster: \
+         aip-deploy repin",
         pinned.cluster_uid, pinned.context
     )]
     AnotherCluster {
@@ -60,11 +60,11 @@ pub enum GuardError {
         context: String,
         /// The cluster the stack belongs to.
         pinned: Pin,
-        /// The cluster that answered.
+        /// UID of the cluster that answered.
         found: String,
     },
-    /// The stack was never deployed.
-    #[error("this stack is not pinned to a cluster yet: `aip-deploy up` does that")]
+    /// The stack has no pin: it was never deployed.
+    #[error("this stack is not pinned to a cluster yet: run `aip-deploy up` first")]
     NotPinned,
     /// The pin cannot be read or written.
     #[error(transparent)]
@@ -72,7 +72,7 @@ pub enum GuardError {
 }
 
 impl GuardError {
-    /// The exit code of a command that ends with it.
+    /// Exit code of a command that fails with this error.
     pub fn exit(&self) -> Exit {
         match self {
             Self::Connect(error) => error.exit(),
@@ -85,7 +85,7 @@ impl GuardError {
 
 fn hint(error: &ApiError) -> &'static str {
     if error.lacks_right() {
-        "\nYou need the right to `get` the namespace `kube-system`: without it no command can tell one cluster from another."
+        "\nPermission to `get` the namespace `kube-system` is required: its UID identifies the cluster."
     } else {
         ""
     }
@@ -119,7 +119,7 @@ impl GuardedCluster {
                 context: context.to_owned(),
                 uid,
                 pinned: pin.is_some(),
-                ahead: lead(date, clock),
+                clock_skew: measure_clock_skew(date, clock),
             }),
         }
     }
@@ -127,8 +127,8 @@ impl GuardedCluster {
     /// The time by the API server's clock, which made the times in its objects: this machine's
     /// clock may be wrong.
     pub fn now(&self, clock: &dyn Clock) -> Timestamp {
-        let now = here(clock);
-        now.checked_add(self.ahead).unwrap_or(now)
+        let now = local_now(clock);
+        now.checked_add(self.clock_skew).unwrap_or(now)
     }
 
     /// The name of the context.
@@ -136,7 +136,7 @@ impl GuardedCluster {
         &self.context
     }
 
-    /// The identity of the cluster.
+    /// UID of the namespace `kube-system`.
     pub fn uid(&self) -> &str {
         &self.uid
     }
@@ -147,7 +147,7 @@ impl GuardedCluster {
     }
 
     /// What a stack that belongs here remembers.
-    pub fn as_pin(&self) -> Pin {
+    pub fn to_pin(&self) -> Pin {
         Pin {
             context: self.context.clone(),
             cluster_uid: self.uid.clone(),
@@ -166,15 +166,15 @@ impl GuardedCluster {
     /// For the first deployment: pins the stack to this cluster unless somebody was faster.
     pub async fn pin(mut self, store: &dyn StateStore) -> Result<PinnedCluster, GuardError> {
         if !self.pinned {
-            match store.pin(&self.as_pin()).await? {
-                Pinning::AlreadyPinned(pinned) if pinned.cluster_uid != self.uid => {
+            match store.pin(&self.to_pin()).await? {
+                PinOutcome::AlreadyPinned(pinned) if pinned.cluster_uid != self.uid => {
                     return Err(GuardError::AnotherCluster {
                         context: self.context,
                         pinned,
                         found: self.uid,
                     });
                 }
-                Pinning::Pinned | Pinning::AlreadyPinned(_) => self.pinned = true,
+                PinOutcome::Pinned | PinOutcome::AlreadyPinned(_) => self.pinned = true,
             }
         }
         Ok(PinnedCluster(self))
@@ -189,20 +189,20 @@ impl std::ops::Deref for PinnedCluster {
     }
 }
 
-fn here(clock: &dyn Clock) -> Timestamp {
+fn local_now(clock: &dyn Clock) -> Timestamp {
     Timestamp::from_microsecond(clock.now().as_micros()).unwrap_or(Timestamp::MAX)
 }
 
 /// How far a clock that just said `date`, to the second, is ahead. Less than two seconds are the
 /// time the answer took.
-fn lead(date: Option<Timestamp>, clock: &dyn Clock) -> SignedDuration {
-    let ahead = date.map_or(SignedDuration::ZERO, |date| {
-        date.duration_since(here(clock))
+fn measure_clock_skew(date: Option<Timestamp>, clock: &dyn Clock) -> SignedDuration {
+    let clock_skew = date.map_or(SignedDuration::ZERO, |date| {
+        date.duration_since(local_now(clock))
     });
-    if ahead.abs() < SignedDuration::from_secs(2) {
+    if clock_skew.abs() < SignedDuration::from_secs(2) {
         SignedDuration::ZERO
     } else {
-        ahead
+        clock_skew
     }
 }
 
@@ -233,13 +233,16 @@ mod tests {
     fn a_clock_that_is_wrong_is_corrected_and_one_that_is_right_is_left_alone() {
         let clock = Noon;
         let at = |seconds: i64| {
-            here(&clock)
+            local_now(&clock)
                 .checked_add(SignedDuration::from_secs(seconds))
                 .ok()
         };
-        for (seconds, ahead) in [(-3600, -3600), (600, 600), (-1, 0), (1, 0)] {
-            assert_eq!(lead(at(seconds), &clock), SignedDuration::from_secs(ahead));
+        for (seconds, clock_skew) in [(-3600, -3600), (600, 600), (-1, 0), (1, 0)] {
+            assert_eq!(
+                measure_clock_skew(at(seconds), &clock),
+                SignedDuration::from_secs(clock_skew)
+            );
         }
-        assert_eq!(lead(None, &clock), SignedDuration::ZERO);
+        assert_eq!(measure_clock_skew(None, &clock), SignedDuration::ZERO);
     }
 }

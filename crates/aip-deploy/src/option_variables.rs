@@ -8,10 +8,10 @@ use pulumi_files::Environment;
 use pulumi_files::coerce::ValueType;
 use pulumi_files::yaml::Tree;
 
-const PREFIX: &str = "PULUMI_OPTION_";
+const VARIABLE_PREFIX: &str = "PULUMI_OPTION_";
 
 /// Flags whose value is said each time: it proves that somebody means it.
-const NEVER: &[&str] = &["confirm", "help", "version"];
+const COMMAND_LINE_ONLY: &[&str] = &["confirm", "help", "version"];
 
 /// A flag without a value has one that does not say yes or no.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -68,10 +68,16 @@ fn flags<'c>(
 ) -> Result<Vec<OsString>, NotABool> {
     let mut flags = Vec::new();
     for arg in arguments {
-        let Some(long) = arg.get_long().filter(|long| !NEVER.contains(long)) else {
+        let Some(long) = arg
+            .get_long()
+            .filter(|long| !COMMAND_LINE_ONLY.contains(long))
+        else {
             continue;
         };
-        let name = format!("{PREFIX}{}", long.replace('-', "_").to_ascii_uppercase());
+        let name = format!(
+            "{VARIABLE_PREFIX}{}",
+            long.replace('-', "_").to_ascii_uppercase()
+        );
         let Some(value) = environment.non_empty(&name) else {
             continue;
         };

@@ -27,7 +27,7 @@ impl Address {
         }
     }
 
-    /// Asks the cluster.
+    /// Reads `status.loadBalancer` of the Service.
     pub async fn of(cluster: &GuardedCluster, service: &ObjectRef) -> Result<Self, ApiError> {
         let live = cluster.read(service).await?;
         Ok(live.as_ref().map_or(Self::Pending, Self::of_service))

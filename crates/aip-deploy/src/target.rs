@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::desired::Desired;
 use crate::exit::Exit;
 
-/// A stack, read and checked.
+/// A stack, resolved and validated: what a deployment works on.
 #[derive(Clone)]
 pub struct Target {
     /// The project's name, `aip` in the original.
@@ -16,9 +16,9 @@ pub struct Target {
     pub stack: String,
     /// The kubeconfig context that `k8s_context` demands.
     pub context: String,
-    /// Where the objects live.
+    /// `aip-<stack>`.
     pub namespace: String,
-    /// The objects.
+    /// The desired objects, in the order of an apply.
     pub desired: Vec<Desired>,
     /// What the operator should know about the configuration; no secrets.
     pub notices: Vec<String>,
@@ -35,25 +35,25 @@ impl Target {
     }
 }
 
-/// Why there is no target.
+/// The stack could not be resolved.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
     /// The configuration is incomplete or wrong: one line per finding, with file, line and the
-    /// command that mends it.
+    /// command that fixes it.
     #[error("{}", .0.join("\n"))]
     Configuration(Vec<String>),
     /// There is no stack, or its secrets cannot be opened.
     #[error("{message}")]
     Other {
-        /// Why not.
+        /// The underlying error.
         message: String,
-        /// The exit code of a command that ends with it.
+        /// Exit code of a command that fails with this error.
         exit: Exit,
     },
 }
 
 impl TargetError {
-    /// The exit code of a command that ends with it.
+    /// Exit code of a command that fails with this error.
     pub fn exit(&self) -> Exit {
         match self {
             Self::Configuration(_) => Exit::Usage,

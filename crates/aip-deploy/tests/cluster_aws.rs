@@ -13,7 +13,7 @@ use aip_deploy::aws_http::AwsHttp;
 use aip_deploy::store::StateStore as _;
 use bytes::Bytes;
 use cluster::Moto;
-use contract::{World, contract};
+use contract::{TestStore, contract};
 use http::Request;
 use pulumi_files::yaml::Tree;
 use pulumi_files::{ConfigPath, Environment, Keyring, Prompt, StackFile};
@@ -48,46 +48,57 @@ async fn send(moto: &Moto, request: Request<Bytes>) -> Bytes {
     answer.body
 }
 
-struct Place {
+struct BucketStore {
     /// Ends with the test.
     moto: Moto,
-    world: World,
+    store: TestStore,
 }
 
-async fn place() -> Place {
+async fn bucket_store() -> BucketStore {
     let moto = Moto::start().await;
     moto.create_bucket("state").await;
     let url = format!(
         "s3://state/team/a?endpoint={}&disableSSL=true&s3ForcePathStyle=true&region=us-east-1",
         moto.address()
     );
-    let world = World::new(&url, &environment(&moto.url()), Arc::new(http()));
-    Place { moto, world }
+    let store = TestStore::new(&url, &environment(&moto.url()), Arc::new(http()));
+    BucketStore { moto, store }
 }
 
-contract!(place);
+contract!(bucket_store);
 
 #[tokio::test]
 async fn a_bucket_honours_conditional_writes_and_a_missing_one_is_named() {
-    let place = place().await;
-    place.world.stacks.probe().await.unwrap();
-    assert!(place.world.stacks.names("aip").await.unwrap().is_empty());
-    place.world.state().promote(vec![]).await.unwrap();
-    assert_eq!(place.world.stacks.names("aip").await.unwrap().len(), 1);
-    let address = place.moto.address();
-    let missing = World::new(
+    let bucket_store = bucket_store().await;
+    bucket_store.store.stacks.probe().await.unwrap();
+    assert!(
+        bucket_store
+            .store
+            .stacks
+            .names("aip")
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    bucket_store.store.state().promote(vec![]).await.unwrap();
+    assert_eq!(
+        bucket_store.store.stacks.names("aip").await.unwrap().len(),
+        1
+    );
+    let address = bucket_store.moto.address();
+    let missing = TestStore::new(
         &format!("s3://missing?endpoint={address}&disableSSL=true"),
-        &environment(&place.moto.url()),
+        &environment(&bucket_store.moto.url()),
         Arc::new(http()),
     );
     let error = missing.stacks.probe().await.unwrap_err().to_string();
     assert!(error.contains("there is no such bucket"), "{error}");
 }
 
-struct Nobody;
+struct NonInteractivePrompt;
 
-impl Prompt for Nobody {
-    fn interactive(&self) -> bool {
+impl Prompt for NonInteractivePrompt {
+    fn is_interactive(&self) -> bool {
         false
     }
 
@@ -114,7 +125,7 @@ async fn a_stack_under_a_kms_key_opens_with_its_context_only() {
 
     let keys = Keyring {
         environment: environment(&moto.url()),
-        prompt: Arc::new(Nobody),
+        prompt: Arc::new(NonInteractivePrompt),
         http: Arc::new(http()),
         clock: Arc::new(SystemClock),
         rng: Arc::new(SystemRng),

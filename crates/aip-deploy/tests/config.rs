@@ -64,7 +64,7 @@ fn numbers_and_dates_are_no_tags() {
             &stack("compat", "").replace("image_tag: v0.1.1", &format!("image_tag: {tag}")),
         );
         assert!(
-            said.contains("Pulumi.main.yaml:6: aip_config.image_tag: must be text"),
+            said.contains("Pulumi.main.yaml:6: aip_config.image_tag: must be a string"),
             "{said}"
         );
         assert!(
@@ -84,8 +84,7 @@ fn the_documented_name_of_the_environment_is_accepted_but_not_both() {
     assert!(config(&documented).is_ok());
     let both = stack("compat", "env_config: {WORKER_ID: x}");
     assert!(
-        problems(&both)
-            .contains("aip_config.env_config: is another name of aip_config.required_env")
+        problems(&both).contains("aip_config.env_config: is an alias of aip_config.required_env")
     );
 }
 
@@ -101,7 +100,7 @@ fn other_names_in_the_environment_are_passed_on_unless_they_look_like_a_slip() {
         config
             .notices
             .iter()
-            .any(|notice| notice.contains("SOME_SECURE_VAR is not known"))
+            .any(|notice| notice.contains("SOME_SECURE_VAR is not a known variable"))
     );
     assert!(problems(&more("REDIS_DNS: x")).contains("did you mean `REDIS_DSN`?"));
 }
@@ -118,7 +117,7 @@ fn keys_must_hold_what_the_active_ones_name() {
 fn sqlite_serves_one_pod() {
     let sqlite =
         stack("restricted", "").replace("postgresql://u:p@db:5432/aip", "sqlite:///data/aip.db");
-    assert!(problems(&sqlite).contains("SQLite serves one Pod only"));
+    assert!(problems(&sqlite).contains("SQLite supports only one Pod"));
     let one = format!("{sqlite}    replicas: 1\n").replace(&master_keys(), "");
     assert!(config(&one).is_ok());
 }
@@ -133,9 +132,7 @@ fn pods_that_share_a_database_share_the_keys_that_seal_it() {
     let said = problems(&without);
     assert_eq!(
         said,
-        "Pulumi.main.yaml:4: aip_config.extra_env.AIP_MASTER_KEYS: is missing: each Pod would seal the \
-         database with keys of its own\n    \
-         fix: aip-deploy config set --path --secret aip_config.extra_env.AIP_MASTER_KEYS < master-keys.json"
+        "Pulumi.main.yaml:4: aip_config.extra_env.AIP_MASTER_KEYS: is missing: each Pod would encrypt the database with its own keys\n    fix: aip-deploy config set --path --secret aip_config.extra_env.AIP_MASTER_KEYS < master-keys.json"
     );
     // The next Pod finds what this one has sealed.
     assert_eq!(problems(&format!("{without}    replicas: 1\n")), said);
@@ -157,8 +154,7 @@ fn pods_that_would_each_make_keys_towards_apps_are_warned_of() {
     let notices = |text: &str| config(text).unwrap_or_else(|e| panic!("{e}")).notices;
     let warned = |text: &str| {
         let all = notices(text);
-        all.iter()
-            .any(|notice| notice.contains("no keys towards apps"))
+        all.iter().any(|notice| notice.contains("no keys for apps"))
     };
     let upstream_alone = stack("restricted", "");
     assert!(warned(&upstream_alone));
@@ -182,8 +178,7 @@ fn an_image_needs_a_repository() {
     let without = stack("compat", "").replace("    image_repo: registry.example.com/aip\n", "");
     assert_eq!(
         problems(&without),
-        "Pulumi.main.yaml:4: aip_config.image_repo: is missing: say where the images come from (or set \
-         aip_config.image_slug)\n    fix: aip-deploy config set --path aip_config.image_repo"
+        "Pulumi.main.yaml:4: aip_config.image_repo: is missing: the image repository (or set aip_config.image_slug)\n    fix: aip-deploy config set --path aip_config.image_repo"
     );
     assert!(
         config(&format!(
@@ -220,22 +215,22 @@ fn no_value_is_repeated_in_a_message() {
 #[test]
 fn the_table_knows_the_type_of_every_path() {
     let shape = |path: &str| shape_at(&ConfigPath::parse(path, "aip").unwrap().steps);
-    assert!(matches!(shape("aip_config.image_tag"), Some(Shape::Text)));
+    assert!(matches!(shape("aip_config.image_tag"), Some(Shape::String)));
     assert!(matches!(
         shape("aip_config.replicas"),
         Some(Shape::Int { .. })
     ));
     assert!(matches!(
         shape("aip_config.extra_env.ANY"),
-        Some(Shape::Text)
+        Some(Shape::String)
     ));
     assert!(matches!(
         shape("aip_config.required_env.WORKER_ID"),
-        Some(Shape::Text)
+        Some(Shape::String)
     ));
     assert!(matches!(
         shape("aip_config.pull_secrets[0]"),
-        Some(Shape::Text)
+        Some(Shape::String)
     ));
     assert!(shape("aip_config.unknown").is_none());
 }
@@ -322,24 +317,23 @@ fn a_key_that_signs_for_somebody_else_does_not_sign_towards_pdss() {
     for (rest, what) in [
         (
             "\"kty\":\"EC\",\"crv\":\"P-256\",\"aip_purpose\":\"oidc\"",
-            "a key towards apps",
+            "a key for apps",
         ),
-        ("\"kty\":\"RSA\"", "a key towards apps"),
+        ("\"kty\":\"RSA\"", "a key for apps"),
         (
             "\"kty\":\"EC\",\"crv\":\"P-256\",\"aip_purpose\":\"upstream\",\"aip_state\":\"retired\"",
             "a retired key",
         ),
         (
             "\"kty\":\"EC\",\"crv\":\"secp256k1\"",
-            "a key whose algorithm no PDS takes",
+            "a key whose algorithm PDSs do not accept",
         ),
     ] {
         let said = problems(&set(&[upstream.clone(), key("other", rest)], "other"));
         assert_eq!(
             said,
             format!(
-                "Pulumi.main.yaml:14: aip_config.required_env.ACTIVE_SIGNING_KEYS: names `other`, {what}: the key \
-                 towards PDSs is `k1`\n    fix: aip-deploy config set --path aip_config.required_env.ACTIVE_SIGNING_KEYS k1"
+                "Pulumi.main.yaml:14: aip_config.required_env.ACTIVE_SIGNING_KEYS: names `other`, {what}: the key for PDSs is `k1`\n    fix: aip-deploy config set --path aip_config.required_env.ACTIVE_SIGNING_KEYS k1"
             )
         );
     }
@@ -370,15 +364,15 @@ fn a_stack_behind_an_unknown_edge_is_asked_for_its_proxies() {
     for (wrong, said) in [
         (
             "[10.0.0.1]",
-            "aip_config.trusted_proxies[0]: is not a block of addresses",
+            "aip_config.trusted_proxies[0]: is not a CIDR block",
         ),
         (
             "[10.0.0.0/8, 0.0.0.0/0]",
-            "aip_config.trusted_proxies[1]: trusts every caller",
+            "aip_config.trusted_proxies[1]: trusts X-Forwarded-For from every client",
         ),
         (
             "[\"::/0\"]",
-            "aip_config.trusted_proxies[0]: trusts every caller",
+            "aip_config.trusted_proxies[0]: trusts X-Forwarded-For from every client",
         ),
     ] {
         let problems = problems(&stack("restricted", &format!("trusted_proxies: {wrong}")));
@@ -391,11 +385,11 @@ fn what_kubernetes_would_refuse_is_refused_before() {
     for (more, said) in [
         (
             "image_slug: Repo/AIP:v1",
-            "aip_config.image_slug: is not the repository of an image: it may only have small letters",
+            "aip_config.image_slug: is not a valid image repository: only lowercase letters are allowed",
         ),
         (
             "image_slug: repo/aip:a:b",
-            "aip_config.image_slug: is not an image reference: what follows its `:` is no tag",
+            "aip_config.image_slug: is not a valid image reference: invalid tag after `:`",
         ),
         (
             "pull_secrets: [\"\"]",
@@ -403,22 +397,22 @@ fn what_kubernetes_would_refuse_is_refused_before() {
         ),
         (
             "pull_secrets: [fine, Not_Fine]",
-            "aip_config.pull_secrets[1]: is not the name of an object",
+            "aip_config.pull_secrets[1]: is not a valid RFC 1123 subdomain",
         ),
         (
             "requests: {memory: 3Gi}",
-            "aip_config.requests.memory: is 3Gi, which is more than aip_config.limits.memory, 2Gi",
+            "aip_config.requests.memory: is 3Gi, which exceeds aip_config.limits.memory (2Gi)",
         ),
         (
             "requests: {cpu: 600m}\nlimits: {cpu: 0.5}",
-            "aip_config.requests.cpu: is 600m, which is more than aip_config.limits.cpu, 0.5",
+            "aip_config.requests.cpu: is 600m, which exceeds aip_config.limits.cpu (0.5)",
         ),
     ] {
         let problems = problems(&stack("restricted", more));
         assert!(problems.contains(said), "{problems}");
     }
     let tagged = stack("restricted", "").replace("example.com/aip\n", "example.com/aip:v1\n");
-    assert!(problems(&tagged).contains("a tag or digest belongs into aip_config.image_tag"));
+    assert!(problems(&tagged).contains("a tag or digest belongs in aip_config.image_tag"));
     let bare = config(&stack(
         "restricted",
         "limits: {cpu: 2, memory: 4294967296}\nrequests: {cpu: 0.5}",
@@ -461,21 +455,21 @@ fn what_the_project_file_says_is_reported_there() {
         String::new(),
         "aip",
     );
-    let Err(problems) = aip_deploy::config::read(aip_deploy::config::Input {
+    let Err(problems) = aip_deploy::config::read(aip_deploy::config::ConfigInput {
         file: &stack.unwrap(),
         project: &project,
         stack: &"main".parse().unwrap(),
-        secrets: aip_deploy::config::Secrets::Stub,
+        secrets: aip_deploy::config::SecretsAccess::Placeholder,
     }) else {
         panic!("accepted")
     };
     let said = problems.to_string();
     assert!(
-        said.contains("Pulumi.yaml:4: k8s_context: must be text"),
+        said.contains("Pulumi.yaml:4: k8s_context: must be a string"),
         "{said}"
     );
     assert!(
-        said.contains("Pulumi.yaml:6: aip_config.replicas: must be a whole number"),
+        said.contains("Pulumi.yaml:6: aip_config.replicas: must be an integer"),
         "{said}"
     );
     // A value set in the stack would hide the whole of the project's.

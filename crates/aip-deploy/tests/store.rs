@@ -1,4 +1,4 @@
-//! The state store in a folder.
+//! The state backend in a folder.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
@@ -10,7 +10,7 @@ use std::time::Duration;
 use aip_base::{Body, Http, HttpError};
 use aip_deploy::store::{PulumiState as _, StateStore as _};
 use async_trait::async_trait;
-use contract::{World, contract, main};
+use contract::{TestStore, contract, main};
 use http::{Request, Response};
 use pulumi_files::Environment;
 
@@ -23,31 +23,31 @@ impl Http for Offline {
     }
 }
 
-struct Place {
+struct FolderStore {
     folder: tempfile::TempDir,
-    world: World,
+    store: TestStore,
 }
 
 #[allow(
     clippy::unused_async,
     reason = "the same call as for a store that has to be started"
 )]
-async fn place() -> Place {
+async fn folder_store() -> FolderStore {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("file://{}", folder.path().display());
-    let world = World::new(&url, &Environment::default(), Arc::new(Offline));
-    Place { folder, world }
+    let store = TestStore::new(&url, &Environment::default(), Arc::new(Offline));
+    FolderStore { folder, store }
 }
 
-contract!(place);
+contract!(folder_store);
 
 #[tokio::test]
 async fn a_folder_honours_conditional_writes_and_keeps_nothing_of_the_probe() {
-    let place = place().await;
-    let world = &place.world;
-    world.stacks.probe().await.unwrap();
-    assert!(world.stacks.names("aip").await.unwrap().is_empty());
-    let left = std::fs::read_dir(place.folder.path().join(".aip-deploy")).unwrap();
+    let folder_store = folder_store().await;
+    let store = &folder_store.store;
+    store.stacks.probe().await.unwrap();
+    assert!(store.stacks.names("aip").await.unwrap().is_empty());
+    let left = std::fs::read_dir(folder_store.folder.path().join(".aip-deploy")).unwrap();
     let left: Vec<_> = left
         .map(|entry| entry.unwrap().file_name())
         .filter(|name| name != ".lock")
@@ -57,17 +57,19 @@ async fn a_folder_honours_conditional_writes_and_keeps_nothing_of_the_probe() {
 
 #[tokio::test]
 async fn a_damaged_document_is_named_and_not_overwritten() {
-    let place = place().await;
-    let world = &place.world;
-    let path = place
+    let folder_store = folder_store().await;
+    let store = &folder_store.store;
+    let path = folder_store
         .folder
         .path()
         .join(".aip-deploy/aip/main/inventory.json");
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(&path, "junk").unwrap();
-    let error = world.state().promote(vec![]).await.unwrap_err().to_string();
+    let error = store.state().promote(vec![]).await.unwrap_err().to_string();
     assert!(
-        error.starts_with(".aip-deploy/aip/main/inventory.json in the state store is not readable"),
+        error.starts_with(
+            ".aip-deploy/aip/main/inventory.json in the state backend is not readable"
+        ),
         "{error}"
     );
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "junk");
@@ -75,9 +77,9 @@ async fn a_damaged_document_is_named_and_not_overwritten() {
 
 #[tokio::test]
 async fn pulumis_state_is_read_and_its_locks_are_seen() {
-    let place = place().await;
-    let world = &place.world;
-    let pulumi = place.folder.path().join(".pulumi");
+    let folder_store = folder_store().await;
+    let store = &folder_store.store;
+    let pulumi = folder_store.folder.path().join(".pulumi");
     let locks = pulumi.join("locks/organization/aip/main");
     std::fs::create_dir_all(pulumi.join("stacks/aip")).unwrap();
     std::fs::create_dir_all(&locks).unwrap();
@@ -88,7 +90,7 @@ async fn pulumis_state_is_read_and_its_locks_are_seen() {
         r#"{"pid":7,"username":"ann","hostname":"box","timestamp":"2026-11-22T16:14:27Z"}"#,
     )
     .unwrap();
-    let checkpoints = world.stacks.pulumi("aip", &main());
+    let checkpoints = store.stacks.pulumi("aip", &main());
     assert_eq!(
         checkpoints.checkpoint().await.unwrap().as_deref(),
         Some("{\"version\":3}")
@@ -98,7 +100,7 @@ async fn pulumis_state_is_read_and_its_locks_are_seen() {
         ["ann@box (pid 7) at 2026-11-22T16:14:27Z"]
     );
     assert!(
-        world
+        store
             .stacks
             .pulumi("aip", &"dev".parse().unwrap())
             .checkpoint()
@@ -106,13 +108,13 @@ async fn pulumis_state_is_read_and_its_locks_are_seen() {
             .unwrap()
             .is_none()
     );
-    world.state().promote(vec![]).await.unwrap();
-    world
+    store.state().promote(vec![]).await.unwrap();
+    store
         .stacks
         .register("aip", &"dev".parse().unwrap())
         .await
         .unwrap();
-    let names: Vec<_> = world
+    let names: Vec<_> = store
         .stacks
         .names("aip")
         .await

@@ -7,7 +7,7 @@ use crate::yaml::Tree;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ValueType {
     /// Text, whatever it looks like.
-    Text,
+    String,
     /// `true` or `false`.
     Bool,
     /// A whole number of 64 bits.
@@ -18,10 +18,10 @@ pub enum ValueType {
 
 /// The value does not have the type that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the value is not {wanted}")]
+#[error("the value is not {expected}")]
 pub struct CoerceError {
     /// The type in words.
-    pub wanted: &'static str,
+    pub expected: &'static str,
 }
 
 /// By the look: `true` and `false`, and decimal numbers that do not begin with a zero.
@@ -32,7 +32,7 @@ pub fn by_look(text: &str) -> Tree {
         _ if number && !text.starts_with('0') => {
             Tree::Plain(text.strip_prefix('+').unwrap_or(text).to_owned())
         }
-        _ => Tree::Text(text.to_owned()),
+        _ => Tree::String(text.to_owned()),
     }
 }
 
@@ -41,26 +41,26 @@ impl ValueType {
     /// file that it then cannot read; here both are errors.
     pub fn coerce(self, text: &str) -> Result<Tree, CoerceError> {
         match self {
-            Self::Text => Ok(Tree::Text(text.to_owned())),
+            Self::String => Ok(Tree::String(text.to_owned())),
             Self::Bool => match text {
                 "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(Tree::Plain("true".to_owned())),
                 "0" | "f" | "F" | "false" | "FALSE" | "False" => {
                     Ok(Tree::Plain("false".to_owned()))
                 }
                 _ => Err(CoerceError {
-                    wanted: "true or false",
+                    expected: "true or false",
                 }),
             },
             Self::Int => match text.parse::<i64>() {
                 Ok(number) => Ok(Tree::Plain(number.to_string())),
                 Err(_) => Err(CoerceError {
-                    wanted: "a whole number",
+                    expected: "an integer",
                 }),
             },
             Self::Float => match text.parse::<f64>() {
                 Ok(number) if number.is_finite() => Ok(Tree::Plain(format!("{number:?}"))),
                 _ => Err(CoerceError {
-                    wanted: "a finite number",
+                    expected: "a finite number",
                 }),
             },
         }
@@ -88,7 +88,7 @@ mod tests {
             "18446744073709551616",
             "0x1",
         ] {
-            assert_eq!(by_look(text), Tree::Text(text.to_owned()));
+            assert_eq!(by_look(text), Tree::String(text.to_owned()));
         }
     }
 
@@ -106,7 +106,10 @@ mod tests {
             ValueType::Float.coerce("1.50"),
             Ok(Tree::Plain("1.5".to_owned()))
         );
-        assert_eq!(ValueType::Text.coerce("5"), Ok(Tree::Text("5".to_owned())));
+        assert_eq!(
+            ValueType::String.coerce("5"),
+            Ok(Tree::String("5".to_owned()))
+        );
         for (kind, text) in [
             (ValueType::Bool, "yes"),
             (ValueType::Int, "1.5"),

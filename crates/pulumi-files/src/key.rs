@@ -41,13 +41,13 @@ pub enum KeyError {
     Path {
         /// The path.
         text: String,
-        /// What is wrong.
+        /// What the parser or check reported; never a secret value.
         reason: &'static str,
     },
 }
 
 /// Deeper than any configuration is.
-const MAX_STEPS: usize = 48;
+const MAX_PATH_STEPS: usize = 48;
 
 impl ConfigKey {
     /// Reads `name`, `namespace:name` or the old `namespace:config:name`.
@@ -129,7 +129,7 @@ impl ConfigPath {
             },
         };
         let steps: Vec<_> = steps.collect();
-        if steps.len() > MAX_STEPS {
+        if steps.len() > MAX_PATH_STEPS {
             return Err(error("it has too many steps"));
         }
         Ok(Self { key, steps })

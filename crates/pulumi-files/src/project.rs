@@ -38,8 +38,8 @@ pub struct Default {
 pub enum ProjectError {
     /// No folder up to the root has a project file.
     #[error(
-        "no Pulumi.yaml project file found (searching upwards from {from}): `aip-deploy stack init NAME --project aip` \
-         writes one"
+        "no Pulumi.yaml project file found (searching upwards from {from}): `aip-deploy stack init NAME \
+         --project aip` creates one"
     )]
     NotFound {
         /// Where the search began.
@@ -50,7 +50,7 @@ pub enum ProjectError {
     Io {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The underlying error.
         source: std::io::Error,
     },
     /// The file is not YAML.
@@ -58,7 +58,7 @@ pub enum ProjectError {
     Yaml {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// What the parser or check reported; never a secret value.
         source: YamlError,
     },
     /// A field is missing or not what it should be.
@@ -68,13 +68,13 @@ pub enum ProjectError {
         path: PathBuf,
         /// The line.
         line: usize,
-        /// What is wrong.
+        /// What the parser or check reported; never a secret value.
         message: String,
     },
 }
 
 /// The names of a project file, in the order in which they are tried.
-const NAMES: [&str; 3] = ["Pulumi.json", "Pulumi.yaml", "Pulumi.yml"];
+const PROJECT_FILE_NAMES: [&str; 3] = ["Pulumi.json", "Pulumi.yaml", "Pulumi.yml"];
 
 impl Project {
     /// The project of `folder` or of the nearest folder above it.
@@ -85,7 +85,7 @@ impl Project {
         })?;
         let candidates = from
             .ancestors()
-            .flat_map(|folder| NAMES.map(|name| folder.join(name)));
+            .flat_map(|folder| PROJECT_FILE_NAMES.map(|name| folder.join(name)));
         match candidates.into_iter().find(|candidate| candidate.is_file()) {
             Some(file) => Self::load(&file),
             None => Err(ProjectError::NotFound { from }),
@@ -99,7 +99,7 @@ impl Project {
             return Err(ProjectError::Field {
                 path: file,
                 line: 1,
-                message: NAME.to_owned(),
+                message: NAME_RULE.to_owned(),
             });
         }
         let text =
@@ -133,8 +133,8 @@ impl Project {
             message: message.to_owned(),
         };
         let text = |node: &Node, what: &str| match node.scalar() {
-            Some(scalar) if scalar.kind == ScalarKind::Text => Ok(scalar.text.clone()),
-            _ => Err(wrong(node.line, &format!("`{what}` must be text"))),
+            Some(scalar) if scalar.kind == ScalarKind::String => Ok(scalar.text.clone()),
+            _ => Err(wrong(node.line, &format!("`{what}` must be a string"))),
         };
         let name = root
             .get("name")
@@ -142,7 +142,7 @@ impl Project {
         let line = name.line;
         let name = text(name, "name")?;
         if !is_name(&name) {
-            return Err(wrong(line, NAME));
+            return Err(wrong(line, NAME_RULE));
         }
         let config = root.get("config").filter(|node| !node.is_null());
         // `config: folder` is the old name of `stackConfigDir`.
@@ -235,7 +235,7 @@ impl Project {
     }
 }
 
-const NAME: &str = "a project name is 1 to 100 characters of A-Z, a-z, 0-9, `-`, `_` and `.`";
+const NAME_RULE: &str = "a project name is 1 to 100 characters of A-Z, a-z, 0-9, `-`, `_` and `.`";
 
 fn is_name(name: &str) -> bool {
     (1..=100).contains(&name.len())
@@ -256,7 +256,7 @@ fn check_description(key: &str, entry: &Node, ours: bool) -> Result<(), String> 
     let Some(kind) = given("type") else {
         return match default {
             Some(_) if !ours => Err(format!(
-                "`{key}` is not of this project, so it has no `default`: say `value`"
+                "`{key}` is in another namespace and cannot have a `default`: use `value`"
             )),
             _ => Ok(()),
         };
@@ -264,20 +264,18 @@ fn check_description(key: &str, entry: &Node, ours: bool) -> Result<(), String> 
     let name = kind.scalar().map_or("", |scalar| scalar.text.as_str());
     if !ours {
         return Err(format!(
-            "`{key}` is not of this project, so it has no `type`"
+            "`{key}` is in another namespace and cannot have a `type`"
         ));
     }
     if !["string", "boolean", "integer", "number", "array", "object"].contains(&name) {
         return Err(format!("`{key}` has the unknown type `{name}`"));
     }
     if name == "array" && given("items").is_none() {
-        return Err(format!(
-            "`{key}` is an array and does not say of what: `items` is missing"
-        ));
+        return Err(format!("`{key}` is an array without `items`"));
     }
     match default.or(value) {
         Some(node) if !fits(node, name, given("items")) => {
-            Err(format!("the default of `{key}` is not of its type, {name}"))
+            Err(format!("the default of `{key}` is not of type {name}"))
         }
         _ => Ok(()),
     }
@@ -289,7 +287,7 @@ fn fits(node: &Node, kind: &str, items: Option<&Node>) -> bool {
     let text = scalar.map_or("", |scalar| scalar.text.as_str());
     let scalar = scalar.map(|scalar| scalar.kind);
     match kind {
-        "string" => matches!(scalar, Some(ScalarKind::Text | ScalarKind::Date)),
+        "string" => matches!(scalar, Some(ScalarKind::String | ScalarKind::Date)),
         "boolean" => {
             matches!(scalar, Some(ScalarKind::Bool(_))) || matches!(text, "true" | "false")
         }
@@ -365,7 +363,7 @@ mod tests {
         assert!(
             parse("runtime: x\nname: 5\n")
                 .unwrap_err()
-                .starts_with("/p/Pulumi.yaml:2: `name` must be text")
+                .starts_with("/p/Pulumi.yaml:2: `name` must be a string")
         );
         assert!(
             parse("runtime: x\nname: a b\n")
@@ -400,24 +398,21 @@ mod tests {
     fn defaults_that_no_stack_could_have_are_refused_with_their_line() {
         let config = |entry: &str| parse(&format!("name: aip\nconfig:\n  {entry}\n"));
         for (entry, message) in [
-            (
-                "a: {type: integer, default: many}",
-                "not of its type, integer",
-            ),
-            ("a: {type: boolean, default: 5}", "not of its type, boolean"),
-            ("a: {type: string, value: 5}", "not of its type, string"),
+            ("a: {type: integer, default: many}", "not of type integer"),
+            ("a: {type: boolean, default: 5}", "not of type boolean"),
+            ("a: {type: string, value: 5}", "not of type string"),
             (
                 "a: {type: array, items: {type: integer}, default: [1, x]}",
-                "not of its type, array",
+                "not of type array",
             ),
-            ("a: {type: array, default: []}", "`items` is missing"),
+            ("a: {type: array, default: []}", "without `items`"),
             ("a: {type: text}", "unknown type `text`"),
             (
                 "a: {default: 1, value: 2}",
                 "both a `default` and a `value`",
             ),
-            ("other:a: {type: string}", "has no `type`"),
-            ("other:a: {default: x}", "has no `default`"),
+            ("other:a: {type: string}", "cannot have a `type`"),
+            ("other:a: {default: x}", "cannot have a `default`"),
         ] {
             let error = config(entry).unwrap_err();
             assert!(

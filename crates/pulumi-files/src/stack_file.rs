@@ -41,7 +41,7 @@ pub struct Secret {
 }
 
 /// What a stack file says about its encryption.
-const ENCRYPTION: [&str; 3] = ["secretsprovider", "encryptedkey", "encryptionsalt"];
+const ENCRYPTION_KEYS: [&str; 3] = ["secretsprovider", "encryptedkey", "encryptionsalt"];
 
 /// Why a stack file is not read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -51,12 +51,12 @@ pub enum StackFileError {
     Io {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The underlying error.
         source: std::io::Error,
     },
     /// The file is not UTF-8.
     #[error("{path}: the file is not UTF-8 text")]
-    NotText {
+    NotUtf8 {
         /// The file.
         path: PathBuf,
     },
@@ -65,7 +65,7 @@ pub enum StackFileError {
     Yaml {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// What the parser or check reported; never a secret value.
         source: YamlError,
     },
     /// The file is YAML but no stack file.
@@ -75,7 +75,7 @@ pub enum StackFileError {
         path: PathBuf,
         /// The line.
         line: usize,
-        /// What is wrong.
+        /// What the parser or check reported; never a secret value.
         message: String,
     },
     /// The change does not fit the file.
@@ -85,11 +85,11 @@ pub enum StackFileError {
         path: PathBuf,
         /// The line.
         line: Option<usize>,
-        /// Why.
+        /// The underlying error.
         source: EditError,
     },
     /// The file was changed by somebody else since it was read.
-    #[error("{path}: the file was changed by another program in the meantime: nothing is written")]
+    #[error("{path}: the file was changed by another program in the meantime: nothing was written")]
     ChangedMeanwhile {
         /// The file.
         path: PathBuf,
@@ -236,10 +236,10 @@ impl StackFile {
             &encryption.salt,
         ];
         // In an empty file the encryption comes before the values.
-        for (name, value) in ENCRYPTION.into_iter().zip(values) {
+        for (name, value) in ENCRYPTION_KEYS.into_iter().zip(values) {
             let change = value
                 .clone()
-                .map_or(Change::Remove, |value| Change::Set(Tree::Text(value)));
+                .map_or(Change::Remove, |value| Change::Set(Tree::String(value)));
             self.edit(&[Segment::Key(name.to_owned())], &change)?;
         }
         Ok(())
@@ -344,22 +344,22 @@ impl StackFile {
         if root.pairs().is_none() && !root.is_null() {
             return Err(shape(
                 root.line,
-                "a stack file is a map with the key `config`".to_owned(),
+                "a stack file must be a map with the key `config`".to_owned(),
             ));
         }
         if let Some(environment) = root.get("environment") {
-            let message =
-                "`environment:` (Pulumi ESC) needs Pulumi Cloud: take it out to use this file here";
+            let message = "`environment:` (Pulumi ESC) needs Pulumi Cloud: remove it to use this file with \
+                           aip-deploy";
             return Err(shape(environment.line, message.to_owned()));
         }
-        for name in ENCRYPTION {
+        for name in ENCRYPTION_KEYS {
             let node = root.get(name).filter(|node| !node.is_null());
             let scalar = |node: &Node| node.scalar().map(|scalar| scalar.kind);
             if let Some(node) = node
-                && scalar(node) != Some(ScalarKind::Text)
+                && scalar(node) != Some(ScalarKind::String)
             {
                 let message = format!(
-                    "`{name}` must be text: without it nobody can open the encrypted values"
+                    "`{name}` must be a string: the encrypted values cannot be decrypted without it"
                 );
                 return Err(shape(node.line, message));
             }
@@ -370,7 +370,7 @@ impl StackFile {
         if config.pairs().is_none() && !config.is_null() {
             return Err(shape(
                 config.line,
-                "`config` is a map of keys and values".to_owned(),
+                "`config` must be a map of keys and values".to_owned(),
             ));
         }
         let mut seen: Vec<(ConfigKey, &str)> = Vec::new();
@@ -401,7 +401,7 @@ fn read(path: &Path) -> Result<Option<String>, StackFileError> {
     };
     String::from_utf8(bytes)
         .map(Some)
-        .map_err(|_| StackFileError::NotText {
+        .map_err(|_| StackFileError::NotUtf8 {
             path: path.to_owned(),
         })
 }

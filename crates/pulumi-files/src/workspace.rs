@@ -36,18 +36,18 @@ pub enum Origin {
 #[derive(Debug, thiserror::Error)]
 pub enum WorkspaceError {
     /// Neither `PULUMI_HOME` nor `HOME` is set.
-    #[error("neither HOME nor PULUMI_HOME is set: there is nowhere to keep the login")]
+    #[error("neither HOME nor PULUMI_HOME is set: the login cannot be stored")]
     NoHome,
     /// A file cannot be read or written.
     #[error("{path}: {source}")]
     Io {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The underlying error.
         source: std::io::Error,
     },
     /// A file is not the JSON it should be.
-    #[error("{path}: the file is damaged: remove it and choose again")]
+    #[error("{path}: the file is corrupt: remove it, then log in or select the stack again")]
     Damaged {
         /// The file.
         path: PathBuf,

@@ -17,7 +17,7 @@ fn path(text: &str) -> Vec<Segment> {
 }
 
 fn text(value: &str) -> Change {
-    Change::Set(Tree::Text(value.to_owned()))
+    Change::Set(Tree::String(value.to_owned()))
 }
 
 #[track_caller]
@@ -344,7 +344,7 @@ fn scalar_text() -> impl Strategy<Value = String> {
 
 fn tree() -> impl Strategy<Value = Tree> {
     let leaf = prop_oneof![
-        4 => scalar_text().prop_map(Tree::Text),
+        4 => scalar_text().prop_map(Tree::String),
         1 => Just(Tree::Plain("5".to_owned())),
         1 => Just(Tree::null()),
     ];
@@ -393,8 +393,8 @@ proptest! {
             let model = document.root().to_tree().changed(&path, &change);
             let before = document.text().to_owned();
             match (document.edit(&path, &change), model) {
-                (Ok(()), Ok(Some(wanted))) => {
-                    prop_assert_eq!(document.root().to_tree(), wanted);
+                (Ok(()), Ok(Some(expected))) => {
+                    prop_assert_eq!(document.root().to_tree(), expected);
                     prop_assert!(document.text().starts_with("# keep\nlast: 1 # me\n"));
                 }
                 (Err(_), Err(_)) => prop_assert_eq!(document.text(), before),

@@ -227,7 +227,7 @@ async fn what_is_missing_is_named() {
     assert!(
         error("awskms://alias/E?regio=x")
             .await
-            .contains("`regio` is not known")
+            .contains("unknown parameter `regio`")
     );
     assert!(
         error("gcpkms://projects/x")

@@ -42,7 +42,7 @@ fn path(text: &str) -> ConfigPath {
 }
 
 fn text(value: &str) -> Tree {
-    Tree::Text(value.to_owned())
+    Tree::String(value.to_owned())
 }
 
 #[tokio::test]
@@ -200,9 +200,15 @@ fn bad_files_are_refused_with_file_and_line() {
             "config:\n  a: 1\n  a: 2\n",
             "Pulumi.main.yaml:3: the key `a` is already on line 2",
         ),
-        ("config:\n\ta: 1\n", "Pulumi.main.yaml:2: a tab indents"),
-        ("config: [a]\n", "Pulumi.main.yaml:1: `config` is a map"),
-        ("- a\n", "Pulumi.main.yaml:1: a stack file is a map"),
+        (
+            "config:\n\ta: 1\n",
+            "Pulumi.main.yaml:2: this line is indented with a tab",
+        ),
+        (
+            "config: [a]\n",
+            "Pulumi.main.yaml:1: `config` must be a map",
+        ),
+        ("- a\n", "Pulumi.main.yaml:1: a stack file must be a map"),
         (
             "config: {}\nenvironment:\n  - x\n",
             "Pulumi.main.yaml:3: `environment:`",
@@ -268,19 +274,19 @@ fn an_encryption_that_is_no_text_is_refused_and_not_overwritten() {
     for (text, message) in [
         (
             "encryptionsalt: {a: b}\nconfig: {}\n",
-            "Pulumi.main.yaml:1: `encryptionsalt` must be text",
+            "Pulumi.main.yaml:1: `encryptionsalt` must be a string",
         ),
         (
             "config: {}\nencryptionsalt: [v1:x]\n",
-            "Pulumi.main.yaml:2: `encryptionsalt` must be text",
+            "Pulumi.main.yaml:2: `encryptionsalt` must be a string",
         ),
         (
             "encryptedkey:\n  secure: v1:a:b\n",
-            "Pulumi.main.yaml:2: `encryptedkey` must be text",
+            "Pulumi.main.yaml:2: `encryptedkey` must be a string",
         ),
         (
             "secretsprovider: 5\n",
-            "Pulumi.main.yaml:1: `secretsprovider` must be text",
+            "Pulumi.main.yaml:1: `secretsprovider` must be a string",
         ),
     ] {
         let error = parse(text).unwrap_err().to_string();

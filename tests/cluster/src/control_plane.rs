@@ -19,12 +19,12 @@ use crate::reaper::Reaper;
 use crate::{kubeconfig, ports, programs};
 
 /// The group that may do everything.
-pub(crate) const MASTERS: &str = "system:masters";
+pub(crate) const ADMIN_GROUP: &str = "system:masters";
 /// How long a program may take to get ready on a machine that builds something else meanwhile.
-const PATIENCE: Duration = Duration::from_mins(2);
-const PAUSE: Duration = Duration::from_millis(25);
+const READY_TIMEOUT: Duration = Duration::from_mins(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(25);
 /// Another process may take a port between our look and the server's start.
-const ATTEMPTS: usize = 3;
+const MAX_START_ATTEMPTS: usize = 3;
 
 /// A running cluster without nodes. It ends when dropped, and with the test program at the latest.
 pub struct ControlPlane {
@@ -66,7 +66,7 @@ impl ControlPlane {
     pub async fn start_as(context: &str) -> Self {
         let programs = programs::folder();
         let mut failures = Vec::new();
-        for _ in 0..ATTEMPTS {
+        for _ in 0..MAX_START_ATTEMPTS {
             match Self::attempt(context, &programs).await {
                 Ok(cluster) => return cluster,
                 Err(failure) => failures.push(failure),
@@ -187,7 +187,7 @@ impl ControlPlane {
         let arguments = api_arguments(folder, port);
         let mut api = Daemon::start("kube-apiserver", programs, &arguments, &reaper);
         let address = address(context, port, &authority);
-        let admin = kubeconfig::text(&address, "admin", authority.user("admin", MASTERS));
+        let admin = kubeconfig::text(&address, "admin", authority.user("admin", ADMIN_GROUP));
         let client = kubeconfig::client(&admin).await;
         ready(&mut api, async || {
             let request = http::Request::get("/readyz").body(Vec::new());
@@ -199,7 +199,7 @@ impl ControlPlane {
 
         write(folder, "admin.conf", &admin);
         let user = "system:kube-controller-manager";
-        let controllers = kubeconfig::text(&address, user, authority.user(user, MASTERS));
+        let controllers = kubeconfig::text(&address, user, authority.user(user, ADMIN_GROUP));
         write(folder, "controllers.conf", &controllers);
         let arguments = controller_arguments(folder, ports::free());
         let mut controllers =
@@ -225,18 +225,18 @@ async fn ready<T, E: std::fmt::Display>(
     daemon: &mut Daemon,
     ask: impl AsyncFn() -> Result<T, E>,
 ) -> Result<(), String> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + READY_TIMEOUT;
     loop {
         let Err(refusal) = ask().await else {
             return Ok(());
         };
-        if let Some(epitaph) = daemon.epitaph() {
-            return Err(epitaph);
+        if let Some(exit_message) = daemon.exit_message() {
+            return Err(exit_message);
         }
         if Instant::now() >= deadline {
             return Err(format!("not ready in time: {refusal}"));
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 

@@ -44,7 +44,7 @@ impl Daemon {
     }
 
     /// The end of what it wrote, if it has ended.
-    pub(crate) fn epitaph(&mut self) -> Option<String> {
+    pub(crate) fn exit_message(&mut self) -> Option<String> {
         let status = self.child.try_wait().ok().flatten()?;
         let log = fs::read(&self.log).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);

@@ -8,9 +8,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 /// A request that takes longer is lost.
-const PATIENCE: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// So many reasons are kept; all failures are counted.
-const MOST_REASONS: usize = 20;
+const MAX_FAILURE_REASONS: usize = 20;
 
 /// Workers that ask again and again until [`Load::stop`].
 pub struct Load {
@@ -49,7 +49,7 @@ impl Load {
             let (ask, stopped, tally) = (ask.clone(), stopped.clone(), Arc::clone(&tally));
             running.spawn(async move {
                 while !*stopped.borrow() {
-                    let outcome = timeout(PATIENCE, ask()).await;
+                    let outcome = timeout(REQUEST_TIMEOUT, ask()).await;
                     let outcome = outcome.unwrap_or_else(|_| Err("no answer in time".to_owned()));
                     tally
                         .lock()
@@ -94,7 +94,7 @@ impl Tally {
             Ok(()) => self.answered += 1,
             Err(reason) => {
                 self.lost += 1;
-                if self.reasons.len() < MOST_REASONS {
+                if self.reasons.len() < MAX_FAILURE_REASONS {
                     self.reasons.push((at, reason));
                 }
             }

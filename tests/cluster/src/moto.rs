@@ -15,7 +15,7 @@ use crate::{http_client, ports};
 
 const VERSION: &str = "5.2.5";
 /// Another process may take a port between our look and the server's start.
-const ATTEMPTS: usize = 3;
+const MAX_START_ATTEMPTS: usize = 3;
 
 /// A server with nothing in it. It believes every signature, and ends when dropped.
 pub struct Moto {
@@ -34,7 +34,7 @@ impl Moto {
         let programs = tokio::task::spawn_blocking(installed)
             .await
             .expect("the installation does not panic");
-        for _ in 1..ATTEMPTS {
+        for _ in 1..MAX_START_ATTEMPTS {
             if let Ok(server) = Self::try_start(&programs).await {
                 return server;
             }
@@ -52,9 +52,9 @@ impl Moto {
         eventually("moto answers", async || {
             match (
                 http_client::get(address, "/moto-api/").await,
-                server.epitaph(),
+                server.exit_message(),
             ) {
-                (_, Some(epitaph)) => Ok(Err(epitaph)),
+                (_, Some(exit_message)) => Ok(Err(exit_message)),
                 (Ok(_), None) => Ok(Ok(())),
                 (Err(error), None) => Err(error),
             }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-const PATIENCE: Duration = Duration::from_mins(1);
-const PAUSE: Duration = Duration::from_millis(50);
+const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Asks until the answer is `Ok`, for a minute.
 ///
@@ -14,7 +14,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 ///
 /// With the last refusal, when the time is up.
 pub async fn eventually<T, E: Display>(what: &str, ask: impl AsyncFnMut() -> Result<T, E>) -> T {
-    eventually_within(PATIENCE, what, ask).await
+    eventually_within(DEFAULT_TIMEOUT, what, ask).await
 }
 
 /// Asks until the answer is `Ok` or `patience` has passed.
@@ -34,7 +34,7 @@ pub async fn eventually_within<T, E: Display>(
             Err(refusal) if Instant::now() >= deadline => {
                 panic!("{what}: not within {} s: {refusal}", patience.as_secs())
             }
-            Err(_) => tokio::time::sleep(PAUSE).await,
+            Err(_) => tokio::time::sleep(POLL_INTERVAL).await,
         }
     }
 }

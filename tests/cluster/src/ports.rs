@@ -6,8 +6,8 @@ use aip_base::{Rng, SystemRng};
 
 /// Below the range that the kernel gives to outgoing connections, so that none of them takes the
 /// port before its server listens.
-const FIRST: u16 = 20_000;
-const COUNT: u16 = 12_000;
+const FIRST_PORT: u16 = 20_000;
+const PORT_COUNT: u16 = 12_000;
 
 /// A port nobody listens on now. Somebody may before it is used: whoever starts a server tries
 /// again with another.
@@ -15,7 +15,7 @@ pub(crate) fn free() -> u16 {
     let candidates = std::iter::repeat_with(|| {
         let mut bytes = [0; 2];
         SystemRng.fill(&mut bytes);
-        FIRST + u16::from_ne_bytes(bytes) % COUNT
+        FIRST_PORT + u16::from_ne_bytes(bytes) % PORT_COUNT
     });
     candidates
         .take(1_000)

@@ -3,13 +3,13 @@
 
 use crate::plan::{Incomplete, Plan};
 
-/// The operator said yes to this plan.
+/// A plan the operator confirmed. It permits an apply only through [`Approval::confirm`].
 pub struct Approval {
     shown: Plan,
     take_ownership: bool,
 }
 
-/// A plan that may be carried out.
+/// Permit for an apply: only [`Approval::confirm`] makes it.
 pub struct ApprovedPlan {
     plan: Plan,
     take_ownership: bool,
@@ -18,12 +18,14 @@ pub struct ApprovedPlan {
 /// The cluster changed between the answer and the apply.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the cluster changed since the plan was shown, so the approved plan no longer holds; nothing was changed. Run the command again"
+    "the cluster changed after the preview, so the approved plan is out of date; nothing was applied. Run the \
+     command again"
 )]
 pub struct PlanChanged;
 
 impl Approval {
-    /// Approves a plan, if it is complete.
+    /// Fails for an incomplete plan, for conflicts without `take_ownership`, and for a paused
+    /// Deployment.
     pub fn of(shown: Plan, take_ownership: bool) -> Result<Self, Incomplete> {
         shown.check(take_ownership)?;
         shown.check_paused()?;
@@ -47,7 +49,7 @@ impl Approval {
 }
 
 impl ApprovedPlan {
-    /// The plan.
+    /// The plan computed under the lease, not the previewed one.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }

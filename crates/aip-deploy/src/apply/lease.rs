@@ -1,5 +1,5 @@
-//! Holds the lease while a command writes: a heartbeat keeps it, and everything that writes asks
-//! first whether it is still ours.
+//! Holds the lease while a command writes: a background task renews it, and every write checks
+//! first that it is still held.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,36 +8,38 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
-use crate::store::{Acquisition, Held, Holder, Lease, StateStore, StoreError, Tenure};
+use crate::store::{
+    AcquireOutcome, Lease, LeaseGuard, LeaseHolder, Renewal, StateStore, StoreError,
+};
 
-/// How long a lease lasts without a heartbeat: as long as a killed command blocks the next one.
-pub const TTL: Duration = Duration::from_mins(1);
+/// Lifetime of a lease without renewal: as long as a killed command blocks the next one.
+pub const LEASE_DURATION: Duration = Duration::from_mins(1);
 
-/// How often it is renewed: several attempts fit into the time it lasts.
-const HEARTBEAT: Duration = Duration::from_secs(10);
+/// Several renewals fit into [`LEASE_DURATION`].
+const RENEW_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The command that takes the lease for good; a reason follows it behind a colon.
-pub const LOCK: &str = "lock";
+/// Command name of a lease without expiry; the reason of the lock follows after a colon.
+pub const LOCK_COMMAND: &str = "lock";
 
-/// The lease is no longer ours.
+/// Another command holds the lease, or it could not be renewed for [`LEASE_DURATION`].
 #[derive(Debug, thiserror::Error)]
-#[error("another command took over the lease; this one stopped writing")]
+#[error("lease lost (released, taken over or not renewed in time); stopped writing")]
 pub struct LeaseLost;
 
-/// Why there is no lease.
+/// The lease was not acquired.
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
-    /// Somebody else has it.
+    /// Another command, or `lock`, holds it.
     #[error("{}", describe(.0))]
     HeldBy(Box<Lease>),
-    /// The state.
+    /// The state backend failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 /// One sentence about who has a lease, and what to do.
 pub fn describe(lease: &Lease) -> String {
-    let Holder {
+    let LeaseHolder {
         user,
         host,
         pid,
@@ -47,45 +49,51 @@ pub fn describe(lease: &Lease) -> String {
     let since = &lease.acquired;
     if let Some(expires) = &lease.expires {
         return format!(
-            "the stack is in use: `{command}` by {user}@{host} (pid {pid}) since {since}; the lease expires at {expires} if it is not renewed"
+            "the stack is in use: `{command}` by {user}@{host} (pid {pid}) since {since}; the lease expires at \
+             {expires} unless renewed"
         );
     }
     // Behind the command, if a reason was given.
-    let why = command.strip_prefix(LOCK).unwrap_or_default();
-    format!("the stack was locked by {user}@{host} at {since}{why}; `aip-deploy unlock` opens it")
+    let why = command.strip_prefix(LOCK_COMMAND).unwrap_or_default();
+    format!(
+        "the stack was locked by {user}@{host} at {since}{why}; `aip-deploy unlock` releases it"
+    )
 }
 
-/// A lease that is kept alive.
-pub struct LeaseKeeper {
+/// Renews an acquired lease in the background until it is released or dropped.
+pub struct LeaseRenewer {
     store: Arc<dyn StateStore>,
-    held: Arc<Mutex<Held>>,
+    guard: Arc<Mutex<LeaseGuard>>,
     lost: Arc<AtomicBool>,
-    heartbeat: JoinHandle<()>,
+    renewal: JoinHandle<()>,
 }
 
-impl LeaseKeeper {
-    /// Takes the lease and keeps it.
-    pub async fn acquire(store: Arc<dyn StateStore>, holder: &Holder) -> Result<Self, LeaseError> {
-        let held = match store.acquire(holder).await? {
-            Acquisition::Acquired(held) => held,
-            Acquisition::HeldBy(lease) => return Err(LeaseError::HeldBy(Box::new(lease))),
+impl LeaseRenewer {
+    /// Acquires the lease and starts renewing it in the background.
+    pub async fn acquire(
+        store: Arc<dyn StateStore>,
+        holder: &LeaseHolder,
+    ) -> Result<Self, LeaseError> {
+        let guard = match store.acquire(holder).await? {
+            AcquireOutcome::Acquired(guard) => guard,
+            AcquireOutcome::HeldBy(lease) => return Err(LeaseError::HeldBy(Box::new(lease))),
         };
-        let held = Arc::new(Mutex::new(held));
+        let guard = Arc::new(Mutex::new(guard));
         let lost = Arc::new(AtomicBool::new(false));
-        let heartbeat = tokio::spawn(beat(
+        let renewal = tokio::spawn(renew_periodically(
             Arc::clone(&store),
-            Arc::clone(&held),
+            Arc::clone(&guard),
             Arc::clone(&lost),
         ));
         Ok(Self {
             store,
-            held,
+            guard,
             lost,
-            heartbeat,
+            renewal,
         })
     }
 
-    /// Asked before every write.
+    /// Must be called before every write to the cluster.
     pub fn check(&self) -> Result<(), LeaseLost> {
         if self.lost.load(Ordering::Acquire) {
             Err(LeaseLost)
@@ -94,36 +102,42 @@ impl LeaseKeeper {
         }
     }
 
-    /// Gives the lease back.
+    /// Stops the renewal and frees the lease, unless it was lost.
     pub async fn release(self) -> Result<(), StoreError> {
-        self.heartbeat.abort();
+        self.renewal.abort();
         if self.check().is_ok() {
-            let held = self.held.lock().await.clone();
-            self.store.release(held).await?;
+            let guard = self.guard.lock().await.clone();
+            self.store.release(guard).await?;
         }
         Ok(())
     }
 }
 
-impl Drop for LeaseKeeper {
+impl Drop for LeaseRenewer {
     fn drop(&mut self) {
-        self.heartbeat.abort();
+        self.renewal.abort();
     }
 }
 
-async fn beat(store: Arc<dyn StateStore>, held: Arc<Mutex<Held>>, lost: Arc<AtomicBool>) {
-    let mut last_kept = tokio::time::Instant::now();
+async fn renew_periodically(
+    store: Arc<dyn StateStore>,
+    guard: Arc<Mutex<LeaseGuard>>,
+    lost: Arc<AtomicBool>,
+) {
+    let mut last_renewed = tokio::time::Instant::now();
     loop {
-        tokio::time::sleep(HEARTBEAT).await;
-        let mut current = held.lock().await;
+        tokio::time::sleep(RENEW_INTERVAL).await;
+        let mut current = guard.lock().await;
         match store.renew(&current).await {
-            Ok(Tenure::Kept(renewed)) => {
+            Ok(Renewal::Renewed(renewed)) => {
                 *current = renewed;
-                last_kept = tokio::time::Instant::now();
+                last_renewed = tokio::time::Instant::now();
             }
-            Ok(Tenure::Lost) => lost.store(true, Ordering::Release),
+            Ok(Renewal::Lost) => lost.store(true, Ordering::Release),
             // The store may come back before the lease expires.
-            Err(_) if last_kept.elapsed() >= TTL => lost.store(true, Ordering::Release),
+            Err(_) if last_renewed.elapsed() >= LEASE_DURATION => {
+                lost.store(true, Ordering::Release);
+            }
             Err(_) => {}
         }
         if lost.load(Ordering::Acquire) {

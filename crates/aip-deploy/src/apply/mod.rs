@@ -3,10 +3,10 @@
 //! before the first write.
 
 mod approval;
-mod handover;
 pub mod lease;
+mod phases;
 mod prune;
-mod stages;
+mod pulumi_ownership;
 mod wait;
 
 use std::sync::Arc;
@@ -22,101 +22,101 @@ use crate::plan::tree::Progress;
 use crate::plan::{Plan, fields};
 use crate::rollout::pod_view::PodView;
 use crate::rollout::{Failure, FollowError, Rollout};
-use crate::store::{FieldSet, Intent, Inventory, Recorded, StateStore, StoreError};
+use crate::store::{FieldSet, Intent, Inventory, OwnedObject, StateStore, StoreError};
 
 pub use approval::{Approval, ApprovedPlan, PlanChanged};
-pub use lease::{LeaseKeeper, LeaseLost};
+pub use lease::{LeaseLost, LeaseRenewer};
 pub use prune::delete_all;
 
 /// What an apply needs besides the plan.
-pub struct Run<'r> {
-    /// Where.
-    pub cluster: &'r PinnedCluster,
-    /// The state of the stack.
-    pub store: &'r Arc<dyn StateStore>,
-    /// Our right to write.
-    pub lease: &'r LeaseKeeper,
-    /// Time.
-    pub clock: &'r dyn Clock,
-    /// Randomness.
-    pub rng: &'r dyn Rng,
-    /// The namespace of the stack.
-    pub namespace: &'r str,
+pub struct ApplyContext<'a> {
+    /// Target of every write; its identity matched the pin.
+    pub cluster: &'a PinnedCluster,
+    /// Records intents, migrations and the final inventory.
+    pub store: &'a Arc<dyn StateStore>,
+    /// Checked before every write.
+    pub lease: &'a LeaseRenewer,
+    /// Combined with the API server's clock skew for verdicts.
+    pub clock: &'a dyn Clock,
+    /// Makes the ids of intents.
+    pub rng: &'a dyn Rng,
+    /// `aip-<stack>`.
+    pub namespace: &'a str,
     /// The inventory as the plan saw it.
-    pub inventory: &'r Inventory,
-    /// How.
-    pub options: Options,
+    pub inventory: &'a Inventory,
+    /// Waiting, time limit and adoption.
+    pub options: ApplyOptions,
 }
 
-/// How to apply.
+/// Waiting, time limit and adoption of one apply.
 #[derive(Debug, Clone, Copy)]
-pub struct Options {
+pub struct ApplyOptions {
     /// Whether to wait for the rollout.
     pub wait: bool,
     /// How long everything that is waited for may take together.
     pub timeout: Duration,
     /// Whether Pulumi's claims to fields are removed afterwards.
-    pub hand_over: bool,
+    pub release_pulumi_ownership: bool,
 }
 
-/// Sees the work go on.
+/// Receives the progress of an apply, to display it.
 pub trait Reporter: Send {
-    /// The steps are this far.
+    /// Called when a step starts or ends; `progress` has one entry per step of the plan.
     fn progress(&mut self, plan: &Plan, progress: &[Progress]);
     /// The migration's Pods look like this.
     fn migration(&mut self, job: &str, pods: &[PodView]);
-    /// The rollout looks like this.
+    /// Called with every new state of the Deployment's rollout.
     fn rollout(&mut self, rollout: &Rollout);
-    /// A container said this.
+    /// The last log lines of a container that failed, or of a migration that completed.
     fn log(&mut self, container: &str, lines: &[String]);
 }
 
-/// Why an apply ended early.
+/// An apply that stopped early. What was applied before stays recorded as an intent.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    /// An object was refused.
-    #[error("{object}: {}", source.about(object))]
+    /// The API server rejected a write.
+    #[error("{object}: {}", source.describe_for(object))]
     Object {
-        /// Which.
+        /// API version, kind, namespace and name.
         object: ObjectRef,
-        /// Why.
+        /// The underlying error.
         source: ApiError,
     },
     /// An object of the same name does not go away.
     #[error(
-        "{object} is being deleted and does not go away{}; when it is gone, run the command again",
+        "{object} is still being deleted{}; run the command again once it is gone",
         kept_by(finalizers)
     )]
     BeingDeleted {
-        /// Which.
+        /// API version, kind, namespace and name.
         object: ObjectRef,
-        /// What keeps it.
+        /// Its `metadata.finalizers`.
         finalizers: Vec<String>,
     },
     /// The migration failed; nothing that serves was touched.
-    #[error("the migration failed, and nothing that serves was changed: {0}")]
+    #[error("the migration failed; no running Pods were changed: {0}")]
     Migration(Failure),
-    /// The new Pods do not come up.
+    /// The rollout cannot succeed by waiting longer.
     #[error("the rollout failed: {0}")]
     Rollout(Failure),
-    /// They did not come up in time.
+    /// `--timeout` elapsed first.
     #[error("timed out after {} s: {waiting_for}", after.as_secs())]
     TimedOut {
-        /// The limit.
+        /// The value of `--timeout`.
         after: Duration,
-        /// What was missing.
+        /// The last pending condition, as the rollout reported it.
         waiting_for: String,
     },
-    /// The rollout could not be watched.
+    /// A watch was refused, or the object disappeared.
     #[error(transparent)]
     Follow(#[from] FollowError),
-    /// Somebody took the lease.
+    /// Detected before a write.
     #[error(transparent)]
     LeaseLost(#[from] LeaseLost),
-    /// The cluster.
+    /// A read failed.
     #[error(transparent)]
     Api(#[from] ApiError),
-    /// The state.
+    /// The state backend failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -126,12 +126,12 @@ pub fn kept_by(finalizers: &[String]) -> String {
     if finalizers.is_empty() {
         String::new()
     } else {
-        format!(", because of its finalizers {}", finalizers.join(", "))
+        format!(" (blocked by finalizers: {})", finalizers.join(", "))
     }
 }
 
 impl ApplyError {
-    /// The exit code of a command that ends with it.
+    /// Exit code of a command that fails with this error.
     pub fn exit(&self) -> Exit {
         match self {
             Self::Object { source, .. } | Self::Api(source) => source.exit(),
@@ -144,48 +144,48 @@ impl ApplyError {
     }
 }
 
-/// Carries out the plan.
+/// Applies the plan: intent, phases in order, waiting, prune, and promotion of the inventory.
 pub async fn run(
-    run: &Run<'_>,
+    ctx: &ApplyContext<'_>,
     approved: &ApprovedPlan,
     reporter: &mut dyn Reporter,
 ) -> Result<(), ApplyError> {
     let plan = approved.plan();
-    record_intent(run, plan).await?;
-    let mut stages = stages::Stages::new(run, approved);
+    record_intent(ctx, plan).await?;
+    let mut executor = phases::PhaseExecutor::new(ctx, approved);
     if plan.creates_namespace {
-        stages.namespace().await?;
+        executor.namespace().await?;
     }
-    let deadline = tokio::time::Instant::now() + run.options.timeout;
+    let deadline = tokio::time::Instant::now() + ctx.options.timeout;
     for phase in Phase::ALL {
         if phase == Phase::Workload {
-            prune::release_autoscalers(run, plan, deadline).await?;
+            prune::release_autoscalers(ctx, plan, deadline).await?;
         }
-        stages.apply(phase, deadline, reporter).await?;
+        executor.apply(phase, deadline, reporter).await?;
         match phase {
-            Phase::Migration => wait::migrations(run, &stages, deadline, reporter).await?,
-            Phase::Workload if run.options.wait => {
-                wait::rollouts(run, plan, deadline, reporter).await?;
+            Phase::Migration => wait::migrations(ctx, &executor, deadline, reporter).await?,
+            Phase::Workload if ctx.options.wait => {
+                wait::rollouts(ctx, plan, deadline, reporter).await?;
             }
             Phase::Foundation | Phase::Workload => {}
         }
     }
-    if run.options.hand_over {
-        handover::hand_over(run, plan).await?;
+    if ctx.options.release_pulumi_ownership {
+        pulumi_ownership::release_pulumi_ownership(ctx, plan).await?;
     }
-    let kept = prune::prune(run, plan).await?;
-    promote(run, plan, &stages, kept).await
+    let kept = prune::prune(ctx, plan).await?;
+    promote(ctx, plan, &executor, kept).await
 }
 
 /// Before the first write: whatever this run may create can be found again. A plan that creates
 /// nothing adds nothing to what the inventory lists.
-async fn record_intent(run: &Run<'_>, plan: &Plan) -> Result<(), ApplyError> {
+async fn record_intent(ctx: &ApplyContext<'_>, plan: &Plan) -> Result<(), ApplyError> {
     let creates = plan
         .steps
         .iter()
         .any(|step| step.desired.is_some() && step.uid.is_none());
     let known = |object: &ObjectRef| {
-        let owned = &run.inventory.owned;
+        let owned = &ctx.inventory.owned;
         owned
             .iter()
             .any(|recorded| recorded.object.is_same_object(object))
@@ -194,44 +194,44 @@ async fn record_intent(run: &Run<'_>, plan: &Plan) -> Result<(), ApplyError> {
         return Ok(());
     }
     let intent = Intent {
-        id: random_token::<16>(run.rng),
-        started: crate::ui::time::rfc3339(run.clock.now()),
+        id: random_token::<16>(ctx.rng),
+        started: crate::ui::time::rfc3339(ctx.clock.now()),
         // What is pruned is in it too: an adopted object is in no inventory before.
         objects: plan.steps.iter().map(|step| step.object.clone()).collect(),
     };
-    run.lease.check()?;
-    run.store.record_intent(&intent).await?;
+    ctx.lease.check()?;
+    ctx.store.record_intent(&intent).await?;
     Ok(())
 }
 
 /// After the prune: what is there now is the last good state.
 async fn promote(
-    run: &Run<'_>,
+    ctx: &ApplyContext<'_>,
     plan: &Plan,
-    stages: &stages::Stages<'_>,
+    executor: &phases::PhaseExecutor<'_>,
     kept: Vec<ObjectRef>,
 ) -> Result<(), ApplyError> {
     let applied_before = |object: &ObjectRef| {
-        let mut all = run.inventory.owned.iter();
+        let mut all = ctx.inventory.owned.iter();
         let recorded = all.find(|recorded| recorded.object.is_same_object(object));
         recorded.map_or(FieldSet::Null, |recorded| recorded.fields.clone())
     };
     let desired = plan.steps.iter().filter(|step| step.desired.is_some());
-    let owned: Vec<Recorded> = desired
+    let owned: Vec<OwnedObject> = desired
         .map(|step| step.object.clone())
         .chain(kept)
-        .map(|object| Recorded {
-            fields: match stages.applied(&object) {
+        .map(|object| OwnedObject {
+            fields: match executor.applied(&object) {
                 Some(live) => fields::owned(live),
                 None => applied_before(&object),
             },
             object,
         })
         .collect();
-    if owned == run.inventory.owned && run.inventory.intents.is_empty() {
+    if owned == ctx.inventory.owned && ctx.inventory.intents.is_empty() {
         return Ok(());
     }
-    run.lease.check()?;
-    run.store.promote(owned).await?;
+    ctx.lease.check()?;
+    ctx.store.promote(owned).await?;
     Ok(())
 }

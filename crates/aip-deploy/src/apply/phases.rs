@@ -12,19 +12,19 @@ use crate::plan::tree::Progress;
 use crate::plan::{Op, Plan, Step};
 
 use super::prune::wait_until_gone;
-use super::wait::DISAPPEARANCE;
-use super::{ApplyError, ApprovedPlan, Reporter, Run};
+use super::wait::DELETE_TIMEOUT;
+use super::{ApplyContext, ApplyError, ApprovedPlan, Reporter};
 
-/// The work so far.
-pub(super) struct Stages<'s> {
-    run: &'s Run<'s>,
+/// Applies the steps of a plan phase by phase and tracks their progress.
+pub(super) struct PhaseExecutor<'s> {
+    ctx: &'s ApplyContext<'s>,
     approved: &'s ApprovedPlan,
     progress: Vec<Progress>,
     applied: Vec<(ObjectRef, Value)>,
 }
 
-impl<'s> Stages<'s> {
-    pub(super) fn new(run: &'s Run<'s>, approved: &'s ApprovedPlan) -> Self {
+impl<'s> PhaseExecutor<'s> {
+    pub(super) fn new(ctx: &'s ApplyContext<'s>, approved: &'s ApprovedPlan) -> Self {
         let progress = approved
             .plan()
             .steps
@@ -35,7 +35,7 @@ impl<'s> Stages<'s> {
             })
             .collect();
         Self {
-            run,
+            ctx,
             approved,
             progress,
             applied: Vec::new(),
@@ -54,9 +54,9 @@ impl<'s> Stages<'s> {
 
     /// Creates the namespace, which the other objects need.
     pub(super) async fn namespace(&self) -> Result<(), ApplyError> {
-        let desired = Desired::namespace(self.run.namespace);
-        self.run.lease.check()?;
-        match self.run.cluster.apply(&desired, false).await {
+        let desired = Desired::namespace(self.ctx.namespace);
+        self.ctx.lease.check()?;
+        match self.ctx.cluster.apply(&desired, false).await {
             Ok(_) => Ok(()),
             Err(source) => Err(ApplyError::Object {
                 object: desired.reference(),
@@ -87,11 +87,11 @@ impl<'s> Stages<'s> {
             if !step.must_be_sent() {
                 continue;
             }
-            self.run.lease.check()?;
+            self.ctx.lease.check()?;
             self.progress[index] = Progress::Running(started.elapsed());
             let force = self.approved.takes_ownership() || !step.conflicts.is_empty();
-            let cluster = self.run.cluster;
-            let until = deadline.min(started + DISAPPEARANCE);
+            let cluster = self.ctx.cluster;
+            let until = deadline.min(started + DELETE_TIMEOUT);
             work.push(async move { (index, send(cluster, step, desired, force, until).await) });
         }
         if work.is_empty() {
@@ -133,8 +133,8 @@ async fn send(
             finalizers: deleting.finalizers.clone(),
         });
     }
-    let sent = match step.hands_over {
-        Some(replicas) => hand_replicas_over(cluster, step, desired, force, replicas).await,
+    let sent = match step.autoscaler_replicas {
+        Some(replicas) => apply_without_replicas(cluster, step, desired, force, replicas).await,
         None => cluster.apply(desired, force).await,
     };
     sent.map_err(|source| ApplyError::Object {
@@ -145,7 +145,7 @@ async fn send(
 
 /// Somebody else owns the number of replicas before it is left out, so that it stays. A Deployment
 /// that is new begins with the least that the autoscaler allows.
-async fn hand_replicas_over(
+async fn apply_without_replicas(
     cluster: &PinnedCluster,
     step: &Step,
     desired: &Desired,
@@ -157,6 +157,6 @@ async fn hand_replicas_over(
             .apply(&desired.with_replicas(replicas), force)
             .await?;
     }
-    cluster.put_replicas_by(&step.object, replicas).await?;
+    cluster.hold_replicas(&step.object, replicas).await?;
     cluster.apply(desired, force).await
 }

@@ -5,19 +5,22 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::cluster::Deletion;
+use crate::cluster::DeleteOutcome;
 use crate::desired::ObjectRef;
 use crate::guard::PinnedCluster;
 use crate::plan::condition::finalizers;
 use crate::plan::{Op, Plan, Step, references};
 
-use super::{ApplyError, LeaseKeeper, Run};
+use super::{ApplyContext, ApplyError, LeaseRenewer};
 
 /// How often it is looked whether an object is gone.
-const LOOK: Duration = Duration::from_millis(250);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Deletes what has to go and returns what stays although it is not wanted.
-pub(super) async fn prune(run: &Run<'_>, plan: &Plan) -> Result<Vec<ObjectRef>, ApplyError> {
+pub(super) async fn prune(
+    ctx: &ApplyContext<'_>,
+    plan: &Plan,
+) -> Result<Vec<ObjectRef>, ApplyError> {
     let stale: Vec<&Step> = plan
         .steps
         .iter()
@@ -27,14 +30,14 @@ pub(super) async fn prune(run: &Run<'_>, plan: &Plan) -> Result<Vec<ObjectRef>, 
         return Ok(Vec::new());
     }
     // Looked up again: the rollout just changed it.
-    let referred = references::secrets_of(&run.cluster.replica_sets(run.namespace).await?);
+    let referred = references::secrets_of(&ctx.cluster.replica_sets(ctx.namespace).await?);
     let mut kept = Vec::new();
     for step in stale {
         let needed = step.object.kind == "Secret" && referred.contains(&step.object.name);
         match &step.uid {
             Some(uid) if !needed => {
-                run.lease.check()?;
-                delete(run.cluster, &step.object, uid).await?;
+                ctx.lease.check()?;
+                delete(ctx.cluster, &step.object, uid).await?;
             }
             _ => kept.push(step.object.clone()),
         }
@@ -45,30 +48,30 @@ pub(super) async fn prune(run: &Run<'_>, plan: &Plan) -> Result<Vec<ObjectRef>, 
 /// Deletes the autoscalers that the stack no longer wants before the number of replicas is set:
 /// they would set it again.
 pub(super) async fn release_autoscalers(
-    run: &Run<'_>,
+    ctx: &ApplyContext<'_>,
     plan: &Plan,
     deadline: Instant,
 ) -> Result<(), ApplyError> {
-    let doomed = plan
+    let to_delete = plan
         .steps
         .iter()
         .filter(|step| step.op == Op::Delete && step.object.kind == "HorizontalPodAutoscaler");
-    for step in doomed {
+    for step in to_delete {
         if let Some(uid) = &step.uid {
-            run.lease.check()?;
-            delete(run.cluster, &step.object, uid).await?;
-            let until = deadline.min(Instant::now() + super::wait::DISAPPEARANCE);
-            wait_until_gone(run.cluster, &step.object, uid, until).await?;
+            ctx.lease.check()?;
+            delete(ctx.cluster, &step.object, uid).await?;
+            let until = deadline.min(Instant::now() + super::wait::DELETE_TIMEOUT);
+            wait_until_gone(ctx.cluster, &step.object, uid, until).await?;
         }
     }
     Ok(())
 }
 
 /// An object that is still there, and what keeps it.
-pub struct Left {
-    /// Which.
+pub struct RemainingObject {
+    /// API version, kind, namespace and name.
     pub object: ObjectRef,
-    /// Its finalizers.
+    /// Its `metadata.finalizers`.
     pub finalizers: Vec<String>,
 }
 
@@ -76,24 +79,24 @@ pub struct Left {
 /// by the deadline.
 pub async fn delete_all(
     cluster: &PinnedCluster,
-    lease: &LeaseKeeper,
+    lease: &LeaseRenewer,
     plan: &Plan,
     deadline: Instant,
-) -> Result<Vec<Left>, ApplyError> {
-    let doomed: Vec<(&ObjectRef, &String)> = plan
+) -> Result<Vec<RemainingObject>, ApplyError> {
+    let to_delete: Vec<(&ObjectRef, &String)> = plan
         .steps
         .iter()
         .filter_map(|step| Some((&step.object, step.uid.as_ref()?)))
         .collect();
-    for (object, uid) in &doomed {
+    for (object, uid) in &to_delete {
         lease.check()?;
         delete(cluster, object, uid).await?;
     }
     let mut left = Vec::new();
-    for (object, uid) in doomed {
+    for (object, uid) in to_delete {
         if !wait_until_gone(cluster, object, uid, deadline).await? {
             let live = cluster.read(object).await?;
-            left.push(Left {
+            left.push(RemainingObject {
                 object: object.clone(),
                 finalizers: live.as_ref().map(finalizers).unwrap_or_default(),
             });
@@ -106,7 +109,7 @@ async fn delete(
     cluster: &PinnedCluster,
     object: &ObjectRef,
     uid: &str,
-) -> Result<Deletion, ApplyError> {
+) -> Result<DeleteOutcome, ApplyError> {
     cluster
         .delete(object, uid)
         .await
@@ -131,6 +134,6 @@ pub(super) async fn wait_until_gone(
         if Instant::now() >= deadline {
             return Ok(false);
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }

@@ -6,16 +6,19 @@ use serde_json::{Value, json};
 use crate::adoption::without_pulumi;
 use crate::plan::{Deleting, Plan};
 
-use super::{ApplyError, Run};
+use super::{ApplyContext, ApplyError};
 
 /// Controllers write status all the time; each try reads again.
-const ATTEMPTS: usize = 5;
+const MAX_PATCH_ATTEMPTS: usize = 5;
 
 /// Removes Pulumi's entries from every object of the plan.
-pub(super) async fn hand_over(run: &Run<'_>, plan: &Plan) -> Result<(), ApplyError> {
+pub(super) async fn release_pulumi_ownership(
+    ctx: &ApplyContext<'_>,
+    plan: &Plan,
+) -> Result<(), ApplyError> {
     for step in plan.steps.iter().filter(|step| step.desired.is_some()) {
         for attempt in 1.. {
-            let Some(live) = run.cluster.read(&step.object).await? else {
+            let Some(live) = ctx.cluster.read(&step.object).await? else {
                 break;
             };
             if Deleting::of(&live).is_some() {
@@ -24,16 +27,16 @@ pub(super) async fn hand_over(run: &Run<'_>, plan: &Plan) -> Result<(), ApplyErr
             let Some(others) = without_pulumi(&live) else {
                 break;
             };
-            run.lease.check()?;
+            ctx.lease.check()?;
             let version: &Value = &live["metadata"]["resourceVersion"];
             let operations = json!([
                 {"op": "test", "path": "/metadata/resourceVersion", "value": version},
                 {"op": "replace", "path": "/metadata/managedFields", "value": others},
             ]);
-            match run.cluster.json_patch(&step.object, operations).await {
+            match ctx.cluster.json_patch(&step.object, operations).await {
                 Ok(_) => break,
                 // The object changed between read and patch.
-                Err(error) if attempt < ATTEMPTS && error.status().is_some() => {}
+                Err(error) if attempt < MAX_PATCH_ATTEMPTS && error.status().is_some() => {}
                 Err(source) => {
                     return Err(ApplyError::Object {
                         object: step.object.clone(),

@@ -5,18 +5,18 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::cluster::Deletion;
+use crate::cluster::DeleteOutcome;
 use crate::desired::{Desired, Phase};
 use crate::plan::Plan;
 use crate::plan::condition::finalizers;
-use crate::rollout::{Ended, Pending, follow, follow_job};
+use crate::rollout::{FollowOutcome, Pending, follow, follow_job};
 
-use super::stages::Stages;
-use super::{ApplyError, Reporter, Run};
+use super::phases::PhaseExecutor;
+use super::{ApplyContext, ApplyError, Reporter};
 
 /// How long an object that is being deleted may take to disappear: a load balancer's Service takes
 /// its time.
-pub(super) const DISAPPEARANCE: Duration = Duration::from_mins(1);
+pub(super) const DELETE_TIMEOUT: Duration = Duration::from_mins(1);
 
 fn of_kind<'p>(plan: &'p Plan, kind: &'static str) -> impl Iterator<Item = &'p Desired> {
     plan.steps
@@ -27,22 +27,22 @@ fn of_kind<'p>(plan: &'p Plan, kind: &'static str) -> impl Iterator<Item = &'p D
 
 /// Waits for the migration Jobs. One that failed in an earlier run is run again.
 pub(super) async fn migrations(
-    run: &Run<'_>,
-    stages: &Stages<'_>,
+    ctx: &ApplyContext<'_>,
+    executor: &PhaseExecutor<'_>,
     deadline: Instant,
     reporter: &mut dyn Reporter,
 ) -> Result<(), ApplyError> {
-    for desired in of_kind(stages.plan(), "Job").filter(|job| job.phase == Phase::Migration) {
+    for desired in of_kind(executor.plan(), "Job").filter(|job| job.phase == Phase::Migration) {
         let object = desired.reference();
-        if stages.applied(&object).is_none() {
-            let live = run.cluster.read(&object).await?;
-            let remembered = run.inventory.migrated.contains(&object.name);
+        if executor.applied(&object).is_none() {
+            let live = ctx.cluster.read(&object).await?;
+            let remembered = ctx.inventory.migrated.contains(&object.name);
             if live.as_ref().is_some_and(has_failed) {
-                run.lease.check()?;
-                repeat(run, desired, live.as_ref(), deadline).await?;
+                ctx.lease.check()?;
+                rerun_job(ctx, desired, live.as_ref(), deadline).await?;
             } else if live.as_ref().is_some_and(is_complete) {
                 if !remembered {
-                    run.store.record_migrated(&object.name).await?;
+                    ctx.store.record_migrated(&object.name).await?;
                 }
                 continue;
             } else if remembered {
@@ -52,21 +52,21 @@ pub(super) async fn migrations(
         }
         let name = object.name.as_str();
         let left = deadline.saturating_duration_since(Instant::now());
-        let (ended, log) = follow_job(run.cluster, run.namespace, name, run.clock, left, |pods| {
+        let (ended, log) = follow_job(ctx.cluster, ctx.namespace, name, ctx.clock, left, |pods| {
             reporter.migration(name, pods);
         })
         .await?;
         match ended {
-            Ended::Done => {
-                run.store.record_migrated(name).await?;
+            FollowOutcome::Done => {
+                ctx.store.record_migrated(name).await?;
                 reporter.log(name, &log);
             }
-            Ended::Failed(failure, log) => {
+            FollowOutcome::Failed(failure, log) => {
                 reporter.log(failure.container.as_deref().unwrap_or(name), &log);
                 return Err(ApplyError::Migration(failure));
             }
-            Ended::TimedOut(pending, log) => {
-                return Err(timed_out(run, &pending, &log, name, reporter));
+            FollowOutcome::TimedOut(pending, log) => {
+                return Err(timed_out(ctx, &pending, &log, name, reporter));
             }
         }
     }
@@ -75,7 +75,7 @@ pub(super) async fn migrations(
 
 /// Waits for every Deployment of the plan.
 pub(super) async fn rollouts(
-    run: &Run<'_>,
+    ctx: &ApplyContext<'_>,
     plan: &Plan,
     deadline: Instant,
     reporter: &mut dyn Reporter,
@@ -84,10 +84,10 @@ pub(super) async fn rollouts(
         let name = desired.reference().name;
         let left = deadline.saturating_duration_since(Instant::now());
         let ended = follow(
-            run.cluster,
-            run.namespace,
+            ctx.cluster,
+            ctx.namespace,
             &name,
-            run.clock,
+            ctx.clock,
             left,
             |rollout| {
                 reporter.rollout(rollout);
@@ -95,13 +95,13 @@ pub(super) async fn rollouts(
         )
         .await?;
         match ended {
-            Ended::Done => {}
-            Ended::Failed(failure, log) => {
+            FollowOutcome::Done => {}
+            FollowOutcome::Failed(failure, log) => {
                 reporter.log(failure.container.as_deref().unwrap_or(&name), &log);
                 return Err(ApplyError::Rollout(failure));
             }
-            Ended::TimedOut(pending, log) => {
-                return Err(timed_out(run, &pending, &log, &name, reporter));
+            FollowOutcome::TimedOut(pending, log) => {
+                return Err(timed_out(ctx, &pending, &log, &name, reporter));
             }
         }
     }
@@ -109,24 +109,24 @@ pub(super) async fn rollouts(
 }
 
 fn timed_out(
-    run: &Run<'_>,
+    ctx: &ApplyContext<'_>,
     pending: &Pending,
     log: &[String],
     name: &str,
     reporter: &mut dyn Reporter,
 ) -> ApplyError {
-    let behind = pending.behind.as_ref();
-    let container = behind.and_then(|behind| behind.container.as_deref());
+    let lagging = pending.lagging.as_ref();
+    let container = lagging.and_then(|lagging| lagging.container.as_deref());
     reporter.log(container.unwrap_or(name), log);
     ApplyError::TimedOut {
-        after: run.options.timeout,
+        after: ctx.options.timeout,
         waiting_for: pending.to_string(),
     }
 }
 
 /// A Job is immutable: to run again it must go and come back.
-async fn repeat(
-    run: &Run<'_>,
+async fn rerun_job(
+    ctx: &ApplyContext<'_>,
     desired: &Desired,
     live: Option<&Value>,
     deadline: Instant,
@@ -135,17 +135,17 @@ async fn repeat(
     let Some(uid) = live.and_then(|live| live["metadata"]["uid"].as_str()) else {
         return Ok(());
     };
-    if run.cluster.delete(&object, uid).await? == Deletion::Begun {
-        let until = deadline.min(Instant::now() + DISAPPEARANCE);
-        if !super::prune::wait_until_gone(run.cluster, &object, uid, until).await? {
-            let live = run.cluster.read(&object).await?;
+    if ctx.cluster.delete(&object, uid).await? == DeleteOutcome::Started {
+        let until = deadline.min(Instant::now() + DELETE_TIMEOUT);
+        if !super::prune::wait_until_gone(ctx.cluster, &object, uid, until).await? {
+            let live = ctx.cluster.read(&object).await?;
             return Err(ApplyError::BeingDeleted {
                 object,
                 finalizers: live.as_ref().map(finalizers).unwrap_or_default(),
             });
         }
     }
-    run.cluster
+    ctx.cluster
         .apply(desired, false)
         .await
         .map(drop)

@@ -21,8 +21,8 @@ use tower::{BoxError, ServiceBuilder};
 
 use super::credentials;
 use super::proxy::{Kind, Proxy, proxy_for};
+use crate::error_text::root_cause;
 use crate::exit::Exit;
-use crate::foreign::innermost;
 
 /// Where the kubeconfig is, and the environment that leads to clusters.
 #[derive(Debug, Clone)]
@@ -31,59 +31,59 @@ pub struct Access {
     environment: Environment,
 }
 
-/// A way to a cluster.
+/// A client for one kubeconfig context.
 pub struct Connection {
-    /// Sends requests.
+    /// Authenticated client, through the proxy if there is one.
     pub client: Client,
     /// The proxy in between, without credentials.
     pub proxy: Option<Uri>,
 }
 
-/// Why there is no connection.
+/// No client could be made for the context.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// No kubeconfig was found.
-    #[error("there is no kubeconfig: set KUBECONFIG, or write ~/.kube/config")]
+    #[error("no kubeconfig found: set KUBECONFIG or create ~/.kube/config")]
     NoKubeconfig,
     /// A file cannot be read.
     #[error("the kubeconfig {} cannot be read: {reason}", file.display())]
     Unreadable {
         /// The file.
         file: PathBuf,
-        /// What is wrong with it.
+        /// What the parser or check reported; never a secret value.
         reason: String,
     },
     /// The context is not in any file.
     #[error(
-        "the kubeconfig has no context `{context}`, which this stack demands (k8s_context); it has: {}",
+        "the kubeconfig has no context `{context}`, required by k8s_context; available contexts: {}",
         if available.is_empty() { "none".to_owned() } else { available.join(", ") }
     )]
     NoContext {
-        /// The one the stack demands.
+        /// `k8s_context` of the stack.
         context: String,
-        /// Those there are.
+        /// Names of the contexts in the kubeconfig.
         available: Vec<String>,
     },
     /// The context is there but cannot be used.
     #[error("context `{context}` cannot be used: {reason}")]
     Unusable {
-        /// The context.
+        /// `k8s_context` of the stack.
         context: String,
-        /// What is wrong with it.
+        /// What the parser or check reported; never a secret value.
         reason: String,
     },
     /// Its credentials cannot be had: a plugin failed, a token file is gone.
     #[error("the credentials of context `{context}` cannot be used: {reason}")]
     Credentials {
-        /// The context.
+        /// `k8s_context` of the stack.
         context: String,
-        /// What is wrong; nothing secret.
+        /// What the parser or check reported; never a secret value.
         reason: String,
     },
 }
 
 impl ConnectError {
-    /// The exit code of a command that ends with it.
+    /// Exit code of a command that fails with this error.
     pub fn exit(&self) -> Exit {
         match self {
             Self::Credentials { .. } => Exit::Authentication,
@@ -122,7 +122,7 @@ impl Access {
             let file = file.clone();
             move |reason: kube::config::KubeconfigError| ConnectError::Unreadable {
                 file,
-                reason: why(&reason),
+                reason: kubeconfig_error(&reason),
             }
         };
         let mut merged: Option<Kubeconfig> = None;
@@ -168,7 +168,7 @@ pub async fn connect(access: &Access, context: &str) -> Result<Connection, Conne
     let configured = match cluster {
         // The library reads HTTPS_PROXY where there is no `proxy-url`, and judges NO_PROXY by the
         // proxy's address: it gets a value that is thrown away below.
-        Some(cluster) => cluster.proxy_url.replace(UNUSED_PROXY.to_owned()),
+        Some(cluster) => cluster.proxy_url.replace(PLACEHOLDER_PROXY_URL.to_owned()),
         None => None,
     };
     let plugin = kubeconfig
@@ -183,7 +183,7 @@ pub async fn connect(access: &Access, context: &str) -> Result<Connection, Conne
     };
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &options)
         .await
-        .map_err(|error| unusable(why(&error)))?;
+        .map_err(|error| unusable(kubeconfig_error(&error)))?;
     config.proxy_url = None;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     // The library's retries go on for minutes; `send` has its own.
@@ -196,7 +196,7 @@ pub async fn connect(access: &Access, context: &str) -> Result<Connection, Conne
     .map_err(|error| unusable(error.to_string()))?;
     let client = match &proxy {
         None => ClientBuilder::try_from(config).map(ClientBuilder::build),
-        Some(proxy) => through(proxy, &config),
+        Some(proxy) => proxied_client(proxy, &config),
     };
     Ok(Connection {
         client: client.map_err(|error| failed(context, error, plugin.as_ref()))?,
@@ -205,7 +205,7 @@ pub async fn connect(access: &Access, context: &str) -> Result<Connection, Conne
 }
 
 /// Stands in for a proxy in what the library reads.
-const UNUSED_PROXY: &str = "http://unused.invalid";
+const PLACEHOLDER_PROXY_URL: &str = "http://unused.invalid";
 
 fn failed(context: &str, error: kube::Error, plugin: Option<&ExecConfig>) -> ConnectError {
     let context = context.to_owned();
@@ -216,17 +216,17 @@ fn failed(context: &str, error: kube::Error, plugin: Option<&ExecConfig>) -> Con
         },
         kube::Error::InferKubeconfig(error) => ConnectError::Unusable {
             context,
-            reason: why(&error),
+            reason: kubeconfig_error(&error),
         },
         other => ConnectError::Unusable {
             context,
-            reason: innermost(&other),
+            reason: root_cause(&other),
         },
     }
 }
 
 /// A client that reaches the cluster through a proxy.
-fn through(proxy: &Proxy, config: &Config) -> Result<Client, kube::Error> {
+fn proxied_client(proxy: &Proxy, config: &Config) -> Result<Client, kube::Error> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
@@ -284,7 +284,7 @@ where
 
 /// Why a kubeconfig cannot be used. The library's sentences repeat the file's text around a
 /// mistake, and that may be a token.
-fn why(error: &KubeconfigError) -> String {
+fn kubeconfig_error(error: &KubeconfigError) -> String {
     let data = |what: &str, error: &LoadDataError| match error {
         LoadDataError::DecodeBase64(_) => format!("the {what} is not base64"),
         LoadDataError::ReadFile(error, path) => {
@@ -304,15 +304,17 @@ fn why(error: &KubeconfigError) -> String {
         KubeconfigError::LoadClusterOfContext(name) => format!("it has no cluster `{name}`"),
         KubeconfigError::CurrentContextNotSet => "it has no current context".to_owned(),
         KubeconfigError::KindMismatch | KubeconfigError::ApiVersionMismatch => {
-            "the files of KUBECONFIG are of different kinds".to_owned()
+            "the files in KUBECONFIG differ in kind or apiVersion".to_owned()
         }
-        KubeconfigError::FindPath => "it is not found".to_owned(),
+        KubeconfigError::FindPath => "it was not found".to_owned(),
         KubeconfigError::MissingClusterUrl => "its cluster has no `server`".to_owned(),
         KubeconfigError::ParseClusterUrl(_) => "its cluster's `server` is not a URL".to_owned(),
         KubeconfigError::ParseProxyUrl(_) => "its `proxy-url` is not a URL".to_owned(),
         KubeconfigError::LoadCertificateAuthority(error) => data("certificate authority", error),
         KubeconfigError::LoadClientCertificate(error) => data("client certificate", error),
         KubeconfigError::LoadClientKey(error) => data("client key", error),
-        KubeconfigError::ParseCertificates(_) => "its certificate authority is not PEM".to_owned(),
+        KubeconfigError::ParseCertificates(_) => {
+            "its certificate authority is not valid PEM".to_owned()
+        }
     }
 }

@@ -4,13 +4,13 @@
 use kube::client::AuthError;
 use kube::config::ExecConfig;
 
-use crate::foreign::shortened;
+use crate::error_text::truncate_printable;
 
 /// The reason. `plugin` is the one that the context names, if that is known.
 pub(super) fn failure(error: &AuthError, plugin: Option<&ExecConfig>) -> String {
     let command = plugin.and_then(|plugin| plugin.command.as_deref());
     let plugin_name = command.map_or("the credential plugin".to_owned(), |command| {
-        format!("the credential plugin `{}`", shortened(command))
+        format!("the credential plugin `{}`", truncate_printable(command))
     });
     match error {
         AuthError::AuthExecStart(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -24,7 +24,7 @@ pub(super) fn failure(error: &AuthError, plugin: Option<&ExecConfig>) -> String 
             let said = if said.trim().is_empty() {
                 String::new()
             } else {
-                format!(": {}", shortened(&said))
+                format!(": {}", truncate_printable(&said))
             };
             format!("{plugin_name} failed with {}{said}", out.status)
         }
@@ -35,29 +35,32 @@ pub(super) fn failure(error: &AuthError, plugin: Option<&ExecConfig>) -> String 
             format!("{plugin_name} printed an ExecCredential without a status")
         }
         AuthError::UnrefreshableTokenResponse => {
-            format!("{plugin_name} gave no token when it was asked again")
+            format!("{plugin_name} returned no token when refreshed")
         }
         AuthError::MalformedTokenExpirationDate(_) => {
-            format!("{plugin_name} gave a time of expiry that is no time")
+            format!("{plugin_name} returned an invalid expirationTimestamp")
         }
         AuthError::ParseTokenKey(_) => format!("{plugin_name} did not print JSON"),
         AuthError::MissingCommand => "`exec` in the kubeconfig has no command".to_owned(),
         AuthError::AuthExecSerialize(_) | AuthError::ExecMissingClusterInfo => {
-            format!("{plugin_name} cannot be told about the cluster")
+            format!(
+                "{plugin_name} needs cluster information (provideClusterInfo), which is missing"
+            )
         }
         // The library's own sentences about `auth-provider`: names of commands and settings.
-        AuthError::AuthExec(said) => shortened(said),
+        AuthError::AuthExec(said) => truncate_printable(said),
         AuthError::InvalidBasicAuth(_) => {
-            "user name or password hold characters that HTTP cannot carry".to_owned()
+            "the user name or password contains characters that are not allowed in an HTTP header"
+                .to_owned()
         }
         AuthError::InvalidBearerToken(_) => {
-            "the token holds characters that HTTP cannot carry".to_owned()
+            "the token contains characters that are not allowed in an HTTP header".to_owned()
         }
         AuthError::ReadTokenFile(error, path) => {
             format!("the token file {} cannot be read: {error}", path.display())
         }
         AuthError::NoValidNativeRootCA(_) => {
-            "this machine trusts no certificate authority".to_owned()
+            "no trusted certificate authorities found on this machine".to_owned()
         }
     }
 }

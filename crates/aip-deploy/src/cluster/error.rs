@@ -5,22 +5,22 @@ use kube::core::Status;
 
 use super::credentials;
 use crate::desired::ObjectRef;
+use crate::error_text::{json_error_position, root_cause};
 use crate::exit::Exit;
-use crate::foreign::{innermost, unreadable};
 
-/// A request that failed.
+/// A failed request to the API server.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// The API server said no.
+    /// The API server answered with a `Status` of failure.
     #[error("{}", self.status_text())]
     Status(Box<Status>),
-    /// It could not be reached.
+    /// Connection, TLS or DNS failure; the root cause.
     #[error("the API server cannot be reached: {0}")]
     Unreachable(String),
     /// The user's credentials could not be made: an exec plugin failed, a token has expired.
     #[error("the credentials of the context cannot be used: {0}")]
     Credentials(String),
-    /// It took too long.
+    /// No answer within this many seconds.
     #[error("the API server did not answer within {0} s")]
     Timeout(u64),
     /// It answered something that is no Kubernetes object.
@@ -29,7 +29,7 @@ pub enum ApiError {
 }
 
 impl ApiError {
-    /// The refusal, if it is one.
+    /// The `Status`, if the API server answered with one.
     pub fn status(&self) -> Option<&Status> {
         match self {
             Self::Status(status) => Some(status),
@@ -47,7 +47,7 @@ impl ApiError {
         self.status().is_some_and(Status::is_conflict)
     }
 
-    /// The exit code of a command that ends with it.
+    /// Exit code of a command that fails with this error.
     pub fn exit(&self) -> Exit {
         match self {
             Self::Status(status) if status.code == 401 => Exit::Authentication,
@@ -83,7 +83,7 @@ impl ApiError {
 
     /// The error as it may be shown for an object: the API server repeats invalid values, and those
     /// of a Secret are secret.
-    pub fn about(&self, object: &ObjectRef) -> String {
+    pub fn describe_for(&self, object: &ObjectRef) -> String {
         let Some(status) = self.status().filter(|_| object.kind == "Secret") else {
             return self.to_string();
         };
@@ -102,7 +102,7 @@ impl ApiError {
                 format!("the API server answered {} {}", status.code, status.reason)
             }
             Some(status) if status.code == 401 => format!(
-                "the API server does not know the user of this context (401 {}): log in again",
+                "the API server rejected the credentials of this context (401 {}): log in again",
                 status.message
             ),
             Some(status) => status.message.clone(),
@@ -141,7 +141,7 @@ impl From<kube::Error> for ApiError {
         match error {
             Error::Api(status) => Self::Status(status),
             Error::Auth(error) => Self::Credentials(credentials::failure(&error, None)),
-            Error::SerdeError(error) => Self::Unreadable(unreadable(&error)),
+            Error::SerdeError(error) => Self::Unreadable(json_error_position(&error)),
             Error::Service(error) => from_chain(error.as_ref()),
             Error::HyperError(error) => from_chain(&error),
             Error::FromUtf8(_) => Self::Unreadable("it is not UTF-8".to_owned()),
@@ -158,7 +158,7 @@ impl From<kube::Error> for ApiError {
             | Error::ProxyProtocolDisabled { .. } => {
                 Self::Unreadable("the request could not be made".to_owned())
             }
-            Error::RustlsTls(error) => Self::Unreachable(innermost(&error)),
+            Error::RustlsTls(error) => Self::Unreachable(root_cause(&error)),
             Error::TlsRequired => Self::Unreachable("the cluster's URL needs TLS".to_owned()),
         }
     }
@@ -173,7 +173,7 @@ fn from_chain(error: &(dyn std::error::Error + 'static)) -> ApiError {
         }
         next = error.source();
     }
-    ApiError::Unreachable(innermost(error))
+    ApiError::Unreachable(root_cause(error))
 }
 
 #[cfg(test)]
@@ -211,10 +211,10 @@ mod tests {
             logical_name: "s".to_owned(),
         };
         assert_eq!(
-            error.about(&object("Secret")),
+            error.describe_for(&object("Secret")),
             "422 Invalid: data[A] (FieldValueInvalid)"
         );
-        assert!(error.about(&object("ConfigMap")).contains("hunter2"));
+        assert!(error.describe_for(&object("ConfigMap")).contains("hunter2"));
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod rights;
 
 pub use connect::{Access, ConnectError, Connection, connect};
 pub use error::ApiError;
-pub use objects::Deletion;
+pub use objects::DeleteOutcome;
 pub use observe::ObservedNamespace;
 pub(crate) use observe::namespace;
 pub(crate) use request::send;

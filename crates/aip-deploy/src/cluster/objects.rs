@@ -6,18 +6,18 @@ use serde_json::{Value, json};
 
 use crate::desired::{Desired, ObjectRef};
 use crate::guard::{GuardedCluster, PinnedCluster};
-use crate::plan::fields::{HANDOVER, MANAGER};
+use crate::plan::fields::{FIELD_MANAGER, REPLICAS_MANAGER};
 
 use super::error::ApiError;
 use super::request::{Answer, send};
 
-/// What came of a delete.
+/// Outcome of a delete request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deletion {
-    /// The API server is at it, or done.
-    Begun,
+pub enum DeleteOutcome {
+    /// The deletion was accepted; finalizers may delay it.
+    Started,
     /// It was gone before, or is another object of the same name by now.
-    NotThere,
+    NotFound,
 }
 
 fn path(object: &ObjectRef) -> Request {
@@ -33,7 +33,7 @@ fn built<T>(request: Result<T, kube::core::request::Error>) -> Result<T, ApiErro
 }
 
 impl GuardedCluster {
-    /// The object as it is.
+    /// The live object; none if it does not exist.
     pub async fn read(&self, object: &ObjectRef) -> Result<Option<Value>, ApiError> {
         let request = built(path(object).get(&object.name, &GetParams::default()))?;
         match send(&self.client, request).await {
@@ -63,7 +63,7 @@ impl GuardedCluster {
 
     /// What an apply would make of the object; nothing is written.
     pub(crate) async fn dry_run(&self, desired: &Desired, force: bool) -> Result<Answer, ApiError> {
-        let parameters = PatchParams::apply(MANAGER).dry_run();
+        let parameters = PatchParams::apply(FIELD_MANAGER).dry_run();
         patch(self, desired, parameters, force).await
     }
 }
@@ -71,17 +71,17 @@ impl GuardedCluster {
 impl PinnedCluster {
     /// Applies the object and returns it as it is now.
     pub async fn apply(&self, desired: &Desired, force: bool) -> Result<Value, ApiError> {
-        let parameters = PatchParams::apply(MANAGER);
+        let parameters = PatchParams::apply(FIELD_MANAGER);
         Ok(patch(self, desired, parameters, force).await?.value)
     }
 
     /// Puts the number of replicas by, until an autoscaler sets it.
-    pub async fn put_replicas_by(
+    pub async fn hold_replicas(
         &self,
         object: &ObjectRef,
         replicas: i64,
     ) -> Result<Value, ApiError> {
-        let mut parameters = PatchParams::apply(HANDOVER).validation_strict();
+        let mut parameters = PatchParams::apply(REPLICAS_MANAGER).validation_strict();
         // It may be another number than the one that is applied under our name.
         parameters.force = true;
         let value = json!({
@@ -95,15 +95,17 @@ impl PinnedCluster {
     }
 
     /// Deletes the object of that UID, with what it owns.
-    pub async fn delete(&self, object: &ObjectRef, uid: &str) -> Result<Deletion, ApiError> {
+    pub async fn delete(&self, object: &ObjectRef, uid: &str) -> Result<DeleteOutcome, ApiError> {
         let parameters = DeleteParams::foreground().preconditions(Preconditions {
             uid: Some(uid.to_owned()),
             resource_version: None,
         });
         let request = built(path(object).delete(&object.name, &parameters))?;
         match send(&self.client, request).await {
-            Ok(_) => Ok(Deletion::Begun),
-            Err(error) if error.is_not_found() || error.is_conflict() => Ok(Deletion::NotThere),
+            Ok(_) => Ok(DeleteOutcome::Started),
+            Err(error) if error.is_not_found() || error.is_conflict() => {
+                Ok(DeleteOutcome::NotFound)
+            }
             Err(error) => Err(error),
         }
     }

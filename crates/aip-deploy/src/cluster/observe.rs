@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::desired::{Desired, ObjectRef, Phase};
 use crate::guard::GuardedCluster;
 use crate::plan::limits::too_large;
-use crate::plan::normal::overlay;
+use crate::plan::server_fields::merge_estimate;
 use crate::plan::{Deleting, Fallback, Namespace, Observed, Proposed, Stale, fields};
 use crate::store::{FieldSet, Inventory};
 
@@ -27,12 +27,12 @@ impl GuardedCluster {
         let scaled = &scaled;
         let all = desired.into_iter().map(|desired| async move {
             let object = desired.reference();
-            let known = Known {
+            let facts = ObjectFacts {
                 applied: inventory
                     .owned
                     .iter()
-                    .find(|known| known.object.is_same_object(&object))
-                    .map(|known| known.fields.clone()),
+                    .find(|facts| facts.object.is_same_object(&object))
+                    .map(|facts| facts.fields.clone()),
                 // An autoscaler of somebody else counts, too: then one is the least.
                 least: is_left_to_an_autoscaler(&desired).then(|| {
                     let ours = scaled.iter().find(|(name, _)| *name == object.name);
@@ -41,9 +41,10 @@ impl GuardedCluster {
                 finished: object.kind == "Job" && inventory.migrated.contains(&object.name),
             };
             let observed = if namespace_exists || object.namespace.is_none() {
-                self.observe_one(&desired, &object, known).await?
+                self.observe_one(&desired, &object, facts).await?
             } else {
-                self.foresee(&desired, &object, known).await?
+                self.observe_without_namespace(&desired, &object, facts)
+                    .await?
             };
             Ok((desired, observed))
         });
@@ -51,17 +52,17 @@ impl GuardedCluster {
     }
 
     /// What can be known of an object whose namespace does not exist yet: size and rights.
-    async fn foresee(
+    async fn observe_without_namespace(
         &self,
         desired: &Desired,
         object: &ObjectRef,
-        known: Known,
+        facts: ObjectFacts,
     ) -> Result<Observed, ApiError> {
         let value = desired.value();
         let proposed = if let Some(why) = too_large(&value) {
             Proposed::Refused(why)
         } else {
-            let why = match self.may("patch", object).await {
+            let why = match self.can_i("patch", object).await {
                 Ok(false) => Fallback::NoRight,
                 Ok(true) => Fallback::NoNamespace,
                 // Who may not even ask learns it from the apply.
@@ -76,8 +77,8 @@ impl GuardedCluster {
             live: None,
             proposed,
             warnings: Vec::new(),
-            applied: known.applied,
-            hands_over: known.least,
+            applied: facts.applied,
+            autoscaler_replicas: facts.least,
             finished: false,
         })
     }
@@ -86,21 +87,21 @@ impl GuardedCluster {
         &self,
         desired: &Desired,
         object: &ObjectRef,
-        known: Known,
+        facts: ObjectFacts,
     ) -> Result<Observed, ApiError> {
         let without_dry_run = |live, proposed, finished| Observed {
             live,
             proposed,
             warnings: Vec::new(),
-            applied: known.applied.clone(),
-            hands_over: None,
+            applied: facts.applied.clone(),
+            autoscaler_replicas: None,
             finished,
         };
         if let Some(why) = too_large(&desired.value()) {
             let live = self.read(object).await?;
             return Ok(without_dry_run(live, Proposed::Refused(why), false));
         }
-        if known.finished {
+        if facts.finished {
             let live = self.read(object).await?;
             let there = live.as_ref().filter(|live| Deleting::of(live).is_none());
             if there.is_none() {
@@ -111,15 +112,15 @@ impl GuardedCluster {
                 ));
             }
         }
-        if let Some(least) = known.least {
+        if let Some(least) = facts.least {
             return self
-                .observe_scaled(desired, object, known.applied, least)
+                .observe_scaled(desired, object, facts.applied, least)
                 .await;
         }
         // Both at once: a dry run does not change what the read sees.
         let dry_run = async { Ok(self.dry_run(desired, false).await) };
         let (live, answer) = try_join(self.read(object), dry_run).await?;
-        self.conclude(desired, object, known.applied, live, answer)
+        self.interpret_dry_run(desired, object, facts.applied, live, answer)
             .await
     }
 
@@ -134,28 +135,30 @@ impl GuardedCluster {
     ) -> Result<Observed, ApiError> {
         let live = self.read(object).await?;
         let there = live.as_ref().filter(|live| Deleting::of(live).is_none());
-        let hands_over = match there {
+        let autoscaler_replicas = match there {
             None => Some(least),
-            Some(live) if fields::paths(&fields::owned(live)).contains(fields::REPLICAS) => {
+            Some(live) if fields::paths(&fields::owned(live)).contains(fields::REPLICAS_PATH) => {
                 let now = live["spec"]["replicas"].as_i64().unwrap_or(least);
                 Some(now.max(least))
             }
             Some(_) => None,
         };
-        let sent = match hands_over {
+        let sent = match autoscaler_replicas {
             Some(replicas) => desired.with_replicas(replicas),
             None => desired.clone(),
         };
         let answer = self.dry_run(&sent, false).await;
-        let observed = self.conclude(&sent, object, applied, live, answer).await?;
+        let observed = self
+            .interpret_dry_run(&sent, object, applied, live, answer)
+            .await?;
         Ok(Observed {
-            hands_over,
+            autoscaler_replicas,
             ..observed
         })
     }
 
     /// What follows from the answer to a dry run.
-    async fn conclude(
+    async fn interpret_dry_run(
         &self,
         desired: &Desired,
         object: &ObjectRef,
@@ -187,7 +190,7 @@ impl GuardedCluster {
             proposed,
             warnings,
             applied,
-            hands_over: None,
+            autoscaler_replicas: None,
             finished: false,
         })
     }
@@ -216,7 +219,7 @@ impl GuardedCluster {
                     Ok(ObservedNamespace::Known(Namespace::Created))
                 }
                 Err(error) if error.status().is_some() => {
-                    let why = refusal::explained(&error, &object, self.context());
+                    let why = refusal::explain_refusal(&error, &object, self.context());
                     Ok(ObservedNamespace::Known(Namespace::Refused(why)))
                 }
                 Err(error) => Err(error),
@@ -241,11 +244,11 @@ impl GuardedCluster {
 }
 
 /// What is known about an object beforehand.
-struct Known {
+struct ObjectFacts {
     applied: Option<FieldSet>,
     /// The least number of replicas, if an autoscaler chooses it.
     least: Option<i64>,
-    /// It is a Job that came to its end.
+    /// It is a Job that completed, by the inventory.
     finished: bool,
 }
 
@@ -273,7 +276,7 @@ fn is_left_to_an_autoscaler(desired: &Desired) -> bool {
         && desired.object.data["spec"]["replicas"].is_null()
 }
 
-/// The namespace as an object.
+/// Reference of the namespace object.
 pub(crate) fn namespace(name: &str) -> ObjectRef {
     ObjectRef {
         api_version: "v1".to_owned(),
@@ -307,8 +310,8 @@ fn fallback(error: &ApiError) -> Option<Fallback> {
 }
 
 fn estimate(live: Option<&Value>, desired: &Desired, why: Fallback) -> Proposed {
-    let wanted = desired.value();
-    let value = live.map_or_else(|| wanted.clone(), |live| overlay(live, &wanted));
+    let manifest = desired.value();
+    let value = live.map_or_else(|| manifest.clone(), |live| merge_estimate(live, &manifest));
     Proposed::Estimate(value, why)
 }
 
@@ -316,7 +319,7 @@ fn estimate(live: Option<&Value>, desired: &Desired, why: Fallback) -> Proposed 
 fn refused(error: ApiError, object: &ObjectRef, context: &str) -> Result<Proposed, ApiError> {
     // Whom the API server does not know is refused everything; that is not about the object.
     if error.status().is_some_and(|status| status.code != 401) {
-        Ok(Proposed::Refused(refusal::explained(
+        Ok(Proposed::Refused(refusal::explain_refusal(
             &error, object, context,
         )))
     } else {

@@ -11,10 +11,10 @@ use ipnet::IpNet;
 use pulumi_files::Environment;
 use url::Url;
 
-/// A proxy.
+/// A proxy on the way to the API server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Proxy {
-    /// How it is spoken to.
+    /// HTTP or SOCKS5.
     pub(super) kind: Kind,
     /// Where it is; without the credentials.
     pub(super) address: Uri,
@@ -22,7 +22,7 @@ pub(super) struct Proxy {
     pub(super) user: Option<(String, String)>,
 }
 
-/// How a proxy is spoken to.
+/// Proxy protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// `CONNECT`, RFC 9110 section 9.3.6.
@@ -34,18 +34,16 @@ pub(super) enum Kind {
 /// Why a proxy cannot be used. No message repeats its credentials.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ProxyError {
-    /// It is no URL.
+    /// The value is not a URL.
     #[error("the proxy in {origin} is not a URL such as http://proxy.example:3128")]
     NotAUrl {
-        /// The setting or variable.
+        /// Setting or environment variable that named the proxy.
         origin: &'static str,
     },
     /// It is of another kind.
-    #[error(
-        "the proxy in {origin} begins with {scheme}://, and only http:// and socks5:// are supported"
-    )]
+    #[error("the proxy in {origin} uses {scheme}://; only http:// and socks5:// are supported")]
     Unsupported {
-        /// The setting or variable.
+        /// Setting or environment variable that named the proxy.
         origin: &'static str,
         /// The scheme.
         scheme: String,
@@ -154,8 +152,8 @@ fn matches(entry: &str, host: &str, address: Option<IpAddr>, port: u16) -> bool 
         let network = entry.parse::<IpNet>();
         return network.is_ok_and(|network| address.is_some_and(|a| network.contains(&a)));
     }
-    let (name, wanted) = split_port(entry);
-    if wanted.is_some_and(|wanted| wanted != port.to_string()) {
+    let (name, entry_port) = split_port(entry);
+    if entry_port.is_some_and(|entry_port| entry_port != port.to_string()) {
         return false;
     }
     if let Ok(other) = name.parse::<IpAddr>() {

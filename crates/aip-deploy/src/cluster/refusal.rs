@@ -6,7 +6,7 @@ use super::error::ApiError;
 
 /// What the API server says of a field that keeps its first value
 /// (`k8s.io/apimachinery/pkg/api/validation`, `pkg/apis/core/validation`).
-const UNCHANGEABLE: [&str; 6] = [
+const IMMUTABLE_FIELD_PHRASES: [&str; 6] = [
     "field is immutable",
     "is immutable",
     "may not change once set",
@@ -16,16 +16,19 @@ const UNCHANGEABLE: [&str; 6] = [
 ];
 
 /// The refusal, and what to do about a field that cannot be changed in place.
-pub(super) fn explained(error: &ApiError, object: &ObjectRef, context: &str) -> String {
-    let said = error.about(object);
+pub(super) fn explain_refusal(error: &ApiError, object: &ObjectRef, context: &str) -> String {
+    let said = error.describe_for(object);
     let message = error.status().map_or("", |status| status.message.as_str());
-    if !UNCHANGEABLE.iter().any(|words| message.contains(words)) {
+    if !IMMUTABLE_FIELD_PHRASES
+        .iter()
+        .any(|words| message.contains(words))
+    {
         return said;
     }
     let consequence = match object.kind.as_str() {
-        "Deployment" => "its Pods stop until the new ones are up",
-        "Service" => "its addresses change, those of a load balancer too",
-        _ => "it is gone until then",
+        "Deployment" => "its Pods are down until the new ones are ready",
+        "Service" => "its addresses change, including a load balancer's",
+        _ => "it does not exist until then",
     };
     let namespace = object
         .namespace
@@ -34,7 +37,8 @@ pub(super) fn explained(error: &ApiError, object: &ObjectRef, context: &str) -> 
             format!(" --namespace {namespace}")
         });
     format!(
-        "{said}. This field keeps its first value: take the change back, or delete the object and run `up` again ({consequence}): kubectl --context {context}{namespace} delete {} {}",
+        "{said}. The field is immutable: revert the change, or delete the object and run `up` again \
+         ({consequence}): kubectl --context {context}{namespace} delete {} {}",
         object.kind.to_lowercase(),
         object.name
     )
@@ -56,7 +60,7 @@ mod tests {
             name: "aip".to_owned(),
             logical_name: "aip".to_owned(),
         };
-        explained(&ApiError::Status(status.boxed()), &object, "prod")
+        explain_refusal(&ApiError::Status(status.boxed()), &object, "prod")
     }
 
     #[test]

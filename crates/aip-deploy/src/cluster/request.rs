@@ -11,18 +11,18 @@ use kube::core::Status;
 use serde_json::Value;
 
 use super::error::ApiError;
-use crate::foreign::{innermost, shortened, unreadable};
+use crate::error_text::{json_error_position, root_cause, truncate_printable};
 
-/// No single answer takes longer.
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// Time limit of one request, answer included.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// No answer is larger; a list of a namespace's Pods stays far below.
-const MAX_BYTES: usize = 64 * 1024 * 1024;
+const MAX_RESPONSE_BYTES: usize = 64 * 1024 * 1024;
 
 /// Pauses before another try, when the server says it is busy.
-const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
+const RETRY_DELAYS: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
 
-/// What the API server answered.
+/// A successful answer of the API server.
 pub(crate) struct Answer {
     /// The object, or the list.
     pub(crate) value: Value,
@@ -38,19 +38,19 @@ pub(crate) async fn send(
     client: &Client,
     request: http::Request<Vec<u8>>,
 ) -> Result<Answer, ApiError> {
-    let mut pauses = PAUSES.iter();
+    let mut delays = RETRY_DELAYS.iter();
     loop {
-        let answer = tokio::time::timeout(TIMEOUT, exchange(client, request.clone()))
+        let answer = tokio::time::timeout(REQUEST_TIMEOUT, exchange(client, request.clone()))
             .await
-            .unwrap_or(Err(ApiError::Timeout(TIMEOUT.as_secs())));
+            .unwrap_or(Err(ApiError::Timeout(REQUEST_TIMEOUT.as_secs())));
         let busy = |error: &ApiError| {
             matches!(
                 error.status().map(|status| status.code),
                 Some(429 | 503 | 504)
             )
         };
-        match (answer, pauses.next()) {
-            (Err(error), Some(pause)) if busy(&error) => tokio::time::sleep(*pause).await,
+        match (answer, delays.next()) {
+            (Err(error), Some(delay)) if busy(&error) => tokio::time::sleep(*delay).await,
             (answer, _) => return answer,
         }
     }
@@ -67,14 +67,14 @@ async fn exchange(client: &Client, request: http::Request<Vec<u8>>) -> Result<An
         .collect();
     let date = head.headers.get(http::header::DATE);
     let date = date.and_then(|value| http_date(value.to_str().ok()?));
-    let body = Limited::new(body, MAX_BYTES)
+    let body = Limited::new(body, MAX_RESPONSE_BYTES)
         .collect()
         .await
-        .map_err(|error| ApiError::Unreachable(innermost(error.as_ref())))?
+        .map_err(|error| ApiError::Unreachable(root_cause(error.as_ref())))?
         .to_bytes();
     if head.status.is_success() {
         let value = serde_json::from_slice(&body)
-            .map_err(|error| ApiError::Unreadable(unreadable(&error)))?;
+            .map_err(|error| ApiError::Unreadable(json_error_position(&error)))?;
         return Ok(Answer {
             value,
             warnings,
@@ -89,9 +89,11 @@ fn refusal(code: http::StatusCode, body: &[u8]) -> Status {
     let status = serde_json::from_slice(body).unwrap_or_else(|_| {
         let text = String::from_utf8_lossy(body);
         let text = if text.trim_start().starts_with('<') {
-            format!("something between here and the API server answered {code} with a web page")
+            format!(
+                "a proxy or gateway in front of the API server answered {code} with an HTML page"
+            )
         } else {
-            shortened(&text)
+            truncate_printable(&text)
         };
         Status::failure(&text, "")
     });
@@ -131,7 +133,7 @@ mod tests {
             (page.code, page.message.as_str()),
             (
                 502,
-                "something between here and the API server answered 502 Bad Gateway with a web page"
+                "a proxy or gateway in front of the API server answered 502 Bad Gateway with an HTML page"
             )
         );
         assert_eq!(

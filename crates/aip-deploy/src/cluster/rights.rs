@@ -10,7 +10,7 @@ use super::request::send;
 
 impl GuardedCluster {
     /// Whether the user may do this to objects of that kind, by a `SelfSubjectAccessReview`.
-    pub async fn may(&self, verb: &str, object: &ObjectRef) -> Result<bool, ApiError> {
+    pub async fn can_i(&self, verb: &str, object: &ObjectRef) -> Result<bool, ApiError> {
         let resource = object.resource();
         let review = json!({
             "apiVersion": "authorization.k8s.io/v1",

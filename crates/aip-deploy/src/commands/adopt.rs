@@ -4,16 +4,16 @@
 use clap::Args;
 
 use crate::adoption;
-use crate::commands::deploy::{Manner, deploy};
+use crate::cli_context::CliContext;
+use crate::commands::deploy::{DeployRequest, deploy};
+use crate::commands::deploy_context::DeployContext;
 use crate::commands::failure::CommandError;
-use crate::commands::session::Session;
 use crate::commands::up::ApplyFlags;
-use crate::foreign::unreadable;
-use crate::selection::Selection;
+use crate::error_text::json_error_position;
 use crate::store::PulumiState as _;
 use crate::ui::Screen;
 
-/// Take the stack over from Pulumi
+/// Take over a stack from Pulumi
 #[derive(Debug, Args)]
 pub struct AdoptArgs {
     #[command(flatten)]
@@ -23,45 +23,45 @@ pub struct AdoptArgs {
 impl AdoptArgs {
     /// Shows what changes owner, asks, applies, removes Pulumi's claims. Pulumi's state is only
     /// read.
-    pub async fn run(self, selection: &Selection, screen: &Screen) -> Result<(), CommandError> {
-        let session = Session::open(selection, screen).await?;
-        let locks = session.pulumi.locks().await?;
+    pub async fn run(self, cli: &CliContext, screen: &Screen) -> Result<(), CommandError> {
+        let ctx = DeployContext::open(cli, screen).await?;
+        let locks = ctx.pulumi.locks().await?;
         if !locks.is_empty() {
             return Err(CommandError::PulumiLocked(locks));
         }
-        let checkpoint = session.pulumi.checkpoint().await?;
+        let checkpoint = ctx.pulumi.checkpoint().await?;
         let checkpoint = checkpoint.ok_or(CommandError::NoCheckpoint)?;
         let objects = adoption::objects(&checkpoint)
-            .map_err(|error| CommandError::Checkpoint(unreadable(&error)))?;
-        let mut target = session.target().await?;
-        screen.note("These objects change their owner from Pulumi to aip-deploy:");
+            .map_err(|error| CommandError::Checkpoint(json_error_position(&error)))?;
+        let mut target = ctx.target().await?;
+        screen.status("Ownership of these objects moves from Pulumi to aip-deploy:");
         for object in &objects {
             let kept = target
                 .desired
                 .iter()
                 .any(|desired| desired.reference().is_same_object(object));
-            let fate = if kept {
+            let outcome = if kept {
                 "kept"
             } else {
-                "replaced or removed when nothing refers to it"
+                "replaced, and pruned once unreferenced"
             };
-            screen.note(format!("  {object}: {fate}"));
+            screen.status(format!("  {object}: {outcome}"));
         }
         target.notices.push(
-            "from now on use `aip-deploy up` only: `pulumi up` would take the fields back"
+            "from now on use only `aip-deploy up`: `pulumi up` would take ownership of the fields again"
                 .to_owned(),
         );
-        let manner = Manner {
+        let request = DeployRequest {
             command: "adopt",
-            what: "adoption",
-            previewing: "Previewing adoption",
-            doing: "Adopting",
+            operation: "adoption",
+            preview_heading: "Previewing adoption",
+            progress_heading: "Adopting",
             rollback_on_failure: false,
             expect_no_changes: false,
-            adopted: Some(&objects),
-            restores: false,
+            adopted_objects: Some(&objects),
+            is_auto_rollback: false,
             flags: &self.flags,
         };
-        deploy(&session, &target, manner).await
+        deploy(&ctx, &target, request).await
     }
 }

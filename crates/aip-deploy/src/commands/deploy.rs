@@ -6,12 +6,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::adoption::is_pulumi;
-use crate::apply::lease::{LeaseKeeper, TTL};
-use crate::apply::{self, ApplyError, Approval, ApprovedPlan, Options, Run};
+use crate::apply::lease::{LEASE_DURATION, LeaseRenewer};
+use crate::apply::{self, ApplyContext, ApplyError, ApplyOptions, Approval, ApprovedPlan};
+use crate::commands::deploy_context::{DeployContext, plan};
 use crate::commands::failure::CommandError;
-use crate::commands::reporter::Live;
-use crate::commands::session::{Session, plan};
-use crate::commands::shown;
+use crate::commands::print;
+use crate::commands::reporter::ProgressView;
 use crate::commands::up::ApplyFlags;
 use crate::desired::ObjectRef;
 use crate::guard::{GuardedCluster, PinnedCluster};
@@ -24,37 +24,37 @@ use crate::ui::prompt::{Answer, ask};
 use crate::ui::style::{self, paint};
 use crate::ui::time::rfc3339;
 
-/// How to deploy.
+/// Operation, headings and flags of one deployment.
 #[derive(Clone, Copy)]
-pub struct Manner<'m> {
+pub struct DeployRequest<'r> {
     /// The command, as the history names it.
     pub command: &'static str,
     /// `update`, `rollback`: what the question is about.
-    pub what: &'static str,
-    /// Over the plan.
-    pub previewing: &'static str,
-    /// Over the work.
-    pub doing: &'static str,
-    /// Go back if the rollout fails.
+    pub operation: &'static str,
+    /// Heading of the preview: `Previewing update`.
+    pub preview_heading: &'static str,
+    /// Heading of progress and result: `Updating`.
+    pub progress_heading: &'static str,
+    /// Deploy the last good revision if the rollout fails or times out.
     pub rollback_on_failure: bool,
-    /// Exit with 7 after changes.
+    /// Fail with exit code 7 if anything changed.
     pub expect_no_changes: bool,
     /// The objects that Pulumi made, if they are adopted.
-    pub adopted: Option<&'m [ObjectRef]>,
+    pub adopted_objects: Option<&'r [ObjectRef]>,
     /// Whether this restores what was before a failure.
-    pub restores: bool,
+    pub is_auto_rollback: bool,
     /// The flags that all such commands share.
-    pub flags: &'m ApplyFlags,
+    pub flags: &'r ApplyFlags,
 }
 
-impl Manner<'_> {
+impl DeployRequest<'_> {
     /// The state of the stack, with what is being adopted.
-    async fn inventory(&self, session: &Session<'_>) -> Result<Inventory, CommandError> {
-        let mut inventory = session.store.inventory().await?;
-        if let Some(objects) = self.adopted {
+    async fn inventory(&self, ctx: &DeployContext<'_>) -> Result<Inventory, CommandError> {
+        let mut inventory = ctx.store.inventory().await?;
+        if let Some(objects) = self.adopted_objects {
             inventory.intents.push(Intent {
                 id: "adoption".to_owned(),
-                started: rfc3339(session.selection.clock.now()),
+                started: rfc3339(ctx.cli.clock.now()),
                 objects: objects.to_vec(),
             });
         }
@@ -69,54 +69,54 @@ impl Manner<'_> {
         inventory: &Inventory,
     ) -> Result<Plan, CommandError> {
         let mut plan = plan(cluster, target, inventory).await?;
-        if self.adopted.is_some() {
+        if self.adopted_objects.is_some() {
             for conflict in plan.steps.iter_mut().flat_map(|step| &mut step.conflicts) {
-                conflict.was_ours |= is_pulumi(&conflict.manager);
+                conflict.previously_owned |= is_pulumi(&conflict.manager);
             }
         }
         Ok(plan)
     }
 
-    fn options(&self) -> Options {
-        Options {
-            hand_over: self.adopted.is_some(),
+    fn options(&self) -> ApplyOptions {
+        ApplyOptions {
+            release_pulumi_ownership: self.adopted_objects.is_some(),
             ..self.flags.options()
         }
     }
 }
 
-/// Deploys the target.
+/// Plans, asks for confirmation, acquires the lease, plans again, applies, records the revision.
 pub async fn deploy(
-    session: &Session<'_>,
+    ctx: &DeployContext<'_>,
     target: &Target,
-    manner: Manner<'_>,
+    request: DeployRequest<'_>,
 ) -> Result<(), CommandError> {
-    let inventory = manner.inventory(session).await?;
-    let cluster = session.cluster(&target.context, &inventory).await?;
-    let shown = manner.plan(&cluster, target, &inventory).await?;
-    if !manner.flags.skip_preview {
-        let names = session.names(&target.notices);
-        shown::plan(
-            session.screen,
-            manner.previewing,
+    let inventory = request.inventory(ctx).await?;
+    let cluster = ctx.cluster(&target.context, &inventory).await?;
+    let shown = request.plan(&cluster, target, &inventory).await?;
+    if !request.flags.skip_preview {
+        let stack_info = ctx.stack_info(&target.notices);
+        print::plan(
+            ctx.screen,
+            request.preview_heading,
             &shown,
-            names,
+            stack_info,
             &cluster,
-            manner.flags.diff,
+            request.flags.diff,
         );
     }
-    let approval = approve(session, target, &cluster, shown, manner)?;
-    let lease = LeaseKeeper::acquire(
-        session.store.clone(),
-        &session.holder(manner.command, Some(TTL)),
+    let approval = approve(ctx, target, &cluster, shown, request)?;
+    let lease = LeaseRenewer::acquire(
+        ctx.store.clone(),
+        &ctx.holder(request.command, Some(LEASE_DURATION)),
     )
     .await?;
-    let work = under_lease(session, target, cluster, approval, &lease, manner);
+    let work = apply_locked(ctx, target, cluster, approval, &lease, request);
     let result = tokio::select! {
         result = work => result,
-        () = interrupted() => Err(CommandError::Cancelled),
+        () = shutdown_signal() => Err(CommandError::Cancelled),
     };
-    session.screen.clear_region();
+    ctx.screen.clear_region();
     let released = lease.release().await;
     result?;
     Ok(released?)
@@ -124,65 +124,65 @@ pub async fn deploy(
 
 /// Asks, unless there is nothing to ask.
 fn approve(
-    session: &Session<'_>,
+    ctx: &DeployContext<'_>,
     target: &Target,
     cluster: &GuardedCluster,
     shown: Plan,
-    manner: Manner<'_>,
+    request: DeployRequest<'_>,
 ) -> Result<Approval, CommandError> {
     let changes = shown.counts().changes() > 0;
-    let names = session.names(&target.notices);
-    let pages = details::details(&shown, names, cluster.uid());
-    let approval = Approval::of(shown, manner.flags.take_ownership)?;
-    if manner.flags.yes || !changes {
+    let stack_info = ctx.stack_info(&target.notices);
+    let pages = details::details(&shown, stack_info, cluster.uid());
+    let approval = Approval::of(shown, request.flags.take_ownership)?;
+    if request.flags.yes || !changes {
         return Ok(approval);
     }
-    session.screen.line("");
-    let without = if manner.flags.skip_preview {
+    ctx.screen.line("");
+    let without = if request.flags.skip_preview {
         " without a preview"
     } else {
         ""
     };
-    let question = format!("Do you want to perform this {}{without}?", manner.what);
+    let question = format!(
+        "Do you want to perform this {}{without}?",
+        request.operation
+    );
     loop {
-        match ask(session.screen, &question, !manner.flags.diff)? {
+        match ask(ctx.screen, &question, !request.flags.diff)? {
             Answer::Yes => return Ok(approval),
-            Answer::No => return Err(CommandError::Declined(manner.what)),
-            Answer::Details => session.screen.lines(&pages),
+            Answer::No => return Err(CommandError::Declined(request.operation)),
+            Answer::Details => ctx.screen.lines(&pages),
         }
     }
 }
 
-async fn under_lease(
-    session: &Session<'_>,
+async fn apply_locked(
+    ctx: &DeployContext<'_>,
     target: &Target,
     cluster: GuardedCluster,
     approval: Approval,
-    lease: &LeaseKeeper,
-    manner: Manner<'_>,
+    lease: &LeaseRenewer,
+    request: DeployRequest<'_>,
 ) -> Result<(), CommandError> {
     // Read again: whoever had the lease before may have changed everything.
-    let inventory = manner.inventory(session).await?;
-    let again = manner.plan(&cluster, target, &inventory).await?;
+    let inventory = request.inventory(ctx).await?;
+    let again = request.plan(&cluster, target, &inventory).await?;
     let approved = approval.confirm(again)?;
-    let cluster = cluster.pin(session.store.as_ref()).await?;
+    let cluster = cluster.pin(ctx.store.as_ref()).await?;
     let changed = approved.plan().counts().changes() > 0;
-    let result = carry_out(
-        session, target, &cluster, &approved, &inventory, lease, manner,
-    )
-    .await;
+    let result =
+        apply_and_record(ctx, target, &cluster, &approved, &inventory, lease, request).await;
     match result {
         Err(error @ (ApplyError::Rollout(_) | ApplyError::TimedOut { .. }))
-            if manner.rollback_on_failure =>
+            if request.rollback_on_failure =>
         {
-            session
-                .screen
-                .note(paint(style::DELETE, format!("error: {error}")));
-            go_back(session, &cluster, lease, manner).await?;
+            ctx.screen
+                .status(paint(style::DELETE, format!("error: {error}")));
+            auto_rollback(ctx, &cluster, lease, request).await?;
             Err(error.into())
         }
         Err(error) => Err(error.into()),
-        Ok(()) if manner.expect_no_changes && changed => Err(CommandError::UnexpectedChanges(
+        Ok(()) if request.expect_no_changes && changed => Err(CommandError::UnexpectedChanges(
             "no changes were expected but changes were made",
         )),
         Ok(()) => Ok(()),
@@ -190,73 +190,73 @@ async fn under_lease(
 }
 
 /// Applies and writes the history, whatever comes of it.
-async fn carry_out(
-    session: &Session<'_>,
+async fn apply_and_record(
+    ctx: &DeployContext<'_>,
     target: &Target,
     cluster: &PinnedCluster,
     approved: &ApprovedPlan,
     inventory: &Inventory,
-    lease: &LeaseKeeper,
-    manner: Manner<'_>,
+    lease: &LeaseRenewer,
+    request: DeployRequest<'_>,
 ) -> Result<(), ApplyError> {
-    let selection = session.selection;
-    let (started, since) = (selection.clock.now(), Instant::now());
-    let names = session.names(&target.notices);
-    let mut live = Live::new(session.screen, names, manner.doing);
-    let run = Run {
+    let cli = ctx.cli;
+    let (started, since) = (cli.clock.now(), Instant::now());
+    let stack_info = ctx.stack_info(&target.notices);
+    let mut view = ProgressView::new(ctx.screen, stack_info, request.progress_heading);
+    let apply_context = ApplyContext {
         cluster,
-        store: &session.store,
+        store: &ctx.store,
         lease,
-        clock: selection.clock.as_ref(),
-        rng: selection.rng.as_ref(),
+        clock: cli.clock.as_ref(),
+        rng: cli.rng.as_ref(),
         namespace: &target.namespace,
         inventory,
-        options: manner.options(),
+        options: request.options(),
     };
-    let result = apply::run(&run, approved, &mut live).await;
-    live.finish();
+    let result = apply::run(&apply_context, approved, &mut view).await;
+    view.finish();
     let plan = approved.plan();
-    let progress = all(plan, live.progress(), result.is_ok());
+    let progress = final_progress(plan, view.progress(), result.is_ok());
     let address = match load_balancer(&target.desired).filter(|_| result.is_ok()) {
         // The work is done: what is only shown may not make it fail.
         Some(service) => Address::of(cluster, &service).await.ok(),
         None => None,
     };
-    shown::result(
-        session.screen,
-        manner.doing,
+    print::result(
+        ctx.screen,
+        request.progress_heading,
         plan,
-        names,
+        stack_info,
         &progress,
         since.elapsed(),
         address.as_ref(),
     );
-    if plan.counts().changes() > 0 || (result.is_ok() && is_news(session, target).await?) {
+    if plan.counts().changes() > 0 || (result.is_ok() && should_record(ctx, target).await?) {
         let record = RevisionRecord {
-            command: manner.command.to_owned(),
-            user: session.holder(manner.command, None).user,
-            host: session.holder(manner.command, None).host,
+            command: request.command.to_owned(),
+            user: ctx.holder(request.command, None).user,
+            host: ctx.holder(request.command, None).host,
             started: rfc3339(started),
-            ended: rfc3339(selection.clock.now()),
-            git_commit: git_commit(session).await,
+            ended: rfc3339(cli.clock.now()),
+            git_commit: git_commit(ctx).await,
             image: Some(target.image.clone()),
             counts: plan.counts(),
-            outcome: match (&result, manner.restores) {
+            outcome: match (&result, request.is_auto_rollback) {
                 (Ok(()), false) => Outcome::Succeeded,
                 (Ok(()), true) => Outcome::RolledBack,
                 (Err(_), _) => Outcome::Failed,
             },
             stack_file: target.stack_file.clone(),
         };
-        session.store.append_history(&record).await?;
+        ctx.store.append_history(&record).await?;
     }
     result
 }
 
 /// Whether the history does not have the target as the last good state: after a run that was
 /// killed or failed there may be nothing left to change, and this run is the one that succeeded.
-async fn is_news(session: &Session<'_>, target: &Target) -> Result<bool, StoreError> {
-    let last = session.store.history(1).await?;
+async fn should_record(ctx: &DeployContext<'_>, target: &Target) -> Result<bool, StoreError> {
+    let last = ctx.store.history(1).await?;
     let Some((_, record)) = last.first().filter(|(_, record)| record.is_good()) else {
         return Ok(true);
     };
@@ -264,12 +264,12 @@ async fn is_news(session: &Session<'_>, target: &Target) -> Result<bool, StoreEr
         return Ok(false);
     }
     // Another comment in the file is not another state to go back to.
-    let before = session.selection.with_stack_file(&record.stack_file).await;
+    let before = ctx.cli.with_stack_file(&record.stack_file).await;
     Ok(before.map_or(true, |before| before.objects() != target.objects()))
 }
 
 /// What was not begun did not happen; what is pruned is done when all is.
-fn all(plan: &Plan, progress: &[Progress], succeeded: bool) -> Vec<Progress> {
+fn final_progress(plan: &Plan, progress: &[Progress], succeeded: bool) -> Vec<Progress> {
     let rest = if succeeded {
         Progress::Done(Duration::ZERO)
     } else {
@@ -284,41 +284,35 @@ fn all(plan: &Plan, progress: &[Progress], succeeded: bool) -> Vec<Progress> {
 }
 
 /// Deploys the last revision that succeeded.
-async fn go_back(
-    session: &Session<'_>,
+async fn auto_rollback(
+    ctx: &DeployContext<'_>,
     cluster: &PinnedCluster,
-    lease: &LeaseKeeper,
-    manner: Manner<'_>,
+    lease: &LeaseRenewer,
+    request: DeployRequest<'_>,
 ) -> Result<(), CommandError> {
-    let good = last_good(session.store.as_ref()).await?;
+    let good = last_good(ctx.store.as_ref()).await?;
     let (revision, record) = good.ok_or(CommandError::NoEarlierRevision)?;
-    session.screen.note(format!(
-        "Going back to revision {} ({}). The database schema is not taken back.",
+    ctx.screen.status(format!(
+        "Rolling back to revision {} ({}). The database schema is not rolled back.",
         revision.0,
         record.image.as_deref().unwrap_or("unknown image")
     ));
-    let target = session
-        .selection
-        .with_stack_file(&record.stack_file)
-        .await?;
-    let inventory = session.store.inventory().await?;
+    let target = ctx.cli.with_stack_file(&record.stack_file).await?;
+    let inventory = ctx.store.inventory().await?;
     let plan = plan(cluster, &target, &inventory).await?;
-    let approved = Approval::of(plan.clone(), manner.flags.take_ownership)?.confirm(plan)?;
-    let manner = Manner {
+    let approved = Approval::of(plan.clone(), request.flags.take_ownership)?.confirm(plan)?;
+    let request = DeployRequest {
         command: "rollback",
-        doing: "Rolling back",
-        adopted: None,
-        restores: true,
-        ..manner
+        progress_heading: "Rolling back",
+        adopted_objects: None,
+        is_auto_rollback: true,
+        ..request
     };
-    Ok(carry_out(
-        session, &target, cluster, &approved, &inventory, lease, manner,
-    )
-    .await?)
+    Ok(apply_and_record(ctx, &target, cluster, &approved, &inventory, lease, request).await?)
 }
 
 /// Ctrl-C or SIGTERM: stop writing, give the lease back.
-pub(super) async fn interrupted() {
+pub(super) async fn shutdown_signal() {
     let terminated = async {
         match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
             Ok(mut signal) => drop(signal.recv().await),
@@ -334,8 +328,8 @@ pub(super) async fn interrupted() {
 }
 
 /// The commit of the working tree that the stack file is in; it may not be in one.
-async fn git_commit(session: &Session<'_>) -> Option<String> {
-    let folder = session.project.file.parent()?;
+async fn git_commit(ctx: &DeployContext<'_>) -> Option<String> {
+    let folder = ctx.project.file.parent()?;
     let output = tokio::process::Command::new("git")
         .args(["rev-parse", "HEAD"])
         .current_dir(folder)

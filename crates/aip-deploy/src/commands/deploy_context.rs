@@ -5,27 +5,27 @@ use std::sync::Arc;
 use futures_util::future::try_join3;
 use pulumi_files::{Project, StackName};
 
+use crate::cli_context::{CliContext, SecretsMode};
 use crate::cluster::{Access, ApiError, ObservedNamespace};
 use crate::commands::failure::CommandError;
 use crate::commands::login::{host, user};
 use crate::desired::ObjectRef;
 use crate::guard::GuardedCluster;
-use crate::plan::tree::Names;
+use crate::plan::tree::StackInfo;
 use crate::plan::{Namespace, Plan, build, not_desired};
-use crate::selection::{Reveal, Selection};
-use crate::store::{Checkpoints, Holder, Inventory, StateStore};
+use crate::store::{Checkpoints, Inventory, LeaseHolder, StateStore};
 use crate::target::Target;
 use crate::ui::Screen;
 
-/// A stack that was selected, with its state.
-pub struct Session<'s> {
-    /// The flags and files.
-    pub selection: &'s Selection,
-    /// Where to print.
+/// The selected stack with its state backend.
+pub struct DeployContext<'s> {
+    /// Global flags and environment.
+    pub cli: &'s CliContext,
+    /// Output of plans and progress.
     pub screen: &'s Screen,
-    /// The state.
+    /// Inventory, lease and history of the stack.
     pub store: Arc<dyn StateStore>,
-    /// What Pulumi left.
+    /// Pulumi's checkpoint and locks; read only.
     pub pulumi: Checkpoints,
     /// The project.
     pub project: Project,
@@ -33,14 +33,14 @@ pub struct Session<'s> {
     pub stack: StackName,
 }
 
-impl<'s> Session<'s> {
+impl<'s> DeployContext<'s> {
     /// Opens the state of the selected stack.
-    pub async fn open(selection: &'s Selection, screen: &'s Screen) -> Result<Self, CommandError> {
-        let project = selection.project()?;
-        let stack = selection.stack(&project).await?;
-        let stacks = selection.stacks(Some(&project))?;
+    pub async fn open(cli: &'s CliContext, screen: &'s Screen) -> Result<Self, CommandError> {
+        let project = cli.project()?;
+        let stack = cli.stack(&project).await?;
+        let stacks = cli.stacks(Some(&project))?;
         Ok(Self {
-            selection,
+            cli,
             screen,
             store: Arc::new(stacks.state(&project.name, &stack)),
             pulumi: stacks.pulumi(&project.name, &stack),
@@ -49,9 +49,9 @@ impl<'s> Session<'s> {
         })
     }
 
-    /// The stack as its file stands.
+    /// Reads the stack file with decrypted secrets.
     pub async fn target(&self) -> Result<Target, CommandError> {
-        Ok(self.selection.target(Reveal::Values).await?)
+        Ok(self.cli.target(SecretsMode::Decrypted).await?)
     }
 
     /// The cluster the stack belongs to. Every command that talks to a cluster gets it here.
@@ -60,25 +60,25 @@ impl<'s> Session<'s> {
         context: &str,
         inventory: &Inventory,
     ) -> Result<GuardedCluster, CommandError> {
-        let access = Access::new(&self.selection.environment);
-        let clock = self.selection.clock.as_ref();
+        let access = Access::new(&self.cli.environment);
+        let clock = self.cli.clock.as_ref();
         Ok(GuardedCluster::open(&access, context, inventory.pin.as_ref(), clock).await?)
     }
 
-    /// Whose plan it is.
-    pub fn names<'n>(&'n self, notices: &'n [String]) -> Names<'n> {
-        Names {
+    /// Project, stack and notices, as plans print them.
+    pub fn stack_info<'n>(&'n self, notices: &'n [String]) -> StackInfo<'n> {
+        StackInfo {
             project: &self.project.name,
             stack: self.stack.as_str(),
             notices,
         }
     }
 
-    /// Who asks for a lease.
-    pub fn holder(&self, command: &str, ttl: Option<std::time::Duration>) -> Holder {
-        Holder {
-            user: user(self.selection),
-            host: host(self.selection),
+    /// User, host and process, as lease and history record them.
+    pub fn holder(&self, command: &str, ttl: Option<std::time::Duration>) -> LeaseHolder {
+        LeaseHolder {
+            user: user(self.cli),
+            host: host(self.cli),
             pid: std::process::id(),
             command: command.to_owned(),
             ttl,

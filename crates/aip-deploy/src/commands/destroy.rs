@@ -6,47 +6,47 @@ use std::time::Duration;
 use clap::Args;
 use tokio::time::Instant;
 
-use crate::apply::lease::{LeaseKeeper, TTL};
+use crate::apply::lease::{LEASE_DURATION, LeaseRenewer};
 use crate::apply::{delete_all, kept_by};
-use crate::commands::deploy::interrupted;
+use crate::cli_context::{CliContext, SecretsMode};
+use crate::commands::deploy::shutdown_signal;
+use crate::commands::deploy_context::DeployContext;
 use crate::commands::failure::CommandError;
-use crate::commands::session::Session;
-use crate::commands::shown;
+use crate::commands::print;
 use crate::guard::{GuardedCluster, PinnedCluster};
 use crate::plan::tree::Progress;
 use crate::plan::{Namespace, Plan, build, not_desired};
-use crate::selection::{Reveal, Selection};
-use crate::store::{Inventory, Outcome, Recorded, RevisionRecord};
+use crate::store::{Inventory, Outcome, OwnedObject, RevisionRecord};
 use crate::target::Target;
 use crate::ui::Screen;
 use crate::ui::prompt::{Answer, ask};
 use crate::ui::time::rfc3339;
 
-/// Delete everything the stack deployed
+/// Delete all objects of the stack
 #[derive(Debug, Args)]
 pub struct DestroyArgs {
-    /// Do not ask
+    /// Skip the confirmation prompt
     #[arg(short, long)]
     yes: bool,
-    /// How long the objects may take to go, in seconds
+    /// Time limit for the deletion, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
 }
 
 impl DestroyArgs {
     /// Deletes. The namespace stays: it may hold what others put there.
-    pub async fn run(self, selection: &Selection, screen: &Screen) -> Result<(), CommandError> {
-        let session = Session::open(selection, screen).await?;
-        let target = selection.target(Reveal::Stubs).await?;
-        let inventory = session.store.inventory().await?;
-        let cluster = session.cluster(&target.context, &inventory).await?;
+    pub async fn run(self, cli: &CliContext, screen: &Screen) -> Result<(), CommandError> {
+        let ctx = DeployContext::open(cli, screen).await?;
+        let target = cli.target(SecretsMode::Placeholder).await?;
+        let inventory = ctx.store.inventory().await?;
+        let cluster = ctx.cluster(&target.context, &inventory).await?;
         let cluster = cluster.pinned()?;
-        let plan = doomed(&cluster, &inventory).await?;
-        shown::plan(
+        let plan = deletion_plan(&cluster, &inventory).await?;
+        print::plan(
             screen,
             "Previewing destroy",
             &plan,
-            session.names(&[]),
+            ctx.stack_info(&[]),
             &cluster,
             false,
         );
@@ -57,28 +57,31 @@ impl DestroyArgs {
                 Answer::No | Answer::Details => return Err(CommandError::Declined("destroy")),
             }
         }
-        let holder = session.holder("destroy", Some(TTL));
-        let lease = LeaseKeeper::acquire(session.store.clone(), &holder).await?;
+        let holder = ctx.holder("destroy", Some(LEASE_DURATION));
+        let lease = LeaseRenewer::acquire(ctx.store.clone(), &holder).await?;
         let result = tokio::select! {
-            result = delete(&session, &target, &cluster, &lease, self.timeout) => result,
-            () = interrupted() => Err(CommandError::Cancelled),
+            result = delete(&ctx, &target, &cluster, &lease, self.timeout) => result,
+            () = shutdown_signal() => Err(CommandError::Cancelled),
         };
         let released = lease.release().await;
         result?;
         screen.lines([
             "",
-            "The objects of the stack have been deleted; its history and configuration are kept.",
+            "The resources in the stack have been deleted; its history and configuration are kept.",
         ]);
         screen.line(format!(
             "To remove the stack completely: aip-deploy stack rm {}",
-            session.stack.as_str()
+            ctx.stack.as_str()
         ));
         Ok(released?)
     }
 }
 
 /// Everything the stack owns or may own.
-async fn doomed(cluster: &GuardedCluster, inventory: &Inventory) -> Result<Plan, CommandError> {
+async fn deletion_plan(
+    cluster: &GuardedCluster,
+    inventory: &Inventory,
+) -> Result<Plan, CommandError> {
     let intents = inventory.intents.iter().flat_map(|intent| &intent.objects);
     let objects = not_desired(&inventory.owned, intents, &[]);
     let stale = cluster.observe_stale(objects).await?;
@@ -86,16 +89,16 @@ async fn doomed(cluster: &GuardedCluster, inventory: &Inventory) -> Result<Plan,
 }
 
 async fn delete(
-    session: &Session<'_>,
+    ctx: &DeployContext<'_>,
     target: &Target,
     cluster: &PinnedCluster,
-    lease: &LeaseKeeper,
+    lease: &LeaseRenewer,
     timeout: u64,
 ) -> Result<(), CommandError> {
-    let selection = session.selection;
-    let (started, since) = (selection.clock.now(), Instant::now());
-    let inventory = session.store.inventory().await?;
-    let plan = doomed(cluster, &inventory).await?;
+    let cli = ctx.cli;
+    let (started, since) = (cli.clock.now(), Instant::now());
+    let inventory = ctx.store.inventory().await?;
+    let plan = deletion_plan(cluster, &inventory).await?;
     let deadline = since + Duration::from_secs(timeout);
     let left = delete_all(cluster, lease, &plan, deadline).await?;
     let progress: Vec<Progress> = plan
@@ -109,31 +112,31 @@ async fn delete(
             }
         })
         .collect();
-    let names = session.names(&[]);
-    shown::result(
-        session.screen,
+    let stack_info = ctx.stack_info(&[]);
+    print::result(
+        ctx.screen,
         "Destroying",
         &plan,
-        names,
+        stack_info,
         &progress,
         since.elapsed(),
         None,
     );
-    let kept: Vec<Recorded> = left
+    let kept: Vec<OwnedObject> = left
         .iter()
-        .map(|left| Recorded {
+        .map(|left| OwnedObject {
             object: left.object.clone(),
             fields: serde_json::Value::Null,
         })
         .collect();
-    session.store.promote(kept).await?;
-    let holder = session.holder("destroy", None);
+    ctx.store.promote(kept).await?;
+    let holder = ctx.holder("destroy", None);
     let record = RevisionRecord {
         command: holder.command,
         user: holder.user,
         host: holder.host,
         started: rfc3339(started),
-        ended: rfc3339(selection.clock.now()),
+        ended: rfc3339(cli.clock.now()),
         git_commit: None,
         image: None,
         counts: plan.counts(),
@@ -144,7 +147,7 @@ async fn delete(
         },
         stack_file: target.stack_file.clone(),
     };
-    session.store.append_history(&record).await?;
+    ctx.store.append_history(&record).await?;
     if left.is_empty() {
         Ok(())
     } else {

@@ -4,19 +4,19 @@ use clap::Args;
 use serde_json::json;
 
 use crate::apply::lease::describe;
+use crate::cli_context::CliContext;
 use crate::cluster::namespace;
+use crate::commands::deploy_context::DeployContext;
 use crate::commands::failure::CommandError;
-use crate::commands::session::Session;
 use crate::guard::GuardedCluster;
 use crate::plan::Deleting;
-use crate::selection::Selection;
 use crate::store::Lease;
 use crate::target::Target;
 use crate::ui::Screen;
 use crate::ui::style::{self, paint};
 use crate::ui::table::columns;
 
-/// Check everything a deployment needs
+/// Check the prerequisites of a deployment
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
     /// Print the checks as JSON
@@ -37,7 +37,7 @@ struct Report(Vec<Check>);
 
 impl Report {
     /// Notes a result; the value goes on to the checks that need it.
-    fn note<T, E: std::fmt::Display>(
+    fn record<T, E: std::fmt::Display>(
         &mut self,
         name: &'static str,
         result: Result<T, E>,
@@ -58,9 +58,9 @@ impl Report {
 
 impl DoctorArgs {
     /// Checks; exits with 1 if anything fails.
-    pub async fn run(self, selection: &Selection, screen: &Screen) -> Result<(), CommandError> {
+    pub async fn run(self, cli: &CliContext, screen: &Screen) -> Result<(), CommandError> {
         let mut report = Report::default();
-        check(selection, screen, &mut report).await;
+        check(cli, screen, &mut report).await;
         let failed = report.0.iter().filter(|check| !check.passed).count();
         if self.json {
             let checks: Vec<_> = report
@@ -109,36 +109,35 @@ fn not_locked(lease: Option<Lease>) -> Result<Option<Lease>, String> {
     }
 }
 
-async fn check(selection: &Selection, screen: &Screen, report: &mut Report) {
-    let session = Session::open(selection, screen).await;
-    let named =
-        |session: &Session<'_>| format!("{}/{}", session.project.name, session.stack.as_str());
-    let Some(session) = report.note("stack", session, named) else {
+async fn check(cli: &CliContext, screen: &Screen, report: &mut Report) {
+    let ctx = DeployContext::open(cli, screen).await;
+    let named = |ctx: &DeployContext<'_>| format!("{}/{}", ctx.project.name, ctx.stack.as_str());
+    let Some(ctx) = report.record("stack", ctx, named) else {
         return;
     };
-    let target = session.target().await;
-    let target = report.note("configuration", target, |target| {
+    let target = ctx.target().await;
+    let target = report.record("configuration", target, |target| {
         format!("image {}", target.image)
     });
-    let inventory = session.store.inventory().await;
-    let inventory = report.note("state store", inventory, |inventory| {
+    let inventory = ctx.store.inventory().await;
+    let inventory = report.record("state backend", inventory, |inventory| {
         format!(
-            "{} object(s), {} unfinished run(s)",
+            "{} object(s), {} unfinished deployment(s)",
             inventory.owned.len(),
             inventory.intents.len()
         )
     });
-    let lease = session.store.lease().await;
+    let lease = ctx.store.lease().await;
     let lease = lease
         .map_err(|error| error.to_string())
         .and_then(not_locked);
-    report.note("lease", lease, |lease| {
+    report.record("lease", lease, |lease| {
         lease.as_ref().map_or_else(|| "free".to_owned(), describe)
     });
     let (Some(target), Some(inventory)) = (target, inventory) else {
         return;
     };
-    let cluster = session.cluster(&target.context, &inventory).await;
+    let cluster = ctx.cluster(&target.context, &inventory).await;
     let identity = |cluster: &GuardedCluster| {
         let pinned = if cluster.is_pinned() {
             "pinned"
@@ -151,13 +150,13 @@ async fn check(selection: &Selection, screen: &Screen, report: &mut Report) {
             cluster.uid()
         )
     };
-    if let Some(cluster) = report.note("cluster", cluster, identity) {
+    if let Some(cluster) = report.record("cluster", cluster, identity) {
         check_cluster(&cluster, &target, report).await;
     }
 }
 
 async fn check_cluster(cluster: &GuardedCluster, target: &Target, report: &mut Report) {
-    report.note("API server", cluster.version().await, Clone::clone);
+    report.record("API server", cluster.version().await, Clone::clone);
     let found = cluster.read(&namespace(&target.namespace)).await;
     let found = found.map_err(|error| error.to_string()).and_then(|live| {
         match live.as_ref().and_then(Deleting::of) {
@@ -165,7 +164,7 @@ async fn check_cluster(cluster: &GuardedCluster, target: &Target, report: &mut R
             None => Ok(live),
         }
     });
-    report.note("namespace", found, |found| {
+    report.record("namespace", found, |found| {
         let Some(live) = found else {
             return format!("{} does not exist; `up` creates it", target.namespace);
         };
@@ -180,10 +179,12 @@ async fn check_cluster(cluster: &GuardedCluster, target: &Target, report: &mut R
             if missing.is_empty() {
                 Ok(())
             } else {
-                Err(format!("you may not {}", missing.join(", ")))
+                Err(format!("missing permissions: {}", missing.join(", ")))
             }
         });
-    report.note("rights", missing, |()| "everything `up` needs".to_owned());
+    report.record("rights", missing, |()| {
+        "all permissions that `up` needs".to_owned()
+    });
 }
 
 /// `patch secrets`, `delete jobs`: what the user may not do.
@@ -203,7 +204,7 @@ async fn missing_rights(
             if asked.contains(&question) {
                 continue;
             }
-            if !cluster.may(verb, &object).await? {
+            if !cluster.can_i(verb, &object).await? {
                 missing.push(format!("{verb} {}", object.plural));
             }
             asked.push(question);

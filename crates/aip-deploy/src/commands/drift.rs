@@ -3,43 +3,43 @@
 
 use clap::Args;
 
+use crate::cli_context::CliContext;
+use crate::commands::deploy_context::{DeployContext, plan};
 use crate::commands::failure::CommandError;
-use crate::commands::session::{Session, plan};
-use crate::commands::shown;
+use crate::commands::print;
 use crate::plan::fields::other_managers;
-use crate::selection::Selection;
 use crate::store::last_good;
 use crate::target::{Target, Targets as _};
 use crate::ui::Screen;
 
-/// Show what was changed in the cluster since the last deployment
+/// Show drift: changes in the cluster since the last deployment
 #[derive(Debug, Args)]
 pub struct DriftArgs {
     /// Show every changed field
     #[arg(long)]
     diff: bool,
-    /// Print the difference as JSON
+    /// Print the drift as JSON
     #[arg(short, long)]
     json: bool,
 }
 
 impl DriftArgs {
     /// Compares the cluster with the last deployment; exits with 7 if they differ.
-    pub async fn run(self, selection: &Selection, screen: &Screen) -> Result<(), CommandError> {
-        let session = Session::open(selection, screen).await?;
-        let target = deployed(&session).await?;
-        let inventory = session.store.inventory().await?;
-        let cluster = session.cluster(&target.context, &inventory).await?;
+    pub async fn run(self, cli: &CliContext, screen: &Screen) -> Result<(), CommandError> {
+        let ctx = DeployContext::open(cli, screen).await?;
+        let target = last_deployed_target(&ctx).await?;
+        let inventory = ctx.store.inventory().await?;
+        let cluster = ctx.cluster(&target.context, &inventory).await?;
         let plan = plan(&cluster, &target, &inventory).await?;
-        let names = session.names(&target.notices);
+        let stack_info = ctx.stack_info(&target.notices);
         if self.json {
-            shown::digest(screen, &plan, names);
+            print::plan_json(screen, &plan, stack_info);
         } else {
-            shown::plan(
+            print::plan(
                 screen,
-                "Looking for drift",
+                "Checking for drift",
                 &plan,
-                names,
+                stack_info,
                 &cluster,
                 self.diff,
             );
@@ -47,8 +47,8 @@ impl DriftArgs {
                 if let Some(live) = cluster.read(&step.object).await? {
                     let others: Vec<String> = other_managers(&live).into_iter().collect();
                     if !others.is_empty() {
-                        screen.note(format!(
-                            "note: {} also has fields of {}",
+                        screen.status(format!(
+                            "note: {} also has fields managed by {}",
                             step.object,
                             others.join(", ")
                         ));
@@ -58,7 +58,7 @@ impl DriftArgs {
         }
         if plan.steps.iter().any(crate::plan::Step::is_change) {
             return Err(CommandError::UnexpectedChanges(
-                "the cluster differs from what was deployed; `aip-deploy up` sets it right",
+                "the cluster differs from the last deployment; `aip-deploy up` reverts the drift",
             ));
         }
         Ok(())
@@ -66,12 +66,9 @@ impl DriftArgs {
 }
 
 /// What was deployed last, or the stack file if the history does not say.
-async fn deployed(session: &Session<'_>) -> Result<Target, CommandError> {
-    match last_good(session.store.as_ref()).await? {
-        Some((_, record)) => Ok(session
-            .selection
-            .with_stack_file(&record.stack_file)
-            .await?),
-        None => session.target().await,
+async fn last_deployed_target(ctx: &DeployContext<'_>) -> Result<Target, CommandError> {
+    match last_good(ctx.store.as_ref()).await? {
+        Some((_, record)) => Ok(ctx.cli.with_stack_file(&record.stack_file).await?),
+        None => ctx.target().await,
     }
 }

@@ -2,44 +2,44 @@
 
 use crate::apply::lease::LeaseError;
 use crate::apply::{ApplyError, PlanChanged};
+use crate::cli_context::CliContextError;
 use crate::cluster::ApiError;
 use crate::exit::Exit;
 use crate::guard::GuardError;
 use crate::plan::Incomplete;
 use crate::rollout::{Failure, FollowError};
-use crate::selection::SelectionError;
 use crate::store::{Revision, StoreError};
 use crate::target::TargetError;
 use crate::ui::PromptError;
 
-/// The error of a command.
+/// Failure of a command that works on a cluster.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// Nothing to start from.
+    /// Project, stack, stack file or state backend could not be resolved.
     #[error(transparent)]
-    Selection(#[from] SelectionError),
+    CliContext(#[from] CliContextError),
     /// The configuration of another revision.
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// The wrong cluster, or none.
+    /// No connection, or the cluster is not the pinned one.
     #[error(transparent)]
     Guard(#[from] GuardError),
-    /// The cluster.
+    /// A request to the API server failed.
     #[error(transparent)]
     Api(#[from] ApiError),
-    /// The state.
+    /// The state backend failed.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The plan cannot be approved.
     #[error(transparent)]
     Incomplete(#[from] Incomplete),
-    /// The plan does not hold any more.
+    /// The cluster changed after the preview.
     #[error(transparent)]
     PlanChanged(#[from] PlanChanged),
-    /// Somebody else is at work.
+    /// Another command or `lock` holds the lease.
     #[error(transparent)]
     Lease(#[from] LeaseError),
-    /// The apply.
+    /// The apply stopped early.
     #[error(transparent)]
     Apply(Box<ApplyError>),
     /// The rollout cannot be watched.
@@ -51,49 +51,49 @@ pub enum CommandError {
     /// The rollout that was watched took too long.
     #[error("timed out: {0}")]
     TimedOut(String),
-    /// There is no answer.
+    /// The confirmation prompt failed.
     #[error(transparent)]
     Prompt(#[from] PromptError),
-    /// Somebody said no.
+    /// The operator declined this operation.
     #[error("confirmation declined, not proceeding with the {0}")]
     Declined(&'static str),
     /// `--expect-no-changes`, or drift.
     #[error("{0}")]
     UnexpectedChanges(&'static str),
     /// There is no such revision.
-    #[error("there is no revision {} to go back to; see `aip-deploy stack history`", .0.0)]
+    #[error("revision {} not found; see `aip-deploy stack history`", .0.0)]
     NoRevision(Revision),
-    /// There is nothing to go back to.
-    #[error("the history has no earlier revision that succeeded")]
+    /// The history has no earlier successful revision.
+    #[error("no earlier successful revision in the history")]
     NoEarlierRevision,
-    /// Pulumi is at work on the stack.
-    #[error("Pulumi holds a lock on this stack; wait for it, or `pulumi cancel`:\n  {}", .0.join("\n  "))]
+    /// Pulumi's locks on the stack, one line each.
+    #[error("the stack is locked by Pulumi; wait for it to finish, or run `pulumi cancel`:\n  {}", .0.join("\n  "))]
     PulumiLocked(Vec<String>),
-    /// There is nothing to adopt.
-    #[error("Pulumi has no checkpoint of this stack in the state store")]
+    /// The backend has no Pulumi checkpoint of the stack.
+    #[error("no Pulumi checkpoint of this stack in the state backend")]
     NoCheckpoint,
     /// The checkpoint is not what Pulumi writes.
     #[error("Pulumi's checkpoint cannot be read: {0}")]
     Checkpoint(String),
-    /// Objects that do not go away.
-    #[error("{} object(s) are still there: {}", .0.len(), .0.join(", "))]
+    /// Objects that still exist after the timeout of `destroy`.
+    #[error("{} object(s) not deleted: {}", .0.len(), .0.join(", "))]
     StillThere(Vec<String>),
-    /// The namespace takes nothing new.
-    #[error("the namespace {namespace} {how}; when it is gone, run the command again")]
+    /// The namespace is terminating.
+    #[error("namespace {namespace} {how}; run the command again once it is gone")]
     NamespaceDeleting {
         /// Its name.
         namespace: String,
         /// `is being deleted`, with what keeps it.
         how: String,
     },
-    /// There is no lock.
+    /// The lease is not held, or not held by `lock`.
     #[error("{0}")]
     NotLocked(&'static str),
-    /// Checks of `doctor` failed.
+    /// Number of failed checks of `doctor`.
     #[error("{0} check(s) failed")]
     Unhealthy(usize),
-    /// Ctrl-C.
-    #[error("cancelled; the lease was given back, and the next `up` goes on from here")]
+    /// SIGINT or SIGTERM.
+    #[error("cancelled; lease released; run `up` to resume")]
     Cancelled,
 }
 
@@ -108,7 +108,7 @@ impl CommandError {
     /// that a new error has to say which one it has.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Selection(error) => error.exit(),
+            Self::CliContext(error) => error.exit(),
             Self::Target(error) => error.exit(),
             Self::Guard(error) => error.exit(),
             Self::Api(error) => error.exit(),
@@ -172,8 +172,8 @@ mod tests {
         }
     }
 
-    fn secrets(source: KmsError) -> SelectionError {
-        SelectionError::Secrets {
+    fn secrets(source: KmsError) -> CliContextError {
+        CliContextError::Secrets {
             file: "Pulumi.main.yaml".into(),
             source: SecretsError::Kms(source),
         }
@@ -219,7 +219,10 @@ mod tests {
             (GuardError::Store(denied()).into(), Exit::Authentication),
             (LeaseError::Store(denied()).into(), Exit::Authentication),
             (ApplyError::Store(denied()).into(), Exit::Authentication),
-            (SelectionError::Store(denied()).into(), Exit::Authentication),
+            (
+                CliContextError::Store(denied()).into(),
+                Exit::Authentication,
+            ),
             (
                 secrets(kms("AccessDeniedException")).into(),
                 Exit::Authentication,
@@ -256,7 +259,7 @@ mod tests {
             (secrets(KmsError::NoRegion).into(), Exit::Usage),
             (secrets(kms("NotFoundException")).into(), Exit::Usage),
             (
-                TargetError::from(SelectionError::NoStack).into(),
+                TargetError::from(CliContextError::NoStack).into(),
                 Exit::Stack,
             ),
         ];

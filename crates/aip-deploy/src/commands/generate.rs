@@ -5,8 +5,8 @@ use std::io;
 use clap::{Args, Command};
 use clap_complete::Shell;
 
+use crate::cli_context::CliContext;
 use crate::exit::Exit;
-use crate::selection::Selection;
 
 /// Print a completion script for a shell
 #[derive(Debug, Args)]
@@ -25,19 +25,19 @@ pub struct VersionArgs {}
 
 impl VersionArgs {
     /// Prints the version as Pulumi prints its own.
-    pub fn run(self, selection: &Selection) {
+    pub fn run(self, cli: &CliContext) {
         let version = concat!("v", env!("CARGO_PKG_VERSION"));
-        selection.terminal.data(version);
+        cli.terminal.data(version);
     }
 }
 
-/// The text could not be made.
+/// Writing the script or page failed.
 #[derive(Debug, thiserror::Error)]
-#[error("the text could not be made: {0}")]
+#[error("cannot generate the output: {0}")]
 pub struct GenerateError(#[from] io::Error);
 
 impl GenerateError {
-    /// The exit code.
+    /// Exit code of a command that fails with this error.
     pub fn exit(&self) -> Exit {
         Exit::Failed
     }
@@ -45,12 +45,11 @@ impl GenerateError {
 
 impl CompletionsArgs {
     /// Prints the script.
-    pub fn run(self, selection: &Selection, mut command: Command) -> Result<(), GenerateError> {
+    pub fn run(self, cli: &CliContext, mut command: Command) -> Result<(), GenerateError> {
         let name = command.get_name().to_owned();
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut command, name, &mut script);
-        selection
-            .terminal
+        cli.terminal
             .data(String::from_utf8_lossy(&script).trim_end());
         Ok(())
     }
@@ -58,12 +57,10 @@ impl CompletionsArgs {
 
 impl ManArgs {
     /// Prints the page, in roff.
-    pub fn run(self, selection: &Selection, command: Command) -> Result<(), GenerateError> {
+    pub fn run(self, cli: &CliContext, command: Command) -> Result<(), GenerateError> {
         let mut page = Vec::new();
         clap_mangen::Man::new(command).render(&mut page)?;
-        selection
-            .terminal
-            .data(String::from_utf8_lossy(&page).trim_end());
+        cli.terminal.data(String::from_utf8_lossy(&page).trim_end());
         Ok(())
     }
 }

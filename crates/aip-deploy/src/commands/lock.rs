@@ -2,85 +2,81 @@
 
 use clap::Args;
 
-use crate::apply::lease::{LOCK, LeaseError, describe};
+use crate::apply::lease::{LOCK_COMMAND, LeaseError, describe};
+use crate::cli_context::CliContext;
+use crate::commands::deploy_context::DeployContext;
 use crate::commands::failure::CommandError;
-use crate::commands::session::Session;
-use crate::selection::Selection;
-use crate::store::{Acquisition, Lease};
+use crate::store::{AcquireOutcome, Lease};
 use crate::ui::Screen;
 use crate::ui::prompt::{Answer, ask, confirm_by_typing};
 
-/// Keep everybody from changing the stack until `unlock`
+/// Lock the stack against changes until `unlock`
 #[derive(Debug, Args)]
 pub struct LockArgs {
-    /// Why, for those who are kept out
+    /// Reason, shown to those who are locked out
     #[arg(short = 'm', long, value_name = "TEXT", value_parser = reason)]
     reason: Option<String>,
 }
 
 /// As long as a reason may be: it is shown in one line.
-const LONGEST_REASON: usize = 200;
+const MAX_REASON_CHARS: usize = 200;
 
 fn reason(text: &str) -> Result<String, String> {
-    if text.chars().count() > LONGEST_REASON || text.contains(char::is_control) {
-        return Err(format!("one line of at most {LONGEST_REASON} characters"));
+    if text.chars().count() > MAX_REASON_CHARS || text.contains(char::is_control) {
+        return Err(format!("one line of at most {MAX_REASON_CHARS} characters"));
     }
     Ok(text.to_owned())
 }
 
 impl LockArgs {
-    /// Takes the lease for good.
-    pub async fn run(self, selection: &Selection, screen: &Screen) -> Result<(), CommandError> {
-        let session = Session::open(selection, screen).await?;
+    /// Acquires the lease without expiry.
+    pub async fn run(self, cli: &CliContext, screen: &Screen) -> Result<(), CommandError> {
+        let ctx = DeployContext::open(cli, screen).await?;
         let command = match &self.reason {
-            Some(reason) => format!("{LOCK}: {reason}"),
-            None => LOCK.to_owned(),
+            Some(reason) => format!("{LOCK_COMMAND}: {reason}"),
+            None => LOCK_COMMAND.to_owned(),
         };
-        match session
-            .store
-            .acquire(&session.holder(&command, None))
-            .await?
-        {
-            Acquisition::Acquired(_) => {
-                screen.note(format!("Stack {} is locked", session.stack.as_str()));
+        match ctx.store.acquire(&ctx.holder(&command, None)).await? {
+            AcquireOutcome::Acquired(_) => {
+                screen.status(format!("Stack {} is locked", ctx.stack.as_str()));
                 Ok(())
             }
-            Acquisition::HeldBy(lease) => Err(LeaseError::HeldBy(Box::new(lease)).into()),
+            AcquireOutcome::HeldBy(lease) => Err(LeaseError::HeldBy(Box::new(lease)).into()),
         }
     }
 }
 
-/// Open a stack that was closed with `lock`
+/// Unlock a stack that was locked with `lock`
 #[derive(Debug, Args)]
 pub struct UnlockArgs {
-    /// Do not ask
+    /// Skip the confirmation prompt
     #[arg(short, long)]
     yes: bool,
 }
 
 impl UnlockArgs {
     /// Shows whose lock it is, asks, opens it.
-    pub async fn run(self, selection: &Selection, screen: &Screen) -> Result<(), CommandError> {
-        let session = Session::open(selection, screen).await?;
-        let lease = held(&session).await?;
+    pub async fn run(self, cli: &CliContext, screen: &Screen) -> Result<(), CommandError> {
+        let ctx = DeployContext::open(cli, screen).await?;
+        let lease = current_lease(&ctx).await?;
         if lease.expires.is_some() {
-            screen.note(describe(&lease));
+            screen.status(describe(&lease));
             return Err(CommandError::NotLocked(
-                "this is a running command and no lock; `aip-deploy cancel` takes its lease away",
+                "held by a running command, not by `lock`; `aip-deploy cancel` releases its lease",
             ));
         }
-        screen.note(describe(&lease));
-        if !self.yes && ask(screen, "Do you want to open this lock?", false)? != Answer::Yes {
+        screen.status(describe(&lease));
+        if !self.yes && ask(screen, "Do you want to release this lock?", false)? != Answer::Yes {
             return Err(CommandError::Declined("unlock"));
         }
-        remove(&session, &lease).await
+        remove(&ctx, &lease).await
     }
 }
 
-/// Take the lease away from a command that does not come to its end
+/// Release a stale lease
 #[derive(Debug, Args)]
 pub struct CancelArgs {
-    /// Do not ask
+    /// Skip the confirmation prompt
     #[arg(short, long)]
     yes: bool,
 }
@@ -88,36 +84,35 @@ pub struct CancelArgs {
 impl CancelArgs {
     /// Shows whose lease it is, wants the stack's name, removes it. A command that still runs
     /// notices it before its next write.
-    pub async fn run(self, selection: &Selection, screen: &Screen) -> Result<(), CommandError> {
-        let session = Session::open(selection, screen).await?;
-        let lease = held(&session).await?;
-        screen.note(describe(&lease));
+    pub async fn run(self, cli: &CliContext, screen: &Screen) -> Result<(), CommandError> {
+        let ctx = DeployContext::open(cli, screen).await?;
+        let lease = current_lease(&ctx).await?;
+        screen.status(describe(&lease));
         let question =
-            "This takes the lease away; the command that has it stops before its next write.";
-        let stack = session.stack.as_str();
+            "This releases the lease; the command that holds it stops before its next write.";
+        let stack = ctx.stack.as_str();
         if !self.yes && !confirm_by_typing(screen, question, stack)? {
             return Err(CommandError::Declined("cancel"));
         }
-        remove(&session, &lease).await
+        remove(&ctx, &lease).await
     }
 }
 
-async fn held(session: &Session<'_>) -> Result<Lease, CommandError> {
-    let lease = session.store.lease().await?;
-    lease.ok_or(CommandError::NotLocked(
-        "nobody has the lease of this stack",
-    ))
+async fn current_lease(ctx: &DeployContext<'_>) -> Result<Lease, CommandError> {
+    let lease = ctx.store.lease().await?;
+    lease.ok_or(CommandError::NotLocked("no lease is held on this stack"))
 }
 
-async fn remove(session: &Session<'_>, lease: &Lease) -> Result<(), CommandError> {
-    if session.store.break_lease(lease).await? {
-        session
-            .screen
-            .note(format!("Stack {} is free", session.stack.as_str()));
+async fn remove(ctx: &DeployContext<'_>, lease: &Lease) -> Result<(), CommandError> {
+    if ctx.store.break_lease(lease).await? {
+        ctx.screen.status(format!(
+            "Released the lease of stack {}",
+            ctx.stack.as_str()
+        ));
         Ok(())
     } else {
         Err(CommandError::NotLocked(
-            "the lease changed hands meanwhile; look again",
+            "the lease has a new holder by now; check again",
         ))
     }
 }

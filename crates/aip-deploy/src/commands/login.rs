@@ -1,41 +1,41 @@
-//! `login`, `logout`, `whoami`: which state store this machine works with.
+//! `login`, `logout`, `whoami`: which state backend this machine works with.
 
 use clap::Args;
 use pulumi_files::Origin;
 
-use crate::selection::{Selection, SelectionError};
+use crate::cli_context::{CliContext, CliContextError};
 
-/// Choose the store of state: `s3://BUCKET/PREFIX` or `file://FOLDER`
+/// Log in to a state backend: `s3://BUCKET/PREFIX` or `file://FOLDER`
 #[derive(Debug, Args)]
 pub struct LoginArgs {
-    /// The store; without one, what is logged in to is shown
+    /// The backend URL; without it, the current login is shown
     url: Option<String>,
-    /// Keep state in the home folder: file://~
+    /// Use the home folder as the state backend: file://~
     #[arg(short, long, conflicts_with = "url")]
     local: bool,
-    /// The same as the argument
+    /// Same as the URL argument
     #[arg(short, long, conflicts_with_all = ["url", "local"])]
     cloud_url: Option<String>,
 }
 
 impl LoginArgs {
     /// Tries the store, then remembers it.
-    pub async fn run(self, selection: &Selection) -> Result<(), SelectionError> {
+    pub async fn run(self, cli: &CliContext) -> Result<(), CliContextError> {
         let local = self.local.then(|| "file://~".to_owned());
         let Some(url) = self.url.or(self.cloud_url).or(local) else {
-            return WhoamiArgs { verbose: true }.run(selection);
+            return WhoamiArgs { verbose: true }.run(cli);
         };
-        let store = selection.open(&url, None)?;
+        let store = cli.open(&url, None)?;
         store.probe().await?;
-        let workspace = selection.workspace()?;
+        let workspace = cli.workspace()?;
         workspace.set_backend_url(Some(&url))?;
-        let terminal = &selection.terminal;
-        terminal.talk(&format!(
+        let terminal = &cli.terminal;
+        terminal.status(&format!(
             "Logged in to {} as {} ({url})",
-            host(selection),
-            user(selection)
+            host(cli),
+            user(cli)
         ));
-        let project = selection.project().ok();
+        let project = cli.project().ok();
         if let Some((effective, origin)) = workspace.backend_url(project.as_ref())?
             && effective != url
         {
@@ -43,64 +43,60 @@ impl LoginArgs {
                 Origin::Variable => "PULUMI_BACKEND_URL",
                 _ => "`backend.url` in the project file",
             };
-            terminal.talk(&format!(
-                "warning: {by} says {effective}, which counts more than this login"
+            terminal.status(&format!(
+                "warning: {by} is set to {effective}, which takes precedence over this login"
             ));
         }
         Ok(())
     }
 }
 
-/// Forget the store of state
+/// Log out
 #[derive(Debug, Args)]
 pub struct LogoutArgs {}
 
 impl LogoutArgs {
     /// Forgets the login; the state stays where it is.
-    pub fn run(self, selection: &Selection) -> Result<(), SelectionError> {
-        let workspace = selection.workspace()?;
+    pub fn run(self, cli: &CliContext) -> Result<(), CliContextError> {
+        let workspace = cli.workspace()?;
         match workspace.backend_url(None)? {
             Some((url, Origin::Chosen)) => {
                 workspace.set_backend_url(None)?;
-                selection.terminal.talk(&format!("Logged out of {url}"));
+                cli.terminal.status(&format!("Logged out of {url}"));
                 Ok(())
             }
-            _ => Err(SelectionError::NotLoggedIn),
+            _ => Err(CliContextError::NotLoggedIn),
         }
     }
 }
 
-/// Show who works with which store
+/// Show the current user and state backend
 #[derive(Debug, Args)]
 pub struct WhoamiArgs {
-    /// Also show the machine and the store
+    /// Also show the host and the backend URL
     #[arg(short, long)]
     verbose: bool,
 }
 
 impl WhoamiArgs {
     /// Prints the user.
-    pub fn run(self, selection: &Selection) -> Result<(), SelectionError> {
-        let project = selection.project().ok();
-        let url = selection.backend_url(project.as_ref())?;
+    pub fn run(self, cli: &CliContext) -> Result<(), CliContextError> {
+        let project = cli.project().ok();
+        let url = cli.backend_url(project.as_ref())?;
         if self.verbose {
-            selection
-                .terminal
-                .data(&format!("User: {}", user(selection)));
-            selection
-                .terminal
-                .data(&format!("Host: {}", host(selection)));
-            selection.terminal.data(&format!("Backend URL: {url}"));
+            cli.terminal.data(&format!("User: {}", user(cli)));
+            cli.terminal.data(&format!("Host: {}", host(cli)));
+            cli.terminal.data(&format!("Backend URL: {url}"));
         } else {
-            selection.terminal.data(&user(selection));
+            cli.terminal.data(&user(cli));
         }
         Ok(())
     }
 }
 
 /// Who works here, as history and leases name them: the shell's word, else the system's.
-pub fn user(selection: &Selection) -> String {
-    let environment = &selection.environment;
+pub fn user(cli: &CliContext) -> String {
+    let environment = &cli.environment;
     let named = ["USER", "LOGNAME", "USERNAME"]
         .into_iter()
         .find_map(|name| environment.non_empty(name));
@@ -111,8 +107,8 @@ pub fn user(selection: &Selection) -> String {
 }
 
 /// The machine, as history and leases name it: the shell's word, else the system's.
-pub fn host(selection: &Selection) -> String {
-    let named = selection.environment.non_empty("HOSTNAME");
+pub fn host(cli: &CliContext) -> String {
+    let named = cli.environment.non_empty("HOSTNAME");
     named
         .map(|name| name.trim().to_owned())
         .or_else(|| known(whoami::hostname()))

@@ -2,10 +2,10 @@
 
 use clap::Args;
 
+use crate::cli_context::CliContext;
+use crate::commands::deploy_context::{DeployContext, plan};
 use crate::commands::failure::CommandError;
-use crate::commands::session::{Session, plan};
-use crate::commands::shown;
-use crate::selection::Selection;
+use crate::commands::print;
 use crate::ui::Screen;
 
 /// Show what `up` would change
@@ -21,31 +21,31 @@ pub struct PreviewArgs {
     /// Print the plan as JSON
     #[arg(short, long)]
     json: bool,
-    /// Exit with 7 if there is anything to do
+    /// Exit with 7 if there are any changes
     #[arg(long)]
     expect_no_changes: bool,
-    /// Show what taking over the fields of other managers would do
+    /// Preview taking ownership of fields that belong to other field managers
     #[arg(long)]
     take_ownership: bool,
 }
 
 impl PreviewArgs {
     /// Computes and prints the plan; writes nothing anywhere.
-    pub async fn run(self, selection: &Selection, screen: &Screen) -> Result<(), CommandError> {
-        let session = Session::open(selection, screen).await?;
-        let target = session.target().await?;
-        let inventory = session.store.inventory().await?;
-        let cluster = session.cluster(&target.context, &inventory).await?;
+    pub async fn run(self, cli: &CliContext, screen: &Screen) -> Result<(), CommandError> {
+        let ctx = DeployContext::open(cli, screen).await?;
+        let target = ctx.target().await?;
+        let inventory = ctx.store.inventory().await?;
+        let cluster = ctx.cluster(&target.context, &inventory).await?;
         let plan = plan(&cluster, &target, &inventory).await?;
-        let names = session.names(&target.notices);
+        let stack_info = ctx.stack_info(&target.notices);
         if self.json {
-            shown::digest(screen, &plan, names);
+            print::plan_json(screen, &plan, stack_info);
         } else {
-            shown::plan(
+            print::plan(
                 screen,
                 "Previewing update",
                 &plan,
-                names,
+                stack_info,
                 &cluster,
                 self.diff,
             );

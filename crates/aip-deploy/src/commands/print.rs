@@ -1,4 +1,4 @@
-//! Prints plans and results: headings, tree or details, diagnostics, figures.
+//! Prints plans and results: headings, tree or details, diagnostics, counts.
 
 use std::time::Duration;
 
@@ -6,47 +6,47 @@ use serde_json::Value;
 
 use crate::guard::GuardedCluster;
 use crate::outputs::Address;
-use crate::plan::summary::{Tense, diagnostics, figures};
-use crate::plan::tree::{Names, Progress, tree};
+use crate::plan::summary::{Tense, diagnostics, summary_lines};
+use crate::plan::tree::{Progress, StackInfo, tree};
 use crate::plan::{Plan, details, json};
 use crate::ui::Screen;
 use crate::ui::style::{self, paint};
 
-/// Prints a plan under its heading.
+/// Prints tree or details, diagnostics and the resource counts of a plan.
 pub fn plan(
     screen: &Screen,
     heading: &str,
     plan: &Plan,
-    names: Names<'_>,
+    stack_info: StackInfo<'_>,
     cluster: &GuardedCluster,
     with_details: bool,
 ) {
-    let stack = names.stack;
+    let stack = stack_info.stack;
     screen.line(format!("{} ({stack}):", paint(style::HEADLINE, heading)));
     if with_details {
-        screen.lines(details::details(plan, names, cluster.uid()));
+        screen.lines(details::details(plan, stack_info, cluster.uid()));
     } else {
-        screen.lines(tree(plan, names, None));
+        screen.lines(tree(plan, stack_info, None));
         screen.line("");
     }
-    remarks(screen, plan, names);
+    diagnostics_section(screen, plan, stack_info);
     screen.line(paint(style::HEADLINE, "Resources:"));
-    screen.lines(figures(plan.counts(), Tense::Planned, 0));
+    screen.lines(summary_lines(plan.counts(), Tense::Planned, 0));
 }
 
-/// Prints what came of it.
+/// Prints the tree with results, outputs, counts and duration.
 pub fn result(
     screen: &Screen,
     heading: &str,
     plan: &Plan,
-    names: Names<'_>,
+    stack_info: StackInfo<'_>,
     progress: &[Progress],
     took: Duration,
     address: Option<&Address>,
 ) {
-    let stack = names.stack;
+    let stack = stack_info.stack;
     screen.line(format!("{} ({stack}):", paint(style::HEADLINE, heading)));
-    screen.lines(tree(plan, names, Some(progress)));
+    screen.lines(tree(plan, stack_info, Some(progress)));
     screen.line("");
     let errored = progress
         .iter()
@@ -54,7 +54,7 @@ pub fn result(
         .count();
     if let Some(address) = address {
         let value = address.known().map_or_else(
-            || "not assigned yet; `aip-deploy stack output address` asks again".to_owned(),
+            || "not assigned yet; run `aip-deploy stack output address` later".to_owned(),
             |known| format!("\"{known}\""),
         );
         screen.line(paint(style::HEADLINE, "Outputs:"));
@@ -62,7 +62,7 @@ pub fn result(
         screen.line("");
     }
     screen.line(paint(style::HEADLINE, "Resources:"));
-    screen.lines(figures(plan.counts(), Tense::Done, errored));
+    screen.lines(summary_lines(plan.counts(), Tense::Done, errored));
     screen.line("");
     let seconds = took.as_secs() + u64::from(took.subsec_nanos() > 0);
     screen.line(format!(
@@ -71,17 +71,17 @@ pub fn result(
     ));
 }
 
-/// Prints a plan for programs.
-pub fn digest(screen: &Screen, plan: &Plan, names: Names<'_>) {
-    let digest: Value = json::digest(plan, names);
-    screen.line(format!("{digest:#}"));
+/// Prints the plan as one JSON document.
+pub fn plan_json(screen: &Screen, plan: &Plan, stack_info: StackInfo<'_>) {
+    let document: Value = json::to_json(plan, stack_info);
+    screen.line(format!("{document:#}"));
 }
 
-fn remarks(screen: &Screen, plan: &Plan, names: Names<'_>) {
-    let remarks = diagnostics(plan, names);
-    if !remarks.is_empty() {
+fn diagnostics_section(screen: &Screen, plan: &Plan, stack_info: StackInfo<'_>) {
+    let diagnostics_section = diagnostics(plan, stack_info);
+    if !diagnostics_section.is_empty() {
         screen.line(paint(style::HEADLINE, "Diagnostics:"));
-        screen.lines(remarks);
+        screen.lines(diagnostics_section);
         screen.line("");
     }
 }

@@ -3,54 +3,54 @@
 use clap::{Args, ValueEnum};
 use pulumi_files::yaml::Tree;
 
-use crate::selection::{Reveal, Selection, SelectionError};
+use crate::cli_context::{CliContext, CliContextError, SecretsMode};
 
 /// Print the objects of the stack as YAML
 #[derive(Debug, Args)]
 pub struct RenderArgs {
-    /// What becomes of Secrets
-    #[arg(long, value_enum, default_value_t = SecretsMode::Stub)]
-    secrets: SecretsMode,
+    /// How Secrets are printed
+    #[arg(long, value_enum, default_value_t = RenderSecrets::Stub)]
+    secrets: RenderSecrets,
 }
 
 /// What `render` does with Secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum SecretsMode {
-    /// With placeholders; no passphrase is needed.
+enum RenderSecrets {
+    /// With placeholders; needs no passphrase
     Stub,
-    /// With their values.
+    /// With their values
     Include,
-    /// Not at all.
+    /// Left out
     Skip,
 }
 
 impl RenderArgs {
     /// Prints the objects in the order of an apply.
-    pub async fn run(self, selection: &Selection) -> Result<(), SelectionError> {
+    pub async fn run(self, cli: &CliContext) -> Result<(), CliContextError> {
         // Names follow from the values, so without Secrets the values are needed all the same.
-        let reveal = if self.secrets == SecretsMode::Stub {
-            Reveal::Stubs
+        let reveal = if self.secrets == RenderSecrets::Stub {
+            SecretsMode::Placeholder
         } else {
-            Reveal::Values
+            SecretsMode::Decrypted
         };
-        let target = selection.target(reveal).await?;
+        let target = cli.target(reveal).await?;
         for notice in &target.notices {
-            selection.terminal.talk(&format!("note: {notice}"));
+            cli.terminal.status(&format!("note: {notice}"));
         }
-        if self.secrets == SecretsMode::Stub {
-            selection.terminal.talk(
-                "note: Secrets have placeholders, and names that follow from them; `--secrets include` prints their \
-                 values",
+        if self.secrets == RenderSecrets::Stub {
+            cli.terminal.status(
+                "note: Secrets contain placeholders, and their names are derived from them; `--secrets \
+                 include` prints the values",
             );
         }
         let kept = target
             .desired
             .iter()
-            .filter(|o| self.secrets != SecretsMode::Skip || o.kind.kind != "Secret");
+            .filter(|o| self.secrets != RenderSecrets::Skip || o.kind.kind != "Secret");
         let documents: Vec<String> = kept
             .map(|object| Tree::from(object.value()).to_yaml())
             .collect();
-        selection.terminal.data(documents.join("---\n").trim_end());
+        cli.terminal.data(documents.join("---\n").trim_end());
         Ok(())
     }
 }

@@ -2,16 +2,16 @@
 
 use crate::apply::Reporter;
 use crate::plan::Plan;
-use crate::plan::tree::{Names, Progress, tree};
+use crate::plan::tree::{Progress, StackInfo, tree};
 use crate::rollout::pod_view::PodView;
 use crate::rollout::{Rollout, render};
 use crate::ui::Screen;
 use crate::ui::style::{self, paint};
 
-/// Follows one apply.
-pub struct Live<'l> {
-    screen: &'l Screen,
-    names: Names<'l>,
+/// Displays the progress of one apply.
+pub struct ProgressView<'v> {
+    screen: &'v Screen,
+    stack_info: StackInfo<'v>,
     heading: String,
     steps: Vec<String>,
     progress: Vec<Progress>,
@@ -20,16 +20,20 @@ pub struct Live<'l> {
     pods: Vec<String>,
 }
 
-impl<'l> Live<'l> {
-    /// Begins with the heading.
-    pub fn new(screen: &'l Screen, names: Names<'l>, heading: &str) -> Self {
-        let heading = format!("{} ({}):", paint(style::HEADLINE, heading), names.stack);
+impl<'v> ProgressView<'v> {
+    /// Without a redrawable terminal, prints the heading at once.
+    pub fn new(screen: &'v Screen, stack_info: StackInfo<'v>, heading: &str) -> Self {
+        let heading = format!(
+            "{} ({}):",
+            paint(style::HEADLINE, heading),
+            stack_info.stack
+        );
         if !screen.redraws() {
             screen.line(&heading);
         }
         Self {
             screen,
-            names,
+            stack_info,
             heading,
             steps: Vec::new(),
             progress: Vec::new(),
@@ -39,12 +43,12 @@ impl<'l> Live<'l> {
         }
     }
 
-    /// How far the steps came.
+    /// One entry per step of the plan.
     pub fn progress(&self) -> &[Progress] {
         &self.progress
     }
 
-    /// Leaves the last picture of the rollout on the screen; the tree of the steps is printed
+    /// Leaves the last frame of the rollout on the screen; the tree of the steps is printed
     /// again with the result.
     pub fn finish(&self) {
         self.screen.clear_region();
@@ -65,9 +69,9 @@ impl<'l> Live<'l> {
     }
 }
 
-impl Reporter for Live<'_> {
+impl Reporter for ProgressView<'_> {
     fn progress(&mut self, plan: &Plan, progress: &[Progress]) {
-        self.steps = tree(plan, self.names, Some(progress));
+        self.steps = tree(plan, self.stack_info, Some(progress));
         self.draw();
         if !self.screen.redraws() {
             for (index, (step, now)) in plan.steps.iter().zip(progress).enumerate() {
@@ -121,11 +125,11 @@ impl Reporter for Live<'_> {
 
 /// ` ~  kubernetes:apps/v1:Deployment aip updated (2s)`
 fn event(step: &crate::plan::Step, progress: Progress) -> String {
-    let sign = crate::plan::tree::sign(&step.op);
+    let marker = crate::plan::tree::marker(&step.op);
     let status = crate::plan::tree::status(&step.op, progress);
     let object = &step.object;
     format!(
-        " {sign} {} {} {status}",
+        " {marker} {} {} {status}",
         object.type_token(),
         object.logical_name
     )

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::apply::Options;
-use crate::commands::deploy::{Manner, deploy};
+use crate::apply::ApplyOptions;
+use crate::cli_context::CliContext;
+use crate::commands::deploy::{DeployRequest, deploy};
+use crate::commands::deploy_context::DeployContext;
 use crate::commands::failure::CommandError;
-use crate::commands::session::Session;
-use crate::selection::Selection;
 use crate::ui::Screen;
 
 /// Flags of every command that applies a plan.
@@ -18,19 +18,19 @@ use crate::ui::Screen;
 )]
 #[derive(Debug, Args)]
 pub struct ApplyFlags {
-    /// Do not ask
+    /// Skip the confirmation prompt
     #[arg(short, long)]
     pub(super) yes: bool,
-    /// Do not show the plan first
+    /// Skip the preview
     #[arg(short = 'f', long)]
     pub(super) skip_preview: bool,
     /// Show every changed field
     #[arg(long)]
     pub(super) diff: bool,
-    /// Take over fields that belong to other managers
+    /// Take ownership of fields that belong to other field managers
     #[arg(long)]
     pub(super) take_ownership: bool,
-    /// How long migration and rollout may take together, in seconds
+    /// Time limit for migration and rollout together, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(super) timeout: u64,
     /// Do not wait for the rollout
@@ -40,11 +40,11 @@ pub struct ApplyFlags {
 
 impl ApplyFlags {
     /// What to wait for.
-    pub(super) fn options(&self) -> Options {
-        Options {
+    pub(super) fn options(&self) -> ApplyOptions {
+        ApplyOptions {
             wait: !self.no_wait,
             timeout: Duration::from_secs(self.timeout),
-            hand_over: false,
+            release_pulumi_ownership: false,
         }
     }
 }
@@ -54,7 +54,7 @@ impl ApplyFlags {
 pub struct UpArgs {
     #[command(flatten)]
     flags: ApplyFlags,
-    /// Restore the last revision that succeeded if the rollout fails
+    /// Roll back to the last successful revision if the rollout fails
     #[arg(long, conflicts_with = "no_wait")]
     rollback_on_failure: bool,
     /// Exit with 7 if anything was changed
@@ -64,20 +64,20 @@ pub struct UpArgs {
 
 impl UpArgs {
     /// Deploys.
-    pub async fn run(self, selection: &Selection, screen: &Screen) -> Result<(), CommandError> {
-        let session = Session::open(selection, screen).await?;
-        let target = session.target().await?;
-        let manner = Manner {
+    pub async fn run(self, cli: &CliContext, screen: &Screen) -> Result<(), CommandError> {
+        let ctx = DeployContext::open(cli, screen).await?;
+        let target = ctx.target().await?;
+        let request = DeployRequest {
             command: "up",
-            what: "update",
-            previewing: "Previewing update",
-            doing: "Updating",
+            operation: "update",
+            preview_heading: "Previewing update",
+            progress_heading: "Updating",
             rollback_on_failure: self.rollback_on_failure,
             expect_no_changes: self.expect_no_changes,
-            adopted: None,
-            restores: false,
+            adopted_objects: None,
+            is_auto_rollback: false,
             flags: &self.flags,
         };
-        deploy(&session, &target, manner).await
+        deploy(&ctx, &target, request).await
     }
 }

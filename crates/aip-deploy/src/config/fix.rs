@@ -1,4 +1,4 @@
-//! The command that mends a problem, written so that a shell runs it as it stands: the path in the
+//! The command that fixes a problem, written so that a shell runs it as it stands: the path in the
 //! grammar of `--path`, every word quoted where a shell would read it as something else, and `--`
 //! before a value that looks like a flag. A value that only the operator knows is asked for by the
 //! command itself.
@@ -9,14 +9,14 @@ use pulumi_files::yaml::{Change, Tree};
 use pulumi_files::{ConfigPath, StackFile};
 
 /// A longer path or value is edited by hand.
-const LONGEST_WORD: usize = 400;
+const MAX_ARGUMENT_BYTES: usize = 400;
 
 macro_rules! remedies {
-    ($($(#[$about:meta])* $name:ident,)*) => {
+    ($($(#[$description:meta])* $name:ident,)*) => {
         /// The kinds of fixes, each printed at one place of the configuration's checks.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Remedy {
-            $($(#[$about])* $name,)*
+            $($(#[$description])* $name,)*
         }
 
         impl Remedy {
@@ -29,20 +29,20 @@ macro_rules! remedies {
 remedies! {
     /// Names the context.
     Context,
-    /// Begins `aip_config`.
-    Begin,
+    /// Sets the first field of `aip_config`.
+    StartConfig,
     /// Says where images come from, or which one.
     Image,
     /// Gives a field of text another value.
-    Text,
+    String,
     /// Gives a quantity its default.
     Quantity,
-    /// Puts a number or date into quotes.
+    /// Quotes a number or date.
     Quote,
     /// Gives a field a value of its type.
     Shape,
     /// Encrypts a value anew that does not open.
-    Reseal,
+    Reencrypt,
     /// Encrypts a value that is in plain text.
     Encrypt,
     /// Removes a field that is not known.
@@ -52,7 +52,7 @@ remedies! {
     /// Removes a variable whose name no environment has.
     VariableName,
     /// Removes a variable that would hide a required one.
-    Hiding,
+    Shadowing,
     /// Removes the other name of the required environment.
     OtherName,
     /// Keeps SQLite to one Pod.
@@ -68,15 +68,15 @@ remedies! {
     /// Names the load balancer's certificate.
     Certificate,
     /// Leaves the number of Pods to the autoscaler.
-    Autoscaled,
+    AutoscaledReplicas,
     /// Raises the autoscaler's largest number.
     MaxReplicas,
     /// Gives a Pod longer to end than it drains.
-    Grace,
+    GracePeriod,
     /// Raises a limit to the request.
     Limit,
     /// Completes a single address to a block.
-    Block,
+    CidrBlock,
     /// Removes an empty name from a list.
     EmptyName,
     /// Names the reverse proxies.
@@ -88,20 +88,20 @@ remedies! {
 pub(super) enum Edit {
     /// Sets this text, typed by its field.
     Set(String),
-    /// Sets what is asked for.
-    Ask,
-    /// Encrypts what is asked for.
-    AskSecret,
+    /// Prompts for the value.
+    Prompt,
+    /// Prompts for the value and encrypts it.
+    PromptSecret,
     /// Encrypts the content of a file.
     SecretFrom(&'static str),
     /// Removes the value.
     Remove,
 }
 
-/// A command that mends one problem of a stack file.
+/// A command that fixes one problem of a stack file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fix {
-    /// Its kind.
+    /// Kind of the fix; tests run one of each.
     pub remedy: Remedy,
     /// Flags that select the stack file, as they were given.
     scope: Vec<String>,
@@ -128,7 +128,8 @@ impl Fix {
     /// Whether the edit can be made: not in a value that is shared by an anchor, not at a name that
     /// the grammar of paths cannot express or a terminal cannot show.
     pub(super) fn works_on(&self, file: &StackFile, project: &str) -> bool {
-        let shows = |word: &str| word.len() <= LONGEST_WORD && !word.contains(char::is_control);
+        let shows =
+            |word: &str| word.len() <= MAX_ARGUMENT_BYTES && !word.contains(char::is_control);
         let value = match &self.edit {
             Edit::Set(value) => value.as_str(),
             _ => "",
@@ -148,8 +149,10 @@ impl Fix {
 
     fn change(&self) -> Change {
         match &self.edit {
-            Edit::Set(_) | Edit::Ask => Change::Set(Tree::Text("text".to_owned())),
-            Edit::AskSecret | Edit::SecretFrom(_) => Change::Set(Tree::secret("text".to_owned())),
+            Edit::Set(_) | Edit::Prompt => Change::Set(Tree::String("text".to_owned())),
+            Edit::PromptSecret | Edit::SecretFrom(_) => {
+                Change::Set(Tree::secret("text".to_owned()))
+            }
             Edit::Remove => Change::Remove,
         }
     }
@@ -167,8 +170,8 @@ impl fmt::Display for Fix {
                 write!(f, " config set --path -- {path} {}", quoted(value))
             }
             Edit::Set(value) => write!(f, " config set --path {path} {}", quoted(value)),
-            Edit::Ask => write!(f, " config set --path {path}"),
-            Edit::AskSecret => write!(f, " config set --path --secret {path}"),
+            Edit::Prompt => write!(f, " config set --path {path}"),
+            Edit::PromptSecret => write!(f, " config set --path --secret {path}"),
             Edit::SecretFrom(file) => {
                 write!(f, " config set --path --secret {path} < {}", quoted(file))
             }
@@ -192,7 +195,7 @@ mod tests {
     use super::*;
 
     fn line(path: &str, edit: Edit) -> String {
-        Fix::new(Remedy::Text, path, edit).to_string()
+        Fix::new(Remedy::String, path, edit).to_string()
     }
 
     #[test]
@@ -214,7 +217,7 @@ mod tests {
 
     #[test]
     fn a_fix_is_for_the_file_that_was_selected() {
-        let fix = Fix::new(Remedy::Text, "a.b", Edit::Remove);
+        let fix = Fix::new(Remedy::String, "a.b", Edit::Remove);
         let scope = ["-s", "dev", "--config-file=my file"].map(str::to_owned);
         assert_eq!(
             fix.scoped(&scope).to_string(),

@@ -18,13 +18,13 @@ pub(crate) use checks::kids as key_ids;
 pub(crate) use fix::quoted;
 pub use fix::{Fix, Remedy};
 pub use problem::{Problem, Problems};
-pub(crate) use read::KEY_FILE;
-pub use read::{Input, read};
-pub use reader::{STUB, Secrets, Text};
+pub(crate) use read::KEY_FILE_PATH;
+pub use read::{ConfigInput, read};
+pub use reader::{ConfigString, PLACEHOLDER, SecretsAccess};
 pub use schema::schema;
 pub use table::{AIP_CONFIG, Field, REQUIRED_ENV, Shape, shape_at};
 
-/// The configuration of a stack.
+/// The validated configuration of a stack, defaults filled in.
 #[derive(Clone)]
 pub struct StackConfig {
     /// The kubeconfig context that the stack belongs to.
@@ -33,107 +33,107 @@ pub struct StackConfig {
     pub namespace: String,
     /// The stack's name.
     pub stack: String,
-    /// What to deploy.
+    /// `aip_config`.
     pub aip: AipConfig,
-    /// What the operator should know.
+    /// Warnings for the operator; no secret values.
     pub notices: Vec<String>,
 }
 
-/// Where a stack lives in its cluster.
+/// `aip-<stack>`.
 pub fn namespace_of(stack: &StackName) -> String {
     format!("aip-{stack}")
 }
 
-/// Which objects a stack has.
+/// The set of objects that a stack consists of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
-    /// Those of the original program.
+    /// The objects of the original Pulumi program, field for field.
     Compat,
-    /// Hardened ones.
+    /// Hardened Pods that Pod Security "restricted" admits.
     Restricted,
 }
 
-/// What to deploy.
+/// The fields of `aip_config`, validated, with defaults.
 #[derive(Clone)]
 pub struct AipConfig {
-    /// Which objects.
+    /// `compat` if not set.
     pub profile: Profile,
-    /// The image reference.
+    /// `repository:tag`, with or without a digest.
     pub image: String,
-    /// The number of Pods.
+    /// 1 to 1000; default 3.
     pub replicas: u32,
     /// The environment that AIP cannot do without, by name.
     pub required_env: BTreeMap<String, SecretString>,
-    /// More environment.
+    /// `extra_env`, by name.
     pub extra_env: BTreeMap<String, SecretString>,
-    /// The key file.
+    /// JWK Set with private keys, as JSON.
     pub signing_keys: SecretString,
-    /// Arguments that start the server.
+    /// Container arguments of the server.
     pub server_args: Vec<String>,
-    /// The port that the server listens on.
+    /// Container port of the server; default 8080.
     pub port: u16,
-    /// How the database is migrated.
+    /// `migrations`.
     pub migrations: Migrations,
-    /// How the Pods are reached.
+    /// `service`.
     pub service: Service,
-    /// How the Pods are checked.
+    /// `probes`.
     pub probes: Probes,
-    /// What every Pod is given at least.
+    /// Resource requests of the container.
     pub requests: Resources,
-    /// What every Pod is given at most.
+    /// Resource limits of the container.
     pub limits: Resources,
-    /// Scaling with the load.
+    /// `autoscaling`; replaces `replicas`.
     pub autoscaling: Option<Autoscaling>,
-    /// What the Pods may reach.
+    /// `network_policy`; none in the profile `compat`.
     pub network_policy: Option<NetworkPolicy>,
     /// Networks of the reverse proxies whose word on the caller's address counts; none if nobody
     /// said.
     pub trusted_proxies: Vec<String>,
-    /// How metrics are scraped.
+    /// `metrics`.
     pub metrics: Metrics,
-    /// Secrets with registry credentials.
+    /// Names of image pull Secrets.
     pub pull_secrets: Vec<String>,
-    /// A role for the Pods.
+    /// ARN of the IAM role of the service account.
     pub role_arn: Option<String>,
-    /// How long a Pod may take to end.
+    /// `terminationGracePeriodSeconds`; default 60.
     pub grace_seconds: u32,
-    /// How long a Pod serves on after it is taken out.
+    /// Seconds a Pod keeps serving after it was removed from the endpoints; default 15.
     pub drain_seconds: u32,
 }
 
-/// How the database is migrated.
+/// The database migration, `aip_config.migrations`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Migrations {
-    /// Where.
+    /// Job, init container or none.
     pub mode: MigrationMode,
-    /// Arguments that migrate.
+    /// Container arguments of the migration.
     pub args: Vec<String>,
-    /// How long it may take.
+    /// `activeDeadlineSeconds` of the Job; default 300.
     pub timeout_seconds: u32,
 }
 
-/// Where the migration runs.
+/// How the database is migrated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MigrationMode {
-    /// A Job before the Pods change.
+    /// A Job that must complete before the Pods change.
     Job,
     /// An init container of every Pod.
     Init,
-    /// Nowhere.
+    /// No migration.
     None,
 }
 
-/// How the Pods are reached.
+/// How Pods are exposed, `aip_config.service`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
     /// A load balancer, or inside the cluster only.
     pub load_balancer: Option<LoadBalancer>,
 }
 
-/// A load balancer.
+/// An AWS network load balancer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadBalancer {
-    /// The certificate for port 443.
+    /// ARN of the ACM certificate for port 443.
     pub certificate_arn: String,
     /// Whether the AWS Load Balancer Controller makes it, or the in-tree provider.
     pub controller: bool,
@@ -141,24 +141,24 @@ pub struct LoadBalancer {
     pub class: Option<String>,
     /// Reachable from inside the network only.
     pub internal: bool,
-    /// Port 80 in clear text.
+    /// Also serve unencrypted HTTP on port 80.
     pub plain_http: bool,
-    /// More annotations.
+    /// Additional annotations of the Service.
     pub annotations: BTreeMap<String, String>,
 }
 
-/// How the Pods are checked.
+/// HTTP probes, `aip_config.probes`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probes {
-    /// Readiness and startup.
+    /// HTTP path of the readiness and startup probes.
     pub ready_path: String,
-    /// Liveness.
+    /// HTTP path of the liveness probe.
     pub alive_path: String,
-    /// How long a start may take.
+    /// Time limit for startup in seconds; default 120.
     pub startup_seconds: u32,
 }
 
-/// How metrics are scraped.
+/// Metrics scraping, `aip_config.metrics`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Metrics {
     /// The labels of a `PodMonitor`, if there is to be one.
@@ -167,33 +167,33 @@ pub struct Metrics {
     pub namespace: Option<String>,
 }
 
-/// Processors and memory.
+/// CPU and memory, as Kubernetes quantities.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resources {
-    /// Processors.
+    /// `500m`, `2`.
     pub cpu: String,
-    /// Memory.
+    /// `128Mi`, `2Gi`.
     pub memory: String,
 }
 
-/// Scaling with the load.
+/// `HorizontalPodAutoscaler`, `aip_config.autoscaling`; replaces `replicas`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Autoscaling {
-    /// The least number of Pods.
+    /// `minReplicas`; default 2.
     pub min_replicas: u32,
-    /// The largest number of Pods.
+    /// `maxReplicas`; default 10.
     pub max_replicas: u32,
-    /// The use of processors to aim at.
+    /// Target average CPU utilization in percent of the request; default 70.
     pub cpu_percent: u32,
 }
 
-/// What the Pods may reach.
+/// `NetworkPolicy` of the Pods, `aip_config.network_policy`; none in the profile `compat`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NetworkPolicy {
     /// Ports of the database and of Valkey, wherever they are.
     pub ports: Vec<u16>,
-    /// Where metrics are sent over UDP.
+    /// Destination ports of StatsD metrics.
     pub udp_ports: Vec<u16>,
-    /// More addresses, on any port.
+    /// Additional CIDR blocks, on any port.
     pub allow_cidrs: Vec<String>,
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::fix::Fix;
 
-/// One thing that is wrong.
+/// A problem of the configuration, printed as `file:line: path: message`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The file.
@@ -16,12 +16,12 @@ pub struct Problem {
     pub path: String,
     /// What is wrong with it. It never holds a value that may be secret.
     pub message: String,
-    /// The command that mends it.
+    /// The command that fixes it, where there is one.
     pub fix: Option<Fix>,
 }
 
 /// As much of a path as a message shows.
-const SHOWN: usize = 200;
+const MAX_PATH_CHARS: usize = 200;
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -30,7 +30,7 @@ impl fmt::Display for Problem {
             write!(f, ":{line}")?;
         }
         f.write_str(": ")?;
-        for c in self.path.chars().take(SHOWN) {
+        for c in self.path.chars().take(MAX_PATH_CHARS) {
             // A name comes from the file and may hold what a terminal would obey.
             if c.is_control() {
                 write!(f, "{}", c.escape_default())?;
@@ -38,7 +38,7 @@ impl fmt::Display for Problem {
                 write!(f, "{c}")?;
             }
         }
-        if self.path.chars().nth(SHOWN).is_some() {
+        if self.path.chars().nth(MAX_PATH_CHARS).is_some() {
             f.write_str("…")?;
         }
         write!(f, ": {}", self.message)?;
@@ -49,7 +49,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong.
+/// Every problem of the configuration, in file order.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
 pub struct Problems(pub Vec<Problem>);
@@ -64,7 +64,7 @@ impl Problems {
         self
     }
 
-    /// The problems of a text that is no stack file of today: no command would mend it.
+    /// The problems of a text that is no stack file of today: no command would fix it.
     #[must_use]
     pub fn without_fixes(mut self) -> Self {
         for problem in &mut self.0 {

@@ -13,37 +13,37 @@ use secrecy::SecretString;
 use super::checks;
 use super::fix::{Edit, Fix, Remedy};
 use super::problem::Problems;
-use super::reader::{Object, Reader, Secrets, Text, short};
+use super::reader::{ConfigString, Object, Reader, SecretsAccess, display_path};
 use super::table::AIP_CONFIG;
 use super::{
     AipConfig, Metrics, MigrationMode, Migrations, Probes, Profile, Resources, StackConfig,
     namespace_of,
 };
 
-/// What a configuration is read from.
+/// Inputs of [`read`].
 #[derive(Clone, Copy)]
-pub struct Input<'a> {
+pub struct ConfigInput<'a> {
     /// The stack file.
     pub file: &'a StackFile,
     /// Its project, whose defaults count where the stack says nothing.
     pub project: &'a Project,
     /// The stack's name.
     pub stack: &'a StackName,
-    /// How encrypted values are opened.
-    pub secrets: Secrets<'a>,
+    /// Whether encrypted values are decrypted.
+    pub secrets: SecretsAccess<'a>,
 }
 
 /// Where the restricted profile mounts the key file.
-pub(crate) const KEY_FILE: &str = "/etc/aip/keys/signing_keys.json";
+pub(crate) const KEY_FILE_PATH: &str = "/etc/aip/keys/signing_keys.json";
 
 /// Reads the configuration, or says everything that is wrong with it.
-pub fn read(input: Input<'_>) -> Result<StackConfig, Problems> {
+pub fn read(input: ConfigInput<'_>) -> Result<StackConfig, Problems> {
     let reader = Reader {
-        file: short(input.file.path()),
+        file: display_path(input.file.path()),
         secrets: input.secrets,
         problems: Vec::new(),
     };
-    let mut assembly = Assembly {
+    let mut assembly = StackConfigBuilder {
         input,
         reader,
         notices: Vec::new(),
@@ -55,13 +55,13 @@ pub fn read(input: Input<'_>) -> Result<StackConfig, Problems> {
         _ => {
             let mut problems = assembly.reader.problems;
             problems.sort_by_key(|problem| problem.line);
-            let stack_file = short(input.file.path());
+            let stack_file = display_path(input.file.path());
             let mut tried = 0;
             for problem in &mut problems {
                 tried += usize::from(problem.fix.is_some());
                 let works = |fix: &Fix| {
                     problem.file == stack_file
-                        && tried <= MOST_FIXES
+                        && tried <= MAX_FIXES
                         && fix.works_on(input.file, &input.project.name)
                 };
                 problem.fix = problem.fix.take().filter(works);
@@ -72,17 +72,17 @@ pub fn read(input: Input<'_>) -> Result<StackConfig, Problems> {
 }
 
 /// Each fix is tried on a copy of the file before it is offered; beyond these, none is.
-const MOST_FIXES: usize = 100;
+const MAX_FIXES: usize = 100;
 
-struct Assembly<'a> {
-    input: Input<'a>,
+struct StackConfigBuilder<'a> {
+    input: ConfigInput<'a>,
     reader: Reader<'a>,
     notices: Vec<String>,
     /// Lines and paths of secrets that are not encrypted.
     plain: Vec<(usize, String)>,
 }
 
-impl Assembly<'_> {
+impl StackConfigBuilder<'_> {
     fn stack(&mut self) -> Option<StackConfig> {
         let context = self.context();
         let namespace = namespace_of(self.input.stack);
@@ -95,12 +95,13 @@ impl Assembly<'_> {
         for ignored in ["import_kubeconfig", "eks"] {
             if self.top(ignored).is_some() {
                 self.notices.push(format!(
-                    "`{ignored}` is ignored: the cluster is the one of `k8s_context`, and it is always checked"
+                    "`{ignored}` is ignored: the cluster is the one of `k8s_context`, and its identity is \
+                     always verified"
                 ));
             }
         }
         let Some((node, file)) = self.top("aip_config") else {
-            let fix = Fix::new(Remedy::Begin, "aip_config.image_repo", Edit::Ask);
+            let fix = Fix::new(Remedy::StartConfig, "aip_config.image_repo", Edit::Prompt);
             self.reader
                 .problem(None, "aip_config", "is missing", Some(fix));
             return None;
@@ -123,29 +124,29 @@ impl Assembly<'_> {
             namespace: self.input.project.name.clone(),
             name: name.to_owned(),
         };
-        let Input { file, project, .. } = self.input;
+        let ConfigInput { file, project, .. } = self.input;
         let own = file
             .get(&key)
-            .map(|node| (node.clone(), short(file.path())));
+            .map(|node| (node.clone(), display_path(file.path())));
         let default = || {
             let mut defaults = project.defaults.iter();
             defaults
                 .find(|default| default.key == key)
-                .map(|default| (default.value.clone(), short(&project.file)))
+                .map(|default| (default.value.clone(), display_path(&project.file)))
         };
         own.or_else(default).filter(|(node, _)| !node.is_null())
     }
 
     fn context(&mut self) -> Option<String> {
-        let fix = Some(Fix::new(Remedy::Context, "k8s_context", Edit::Ask));
+        let fix = Some(Fix::new(Remedy::Context, "k8s_context", Edit::Prompt));
         let Some((node, file)) = self.top("k8s_context") else {
-            let message = "is missing: it names the only cluster that this stack may touch";
+            let message = "is missing: the kubeconfig context of the only cluster that this stack may be deployed to";
             self.reader.problem(None, "k8s_context", message, fix);
             return None;
         };
         let stack_file = std::mem::replace(&mut self.reader.file, file);
         let context = self.reader.text(&node, "k8s_context");
-        let context = context.map(|text| text.known().unwrap_or_default().to_owned());
+        let context = context.map(|text| text.plaintext().unwrap_or_default().to_owned());
         if context.as_deref() == Some("") {
             self.reader
                 .problem(Some(node.line), "k8s_context", "is empty", fix);
@@ -160,8 +161,8 @@ impl Assembly<'_> {
             Some(_) => Profile::Compat,
             None => {
                 self.notices.push(
-                    "`profile` is not set, so this stack has the objects of the original program; `aip-deploy config \
-                     set --path aip_config.profile restricted` hardens it"
+                    "`profile` is not set, so the stack uses the profile `compat`; `aip-deploy config set \
+                     --path aip_config.profile restricted` hardens it"
                         .to_owned(),
                 );
                 Profile::Compat
@@ -201,7 +202,7 @@ impl Assembly<'_> {
         if drain_seconds >= grace_seconds {
             let message = "must be less than aip_config.grace_seconds: the Pod would be killed while it drains";
             let longer = Edit::Set((drain_seconds + 15).to_string());
-            let fix = Fix::new(Remedy::Grace, "aip_config.grace_seconds", longer);
+            let fix = Fix::new(Remedy::GracePeriod, "aip_config.grace_seconds", longer);
             let line = fields.lines.get("drain_seconds").copied().or(fields.line);
             self.reader
                 .problem(line, "aip_config.drain_seconds", message, Some(fix));
@@ -246,13 +247,13 @@ impl Assembly<'_> {
         let repository = self.part_of_image(
             fields,
             "image_repo",
-            "is missing: say where the images come from (or set aip_config.image_slug)",
+            "is missing: the image repository (or set aip_config.image_slug)",
             checks::image_repository,
         );
         let tag = self.part_of_image(
             fields,
             "image_tag",
-            "is missing: say which image to deploy (or set aip_config.image_slug)",
+            "is missing: the image tag to deploy (or set aip_config.image_slug)",
             checks::image_tag,
         );
         Some(format!("{}:{}", repository?, tag?))
@@ -267,7 +268,7 @@ impl Assembly<'_> {
     ) -> Option<String> {
         let Some(given) = fields.plain(name).map(str::to_owned) else {
             let path = format!("aip_config.{name}");
-            let fix = Fix::new(Remedy::Image, &path, Edit::Ask);
+            let fix = Fix::new(Remedy::Image, &path, Edit::Prompt);
             self.reader.missing(fields.line, &path, why, fix);
             return None;
         };
@@ -279,7 +280,7 @@ impl Assembly<'_> {
         let Err(message) = outcome else { return true };
         let line = fields.text(name).map(|text| text.line).or(fields.line);
         let path = format!("aip_config.{name}");
-        let fix = Fix::new(Remedy::Text, &path, Edit::Ask);
+        let fix = Fix::new(Remedy::String, &path, Edit::Prompt);
         self.reader.problem(line, &path, message, Some(fix));
         false
     }
@@ -298,7 +299,7 @@ impl Assembly<'_> {
             {
                 let path = format!("aip_config.requests.{what}");
                 let message = format!(
-                    "is {request}, which is more than aip_config.limits.{what}, {limit}: Kubernetes refuses that"
+                    "is {request}, which exceeds aip_config.limits.{what} ({limit}): Kubernetes rejects that"
                 );
                 let to = Edit::Set(request.clone());
                 let fix = Fix::new(Remedy::Limit, &format!("aip_config.limits.{what}"), to);
@@ -337,7 +338,7 @@ impl Assembly<'_> {
                 let edit = if name.is_empty() {
                     Edit::Remove
                 } else {
-                    Edit::Ask
+                    Edit::Prompt
                 };
                 let fix = Fix::new(Remedy::EmptyName, &path, edit);
                 let line = fields.lines.get("pull_secrets").copied().or(fields.line);
@@ -354,7 +355,7 @@ fn metrics(fields: &Object) -> Metrics {
     };
     let labels = given.map("labels").into_iter();
     let labels = labels
-        .filter_map(|(name, text)| Some((name, text.known()?.to_owned())))
+        .filter_map(|(name, text)| Some((name, text.plaintext()?.to_owned())))
         .collect();
     Metrics {
         pod_monitor: given.bool("pod_monitor").unwrap_or(false).then_some(labels),
@@ -399,7 +400,7 @@ fn owned(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
 }
 
-fn secrets(env: &BTreeMap<String, Text>) -> BTreeMap<String, SecretString> {
+fn secrets(env: &BTreeMap<String, ConfigString>) -> BTreeMap<String, SecretString> {
     env.iter()
         .map(|(name, text)| (name.clone(), text.to_secret()))
         .collect()

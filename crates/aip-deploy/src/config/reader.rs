@@ -11,31 +11,31 @@ use super::fix::{Edit, Fix, Remedy};
 use super::problem::Problem;
 use super::table::{Field, Shape};
 
-/// How encrypted values are opened.
+/// Whether encrypted values are decrypted.
 #[derive(Clone, Copy)]
-pub enum Secrets<'a> {
-    /// With the stack's key.
-    Open(&'a Crypter),
+pub enum SecretsAccess<'a> {
+    /// Decrypt with the stack's key.
+    Decrypt(&'a Crypter),
     /// Not at all: `render --secrets=stub`, which needs no passphrase.
-    Stub,
+    Placeholder,
 }
 
 /// A text of the configuration, which may be secret.
 #[derive(Clone)]
-pub struct Text {
+pub struct ConfigString {
     value: Option<SecretString>,
-    /// Its line.
+    /// Line in the stack file, from 1.
     pub line: usize,
     /// Whether the file has it encrypted.
     pub encrypted: bool,
 }
 
 /// What stands in for a secret that is not opened.
-pub const STUB: &str = "stub";
+pub const PLACEHOLDER: &str = "stub";
 
-impl Text {
-    /// The value, unless it is not opened.
-    pub fn known(&self) -> Option<&str> {
+impl ConfigString {
+    /// The value; none for a secret that is not decrypted.
+    pub fn plaintext(&self) -> Option<&str> {
         self.value.as_ref().map(ExposeSecret::expose_secret)
     }
 
@@ -43,35 +43,35 @@ impl Text {
     pub fn to_secret(&self) -> SecretString {
         self.value
             .clone()
-            .unwrap_or_else(|| SecretString::from(STUB))
+            .unwrap_or_else(|| SecretString::from(PLACEHOLDER))
     }
 }
 
-/// A value as the table describes it.
-pub(super) enum Read {
-    Text(Text),
+/// A value that has the shape of its field.
+pub(super) enum FieldValue {
+    String(ConfigString),
     Bool(bool),
     Int(i64),
-    Texts(Vec<Text>),
-    TextMap(BTreeMap<String, Text>),
+    StringList(Vec<ConfigString>),
+    StringMap(BTreeMap<String, ConfigString>),
     Object(Object),
 }
 
 /// The fields that are set, with the place of the whole.
 #[derive(Default)]
 pub(super) struct Object {
-    pub(super) fields: BTreeMap<&'static str, Read>,
+    pub(super) fields: BTreeMap<&'static str, FieldValue>,
     pub(super) line: Option<usize>,
     /// The lines of the fields.
     pub(super) lines: BTreeMap<&'static str, usize>,
     /// Names of an environment that the table does not know.
-    pub(super) others: BTreeMap<String, Text>,
+    pub(super) others: BTreeMap<String, ConfigString>,
 }
 
 impl Object {
-    pub(super) fn text(&self, name: &str) -> Option<&Text> {
+    pub(super) fn text(&self, name: &str) -> Option<&ConfigString> {
         match self.fields.get(name) {
-            Some(Read::Text(text)) => Some(text),
+            Some(FieldValue::String(text)) => Some(text),
             _ => None,
         }
     }
@@ -79,46 +79,46 @@ impl Object {
     /// The text of a field that is never secret.
     pub(super) fn plain(&self, name: &str) -> Option<&str> {
         self.text(name)
-            .and_then(Text::known)
+            .and_then(ConfigString::plaintext)
             .filter(|text| !text.is_empty())
     }
 
     pub(super) fn bool(&self, name: &str) -> Option<bool> {
         match self.fields.get(name) {
-            Some(Read::Bool(value)) => Some(*value),
+            Some(FieldValue::Bool(value)) => Some(*value),
             _ => None,
         }
     }
 
     pub(super) fn int<T: TryFrom<i64>>(&self, name: &str) -> Option<T> {
         match self.fields.get(name) {
-            Some(Read::Int(value)) => T::try_from(*value).ok(),
+            Some(FieldValue::Int(value)) => T::try_from(*value).ok(),
             _ => None,
         }
     }
 
     pub(super) fn texts(&self, name: &str) -> Option<Vec<String>> {
         match self.fields.get(name) {
-            Some(Read::Texts(texts)) => Some(
+            Some(FieldValue::StringList(texts)) => Some(
                 texts
                     .iter()
-                    .filter_map(|text| text.known().map(str::to_owned))
+                    .filter_map(|text| text.plaintext().map(str::to_owned))
                     .collect(),
             ),
             _ => None,
         }
     }
 
-    pub(super) fn map(&self, name: &str) -> BTreeMap<String, Text> {
+    pub(super) fn map(&self, name: &str) -> BTreeMap<String, ConfigString> {
         match self.fields.get(name) {
-            Some(Read::TextMap(map)) => map.clone(),
+            Some(FieldValue::StringMap(map)) => map.clone(),
             _ => BTreeMap::new(),
         }
     }
 
     pub(super) fn object(&self, name: &str) -> Option<&Self> {
         match self.fields.get(name) {
-            Some(Read::Object(object)) => Some(object),
+            Some(FieldValue::Object(object)) => Some(object),
             _ => None,
         }
     }
@@ -127,7 +127,7 @@ impl Object {
 /// Collects what is wrong while it reads.
 pub(super) struct Reader<'a> {
     pub(super) file: PathBuf,
-    pub(super) secrets: Secrets<'a>,
+    pub(super) secrets: SecretsAccess<'a>,
     pub(super) problems: Vec<Problem>,
 }
 
@@ -169,7 +169,7 @@ impl Reader<'_> {
             return object;
         };
         for (name, value) in node.entries() {
-            let at = below(path, name);
+            let at = join_path(path, name);
             let Some(field) = fields.iter().find(|field| field.name == name) else {
                 self.unknown(value, name, fields, &at);
                 continue;
@@ -186,16 +186,13 @@ impl Reader<'_> {
     }
 
     fn unknown(&mut self, value: &Node, name: &str, fields: &[Field], at: &str) {
-        let hint = nearest(name, fields).map(|name| format!(": did you mean `{name}`?"));
-        let message = format!(
-            "is not a field that is known here{}",
-            hint.unwrap_or_default()
-        );
+        let hint = closest_field(name, fields).map(|name| format!(": did you mean `{name}`?"));
+        let message = format!("is not a known field{}", hint.unwrap_or_default());
         let fix = Fix::new(Remedy::Unknown, at, Edit::Remove);
         self.problem(Some(value.line), at, message, Some(fix));
     }
 
-    /// An environment: names that are not known are passed on, unless they look like a slip.
+    /// An environment: names that are not known are passed on, unless they look like a typo.
     fn env(&mut self, node: &Node, known: &'static [Field], path: &str) -> Object {
         let mut object = Object {
             line: Some(node.line),
@@ -208,13 +205,13 @@ impl Reader<'_> {
             return object;
         }
         for (name, value) in node.entries() {
-            let at = below(path, name);
+            let at = join_path(path, name);
             let field = known.iter().find(|field| field.name == name);
-            if field.is_none() && nearest(name, known).is_some() {
+            if field.is_none() && closest_field(name, known).is_some() {
                 self.unknown(value, name, known, &at);
             } else if let Some(text) = self.text_unless_null(value, &at) {
                 match field {
-                    Some(field) => drop(object.fields.insert(field.name, Read::Text(text))),
+                    Some(field) => drop(object.fields.insert(field.name, FieldValue::String(text))),
                     None => drop(object.others.insert(name.to_owned(), text)),
                 }
             }
@@ -222,7 +219,7 @@ impl Reader<'_> {
         object
     }
 
-    fn text_unless_null(&mut self, node: &Node, at: &str) -> Option<Text> {
+    fn text_unless_null(&mut self, node: &Node, at: &str) -> Option<ConfigString> {
         if node.is_null() {
             None
         } else {
@@ -230,66 +227,66 @@ impl Reader<'_> {
         }
     }
 
-    fn value(&mut self, node: &Node, shape: Shape, at: &str) -> Option<Read> {
+    fn value(&mut self, node: &Node, shape: Shape, at: &str) -> Option<FieldValue> {
         match shape {
-            Shape::Text => self.text(node, at).map(Read::Text),
+            Shape::String => self.text(node, at).map(FieldValue::String),
             Shape::Quantity => match node.scalar() {
                 // A number is what is meant here; its text arrives as it is written.
                 Some(scalar) if matches!(scalar.kind, ScalarKind::Int | ScalarKind::Float) => {
-                    Some(Read::Text(Text {
+                    Some(FieldValue::String(ConfigString {
                         value: Some(SecretString::from(scalar.text.clone())),
                         line: node.line,
                         encrypted: false,
                     }))
                 }
-                _ => self.text(node, at).map(Read::Text),
+                _ => self.text(node, at).map(FieldValue::String),
             },
-            Shape::Object(fields) => Some(Read::Object(self.object(node, fields, at))),
-            Shape::Env(known) => Some(Read::Object(self.env(node, known, at))),
-            Shape::Texts => match &node.content {
+            Shape::Object(fields) => Some(FieldValue::Object(self.object(node, fields, at))),
+            Shape::Env(known) => Some(FieldValue::Object(self.env(node, known, at))),
+            Shape::StringList => match &node.content {
                 Content::List(items) => {
                     let texts = items.iter().enumerate();
                     let texts = texts.filter_map(|(index, item)| {
                         self.text(item, &ConfigPath::join(at, &Segment::Index(index)))
                     });
-                    Some(Read::Texts(texts.collect()))
+                    Some(FieldValue::StringList(texts.collect()))
                 }
                 _ => self.wrong(node, shape, at),
             },
-            Shape::TextMap => match node.pairs() {
+            Shape::StringMap => match node.pairs() {
                 Some(_) if node.secret().is_none() => {
                     let mut map = BTreeMap::new();
                     for (name, value) in node.entries() {
-                        if let Some(text) = self.text(value, &below(at, name)) {
+                        if let Some(text) = self.text(value, &join_path(at, name)) {
                             map.insert(name.to_owned(), text);
                         }
                     }
-                    Some(Read::TextMap(map))
+                    Some(FieldValue::StringMap(map))
                 }
                 _ => self.wrong(node, shape, at),
             },
             Shape::Bool => match node.scalar().map(|scalar| scalar.kind) {
-                Some(ScalarKind::Bool(value)) => Some(Read::Bool(value)),
+                Some(ScalarKind::Bool(value)) => Some(FieldValue::Bool(value)),
                 _ => self.wrong(node, shape, at),
             },
             Shape::Int { min, max } => match node.scalar() {
                 Some(scalar) if scalar.kind == ScalarKind::Int => match scalar.text.parse() {
-                    Ok(number) if (min..=max).contains(&number) => Some(Read::Int(number)),
+                    Ok(number) if (min..=max).contains(&number) => Some(FieldValue::Int(number)),
                     _ => self.wrong(node, shape, at),
                 },
                 _ => self.wrong(node, shape, at),
             },
             Shape::Word(words) => match node.scalar() {
                 Some(scalar) if words.contains(&scalar.text.as_str()) => {
-                    self.text(node, at).map(Read::Text)
+                    self.text(node, at).map(FieldValue::String)
                 }
                 _ => self.wrong(node, shape, at),
             },
         }
     }
 
-    fn wrong(&mut self, node: &Node, shape: Shape, at: &str) -> Option<Read> {
-        let fix = nearest_value(shape, node.scalar())
+    fn wrong(&mut self, node: &Node, shape: Shape, at: &str) -> Option<FieldValue> {
+        let fix = closest_value(shape, node.scalar())
             .map(|value| Fix::new(Remedy::Shape, at, Edit::Set(value)));
         self.problem(
             Some(node.line),
@@ -302,11 +299,11 @@ impl Reader<'_> {
 
     /// Text, encrypted or not. A number or date without quotes is refused: `1.10` would arrive as
     /// `1.1` at any other reader of the file.
-    pub(super) fn text(&mut self, node: &Node, at: &str) -> Option<Text> {
+    pub(super) fn text(&mut self, node: &Node, at: &str) -> Option<ConfigString> {
         if let Some(ciphertext) = node.secret() {
             let value = match self.secrets {
-                Secrets::Stub => None,
-                Secrets::Open(crypter) => match crypter.decrypt(ciphertext) {
+                SecretsAccess::Placeholder => None,
+                SecretsAccess::Decrypt(crypter) => match crypter.decrypt(ciphertext) {
                     Ok(value) => Some(value),
                     Err(error) => {
                         self.undecryptable(node, at, error);
@@ -314,16 +311,16 @@ impl Reader<'_> {
                     }
                 },
             };
-            return Some(Text {
+            return Some(ConfigString {
                 value,
                 line: node.line,
                 encrypted: true,
             });
         }
         match node.scalar() {
-            Some(scalar) if scalar.kind == ScalarKind::Text => {
+            Some(scalar) if scalar.kind == ScalarKind::String => {
                 let value = Some(SecretString::from(scalar.text.clone()));
-                Some(Text {
+                Some(ConfigString {
                     value,
                     line: node.line,
                     encrypted: false,
@@ -331,11 +328,11 @@ impl Reader<'_> {
             }
             Some(scalar) => {
                 let what = scalar.kind.name();
-                let message = format!("must be text, and without quotes this is {what}");
+                let message = format!("must be a string; quote it, since unquoted it is {what}");
                 let edit = if scalar.text.is_empty() {
-                    Edit::Ask
-                } else if sounds_secret(at) {
-                    Edit::AskSecret
+                    Edit::Prompt
+                } else if may_be_secret(at) {
+                    Edit::PromptSecret
                 } else {
                     Edit::Set(scalar.text.clone())
                 };
@@ -344,26 +341,26 @@ impl Reader<'_> {
                 None
             }
             None => {
-                self.problem(Some(node.line), at, "must be text", None);
+                self.problem(Some(node.line), at, "must be a string", None);
                 None
             }
         }
     }
 
     fn undecryptable(&mut self, node: &Node, at: &str, error: CrypterError) {
-        let fix = Fix::new(Remedy::Reseal, at, Edit::AskSecret);
+        let fix = Fix::new(Remedy::Reencrypt, at, Edit::PromptSecret);
         self.problem(Some(node.line), at, error.to_string(), Some(fix));
     }
 }
 
 /// How a file is called in messages: without the folder it was found in.
-pub(super) fn short(file: &Path) -> PathBuf {
+pub(super) fn display_path(file: &Path) -> PathBuf {
     file.file_name()
         .map_or_else(|| file.to_owned(), PathBuf::from)
 }
 
-/// The known name that `name` is probably a slip of.
-fn nearest(name: &str, fields: &[Field]) -> Option<&'static str> {
+/// The known name that `name` is probably a typo of.
+fn closest_field(name: &str, fields: &[Field]) -> Option<&'static str> {
     let distances = fields
         .iter()
         .map(|field| (strsim::osa_distance(name, field.name), field.name));
@@ -374,12 +371,12 @@ fn nearest(name: &str, fields: &[Field]) -> Option<&'static str> {
 }
 
 /// The path of a field or variable below `path`.
-pub(super) fn below(path: &str, name: &str) -> String {
+pub(super) fn join_path(path: &str, name: &str) -> String {
     ConfigPath::join(path, &Segment::Key(name.to_owned()))
 }
 
 /// Whether a value at this place is better not repeated in a message.
-fn sounds_secret(path: &str) -> bool {
+fn may_be_secret(path: &str) -> bool {
     let holds_secrets = ["required_env", "env_config", "extra_env", "signing_keys"]
         .iter()
         .any(|field| path.starts_with(&format!("aip_config.{field}")));
@@ -391,7 +388,7 @@ fn sounds_secret(path: &str) -> bool {
 }
 
 /// The value of this shape that is nearest to what stands there.
-fn nearest_value(shape: Shape, given: Option<&Scalar>) -> Option<String> {
+fn closest_value(shape: Shape, given: Option<&Scalar>) -> Option<String> {
     let given = given.map_or("", |scalar| scalar.text.as_str());
     let folded = given.to_ascii_lowercase();
     match shape {
@@ -407,10 +404,10 @@ fn nearest_value(shape: Shape, given: Option<&Scalar>) -> Option<String> {
             .iter()
             .min_by_key(|word| strsim::osa_distance(&folded, word))
             .map(|word| (*word).to_owned()),
-        Shape::Text
+        Shape::String
         | Shape::Quantity
-        | Shape::Texts
-        | Shape::TextMap
+        | Shape::StringList
+        | Shape::StringMap
         | Shape::Env(_)
         | Shape::Object(_) => None,
     }

@@ -32,7 +32,7 @@ fn object(fields: &[Field]) -> Value {
         .map(|field| {
             let mut value = shape(field.shape);
             if let Some(map) = value.as_object_mut() {
-                map.insert("description".to_owned(), field.about.into());
+                map.insert("description".to_owned(), field.description.into());
             }
             (field.name.to_owned(), value)
         })
@@ -42,13 +42,13 @@ fn object(fields: &[Field]) -> Value {
 
 fn shape(shape: Shape) -> Value {
     match shape {
-        Shape::Text => text(),
+        Shape::String => text(),
         Shape::Quantity => json!({"type": ["string", "number"]}),
         Shape::Bool => json!({"type": "boolean"}),
         Shape::Int { min, max } => json!({"type": "integer", "minimum": min, "maximum": max}),
         Shape::Word(words) => json!({"enum": words}),
-        Shape::Texts => json!({"type": "array", "items": text()}),
-        Shape::TextMap => json!({"type": "object", "additionalProperties": text()}),
+        Shape::StringList => json!({"type": "array", "items": text()}),
+        Shape::StringMap => json!({"type": "object", "additionalProperties": text()}),
         Shape::Env(known) => {
             let mut env = object(known);
             env["additionalProperties"] = text();
@@ -58,7 +58,7 @@ fn shape(shape: Shape) -> Value {
     }
 }
 
-/// Text, or text that is encrypted.
+/// A string, or an encrypted string.
 fn text() -> Value {
     json!({"anyOf": [
         {"type": "string"},

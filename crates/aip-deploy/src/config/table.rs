@@ -3,52 +3,56 @@
 
 use pulumi_files::yaml::Segment;
 
-/// A field.
+/// A field of the stack file below `aip_config`.
 #[derive(Debug)]
 pub struct Field {
-    /// Its name.
+    /// Name in the stack file.
     pub name: &'static str,
-    /// What it holds.
+    /// Type and range.
     pub shape: Shape,
-    /// What it is for.
-    pub about: &'static str,
+    /// One line for `config schema` and the reference page.
+    pub description: &'static str,
 }
 
-/// What a field holds.
+/// Type and range of a field.
 #[derive(Debug, Clone, Copy)]
 pub enum Shape {
     /// Text; a value that looks like a number or a date must be in quotes.
-    Text,
+    String,
     /// A quantity of Kubernetes: text, or a bare number.
     Quantity,
     /// `true` or `false`.
     Bool,
-    /// A whole number.
+    /// An integer.
     Int {
-        /// The smallest allowed.
+        /// Inclusive.
         min: i64,
-        /// The largest allowed.
+        /// Inclusive.
         max: i64,
     },
-    /// One of these words.
+    /// One of these values.
     Word(&'static [&'static str]),
-    /// A list of texts.
-    Texts,
-    /// Names and texts.
-    TextMap,
-    /// Environment: texts, of which some are known by name.
+    /// A list of strings.
+    StringList,
+    /// A map of strings.
+    StringMap,
+    /// Environment: strings, of which some are known by name.
     Env(&'static [Field]),
-    /// Fields of its own.
+    /// A map with these fields.
     Object(&'static [Field]),
 }
 
-const fn field(name: &'static str, shape: Shape, about: &'static str) -> Field {
-    Field { name, shape, about }
+const fn field(name: &'static str, shape: Shape, description: &'static str) -> Field {
+    Field {
+        name,
+        shape,
+        description,
+    }
 }
 
-const COUNT: Shape = Shape::Int { min: 1, max: 1000 };
+const REPLICA_COUNT: Shape = Shape::Int { min: 1, max: 1000 };
 const SECONDS: Shape = Shape::Int { min: 0, max: 3600 };
-const PORT: Shape = Shape::Int {
+const PORT_NUMBER: Shape = Shape::Int {
     min: 1,
     max: 65_535,
 };
@@ -57,33 +61,33 @@ const PORT: Shape = Shape::Int {
 pub const REQUIRED_ENV: &[Field] = &[
     field(
         "DATABASE_URL",
-        Shape::Text,
-        "URL of the database: postgresql://…, postgresql+asyncpg://… or sqlite://…",
+        Shape::String,
+        "Database URL: postgresql://…, postgresql+asyncpg://… or sqlite://…",
     ),
     field(
         "REDIS_DSN",
-        Shape::Text,
-        "URL of Valkey or Redis: redis://user:password@host:6379/0",
+        Shape::String,
+        "Valkey or Redis URL: redis://user:password@host:6379/0",
     ),
     field(
         "WORKER_ID",
-        Shape::Text,
-        "Name of the worker; in the restricted profile the Pod's name unless it is set",
+        Shape::String,
+        "Worker name; defaults to the Pod name in the restricted profile",
     ),
     field(
         "JSON_WEB_KEYS",
-        Shape::Text,
-        "Path of the key file in the container; in the restricted profile it follows the mount",
+        Shape::String,
+        "Path of the key file in the container; set automatically in the restricted profile",
     ),
     field(
         "ACTIVE_SIGNING_KEYS",
-        Shape::Text,
-        "The `kid`s that sign: a JSON array, or separated by commas",
+        Shape::String,
+        "The `kid`s of the active signing keys: a JSON array, or comma-separated",
     ),
     field(
         "SERVICE_AUTH_KEYS",
-        Shape::Text,
-        "The `kid`s for service authentication, in the same form",
+        Shape::String,
+        "The `kid`s of the service authentication keys: a JSON array, or comma-separated",
     ),
 ];
 
@@ -91,12 +95,12 @@ const RESOURCE: &[Field] = &[
     field(
         "cpu",
         Shape::Quantity,
-        "Processors, as Kubernetes writes them: 500m, 2",
+        "CPU, as a Kubernetes quantity: 500m, 2",
     ),
     field(
         "memory",
         Shape::Quantity,
-        "Memory, as Kubernetes writes it: 128Mi, 2Gi",
+        "Memory, as a Kubernetes quantity: 128Mi, 2Gi",
     ),
 ];
 
@@ -104,60 +108,60 @@ const SERVICE: &[Field] = &[
     field(
         "type",
         Shape::Word(&["load_balancer", "cluster_ip"]),
-        "A network load balancer, or reachable inside the cluster only",
+        "load_balancer: an AWS network load balancer; cluster_ip: reachable only inside the cluster",
     ),
     field(
         "annotations_style",
         Shape::Word(&["legacy", "controller"]),
-        "The in-tree provider's annotations, or those of the AWS Load Balancer Controller",
+        "legacy: annotations of the in-tree cloud provider; controller: those of the AWS Load Balancer Controller",
     ),
     field(
         "load_balancer_class",
-        Shape::Text,
+        Shape::String,
         "`loadBalancerClass`; service.k8s.aws/nlb with annotations_style controller",
     ),
     field(
         "internal",
         Shape::Bool,
-        "Reachable from inside the network only (controller style)",
+        "Internal load balancer, reachable only inside the VPC (controller style)",
     ),
     field(
         "plain_http",
         Shape::Bool,
-        "Also listen on port 80, in clear text",
+        "Also listen on port 80, unencrypted",
     ),
     field(
         "annotations",
-        Shape::TextMap,
-        "More annotations of the load balancer's Service",
+        Shape::StringMap,
+        "Additional annotations of the load balancer's Service",
     ),
 ];
 
 const PROBES: &[Field] = &[
     field(
         "ready_path",
-        Shape::Text,
+        Shape::String,
         "Path of the readiness and startup probes",
     ),
     field(
         "alive_path",
-        Shape::Text,
+        Shape::String,
         "Path of the liveness probe (restricted profile)",
     ),
     field(
         "startup_seconds",
         SECONDS,
-        "How long a start may take before the container is restarted",
+        "Time limit for startup, in seconds; after it the container is restarted",
     ),
 ];
 
 const AUTOSCALING: &[Field] = &[
-    field("min_replicas", COUNT, "The least number of Pods"),
-    field("max_replicas", COUNT, "The largest number of Pods"),
+    field("min_replicas", REPLICA_COUNT, "Minimum number of Pods"),
+    field("max_replicas", REPLICA_COUNT, "Maximum number of Pods"),
     field(
         "cpu_percent",
         Shape::Int { min: 1, max: 100 },
-        "The average use of requested processors to aim at",
+        "Target average CPU utilization, in percent of the requested CPU",
     ),
 ];
 
@@ -165,26 +169,30 @@ const MIGRATIONS: &[Field] = &[
     field(
         "mode",
         Shape::Word(&["job", "init", "none"]),
-        "A Job that is awaited before the Pods change, an init container in each Pod, or not at all",
+        "job: a Job that completes before the Pods change; init: an init container in each Pod; none: no migration",
     ),
     field(
         "args",
-        Shape::Texts,
-        "Arguments of the image that migrate the database",
+        Shape::StringList,
+        "Container arguments that migrate the database",
     ),
-    field("timeout_seconds", SECONDS, "How long the Job may run"),
+    field(
+        "timeout_seconds",
+        SECONDS,
+        "Time limit of the Job, in seconds",
+    ),
 ];
 
 const NETWORK_POLICY: &[Field] = &[
     field(
         "enabled",
         Shape::Bool,
-        "Whether to restrict what the Pods may reach",
+        "Whether to create a NetworkPolicy that restricts the traffic of the Pods",
     ),
     field(
         "allow_cidrs",
-        Shape::Texts,
-        "More addresses that the Pods may reach, on any port",
+        Shape::StringList,
+        "Additional CIDR blocks that the Pods may reach, on any port",
     ),
 ];
 
@@ -192,17 +200,17 @@ const METRICS: &[Field] = &[
     field(
         "pod_monitor",
         Shape::Bool,
-        "Make a PodMonitor, which the Prometheus operator scrapes by; its kinds must be installed",
+        "Create a PodMonitor for the Prometheus operator, whose CRDs must be installed",
     ),
     field(
         "labels",
-        Shape::TextMap,
-        "Labels of the PodMonitor that a Prometheus selects it by, such as `release`",
+        Shape::StringMap,
+        "Labels of the PodMonitor that your Prometheus selects, such as `release`",
     ),
     field(
         "namespace",
-        Shape::Text,
-        "The only namespace whose Pods may scrape; without it those of every namespace may",
+        Shape::String,
+        "The only namespace that may scrape metrics; if not set, all namespaces may",
     ),
 ];
 
@@ -211,52 +219,56 @@ pub const AIP_CONFIG: &[Field] = &[
     field(
         "profile",
         Shape::Word(&["compat", "restricted"]),
-        "compat: the objects of the original program; restricted: hardened Pods",
+        "compat: the objects of the original Pulumi program; restricted: hardened Pods",
     ),
     field(
         "enable_init_containers",
         Shape::Bool,
-        "Migrate in an init container of every Pod, as the original did; `migrations` is the newer way",
+        "Migrate in an init container of every Pod, as the original program did; prefer `migrations`",
     ),
     field(
         "image_slug",
-        Shape::Text,
-        "The whole image reference; beats image_repo and image_tag",
+        Shape::String,
+        "Full image reference; overrides image_repo and image_tag",
     ),
-    field("image_repo", Shape::Text, "The image's repository"),
+    field("image_repo", Shape::String, "The image's repository"),
     field(
         "image_tag",
-        Shape::Text,
+        Shape::String,
         "The image's tag, with or without @sha256:…",
     ),
-    field("replicas", COUNT, "The number of Pods"),
+    field("replicas", REPLICA_COUNT, "The number of Pods"),
     field(
         "required_env",
         Shape::Env(REQUIRED_ENV),
-        "The environment that AIP cannot do without",
+        "Required environment variables",
     ),
     field(
         "env_config",
         Shape::Env(REQUIRED_ENV),
-        "Another name of required_env",
+        "Alias of required_env",
     ),
-    field("extra_env", Shape::TextMap, "More environment"),
+    field(
+        "extra_env",
+        Shape::StringMap,
+        "Additional environment variables",
+    ),
     field(
         "signing_keys_json_string",
-        Shape::Text,
-        "The key file: a JWK Set with private keys, as text",
+        Shape::String,
+        "The key file: a JWK Set with private keys, as a string",
     ),
     field(
         "ssl_cert_arn",
-        Shape::Text,
+        Shape::String,
         "ARN of the certificate of the load balancer",
     ),
     field(
         "server_args",
-        Shape::Texts,
-        "Arguments of the image that start the server",
+        Shape::StringList,
+        "Container arguments that start the server",
     ),
-    field("port", PORT, "The port that the server listens on"),
+    field("port", PORT_NUMBER, "The port that the server listens on"),
     field(
         "migrations",
         Shape::Object(MIGRATIONS),
@@ -265,34 +277,38 @@ pub const AIP_CONFIG: &[Field] = &[
     field(
         "service",
         Shape::Object(SERVICE),
-        "How the Pods are reached",
+        "The Service in front of the Pods",
     ),
-    field("probes", Shape::Object(PROBES), "How the Pods are checked"),
+    field(
+        "probes",
+        Shape::Object(PROBES),
+        "Startup, readiness and liveness probes",
+    ),
     field(
         "requests",
         Shape::Object(RESOURCE),
-        "What every Pod is given at least",
+        "Resource requests of every Pod",
     ),
     field(
         "limits",
         Shape::Object(RESOURCE),
-        "What every Pod is given at most",
+        "Resource limits of every Pod",
     ),
     field(
         "autoscaling",
         Shape::Object(AUTOSCALING),
-        "Scale with the load; `replicas` is then left to the autoscaler",
+        "HorizontalPodAutoscaler, which then controls the number of replicas",
     ),
     field(
         "network_policy",
         Shape::Object(NETWORK_POLICY),
-        "What the Pods may reach (restricted profile)",
+        "NetworkPolicy of the Pods (restricted profile)",
     ),
     field(
         "trusted_proxies",
-        Shape::Texts,
-        "Networks of the reverse proxies in front of the Pods, whose `X-Forwarded-For` counts \
-         (restricted profile)",
+        Shape::StringList,
+        "Networks of the reverse proxies in front of the Pods, whose `X-Forwarded-For` is trusted (restricted \
+         profile)",
     ),
     field(
         "metrics",
@@ -301,23 +317,23 @@ pub const AIP_CONFIG: &[Field] = &[
     ),
     field(
         "pull_secrets",
-        Shape::Texts,
+        Shape::StringList,
         "Names of Secrets with registry credentials",
     ),
     field(
         "service_account_role_arn",
-        Shape::Text,
+        Shape::String,
         "ARN of a role for the Pods (IAM roles for service accounts)",
     ),
     field(
         "grace_seconds",
         SECONDS,
-        "How long a Pod may take to end (restricted profile)",
+        "Termination grace period of a Pod, in seconds (restricted profile)",
     ),
     field(
         "drain_seconds",
         SECONDS,
-        "How long a Pod serves on after it is taken out of the load balancer (restricted profile)",
+        "How long a Pod keeps serving after it is removed from the load balancer, in seconds (restricted profile)",
     ),
 ];
 
@@ -331,24 +347,24 @@ pub fn shape_at(steps: &[Segment]) -> Option<Shape> {
                     .iter()
                     .find(|field| field.name == name)
                     .map(|field| field.shape),
-                (Shape::TextMap | Shape::Env(_), Segment::Key(_))
-                | (Shape::Texts, Segment::Index(_)) => Some(Shape::Text),
+                (Shape::StringMap | Shape::Env(_), Segment::Key(_))
+                | (Shape::StringList, Segment::Index(_)) => Some(Shape::String),
                 _ => None,
             }
         })
 }
 
 impl Shape {
-    /// What to call it in a message.
+    /// Completes "must be …".
     pub fn describe(self) -> String {
         match self {
-            Self::Text => "text".to_owned(),
-            Self::Quantity => "a quantity like 500m, 2, 128Mi".to_owned(),
+            Self::String => "a string".to_owned(),
+            Self::Quantity => "a Kubernetes quantity such as 500m, 2 or 128Mi".to_owned(),
             Self::Bool => "true or false".to_owned(),
-            Self::Int { min, max } => format!("a whole number from {min} to {max}"),
+            Self::Int { min, max } => format!("an integer from {min} to {max}"),
             Self::Word(words) => words.join(" or "),
-            Self::Texts => "a list of texts".to_owned(),
-            Self::TextMap | Self::Env(_) => "a map of names and texts".to_owned(),
+            Self::StringList => "a list of strings".to_owned(),
+            Self::StringMap | Self::Env(_) => "a map of strings".to_owned(),
             Self::Object(_) => "a map".to_owned(),
         }
     }

@@ -7,12 +7,12 @@ use super::Desired;
 use super::kinds::Kind;
 use super::migration;
 use super::names::NameKey;
-use super::objects::{APP, SecretSet, headless_service, ingress_service, labels, metadata};
+use super::objects::{APP_NAME, SecretSet, headless_service, ingress_service, labels, metadata};
 use crate::config::{MigrationMode, StackConfig};
 
 /// A port of the original objects that nobody listens on. It stays, so that taking over a live
 /// stack changes nothing; the profile `restricted` has it no more.
-const UNUSED: (&str, u16) = ("http-alt", 5100);
+const UNUSED_PORT: (&str, u16) = ("http-alt", 5100);
 
 pub(super) fn objects(config: &StackConfig, names: &NameKey) -> Vec<Desired> {
     let mut secrets = SecretSet::new(config, names, &config.aip.required_env);
@@ -30,7 +30,7 @@ pub(super) fn objects(config: &StackConfig, names: &NameKey) -> Vec<Desired> {
         objects.push(migration::job(config, names, &secrets, pod));
     }
     objects.push(deployment);
-    objects.push(headless_service(config, UNUSED));
+    objects.push(headless_service(config, UNUSED_PORT));
     objects.extend(ingress_service(config));
     objects
 }
@@ -39,7 +39,7 @@ fn deployment(config: &StackConfig, secrets: &SecretSet) -> Desired {
     let aip = &config.aip;
     let mut pod = json!({
         "containers": [{
-            "name": APP,
+            "name": APP_NAME,
             "image": aip.image,
             "imagePullPolicy": "Always",
             "args": aip.server_args,
@@ -50,7 +50,7 @@ fn deployment(config: &StackConfig, secrets: &SecretSet) -> Desired {
             ]}}},
             "ports": [
                 {"name": "http", "containerPort": aip.port, "protocol": "TCP"},
-                {"name": UNUSED.0, "containerPort": UNUSED.1, "protocol": "TCP"},
+                {"name": UNUSED_PORT.0, "containerPort": UNUSED_PORT.1, "protocol": "TCP"},
             ],
             "readinessProbe": {
                 "httpGet": {"path": aip.probes.ready_path, "port": "http", "scheme": "HTTP"},
@@ -95,5 +95,9 @@ fn deployment(config: &StackConfig, secrets: &SecretSet) -> Desired {
     if aip.autoscaling.is_none() {
         spec["replicas"] = json!(aip.replicas);
     }
-    Kind::Deployment.object(APP, metadata(config, APP, false), json!({"spec": spec}))
+    Kind::Deployment.object(
+        APP_NAME,
+        metadata(config, APP_NAME, false),
+        json!({"spec": spec}),
+    )
 }

@@ -16,7 +16,7 @@ pub use names::NameKey;
 pub use objects::objects;
 pub use reference::ObjectRef;
 
-/// One object that the stack wants.
+/// A desired object, as it is sent to the API server.
 #[derive(Clone)]
 pub struct Desired {
     /// The name without the hash of the content: what a reader recognises from run to run, and
@@ -26,7 +26,7 @@ pub struct Desired {
     pub object: DynamicObject,
     /// Where the API server serves its kind.
     pub kind: ApiResource,
-    /// When it is applied.
+    /// Phase of the apply.
     pub phase: Phase,
 }
 
@@ -47,7 +47,7 @@ impl Phase {
 }
 
 impl Desired {
-    /// Which object this is.
+    /// Reference of the object.
     pub fn reference(&self) -> ObjectRef {
         ObjectRef {
             api_version: self.kind.api_version.clone(),

@@ -14,7 +14,7 @@ use super::{Desired, compat, restricted};
 use crate::config::{Profile, StackConfig};
 
 /// The name of the Deployment, its container and everything that is not told apart further.
-pub(super) const APP: &str = "aip";
+pub(super) const APP_NAME: &str = "aip";
 
 /// The objects of a stack.
 pub fn objects(config: &StackConfig, names: &NameKey) -> Vec<Desired> {
@@ -26,7 +26,7 @@ pub fn objects(config: &StackConfig, names: &NameKey) -> Vec<Desired> {
 
 /// The labels that select the Pods. A Deployment's selector can never change: nothing is added.
 pub(super) fn labels() -> Value {
-    json!({"app.kubernetes.io/instance": APP, "app.kubernetes.io/name": APP})
+    json!({"app.kubernetes.io/instance": APP_NAME, "app.kubernetes.io/name": APP_NAME})
 }
 
 /// Name, namespace and, where the original had them, labels.

@@ -5,17 +5,17 @@ use serde_json::{Value, json};
 
 use super::Desired;
 use super::kinds::Kind;
-use super::objects::{APP, labels, metadata};
-use super::restricted::METRICS;
+use super::objects::{APP_NAME, labels, metadata};
+use super::restricted::METRICS_PORT;
 use crate::config::StackConfig;
 
 pub(super) fn service_account(config: &StackConfig) -> Desired {
-    let mut metadata = metadata(config, APP, true);
+    let mut metadata = metadata(config, APP_NAME, true);
     if let Some(arn) = &config.aip.role_arn {
         metadata["annotations"] = json!({"eks.amazonaws.com/role-arn": arn});
     }
     Kind::ServiceAccount.object(
-        APP,
+        APP_NAME,
         metadata,
         json!({"automountServiceAccountToken": false}),
     )
@@ -28,13 +28,13 @@ pub(super) fn disruption_budget(config: &StackConfig) -> Desired {
         "unhealthyPodEvictionPolicy": "AlwaysAllow",
         "selector": {"matchLabels": labels()},
     }});
-    Kind::PodDisruptionBudget.object(APP, metadata(config, APP, true), body)
+    Kind::PodDisruptionBudget.object(APP_NAME, metadata(config, APP_NAME, true), body)
 }
 
 pub(super) fn autoscaler(config: &StackConfig) -> Option<Desired> {
     let scaling = config.aip.autoscaling?;
     let body = json!({"spec": {
-        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": APP},
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": APP_NAME},
         "minReplicas": scaling.min_replicas,
         "maxReplicas": scaling.max_replicas,
         "metrics": [{
@@ -42,22 +42,22 @@ pub(super) fn autoscaler(config: &StackConfig) -> Option<Desired> {
             "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": scaling.cpu_percent}},
         }],
     }});
-    Some(Kind::HorizontalPodAutoscaler.object(APP, metadata(config, APP, true), body))
+    Some(Kind::HorizontalPodAutoscaler.object(APP_NAME, metadata(config, APP_NAME, true), body))
 }
 
 /// What the Prometheus operator scrapes by
 /// (<https://prometheus-operator.dev/docs/api-reference/api/#monitoring.coreos.com/v1.PodMonitor>).
 pub(super) fn pod_monitor(config: &StackConfig) -> Option<Desired> {
     let more = config.aip.metrics.pod_monitor.as_ref()?;
-    let mut metadata = metadata(config, APP, true);
+    let mut metadata = metadata(config, APP_NAME, true);
     for (name, value) in more {
         metadata["labels"][name.as_str()] = json!(value);
     }
     let body = json!({"spec": {
         "selector": {"matchLabels": labels()},
-        "podMetricsEndpoints": [{"port": METRICS.0, "path": "/metrics"}],
+        "podMetricsEndpoints": [{"port": METRICS_PORT.0, "path": "/metrics"}],
     }});
-    Some(Kind::PodMonitor.object(APP, metadata, body))
+    Some(Kind::PodMonitor.object(APP_NAME, metadata, body))
 }
 
 /// AIP fetches URLs that people give it: what it must not reach is also closed here, should its
@@ -105,10 +105,10 @@ pub(super) fn network_policy(config: &StackConfig) -> Option<Desired> {
             {"ports": [{"protocol": "TCP", "port": config.aip.port}]},
             {
                 "from": [{"namespaceSelector": scrapers}],
-                "ports": [{"protocol": "TCP", "port": METRICS.1}],
+                "ports": [{"protocol": "TCP", "port": METRICS_PORT.1}],
             },
         ],
         "egress": egress,
     }});
-    Some(Kind::NetworkPolicy.object(APP, metadata(config, APP, true), body))
+    Some(Kind::NetworkPolicy.object(APP_NAME, metadata(config, APP_NAME, true), body))
 }

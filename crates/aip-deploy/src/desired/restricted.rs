@@ -11,18 +11,18 @@ use super::Desired;
 use super::kinds::Kind;
 use super::migration;
 use super::names::NameKey;
-use super::objects::{APP, SecretSet, headless_service, ingress_service, labels, metadata};
+use super::objects::{APP_NAME, SecretSet, headless_service, ingress_service, labels, metadata};
 use super::policies;
-use crate::config::{AipConfig, KEY_FILE, MigrationMode, StackConfig};
+use crate::config::{AipConfig, KEY_FILE_PATH, MigrationMode, StackConfig};
 
 /// A user without a name in any image: "restricted" wants a number that is not 0.
-const USER: u32 = 10_001;
+const RUN_AS_USER_ID: u32 = 10_001;
 /// Where the server's internal listener is: metrics, and probes that no stranger can keep busy.
-pub(super) const METRICS: (&str, u16) = ("metrics", 9090);
+pub(super) const METRICS_PORT: (&str, u16) = ("metrics", 9090);
 /// What the internal listener serves besides metrics; other paths belong to the public one.
 const INTERNAL_PATHS: &str = "/internal/";
 /// The only folder besides `/tmp` that a container may write to; it goes with the Pod.
-const DATA: &str = "/data";
+const DATA_DIR: &str = "/data";
 
 pub(super) fn objects(config: &StackConfig, names: &NameKey) -> Vec<Desired> {
     let mut secrets = SecretSet::new(config, names, &required_env(&config.aip));
@@ -37,7 +37,7 @@ pub(super) fn objects(config: &StackConfig, names: &NameKey) -> Vec<Desired> {
         ));
     }
     workload.push(deployment(config, &secrets));
-    workload.push(headless_service(config, METRICS));
+    workload.push(headless_service(config, METRICS_PORT));
     workload.extend(ingress_service(config));
     let mut objects = std::mem::take(&mut secrets.objects);
     objects.push(policies::service_account(config));
@@ -53,7 +53,10 @@ pub(super) fn objects(config: &StackConfig, names: &NameKey) -> Vec<Desired> {
 /// environment says where.
 fn required_env(aip: &AipConfig) -> BTreeMap<String, SecretString> {
     let mut env = aip.required_env.clone();
-    env.insert("JSON_WEB_KEYS".to_owned(), SecretString::from(KEY_FILE));
+    env.insert(
+        "JSON_WEB_KEYS".to_owned(),
+        SecretString::from(KEY_FILE_PATH),
+    );
     env
 }
 
@@ -61,7 +64,7 @@ fn deployment(config: &StackConfig, secrets: &SecretSet) -> Desired {
     let aip = &config.aip;
     let probe = |path: &str, period: u32, failures: u32| {
         let port = if path.starts_with(INTERNAL_PATHS) {
-            METRICS.0
+            METRICS_PORT.0
         } else {
             "http"
         };
@@ -72,10 +75,10 @@ fn deployment(config: &StackConfig, secrets: &SecretSet) -> Desired {
             "failureThreshold": failures,
         })
     };
-    let mut server = container(config, secrets, APP, &aip.server_args);
+    let mut server = container(config, secrets, APP_NAME, &aip.server_args);
     server["ports"] = json!([
         {"name": "http", "containerPort": aip.port, "protocol": "TCP"},
-        {"name": METRICS.0, "containerPort": METRICS.1, "protocol": "TCP"},
+        {"name": METRICS_PORT.0, "containerPort": METRICS_PORT.1, "protocol": "TCP"},
     ]);
     server["startupProbe"] = probe(
         &aip.probes.ready_path,
@@ -115,7 +118,11 @@ fn deployment(config: &StackConfig, secrets: &SecretSet) -> Desired {
     if aip.autoscaling.is_none() {
         spec["replicas"] = json!(aip.replicas);
     }
-    Kind::Deployment.object(APP, metadata(config, APP, true), json!({"spec": spec}))
+    Kind::Deployment.object(
+        APP_NAME,
+        metadata(config, APP_NAME, true),
+        json!({"spec": spec}),
+    )
 }
 
 fn container(config: &StackConfig, secrets: &SecretSet, name: &str, args: &[String]) -> Value {
@@ -126,7 +133,7 @@ fn container(config: &StackConfig, secrets: &SecretSet, name: &str, args: &[Stri
     ];
     let given = |name| aip.required_env.contains_key(name) || aip.extra_env.contains_key(name);
     if !given("AIP_DATA_DIR") {
-        env.push(json!({"name": "AIP_DATA_DIR", "value": DATA}));
+        env.push(json!({"name": "AIP_DATA_DIR", "value": DATA_DIR}));
     }
     if !given("AIP_INTERNAL_LISTEN") {
         // On the Pod's own address alone: the admin API is there too. The kubelet expands the
@@ -134,7 +141,7 @@ fn container(config: &StackConfig, secrets: &SecretSet, name: &str, args: &[Stri
         env.push(
             json!({"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}),
         );
-        let listen = format!("$(POD_IP):{}", METRICS.1);
+        let listen = format!("$(POD_IP):{}", METRICS_PORT.1);
         env.push(json!({"name": "AIP_INTERNAL_LISTEN", "value": listen}));
     }
     if !aip.trusted_proxies.is_empty() && !given("AIP_TRUSTED_PROXIES") {
@@ -165,21 +172,21 @@ fn container(config: &StackConfig, secrets: &SecretSet, name: &str, args: &[Stri
         "volumeMounts": [
             {"name": "keys", "mountPath": "/etc/aip/keys", "readOnly": true},
             {"name": "tmp", "mountPath": "/tmp"},
-            {"name": "data", "mountPath": DATA},
+            {"name": "data", "mountPath": DATA_DIR},
         ],
     })
 }
 
 fn pod(config: &StackConfig, secrets: &SecretSet, container: &Value) -> Value {
     let mut pod = json!({
-        "serviceAccountName": APP,
+        "serviceAccountName": APP_NAME,
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
         "securityContext": {
             "runAsNonRoot": true,
-            "runAsUser": USER,
-            "runAsGroup": USER,
-            "fsGroup": USER,
+            "runAsUser": RUN_AS_USER_ID,
+            "runAsGroup": RUN_AS_USER_ID,
+            "fsGroup": RUN_AS_USER_ID,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [container],

@@ -3,23 +3,23 @@
 use serde_json::Value;
 
 use crate::desired::{Desired, ObjectRef};
-use crate::store::Recorded;
+use crate::store::OwnedObject;
 
 use super::diff::diff;
 use super::mask::Mask;
-use super::normal::normal;
+use super::server_fields::strip_server_fields;
 use super::{Deleting, Observed, Op, Paused, Plan, Proposed, Step, fields, references};
 
 /// What is left of earlier runs: an object of the inventory that is not desired any more.
 #[derive(Clone)]
 pub struct Stale {
-    /// Which.
+    /// API version, kind, namespace and name.
     pub object: ObjectRef,
     /// The object as it is; none if it is gone already.
     pub live: Option<Value>,
 }
 
-/// What becomes of the namespace.
+/// State of the namespace in the plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Namespace {
     /// It exists.
@@ -44,7 +44,7 @@ pub fn build(
         .map(|(desired, observed)| step(desired, observed))
         .collect();
     for step in &mut steps {
-        ends_autoscaling(step, &stale);
+        reclaim_replicas(step, &stale);
     }
     let mut left: Vec<Stale> = stale
         .into_iter()
@@ -81,7 +81,7 @@ pub fn build(
             estimated: None,
             refused: None,
             owned: true,
-            hands_over: None,
+            autoscaler_replicas: None,
             deleting: None,
             paused: None,
             uid,
@@ -98,14 +98,14 @@ pub fn build(
 }
 
 /// A stack that has no autoscaler any more takes the number of replicas back from it.
-fn ends_autoscaling(step: &mut Step, stale: &[Stale]) {
+fn reclaim_replicas(step: &mut Step, stale: &[Stale]) {
     let ours = stale.iter().any(|stale| {
         stale.object.kind == "HorizontalPodAutoscaler" && stale.object.name == step.object.name
     });
     if step.object.kind == "Deployment" && ours {
         let conflicts = step.conflicts.iter_mut();
-        for conflict in conflicts.filter(|conflict| conflict.path == fields::REPLICAS) {
-            conflict.was_ours = true;
+        for conflict in conflicts.filter(|conflict| conflict.path == fields::REPLICAS_PATH) {
+            conflict.previously_owned = true;
         }
     }
 }
@@ -133,11 +133,11 @@ fn step(desired: Desired, mut observed: Observed) -> Step {
         .live
         .as_ref()
         .and_then(|live| Paused::of(live, proposed.as_ref()));
-    let before = observed.live.as_ref().map(normal);
+    let before = observed.live.as_ref().map(strip_server_fields);
     let change = proposed.as_ref().and_then(|proposed| {
         diff(
             before.as_ref().unwrap_or(&Value::Null),
-            &normal(proposed),
+            &strip_server_fields(proposed),
             mask,
         )
     });
@@ -165,7 +165,7 @@ fn step(desired: Desired, mut observed: Observed) -> Step {
         warnings: observed.warnings,
         estimated,
         refused,
-        hands_over: observed.hands_over,
+        autoscaler_replicas: observed.autoscaler_replicas,
         deleting,
         paused,
     }
@@ -185,7 +185,7 @@ fn finished(desired: Desired, observed: Observed) -> Step {
         estimated: None,
         refused: None,
         owned: true,
-        hands_over: None,
+        autoscaler_replicas: None,
         deleting: None,
         paused: None,
     }
@@ -206,7 +206,7 @@ fn replace(step: &mut Step, stale: &[Stale]) {
     };
     let mask = Mask::for_kind(&step.object.kind);
     let content = |value: &Value| {
-        let mut value = normal(value);
+        let mut value = strip_server_fields(value);
         // Of a Secret only the content is compared: names differ by definition.
         if let Some(map) = value.as_object_mut() {
             map.retain(|key, _| key == "data" || key == "stringData");
@@ -231,15 +231,15 @@ fn uid_of(live: Option<&Value>) -> Option<String> {
 /// The objects of the inventory, intents included, that are not desired: candidates for pruning.
 /// Last good first, then intents in order, each object once.
 pub fn not_desired<'i>(
-    owned: &'i [Recorded],
+    owned: &'i [OwnedObject],
     intents: impl Iterator<Item = &'i ObjectRef>,
     desired: &[Desired],
 ) -> Vec<ObjectRef> {
-    let wanted: Vec<ObjectRef> = desired.iter().map(Desired::reference).collect();
+    let desired_refs: Vec<ObjectRef> = desired.iter().map(Desired::reference).collect();
     let mut stale: Vec<ObjectRef> = Vec::new();
     for object in owned.iter().map(|recorded| &recorded.object).chain(intents) {
         let known = |list: &[ObjectRef]| list.iter().any(|other| other.is_same_object(object));
-        if !known(&wanted) && !known(&stale) {
+        if !known(&desired_refs) && !known(&stale) {
             stale.push(object.clone());
         }
     }

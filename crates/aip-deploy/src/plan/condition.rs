@@ -8,7 +8,7 @@ use serde_json::Value;
 pub struct Deleting {
     /// Its identity: the name is free when this is gone.
     pub uid: String,
-    /// What keeps it.
+    /// Its `metadata.finalizers`.
     pub finalizers: Vec<String>,
 }
 
@@ -66,7 +66,7 @@ impl Paused {
         let by = owner.and_then(|entry| entry["manager"].as_str());
         let template = |object: &Value| object["spec"]["template"].clone();
         Some(Self {
-            by: by.unwrap_or("somebody unknown").to_owned(),
+            by: by.unwrap_or("an unknown manager").to_owned(),
             holds_back: proposed.is_some_and(|proposed| template(proposed) != template(live)),
         })
     }

@@ -3,21 +3,21 @@
 use crate::ui::style::{self, paint};
 
 use super::diff::Diff;
-use super::mask::Shown;
-use super::tree::{Names, sign, word};
+use super::mask::Redacted;
+use super::tree::{StackInfo, marker, verb};
 use super::{Op, Plan, Step};
 
 /// Prints the difference of every changed object. `cluster_uid` stands where Pulumi has the id of
 /// its provider.
-pub fn details(plan: &Plan, names: Names<'_>, cluster_uid: &str) -> Vec<String> {
-    let Names { project, stack, .. } = names;
+pub fn details(plan: &Plan, stack_info: StackInfo<'_>, cluster_uid: &str) -> Vec<String> {
+    let StackInfo { project, stack, .. } = stack_info;
     let urn = format!("urn:pulumi:{stack}::{project}::");
-    let frame = plan.frame();
+    let stack_op = plan.stack_op();
     let mut page = Page::default();
     page.line(
         0,
-        &sign(&frame),
-        &format!("pulumi:pulumi:Stack: ({})", frame_word(&frame)),
+        &marker(&stack_op),
+        &format!("pulumi:pulumi:Stack: ({})", stack_verb(&stack_op)),
     );
     page.line(
         2,
@@ -28,8 +28,8 @@ pub fn details(plan: &Plan, names: Names<'_>, cluster_uid: &str) -> Vec<String> 
         let token = step.object.type_token();
         page.line(
             4,
-            &sign(&step.op),
-            &format!("{token}: ({})", word(&step.op)),
+            &marker(&step.op),
+            &format!("{token}: ({})", verb(&step.op)),
         );
         let id = match &step.op {
             Op::Create => None,
@@ -57,8 +57,8 @@ pub fn details(plan: &Plan, names: Names<'_>, cluster_uid: &str) -> Vec<String> 
     page.lines
 }
 
-fn frame_word(op: &Op) -> &'static str {
-    match word(op) {
+fn stack_verb(op: &Op) -> &'static str {
+    match verb(op) {
         "" => "same",
         other => other,
     }
@@ -66,8 +66,8 @@ fn frame_word(op: &Op) -> &'static str {
 
 fn body(page: &mut Page, step: &Step) {
     match (&step.diff, &step.op) {
-        (Some(Diff::Added(Shown::Map(entries))), _) => {
-            let visible: Vec<&(String, Shown)> =
+        (Some(Diff::Added(Redacted::Map(entries))), _) => {
+            let visible: Vec<&(String, Redacted)> =
                 entries.iter().filter(|(_, v)| !v.is_empty()).collect();
             let longest = visible.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
             for (key, value) in visible {
@@ -79,7 +79,7 @@ fn body(page: &mut Page, step: &Step) {
     }
 }
 
-/// The sign before a changed field.
+/// The marker before a changed field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mark {
     None,
@@ -89,7 +89,7 @@ enum Mark {
 }
 
 impl Mark {
-    fn sign(self) -> String {
+    fn marker(self) -> String {
         match self {
             Self::None => "  ".to_owned(),
             Self::Added => paint(style::CREATE, "+ "),
@@ -106,9 +106,9 @@ struct Page {
 }
 
 impl Page {
-    fn line(&mut self, column: usize, sign: &str, text: &str) {
+    fn line(&mut self, column: usize, marker: &str, text: &str) {
         let blanks = " ".repeat(column);
-        self.lines.push(format!("{blanks}{sign}{text}"));
+        self.lines.push(format!("{blanks}{marker}{text}"));
     }
 
     fn map(&mut self, column: usize, entries: &[(String, Diff)]) {
@@ -127,26 +127,26 @@ impl Page {
             Diff::SecretUnchanged => {
                 self.line(column, "  ", &format!("{label}[secret] (unchanged)"));
             }
-            Diff::Changed(Shown::Secret, Shown::Secret) => {
+            Diff::Changed(Redacted::Secret, Redacted::Secret) => {
                 let text = format!("{label}[secret] => [secret] (changed)");
-                self.line(column, &Mark::Changed.sign(), &text);
+                self.line(column, &Mark::Changed.marker(), &text);
             }
             Diff::Changed(old, new) => {
                 if let (Some(old), Some(new)) = (leaf(old), leaf(new)) {
                     let text = format!("{label}{old} => {new}");
-                    self.line(column, &Mark::Changed.sign(), &text);
+                    self.line(column, &Mark::Changed.marker(), &text);
                 } else {
                     self.shown(column, Mark::Removed, label, old);
                     self.shown(column, Mark::Added, label, new);
                 }
             }
             Diff::Map(entries) => {
-                self.line(column, &Mark::Changed.sign(), &format!("{label}{{"));
+                self.line(column, &Mark::Changed.marker(), &format!("{label}{{"));
                 self.map(column + inset, entries);
                 self.line(column + inset - 4, "  ", "}");
             }
             Diff::List(items) => {
-                self.line(column, &Mark::Changed.sign(), &format!("{label}["));
+                self.line(column, &Mark::Changed.marker(), &format!("{label}["));
                 for (index, below) in items {
                     self.change(column + inset, &format!("[{index}]: "), below, 8);
                 }
@@ -158,45 +158,45 @@ impl Page {
         }
     }
 
-    fn shown(&mut self, column: usize, mark: Mark, label: &str, value: &Shown) {
-        let sign = mark.sign();
+    fn shown(&mut self, column: usize, mark: Mark, label: &str, value: &Redacted) {
+        let marker = mark.marker();
         if let Some(text) = leaf(value) {
-            self.line(column, &sign, &format!("{label}{text}"));
+            self.line(column, &marker, &format!("{label}{text}"));
             return;
         }
         match value {
-            Shown::Map(entries) => {
-                let visible: Vec<&(String, Shown)> = entries
+            Redacted::Map(entries) => {
+                let visible: Vec<&(String, Redacted)> = entries
                     .iter()
                     .filter(|(_, value)| !value.is_empty())
                     .collect();
                 let longest = visible.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
-                self.line(column, &sign, &format!("{label}{{"));
+                self.line(column, &marker, &format!("{label}{{"));
                 for (key, value) in visible {
                     self.shown(column + 4, mark, &format!("{key:longest$}: "), value);
                 }
                 self.line(column, "  ", "}");
             }
-            Shown::List(items) => {
-                self.line(column, &sign, &format!("{label}["));
+            Redacted::List(items) => {
+                self.line(column, &marker, &format!("{label}["));
                 for (index, item) in items.iter().enumerate() {
                     self.shown(column + 4, mark, &format!("[{index}]: "), item);
                 }
                 self.line(column, "  ", "]");
             }
-            Shown::Plain(_) | Shown::Text(_) | Shown::Secret => {}
+            Redacted::Plain(_) | Redacted::String(_) | Redacted::Secret => {}
         }
     }
 }
 
-fn leaf(value: &Shown) -> Option<String> {
+fn leaf(value: &Redacted) -> Option<String> {
     match value {
-        Shown::Plain(text) => Some(text.clone()),
-        Shown::Text(text) => Some(quoted(text)),
-        Shown::Secret => Some("[secret]".to_owned()),
-        Shown::List(items) if items.is_empty() => Some("[]".to_owned()),
-        Shown::Map(entries) if entries.is_empty() => Some("{}".to_owned()),
-        Shown::List(_) | Shown::Map(_) => None,
+        Redacted::Plain(text) => Some(text.clone()),
+        Redacted::String(text) => Some(quoted(text)),
+        Redacted::Secret => Some("[secret]".to_owned()),
+        Redacted::List(items) if items.is_empty() => Some("[]".to_owned()),
+        Redacted::Map(entries) if entries.is_empty() => Some("{}".to_owned()),
+        Redacted::List(_) | Redacted::Map(_) => None,
     }
 }
 

@@ -3,17 +3,17 @@
 use serde_json::{Map, Value};
 
 use super::embedded::{self, Format};
-use super::mask::{Mask, Shown};
+use super::mask::{Mask, Redacted};
 
 /// What changed at one place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Diff {
     /// It is new.
-    Added(Shown),
+    Added(Redacted),
     /// It is gone.
-    Removed(Shown),
+    Removed(Redacted),
     /// It is another leaf, or another kind of thing.
-    Changed(Shown, Shown),
+    Changed(Redacted, Redacted),
     /// A secret beside a changed one that did not change: said, because it cannot be seen.
     SecretUnchanged,
     /// Something below changed.
@@ -44,7 +44,7 @@ impl Comparison {
             return None;
         }
         if self.mask.hides(&self.path) {
-            return Some(Diff::Changed(Shown::Secret, Shown::Secret));
+            return Some(Diff::Changed(Redacted::Secret, Redacted::Secret));
         }
         match (old, new) {
             (Value::Object(old), Value::Object(new)) => self.maps(old, new),
@@ -138,11 +138,11 @@ impl Comparison {
     }
 }
 
-type Place<'v> = Option<(usize, &'v Value)>;
+type ListItem<'v> = Option<(usize, &'v Value)>;
 
 /// Which item of the new list was which of the old one: by name where every item has one of its
 /// own, as the API server merges them, else by position.
-fn pairs<'v>(old: &'v [Value], new: &'v [Value]) -> Vec<(Place<'v>, Place<'v>)> {
+fn pairs<'v>(old: &'v [Value], new: &'v [Value]) -> Vec<(ListItem<'v>, ListItem<'v>)> {
     let (Some(old_names), Some(new_names)) = (names(old), names(new)) else {
         return (0..old.len().max(new.len()))
             .map(|index| {
@@ -151,7 +151,7 @@ fn pairs<'v>(old: &'v [Value], new: &'v [Value]) -> Vec<(Place<'v>, Place<'v>)> 
             })
             .collect();
     };
-    let mut pairs: Vec<(Place<'v>, Place<'v>)> = new
+    let mut pairs: Vec<(ListItem<'v>, ListItem<'v>)> = new
         .iter()
         .enumerate()
         .map(|(index, value)| {

@@ -1,4 +1,4 @@
-//! Documents inside texts: a JSON or YAML value of a config map or annotation is compared by its
+//! Documents inside strings: a JSON or YAML value of a config map or annotation is compared by its
 //! content, not by its layout.
 
 use pulumi_files::yaml::{Document, Tree};
@@ -23,12 +23,12 @@ impl Format {
     }
 }
 
-/// Larger texts are compared as texts.
-const MAX_BYTES: usize = 256 * 1024;
+/// Larger strings are compared as strings.
+const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
 
-/// Both texts as documents of one format, if both are lists or maps.
+/// Both strings as documents of one format, if both are lists or maps.
 pub(super) fn documents(old: &str, new: &str) -> Option<(Format, Value, Value)> {
-    if old.len().max(new.len()) > MAX_BYTES {
+    if old.len().max(new.len()) > MAX_DOCUMENT_BYTES {
         return None;
     }
     [(Format::Json, json as fn(&str) -> _), (Format::Yaml, yaml)]
@@ -52,7 +52,7 @@ fn yaml(text: &str) -> Option<Value> {
 
 fn value_of(tree: &Tree) -> Value {
     match tree {
-        Tree::Text(text) => Value::String(text.clone()),
+        Tree::String(text) => Value::String(text.clone()),
         Tree::Plain(text) => serde_json::from_str(text).unwrap_or_else(|_| text.clone().into()),
         Tree::List(items) => items.iter().map(value_of).collect(),
         Tree::Map(entries) => entries

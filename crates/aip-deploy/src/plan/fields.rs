@@ -10,33 +10,33 @@ use serde_json::Value;
 use crate::store::FieldSet;
 
 /// The field manager of every write of this program.
-pub const MANAGER: &str = "aip-deploy";
+pub const FIELD_MANAGER: &str = "aip-deploy";
 
 /// The field manager that keeps the number of replicas from the moment this program gives it up
 /// until an autoscaler sets it: a field that nobody owns any more is removed, and then defaults to
 /// one Pod.
 /// <https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/#migrating-deployments-and-statefulsets-to-horizontal-autoscaling>
-pub const HANDOVER: &str = "aip-deploy-replicas";
+pub const REPLICAS_MANAGER: &str = "aip-deploy-replicas";
 
 /// The number of replicas, as the API server spells the path.
-pub const REPLICAS: &str = ".spec.replicas";
+pub const REPLICAS_PATH: &str = ".spec.replicas";
 
 /// A field that somebody else owns with another value.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Conflict {
-    /// The field.
+    /// Path as the API server spells it: `.spec.replicas`.
     pub path: String,
-    /// Who owns it.
+    /// The owning field manager.
     pub manager: String,
     /// Whether this program applied it before: then it is drift, which an apply repairs, and not
     /// the field of another tool, which it leaves alone.
-    pub was_ours: bool,
+    pub previously_owned: bool,
 }
 
 /// The fields of `live` that this program applied and nobody took since.
 pub fn owned(live: &Value) -> FieldSet {
     entries(live)
-        .find(|entry| entry["manager"] == MANAGER && entry["operation"] == "Apply")
+        .find(|entry| entry["manager"] == FIELD_MANAGER && entry["operation"] == "Apply")
         .map_or(Value::Null, |entry| entry["fieldsV1"].clone())
 }
 
@@ -50,7 +50,7 @@ pub fn lost(applied: &FieldSet, live: &Value) -> Vec<String> {
 /// cluster only write the status.
 pub fn other_managers(live: &Value) -> BTreeSet<String> {
     entries(live)
-        .filter(|entry| entry["manager"] != MANAGER && entry["manager"] != HANDOVER)
+        .filter(|entry| entry["manager"] != FIELD_MANAGER && entry["manager"] != REPLICAS_MANAGER)
         .filter(|entry| entry["subresource"] != "status")
         .filter(|entry| {
             entry["fieldsV1"]
@@ -116,7 +116,7 @@ fn element(key: &str) -> Option<String> {
 pub fn conflict(path: &str, message: &str, applied: Option<&FieldSet>) -> Conflict {
     let manager = message.split('"').nth(1).unwrap_or(message).to_owned();
     Conflict {
-        was_ours: manager == HANDOVER
+        previously_owned: manager == REPLICAS_MANAGER
             || applied.is_some_and(|applied| paths(applied).contains(path)),
         path: path.to_owned(),
         manager,
@@ -161,25 +161,25 @@ mod tests {
         let message = "conflict with \"kubectl\" with subresource \"scale\" using apps/v1";
         let drifted = conflict(".spec.replicas", message, Some(&applied));
         assert_eq!(
-            (drifted.manager.as_str(), drifted.was_ours),
+            (drifted.manager.as_str(), drifted.previously_owned),
             ("kubectl", true)
         );
-        assert!(!conflict(".spec.paused", message, Some(&applied)).was_ours);
-        assert!(!conflict(".spec.replicas", message, None).was_ours);
+        assert!(!conflict(".spec.paused", message, Some(&applied)).previously_owned);
+        assert!(!conflict(".spec.replicas", message, None).previously_owned);
     }
 
     #[test]
     fn what_was_put_by_for_an_autoscaler_is_still_ours() {
-        let message = format!("conflict with \"{HANDOVER}\"");
-        assert!(conflict(REPLICAS, &message, None).was_ours);
-        let kept = live(HANDOVER, &json!({"f:spec": {"f:replicas": {}}}));
+        let message = format!("conflict with \"{REPLICAS_MANAGER}\"");
+        assert!(conflict(REPLICAS_PATH, &message, None).previously_owned);
+        let kept = live(REPLICAS_MANAGER, &json!({"f:spec": {"f:replicas": {}}}));
         assert!(other_managers(&kept).is_empty());
     }
 
     #[test]
     fn what_was_applied_and_is_not_ours_any_more_is_lost() {
         let applied = json!({"f:spec": {"f:replicas": {}, "f:paused": {}}});
-        let kept = live(MANAGER, &json!({"f:spec": {"f:paused": {}}}));
+        let kept = live(FIELD_MANAGER, &json!({"f:spec": {"f:paused": {}}}));
         assert_eq!(lost(&applied, &kept), [".spec.replicas"]);
         assert_eq!(lost(&applied, &live("kubectl", &applied)).len(), 2);
     }
@@ -191,6 +191,6 @@ mod tests {
             other_managers(&touched),
             BTreeSet::from(["kubectl".to_owned()])
         );
-        assert!(other_managers(&live(MANAGER, &json!({"f:spec": {}}))).is_empty());
+        assert!(other_managers(&live(FIELD_MANAGER, &json!({"f:spec": {}}))).is_empty());
     }
 }

@@ -3,12 +3,12 @@
 use serde_json::{Map, Value, json};
 
 use super::diff::Diff;
-use super::mask::Shown;
-use super::tree::{Names, word};
+use super::mask::Redacted;
+use super::tree::{StackInfo, verb};
 use super::{Fallback, Plan, Step};
 
 /// The whole plan as one JSON object. It holds no value of a secret.
-pub fn digest(plan: &Plan, names: Names<'_>) -> Value {
+pub fn to_json(plan: &Plan, stack_info: StackInfo<'_>) -> Value {
     let counts = plan.counts();
     let mut summary = Map::new();
     for (name, count) in [
@@ -23,14 +23,14 @@ pub fn digest(plan: &Plan, names: Names<'_>) -> Value {
             summary.insert(name.to_owned(), count.into());
         }
     }
-    let diagnostics: Vec<Value> = names
+    let diagnostics: Vec<Value> = stack_info
         .notices
         .iter()
         .map(|notice| json!({"severity": "warning", "message": notice}))
         .collect();
     json!({
-        "project": names.project,
-        "stack": names.stack,
+        "project": stack_info.project,
+        "stack": stack_info.stack,
         "createsNamespace": plan.creates_namespace,
         "namespaceError": plan.namespace_refused,
         "steps": plan.steps.iter().map(step).collect::<Vec<_>>(),
@@ -45,9 +45,9 @@ fn step(step: &Step) -> Value {
     if let Some(diff) = &step.diff {
         flatten(&mut String::new(), diff, &mut detailed);
     }
-    let op = match word(&step.op) {
+    let op = match verb(&step.op) {
         "" => "same",
-        word => word,
+        verb => verb,
     };
     let reasons = step.diff.as_ref().map(Diff::top_level).unwrap_or_default();
     json!({
@@ -61,7 +61,7 @@ fn step(step: &Step) -> Value {
         "conflicts": step.conflicts.iter().map(|conflict| json!({
             "field": conflict.path,
             "manager": conflict.manager,
-            "drift": conflict.was_ours,
+            "drift": conflict.previously_owned,
         })).collect::<Vec<_>>(),
         "warnings": step.warnings,
         "error": step.refused,
@@ -77,7 +77,7 @@ fn step(step: &Step) -> Value {
 
 fn flatten(path: &mut String, diff: &Diff, into: &mut Map<String, Value>) {
     let length = path.len();
-    let entry = |kind: &str, old: Option<&Shown>, new: Option<&Shown>| json!({"kind": kind, "old": old.map(value), "new": new.map(value)});
+    let entry = |kind: &str, old: Option<&Redacted>, new: Option<&Redacted>| json!({"kind": kind, "old": old.map(value), "new": new.map(value)});
     let leaf = match diff {
         Diff::Added(new) => entry("add", None, Some(new)),
         Diff::Removed(old) => entry("delete", Some(old), None),
@@ -107,13 +107,13 @@ fn flatten(path: &mut String, diff: &Diff, into: &mut Map<String, Value>) {
     into.insert(path.clone(), leaf);
 }
 
-fn value(shown: &Shown) -> Value {
+fn value(shown: &Redacted) -> Value {
     match shown {
-        Shown::Plain(text) => serde_json::from_str(text).unwrap_or_else(|_| text.clone().into()),
-        Shown::Text(text) => text.clone().into(),
-        Shown::Secret => "[secret]".into(),
-        Shown::List(items) => items.iter().map(value).collect(),
-        Shown::Map(entries) => entries
+        Redacted::Plain(text) => serde_json::from_str(text).unwrap_or_else(|_| text.clone().into()),
+        Redacted::String(text) => text.clone().into(),
+        Redacted::Secret => "[secret]".into(),
+        Redacted::List(items) => items.iter().map(value).collect(),
+        Redacted::Map(entries) => entries
             .iter()
             .map(|(key, shown)| (key.clone(), value(shown)))
             .collect(),

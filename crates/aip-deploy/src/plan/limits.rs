@@ -6,10 +6,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 /// `MaxSecretSize` of the core API: all values of a Secret together, in bytes.
-const SECRET_BYTES: usize = 1024 * 1024;
+const MAX_SECRET_BYTES: usize = 1024 * 1024;
 
 /// `TotalAnnotationSizeLimitB`: all annotations of an object together, names included, in bytes.
-const ANNOTATION_BYTES: usize = 256 * 1024;
+const MAX_ANNOTATION_BYTES: usize = 256 * 1024;
 
 /// Why the API server will refuse the object, if its size is the reason.
 pub fn too_large(object: &Value) -> Option<String> {
@@ -22,9 +22,9 @@ pub fn too_large(object: &Value) -> Option<String> {
                 .map_or(value.len(), |bytes| bytes.len())
         })
         .sum();
-    if object["kind"] == "Secret" && bytes > SECRET_BYTES {
+    if object["kind"] == "Secret" && bytes > MAX_SECRET_BYTES {
         return Some(format!(
-            "its values are {bytes} bytes, and a Secret holds {SECRET_BYTES} at most: take something out of it"
+            "its values total {bytes} bytes; a Secret holds {MAX_SECRET_BYTES} at most"
         ));
     }
     let annotations = object["metadata"]["annotations"].as_object();
@@ -33,8 +33,10 @@ pub fn too_large(object: &Value) -> Option<String> {
         .flatten()
         .map(|(name, value)| name.len() + value.as_str().map_or(0, str::len))
         .sum();
-    (bytes > ANNOTATION_BYTES).then(|| {
-        format!("its annotations are {bytes} bytes, and an object holds {ANNOTATION_BYTES} at most")
+    (bytes > MAX_ANNOTATION_BYTES).then(|| {
+        format!(
+            "its annotations total {bytes} bytes; an object holds {MAX_ANNOTATION_BYTES} at most"
+        )
     })
 }
 
@@ -47,12 +49,12 @@ mod tests {
     #[test]
     fn what_is_larger_than_the_api_servers_limit_is_refused_by_its_decoded_size() {
         let secret = |bytes: usize| json!({"kind": "Secret", "data": {"A": STANDARD.encode(vec![0; bytes - 1]), "B": "eA=="}});
-        assert_eq!(too_large(&secret(SECRET_BYTES)), None);
-        let refused = too_large(&secret(SECRET_BYTES + 1)).unwrap();
+        assert_eq!(too_large(&secret(MAX_SECRET_BYTES)), None);
+        let refused = too_large(&secret(MAX_SECRET_BYTES + 1)).unwrap();
         assert!(refused.contains("1048577 bytes"), "{refused}");
         let annotated = |bytes: usize| json!({"kind": "Service", "metadata": {"annotations": {"a": "x".repeat(bytes - 1)}}});
-        assert_eq!(too_large(&annotated(ANNOTATION_BYTES)), None);
-        assert!(too_large(&annotated(ANNOTATION_BYTES + 1)).is_some());
+        assert_eq!(too_large(&annotated(MAX_ANNOTATION_BYTES)), None);
+        assert!(too_large(&annotated(MAX_ANNOTATION_BYTES + 1)).is_some());
         assert_eq!(too_large(&json!({"kind": "Secret"})), None);
     }
 }

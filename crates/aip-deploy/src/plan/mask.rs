@@ -1,21 +1,21 @@
 //! Which leaves of an object are secret. The rest of this module never sees their values: a
-//! [`Shown`] is built here, and a secret in it has no content.
+//! [`Redacted`] is built here, and a secret in it has no content.
 
 use serde_json::{Map, Value};
 
-/// A value that may be printed.
+/// A value without its secrets: safe to print.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Shown {
+pub enum Redacted {
     /// A leaf that is no text, as JSON writes it.
     Plain(String),
-    /// A text.
-    Text(String),
+    /// A string.
+    String(String),
     /// A leaf whose value is not for reading.
     Secret,
     /// A list.
-    List(Vec<Shown>),
+    List(Vec<Redacted>),
     /// A map.
-    Map(Vec<(String, Shown)>),
+    Map(Vec<(String, Redacted)>),
 }
 
 /// Decides by kind and path.
@@ -46,12 +46,12 @@ impl Mask {
     }
 
     /// `value`, which stands at `path`, with its secrets left out.
-    pub fn show(self, path: &mut Vec<String>, value: &Value) -> Shown {
+    pub fn show(self, path: &mut Vec<String>, value: &Value) -> Redacted {
         if self.hides(path) {
-            return Shown::Secret;
+            return Redacted::Secret;
         }
         match value {
-            Value::Object(map) => Shown::Map(self.show_map(path, map)),
+            Value::Object(map) => Redacted::Map(self.show_map(path, map)),
             Value::Array(items) => {
                 let mut shown = Vec::with_capacity(items.len());
                 for (index, item) in items.iter().enumerate() {
@@ -59,14 +59,14 @@ impl Mask {
                     shown.push(self.show(path, item));
                     path.pop();
                 }
-                Shown::List(shown)
+                Redacted::List(shown)
             }
-            Value::String(text) => Shown::Text(text.clone()),
-            other => Shown::Plain(other.to_string()),
+            Value::String(text) => Redacted::String(text.clone()),
+            other => Redacted::Plain(other.to_string()),
         }
     }
 
-    fn show_map(self, path: &mut Vec<String>, map: &Map<String, Value>) -> Vec<(String, Shown)> {
+    fn show_map(self, path: &mut Vec<String>, map: &Map<String, Value>) -> Vec<(String, Redacted)> {
         let mut shown = Vec::with_capacity(map.len());
         for (key, value) in map {
             path.push(key.clone());
@@ -77,12 +77,12 @@ impl Mask {
     }
 }
 
-impl Shown {
+impl Redacted {
     /// Nulls, empty lists and empty maps say nothing and are not printed.
     pub fn is_empty(&self) -> bool {
         match self {
             Self::Plain(text) => text == "null",
-            Self::Text(_) | Self::Secret => false,
+            Self::String(_) | Self::Secret => false,
             Self::List(items) => items.iter().all(Self::is_empty),
             Self::Map(entries) => entries.iter().all(|(_, value)| value.is_empty()),
         }

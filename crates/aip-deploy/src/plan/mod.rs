@@ -10,8 +10,8 @@ pub mod fields;
 pub mod json;
 pub mod limits;
 pub mod mask;
-pub mod normal;
 pub mod references;
+pub mod server_fields;
 pub mod summary;
 pub mod tree;
 
@@ -34,14 +34,14 @@ pub use fields::Conflict;
 pub struct Observed {
     /// The object as it is, if it is.
     pub live: Option<Value>,
-    /// What an apply would make of it.
+    /// Result of the dry run, or an estimate.
     pub proposed: Proposed,
     /// The API server's `Warning` headers: deprecations, Pod Security.
     pub warnings: Vec<String>,
     /// What was applied the last time, by the inventory.
     pub applied: Option<FieldSet>,
     /// The number of replicas that is handed over to an autoscaler.
-    pub hands_over: Option<i64>,
+    pub autoscaler_replicas: Option<i64>,
     /// It is a Job that came to its end, by the inventory, whether or not it is still there.
     pub finished: bool,
 }
@@ -49,7 +49,7 @@ pub struct Observed {
 /// What an apply would do, as far as it could be learned.
 #[derive(Clone)]
 pub enum Proposed {
-    /// The API server computed this.
+    /// Result of a server-side dry run.
     Server(Value),
     /// The API server computed this after it had named conflicts.
     Forced(Value, Vec<Conflict>),
@@ -59,7 +59,7 @@ pub enum Proposed {
     Refused(String),
 }
 
-/// Why there is only an estimate.
+/// Why the server-side dry run was not possible.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fallback {
     /// The namespace does not exist yet; `up` creates it.
@@ -73,7 +73,7 @@ pub enum Fallback {
 /// What the plan does with one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
-    /// Nothing.
+    /// Unchanged.
     Same,
     /// It does not exist.
     Create,
@@ -81,7 +81,7 @@ pub enum Op {
     Update,
     /// It takes the place of one with another name, which is pruned when nothing refers to it.
     Replace(ObjectRef),
-    /// The stack no longer wants it.
+    /// In the inventory, no longer desired.
     Delete,
     /// The stack no longer wants it, but a former `ReplicaSet` does: kept for a rollback.
     Retain,
@@ -94,17 +94,17 @@ pub enum Op {
 /// One object of the plan.
 #[derive(Clone)]
 pub struct Step {
-    /// Which.
+    /// API version, kind, namespace and name.
     pub object: ObjectRef,
     /// What to send; none for one that is deleted or retained.
     pub desired: Option<Desired>,
-    /// What to do.
+    /// Operation on the object.
     pub op: Op,
     /// What changes, secrets left out.
     pub diff: Option<Diff>,
     /// Fields that somebody changed since they were applied.
     pub drift: Vec<String>,
-    /// Fields that somebody else owns.
+    /// Fields owned by other field managers with other values.
     pub conflicts: Vec<Conflict>,
     /// What the API server warned of.
     pub warnings: Vec<String>,
@@ -116,7 +116,7 @@ pub struct Step {
     pub owned: bool,
     /// The number of replicas that is handed over to an autoscaler with this step: an apply that
     /// merely leaves the field out would set it to one.
-    pub hands_over: Option<i64>,
+    pub autoscaler_replicas: Option<i64>,
     /// The live object is being deleted: it is waited for, then the object is created.
     pub deleting: Option<Deleting>,
     /// It is a Deployment that somebody paused.
@@ -130,7 +130,7 @@ pub struct Step {
 pub struct Plan {
     /// Whether the namespace is created first.
     pub creates_namespace: bool,
-    /// Why it cannot be.
+    /// The API server's refusal to create the namespace.
     pub namespace_refused: Option<String>,
     /// One per object, in the order they are shown.
     pub steps: Vec<Step>,
@@ -144,24 +144,26 @@ pub enum Incomplete {
     Refused(Vec<String>),
     /// Fields belong to other managers.
     #[error(
-        "{} field(s) belong to other managers; take them out of the configuration, or run again with --take-ownership",
+        "{} field(s) are owned by other field managers; remove them from the configuration, or run again with \
+         --take-ownership",
         .0.len()
     )]
     Conflicts(Vec<Conflict>),
     /// What was to be rolled out would not be.
     #[error(
-        "{object} is paused by \"{by}\", so nothing would be rolled out; nothing was changed. `kubectl rollout resume` lets it go on"
+        "{object} is paused by \"{by}\", so nothing would be rolled out; nothing was changed. Resume it with \
+         `kubectl rollout resume`"
     )]
     Paused {
         /// The Deployment.
         object: String,
-        /// Who paused it.
+        /// The field manager that set `spec.paused`.
         by: String,
     },
 }
 
 impl Incomplete {
-    /// The exit code of a command that ends with it.
+    /// Exit code of a command that fails with this error.
     pub fn exit(&self) -> Exit {
         match self {
             Self::Refused(_) | Self::Conflicts(_) => Exit::Failed,
@@ -174,13 +176,15 @@ impl Step {
     /// Whether an apply has to send it: it changes, or nobody holds this program responsible for
     /// its fields yet.
     pub fn must_be_sent(&self) -> bool {
-        let needed = self.is_change() || !self.owned || self.hands_over.is_some();
+        let needed = self.is_change() || !self.owned || self.autoscaler_replicas.is_some();
         self.desired.is_some() && needed
     }
 
     /// Conflicts that an apply may not force.
-    pub fn foreign(&self) -> impl Iterator<Item = &Conflict> {
-        self.conflicts.iter().filter(|conflict| !conflict.was_ours)
+    pub fn other_manager_conflicts(&self) -> impl Iterator<Item = &Conflict> {
+        self.conflicts
+            .iter()
+            .filter(|conflict| !conflict.previously_owned)
     }
 
     /// Whether the stack is another one afterwards.
@@ -196,7 +200,7 @@ impl Step {
 
 impl Plan {
     /// How many objects are touched. The stack, its component and its cluster count as objects, as
-    /// they do in Pulumi, so that the figures of a known stack do not change.
+    /// they do in Pulumi, so that the resource counts of a known stack do not change.
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
         for step in &self.steps {
@@ -210,12 +214,12 @@ impl Plan {
                 Op::Retain => {}
             }
         }
-        let frames = tree::Frame::ALL.len();
-        match self.frame() {
-            Op::Create => counts.create += frames + usize::from(self.creates_namespace),
-            Op::Delete => counts.delete += frames,
+        let pulumi_rows = tree::PulumiRow::ALL.len();
+        match self.stack_op() {
+            Op::Create => counts.create += pulumi_rows + usize::from(self.creates_namespace),
+            Op::Delete => counts.delete += pulumi_rows,
             _ => {
-                counts.same += frames;
+                counts.same += pulumi_rows;
                 counts.create += usize::from(self.creates_namespace);
             }
         }
@@ -223,7 +227,7 @@ impl Plan {
     }
 
     /// What happens to the stack as a whole.
-    pub fn frame(&self) -> Op {
+    pub fn stack_op(&self) -> Op {
         let all = |op: &Op| self.steps.iter().all(|step| step.op == *op);
         if self.steps.is_empty() {
             Op::Same
@@ -250,13 +254,13 @@ impl Plan {
         if !refused.is_empty() {
             return Err(Incomplete::Refused(refused));
         }
-        let foreign: Vec<Conflict> = self
+        let conflicts: Vec<Conflict> = self
             .steps
             .iter()
-            .flat_map(|step| step.foreign().cloned())
+            .flat_map(|step| step.other_manager_conflicts().cloned())
             .collect();
-        if !take_ownership && !foreign.is_empty() {
-            return Err(Incomplete::Conflicts(foreign));
+        if !take_ownership && !conflicts.is_empty() {
+            return Err(Incomplete::Conflicts(conflicts));
         }
         Ok(())
     }
@@ -284,7 +288,7 @@ impl Plan {
     /// is left of earlier deployments is not compared: how much of it can go is decided after the
     /// rollout in any case.
     pub fn does_the_same_as(&self, other: &Self) -> bool {
-        let essence = |plan: &Self| -> Vec<_> {
+        let fingerprint = |plan: &Self| -> Vec<_> {
             plan.steps
                 .iter()
                 .filter(|step| !step.is_leftover())
@@ -303,6 +307,6 @@ impl Plan {
                 })
                 .collect()
         };
-        self.creates_namespace == other.creates_namespace && essence(self) == essence(other)
+        self.creates_namespace == other.creates_namespace && fingerprint(self) == fingerprint(other)
     }
 }

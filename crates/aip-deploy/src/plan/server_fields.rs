@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// Fields of the metadata that the API server keeps for itself.
-const BOOKKEEPING: [&str; 7] = [
+const SERVER_METADATA_FIELDS: [&str; 7] = [
     "creationTimestamp",
     "deletionGracePeriodSeconds",
     "generation",
@@ -14,12 +14,12 @@ const BOOKKEEPING: [&str; 7] = [
 ];
 
 /// `object` without what differs between two reads of the same intention.
-pub fn normal(object: &Value) -> Value {
+pub fn strip_server_fields(object: &Value) -> Value {
     let mut object = object.clone();
     if let Some(map) = object.as_object_mut() {
         map.remove("status");
         if let Some(metadata) = map.get_mut("metadata").and_then(Value::as_object_mut) {
-            for field in BOOKKEEPING {
+            for field in SERVER_METADATA_FIELDS {
                 metadata.remove(field);
             }
         }
@@ -29,13 +29,13 @@ pub fn normal(object: &Value) -> Value {
 
 /// What the live object would become if `desired` were laid over it: the preview of last resort,
 /// where the API server cannot be asked. It knows neither defaults nor webhooks nor removals.
-pub fn overlay(live: &Value, desired: &Value) -> Value {
+pub fn merge_estimate(live: &Value, desired: &Value) -> Value {
     match (live, desired) {
         (Value::Object(live), Value::Object(desired)) => {
             let mut merged = live.clone();
             for (key, value) in desired {
                 let below = match live.get(key) {
-                    Some(old) => overlay(old, value),
+                    Some(old) => merge_estimate(old, value),
                     None => value.clone(),
                 };
                 merged.insert(key.clone(), below);
@@ -51,7 +51,8 @@ pub fn overlay(live: &Value, desired: &Value) -> Value {
                 .iter()
                 .enumerate()
                 .map(|(index, item)| {
-                    old_of(index, item).map_or_else(|| item.clone(), |old| overlay(old, item))
+                    old_of(index, item)
+                        .map_or_else(|| item.clone(), |old| merge_estimate(old, item))
                 })
                 .collect()
         }
@@ -74,8 +75,11 @@ mod tests {
                 "status": {"replicas": version},
             })
         };
-        assert_eq!(normal(&read("1")), normal(&read("2")));
-        assert_eq!(normal(&read("1"))["metadata"]["name"], "aip");
+        assert_eq!(
+            strip_server_fields(&read("1")),
+            strip_server_fields(&read("2"))
+        );
+        assert_eq!(strip_server_fields(&read("1"))["metadata"]["name"], "aip");
     }
 
     #[test]
@@ -83,7 +87,7 @@ mod tests {
         let live = json!({"c": [{"name": "a", "image": "1", "default": true}, {"name": "gone"}]});
         let desired = json!({"c": [{"name": "a", "image": "2"}]});
         assert_eq!(
-            overlay(&live, &desired),
+            merge_estimate(&live, &desired),
             json!({"c": [{"name": "a", "image": "2", "default": true}]})
         );
     }

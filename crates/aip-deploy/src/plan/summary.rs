@@ -1,17 +1,20 @@
-//! What stands below the tree: remarks about single objects, and the figures.
+//! What stands below the tree: remarks about single objects, and the resource counts.
 
 use crate::store::Counts;
 use crate::ui::style::{self, paint};
 
-use super::tree::Names;
+use super::tree::StackInfo;
 use super::{Fallback, Plan};
 
 /// What has to be said about single objects; empty if there is nothing.
-pub fn diagnostics(plan: &Plan, names: Names<'_>) -> Vec<String> {
+pub fn diagnostics(plan: &Plan, stack_info: StackInfo<'_>) -> Vec<String> {
     let mut groups: Vec<(String, Vec<String>)> = Vec::new();
-    let stack = format!("pulumi:pulumi:Stack ({}-{})", names.project, names.stack);
+    let stack = format!(
+        "pulumi:pulumi:Stack ({}-{})",
+        stack_info.project, stack_info.stack
+    );
     let warning = |text: &String| format!("{} {text}", paint(style::UPDATE, "warning:"));
-    groups.push((stack, names.notices.iter().map(warning).collect()));
+    groups.push((stack, stack_info.notices.iter().map(warning).collect()));
     if let Some(why) = &plan.namespace_refused {
         groups.push((
             format!("kubernetes:core/v1:Namespace ({})", plan.namespace()),
@@ -25,14 +28,15 @@ pub fn diagnostics(plan: &Plan, names: Names<'_>) -> Vec<String> {
         }
         said.extend(step.deleting.as_ref().map(|deleting| {
             format!(
-                "{} it {}; `up` waits until it is gone, and creates it again",
+                "{} it {}; `up` waits until it is gone, then recreates it",
                 paint(style::ATTENTION, "deleting:"),
                 deleting.text()
             )
         }));
         said.extend(step.paused.as_ref().map(|paused| {
             format!(
-                "{} \"{}\" paused it, so nothing is rolled out; `kubectl rollout resume deployment/{} --namespace {}` lets it go on",
+                "{} \"{}\" paused it, so nothing is rolled out; resume it with `kubectl rollout resume \
+                 deployment/{} --namespace {}`",
                 paint(style::ATTENTION, "paused:"),
                 paused.by,
                 step.object.name,
@@ -50,10 +54,10 @@ pub fn diagnostics(plan: &Plan, names: Names<'_>) -> Vec<String> {
             });
             let label = paint(style::ATTENTION, "drift:");
             said.push(format!(
-                "{label} {path} was changed{by} since it was applied; it will be set back"
+                "{label} {path} was changed{by} since it was applied; it will be reverted"
             ));
         }
-        for conflict in step.foreign() {
+        for conflict in step.other_manager_conflicts() {
             let label = paint(style::DELETE, "conflict:");
             said.push(format!(
                 "{label} {} is owned by \"{}\"",
@@ -89,7 +93,9 @@ fn estimate(why: &Fallback) -> String {
             )
         }
         Fallback::NoRight => {
-            format!("{label} you may not write this object, so the API server could not compute it")
+            format!(
+                "{label} no permission to write this object, so the API server could not compute it"
+            )
         }
         Fallback::Webhook(name) => {
             format!("{label} {name} refuses dry runs, so the API server could not compute this")
@@ -97,7 +103,7 @@ fn estimate(why: &Fallback) -> String {
     }
 }
 
-/// Whether the figures are of a plan or of work done.
+/// Whether the resource counts are of a plan or of work done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tense {
     /// `1 to update`
@@ -106,8 +112,8 @@ pub enum Tense {
     Done,
 }
 
-/// The figures under `Resources:`.
-pub fn figures(counts: Counts, tense: Tense, errored: usize) -> Vec<String> {
+/// The lines under `Resources:`.
+pub fn summary_lines(counts: Counts, tense: Tense, errored: usize) -> Vec<String> {
     let kinds = [
         (counts.create, style::CREATE, "+ ", "create"),
         (counts.update, style::UPDATE, "~ ", "update"),
@@ -115,7 +121,7 @@ pub fn figures(counts: Counts, tense: Tense, errored: usize) -> Vec<String> {
         (counts.replace, style::REPLACE, "+-", "replace"),
     ];
     let mut lines = Vec::new();
-    for (count, style, sign, verb) in kinds {
+    for (count, style, marker, verb) in kinds {
         if count > 0 {
             let what = match tense {
                 Tense::Planned => format!("to {verb}"),
@@ -123,7 +129,7 @@ pub fn figures(counts: Counts, tense: Tense, errored: usize) -> Vec<String> {
             };
             lines.push(format!(
                 "    {}",
-                paint(style, format!("{sign}{count} {what}"))
+                paint(style, format!("{marker}{count} {what}"))
             ));
         }
     }

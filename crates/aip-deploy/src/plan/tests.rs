@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use crate::desired::{Desired, ObjectRef, Phase};
 use crate::ui::style::plain;
 
-use super::summary::{Tense, diagnostics, figures};
-use super::tree::{Names, Progress, tree};
+use super::summary::{Tense, diagnostics, summary_lines};
+use super::tree::{Progress, StackInfo, tree};
 use super::*;
 
 const LIVE: &str = include_str!("../../tests/fixtures/live-objects-after-update.yaml");
-const NAMES: Names<'static> = Names {
+const STACK_INFO: StackInfo<'static> = StackInfo {
     project: "aip",
     stack: "main",
     notices: &[],
@@ -20,7 +20,7 @@ const NAMES: Names<'static> = Names {
 
 fn value_of(tree: &Tree) -> Value {
     match tree {
-        Tree::Text(text) => text.clone().into(),
+        Tree::String(text) => text.clone().into(),
         Tree::Plain(text) => serde_json::from_str(text).unwrap(),
         Tree::List(items) => items.iter().map(value_of).collect(),
         Tree::Map(entries) => entries
@@ -53,7 +53,8 @@ fn desired(value: &Value) -> Desired {
             Some((logical, _)) if hashed => logical.to_owned(),
             _ => name.to_owned(),
         },
-        object: serde_json::from_value::<DynamicObject>(normal::normal(value)).unwrap(),
+        object: serde_json::from_value::<DynamicObject>(server_fields::strip_server_fields(value))
+            .unwrap(),
         kind,
         phase: Phase::Workload,
     }
@@ -61,7 +62,7 @@ fn desired(value: &Value) -> Desired {
 
 fn observed(live: Option<Value>, proposed: Value) -> Observed {
     Observed {
-        hands_over: None,
+        autoscaler_replicas: None,
         finished: false,
         live,
         proposed: Proposed::Server(proposed),
@@ -75,11 +76,11 @@ fn plan_after(kind: &str, change: impl Fn(&mut Value)) -> Plan {
     let pairs = recorded()
         .into_iter()
         .map(|live| {
-            let mut wanted = live.clone();
+            let mut updated = live.clone();
             if live["kind"] == kind {
-                change(&mut wanted);
+                change(&mut updated);
             }
-            (desired(&wanted), observed(Some(live), wanted))
+            (desired(&updated), observed(Some(live), updated))
         })
         .collect();
     build(pairs, Vec::new(), &[], Namespace::Exists)
@@ -97,10 +98,10 @@ fn page(lines: &[String]) -> String {
 }
 
 fn preview(plan: &Plan) -> String {
-    let mut lines = tree(plan, NAMES, None);
-    lines.extend(diagnostics(plan, NAMES));
+    let mut lines = tree(plan, STACK_INFO, None);
+    lines.extend(diagnostics(plan, STACK_INFO));
     lines.push(String::new());
-    lines.extend(figures(plan.counts(), Tense::Planned, 0));
+    lines.extend(summary_lines(plan.counts(), Tense::Planned, 0));
     page(&lines)
 }
 
@@ -122,7 +123,7 @@ fn a_new_tag_is_shown_as_the_walk_through_prints_it() {
 #[test]
 fn the_details_of_a_new_tag_are_those_of_the_recorded_terminal() {
     let plan = plan_after("Deployment", new_tag);
-    insta::assert_snapshot!(page(&details::details(&plan, NAMES, "cacd8301")));
+    insta::assert_snapshot!(page(&details::details(&plan, STACK_INFO, "cacd8301")));
 }
 
 #[test]
@@ -151,7 +152,7 @@ fn a_created_secret_shows_its_keys_and_no_value() {
         .map(|object| (desired(object), observed(None, object.clone())))
         .collect();
     let plan = build(pairs, Vec::new(), &[], Namespace::Exists);
-    insta::assert_snapshot!(page(&details::details(&plan, NAMES, "cacd8301")));
+    insta::assert_snapshot!(page(&details::details(&plan, STACK_INFO, "cacd8301")));
 }
 
 /// The recorded stack with another value of one Secret, which gets another name.
@@ -160,23 +161,23 @@ fn rotated(replica_sets: &[Value]) -> Plan {
     let pairs = recorded()
         .into_iter()
         .map(|live| {
-            let mut wanted = live.clone();
+            let mut updated = live.clone();
             if live["metadata"]["name"] == "aip-env-main-5bc058ed" {
-                wanted["metadata"]["name"] = "aip-env-main-9fae3b82".into();
-                wanted["data"]["REDIS_DSN"] = "bmV3IHZhbHVl".into();
+                updated["metadata"]["name"] = "aip-env-main-9fae3b82".into();
+                updated["data"]["REDIS_DSN"] = "bmV3IHZhbHVl".into();
                 stale.push(Stale {
                     object: desired(&live).reference(),
                     live: Some(live),
                 });
-                return (desired(&wanted), observed(None, wanted));
+                return (desired(&updated), observed(None, updated));
             }
             if live["kind"] == "Deployment" {
                 for list in ["containers", "initContainers"] {
-                    wanted["spec"]["template"]["spec"][list][0]["envFrom"][0]["secretRef"]["name"] =
+                    updated["spec"]["template"]["spec"][list][0]["envFrom"][0]["secretRef"]["name"] =
                         "aip-env-main-9fae3b82".into();
                 }
             }
-            (desired(&wanted), observed(Some(live), wanted))
+            (desired(&updated), observed(Some(live), updated))
         })
         .collect();
     build(pairs, stale, replica_sets, Namespace::Exists)
@@ -186,10 +187,10 @@ fn rotated(replica_sets: &[Value]) -> Plan {
 fn a_changed_secret_is_one_replacement_with_masked_leaves() {
     let plan = rotated(&[]);
     insta::assert_snapshot!(preview(&plan));
-    let details = page(&details::details(&plan, NAMES, "cacd8301"));
+    let details = page(&details::details(&plan, STACK_INFO, "cacd8301"));
     assert!(!details.contains("bmV3IHZhbHVl"), "{details}");
     insta::assert_snapshot!(details);
-    let digest = json::digest(&plan, NAMES).to_string();
+    let digest = json::to_json(&plan, STACK_INFO).to_string();
     assert!(!digest.contains("bmV3IHZhbHVl"), "{digest}");
     assert!(digest.contains("\"old\":\"[secret]\""), "{digest}");
 }
@@ -246,7 +247,7 @@ fn what_is_pruned_is_shown_and_is_no_change_of_the_stack() {
     ");
     assert_eq!(plan.counts().changes(), 0);
     assert!(!plan.steps.iter().any(Step::is_change));
-    let digest = json::digest(&plan, NAMES);
+    let digest = json::to_json(&plan, STACK_INFO);
     assert_eq!(digest["changeSummary"], json!({"same": 9, "prune": 1}));
 }
 
@@ -280,9 +281,9 @@ fn an_object_that_the_stack_gives_up_is_a_change() {
 fn drift_and_conflicts_are_told_apart_and_a_foreign_field_cannot_be_approved() {
     let mut live = recorded().remove(0);
     live["spec"]["replicas"] = 5.into();
-    let mut wanted = live.clone();
-    wanted["spec"]["replicas"] = 3.into();
-    wanted["spec"]["paused"] = true.into();
+    let mut updated = live.clone();
+    updated["spec"]["replicas"] = 3.into();
+    updated["spec"]["paused"] = true.into();
     let applied = json!({"f:spec": {"f:replicas": {}}});
     let message = "conflict with \"kubectl\" with subresource \"scale\" using apps/v1";
     let conflicts = vec![
@@ -294,15 +295,15 @@ fn drift_and_conflicts_are_told_apart_and_a_foreign_field_cannot_be_approved() {
         ),
     ];
     let observed = Observed {
-        hands_over: None,
+        autoscaler_replicas: None,
         finished: false,
         live: Some(live),
-        proposed: Proposed::Forced(wanted.clone(), conflicts),
+        proposed: Proposed::Forced(updated.clone(), conflicts),
         warnings: vec!["would violate PodSecurity \"restricted:latest\"".to_owned()],
         applied: Some(applied),
     };
     let plan = build(
-        vec![(desired(&wanted), observed)],
+        vec![(desired(&updated), observed)],
         Vec::new(),
         &[],
         Namespace::Exists,
@@ -314,9 +315,9 @@ fn drift_and_conflicts_are_told_apart_and_a_foreign_field_cannot_be_approved() {
 
 #[test]
 fn a_plan_with_an_object_the_api_server_refuses_is_incomplete_even_by_force() {
-    let wanted = recorded().remove(1);
+    let updated = recorded().remove(1);
     let observed = Observed {
-        hands_over: None,
+        autoscaler_replicas: None,
         finished: false,
         live: None,
         proposed: Proposed::Refused("spec.ports: Required value".to_owned()),
@@ -324,7 +325,7 @@ fn a_plan_with_an_object_the_api_server_refuses_is_incomplete_even_by_force() {
         applied: None,
     };
     let plan = build(
-        vec![(desired(&wanted), observed)],
+        vec![(desired(&updated), observed)],
         Vec::new(),
         &[],
         Namespace::Exists,
@@ -351,7 +352,7 @@ fn the_state_of_the_work_stands_where_the_plan_stood() {
     progress[0] = Progress::Failed;
     progress[3] = Progress::Done(Duration::from_millis(80));
     progress[4] = Progress::Running(Duration::from_secs(5));
-    insta::assert_snapshot!(page(&tree(&plan, NAMES, Some(&progress))));
+    insta::assert_snapshot!(page(&tree(&plan, STACK_INFO, Some(&progress))));
 }
 
 #[test]
@@ -360,13 +361,13 @@ fn a_config_map_with_a_document_is_compared_by_its_content() {
         json!({"apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": "c"}, "data": {"settings.json": text, "settings.yaml": "a: 1\nb: 2\n"}})
     };
-    let (live, wanted) = (
+    let (live, updated) = (
         object("{\"a\": 1, \"b\": [1]}"),
         object("{\"b\":[1,2],\"a\":1}"),
     );
-    let pair = (desired(&wanted), observed(Some(live), wanted));
+    let pair = (desired(&updated), observed(Some(live), updated));
     let plan = build(vec![pair], Vec::new(), &[], Namespace::Exists);
-    insta::assert_snapshot!(page(&details::details(&plan, NAMES, "cacd8301")));
+    insta::assert_snapshot!(page(&details::details(&plan, STACK_INFO, "cacd8301")));
 }
 
 #[test]
@@ -375,13 +376,13 @@ fn an_object_that_is_being_deleted_is_created_again_and_says_what_keeps_it() {
         let pairs: Vec<_> = recorded()
             .into_iter()
             .map(|mut live| {
-                let wanted = live.clone();
+                let updated = live.clone();
                 if live["kind"] == kind {
                     live["metadata"]["deletionTimestamp"] = "2026-11-22T12:00:00Z".into();
                     live["metadata"]["finalizers"] = json!(["example.com/hold"]);
                 }
                 // The API server answers a dry run with the dying object.
-                (desired(&wanted), observed(Some(live.clone()), live))
+                (desired(&updated), observed(Some(live.clone()), live))
             })
             .collect();
         let plan = build(pairs, Vec::new(), &[], Namespace::Exists);
@@ -395,7 +396,7 @@ fn an_object_that_is_being_deleted_is_created_again_and_says_what_keeps_it() {
             assert!(step.op == Op::Create && step.must_be_sent(), "{kind}");
             assert_eq!(step.uid, None, "what is created has no identity yet");
         }
-        let said = plain(&diagnostics(&plan, NAMES).join("\n"));
+        let said = plain(&diagnostics(&plan, STACK_INFO).join("\n"));
         assert!(
             said.contains("deleting: it is being deleted (finalizers: example.com/hold)"),
             "{said}"
@@ -414,11 +415,11 @@ fn a_paused_deployment_is_said_and_holds_back_only_what_changes_its_pods() {
                     live["metadata"]["managedFields"] = json!([{"manager": "kubectl-rollout",
                         "operation": "Update", "fieldsV1": {"f:spec": {"f:paused": {}}}}]);
                 }
-                let mut wanted = live.clone();
+                let mut updated = live.clone();
                 if live["kind"] == "Deployment" && !image.is_empty() {
-                    wanted["spec"]["template"]["spec"]["containers"][0]["image"] = image.into();
+                    updated["spec"]["template"]["spec"]["containers"][0]["image"] = image.into();
                 }
-                (desired(&wanted), observed(Some(live), wanted))
+                (desired(&updated), observed(Some(live), updated))
             })
             .collect();
         build(pairs, Vec::new(), &[], Namespace::Exists)
@@ -426,7 +427,7 @@ fn a_paused_deployment_is_said_and_holds_back_only_what_changes_its_pods() {
     for image in ["", "registry.example/aip:v9"] {
         let plan = paused(image);
         assert_eq!(plan.check(false), Ok(()), "a preview is complete");
-        let said = plain(&diagnostics(&plan, NAMES).join("\n"));
+        let said = plain(&diagnostics(&plan, STACK_INFO).join("\n"));
         assert!(
             said.contains("paused: \"kubectl-rollout\" paused it"),
             "{said}"
@@ -465,7 +466,7 @@ fn a_namespace_that_cannot_be_made_makes_the_plan_incomplete() {
     let plan = build(pairs, Vec::new(), &[], Namespace::Refused(why.to_owned()));
     let refused = plan.check(true).unwrap_err().to_string();
     assert!(refused.contains("Namespace aip-main"), "{refused}");
-    let said = plain(&diagnostics(&plan, NAMES).join("\n"));
+    let said = plain(&diagnostics(&plan, STACK_INFO).join("\n"));
     assert!(said.contains(why), "{said}");
 }
 
@@ -478,7 +479,7 @@ fn the_end_of_autoscaling_takes_the_replicas_back_and_somebody_elses_autoscaler_
             .map(|live| {
                 let message =
                     "conflict with \"kube-controller-manager\" with subresource \"scale\"";
-                let conflict = fields::conflict(fields::REPLICAS, message, None);
+                let conflict = fields::conflict(fields::REPLICAS_PATH, message, None);
                 let observed = Observed {
                     proposed: Proposed::Forced(live.clone(), vec![conflict]),
                     ..observed(Some(live.clone()), live.clone())

@@ -9,7 +9,7 @@ use super::{Diff, Op, Plan, Step};
 
 /// The rows above the objects: they are no objects of the cluster, and Pulumi counts them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Frame {
+pub enum PulumiRow {
     /// The stack.
     Stack,
     /// The connection to the cluster.
@@ -18,49 +18,49 @@ pub enum Frame {
     Component,
 }
 
-impl Frame {
+impl PulumiRow {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Stack, Self::Cluster, Self::Component];
 }
 
-/// Whose plan it is.
+/// Project, stack and notices of a plan.
 #[derive(Debug, Clone, Copy)]
-pub struct Names<'n> {
+pub struct StackInfo<'s> {
     /// The project.
-    pub project: &'n str,
+    pub project: &'s str,
     /// The stack.
-    pub stack: &'n str,
+    pub stack: &'s str,
     /// What the operator should know about the configuration.
-    pub notices: &'n [String],
+    pub notices: &'s [String],
 }
 
-/// How far an object is.
+/// Progress of one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// It was not begun.
+    /// Not started.
     Waiting,
-    /// For this long already.
+    /// Elapsed time so far.
     Running(Duration),
-    /// It took this long.
+    /// Elapsed time.
     Done(Duration),
     /// It failed.
     Failed,
 }
 
-/// The sign before a row.
-pub fn sign(op: &Op) -> String {
-    let (style, sign) = match op {
+/// `+ `, `~ `, `+-` or `- `, coloured; blank if unchanged.
+pub fn marker(op: &Op) -> String {
+    let (style, marker) = match op {
         Op::Same | Op::Retain => return "  ".to_owned(),
         Op::Create => (style::CREATE, "+ "),
         Op::Update => (style::UPDATE, "~ "),
         Op::Replace(_) => (style::REPLACE, "+-"),
         Op::Delete | Op::Prune => (style::DELETE, "- "),
     };
-    paint(style, sign)
+    paint(style, marker)
 }
 
-/// The word for what is planned.
-pub fn word(op: &Op) -> &'static str {
+/// `create`, `update`, `replace`, `delete`, `prune`; empty if unchanged.
+pub fn verb(op: &Op) -> &'static str {
     match op {
         Op::Same | Op::Retain => "",
         Op::Create => "create",
@@ -84,7 +84,7 @@ fn styled(op: &Op, text: &str) -> String {
 
 /// `created (0.08s)`, `updating (5s)`, `**updating failed**`.
 pub fn status(op: &Op, progress: Progress) -> String {
-    let stem = word(op).trim_end_matches('e').to_owned();
+    let stem = verb(op).trim_end_matches('e').to_owned();
     if stem.is_empty() {
         return String::new();
     }
@@ -99,7 +99,7 @@ pub fn status(op: &Op, progress: Progress) -> String {
     }
 }
 
-/// With decimals when short.
+/// `0.08s` below one second, `12s` above.
 pub fn seconds(duration: Duration) -> String {
     if duration < Duration::from_secs(1) {
         format!("{:.2}s", duration.as_secs_f64())
@@ -110,11 +110,11 @@ pub fn seconds(duration: Duration) -> String {
 
 /// The tree: unchanged objects are left out, the stack is always there. Without `progress` it is
 /// the plan, with it (one per step) the state of the work.
-pub fn tree(plan: &Plan, names: Names<'_>, progress: Option<&[Progress]>) -> Vec<String> {
-    let frame = plan.frame();
-    let frame_progress = progress.map(whole);
+pub fn tree(plan: &Plan, stack_info: StackInfo<'_>, progress: Option<&[Progress]>) -> Vec<String> {
+    let stack_op = plan.stack_op();
+    let stack_progress = progress.map(overall_progress);
     let cell = |op: &Op, at: Option<Progress>| match at {
-        None => styled(op, word(op)),
+        None => styled(op, verb(op)),
         Some(at) => status(op, at),
     };
     let mut children: Vec<Row> = Vec::new();
@@ -123,7 +123,7 @@ pub fn tree(plan: &Plan, names: Names<'_>, progress: Option<&[Progress]>) -> Vec
             op: Op::Create,
             kind: "kubernetes:core/v1:Namespace".to_owned(),
             name: plan.namespace().to_owned(),
-            status: cell(&Op::Create, frame_progress),
+            status: cell(&Op::Create, stack_progress),
             info: plural(usize::from(plan.namespace_refused.is_some()), "error"),
         });
     }
@@ -139,30 +139,30 @@ pub fn tree(plan: &Plan, names: Names<'_>, progress: Option<&[Progress]>) -> Vec
             });
         }
     }
-    let framed = |kind: &str, name: String, info: String| Row {
-        op: frame.clone(),
+    let stack_row = |kind: &str, name: String, info: String| Row {
+        op: stack_op.clone(),
         kind: kind.to_owned(),
         name,
-        status: cell(&frame, frame_progress),
+        status: cell(&stack_op, stack_progress),
         info,
     };
-    let mut rows = vec![framed(
+    let mut rows = vec![stack_row(
         "pulumi:pulumi:Stack",
-        format!("{}-{}", names.project, names.stack),
-        plural(names.notices.len(), "warning"),
+        format!("{}-{}", stack_info.project, stack_info.stack),
+        plural(stack_info.notices.len(), "warning"),
     )];
     let component_glyph = "└─ ";
-    if frame != Op::Same {
-        let mut cluster = framed(
+    if stack_op != Op::Same {
+        let mut cluster = stack_row(
             "pulumi:providers:kubernetes",
-            format!("{}-cluster", names.stack),
+            format!("{}-cluster", stack_info.stack),
             String::new(),
         );
         cluster.kind.insert_str(0, "├─ ");
         rows.push(cluster);
     }
-    if frame != Op::Same || !children.is_empty() {
-        let mut component = framed("aip:index:AIPService", "aip".to_owned(), String::new());
+    if stack_op != Op::Same || !children.is_empty() {
+        let mut component = stack_row("aip:index:AIPService", "aip".to_owned(), String::new());
         component.kind.insert_str(0, component_glyph);
         rows.push(component);
     }
@@ -204,7 +204,7 @@ fn lines(rows: Vec<Row>, heading: &str) -> Vec<String> {
     ];
     cells.extend(
         rows.into_iter()
-            .map(|row| vec![sign(&row.op), row.kind, row.name, row.status, row.info]),
+            .map(|row| vec![marker(&row.op), row.kind, row.name, row.status, row.info]),
     );
     columns(&cells, &[(3, 3)])
         .into_iter()
@@ -213,7 +213,7 @@ fn lines(rows: Vec<Row>, heading: &str) -> Vec<String> {
 }
 
 /// The stack is done when everything is, and fails with the first failure.
-fn whole(progress: &[Progress]) -> Progress {
+fn overall_progress(progress: &[Progress]) -> Progress {
     let mut longest = Duration::ZERO;
     let mut running = false;
     for at in progress {
@@ -247,26 +247,26 @@ fn info(step: &Step) -> String {
 fn summary(diff: &Diff) -> Option<String> {
     let lists = diff.top_level();
     let mut text = String::new();
-    for (sign, style, keys) in [
+    for (marker, style, keys) in [
         ('+', style::CREATE, &lists[0]),
         ('-', style::DELETE, &lists[2]),
         ('~', style::UPDATE, &lists[1]),
     ] {
         if !keys.is_empty() {
-            text.push_str(&paint(style, format!("{sign}{}", keys.join(","))));
+            text.push_str(&paint(style, format!("{marker}{}", keys.join(","))));
         }
     }
     (!text.is_empty()).then(|| format!("[diff: {text}]"))
 }
 
 fn remarks(step: &Step) -> Vec<String> {
-    let foreign = step.foreign().count();
+    let conflicts = step.other_manager_conflicts().count();
     [
         step.refused.as_ref().map(|_| "1 error".to_owned()),
         (step.op == Op::Prune).then(|| "superseded".to_owned()),
         step.deleting.as_ref().map(|_| "being deleted".to_owned()),
         step.paused.as_ref().map(|_| "paused".to_owned()),
-        (foreign > 0).then(|| plural(foreign, "conflict")),
+        (conflicts > 0).then(|| plural(conflicts, "conflict")),
         (!step.drift.is_empty()).then(|| "drift".to_owned()),
         (!step.warnings.is_empty()).then(|| plural(step.warnings.len(), "warning")),
     ]

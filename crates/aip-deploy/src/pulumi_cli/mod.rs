@@ -12,15 +12,15 @@ use clap::{Arg, ArgAction, Command};
 use pulumi_files::coerce::ValueType;
 use pulumi_files::yaml::Tree;
 
-use table::Fate::{Ignored, Refused};
-use table::Takes::{Nothing, Value};
+use table::FlagHandling::{Ignored, Refused};
+use table::FlagValue::{Nothing, Value};
 use table::{COMMANDS, FLAGS, Flag};
 
 /// Why a command line of Pulumi is not run.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WordsError {
+pub enum PulumiCliError {
     /// The flag would change what is done.
-    #[error("`{flag}` of Pulumi is not supported: {reason}")]
+    #[error("the Pulumi flag `{flag}` is not supported: {reason}")]
     Flag {
         /// The flag.
         flag: String,
@@ -28,61 +28,61 @@ pub enum WordsError {
         reason: &'static str,
     },
     /// The command does something that is not done here.
-    #[error("`{command}` of Pulumi has no counterpart: {reason}")]
+    #[error("the Pulumi command `{command}` is not supported: {reason}")]
     Command {
         /// The command.
         command: String,
         /// Why, and what to do instead.
         reason: &'static str,
     },
-    /// A flag that is given or not.
+    /// A boolean flag with a value other than true or false.
     #[error("{0} must be true or false")]
     NotABool(String),
     /// Two stacks are named.
-    #[error("the command line names two stacks, `{0}` and `{1}`: say which one is meant")]
+    #[error("conflicting stacks: the command line names `{0}` and `{1}`")]
     TwoStacks(String, String),
 }
 
 /// The command line without what has no effect here, and what to say about that.
-pub fn translated(
+pub fn translate_arguments(
     arguments: Vec<OsString>,
     root: &Command,
-) -> Result<(Vec<OsString>, Vec<String>), WordsError> {
+) -> Result<(Vec<OsString>, Vec<String>), PulumiCliError> {
     let mut kept = Vec::with_capacity(arguments.len());
     let mut notes = Vec::new();
     let mut command = root;
     let mut descending = true;
     let mut stack: Option<String> = None;
-    let mut words = arguments.into_iter();
-    kept.extend(words.next());
-    while let Some(word) = words.next() {
-        let Some(text) = word.to_str().map(str::to_owned) else {
-            kept.push(word);
+    let mut remaining = arguments.into_iter();
+    kept.extend(remaining.next());
+    while let Some(argument) = remaining.next() {
+        let Some(text) = argument.to_str().map(str::to_owned) else {
+            kept.push(argument);
             continue;
         };
         if text == "--" {
-            kept.push(word);
+            kept.push(argument);
             break;
         }
-        let Some(spelled) = Spelled::of(&text) else {
+        let Some(parsed) = ParsedFlag::of(&text) else {
             if descending && let Some(below) = command.find_subcommand(&text) {
                 command = below;
             } else if descending {
                 refuse_command(command, root, &text)?;
                 descending = false;
             }
-            kept.push(word);
+            kept.push(argument);
             continue;
         };
-        if let Some(own) = known(command, root, &spelled) {
+        if let Some(own) = own_flag(command, root, &parsed) {
             let takes_next = own.get_action().takes_values()
-                && spelled.value.is_none()
+                && parsed.value.is_none()
                 && !own.is_require_equals_set();
-            kept.push(word);
+            kept.push(argument);
             let value = if takes_next {
-                words.next()
+                remaining.next()
             } else {
-                spelled.value.map(OsString::from)
+                parsed.value.map(OsString::from)
             };
             if own.get_long() == Some("stack")
                 && let Some(name) = value.as_ref().and_then(|value| value.to_str())
@@ -92,84 +92,87 @@ pub fn translated(
             kept.extend(value.filter(|_| takes_next));
             continue;
         }
-        let Some(foreign) = foreign(command, &spelled) else {
-            kept.push(word);
+        let Some(pulumi_flag) = pulumi_flag(command, &parsed) else {
+            kept.push(argument);
             continue;
         };
-        if foreign.takes == Value && spelled.value.is_none() {
-            words.next();
+        if pulumi_flag.value == Value && parsed.value.is_none() {
+            remaining.next();
         }
-        let name = format!("--{}", foreign.long);
-        match foreign.fate {
-            Refused(reason) => return Err(WordsError::Flag { flag: name, reason }),
+        let name = format!("--{}", pulumi_flag.long);
+        match pulumi_flag.handling {
+            Refused(reason) => return Err(PulumiCliError::Flag { flag: name, reason }),
             Ignored(reason) => notes.push(format!("note: `{name}` has no effect here: {reason}")),
         }
     }
-    kept.extend(words);
+    kept.extend(remaining);
     Ok((kept, notes))
 }
 
 /// Flags that are given or not, also with `=true` and `=false`, as Go programs take them. The last
 /// one counts.
-pub fn booleans(arguments: Vec<OsString>, root: &Command) -> Result<Vec<OsString>, WordsError> {
+pub fn normalize_bool_flags(
+    arguments: Vec<OsString>,
+    root: &Command,
+) -> Result<Vec<OsString>, PulumiCliError> {
     let mut kept: Vec<OsString> = Vec::with_capacity(arguments.len());
     let mut command = root;
-    let mut words = arguments.into_iter();
-    kept.extend(words.next());
-    for word in words.by_ref() {
-        let text = word.to_str().unwrap_or_default().to_owned();
+    let mut remaining = arguments.into_iter();
+    kept.extend(remaining.next());
+    for argument in remaining.by_ref() {
+        let text = argument.to_str().unwrap_or_default().to_owned();
         if text == "--" {
-            kept.push(word);
+            kept.push(argument);
             break;
         }
-        let Some(spelled) = Spelled::of(&text) else {
+        let Some(parsed) = ParsedFlag::of(&text) else {
             command = command.find_subcommand(&text).unwrap_or(command);
-            kept.push(word);
+            kept.push(argument);
             continue;
         };
-        let own = known(command, root, &spelled);
+        let own = own_flag(command, root, &parsed);
         let own = own.filter(|own| matches!(own.get_action(), ArgAction::SetTrue));
-        let (Some(own), Some(value)) = (own, spelled.value) else {
-            kept.push(word);
+        let (Some(own), Some(value)) = (own, parsed.value) else {
+            kept.push(argument);
             continue;
         };
         let name = match own.get_long() {
             Some(long) => format!("--{long}"),
-            None => spelled.name(),
+            None => parsed.name(),
         };
         let given = ValueType::Bool.coerce(value);
         match given {
             Ok(Tree::Plain(yes)) if yes == "true" => kept.push(name.into()),
             Ok(_) => {
                 let short = own.get_short().map(|short| format!("-{short}"));
-                kept.retain(|word| {
-                    let word = word.to_str().unwrap_or_default();
-                    word != name && short.as_deref() != Some(word)
+                kept.retain(|argument| {
+                    let argument = argument.to_str().unwrap_or_default();
+                    argument != name && short.as_deref() != Some(argument)
                 });
             }
-            Err(_) => return Err(WordsError::NotABool(name)),
+            Err(_) => return Err(PulumiCliError::NotABool(name)),
         }
     }
-    kept.extend(words);
+    kept.extend(remaining);
     Ok(kept)
 }
 
-fn one_stack(named: &mut Option<String>, name: &str) -> Result<(), WordsError> {
+fn one_stack(named: &mut Option<String>, name: &str) -> Result<(), PulumiCliError> {
     match named.replace(name.to_owned()) {
-        Some(former) if former != name => Err(WordsError::TwoStacks(former, name.to_owned())),
+        Some(former) if former != name => Err(PulumiCliError::TwoStacks(former, name.to_owned())),
         _ => Ok(()),
     }
 }
 
-fn refuse_command(command: &Command, root: &Command, word: &str) -> Result<(), WordsError> {
+fn refuse_command(command: &Command, root: &Command, argument: &str) -> Result<(), PulumiCliError> {
     let below = (!std::ptr::eq(command, root)).then(|| command.get_name());
     let found = COMMANDS
         .iter()
-        .find(|(parent, name, _)| *parent == below && *name == word);
+        .find(|(parent, name, _)| *parent == below && *name == argument);
     match found {
         Some((parent, name, reason)) => {
             let parent = parent.map(|parent| format!("{parent} "));
-            Err(WordsError::Command {
+            Err(PulumiCliError::Command {
                 command: format!("{}{name}", parent.unwrap_or_default()),
                 reason,
             })
@@ -179,15 +182,15 @@ fn refuse_command(command: &Command, root: &Command, word: &str) -> Result<(), W
 }
 
 /// A flag as it is written.
-struct Spelled<'w> {
+struct ParsedFlag<'w> {
     long: Option<&'w str>,
     short: Option<char>,
     value: Option<&'w str>,
 }
 
-impl<'w> Spelled<'w> {
-    fn of(word: &'w str) -> Option<Self> {
-        let flag = word.strip_prefix('-').filter(|flag| !flag.is_empty())?;
+impl<'w> ParsedFlag<'w> {
+    fn of(argument: &'w str) -> Option<Self> {
+        let flag = argument.strip_prefix('-').filter(|flag| !flag.is_empty())?;
         if let Some(long) = flag.strip_prefix('-') {
             let (long, value) = match long.split_once('=') {
                 Some((long, value)) => (long, Some(value)),
@@ -220,9 +223,13 @@ impl<'w> Spelled<'w> {
 }
 
 /// The flag among those of the command and of the program.
-fn known<'c>(command: &'c Command, root: &'c Command, spelled: &Spelled<'_>) -> Option<&'c Arg> {
+fn own_flag<'c>(
+    command: &'c Command,
+    root: &'c Command,
+    parsed: &ParsedFlag<'_>,
+) -> Option<&'c Arg> {
     let mut all = command.get_arguments().chain(root.get_arguments());
-    all.find(|arg| match (spelled.long, spelled.short) {
+    all.find(|arg| match (parsed.long, parsed.short) {
         (Some(long), _) => {
             arg.get_long() == Some(long)
                 || arg
@@ -233,14 +240,14 @@ fn known<'c>(command: &'c Command, root: &'c Command, spelled: &Spelled<'_>) -> 
     })
 }
 
-fn foreign(command: &Command, spelled: &Spelled<'_>) -> Option<&'static Flag> {
+fn pulumi_flag(command: &Command, parsed: &ParsedFlag<'_>) -> Option<&'static Flag> {
     FLAGS.iter().find(|flag| {
-        let named = match spelled.long {
+        let named = match parsed.long {
             Some(long) => flag.long == long,
-            None => flag.short.is_some() && flag.short == spelled.short,
+            None => flag.short.is_some() && flag.short == parsed.short,
         };
         // A cluster of short flags is left to the table of commands.
-        let whole = spelled.long.is_some() || flag.takes != Nothing || spelled.value.is_none();
+        let whole = parsed.long.is_some() || flag.value != Nothing || parsed.value.is_none();
         let here = flag.commands.is_empty() || flag.commands.contains(&command.get_name());
         named && whole && here
     })

@@ -2,17 +2,17 @@
 
 /// What a flag takes besides itself.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Takes {
+pub(super) enum FlagValue {
     Nothing,
     /// A value in the same word or the next.
     Value,
     /// A value in the same word, or none.
-    ValueBehindEquals,
+    ValueAfterEquals,
 }
 
-/// What becomes of a flag.
+/// How a Pulumi flag is handled.
 #[derive(Clone, Copy)]
-pub(super) enum Fate {
+pub(super) enum FlagHandling {
     Ignored(&'static str),
     Refused(&'static str),
 }
@@ -20,10 +20,10 @@ pub(super) enum Fate {
 pub(super) struct Flag {
     pub(super) long: &'static str,
     pub(super) short: Option<char>,
-    pub(super) takes: Takes,
+    pub(super) value: FlagValue,
     /// The commands that have it in Pulumi; none is every command.
     pub(super) commands: &'static [&'static str],
-    pub(super) fate: Fate,
+    pub(super) handling: FlagHandling,
 }
 
 const DEPLOYING: &[&str] = &["up", "preview", "destroy"];
@@ -32,38 +32,41 @@ const UP: &[&str] = &["up"];
 const fn flag(
     long: &'static str,
     short: Option<char>,
-    takes: Takes,
+    value: FlagValue,
     commands: &'static [&'static str],
-    fate: Fate,
+    handling: FlagHandling,
 ) -> Flag {
     Flag {
         long,
         short,
-        takes,
+        value,
         commands,
-        fate,
+        handling,
     }
 }
 
-use Fate::{Ignored, Refused};
-use Takes::{Nothing, Value, ValueBehindEquals};
+use FlagHandling::{Ignored, Refused};
+use FlagValue::{Nothing, Value, ValueAfterEquals};
 
-const LOGGING: Fate = Ignored("errors say what is known, and there is no log");
-const TOGETHER: Fate =
-    Refused("the objects of a stack belong together, so all of them are compared and applied");
-const SHOWN: Fate = Ignored("the output has one form; `--diff` shows every changed field");
-const PLANS: Fate = Refused("`up` plans again after your yes and stops if the plan has changed");
-const IN_FILE: Fate = Refused("set the value in the stack file with `aip-deploy config set`");
-const POLICIES: Fate = Refused("policies are the cluster's: admission is tried in every preview");
+const NO_LOG: FlagHandling = Ignored("there is no debug log");
+const WHOLE_STACK: FlagHandling = Refused("all objects of a stack are always compared and applied");
+const ONE_OUTPUT_FORM: FlagHandling =
+    Ignored("the output format is fixed; `--diff` shows every changed field");
+const ALWAYS_REPLANS: FlagHandling =
+    Refused("`up` plans again after confirmation and stops if the plan has changed");
+const SET_IN_STACK_FILE: FlagHandling =
+    Refused("set the value in the stack file with `aip-deploy config set`");
+const CLUSTER_POLICIES: FlagHandling =
+    Refused("policies belong to the cluster: every preview runs through admission control");
 
 pub(super) const FLAGS: &[Flag] = &[
-    flag("debug", Some('d'), Nothing, &[], LOGGING),
-    flag("verbose", Some('v'), Value, &[], LOGGING),
-    flag("logtostderr", None, Nothing, &[], LOGGING),
-    flag("logflow", None, Nothing, &[], LOGGING),
-    flag("tracing", None, Value, &[], LOGGING),
-    flag("profiling", None, Value, &[], LOGGING),
-    flag("emoji", Some('e'), Nothing, &[], SHOWN),
+    flag("debug", Some('d'), Nothing, &[], NO_LOG),
+    flag("verbose", Some('v'), Value, &[], NO_LOG),
+    flag("logtostderr", None, Nothing, &[], NO_LOG),
+    flag("logflow", None, Nothing, &[], NO_LOG),
+    flag("tracing", None, Value, &[], NO_LOG),
+    flag("profiling", None, Value, &[], NO_LOG),
+    flag("emoji", Some('e'), Nothing, &[], ONE_OUTPUT_FORM),
     flag(
         "disable-integrity-checking",
         None,
@@ -81,7 +84,7 @@ pub(super) const FLAGS: &[Flag] = &[
     flag(
         "refresh",
         Some('r'),
-        ValueBehindEquals,
+        ValueAfterEquals,
         DEPLOYING,
         Ignored("every plan is compared with the live cluster"),
     ),
@@ -92,26 +95,44 @@ pub(super) const FLAGS: &[Flag] = &[
         DEPLOYING,
         Ignored("objects are applied phase by phase"),
     ),
-    flag("suppress-outputs", None, Nothing, DEPLOYING, SHOWN),
-    flag("suppress-progress", None, Nothing, DEPLOYING, SHOWN),
+    flag(
+        "suppress-outputs",
+        None,
+        Nothing,
+        DEPLOYING,
+        ONE_OUTPUT_FORM,
+    ),
+    flag(
+        "suppress-progress",
+        None,
+        Nothing,
+        DEPLOYING,
+        ONE_OUTPUT_FORM,
+    ),
     flag(
         "suppress-permalink",
         None,
-        ValueBehindEquals,
+        ValueAfterEquals,
         DEPLOYING,
-        SHOWN,
+        ONE_OUTPUT_FORM,
     ),
-    flag("show-sames", None, Nothing, DEPLOYING, SHOWN),
-    flag("show-reads", None, Nothing, DEPLOYING, SHOWN),
+    flag("show-sames", None, Nothing, DEPLOYING, ONE_OUTPUT_FORM),
+    flag("show-reads", None, Nothing, DEPLOYING, ONE_OUTPUT_FORM),
     flag(
         "show-full-output",
         None,
-        ValueBehindEquals,
+        ValueAfterEquals,
         DEPLOYING,
-        SHOWN,
+        ONE_OUTPUT_FORM,
     ),
-    flag("show-replacement-steps", None, Nothing, DEPLOYING, SHOWN),
-    flag("show-config", None, Nothing, DEPLOYING, SHOWN),
+    flag(
+        "show-replacement-steps",
+        None,
+        Nothing,
+        DEPLOYING,
+        ONE_OUTPUT_FORM,
+    ),
+    flag("show-config", None, Nothing, DEPLOYING, ONE_OUTPUT_FORM),
     flag(
         "skip-preview",
         Some('f'),
@@ -133,22 +154,28 @@ pub(super) const FLAGS: &[Flag] = &[
         DEPLOYING,
         Refused("no plan shows a secret; `aip-deploy config --show-secrets` does"),
     ),
-    flag("target", Some('t'), Value, DEPLOYING, TOGETHER),
-    flag("exclude", Some('x'), Value, DEPLOYING, TOGETHER),
-    flag("target-dependents", None, Nothing, DEPLOYING, TOGETHER),
-    flag("exclude-dependents", None, Nothing, DEPLOYING, TOGETHER),
-    flag("replace", None, Value, DEPLOYING, TOGETHER),
-    flag("target-replace", None, Value, DEPLOYING, TOGETHER),
-    flag("exclude-protected", None, Nothing, &["destroy"], TOGETHER),
+    flag("target", Some('t'), Value, DEPLOYING, WHOLE_STACK),
+    flag("exclude", Some('x'), Value, DEPLOYING, WHOLE_STACK),
+    flag("target-dependents", None, Nothing, DEPLOYING, WHOLE_STACK),
+    flag("exclude-dependents", None, Nothing, DEPLOYING, WHOLE_STACK),
+    flag("replace", None, Value, DEPLOYING, WHOLE_STACK),
+    flag("target-replace", None, Value, DEPLOYING, WHOLE_STACK),
+    flag(
+        "exclude-protected",
+        None,
+        Nothing,
+        &["destroy"],
+        WHOLE_STACK,
+    ),
     flag(
         "continue-on-error",
         None,
         Nothing,
         DEPLOYING,
-        Refused("a phase that fails ends the deployment, and the next `up` goes on from there"),
+        Refused("a failed phase ends the deployment, and the next `up` resumes from there"),
     ),
-    flag("config", Some('c'), Value, DEPLOYING, IN_FILE),
-    flag("config-path", None, Nothing, DEPLOYING, IN_FILE),
+    flag("config", Some('c'), Value, DEPLOYING, SET_IN_STACK_FILE),
+    flag("config-path", None, Nothing, DEPLOYING, SET_IN_STACK_FILE),
     flag(
         "secrets-provider",
         None,
@@ -156,11 +183,17 @@ pub(super) const FLAGS: &[Flag] = &[
         UP,
         Refused("`aip-deploy stack change-secrets-provider` changes it"),
     ),
-    flag("plan", None, Value, UP, PLANS),
-    flag("strict", None, Nothing, UP, PLANS),
-    flag("save-plan", None, Value, &["preview"], PLANS),
-    flag("policy-pack", None, Value, DEPLOYING, POLICIES),
-    flag("policy-pack-config", None, Value, DEPLOYING, POLICIES),
+    flag("plan", None, Value, UP, ALWAYS_REPLANS),
+    flag("strict", None, Nothing, UP, ALWAYS_REPLANS),
+    flag("save-plan", None, Value, &["preview"], ALWAYS_REPLANS),
+    flag("policy-pack", None, Value, DEPLOYING, CLUSTER_POLICIES),
+    flag(
+        "policy-pack-config",
+        None,
+        Value,
+        DEPLOYING,
+        CLUSTER_POLICIES,
+    ),
     flag(
         "preview-only",
         None,
@@ -239,20 +272,20 @@ pub(super) const COMMANDS: &[(Option<&str>, &str, &str)] = &[
     (
         None,
         "new",
-        "`aip-deploy stack init` makes a stack, and the project file with it",
+        "`aip-deploy stack init` creates a stack and its project file",
     ),
     (
         None,
         "about",
-        "`aip-deploy doctor` checks everything a deployment needs",
+        "`aip-deploy doctor` checks the prerequisites of a deployment",
     ),
     (
         None,
         "logs",
-        "`aip-deploy rollout` shows the last lines of Pods that fail",
+        "`aip-deploy rollout` shows the last log lines of failing Pods",
     ),
     (None, "history", "it is `aip-deploy stack history`"),
-    (None, "policy", "policies are the cluster's"),
+    (None, "policy", "policies belong to the cluster"),
     (None, "plugin", "there are no plugins"),
     (None, "install", "there is nothing to install"),
     (None, "package", "there are no packages"),

@@ -19,10 +19,10 @@ fn command() -> Command {
     command
 }
 
-fn line(text: &str) -> Result<(String, usize), WordsError> {
+fn line(text: &str) -> Result<(String, usize), PulumiCliError> {
     let arguments = text.split(' ').map(OsString::from).collect();
-    let (kept, notes) = translated(arguments, &command())?;
-    let kept = booleans(kept, &command())?;
+    let (kept, notes) = translate_arguments(arguments, &command())?;
+    let kept = normalize_bool_flags(kept, &command())?;
     let words: Vec<String> = kept
         .into_iter()
         .map(|word| word.into_string().unwrap())
@@ -51,21 +51,21 @@ fn what_would_promise_something_is_refused_with_the_reason() {
     for (given, said) in [
         (
             "x up --target urn",
-            "`--target` of Pulumi is not supported: the objects",
+            "the Pulumi flag `--target` is not supported: all objects",
         ),
         (
             "x up -c a=b",
-            "`--config` of Pulumi is not supported: set the value",
+            "the Pulumi flag `--config` is not supported: set the value",
         ),
         (
             "x refresh",
-            "`refresh` of Pulumi has no counterpart: the cluster itself",
+            "the Pulumi command `refresh` is not supported: the cluster itself",
         ),
         (
             "x stack rename other",
-            "`stack rename` of Pulumi has no counterpart: the namespace",
+            "the Pulumi command `stack rename` is not supported: the namespace",
         ),
-        ("x -s a stack rename b", "`stack rename` of Pulumi"),
+        ("x -s a stack rename b", "the Pulumi command `stack rename`"),
     ] {
         let error = line(given).unwrap_err().to_string();
         assert!(error.starts_with(said), "{error}");
@@ -107,7 +107,7 @@ fn two_stacks_on_one_line_are_refused() {
         let error = line(given).unwrap_err().to_string();
         assert_eq!(
             error,
-            "the command line names two stacks, `a` and `b`: say which one is meant"
+            "conflicting stacks: the command line names `a` and `b`"
         );
     }
 }

@@ -33,7 +33,7 @@ impl<K> Default for Cache<K> {
 
 impl<K: Resource + Clone> Cache<K> {
     /// Takes in what the watch saw. A new list replaces the old one when it is complete.
-    pub(super) fn note(&mut self, event: watcher::Event<K>) {
+    pub(super) fn observe(&mut self, event: watcher::Event<K>) {
         match event {
             watcher::Event::Init => self.fresh.clear(),
             watcher::Event::InitApply(object) => {
@@ -57,19 +57,19 @@ impl<K: Resource + Clone> Cache<K> {
         self.complete
     }
 
-    /// All of them.
+    /// The objects, sorted by name.
     pub(super) fn all(&self) -> Vec<K> {
         self.objects.values().cloned().collect()
     }
 
-    /// One of them.
+    /// The object of this name.
     pub(super) fn get(&self, name: &str) -> Option<&K> {
         self.objects.get(name)
     }
 }
 
 /// A watch whose events were given the type that all watches of a loop share.
-pub(super) type Watch<T> = BoxStream<'static, Result<T, watcher::Error>>;
+pub(super) type WatchStream<T> = BoxStream<'static, Result<T, watcher::Error>>;
 
 /// Watches the objects of one kind that a field or label selector chooses.
 pub(super) fn watch<K, T>(
@@ -77,7 +77,7 @@ pub(super) fn watch<K, T>(
     namespace: &str,
     config: watcher::Config,
     seen: fn(watcher::Event<K>) -> T,
-) -> Watch<T>
+) -> WatchStream<T>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
     K: Clone + Debug + DeserializeOwned + Send + 'static,
@@ -91,7 +91,7 @@ where
 
 /// A watch whose failures count for nothing: not everybody may read events, and no verdict needs
 /// them.
-pub(super) fn hints<T: Send + 'static>(watch: Watch<T>) -> Watch<T> {
+pub(super) fn best_effort<T: Send + 'static>(watch: WatchStream<T>) -> WatchStream<T> {
     watch
         .filter(|seen| std::future::ready(seen.is_ok()))
         .boxed()

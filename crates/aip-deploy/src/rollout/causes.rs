@@ -602,11 +602,15 @@ fn a_time_out_repeats_what_the_probe_said() {
     };
     assert_eq!(
         pending.to_string(),
-        "0 of 1 new replicas are available; Pod aip-1, container aip: not ready: Unhealthy: Readiness \
+        "0 of 1 updated replicas are available; Pod aip-1, container aip: not ready: Unhealthy: Readiness \
          probe failed: HTTP probe failed with statuscode: 503"
     );
-    let behind = pending.behind.unwrap();
-    assert_eq!(behind.container.as_deref(), Some("aip"), "its log is shown");
+    let lagging = pending.lagging.unwrap();
+    assert_eq!(
+        lagging.container.as_deref(),
+        Some("aip"),
+        "its log is shown"
+    );
 }
 
 #[test]

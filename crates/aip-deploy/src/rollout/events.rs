@@ -6,12 +6,12 @@ use k8s_openapi::jiff::Timestamp;
 
 /// Reasons by which whoever adds nodes says that one is coming for a Pod: Cluster Autoscaler,
 /// Karpenter.
-const NODE_IS_COMING: [&str; 2] = ["TriggeredScaleUp", "Nominated"];
+const NODE_PROVISIONING_REASONS: [&str; 2] = ["TriggeredScaleUp", "Nominated"];
 
 /// The events about one object.
-pub(super) struct About<'e>(Vec<&'e Event>);
+pub(super) struct ObjectEvents<'e>(Vec<&'e Event>);
 
-impl<'e> About<'e> {
+impl<'e> ObjectEvents<'e> {
     /// Those about the object with this UID.
     pub(super) fn new(events: &'e [Event], uid: Option<&str>) -> Self {
         let about = |event: &&Event| event.involved_object.uid.as_deref() == uid && uid.is_some();
@@ -19,11 +19,11 @@ impl<'e> About<'e> {
     }
 
     /// Whether somebody is adding a node for it.
-    pub(super) fn a_node_is_coming(&self) -> bool {
+    pub(super) fn is_node_provisioning(&self) -> bool {
         let reasons = self.0.iter().filter_map(|event| event.reason.as_deref());
         reasons
             .into_iter()
-            .any(|reason| NODE_IS_COMING.contains(&reason))
+            .any(|reason| NODE_PROVISIONING_REASONS.contains(&reason))
     }
 
     /// The newest warning.

@@ -12,13 +12,15 @@ use tokio::time::Instant;
 
 use crate::guard::GuardedCluster;
 
-use super::cache::{Cache, Watch, hints, is_final, watch, watch_error};
+use super::cache::{Cache, WatchStream, best_effort, is_final, watch, watch_error};
 use super::model::JobView;
 use super::pod_view::PodView;
 use super::verdict::{Pending, Verdict, judge_job};
-use super::watch::{Ended, FollowError, TICK, last_lines, log, tail_of};
+use super::watch::{
+    FollowError, FollowOutcome, VERDICT_INTERVAL, failed_container_log, lagging_container_log, log,
+};
 
-enum Seen {
+enum WatchEvent {
     Job(Box<watcher::Event<Job>>),
     Pod(Box<watcher::Event<Pod>>),
     JobEvent(Box<watcher::Event<Event>>),
@@ -34,28 +36,28 @@ pub async fn follow_job(
     clock: &dyn Clock,
     timeout: Duration,
     mut changed: impl FnMut(&[PodView]) + Send,
-) -> Result<(Ended, Vec<String>), FollowError> {
+) -> Result<(FollowOutcome, Vec<String>), FollowError> {
     let mut watches = watches(cluster, namespace, name);
     let deadline = Instant::now() + timeout;
-    let mut tick = tokio::time::interval(TICK);
+    let mut tick = tokio::time::interval(VERDICT_INTERVAL);
     let (mut jobs, mut pods) = (Cache::<Job>::default(), Cache::<Pod>::default());
     let (mut of_job, mut of_pods) = (Cache::<Event>::default(), Cache::<Event>::default());
     let mut shown: Vec<PodView> = Vec::new();
     let mut waiting_for = Pending::new(format!("Job {name} has not completed"));
     loop {
-        let seen = tokio::select! {
+        let event = tokio::select! {
             () = tokio::time::sleep_until(deadline) => {
-                let log = tail_of(cluster, namespace, &waiting_for).await;
-                return Ok((Ended::TimedOut(waiting_for, log), Vec::new()));
+                let log = lagging_container_log(cluster, namespace, &waiting_for).await;
+                return Ok((FollowOutcome::TimedOut(waiting_for, log), Vec::new()));
             }
             _ = tick.tick() => None,
-            seen = watches.next() => seen,
+            event = watches.next() => event,
         };
-        match seen {
-            Some(Ok(Seen::Job(event))) => jobs.note(*event),
-            Some(Ok(Seen::Pod(event))) => pods.note(*event),
-            Some(Ok(Seen::JobEvent(event))) => of_job.note(*event),
-            Some(Ok(Seen::PodEvent(event))) => of_pods.note(*event),
+        match event {
+            Some(Ok(WatchEvent::Job(event))) => jobs.observe(*event),
+            Some(Ok(WatchEvent::Pod(event))) => pods.observe(*event),
+            Some(Ok(WatchEvent::JobEvent(event))) => of_job.observe(*event),
+            Some(Ok(WatchEvent::PodEvent(event))) => of_pods.observe(*event),
             Some(Err(error)) => {
                 if let Some(why) = is_final(&error) {
                     return Err(FollowError::Refused(why));
@@ -81,8 +83,8 @@ pub async fn follow_job(
         match judge_job(&view, cluster.now(clock)) {
             Verdict::Waiting(pending) => waiting_for = pending,
             Verdict::Failed(failure) => {
-                let log = last_lines(cluster, namespace, &failure).await;
-                return Ok((Ended::Failed(failure, log), Vec::new()));
+                let log = failed_container_log(cluster, namespace, &failure).await;
+                return Ok((FollowOutcome::Failed(failure, log), Vec::new()));
             }
             Verdict::Done => {
                 let mut lines = Vec::new();
@@ -92,35 +94,39 @@ pub async fn follow_job(
                         lines.extend(said);
                     }
                 }
-                return Ok((Ended::Done, lines));
+                return Ok((FollowOutcome::Done, lines));
             }
         }
     }
 }
 
-fn watches(cluster: &GuardedCluster, namespace: &str, name: &str) -> SelectAll<Watch<Seen>> {
+fn watches(
+    cluster: &GuardedCluster,
+    namespace: &str,
+    name: &str,
+) -> SelectAll<WatchStream<WatchEvent>> {
     let client = &cluster.client;
     let chosen = watcher::Config::default();
     let mut watches = SelectAll::new();
     let by_name = chosen.clone().fields(&format!("metadata.name={name}"));
     watches.push(watch(client, namespace, by_name, |event| {
-        Seen::Job(Box::new(event))
+        WatchEvent::Job(Box::new(event))
     }));
     let of_job = chosen
         .clone()
         .labels(&format!("batch.kubernetes.io/job-name={name}"));
     watches.push(watch(client, namespace, of_job, |event| {
-        Seen::Pod(Box::new(event))
+        WatchEvent::Pod(Box::new(event))
     }));
     let about_job = chosen.clone().fields(&format!(
         "involvedObject.kind=Job,involvedObject.name={name}"
     ));
-    watches.push(hints(watch(client, namespace, about_job, |event| {
-        Seen::JobEvent(Box::new(event))
+    watches.push(best_effort(watch(client, namespace, about_job, |event| {
+        WatchEvent::JobEvent(Box::new(event))
     })));
     let about_pods = chosen.fields("involvedObject.kind=Pod");
-    watches.push(hints(watch(client, namespace, about_pods, |event| {
-        Seen::PodEvent(Box::new(event))
+    watches.push(best_effort(watch(client, namespace, about_pods, |event| {
+        WatchEvent::PodEvent(Box::new(event))
     })));
     watches
 }

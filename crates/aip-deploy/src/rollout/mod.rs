@@ -21,4 +21,4 @@ mod tests;
 pub use job::follow_job;
 pub use model::Rollout;
 pub use verdict::{Failure, Pending, Verdict, judge, judge_job};
-pub use watch::{Ended, FollowError, follow};
+pub use watch::{FollowError, FollowOutcome, follow};

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Event, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 
-use super::events::About;
+use super::events::ObjectEvents;
 use super::pod_view::PodView;
 
 /// A Deployment with everything below it.
@@ -17,27 +17,27 @@ pub struct Rollout {
     /// `metadata.generation`.
     pub generation: i64,
     /// The generation that the controller has seen.
-    pub observed: i64,
+    pub observed_generation: i64,
     /// The revision being rolled out; 0 before the controller named one.
     pub revision: i64,
-    /// Replicas wanted.
-    pub wanted: i32,
+    /// `spec.replicas`.
+    pub desired: i32,
     /// Replicas there are, of any revision.
     pub replicas: i32,
-    /// Replicas of the newest revision.
+    /// `status.updatedReplicas`.
     pub updated: i32,
-    /// Replicas that serve.
+    /// `status.availableReplicas`.
     pub available: i32,
     /// `Progressing` is false: the controller gave up.
     pub deadline_exceeded: Option<String>,
     /// `ReplicaFailure` is true: Pods cannot be made. The message, and since when.
     pub replica_failure: Option<(String, Option<Timestamp>)>,
-    /// It is paused: who paused it.
+    /// The field manager that set `spec.paused`.
     pub paused: Option<String>,
     /// It is being deleted: the finalizers that keep it.
     pub deleting: Option<Vec<String>>,
     /// Newest first.
-    pub sets: Vec<Set>,
+    pub replica_sets: Vec<ReplicaSetView>,
 }
 
 /// A Job with its Pods.
@@ -45,7 +45,7 @@ pub struct Rollout {
 pub struct JobView {
     /// Its name.
     pub name: String,
-    /// Whether it came to its end.
+    /// Condition `Complete`.
     pub complete: bool,
     /// It failed: reason and message.
     pub failed: Option<(String, String)>,
@@ -61,27 +61,27 @@ pub struct JobView {
 
 /// A `ReplicaSet` that still has or should have Pods.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Set {
+pub struct ReplicaSetView {
     /// Its name.
     pub name: String,
-    /// Its revision.
+    /// `deployment.kubernetes.io/revision`.
     pub revision: i64,
-    /// Pods wanted.
-    pub wanted: i32,
-    /// Pods that are ready.
+    /// `spec.replicas`.
+    pub desired: i32,
+    /// `status.readyReplicas`.
     pub ready: i32,
     /// Its Pods, oldest first.
     pub pods: Vec<PodView>,
 }
 
 /// The controller's annotation.
-const REVISION: &str = "deployment.kubernetes.io/revision";
+const REVISION_ANNOTATION: &str = "deployment.kubernetes.io/revision";
 
 impl Rollout {
     /// Reads the objects of the namespace; those of other owners are ignored.
     pub fn read(
         deployment: &Deployment,
-        sets: &[ReplicaSet],
+        replica_sets: &[ReplicaSet],
         pods: &[Pod],
         events: &[Event],
     ) -> Self {
@@ -91,19 +91,19 @@ impl Rollout {
             let mut all = status.conditions.iter().flatten();
             all.find(|c| c.type_ == kind && c.status == value)
         };
-        let mut views: Vec<Set> = sets
+        let mut views: Vec<ReplicaSetView> = replica_sets
             .iter()
             .filter(|set| owner(set.metadata.owner_references.as_deref()) == uid && uid.is_some())
-            .map(|set| Set::read(set, pods, events))
-            .filter(|set| set.wanted > 0 || !set.pods.is_empty())
+            .map(|set| ReplicaSetView::read(set, pods, events))
+            .filter(|set| set.desired > 0 || !set.pods.is_empty())
             .collect();
         views.sort_by(|a, b| b.revision.cmp(&a.revision).then(a.name.cmp(&b.name)));
         Self {
             name: deployment.metadata.name.clone().unwrap_or_default(),
             generation: deployment.metadata.generation.unwrap_or(0),
-            observed: status.observed_generation.unwrap_or(0),
+            observed_generation: status.observed_generation.unwrap_or(0),
             revision: revision(deployment.metadata.annotations.as_ref()),
-            wanted: deployment
+            desired: deployment
                 .spec
                 .as_ref()
                 .and_then(|spec| spec.replicas)
@@ -124,27 +124,27 @@ impl Rollout {
                 .is_some_and(|spec| spec.paused == Some(true))
                 .then(|| manager_of(&deployment.metadata, "f:paused")),
             deleting: deleting(&deployment.metadata),
-            sets: views,
+            replica_sets: views,
         }
     }
 
     /// The set being rolled out, once the controller has made it. Before that the newest set is
     /// the old one, and what its Pods do says nothing about this rollout.
-    pub fn newest(&self) -> Option<&Set> {
-        let settled = self.observed >= self.generation;
-        self.sets
+    pub fn newest(&self) -> Option<&ReplicaSetView> {
+        let settled = self.observed_generation >= self.generation;
+        self.replica_sets
             .first()
             .filter(|set| settled && set.revision == self.revision)
     }
 }
 
-impl Set {
+impl ReplicaSetView {
     fn read(set: &ReplicaSet, pods: &[Pod], events: &[Event]) -> Self {
         let uid = set.metadata.uid.as_deref();
         Self {
             name: set.metadata.name.clone().unwrap_or_default(),
             revision: revision(set.metadata.annotations.as_ref()),
-            wanted: set
+            desired: set
                 .spec
                 .as_ref()
                 .and_then(|spec| spec.replicas)
@@ -183,7 +183,7 @@ impl JobView {
             }),
             // A Job has no condition for it, as a Deployment has. Once it has a Pod, what was
             // refused before is past.
-            refused: About::new(events, uid)
+            refused: ObjectEvents::new(events, uid)
                 .of("FailedCreate", "")
                 .filter(|_| pods.is_empty()),
             suspended: suspended.then(|| {
@@ -223,7 +223,7 @@ fn manager_of(metadata: &ObjectMeta, field: &str) -> String {
     let manager = entries.into_iter().find(owns);
     manager
         .and_then(|entry| entry.manager.clone())
-        .unwrap_or_else(|| "somebody unknown".to_owned())
+        .unwrap_or_else(|| "an unknown manager".to_owned())
 }
 
 /// The finalizers of an object that is being deleted.
@@ -243,6 +243,6 @@ fn owner(references: Option<&[Owners]>) -> Option<&str> {
 
 fn revision(annotations: Option<&std::collections::BTreeMap<String, String>>) -> i64 {
     annotations
-        .and_then(|all| all.get(REVISION)?.parse().ok())
+        .and_then(|all| all.get(REVISION_ANNOTATION)?.parse().ok())
         .unwrap_or(0)
 }

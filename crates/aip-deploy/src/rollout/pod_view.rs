@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Event, Pod, PodCondition};
 use k8s_openapi::jiff::Timestamp;
 
-use super::events::About;
+use super::events::ObjectEvents;
 
 /// A Pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,13 +35,13 @@ pub struct PodView {
 pub struct ContainerView {
     /// Its name.
     pub name: String,
-    /// Whether it runs before the others.
+    /// Whether it is an init container.
     pub init: bool,
     /// Its image.
     pub image: String,
     /// What it does.
     pub state: ContainerState,
-    /// How often it was started again.
+    /// `restartCount`.
     pub restarts: i32,
     /// What the last attempt to pull its image came to, by the events, and since when there are
     /// such: older kubelets only say "Back-off" in the status.
@@ -54,11 +54,11 @@ pub enum ContainerState {
     /// It waits: a reason such as `ImagePullBackOff`, and a message. How its last run ended if
     /// there was one.
     Waiting {
-        /// The kubelet's word.
+        /// Reason: `ImagePullBackOff`.
         reason: String,
-        /// The kubelet's sentence.
+        /// The kubelet's message.
         message: String,
-        /// How the run before ended.
+        /// Last termination, if any.
         last: Option<LastRun>,
     },
     /// It runs.
@@ -73,7 +73,7 @@ pub enum ContainerState {
 /// How a container's run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastRun {
-    /// With this code.
+    /// Exit code of the process.
     pub exit: i32,
     /// The kubelet's word: `Completed`, `Error`, `OOMKilled`.
     pub reason: String,
@@ -95,7 +95,7 @@ impl PodView {
     pub fn read(pod: &Pod, events: &[Event]) -> Self {
         let status = pod.status.clone().unwrap_or_default();
         let conditions = status.conditions.unwrap_or_default();
-        let about = About::new(events, pod.metadata.uid.as_deref());
+        let about = ObjectEvents::new(events, pod.metadata.uid.as_deref());
         let spec = pod.spec.clone().unwrap_or_default();
         let inits = spec.init_containers.unwrap_or_default();
         let mut containers = views(
@@ -147,7 +147,7 @@ impl PodView {
                 (c.message.clone().unwrap_or_default(), since)
             }),
             // The scheduler nominates a node from which it evicts Pods of less priority.
-            scaling_up: about.a_node_is_coming()
+            scaling_up: about.is_node_provisioning()
                 || status
                     .nominated_node_name
                     .is_some_and(|name| !name.is_empty()),
@@ -168,7 +168,7 @@ fn views(
     containers: &[Container],
     statuses: Option<&[ContainerStatus]>,
     init: bool,
-    about: &About<'_>,
+    about: &ObjectEvents<'_>,
 ) -> Vec<ContainerView> {
     containers
         .iter()

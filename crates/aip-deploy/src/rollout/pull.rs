@@ -14,7 +14,7 @@ pub enum PullFailure {
 }
 
 /// Answers that say "later": busy, down, out of reach.
-const TRANSIENT: [&str; 17] = [
+const TRANSIENT_PHRASES: [&str; 17] = [
     "toomanyrequests",
     "too many requests",
     "rate limit",
@@ -35,7 +35,7 @@ const TRANSIENT: [&str; 17] = [
 ];
 
 /// Answers that stay as they are.
-const PERMANENT: [&str; 11] = [
+const PERMANENT_PHRASES: [&str; 11] = [
     "not found",
     "manifest unknown",
     "name unknown",
@@ -66,9 +66,9 @@ impl PullFailure {
                     && word.starts_with('5')
                     && word.bytes().all(|b| b.is_ascii_digit()))
         });
-        if page || busy || TRANSIENT.iter().any(|words| said.contains(words)) {
+        if page || busy || TRANSIENT_PHRASES.iter().any(|words| said.contains(words)) {
             Self::Transient
-        } else if PERMANENT.iter().any(|words| said.contains(words)) {
+        } else if PERMANENT_PHRASES.iter().any(|words| said.contains(words)) {
             Self::Permanent
         } else {
             Self::Unknown

@@ -2,12 +2,12 @@
 
 use crate::ui::style::{self, paint};
 
-use super::model::{Rollout, Set};
+use super::model::{ReplicaSetView, Rollout};
 use super::pod_view::{ContainerState, ContainerView, PodView};
 
 /// A line of the tree.
 struct Node {
-    /// What it is, without its state: it stays the same from one picture to the next.
+    /// What it is, without its state: it stays the same from one snapshot to the next.
     id: String,
     /// The same, where the tree says the rest.
     label: String,
@@ -90,7 +90,7 @@ fn nodes(rollout: &Rollout) -> Vec<Node> {
         label: deployment,
         text: format!(
             "{}/{} available, {} updated to revision {}",
-            rollout.available, rollout.wanted, rollout.updated, rollout.revision
+            rollout.available, rollout.desired, rollout.updated, rollout.revision
         ),
         depth: 0,
     }];
@@ -111,7 +111,7 @@ fn nodes(rollout: &Rollout) -> Vec<Node> {
             .push_str(&paint(style::DELETE, " being deleted"));
     }
     let newest = rollout.newest().map(|set| &set.name);
-    for set in &rollout.sets {
+    for set in &rollout.replica_sets {
         let label = format!("ReplicaSet {}", set.name);
         nodes.push(Node {
             id: label.clone(),
@@ -146,7 +146,7 @@ fn nodes(rollout: &Rollout) -> Vec<Node> {
 }
 
 /// Until the controller has made the new set, nobody can say which one is old.
-fn set_text(set: &Set, newest: Option<bool>) -> String {
+fn set_text(set: &ReplicaSetView, newest: Option<bool>) -> String {
     let label = match newest {
         Some(true) => paint(style::BOLD, "new") + ", ",
         Some(false) => paint(style::DIM, "old") + ", ",
@@ -154,7 +154,7 @@ fn set_text(set: &Set, newest: Option<bool>) -> String {
     };
     format!(
         "({label}revision {}) {}/{} ready",
-        set.revision, set.ready, set.wanted
+        set.revision, set.ready, set.desired
     )
 }
 

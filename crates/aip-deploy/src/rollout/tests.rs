@@ -32,12 +32,12 @@ fn deployment(status: &Value) -> Deployment {
     .unwrap()
 }
 
-fn set(name: &str, revision: &str, wanted: i32, ready: i32) -> ReplicaSet {
+fn set(name: &str, revision: &str, desired: i32, ready: i32) -> ReplicaSet {
     serde_json::from_value(json!({
         "metadata": {"name": name, "uid": name, "ownerReferences": owned_by("d"),
                      "annotations": {"deployment.kubernetes.io/revision": revision}},
-        "spec": {"replicas": wanted, "selector": {}},
-        "status": {"replicas": wanted, "readyReplicas": ready},
+        "spec": {"replicas": desired, "selector": {}},
+        "status": {"replicas": desired, "readyReplicas": ready},
     }))
     .unwrap()
 }
@@ -162,7 +162,7 @@ fn a_pod_without_a_place_fails_after_a_grace_unless_a_node_is_on_its_way() {
     assert_eq!(failure_of(&unschedulable(JUST_NOW)), None);
     let mut stuck = unschedulable(LONG_AGO);
     assert_eq!(failure_of(&stuck).unwrap().reason, "Unschedulable");
-    stuck.sets[0].pods[0].scaling_up = true;
+    stuck.replica_sets[0].pods[0].scaling_up = true;
     assert_eq!(failure_of(&stuck), None);
 }
 
@@ -191,7 +191,7 @@ fn the_controllers_deadline_is_the_last_word() {
 #[test]
 fn the_tree_shows_the_way_down_to_the_container_that_fails() {
     let mut rollout = midway(&waiting("containerStatuses", "aip", "ImagePullBackOff", 0));
-    rollout.sets[0].pods[0].containers[0].state =
+    rollout.replica_sets[0].pods[0].containers[0].state =
         pod_view::ContainerState::Terminated(pod_view::LastRun {
             exit: 0,
             reason: "Completed".to_owned(),
@@ -205,7 +205,7 @@ fn no_set_is_old_before_the_new_one_is_made() {
     rollout.generation = 3;
     let tree = plain(&render::tree(&rollout).join("\n"));
     assert!(!tree.contains("(old") && !tree.contains("(new"), "{tree}");
-    rollout.observed = 3;
+    rollout.observed_generation = 3;
     let tree = plain(&render::tree(&rollout).join("\n"));
     assert!(
         tree.contains("(new, revision 2)") && tree.contains("(old, revision 1)"),
@@ -218,7 +218,7 @@ fn a_pipe_gets_a_line_for_what_changed_and_nothing_twice() {
     let before = midway(&json!({"phase": "Pending"}));
     assert_eq!(render::events(Some(&before), &before), Vec::<String>::new());
     let mut after = midway(&ready());
-    after.sets[1].pods.clear();
+    after.replica_sets[1].pods.clear();
     after.available = 4;
     insta::assert_snapshot!(plain(&render::events(Some(&before), &after).join("\n")));
 }

@@ -9,7 +9,7 @@ use super::model::{JobView, Rollout};
 use super::pod_view::{ContainerState, ContainerView, PodView};
 use super::pull::PullFailure;
 
-/// What can be said of a rollout now.
+/// Verdict on a rollout or Job at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// Every replica is of the newest revision and serves; the Job is complete.
@@ -27,7 +27,7 @@ pub struct Pending {
     /// `1 of 2 new replicas are available`.
     pub what: String,
     /// What is known about the Pod that is behind, if one is.
-    pub behind: Option<Failure>,
+    pub lagging: Option<Failure>,
 }
 
 impl Pending {
@@ -35,23 +35,23 @@ impl Pending {
     pub fn new(what: impl Into<String>) -> Self {
         Self {
             what: what.into(),
-            behind: None,
+            lagging: None,
         }
     }
 
     fn because(&self) -> String {
-        let behind = self.behind.as_ref();
-        behind.map_or(String::new(), |behind| format!("; {behind}"))
+        let lagging = self.lagging.as_ref();
+        lagging.map_or(String::new(), |lagging| format!("; {lagging}"))
     }
 }
 
-/// Why a rollout failed.
+/// The cause of a failed rollout or Job.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}{reason}{}", self.place(), self.because())]
 pub struct Failure {
     /// The word of the kubelet, the scheduler or the controller.
     pub reason: String,
-    /// Its sentence.
+    /// Message of the kubelet, scheduler or controller.
     pub message: String,
     /// The Pod, if it is one Pod's fault.
     pub pod: Option<String>,
@@ -95,7 +95,7 @@ impl Failure {
 }
 
 /// A container may fall once: a dependency may have come up later than it did.
-const TOLERATED_RESTARTS: i32 = 1;
+const MAX_TOLERATED_RESTARTS: i32 = 1;
 
 /// How long a Pod may wait for a place: whoever adds nodes says within this time that it is at it.
 const UNSCHEDULABLE_GRACE: Duration = Duration::from_secs(30);
@@ -124,8 +124,10 @@ pub fn judge(rollout: &Rollout, now: Timestamp) -> Verdict {
     if let Some(finalizers) = &rollout.deleting {
         return Verdict::Failed(being_deleted("Deployment", &rollout.name, finalizers));
     }
-    if rollout.observed < rollout.generation {
-        return Verdict::Waiting(Pending::new("the controller has not seen the change yet"));
+    if rollout.observed_generation < rollout.generation {
+        return Verdict::Waiting(Pending::new(
+            "the controller has not observed the new generation yet",
+        ));
     }
     let pods = rollout.newest().map_or(&[][..], |set| &set.pods[..]);
     if let Some((message, since)) = &rollout.replica_failure
@@ -140,24 +142,27 @@ pub fn judge(rollout: &Rollout, now: Timestamp) -> Verdict {
         return Verdict::Failed(deadline_exceeded(message, pods));
     }
     let Rollout {
-        wanted,
+        desired,
         updated,
         replicas,
         available,
         ..
     } = *rollout;
-    let what = if updated < wanted {
-        format!("{updated} of {wanted} replicas are of the new revision")
+    let what = if updated < desired {
+        format!("{updated} of {desired} replicas have been updated")
     } else if replicas > updated {
-        format!("{} old replicas are still there", replicas - updated)
+        format!(
+            "{} old replicas are pending termination",
+            replicas - updated
+        )
     } else if available < updated {
-        format!("{available} of {updated} new replicas are available")
+        format!("{available} of {updated} updated replicas are available")
     } else {
         return Verdict::Done;
     };
     if let Some(manager) = &rollout.paused {
         let message = format!(
-            "\"{manager}\" paused the Deployment {name}; `kubectl rollout resume deployment/{name}` lets it go on",
+            "\"{manager}\" paused the Deployment {name}; resume it with `kubectl rollout resume deployment/{name}`",
             name = rollout.name
         );
         return Verdict::Failed(Failure::of_object("Paused", message));
@@ -166,7 +171,7 @@ pub fn judge(rollout: &Rollout, now: Timestamp) -> Verdict {
     let refused = refused.map(|(message, _)| Failure::of_object("ReplicaFailure", message));
     Verdict::Waiting(Pending {
         what,
-        behind: refused.or_else(|| pods.iter().find_map(not_ready)),
+        lagging: refused.or_else(|| pods.iter().find_map(not_ready)),
     })
 }
 
@@ -191,7 +196,7 @@ pub fn judge_job(job: &JobView, now: Timestamp) -> Verdict {
         && has_lasted(*since, now, SUSPENDED_GRACE)
     {
         let message = format!(
-            "\"{manager}\" suspended the Job {}; `spec.suspend: false` lets it run",
+            "\"{manager}\" suspended the Job {}; set `spec.suspend: false` to resume it",
             job.name
         );
         return Verdict::Failed(Failure::of_object("Suspended", message));
@@ -217,7 +222,7 @@ pub fn judge_job(job: &JobView, now: Timestamp) -> Verdict {
     };
     Verdict::Waiting(Pending {
         what: format!("Job {} has not completed", job.name),
-        behind: refused
+        lagging: refused
             .or(suspended)
             .or_else(|| job.pods.iter().rev().find_map(unfinished)),
     })
@@ -227,7 +232,7 @@ fn being_deleted(kind: &str, name: &str, finalizers: &[String]) -> Failure {
     let held = if finalizers.is_empty() {
         String::new()
     } else {
-        format!("; finalizers keep it: {}", finalizers.join(", "))
+        format!("; blocked by finalizers: {}", finalizers.join(", "))
     };
     Failure::of_object("Deleted", format!("{kind} {name} is being deleted{held}"))
 }
@@ -235,10 +240,10 @@ fn being_deleted(kind: &str, name: &str, finalizers: &[String]) -> Failure {
 /// The controller's deadline says how long, the Pods say why.
 fn deadline_exceeded(message: &str, pods: &[PodView]) -> Failure {
     match pods.iter().find_map(not_ready) {
-        Some(behind) => Failure {
+        Some(lagging) => Failure {
             reason: "ProgressDeadlineExceeded".to_owned(),
-            message: format!("{}{}; {message}", behind.reason, behind.because()),
-            ..behind
+            message: format!("{}{}; {message}", lagging.reason, lagging.because()),
+            ..lagging
         },
         None => Failure::of_object("ProgressDeadlineExceeded", message),
     }
@@ -317,7 +322,7 @@ fn container_failure(
             let tolerated = if container.init {
                 0
             } else {
-                TOLERATED_RESTARTS
+                MAX_TOLERATED_RESTARTS
             };
             let fatal = match reason.as_str() {
                 "InvalidImageName" | "ErrImageNeverPull" => true,
@@ -344,7 +349,7 @@ fn container_failure(
             Some((reason.clone(), message))
         }
         ContainerState::Terminated(run)
-            if run.exit != 0 && container.restarts > TOLERATED_RESTARTS =>
+            if run.exit != 0 && container.restarts > MAX_TOLERATED_RESTARTS =>
         {
             let message = format!("exit code {}, {} restarts", run.exit, container.restarts);
             Some((run.reason.clone(), message))

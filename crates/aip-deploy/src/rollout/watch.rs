@@ -15,13 +15,13 @@ use crate::cluster::ApiError;
 use crate::exit::Exit;
 use crate::guard::GuardedCluster;
 
-use super::cache::{Cache, Watch, hints, is_final, watch, watch_error};
+use super::cache::{Cache, WatchStream, best_effort, is_final, watch, watch_error};
 use super::model::Rollout;
 use super::verdict::{Failure, Pending, Verdict, judge};
 
-/// How following ended.
+/// Outcome of [`follow`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ended {
+pub enum FollowOutcome {
     /// It is done.
     Done,
     /// It failed; the last log lines of the container that is to blame.
@@ -34,22 +34,22 @@ pub enum Ended {
 /// Why a rollout cannot be followed.
 #[derive(Debug, thiserror::Error)]
 pub enum FollowError {
-    /// There is nothing to follow.
+    /// The object does not exist.
     #[error("{0} does not exist")]
     Gone(String),
     /// The API server does not let the user watch.
-    #[error("the rollout cannot be watched: {0}")]
+    #[error("cannot watch the rollout: {0}")]
     Refused(ApiError),
 }
 
 /// Verdicts that depend on the time alone are looked for this often.
-pub(super) const TICK: Duration = Duration::from_millis(500);
+pub(super) const VERDICT_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How much of a log is shown.
-const LOG_LINES: i64 = 20;
+/// Log lines shown of a container that failed.
+const LOG_TAIL_LINES: i64 = 20;
 
 impl FollowError {
-    /// The exit code of a command that ends with it.
+    /// Exit code of a command that fails with this error.
     pub fn exit(&self) -> Exit {
         match self {
             Self::Gone(_) => Exit::Rollout,
@@ -58,39 +58,39 @@ impl FollowError {
     }
 }
 
-enum Seen {
+enum WatchEvent {
     Deployment(watcher::Event<Deployment>),
-    Set(watcher::Event<ReplicaSet>),
+    ReplicaSet(watcher::Event<ReplicaSet>),
     Pod(watcher::Event<Pod>),
     Event(watcher::Event<Event>),
 }
 
 #[derive(Default)]
-struct Picture {
+struct Snapshot {
     deployments: Cache<Deployment>,
-    sets: Cache<ReplicaSet>,
+    replica_sets: Cache<ReplicaSet>,
     pods: Cache<Pod>,
     events: Cache<Event>,
 }
 
-impl Picture {
-    fn note(&mut self, seen: Seen) {
-        match seen {
-            Seen::Deployment(event) => self.deployments.note(event),
-            Seen::Set(event) => self.sets.note(event),
-            Seen::Pod(event) => self.pods.note(event),
-            Seen::Event(event) => self.events.note(event),
+impl Snapshot {
+    fn observe(&mut self, event: WatchEvent) {
+        match event {
+            WatchEvent::Deployment(event) => self.deployments.observe(event),
+            WatchEvent::ReplicaSet(event) => self.replica_sets.observe(event),
+            WatchEvent::Pod(event) => self.pods.observe(event),
+            WatchEvent::Event(event) => self.events.observe(event),
         }
     }
 
     /// Events may not be read by everybody, and no verdict needs them.
     fn is_complete(&self) -> bool {
-        self.deployments.is_complete() && self.sets.is_complete() && self.pods.is_complete()
+        self.deployments.is_complete() && self.replica_sets.is_complete() && self.pods.is_complete()
     }
 }
 
 /// Follows the Deployment `name` until it is done, has failed, or `timeout` is over. `changed` is
-/// called with every new picture.
+/// called with every new snapshot.
 pub async fn follow(
     cluster: &GuardedCluster,
     namespace: &str,
@@ -98,26 +98,26 @@ pub async fn follow(
     clock: &dyn Clock,
     timeout: Duration,
     mut changed: impl FnMut(&Rollout) + Send,
-) -> Result<Ended, FollowError> {
+) -> Result<FollowOutcome, FollowError> {
     let mut watches = watches(cluster, namespace, name);
     let deadline = Instant::now() + timeout;
-    let mut tick = tokio::time::interval(TICK);
-    let mut picture = Picture::default();
+    let mut tick = tokio::time::interval(VERDICT_INTERVAL);
+    let mut snapshot = Snapshot::default();
     let mut shown: Option<Rollout> = None;
-    let mut waiting_for = Pending::new("the first answer of the API server");
+    let mut waiting_for = Pending::new("the first response from the API server");
     loop {
-        let seen = tokio::select! {
+        let event = tokio::select! {
             () = tokio::time::sleep_until(deadline) => {
-                let log = tail_of(cluster, namespace, &waiting_for).await;
-                return Ok(Ended::TimedOut(waiting_for, log));
+                let log = lagging_container_log(cluster, namespace, &waiting_for).await;
+                return Ok(FollowOutcome::TimedOut(waiting_for, log));
             }
             _ = tick.tick() => None,
-            seen = watches.next() => seen,
+            event = watches.next() => event,
         };
-        match seen {
-            Some(Ok(seen)) => picture.note(seen),
+        match event {
+            Some(Ok(event)) => snapshot.observe(event),
             Some(Err(error)) => {
-                if let Some(why) = is_final(&error).filter(|_| !picture.is_complete()) {
+                if let Some(why) = is_final(&error).filter(|_| !snapshot.is_complete()) {
                     return Err(FollowError::Refused(why));
                 }
                 waiting_for = Pending::new(watch_error(error).to_string());
@@ -125,17 +125,17 @@ pub async fn follow(
             }
             None => {}
         }
-        if !picture.is_complete() {
+        if !snapshot.is_complete() {
             continue;
         }
-        let Some(deployment) = picture.deployments.get(name) else {
+        let Some(deployment) = snapshot.deployments.get(name) else {
             return Err(FollowError::Gone(format!("Deployment {namespace}/{name}")));
         };
         let rollout = Rollout::read(
             deployment,
-            &picture.sets.all(),
-            &picture.pods.all(),
-            &picture.events.all(),
+            &snapshot.replica_sets.all(),
+            &snapshot.pods.all(),
+            &snapshot.events.all(),
         );
         if shown.as_ref() != Some(&rollout) {
             changed(&rollout);
@@ -143,17 +143,21 @@ pub async fn follow(
         let verdict = judge(&rollout, cluster.now(clock));
         shown = Some(rollout);
         match verdict {
-            Verdict::Done => return Ok(Ended::Done),
+            Verdict::Done => return Ok(FollowOutcome::Done),
             Verdict::Waiting(reason) => waiting_for = reason,
             Verdict::Failed(failure) => {
-                let log = last_lines(cluster, namespace, &failure).await;
-                return Ok(Ended::Failed(failure, log));
+                let log = failed_container_log(cluster, namespace, &failure).await;
+                return Ok(FollowOutcome::Failed(failure, log));
             }
         }
     }
 }
 
-fn watches(cluster: &GuardedCluster, namespace: &str, name: &str) -> SelectAll<Watch<Seen>> {
+fn watches(
+    cluster: &GuardedCluster,
+    namespace: &str,
+    name: &str,
+) -> SelectAll<WatchStream<WatchEvent>> {
     let client = &cluster.client;
     let all = watcher::Config::default();
     let mut watches = SelectAll::new();
@@ -161,29 +165,39 @@ fn watches(cluster: &GuardedCluster, namespace: &str, name: &str) -> SelectAll<W
         client,
         namespace,
         all.clone().fields(&format!("metadata.name={name}")),
-        Seen::Deployment,
+        WatchEvent::Deployment,
     ));
-    watches.push(watch(client, namespace, all.clone(), Seen::Set));
-    watches.push(watch(client, namespace, all.clone(), Seen::Pod));
+    watches.push(watch(
+        client,
+        namespace,
+        all.clone(),
+        WatchEvent::ReplicaSet,
+    ));
+    watches.push(watch(client, namespace, all.clone(), WatchEvent::Pod));
     let about_pods = all.fields("involvedObject.kind=Pod");
-    watches.push(hints(watch(client, namespace, about_pods, Seen::Event)));
+    watches.push(best_effort(watch(
+        client,
+        namespace,
+        about_pods,
+        WatchEvent::Event,
+    )));
     watches
 }
 
 /// The last log lines of the container that is behind.
-pub(super) async fn tail_of(
+pub(super) async fn lagging_container_log(
     cluster: &GuardedCluster,
     namespace: &str,
     pending: &Pending,
 ) -> Vec<String> {
-    match &pending.behind {
-        Some(behind) => last_lines(cluster, namespace, behind).await,
+    match &pending.lagging {
+        Some(lagging) => failed_container_log(cluster, namespace, lagging).await,
         None => Vec::new(),
     }
 }
 
 /// The last lines of the container that is to blame: of its last run if it is between two.
-pub async fn last_lines(
+pub async fn failed_container_log(
     cluster: &GuardedCluster,
     namespace: &str,
     failure: &Failure,
@@ -212,7 +226,7 @@ pub(super) async fn log(
     let parameters = LogParams {
         container: Some(container.to_owned()),
         previous,
-        tail_lines: Some(LOG_LINES),
+        tail_lines: Some(LOG_TAIL_LINES),
         ..LogParams::default()
     };
     let pods = Api::<Pod>::namespaced(cluster.client.clone(), namespace);

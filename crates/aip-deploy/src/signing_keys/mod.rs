@@ -19,7 +19,7 @@ const ACTIVE: &str = "active";
 const PUBLISHED: &str = "published";
 const RETIRED: &str = "retired";
 
-/// The keys of a stack.
+/// The JWK Set of a stack and the ids that sign.
 pub struct SigningKeys {
     keys: Vec<Value>,
     /// Other members of the set.
@@ -32,13 +32,13 @@ pub struct SigningKeys {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Purpose {
-    /// Towards PDSs.
+    /// Signs requests to PDSs
     Upstream,
-    /// Towards apps.
+    /// Signs tokens for apps
     Oidc,
 }
 
-/// A key, as it may be shown.
+/// The public facts of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct KeyView {
     /// Its id.
@@ -62,26 +62,26 @@ pub enum SigningKeysError {
     /// No such key.
     #[error("there is no key `{0}`")]
     Unknown(String),
-    /// It signs already.
+    /// The key is already active.
     #[error("the key `{0}` is active already")]
     AlreadyActive(String),
     /// It has no place in the published set any more.
     #[error("the key `{0}` is retired")]
     Retired(String),
-    /// An active key would be lost.
+    /// Refused: the key is active.
     #[error("the key `{0}` is active: activate another one first")]
     Active(String),
     /// A key that something else signs with would be lost.
-    #[error("the key `{0}` is one of SERVICE_AUTH_KEYS: take it out there first")]
+    #[error("the key `{0}` is one of SERVICE_AUTH_KEYS: remove it there first")]
     Service(String),
     /// The set does not tell purposes apart.
-    #[error("the set has no keys for apps yet: `aip` makes a set with both purposes")]
+    #[error("the set has no keys for apps yet: `aip` generates a set with both purposes")]
     OnePurpose,
-    /// There is none that could be meant.
-    #[error("no key waits for its activation: `aip-deploy keys rotate` makes one")]
+    /// No published key is waiting.
+    #[error("no key is waiting for activation: `aip-deploy keys rotate` adds one")]
     NoneWaiting,
     /// There are several that could be meant.
-    #[error("say which key to activate: {}", .0.join(" or "))]
+    #[error("several keys are waiting for activation, specify one: {}", .0.join(" or "))]
     Which(Vec<String>),
     /// The crypto library failed.
     #[error("the key was not generated: {0}")]

@@ -8,9 +8,9 @@ use super::StoreError;
 /// Names a state of an object; a write can demand that it is still this one.
 pub(super) type Version = String;
 
-/// What came of a conditional write.
+/// Outcome of a conditional write.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Written {
+pub(super) enum WriteOutcome {
     /// It was made; the object has this version now.
     Done(Version),
     /// The object is not as demanded. Nothing was written.
@@ -27,7 +27,7 @@ pub(super) trait Blobs: Send + Sync {
     async fn get(&self, path: &str) -> Result<Option<(Bytes, Version)>, StoreError>;
 
     /// Makes an object that is not there yet.
-    async fn create(&self, path: &str, content: Bytes) -> Result<Written, StoreError>;
+    async fn create(&self, path: &str, content: Bytes) -> Result<WriteOutcome, StoreError>;
 
     /// Replaces an object that still has `version`.
     async fn replace(
@@ -35,7 +35,7 @@ pub(super) trait Blobs: Send + Sync {
         path: &str,
         content: Bytes,
         version: &Version,
-    ) -> Result<Written, StoreError>;
+    ) -> Result<WriteOutcome, StoreError>;
 
     /// Removes an object; one that is not there is fine.
     async fn remove(&self, path: &str) -> Result<(), StoreError>;

@@ -22,8 +22,8 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::StoreError;
-use super::blobs::{Blobs, Version, Written};
-use crate::foreign::innermost;
+use super::blobs::{Blobs, Version, WriteOutcome};
+use crate::error_text::root_cause;
 
 /// A bucket of S3, or of something that speaks its protocol.
 pub(super) struct Bucket {
@@ -45,7 +45,7 @@ impl Bucket {
         let region = config
             .region(environment)
             .unwrap_or_else(|| "us-east-1".to_owned());
-        let credentials = Arc::new(Chain {
+        let credentials = Arc::new(CredentialChain {
             config,
             environment: environment.clone(),
             http,
@@ -96,7 +96,12 @@ impl Bucket {
         failure(self.url.clone(), error)
     }
 
-    async fn put(&self, path: &str, content: Bytes, mode: PutMode) -> Result<Written, StoreError> {
+    async fn put(
+        &self,
+        path: &str,
+        content: Bytes,
+        mode: PutMode,
+    ) -> Result<WriteOutcome, StoreError> {
         use object_store::Error;
         let update = matches!(mode, PutMode::Update(_));
         let options = PutOptions {
@@ -108,10 +113,12 @@ impl Bucket {
             .put_opts(&Path::from(path), content.into(), options)
             .await
         {
-            Ok(result) => Ok(Written::Done(result.e_tag.unwrap_or_default())),
-            Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(Written::Changed),
+            Ok(result) => Ok(WriteOutcome::Done(result.e_tag.unwrap_or_default())),
+            Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => {
+                Ok(WriteOutcome::Changed)
+            }
             // The object that was to be replaced has gone.
-            Err(Error::NotFound { .. }) if update => Ok(Written::Changed),
+            Err(Error::NotFound { .. }) if update => Ok(WriteOutcome::Changed),
             Err(error) => Err(self.error(&error)),
         }
     }
@@ -135,7 +142,7 @@ impl Blobs for Bucket {
         }
     }
 
-    async fn create(&self, path: &str, content: Bytes) -> Result<Written, StoreError> {
+    async fn create(&self, path: &str, content: Bytes) -> Result<WriteOutcome, StoreError> {
         self.put(path, content, PutMode::Create).await
     }
 
@@ -144,7 +151,7 @@ impl Blobs for Bucket {
         path: &str,
         content: Bytes,
         version: &Version,
-    ) -> Result<Written, StoreError> {
+    ) -> Result<WriteOutcome, StoreError> {
         let version = UpdateVersion {
             e_tag: Some(version.clone()),
             version: None,
@@ -173,7 +180,7 @@ impl Blobs for Bucket {
 
 /// Refusals of the caller that S3 does not give the status of one.
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>)
-const DENIALS: [&str; 10] = [
+const DENIED_CODES: [&str; 10] = [
     "AccessDenied",
     "AccountProblem",
     "AllAccessDisabled",
@@ -196,7 +203,7 @@ fn failure(url: String, error: &object_store::Error) -> StoreError {
         let message = xml_field(&told, "Message").unwrap_or_default();
         format!("{code}: {message}")
     });
-    let denied = code.is_some_and(|code| DENIALS.contains(&code.as_str()));
+    let denied = code.is_some_and(|code| DENIED_CODES.contains(&code.as_str()));
     match error {
         Error::PermissionDenied { .. } => StoreError::Denied {
             url,
@@ -215,7 +222,7 @@ fn failure(url: String, error: &object_store::Error) -> StoreError {
             reason: "there is no such bucket".to_owned(),
         },
         error => {
-            let reason = said.unwrap_or_else(|| innermost(error));
+            let reason = said.unwrap_or_else(|| root_cause(error));
             if denied {
                 StoreError::Denied { url, reason }
             } else {
@@ -226,7 +233,7 @@ fn failure(url: String, error: &object_store::Error) -> StoreError {
 }
 
 /// The same credentials that the AWS tools find, profiles and web identity included.
-struct Chain {
+struct CredentialChain {
     config: AwsConfig,
     environment: Environment,
     http: Arc<dyn Http>,
@@ -234,9 +241,9 @@ struct Chain {
 }
 
 /// Temporary credentials last at least a quarter of an hour.
-const REUSED_FOR: Duration = Duration::from_mins(5);
+const CREDENTIALS_MAX_AGE: Duration = Duration::from_mins(5);
 
-impl fmt::Debug for Chain {
+impl fmt::Debug for CredentialChain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Chain")
             .field("config", &self.config)
@@ -245,13 +252,13 @@ impl fmt::Debug for Chain {
 }
 
 #[async_trait]
-impl CredentialProvider for Chain {
+impl CredentialProvider for CredentialChain {
     type Credential = AwsCredential;
 
     async fn get_credential(&self) -> object_store::Result<Arc<AwsCredential>> {
         let mut found = self.found.lock().await;
         if let Some((at, credential)) = found.as_ref()
-            && at.elapsed() < REUSED_FOR
+            && at.elapsed() < CREDENTIALS_MAX_AGE
         {
             return Ok(Arc::clone(credential));
         }
@@ -292,7 +299,7 @@ mod tests {
         let error = answered(400, body);
         assert_eq!(
             error.to_string(),
-            "the state store s3://state refuses access: ExpiredToken: The provided token has expired."
+            "the state backend s3://state refuses access: ExpiredToken: The provided token has expired."
         );
         assert_eq!(error.exit(), crate::exit::Exit::Authentication);
     }
@@ -305,7 +312,7 @@ mod tests {
         );
         assert_eq!(
             slow.to_string(),
-            "the state store s3://state cannot be reached: SlowDown: Please wait"
+            "the state backend s3://state cannot be reached: SlowDown: Please wait"
         );
         assert_eq!(slow.exit(), crate::exit::Exit::Failed);
     }

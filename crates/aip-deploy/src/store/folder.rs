@@ -14,7 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 
 use super::StoreError;
-use super::blobs::{Blobs, Version, Written};
+use super::blobs::{Blobs, Version, WriteOutcome};
 
 /// A folder of this machine, or of a file server whose locks work.
 pub(super) struct Folder {
@@ -24,7 +24,7 @@ pub(super) struct Folder {
 }
 
 /// The end of the name of a file that is not complete yet.
-const TEMPORARY: &str = ".tmp";
+const TEMPORARY_SUFFIX: &str = ".tmp";
 
 impl Folder {
     pub(super) fn new(root: &Path, url: &str, rng: Arc<dyn Rng>) -> Self {
@@ -65,7 +65,7 @@ impl Blobs for Folder {
         self.run(move |root| read(&root.join(path))).await
     }
 
-    async fn create(&self, path: &str, content: Bytes) -> Result<Written, StoreError> {
+    async fn create(&self, path: &str, content: Bytes) -> Result<WriteOutcome, StoreError> {
         let (path, rng) = (path.to_owned(), Arc::clone(&self.rng));
         self.run(move |root| write_if(root, &path, &content, None, rng.as_ref()))
             .await
@@ -76,7 +76,7 @@ impl Blobs for Folder {
         path: &str,
         content: Bytes,
         version: &Version,
-    ) -> Result<Written, StoreError> {
+    ) -> Result<WriteOutcome, StoreError> {
         let (path, version) = (path.to_owned(), version.clone());
         let rng = Arc::clone(&self.rng);
         self.run(move |root| write_if(root, &path, &content, Some(&version), rng.as_ref()))
@@ -127,7 +127,7 @@ fn write_if(
     content: &[u8],
     version: Option<&Version>,
     rng: &dyn Rng,
-) -> io::Result<Written> {
+) -> io::Result<WriteOutcome> {
     let target = root.join(path);
     let folder = target.parent().unwrap_or(root);
     std::fs::create_dir_all(folder)?;
@@ -139,11 +139,11 @@ fn write_if(
     lock.lock()?;
     let current = read(&target)?.map(|(_, version)| version);
     if current.as_ref() != version {
-        return Ok(Written::Changed);
+        return Ok(WriteOutcome::Changed);
     }
     // Nobody else may read it, guess its name or have put something in its place: the state holds
     // whatever the stack file has in plain text.
-    let temporary = folder.join(format!(".{}{TEMPORARY}", random_token::<16>(rng)));
+    let temporary = folder.join(format!(".{}{TEMPORARY_SUFFIX}", random_token::<16>(rng)));
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -164,7 +164,7 @@ fn write_if(
     }
     written?;
     File::open(folder)?.sync_all()?;
-    Ok(Written::Done(version_of(content)))
+    Ok(WriteOutcome::Done(version_of(content)))
 }
 
 fn collect(folder: &Path, prefix: &str, found: &mut Vec<String>) -> io::Result<()> {
@@ -180,7 +180,7 @@ fn collect(folder: &Path, prefix: &str, found: &mut Vec<String>) -> io::Result<(
         };
         if entry.file_type()?.is_dir() {
             collect(&entry.path(), &format!("{prefix}{name}/"), found)?;
-        } else if !(name.starts_with('.') && name.ends_with(TEMPORARY)) {
+        } else if !(name.starts_with('.') && name.ends_with(TEMPORARY_SUFFIX)) {
             found.push(format!("{prefix}{name}"));
         }
     }
@@ -214,12 +214,12 @@ mod tests {
         let write = |content: &[u8], version| {
             write_if(root.path(), "a.json", content, version, &SystemRng).unwrap()
         };
-        let Written::Done(first) = write(b"1", None) else {
+        let WriteOutcome::Done(first) = write(b"1", None) else {
             panic!("taken")
         };
         assert_eq!(files(root.path()), [("a.json".to_owned(), 0o600)]);
         std::fs::set_permissions(&path, Permissions::from_mode(0o660)).unwrap();
-        assert!(matches!(write(b"2", Some(&first)), Written::Done(_)));
+        assert!(matches!(write(b"2", Some(&first)), WriteOutcome::Done(_)));
         assert_eq!(files(root.path()), [("a.json".to_owned(), 0o660)]);
     }
 

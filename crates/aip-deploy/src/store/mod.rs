@@ -19,8 +19,8 @@ use crate::exit::Exit;
 
 pub use pulumi::Checkpoints;
 pub use records::{
-    Counts, FieldSet, Held, Holder, Intent, Inventory, Lease, Outcome, Pin, Recorded, Revision,
-    RevisionRecord,
+    Counts, FieldSet, Intent, Inventory, Lease, LeaseGuard, LeaseHolder, Outcome, OwnedObject, Pin,
+    Revision, RevisionRecord,
 };
 pub use stacks::{LoginError, Stacks};
 pub use state::State;
@@ -29,39 +29,39 @@ pub use state::State;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The store did not answer, or answered that it cannot now.
-    #[error("the state store {url} cannot be reached: {reason}")]
+    #[error("the state backend {url} cannot be reached: {reason}")]
     Unreachable {
-        /// The store, without credentials.
+        /// URL of the backend, without credentials.
         url: String,
         /// What went wrong.
         reason: String,
     },
     /// The credentials do not open it.
-    #[error("the state store {url} refuses access: {reason}")]
+    #[error("the state backend {url} refuses access: {reason}")]
     Denied {
-        /// The store, without credentials.
+        /// URL of the backend, without credentials.
         url: String,
-        /// What it said.
+        /// Code and message of the backend.
         reason: String,
     },
     /// An object is not what this program writes.
-    #[error("{path} in the state store is not readable: {reason}")]
+    #[error("{path} in the state backend is not readable: {reason}")]
     Corrupt {
-        /// The object's path.
+        /// Path of the document below the backend's root.
         path: String,
-        /// What is wrong with it.
+        /// What the parser or check reported; never a secret value.
         reason: String,
     },
     /// Somebody else wrote in between, and went on doing so.
-    #[error("{path} in the state store keeps changing under this command; run it again")]
+    #[error("{path} in the state backend is being changed concurrently; run the command again")]
     Contended {
-        /// The object's path.
+        /// Path of the document below the backend's root.
         path: String,
     },
 }
 
 impl StoreError {
-    /// The exit code of a command that ends with it.
+    /// Exit code of a command that fails with this error.
     pub fn exit(&self) -> Exit {
         match self {
             Self::Denied { .. } => Exit::Authentication,
@@ -72,29 +72,29 @@ impl StoreError {
     }
 }
 
-/// What came of pinning.
+/// Outcome of pinning a stack to a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Pinning {
+pub enum PinOutcome {
     /// The stack is pinned to the cluster now.
     Pinned,
     /// It was pinned before, to this one; nothing was written.
     AlreadyPinned(Pin),
 }
 
-/// What came of asking for the lease.
+/// Outcome of an attempt to acquire the lease.
 #[derive(Debug, Clone)]
-pub enum Acquisition {
-    /// The lease is ours.
-    Acquired(Held),
-    /// Somebody else has it.
+pub enum AcquireOutcome {
+    /// The lease was acquired.
+    Acquired(LeaseGuard),
+    /// Another holder has it.
     HeldBy(Lease),
 }
 
-/// What came of renewing or releasing the lease.
+/// Outcome of renewing or releasing the lease.
 #[derive(Debug, Clone)]
-pub enum Tenure {
+pub enum Renewal {
     /// It was ours; after a renewal, it is ours until the new expiry.
-    Kept(Held),
+    Renewed(LeaseGuard),
     /// It was taken over or broken in the meantime: stop writing.
     Lost,
 }
@@ -106,10 +106,10 @@ pub trait StateStore: Send + Sync {
     async fn inventory(&self) -> Result<Inventory, StoreError>;
 
     /// Pins the stack to a cluster, unless it is pinned.
-    async fn pin(&self, pin: &Pin) -> Result<Pinning, StoreError>;
+    async fn pin(&self, pin: &Pin) -> Result<PinOutcome, StoreError>;
 
     /// Pins the stack to another cluster and forgets what it owned in the old one.
-    async fn repin(&self, pin: &Pin) -> Result<(), StoreError>;
+    async fn replace_pin(&self, pin: &Pin) -> Result<(), StoreError>;
 
     /// Adds an unfinished intent, before the first write to the cluster.
     async fn record_intent(&self, intent: &Intent) -> Result<(), StoreError>;
@@ -119,16 +119,16 @@ pub trait StateStore: Send + Sync {
 
     /// Makes `owned` the last good inventory and clears every intent, after the prune. Of the
     /// migration Jobs, those are remembered of which `owned` still has fields.
-    async fn promote(&self, owned: Vec<Recorded>) -> Result<(), StoreError>;
+    async fn promote(&self, owned: Vec<OwnedObject>) -> Result<(), StoreError>;
 
     /// Takes the lease if it is free or expired.
-    async fn acquire(&self, holder: &Holder) -> Result<Acquisition, StoreError>;
+    async fn acquire(&self, holder: &LeaseHolder) -> Result<AcquireOutcome, StoreError>;
 
-    /// Moves the expiry on.
-    async fn renew(&self, held: &Held) -> Result<Tenure, StoreError>;
+    /// Extends the expiry by the holder's TTL.
+    async fn renew(&self, guard: &LeaseGuard) -> Result<Renewal, StoreError>;
 
-    /// Gives the lease back.
-    async fn release(&self, held: Held) -> Result<Tenure, StoreError>;
+    /// Frees the lease.
+    async fn release(&self, guard: LeaseGuard) -> Result<Renewal, StoreError>;
 
     /// Who has the lease, expired or not.
     async fn lease(&self) -> Result<Option<Lease>, StoreError>;
@@ -147,14 +147,14 @@ pub trait StateStore: Send + Sync {
 }
 
 /// How far back a revision that succeeded is looked for.
-pub const HISTORY: usize = 100;
+pub const HISTORY_LIMIT: usize = 100;
 
 /// The last revision that succeeded: what is deployed, as far as the history knows.
 pub async fn last_good(
     store: &dyn StateStore,
 ) -> Result<Option<(Revision, RevisionRecord)>, StoreError> {
     // Mostly it is the last one of all; the others need not be read then.
-    for limit in [1, HISTORY] {
+    for limit in [1, HISTORY_LIMIT] {
         let entries = store.history(limit).await?;
         let good = entries.into_iter().find(|(_, record)| record.is_good());
         if good.is_some() {

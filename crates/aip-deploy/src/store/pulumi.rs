@@ -53,7 +53,7 @@ impl PulumiState for Checkpoints {
         let path = format!(".pulumi/stacks/{}/{}.json", self.project, self.stack);
         if let Some((content, _)) = self.blobs.get(&path).await? {
             let text = String::from_utf8(content.to_vec());
-            let reason = "it is not text".to_owned();
+            let reason = "it is not UTF-8".to_owned();
             return text
                 .map(Some)
                 .map_err(|_| StoreError::Corrupt { path, reason });
@@ -62,7 +62,7 @@ impl PulumiState for Checkpoints {
             let path = format!("{path}{suffix}");
             if self.blobs.get(&path).await?.is_some() {
                 let reason =
-                    "it is compressed: write it once with PULUMI_SELF_MANAGED_STATE_GZIP=false"
+                    "it is compressed: run `pulumi` once with PULUMI_SELF_MANAGED_STATE_GZIP=false"
                         .to_owned();
                 return Err(StoreError::Corrupt { path, reason });
             }

@@ -1,4 +1,4 @@
-//! The documents of the state store. They are read by later releases of this program: fields are
+//! The documents of the state backend. They are read by later releases of this program: fields are
 //! added, never renamed. No value of a secret is in any of them, only ciphertexts.
 
 use std::time::Duration;
@@ -23,10 +23,10 @@ pub struct Pin {
 
 /// One object that the stack owns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Recorded {
-    /// Which one.
+pub struct OwnedObject {
+    /// API version, kind, namespace and name.
     pub object: ObjectRef,
-    /// What was applied of it.
+    /// Field set of the last apply; null if unknown.
     #[serde(default)]
     pub fields: FieldSet,
 }
@@ -34,11 +34,11 @@ pub struct Recorded {
 /// What an `up` is about to own, written before its first write to the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intent {
-    /// A random name.
+    /// Random id.
     pub id: String,
     /// RFC 3339.
     pub started: String,
-    /// Every object it wants.
+    /// Every object that the run may create.
     pub objects: Vec<ObjectRef>,
 }
 
@@ -50,7 +50,7 @@ pub struct Inventory {
     pub pin: Option<Pin>,
     /// The objects after the last `up` that came to its end.
     #[serde(default)]
-    pub owned: Vec<Recorded>,
+    pub owned: Vec<OwnedObject>,
     /// Those that did not come to their end.
     #[serde(default)]
     pub intents: Vec<Intent>,
@@ -60,14 +60,14 @@ pub struct Inventory {
     pub migrated: Vec<String>,
 }
 
-/// Who asks for the lease.
+/// User, host and process that hold or ask for the lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holder {
-    /// The user.
+pub struct LeaseHolder {
+    /// User name of the operator.
     pub user: String,
-    /// The machine.
+    /// Host name of the operator's machine.
     pub host: String,
-    /// The process.
+    /// Process id on that host.
     pub pid: u32,
     /// The command: `up`, `destroy`, `lock`.
     pub command: String,
@@ -80,8 +80,8 @@ pub struct Holder {
 pub struct Lease {
     /// A random name: who knows it has the lease.
     pub id: String,
-    /// Who has it.
-    pub holder: Holder,
+    /// The current holder.
+    pub holder: LeaseHolder,
     /// RFC 3339.
     pub acquired: String,
     /// RFC 3339; none for one taken by hand.
@@ -90,7 +90,7 @@ pub struct Lease {
 
 /// Proof that the lease was acquired: the lease, and the version of the object that holds it.
 #[derive(Debug, Clone)]
-pub struct Held {
+pub struct LeaseGuard {
     /// The lease.
     pub lease: Lease,
     /// What the next conditional write must name.
@@ -116,15 +116,15 @@ pub enum Outcome {
 /// How many objects a plan touches, by what is done to them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// To be created.
+    /// Objects to create.
     pub create: usize,
-    /// To be changed in place.
+    /// Objects to update in place.
     pub update: usize,
-    /// To be deleted.
+    /// Objects to delete.
     pub delete: usize,
     /// To be replaced by one of another name.
     pub replace: usize,
-    /// Left alone.
+    /// Unchanged objects.
     pub same: usize,
     /// Former versions that nothing needs any more.
     #[serde(default)]
@@ -143,9 +143,9 @@ impl Counts {
 pub struct RevisionRecord {
     /// `up`, `rollback`, `destroy`, `adopt`.
     pub command: String,
-    /// Who ran it.
+    /// User name of the operator.
     pub user: String,
-    /// Where.
+    /// Host name of the operator's machine.
     pub host: String,
     /// RFC 3339.
     pub started: String,
@@ -155,9 +155,9 @@ pub struct RevisionRecord {
     pub git_commit: Option<String>,
     /// The image that was rolled out.
     pub image: Option<String>,
-    /// What was done.
+    /// Objects by operation.
     pub counts: Counts,
-    /// How it ended.
+    /// Result of the command.
     pub outcome: Outcome,
     /// The stack file as it was, secrets encrypted as in the file: what `rollback` goes back to.
     pub stack_file: String,

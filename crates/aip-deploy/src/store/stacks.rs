@@ -8,14 +8,14 @@ use bytes::Bytes;
 use pulumi_files::{Backend, Environment, StackName};
 
 use super::StoreError;
-use super::blobs::{Blobs, Written};
+use super::blobs::{Blobs, WriteOutcome};
 use super::bucket::Bucket;
 use super::folder::Folder;
 use super::pulumi::Checkpoints;
 use super::state::State;
 
 /// Where everything of this program is: beside Pulumi's `.pulumi`, never in it.
-pub(super) const ROOT: &str = ".aip-deploy";
+pub(super) const STATE_PREFIX: &str = ".aip-deploy";
 
 /// A store for the state of many stacks.
 #[derive(Clone)]
@@ -25,7 +25,7 @@ pub struct Stacks {
     rng: Arc<dyn Rng>,
 }
 
-/// Why a store cannot be logged in to.
+/// The backend cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LoginError {
     /// It does not work at all.
@@ -33,12 +33,13 @@ pub enum LoginError {
     Store(#[from] StoreError),
     /// Two programs could both believe that they hold the lease.
     #[error(
-        "{url} does not honour conditional writes ({what}), so two deployments could run at once: use another store"
+        "{url} does not support conditional writes ({what}), so concurrent deployments could not be prevented: \
+         use another backend"
     )]
     Unconditional {
         /// The store.
         url: String,
-        /// What it let through.
+        /// The check that failed.
         what: &'static str,
     },
 }
@@ -59,14 +60,17 @@ impl Stacks {
         Ok(Self { blobs, clock, rng })
     }
 
-    /// How to call the store in messages.
+    /// URL of the backend, without credentials.
     pub fn url(&self) -> &str {
         self.blobs.url()
     }
 
     /// Tries that the store can be written to, and that conditional writes are honoured.
     pub async fn probe(&self) -> Result<(), LoginError> {
-        let path = format!("{ROOT}/probe-{}", random_token::<12>(self.rng.as_ref()));
+        let path = format!(
+            "{STATE_PREFIX}/probe-{}",
+            random_token::<12>(self.rng.as_ref())
+        );
         let outcome = self.probe_at(&path).await;
         let removed = self.blobs.remove(&path).await;
         outcome?;
@@ -78,26 +82,29 @@ impl Stacks {
             url: self.url().to_owned(),
             what,
         };
-        let Written::Done(first) = self.blobs.create(path, Bytes::from_static(b"1")).await? else {
-            return Err(refused("a new object was said to exist"));
+        let WriteOutcome::Done(first) = self.blobs.create(path, Bytes::from_static(b"1")).await?
+        else {
+            return Err(refused("creating a new object failed as if it existed"));
         };
-        if self.blobs.create(path, Bytes::from_static(b"2")).await? != Written::Changed {
-            return Err(refused("an object was created twice"));
+        if self.blobs.create(path, Bytes::from_static(b"2")).await? != WriteOutcome::Changed {
+            return Err(refused("an existing object could be created again"));
         }
-        let Written::Done(_) = self
+        let WriteOutcome::Done(_) = self
             .blobs
             .replace(path, Bytes::from_static(b"3"), &first)
             .await?
         else {
-            return Err(refused("an unchanged object was said to have changed"));
+            return Err(refused(
+                "updating an unchanged object failed as if it had changed",
+            ));
         };
         if self
             .blobs
             .replace(path, Bytes::from_static(b"4"), &first)
             .await?
-            != Written::Changed
+            != WriteOutcome::Changed
         {
-            return Err(refused("a changed object was overwritten"));
+            return Err(refused("a changed object could be overwritten"));
         }
         Ok(())
     }
@@ -105,7 +112,7 @@ impl Stacks {
     /// The stacks of a project that have state here, ours or Pulumi's.
     pub async fn names(&self, project: &str) -> Result<BTreeSet<StackName>, StoreError> {
         let mut names = BTreeSet::new();
-        let ours = format!("{ROOT}/{project}/");
+        let ours = format!("{STATE_PREFIX}/{project}/");
         for path in self.blobs.list(&ours).await? {
             let name = path
                 .strip_prefix(&ours)
@@ -125,7 +132,7 @@ impl Stacks {
     /// The projects that have stacks here.
     pub async fn projects(&self) -> Result<BTreeSet<String>, StoreError> {
         let mut projects = BTreeSet::new();
-        for root in [format!("{ROOT}/"), ".pulumi/stacks/".to_owned()] {
+        for root in [format!("{STATE_PREFIX}/"), ".pulumi/stacks/".to_owned()] {
             for path in self.blobs.list(&root).await? {
                 let below = path
                     .strip_prefix(&root)
@@ -138,7 +145,7 @@ impl Stacks {
 
     /// The state of one stack.
     pub fn state(&self, project: &str, stack: &StackName) -> State {
-        let base = format!("{ROOT}/{project}/{stack}");
+        let base = format!("{STATE_PREFIX}/{project}/{stack}");
         State::new(
             Arc::clone(&self.blobs),
             base,
@@ -156,7 +163,7 @@ impl Stacks {
     pub async fn remove(&self, project: &str, stack: &StackName) -> Result<(), StoreError> {
         for path in self
             .blobs
-            .list(&format!("{ROOT}/{project}/{stack}/"))
+            .list(&format!("{STATE_PREFIX}/{project}/{stack}/"))
             .await?
         {
             self.blobs.remove(&path).await?;
@@ -166,11 +173,11 @@ impl Stacks {
 
     /// Makes a stack known before its first `up`.
     pub async fn register(&self, project: &str, stack: &StackName) -> Result<bool, StoreError> {
-        let path = format!("{ROOT}/{project}/{stack}/stack.json");
+        let path = format!("{STATE_PREFIX}/{project}/{stack}/stack.json");
         let written = self
             .blobs
             .create(&path, Bytes::from_static(b"{\"version\":1}\n"))
             .await?;
-        Ok(matches!(written, Written::Done(_)))
+        Ok(matches!(written, WriteOutcome::Done(_)))
     }
 }

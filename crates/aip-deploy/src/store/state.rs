@@ -9,13 +9,13 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::foreign::unreadable;
+use crate::error_text::json_error_position;
 use crate::ui::time::rfc3339;
 
-use super::blobs::{Blobs, Version, Written};
+use super::blobs::{Blobs, Version, WriteOutcome};
 use super::{
-    Acquisition, Held, Holder, Intent, Inventory, Lease, Pin, Pinning, Recorded, Revision,
-    RevisionRecord, StateStore, StoreError, Tenure,
+    AcquireOutcome, Intent, Inventory, Lease, LeaseGuard, LeaseHolder, OwnedObject, Pin,
+    PinOutcome, Renewal, Revision, RevisionRecord, StateStore, StoreError,
 };
 
 /// The documents of one stack.
@@ -28,14 +28,14 @@ pub struct State {
 
 /// The document of the lease: it is never removed, so that "free" has a version too.
 #[derive(Default, Serialize, Deserialize)]
-struct Seat {
+struct LeaseRecord {
     lease: Option<Lease>,
-    /// Makes every version another one.
+    /// Random; makes every version of the document unique.
     nonce: String,
 }
 
-/// How often a lost race is run again.
-const ATTEMPTS: usize = 20;
+/// Attempts at a conditional write before it counts as contended.
+const MAX_WRITE_ATTEMPTS: usize = 20;
 
 impl State {
     pub(super) fn new(
@@ -66,7 +66,7 @@ impl State {
         let document = serde_json::from_slice(&content);
         let corrupt = |error: serde_json::Error| StoreError::Corrupt {
             path: path.to_owned(),
-            reason: unreadable(&error),
+            reason: json_error_position(&error),
         };
         Ok((document.map_err(corrupt)?, Some(version)))
     }
@@ -77,10 +77,10 @@ impl State {
         path: &str,
         document: &T,
         version: Option<&Version>,
-    ) -> Result<Written, StoreError> {
+    ) -> Result<WriteOutcome, StoreError> {
         let content = serde_json::to_vec_pretty(document).map_err(|error| StoreError::Corrupt {
             path: path.to_owned(),
-            reason: unreadable(&error),
+            reason: json_error_position(&error),
         })?;
         match version {
             Some(version) => {
@@ -101,10 +101,11 @@ impl State {
         R: Send,
     {
         let path = self.path("inventory.json");
-        for _ in 0..ATTEMPTS {
+        for _ in 0..MAX_WRITE_ATTEMPTS {
             let (mut inventory, version) = self.read::<Inventory>(&path).await?;
             let (result, write) = change(&mut inventory);
-            if !write || self.write(&path, &inventory, version.as_ref()).await? != Written::Changed
+            if !write
+                || self.write(&path, &inventory, version.as_ref()).await? != WriteOutcome::Changed
             {
                 return Ok(result);
             }
@@ -116,8 +117,8 @@ impl State {
         self.clock.now()
     }
 
-    fn seat(&self, lease: Option<Lease>) -> Seat {
-        Seat {
+    fn lease_record(&self, lease: Option<Lease>) -> LeaseRecord {
+        LeaseRecord {
             lease,
             nonce: random_token::<12>(self.rng.as_ref()),
         }
@@ -155,18 +156,18 @@ impl StateStore for State {
         Ok(self.read(&self.path("inventory.json")).await?.0)
     }
 
-    async fn pin(&self, pin: &Pin) -> Result<Pinning, StoreError> {
+    async fn pin(&self, pin: &Pin) -> Result<PinOutcome, StoreError> {
         self.change(|inventory| {
             if let Some(pinned) = &inventory.pin {
-                return (Pinning::AlreadyPinned(pinned.clone()), false);
+                return (PinOutcome::AlreadyPinned(pinned.clone()), false);
             }
             inventory.pin = Some(pin.clone());
-            (Pinning::Pinned, true)
+            (PinOutcome::Pinned, true)
         })
         .await
     }
 
-    async fn repin(&self, pin: &Pin) -> Result<(), StoreError> {
+    async fn replace_pin(&self, pin: &Pin) -> Result<(), StoreError> {
         self.change(|inventory| {
             *inventory = Inventory {
                 pin: Some(pin.clone()),
@@ -196,7 +197,7 @@ impl StateStore for State {
         .await
     }
 
-    async fn promote(&self, owned: Vec<Recorded>) -> Result<(), StoreError> {
+    async fn promote(&self, owned: Vec<OwnedObject>) -> Result<(), StoreError> {
         self.change(|inventory| {
             inventory.owned.clone_from(&owned);
             inventory.intents.clear();
@@ -212,12 +213,12 @@ impl StateStore for State {
         .await
     }
 
-    async fn acquire(&self, holder: &Holder) -> Result<Acquisition, StoreError> {
+    async fn acquire(&self, holder: &LeaseHolder) -> Result<AcquireOutcome, StoreError> {
         let path = self.path("lease.json");
-        for _ in 0..ATTEMPTS {
-            let (seat, version) = self.read::<Seat>(&path).await?;
-            if let Some(lease) = seat.lease.filter(|lease| !self.is_over(lease)) {
-                return Ok(Acquisition::HeldBy(lease));
+        for _ in 0..MAX_WRITE_ATTEMPTS {
+            let (lease_record, version) = self.read::<LeaseRecord>(&path).await?;
+            if let Some(lease) = lease_record.lease.filter(|lease| !self.is_over(lease)) {
+                return Ok(AcquireOutcome::HeldBy(lease));
             }
             let lease = Lease {
                 id: random_token::<16>(self.rng.as_ref()),
@@ -226,57 +227,69 @@ impl StateStore for State {
                 expires: holder.ttl.map(|ttl| rfc3339(self.now() + ttl)),
             };
             match self
-                .write(&path, &self.seat(Some(lease.clone())), version.as_ref())
+                .write(
+                    &path,
+                    &self.lease_record(Some(lease.clone())),
+                    version.as_ref(),
+                )
                 .await?
             {
-                Written::Done(version) => {
-                    return Ok(Acquisition::Acquired(Held { lease, version }));
+                WriteOutcome::Done(version) => {
+                    return Ok(AcquireOutcome::Acquired(LeaseGuard { lease, version }));
                 }
                 // Somebody was faster: see who.
-                Written::Changed => {}
+                WriteOutcome::Changed => {}
             }
         }
         Err(StoreError::Contended { path })
     }
 
-    async fn renew(&self, held: &Held) -> Result<Tenure, StoreError> {
-        let mut lease = held.lease.clone();
+    async fn renew(&self, guard: &LeaseGuard) -> Result<Renewal, StoreError> {
+        let mut lease = guard.lease.clone();
         lease.expires = lease
             .holder
             .ttl
             .map(|ttl: Duration| rfc3339(self.now() + ttl));
-        let seat = self.seat(Some(lease.clone()));
-        match self
-            .write(&self.path("lease.json"), &seat, Some(&held.version))
-            .await?
-        {
-            Written::Done(version) => Ok(Tenure::Kept(Held { lease, version })),
-            Written::Changed => Ok(Tenure::Lost),
-        }
-    }
-
-    async fn release(&self, held: Held) -> Result<Tenure, StoreError> {
+        let lease_record = self.lease_record(Some(lease.clone()));
         match self
             .write(
                 &self.path("lease.json"),
-                &self.seat(None),
-                Some(&held.version),
+                &lease_record,
+                Some(&guard.version),
             )
             .await?
         {
-            Written::Done(version) => Ok(Tenure::Kept(Held { version, ..held })),
-            Written::Changed => Ok(Tenure::Lost),
+            WriteOutcome::Done(version) => Ok(Renewal::Renewed(LeaseGuard { lease, version })),
+            WriteOutcome::Changed => Ok(Renewal::Lost),
+        }
+    }
+
+    async fn release(&self, guard: LeaseGuard) -> Result<Renewal, StoreError> {
+        match self
+            .write(
+                &self.path("lease.json"),
+                &self.lease_record(None),
+                Some(&guard.version),
+            )
+            .await?
+        {
+            WriteOutcome::Done(version) => Ok(Renewal::Renewed(LeaseGuard { version, ..guard })),
+            WriteOutcome::Changed => Ok(Renewal::Lost),
         }
     }
 
     async fn lease(&self) -> Result<Option<Lease>, StoreError> {
-        Ok(self.read::<Seat>(&self.path("lease.json")).await?.0.lease)
+        Ok(self
+            .read::<LeaseRecord>(&self.path("lease.json"))
+            .await?
+            .0
+            .lease)
     }
 
     async fn break_lease(&self, expected: &Lease) -> Result<bool, StoreError> {
         let path = self.path("lease.json");
-        let (seat, version) = self.read::<Seat>(&path).await?;
-        if seat
+        let (lease_record, version) = self.read::<LeaseRecord>(&path).await?;
+        if lease_record
             .lease
             .as_ref()
             .is_none_or(|lease| lease.id != expected.id)
@@ -284,17 +297,17 @@ impl StateStore for State {
             return Ok(false);
         }
         let written = self
-            .write(&path, &self.seat(None), version.as_ref())
+            .write(&path, &self.lease_record(None), version.as_ref())
             .await?;
-        Ok(written != Written::Changed)
+        Ok(written != WriteOutcome::Changed)
     }
 
     async fn append_history(&self, record: &RevisionRecord) -> Result<Revision, StoreError> {
         let mut number = self.numbers().await?.into_iter().max().unwrap_or(0);
-        for _ in 0..ATTEMPTS {
+        for _ in 0..MAX_WRITE_ATTEMPTS {
             number += 1;
             let path = self.revision_path(number);
-            if self.write(&path, record, None).await? != Written::Changed {
+            if self.write(&path, record, None).await? != WriteOutcome::Changed {
                 return Ok(Revision(number));
             }
         }
@@ -323,7 +336,7 @@ impl StateStore for State {
         let record = serde_json::from_slice(&content);
         record.map(Some).map_err(|error| StoreError::Corrupt {
             path,
-            reason: unreadable(&error),
+            reason: json_error_position(&error),
         })
     }
 }

@@ -5,24 +5,24 @@ use console::{Key, Term};
 use super::screen::Screen;
 use super::style::{self, paint};
 
-/// What was answered.
+/// Answer to a confirmation prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// Do it.
+    /// Proceed.
     Yes,
-    /// Do not.
+    /// Decline.
     No,
     /// Show more, then ask again.
     Details,
 }
 
-/// Why there is no answer.
+/// The prompt failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PromptError {
     /// Ctrl-C.
     #[error("cancelled")]
     Cancelled,
-    /// Nobody can be asked.
+    /// The terminal is not interactive.
     #[error("--yes must be passed in to proceed when running in non-interactive mode")]
     NotInteractive,
     /// The terminal is gone.
@@ -38,16 +38,16 @@ struct Select {
     focus: usize,
 }
 
-/// What a key did.
+/// Outcome of a key press.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
+enum KeyOutcome {
     Stay,
     Chosen(Answer),
     Cancelled,
 }
 
 impl Answer {
-    fn word(self) -> &'static str {
+    fn label(self) -> &'static str {
         match self {
             Self::Yes => "yes",
             Self::No => "no",
@@ -70,11 +70,11 @@ impl Select {
     }
 
     fn visible(&self) -> Vec<Answer> {
-        let matches = |answer: &&Answer| answer.word().contains(&self.filter.to_lowercase());
+        let matches = |answer: &&Answer| answer.label().contains(&self.filter.to_lowercase());
         self.options.iter().filter(matches).copied().collect()
     }
 
-    fn press(&mut self, key: &Key) -> Step {
+    fn press(&mut self, key: &Key) -> KeyOutcome {
         let count = self.visible().len();
         match key {
             Key::ArrowUp if count > 0 => self.focus = (self.focus + count - 1) % count,
@@ -83,9 +83,11 @@ impl Select {
                 return self
                     .visible()
                     .get(self.focus)
-                    .map_or(Step::Stay, |answer| Step::Chosen(*answer));
+                    .map_or(KeyOutcome::Stay, |answer| KeyOutcome::Chosen(*answer));
             }
-            Key::CtrlC | Key::Escape | Key::Char('\u{3}' | '\u{4}') => return Step::Cancelled,
+            Key::CtrlC | Key::Escape | Key::Char('\u{3}' | '\u{4}') => {
+                return KeyOutcome::Cancelled;
+            }
             Key::Backspace => {
                 self.filter.pop();
                 self.focus = 0;
@@ -96,7 +98,7 @@ impl Select {
             }
             _ => {}
         }
-        Step::Stay
+        KeyOutcome::Stay
     }
 
     fn lines(&self, question: &str) -> Vec<String> {
@@ -112,9 +114,9 @@ impl Select {
         )];
         lines.extend(self.visible().iter().enumerate().map(|(index, answer)| {
             if index == self.focus {
-                paint(style::FOCUS, format!("> {}", answer.word()))
+                paint(style::FOCUS, format!("> {}", answer.label()))
             } else {
-                format!("  {}", answer.word())
+                format!("  {}", answer.label())
             }
         }));
         lines
@@ -134,17 +136,17 @@ pub fn ask(screen: &Screen, question: &str, details: bool) -> Result<Answer, Pro
         screen.redraw(&select.lines(question));
         let key = terminal.read_key_raw().map_err(PromptError::Terminal)?;
         match select.press(&key) {
-            Step::Stay => {}
-            Step::Cancelled => {
+            KeyOutcome::Stay => {}
+            KeyOutcome::Cancelled => {
                 screen.clear_region();
                 return Err(PromptError::Cancelled);
             }
-            Step::Chosen(answer) => {
+            KeyOutcome::Chosen(answer) => {
                 screen.clear_region();
                 screen.line(format!(
                     "{} {}",
                     paint(style::PROMPT, question),
-                    paint(style::FOCUS, answer.word())
+                    paint(style::FOCUS, answer.label())
                 ));
                 return Ok(answer);
             }
@@ -166,9 +168,9 @@ pub fn confirm_by_typing(screen: &Screen, question: &str, word: &str) -> Result<
 mod tests {
     use super::*;
 
-    fn press(keys: &[Key]) -> (Select, Step) {
+    fn press(keys: &[Key]) -> (Select, KeyOutcome) {
         let mut select = Select::new(vec![Answer::Yes, Answer::No, Answer::Details]);
-        let mut last = Step::Stay;
+        let mut last = KeyOutcome::Stay;
         for key in keys {
             last = select.press(key);
         }
@@ -177,37 +179,37 @@ mod tests {
 
     #[test]
     fn enter_alone_means_no() {
-        assert_eq!(press(&[Key::Enter]).1, Step::Chosen(Answer::No));
+        assert_eq!(press(&[Key::Enter]).1, KeyOutcome::Chosen(Answer::No));
     }
 
     #[test]
     fn arrows_go_round() {
         assert_eq!(
             press(&[Key::ArrowUp, Key::Enter]).1,
-            Step::Chosen(Answer::Yes)
+            KeyOutcome::Chosen(Answer::Yes)
         );
         assert_eq!(
             press(&[Key::ArrowDown, Key::Enter]).1,
-            Step::Chosen(Answer::Details)
+            KeyOutcome::Chosen(Answer::Details)
         );
         let twice = [Key::ArrowDown, Key::ArrowDown, Key::Enter];
-        assert_eq!(press(&twice).1, Step::Chosen(Answer::Yes));
+        assert_eq!(press(&twice).1, KeyOutcome::Chosen(Answer::Yes));
     }
 
     #[test]
     fn letters_filter_and_nothing_is_chosen_when_nothing_is_left() {
         assert_eq!(
             press(&[Key::Char('y'), Key::Enter]).1,
-            Step::Chosen(Answer::Yes)
+            KeyOutcome::Chosen(Answer::Yes)
         );
-        assert_eq!(press(&[Key::Char('x'), Key::Enter]).1, Step::Stay);
+        assert_eq!(press(&[Key::Char('x'), Key::Enter]).1, KeyOutcome::Stay);
         let back = [Key::Char('x'), Key::Backspace, Key::Char('d'), Key::Enter];
-        assert_eq!(press(&back).1, Step::Chosen(Answer::Details));
+        assert_eq!(press(&back).1, KeyOutcome::Chosen(Answer::Details));
     }
 
     #[test]
     fn ctrl_c_cancels() {
-        assert_eq!(press(&[Key::CtrlC]).1, Step::Cancelled);
+        assert_eq!(press(&[Key::CtrlC]).1, KeyOutcome::Cancelled);
     }
 
     #[test]

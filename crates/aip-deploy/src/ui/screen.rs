@@ -1,4 +1,4 @@
-//! Where output goes: data and results to standard output, talk to standard error. On a terminal
+//! Where output goes: data and results to standard output, status messages to standard error. On a terminal
 //! a region at the end may be redrawn; elsewhere every line is written once.
 
 use std::io::{self, IsTerminal as _, Write};
@@ -83,7 +83,7 @@ impl Screen {
     }
 
     /// Writes one line to standard error.
-    pub fn note(&self, line: impl AsRef<str>) {
+    pub fn status(&self, line: impl AsRef<str>) {
         self.with(|inner| {
             // A reader that is gone is no reason to stop a deployment.
             let _ = writeln!(inner.err, "{}", line.as_ref());

@@ -4,13 +4,13 @@ use std::fmt::Display;
 
 use anstyle::{Ansi256Color, Color, Style};
 
-/// Something was made.
+/// Created.
 pub const CREATE: Style = colour(2);
-/// Something was changed.
+/// Updated.
 pub const UPDATE: Style = colour(3);
-/// Something was removed, or failed.
+/// Deleted, or failed.
 pub const DELETE: Style = colour(1);
-/// Something gave way to a successor.
+/// Replaced.
 pub const REPLACE: Style = colour(13);
 /// A heading.
 pub const HEADLINE: Style = colour(13).bold();
@@ -18,7 +18,7 @@ pub const HEADLINE: Style = colour(13).bold();
 pub const PROMPT: Style = colour(6).bold();
 /// What needs attention.
 pub const ATTENTION: Style = colour(9);
-/// Good to know.
+/// Informational label.
 pub const INFO: Style = colour(5);
 /// The head of a column.
 pub const HEADER: Style = colour(12).underline();

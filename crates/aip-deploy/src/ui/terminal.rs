@@ -1,4 +1,4 @@
-//! Where a command reads and writes: data to standard output, talk to standard error, answers from
+//! Where a command reads and writes: data to standard output, status messages to standard error, answers from
 //! a person if there is one.
 
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
@@ -10,20 +10,20 @@ use secrecy::SecretString;
 use super::screen::Screen;
 use super::style::{PROMPT, paint};
 
-/// A terminal, or what a test puts in its place.
+/// Input and output of a command.
 pub trait Terminal: Send + Sync {
-    /// A line of data.
+    /// Writes a line of data to standard output.
     fn data(&self, line: &str);
-    /// A line of talk.
-    fn talk(&self, line: &str);
-    /// Whether somebody can answer.
-    fn interactive(&self) -> bool;
-    /// Asks without echo.
-    fn secret(&self, label: &str) -> io::Result<SecretString>;
-    /// Asks for a line.
-    fn line(&self, label: &str) -> io::Result<String>;
-    /// Everything that is piped in; `None` at a terminal.
-    fn piped(&self) -> io::Result<Option<String>>;
+    /// Writes a status line to standard error.
+    fn status(&self, line: &str);
+    /// Whether prompts are possible.
+    fn is_interactive(&self) -> bool;
+    /// Prompts without echo.
+    fn read_secret(&self, label: &str) -> io::Result<SecretString>;
+    /// Prompts for a line.
+    fn read_line(&self, label: &str) -> io::Result<String>;
+    /// Reads standard input to its end; `None` if it is a terminal.
+    fn read_stdin(&self) -> io::Result<Option<String>>;
 }
 
 /// The process's own terminal.
@@ -46,41 +46,43 @@ impl Console {
 }
 
 /// More than any value of a configuration.
-const MAX_PIPED: u64 = 4 * 1024 * 1024;
+const MAX_STDIN_BYTES: u64 = 4 * 1024 * 1024;
 
 impl Terminal for Console {
     fn data(&self, line: &str) {
         self.screen.line(line);
     }
 
-    fn talk(&self, line: &str) {
-        self.screen.note(line);
+    fn status(&self, line: &str) {
+        self.screen.status(line);
     }
 
-    fn interactive(&self) -> bool {
+    fn is_interactive(&self) -> bool {
         self.interactive
     }
 
-    fn secret(&self, label: &str) -> io::Result<SecretString> {
+    fn read_secret(&self, label: &str) -> io::Result<SecretString> {
         let _ = write!(anstream::stderr().lock(), "{}: ", paint(PROMPT, label));
         console::Term::stderr()
             .read_secure_line()
             .map(SecretString::from)
     }
 
-    fn line(&self, label: &str) -> io::Result<String> {
+    fn read_line(&self, label: &str) -> io::Result<String> {
         let _ = write!(anstream::stderr().lock(), "{}: ", paint(PROMPT, label));
         let mut line = String::new();
         io::stdin().read_line(&mut line)?;
         Ok(line.trim_end_matches(['\r', '\n']).to_owned())
     }
 
-    fn piped(&self) -> io::Result<Option<String>> {
+    fn read_stdin(&self) -> io::Result<Option<String>> {
         if io::stdin().is_terminal() {
             return Ok(None);
         }
         let mut text = String::new();
-        io::stdin().take(MAX_PIPED).read_to_string(&mut text)?;
+        io::stdin()
+            .take(MAX_STDIN_BYTES)
+            .read_to_string(&mut text)?;
         Ok(Some(text))
     }
 }
@@ -89,11 +91,11 @@ impl Terminal for Console {
 pub struct PassphrasePrompt(pub Arc<dyn Terminal>);
 
 impl Prompt for PassphrasePrompt {
-    fn interactive(&self) -> bool {
-        self.0.interactive()
+    fn is_interactive(&self) -> bool {
+        self.0.is_interactive()
     }
 
     fn secret(&self, label: &str) -> io::Result<SecretString> {
-        self.0.secret(label)
+        self.0.read_secret(label)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use aip_deploy::config::{Input, Problems, Secrets, StackConfig, read};
+use aip_deploy::config::{ConfigInput, Problems, SecretsAccess, StackConfig, read};
 use pulumi_files::{Project, StackFile};
 
 pub(crate) const KEYS: &str =
@@ -22,11 +22,11 @@ pub(crate) fn project() -> Project {
 pub(crate) fn config(text: &str) -> Result<StackConfig, Problems> {
     let file = StackFile::parse(Path::new("Pulumi.main.yaml"), text.to_owned(), "aip").unwrap();
     let stack = "main".parse().unwrap();
-    read(Input {
+    read(ConfigInput {
         file: &file,
         project: &project(),
         stack: &stack,
-        secrets: Secrets::Stub,
+        secrets: SecretsAccess::Placeholder,
     })
 }
 

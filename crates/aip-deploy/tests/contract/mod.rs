@@ -1,4 +1,4 @@
-//! What every state store must hold: conditional writes decide who wins.
+//! What every state backend must hold: conditional writes decide who wins.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,30 +8,30 @@ use std::time::Duration;
 use aip_base::{Clock, Http, SystemRng, Timestamp};
 use aip_deploy::desired::ObjectRef;
 use aip_deploy::store::{
-    Acquisition, Counts, Held, Holder, Intent, Outcome, Pin, Pinning, Recorded, Revision,
-    RevisionRecord, Stacks, State, StateStore as _, Tenure,
+    AcquireOutcome, Counts, Intent, LeaseGuard, LeaseHolder, Outcome, OwnedObject, Pin, PinOutcome,
+    Renewal, Revision, RevisionRecord, Stacks, State, StateStore as _,
 };
 use pulumi_files::{Backend, Environment, StackName};
 
 /// A clock moved by hand.
-struct Hand(AtomicI64);
+struct ManualClock(AtomicI64);
 
-impl Clock for Hand {
+impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_secs(self.0.load(Ordering::SeqCst))
     }
 }
 
-pub(crate) struct World {
+pub(crate) struct TestStore {
     pub(crate) stacks: Stacks,
-    clock: Arc<Hand>,
+    clock: Arc<ManualClock>,
 }
 
-impl World {
+impl TestStore {
     pub(crate) fn new(url: &str, environment: &Environment, http: Arc<dyn Http>) -> Self {
-        let clock = Arc::new(Hand(AtomicI64::new(1_800_000_000)));
+        let clock = Arc::new(ManualClock(AtomicI64::new(1_800_000_000)));
         let backend = Backend::parse(url, Path::new("/"), environment).unwrap();
-        let clock_for_store: Arc<dyn Clock> = Arc::<Hand>::clone(&clock);
+        let clock_for_store: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
         let stacks = Stacks::open(
             &backend,
             environment,
@@ -56,9 +56,9 @@ pub(crate) fn main() -> StackName {
     "main".parse().unwrap()
 }
 
-fn holder(user: &str, ttl: Option<u64>) -> Holder {
+fn holder(user: &str, ttl: Option<u64>) -> LeaseHolder {
     let ttl = ttl.map(Duration::from_secs);
-    Holder {
+    LeaseHolder {
         user: user.to_owned(),
         host: "host".to_owned(),
         pid: 1,
@@ -67,10 +67,10 @@ fn holder(user: &str, ttl: Option<u64>) -> Holder {
     }
 }
 
-fn acquired(acquisition: Acquisition) -> Held {
-    match acquisition {
-        Acquisition::Acquired(held) => held,
-        Acquisition::HeldBy(lease) => panic!("held by {}", lease.holder.user),
+fn acquired(outcome: AcquireOutcome) -> LeaseGuard {
+    match outcome {
+        AcquireOutcome::Acquired(guard) => guard,
+        AcquireOutcome::HeldBy(lease) => panic!("held by {}", lease.holder.user),
     }
 }
 
@@ -100,40 +100,42 @@ fn record(user: &str) -> RevisionRecord {
     }
 }
 
-pub(crate) async fn of_two_only_one_gets_the_lease_and_the_other_learns_who_has_it(world: &World) {
-    let (one, other) = (world.state(), world.state());
+pub(crate) async fn of_two_only_one_gets_the_lease_and_the_other_learns_who_has_it(
+    store: &TestStore,
+) {
+    let (one, other) = (store.state(), store.state());
     let (first, second) = (holder("ann", Some(60)), holder("bob", Some(60)));
     let (one, other) = tokio::join!(one.acquire(&first), other.acquire(&second));
     let winners = [one.unwrap(), other.unwrap()];
     let names: Vec<_> = winners
         .iter()
         .map(|outcome| match outcome {
-            Acquisition::Acquired(held) => held.lease.holder.user.clone(),
-            Acquisition::HeldBy(lease) => lease.holder.user.clone(),
+            AcquireOutcome::Acquired(guard) => guard.lease.holder.user.clone(),
+            AcquireOutcome::HeldBy(lease) => lease.holder.user.clone(),
         })
         .collect();
     assert_eq!(names[0], names[1], "the loser is told the winner");
     assert_eq!(
         winners
             .iter()
-            .filter(|outcome| matches!(outcome, Acquisition::Acquired(_)))
+            .filter(|outcome| matches!(outcome, AcquireOutcome::Acquired(_)))
             .count(),
         1
     );
 }
 
-pub(crate) async fn an_expired_lease_is_taken_over_by_exactly_one_of_eight(world: &World) {
+pub(crate) async fn an_expired_lease_is_taken_over_by_exactly_one_of_eight(store: &TestStore) {
     let old = acquired(
-        world
+        store
             .state()
             .acquire(&holder("ann", Some(60)))
             .await
             .unwrap(),
     );
-    world.pass(61);
+    store.pass(61);
     let mut thieves = tokio::task::JoinSet::new();
     for number in 0..8 {
-        let state = world.state();
+        let state = store.state();
         thieves.spawn(async move {
             state
                 .acquire(&holder(&format!("thief{number}"), Some(60)))
@@ -145,20 +147,20 @@ pub(crate) async fn an_expired_lease_is_taken_over_by_exactly_one_of_eight(world
     assert_eq!(
         outcomes
             .iter()
-            .filter(|outcome| matches!(outcome, Acquisition::Acquired(_)))
+            .filter(|outcome| matches!(outcome, AcquireOutcome::Acquired(_)))
             .count(),
         1
     );
     assert!(
-        matches!(world.state().renew(&old).await.unwrap(), Tenure::Lost),
+        matches!(store.state().renew(&old).await.unwrap(), Renewal::Lost),
         "the old holder must stop"
     );
     assert!(matches!(
-        world.state().release(old).await.unwrap(),
-        Tenure::Lost
+        store.state().release(old).await.unwrap(),
+        Renewal::Lost
     ));
     assert!(
-        world
+        store
             .state()
             .lease()
             .await
@@ -170,36 +172,36 @@ pub(crate) async fn an_expired_lease_is_taken_over_by_exactly_one_of_eight(world
     );
 }
 
-pub(crate) async fn a_renewed_lease_does_not_expire_and_a_released_one_is_free(world: &World) {
-    let mut held = acquired(
-        world
+pub(crate) async fn a_renewed_lease_does_not_expire_and_a_released_one_is_free(store: &TestStore) {
+    let mut guard = acquired(
+        store
             .state()
             .acquire(&holder("ann", Some(60)))
             .await
             .unwrap(),
     );
     for _ in 0..5 {
-        world.pass(50);
-        held = match world.state().renew(&held).await.unwrap() {
-            Tenure::Kept(held) => held,
-            Tenure::Lost => panic!("lost"),
+        store.pass(50);
+        guard = match store.state().renew(&guard).await.unwrap() {
+            Renewal::Renewed(guard) => guard,
+            Renewal::Lost => panic!("lost"),
         };
     }
     assert!(matches!(
-        world
+        store
             .state()
             .acquire(&holder("bob", Some(60)))
             .await
             .unwrap(),
-        Acquisition::HeldBy(_)
+        AcquireOutcome::HeldBy(_)
     ));
     assert!(matches!(
-        world.state().release(held).await.unwrap(),
-        Tenure::Kept(_)
+        store.state().release(guard).await.unwrap(),
+        Renewal::Renewed(_)
     ));
-    assert!(world.state().lease().await.unwrap().is_none());
+    assert!(store.state().lease().await.unwrap().is_none());
     acquired(
-        world
+        store
             .state()
             .acquire(&holder("bob", Some(60)))
             .await
@@ -207,23 +209,25 @@ pub(crate) async fn a_renewed_lease_does_not_expire_and_a_released_one_is_free(w
     );
 }
 
-pub(crate) async fn a_lease_taken_by_hand_never_expires_but_can_be_broken_by_name(world: &World) {
-    let held = acquired(world.state().acquire(&holder("ann", None)).await.unwrap());
-    world.pass(1_000_000);
+pub(crate) async fn a_lease_taken_by_hand_never_expires_but_can_be_broken_by_name(
+    store: &TestStore,
+) {
+    let guard = acquired(store.state().acquire(&holder("ann", None)).await.unwrap());
+    store.pass(1_000_000);
     assert!(matches!(
-        world
+        store
             .state()
             .acquire(&holder("bob", Some(60)))
             .await
             .unwrap(),
-        Acquisition::HeldBy(_)
+        AcquireOutcome::HeldBy(_)
     ));
-    let mut other = held.lease.clone();
+    let mut other = guard.lease.clone();
     "another".clone_into(&mut other.id);
-    assert!(!world.state().break_lease(&other).await.unwrap());
-    assert!(world.state().break_lease(&held.lease).await.unwrap());
+    assert!(!store.state().break_lease(&other).await.unwrap());
+    assert!(store.state().break_lease(&guard.lease).await.unwrap());
     acquired(
-        world
+        store
             .state()
             .acquire(&holder("bob", Some(60)))
             .await
@@ -231,8 +235,8 @@ pub(crate) async fn a_lease_taken_by_hand_never_expires_but_can_be_broken_by_nam
     );
 }
 
-pub(crate) async fn an_intent_stays_until_the_inventory_is_promoted(world: &World) {
-    let state = world.state();
+pub(crate) async fn an_intent_stays_until_the_inventory_is_promoted(store: &TestStore) {
+    let state = store.state();
     assert_eq!(state.inventory().await.unwrap().owned, []);
     let intent = |id: &str| Intent {
         id: id.to_owned(),
@@ -244,22 +248,22 @@ pub(crate) async fn an_intent_stays_until_the_inventory_is_promoted(world: &Worl
     first.unwrap();
     second.unwrap();
     assert_eq!(
-        world.state().inventory().await.unwrap().intents.len(),
+        store.state().inventory().await.unwrap().intents.len(),
         2,
         "no intent is lost to a race"
     );
-    let owned = vec![Recorded {
+    let owned = vec![OwnedObject {
         object: object("a"),
         fields: serde_json::Value::Null,
     }];
     state.promote(owned.clone()).await.unwrap();
-    let inventory = world.state().inventory().await.unwrap();
+    let inventory = store.state().inventory().await.unwrap();
     assert_eq!((inventory.owned, inventory.intents), (owned, vec![]));
 }
 
-pub(crate) async fn a_migration_is_remembered_as_long_as_its_job_is_owned(world: &World) {
-    let state = world.state();
-    let job = |name: &str, fields: serde_json::Value| Recorded {
+pub(crate) async fn a_migration_is_remembered_as_long_as_its_job_is_owned(store: &TestStore) {
+    let state = store.state();
+    let job = |name: &str, fields: serde_json::Value| OwnedObject {
         object: ObjectRef {
             kind: "Job".to_owned(),
             ..object(name)
@@ -279,24 +283,27 @@ pub(crate) async fn a_migration_is_remembered_as_long_as_its_job_is_owned(world:
     assert_eq!(state.inventory().await.unwrap().migrated, [""; 0]);
 }
 
-pub(crate) async fn a_stack_is_pinned_once(world: &World) {
+pub(crate) async fn a_stack_is_pinned_once(store: &TestStore) {
     let pin = |uid: &str| Pin {
         context: "here".to_owned(),
         cluster_uid: uid.to_owned(),
     };
-    assert_eq!(world.state().pin(&pin("1")).await.unwrap(), Pinning::Pinned);
     assert_eq!(
-        world.state().pin(&pin("2")).await.unwrap(),
-        Pinning::AlreadyPinned(pin("1"))
+        store.state().pin(&pin("1")).await.unwrap(),
+        PinOutcome::Pinned
     );
-    world.state().repin(&pin("2")).await.unwrap();
-    assert_eq!(world.state().inventory().await.unwrap().pin, Some(pin("2")));
+    assert_eq!(
+        store.state().pin(&pin("2")).await.unwrap(),
+        PinOutcome::AlreadyPinned(pin("1"))
+    );
+    store.state().replace_pin(&pin("2")).await.unwrap();
+    assert_eq!(store.state().inventory().await.unwrap().pin, Some(pin("2")));
 }
 
-pub(crate) async fn the_history_is_numbered_without_gaps_and_read_newest_first(world: &World) {
+pub(crate) async fn the_history_is_numbered_without_gaps_and_read_newest_first(store: &TestStore) {
     let mut writers = tokio::task::JoinSet::new();
     for number in 0..6 {
-        let state = world.state();
+        let state = store.state();
         writers.spawn(async move {
             state
                 .append_history(&record(&format!("u{number}")))
@@ -307,7 +314,7 @@ pub(crate) async fn the_history_is_numbered_without_gaps_and_read_newest_first(w
     let mut revisions = writers.join_all().await;
     revisions.sort_unstable();
     assert_eq!(revisions, (1..=6).map(Revision).collect::<Vec<_>>());
-    let newest: Vec<_> = world
+    let newest: Vec<_> = store
         .state()
         .history(2)
         .await
@@ -316,21 +323,21 @@ pub(crate) async fn the_history_is_numbered_without_gaps_and_read_newest_first(w
         .map(|(revision, _)| revision.0)
         .collect();
     assert_eq!(newest, [6, 5]);
-    assert!(world.state().revision(Revision(3)).await.unwrap().is_some());
-    assert!(world.state().revision(Revision(9)).await.unwrap().is_none());
+    assert!(store.state().revision(Revision(3)).await.unwrap().is_some());
+    assert!(store.state().revision(Revision(9)).await.unwrap().is_none());
 }
 
 /// One test per rule, each in a store of its own.
 macro_rules! contract {
-    ($world:ident: $($rule:ident),+ $(,)?) => {
+    ($store:ident: $($rule:ident),+ $(,)?) => {
         $(#[tokio::test]
         async fn $rule() {
-            let place = $world().await;
-            contract::$rule(&place.world).await;
+            let place = $store().await;
+            contract::$rule(&place.store).await;
         })+
     };
-    ($world:ident) => {
-        contract!($world: of_two_only_one_gets_the_lease_and_the_other_learns_who_has_it, an_expired_lease_is_taken_over_by_exactly_one_of_eight, a_renewed_lease_does_not_expire_and_a_released_one_is_free, a_lease_taken_by_hand_never_expires_but_can_be_broken_by_name, an_intent_stays_until_the_inventory_is_promoted, a_migration_is_remembered_as_long_as_its_job_is_owned, a_stack_is_pinned_once, the_history_is_numbered_without_gaps_and_read_newest_first);
+    ($store:ident) => {
+        contract!($store: of_two_only_one_gets_the_lease_and_the_other_learns_who_has_it, an_expired_lease_is_taken_over_by_exactly_one_of_eight, a_renewed_lease_does_not_expire_and_a_released_one_is_free, a_lease_taken_by_hand_never_expires_but_can_be_broken_by_name, an_intent_stays_until_the_inventory_is_promoted, a_migration_is_remembered_as_long_as_its_job_is_owned, a_stack_is_pinned_once, the_history_is_numbered_without_gaps_and_read_newest_first);
     };
 }
 pub(crate) use contract;

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::place::Place;
+use crate::test_project::TestProject;
 
 const FENCE: &str = "```sh";
 const MARK: &str = "<!-- not run: ";
@@ -43,9 +43,9 @@ fn page() -> Vec<String> {
 }
 
 /// Runs the blocks in an empty folder that has the keys which `aip` made.
-fn run(blocks: &[String]) -> (Place, String) {
-    let place = Place::empty();
-    let folder = place.folder.path();
+fn run(blocks: &[String]) -> (TestProject, String) {
+    let project = TestProject::empty();
+    let folder = project.folder.path();
     std::fs::remove_file(folder.join("Pulumi.yaml")).unwrap();
     std::fs::remove_dir(folder.join("state")).unwrap();
     std::fs::create_dir(folder.join("aip-data")).unwrap();
@@ -64,7 +64,7 @@ fn run(blocks: &[String]) -> (Place, String) {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
-    (place, said)
+    (project, said)
 }
 
 #[test]
@@ -80,16 +80,16 @@ fn the_walk_through_ends_in_a_complete_configuration_whichever_way_people_come_i
             .cloned()
             .collect();
         assert_eq!(way.len(), all.len() - 1, "{without} is in one block");
-        let (place, said) = run(&way);
+        let (project, said) = run(&way);
         assert!(
             said.contains("the configuration of stack 'main' is complete"),
             "{said}"
         );
         assert!(!said.contains("note: aip_config.trusted_proxies"), "{said}");
-        let rendered = place.run(&["render"]).ok().out;
+        let rendered = project.run(&["render"]).ok().out;
         assert!(rendered.contains(objects), "{rendered}");
         assert!(
-            !place.text("main").contains("password@"),
+            !project.text("main").contains("password@"),
             "secrets are encrypted"
         );
     }

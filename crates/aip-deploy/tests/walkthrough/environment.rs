@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::place::{Ended, Place};
+use crate::test_project::{CommandOutput, TestProject};
 
 /// Nothing in it is encrypted, so no key has to be derived.
 const STACK: &str = r#"config:
@@ -25,29 +25,29 @@ const STACK: &str = r#"config:
 "#;
 
 /// A complete stack whose context `aip-test` has this cluster and user.
-fn place(cluster: &str, user: &str) -> Place {
-    let place = Place::empty();
-    std::fs::write(place.file("main"), STACK).unwrap();
+fn project(cluster: &str, user: &str) -> TestProject {
+    let project = TestProject::empty();
+    std::fs::write(project.file("main"), STACK).unwrap();
     let text = format!(
         "apiVersion: v1\nkind: Config\ncurrent-context: aip-test\n\
          clusters: [{{name: c, cluster: {cluster}}}]\n\
          users: [{{name: u, user: {user}}}]\n\
          contexts: [{{name: aip-test, context: {{cluster: c, user: u}}}}]\n"
     );
-    std::fs::write(place.folder.path().join("kubeconfig"), text).unwrap();
-    place
+    std::fs::write(project.folder.path().join("kubeconfig"), text).unwrap();
+    project
 }
 
-fn preview(place: &Place, more: &[(&str, &str)]) -> Ended {
-    let kubeconfig = place.folder.path().join("kubeconfig");
-    let store = place.url();
+fn preview(project: &TestProject, more: &[(&str, &str)]) -> CommandOutput {
+    let kubeconfig = project.folder.path().join("kubeconfig");
+    let store = project.url();
     let mut environment = vec![
         ("PULUMI_BACKEND_URL", store.as_str()),
         ("PATH", env!("PATH")),
         ("KUBECONFIG", kubeconfig.to_str().unwrap()),
     ];
     environment.extend(more);
-    place.run_in(
+    project.run_in(
         &["preview", "--stack", "main", "--non-interactive"],
         &environment,
         None,
@@ -57,18 +57,18 @@ fn preview(place: &Place, more: &[(&str, &str)]) -> Ended {
 const NOWHERE: &str = "{server: 'https://127.0.0.1:1'}";
 
 /// A user whose plugin is this shell script.
-fn plugin(script: &str, mode: &str) -> Place {
+fn plugin(script: &str, mode: &str) -> TestProject {
     let user = |command: &str| {
         format!(
             "{{exec: {{apiVersion: client.authentication.k8s.io/v1, command: {command}, \
              interactiveMode: {mode}, args: ['--client-secret=a1-a1'], env: [{{name: S, value: b2-b2}}]}}}}"
         )
     };
-    let place = place(NOWHERE, &user("./x.sh"));
-    let path = place.folder.path().join("x.sh");
+    let project = project(NOWHERE, &user("./x.sh"));
+    let path = project.folder.path().join("x.sh");
     std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    place
+    project
 }
 
 #[test]
@@ -111,8 +111,8 @@ fn a_credential_plugin_that_fails_is_named_without_its_arguments_environment_and
 fn a_credential_plugin_that_is_missing_is_named_with_its_hint() {
     let exec = "{apiVersion: client.authentication.k8s.io/v1, command: no-such-plugin, \
                 interactiveMode: Never, installHint: 'brew install no-such-plugin', args: [a1-a1]}";
-    let place = place(NOWHERE, &format!("{{exec: {exec}}}"));
-    let ended = preview(&place, &[]).fails(
+    let project = project(NOWHERE, &format!("{{exec: {exec}}}"));
+    let ended = preview(&project, &[]).fails(
         3,
         "the credential plugin `no-such-plugin` is not installed: brew install no-such-plugin",
     );
@@ -121,21 +121,21 @@ fn a_credential_plugin_that_is_missing_is_named_with_its_hint() {
 
 #[test]
 fn a_kubeconfig_with_a_mistake_is_not_repeated() {
-    let place = place(NOWHERE, "{token: t0-t0-t0, exec: [t0-t0-t0]}");
-    let ended = preview(&place, &[]).fails(1, "kubeconfig");
+    let project = project(NOWHERE, "{token: t0-t0-t0, exec: [t0-t0-t0]}");
+    let ended = preview(&project, &[]).fails(1, "kubeconfig");
     assert!(!ended.err.contains("t0-t0-t0"), "{}", ended.err);
     let broken = "apiVersion: v1\nusers:\n- {name: u, user: {token: t0-t0-t0\n  - ]\n";
-    std::fs::write(place.folder.path().join("kubeconfig"), broken).unwrap();
-    let ended = preview(&place, &[]).fails(1, "it is not a kubeconfig at line");
+    std::fs::write(project.folder.path().join("kubeconfig"), broken).unwrap();
+    let ended = preview(&project, &[]).fails(1, "it is not a kubeconfig at line");
     assert!(!ended.err.contains("t0-t0-t0"), "{}", ended.err);
 }
 
 #[test]
 fn a_cluster_that_is_out_of_reach_is_no_matter_of_credentials() {
-    preview(&place(NOWHERE, "{token: t0}"), &[]).fails(1, "cannot be reached");
+    preview(&project(NOWHERE, "{token: t0}"), &[]).fails(1, "cannot be reached");
     // The proxy is named, its password is not.
     let behind = "{server: 'https://k8s.example:6443', proxy-url: 'http://me:hunter2@127.0.0.1:1'}";
-    let ended = preview(&place(behind, "{token: t0}"), &[]);
+    let ended = preview(&project(behind, "{token: t0}"), &[]);
     let ended = ended.fails(1, "through the proxy http://127.0.0.1:1");
     assert!(!ended.err.contains("hunter2"), "{}", ended.err);
 }
@@ -208,25 +208,25 @@ fn what_the_key_service_says_decides_the_exit_code() {
             "200 OK",
             "<html><title>Please log in</title>",
             1,
-            "answered 200 OK with a web page",
+            "answered 200 OK with an HTML page",
         ),
         (
             "502 Bad Gateway",
             "<html>nginx</html>",
             1,
-            "answered 502 Bad Gateway with a web page",
+            "answered 502 Bad Gateway with an HTML page",
         ),
     ] {
-        let place = place(NOWHERE, "{token: t0}");
+        let project = project(NOWHERE, "{token: t0}");
         let encrypted = STACK.replace("main01", "{secure: 'v1:AAAA:AAAA'}");
         let provider = format!(
             "secretsprovider: awskms://alias/Example?region=us-east-1\nencryptedkey: AAAA\n{encrypted}"
         );
-        std::fs::write(place.file("main"), provider).unwrap();
+        std::fs::write(project.file("main"), provider).unwrap();
         let url = server(status, body);
         let mut environment = AWS.to_vec();
         environment.push(("AWS_ENDPOINT_URL_KMS", &url));
-        let ended = preview(&place, &environment).fails(code, says);
+        let ended = preview(&project, &environment).fails(code, says);
         assert!(!ended.err.contains("nginx"), "{}", ended.err);
     }
 }
@@ -260,7 +260,7 @@ fn what_the_state_store_says_decides_the_exit_code() {
             "cannot be reached: InvalidBucketName",
         ),
     ] {
-        let place = place(NOWHERE, "{token: t0}");
+        let project = project(NOWHERE, "{token: t0}");
         let url = server(status, body);
         let backend = format!(
             "s3://state?endpoint={}&disableSSL=true&s3ForcePathStyle=true&region=us-east-1",
@@ -268,7 +268,7 @@ fn what_the_state_store_says_decides_the_exit_code() {
         );
         let mut environment = AWS.to_vec();
         environment.push(("PULUMI_BACKEND_URL", &backend));
-        let ended = preview(&place, &environment).fails(code, says);
+        let ended = preview(&project, &environment).fails(code, says);
         for secret in ["t0-t0-t0", "k0-k0-k0"] {
             assert!(!ended.err.contains(secret), "{}", ended.err);
         }

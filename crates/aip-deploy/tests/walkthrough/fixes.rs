@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use aip_deploy::config::{Input, Remedy, Secrets, read};
+use aip_deploy::config::{ConfigInput, Remedy, SecretsAccess, read};
 use pulumi_files::yaml::{Content, Node};
 use pulumi_files::{Project, StackFile};
 
-use crate::place::{PASSPHRASE, Place, STACK};
+use crate::test_project::{PASSPHRASE, STACK, TestProject};
 use rows::{KEYS, MASTER_KEYS, Row, complete, rows};
 
 /// Every single value by its path.
@@ -43,13 +43,13 @@ fn leaves(text: &str) -> BTreeMap<String, String> {
 }
 
 /// The fixes of a kind for a text, as the library writes them.
-fn offered(place: &Place, row: &Row) -> Vec<String> {
+fn offered(project: &TestProject, row: &Row) -> Vec<String> {
     let file = StackFile::parse(Path::new("Pulumi.main.yaml"), row.text.clone(), "aip").unwrap();
-    let read = read(Input {
+    let read = read(ConfigInput {
         file: &file,
-        project: &Project::find(place.folder.path()).unwrap(),
+        project: &Project::find(project.folder.path()).unwrap(),
         stack: &"main".parse().unwrap(),
-        secrets: Secrets::Stub,
+        secrets: SecretsAccess::Placeholder,
     });
     let problems = read.err().map(|problems| problems.0).unwrap_or_default();
     let fixes = problems.into_iter().filter_map(|problem| problem.fix);
@@ -64,7 +64,7 @@ fn complaint(said: &str, row: &Row, offered: &[String]) -> (String, String) {
     let lines: Vec<&str> = said.lines().collect();
     for (number, line) in lines.iter().enumerate() {
         if let Some(fix) = line.strip_prefix("    fix: ")
-            && (offered.iter().any(|known| known == fix) || row.remedy == Remedy::Reseal)
+            && (offered.iter().any(|known| known == fix) || row.remedy == Remedy::Reencrypt)
         {
             let problem = lines[number - 1];
             let problem = problem.strip_prefix("error: ").unwrap_or(problem);
@@ -87,15 +87,15 @@ fn complaint(said: &str, row: &Row, offered: &[String]) -> (String, String) {
     )
 }
 
-fn shell(place: &Place, command: &str, answer: &str) -> (i32, String) {
+fn shell(project: &TestProject, command: &str, answer: &str) -> (i32, String) {
     let program = Path::new(env!("CARGO_BIN_EXE_aip-deploy"));
     let path = format!("{}:/usr/bin:/bin", program.parent().unwrap().display());
     let mut child = Command::new("/bin/sh")
         .args(["-c", command])
-        .current_dir(place.folder.path())
+        .current_dir(project.folder.path())
         .env_clear()
         .env("PATH", path)
-        .env("HOME", place.folder.path())
+        .env("HOME", project.folder.path())
         .env("PULUMI_CONFIG_PASSPHRASE", PASSPHRASE)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -113,23 +113,23 @@ fn shell(place: &Place, command: &str, answer: &str) -> (i32, String) {
 
 #[test]
 fn every_fix_fixes_its_problem_and_changes_nothing_else() {
-    let place = Place::new();
-    std::fs::write(place.folder.path().join("keys.json"), KEYS).unwrap();
-    std::fs::write(place.folder.path().join("master-keys.json"), MASTER_KEYS).unwrap();
-    std::fs::write(place.file("main"), complete()).unwrap();
-    place.run(&["config", "check"]).ok();
+    let project = TestProject::new();
+    std::fs::write(project.folder.path().join("keys.json"), KEYS).unwrap();
+    std::fs::write(project.folder.path().join("master-keys.json"), MASTER_KEYS).unwrap();
+    std::fs::write(project.file("main"), complete()).unwrap();
+    project.run(&["config", "check"]).ok();
 
     let mut tried = BTreeSet::new();
     for row in rows() {
         tried.insert(row.remedy);
-        std::fs::write(place.file("main"), &row.text).unwrap();
-        let before = place.run(&["config", "check"]).err;
-        let (what, fix) = complaint(&before, &row, &offered(&place, &row));
-        let (code, said) = shell(&place, &fix, row.answer);
+        std::fs::write(project.file("main"), &row.text).unwrap();
+        let before = project.run(&["config", "check"]).err;
+        let (what, fix) = complaint(&before, &row, &offered(&project, &row));
+        let (code, said) = shell(&project, &fix, row.answer);
         assert_eq!(code, 0, "{fix}\n{said}\n{}", row.text);
-        let after = place.run(&["config", "check"]).err;
+        let after = project.run(&["config", "check"]).err;
         assert!(!after.contains(&what), "still: {what}\n{fix}\n{after}");
-        let now = place.text("main");
+        let now = project.text("main");
         let (old, new) = (leaves(&row.text), leaves(&now));
         let differing = old
             .iter()
@@ -150,10 +150,10 @@ fn every_fix_fixes_its_problem_and_changes_nothing_else() {
 
 #[test]
 fn a_fix_names_the_file_that_was_checked() {
-    let place = Place::new();
+    let project = TestProject::new();
     let broken = complete().replace("image_tag: v0.1.1", "image_tag: 1.10");
-    std::fs::write(place.file("dev"), &broken).unwrap();
-    std::fs::write(place.folder.path().join("it's mine.yaml"), &broken).unwrap();
+    std::fs::write(project.file("dev"), &broken).unwrap();
+    std::fs::write(project.folder.path().join("it's mine.yaml"), &broken).unwrap();
     for (flags, file) in [
         (&["--stack=dev"][..], "Pulumi.dev.yaml"),
         (
@@ -162,15 +162,15 @@ fn a_fix_names_the_file_that_was_checked() {
         ),
     ] {
         let check = [flags, &["config", "check"]].concat();
-        let said = place.run(&check).fails(2, "without quotes").err;
+        let said = project.run(&check).fails(2, "quote it").err;
         let fix = said.lines().find_map(|line| line.strip_prefix("    fix: "));
-        let (code, said) = shell(&place, fix.unwrap(), "");
+        let (code, said) = shell(&project, fix.unwrap(), "");
         assert_eq!(code, 0, "{said}");
-        place.run(&check).ok();
-        let now = std::fs::read_to_string(place.folder.path().join(file)).unwrap();
+        project.run(&check).ok();
+        let now = std::fs::read_to_string(project.folder.path().join(file)).unwrap();
         assert_eq!(now, broken.replace("1.10", "\"1.10\""));
         assert_eq!(
-            place.text("main"),
+            project.text("main"),
             STACK,
             "the selected stack is another one"
         );
@@ -179,19 +179,19 @@ fn a_fix_names_the_file_that_was_checked() {
 
 #[test]
 fn a_value_that_no_command_changes_has_no_fix() {
-    let place = Place::new();
+    let project = TestProject::new();
     for (lines, what) in [
         (
             "x: &x {A: 5}\n    extra_env: *x\n",
-            "aip_config.extra_env.A: must be text",
+            "aip_config.extra_env.A: must be a string",
         ),
         (
             "extra_env: {\"A\\e[2J\": 5}\n",
-            "aip_config.extra_env[\"A\\u{1b}[2J\"]: must be text",
+            "aip_config.extra_env[\"A\\u{1b}[2J\"]: must be a string",
         ),
     ] {
-        std::fs::write(place.file("main"), format!("{}    {lines}", complete())).unwrap();
-        let said = place.run(&["config", "check"]).fails(2, what).err;
+        std::fs::write(project.file("main"), format!("{}    {lines}", complete())).unwrap();
+        let said = project.run(&["config", "check"]).fails(2, what).err;
         let at = said.lines().position(|line| line.contains(what)).unwrap();
         let next = said.lines().nth(at + 1).unwrap_or_default();
         assert!(!next.contains("fix: "), "{said}");

@@ -2,23 +2,23 @@
 
 use std::process::Command;
 
-use crate::place::{PASSPHRASE, Place, STACK};
+use crate::test_project::{PASSPHRASE, STACK, TestProject};
 
 /// A place with a second stack, which is not selected.
-fn two_stacks() -> Place {
-    let place = Place::new();
-    place.run(&["stack", "init", "dev", "--no-select"]).ok();
-    place
+fn two_stacks() -> TestProject {
+    let project = TestProject::new();
+    project.run(&["stack", "init", "dev", "--no-select"]).ok();
+    project
         .run(&["-s", "dev", "config", "set", "key", "of-dev"])
         .ok();
-    place.run(&["config", "set", "key", "of-main"]).ok();
-    place
+    project.run(&["config", "set", "key", "of-main"]).ok();
+    project
 }
 
 #[test]
 fn global_flags_may_stand_between_config_and_its_subcommand() {
-    let place = two_stacks();
-    let folder = place.folder.path().to_str().unwrap().to_owned();
+    let project = two_stacks();
+    let folder = project.folder.path().to_str().unwrap().to_owned();
     for (arguments, value) in [
         (&["config", "get", "key"][..], "of-main"),
         (&["config", "-s", "dev", "get", "key"], "of-dev"),
@@ -39,24 +39,24 @@ fn global_flags_may_stand_between_config_and_its_subcommand() {
         ),
     ] {
         assert_eq!(
-            place.run(arguments).ok().out,
+            project.run(arguments).ok().out,
             format!("{value}\n"),
             "{arguments:?}"
         );
     }
-    place
+    project
         .run(&["config", "-s", "dev", "set", "key", "new"])
         .ok();
     assert_eq!(
-        place.run(&["config", "-s", "dev", "get", "key"]).ok().out,
+        project.run(&["config", "-s", "dev", "get", "key"]).ok().out,
         "new\n"
     );
-    assert_eq!(place.run(&["config", "get", "key"]).ok().out, "of-main\n");
-    place
+    assert_eq!(project.run(&["config", "get", "key"]).ok().out, "of-main\n");
+    project
         .run(&["config", "--json", "get", "key"])
-        .fails(2, "put them behind it");
+        .fails(2, "put them after it");
     // In another folder the project is found through --cwd.
-    let other = Place::empty();
+    let other = TestProject::empty();
     std::fs::remove_file(other.folder.path().join("Pulumi.yaml")).unwrap();
     let get = ["config", "--cwd", &folder, "--stack", "dev", "get", "key"];
     assert_eq!(other.run(&get).ok().out, "new\n");
@@ -64,11 +64,11 @@ fn global_flags_may_stand_between_config_and_its_subcommand() {
 
 #[test]
 fn yes_and_no_may_be_spelled_out() {
-    let place = two_stacks();
-    place
+    let project = two_stacks();
+    project
         .run(&["stack", "rm", "dev", "--yes=false"])
         .fails(2, "pass --yes");
-    place
+    project
         .run(&[
             "stack",
             "rm",
@@ -86,18 +86,18 @@ fn yes_and_no_may_be_spelled_out() {
         "a.b",
         "plain",
     ];
-    place.run(&set).ok();
-    assert!(place.text("main").contains("aip:a.b: plain"));
-    place
+    project.run(&set).ok();
+    assert!(project.text("main").contains("aip:a.b: plain"));
+    project
         .run(&["stack", "rm", "dev", "--yes=perhaps"])
         .fails(2, "--yes must be true or false");
-    place.run(&["stack", "rm", "dev", "--yes=true"]).ok();
-    assert!(!place.file("dev").exists());
+    project.run(&["stack", "rm", "dev", "--yes=true"]).ok();
+    assert!(!project.file("dev").exists());
 }
 
 #[test]
 fn flags_of_a_deployment_that_mean_nothing_here_are_taken_with_a_note() {
-    let place = Place::new();
+    let project = TestProject::new();
     // The stack is not complete: the command gets as far as its configuration.
     for (arguments, notes) in [
         (&["preview", "-d"][..], 1),
@@ -112,7 +112,7 @@ fn flags_of_a_deployment_that_mean_nothing_here_are_taken_with_a_note() {
         ),
         (&["-v", "9", "--logtostderr", "destroy", "-f"], 3),
     ] {
-        let ended = place.run(arguments);
+        let ended = project.run(arguments);
         assert!(!ended.err.contains("unexpected argument"), "{}", ended.err);
         assert_eq!(
             ended.err.matches("note: `--").count(),
@@ -125,16 +125,16 @@ fn flags_of_a_deployment_that_mean_nothing_here_are_taken_with_a_note() {
 
 #[test]
 fn what_cannot_be_kept_is_refused_with_the_reason() {
-    let place = Place::new();
+    let project = TestProject::new();
     for (arguments, said) in [
         (
             &["up", "--target", "urn:x"][..],
-            "`--target` of Pulumi is not supported: the objects",
+            "the Pulumi flag `--target` is not supported: all objects",
         ),
         (&["up", "-c", "a=b"], "set the value in the stack file"),
         (
             &["up", "--plan=plan.json"],
-            "`up` plans again after your yes",
+            "`up` plans again after confirmation",
         ),
         (
             &["refresh", "--yes"],
@@ -146,29 +146,29 @@ fn what_cannot_be_kept_is_refused_with_the_reason() {
         ),
         (&["import"], "`aip-deploy adopt` takes over"),
     ] {
-        place.run(arguments).fails(2, said);
+        project.run(arguments).fails(2, said);
     }
-    assert_eq!(place.text("main"), STACK);
+    assert_eq!(project.text("main"), STACK);
 }
 
 #[test]
 fn the_words_of_stack_commands_are_pulumis() {
-    let place = two_stacks();
-    assert_eq!(place.run(&["stack", "--show-name"]).ok().out, "main\n");
+    let project = two_stacks();
+    assert_eq!(project.run(&["stack", "--show-name"]).ok().out, "main\n");
     assert_eq!(
-        place.run(&["-s", "dev", "stack", "--show-name"]).ok().out,
+        project.run(&["-s", "dev", "stack", "--show-name"]).ok().out,
         "dev\n"
     );
-    let listed = place.run(&["stack", "ls"]).ok().out;
-    assert_eq!(place.run(&["stack", "list"]).ok().out, listed);
-    let version = place.run(&["version"]).ok().out;
+    let listed = project.run(&["stack", "ls"]).ok().out;
+    assert_eq!(project.run(&["stack", "list"]).ok().out, listed);
+    let version = project.run(&["version"]).ok().out;
     assert_eq!(version, concat!("v", env!("CARGO_PKG_VERSION"), "\n"));
     // Another project keeps its state in the same store.
-    let other = place.folder.path().join("other");
+    let other = project.folder.path().join("other");
     std::fs::create_dir(&other).unwrap();
     std::fs::write(other.join("Pulumi.yaml"), "name: other\nruntime: python\n").unwrap();
-    place.run(&["-C", "other", "stack", "init", "prod"]).ok();
-    let all = place.run(&["stack", "ls", "-a"]).ok().out;
+    project.run(&["-C", "other", "stack", "init", "prod"]).ok();
+    let all = project.run(&["stack", "ls", "-a"]).ok().out;
     for name in [
         "organization/aip/dev ",
         "organization/aip/main*",
@@ -176,45 +176,45 @@ fn the_words_of_stack_commands_are_pulumis() {
     ] {
         assert!(all.contains(name), "{all}");
     }
-    let listed = place.run(&["stack", "ls"]).ok().out;
+    let listed = project.run(&["stack", "ls"]).ok().out;
     assert!(!listed.contains("prod"), "{listed}");
 }
 
 #[test]
 fn two_stacks_on_one_command_line_are_refused() {
-    let place = two_stacks();
+    let project = two_stacks();
     for arguments in [
         &["stack", "select", "main", "-s", "dev"][..],
         &["-s", "dev", "stack", "rm", "main", "--yes"],
         &["stack", "init", "new", "--stack=other"],
         &["-s", "main", "config", "-s", "dev"],
     ] {
-        let ended = place.run(arguments).fails(2, "say which one is meant");
+        let ended = project.run(arguments).fails(2, "conflicting stacks");
         assert!(ended.out.is_empty());
     }
-    assert!(place.file("main").exists() && !place.file("new").exists());
-    place
+    assert!(project.file("main").exists() && !project.file("new").exists());
+    project
         .run(&["stack", "select", "dev", "-s", "organization/aip/dev"])
         .ok();
-    assert_eq!(place.run(&["stack", "--show-name"]).ok().out, "dev\n");
+    assert_eq!(project.run(&["stack", "--show-name"]).ok().out, "dev\n");
 }
 
 #[test]
 fn a_stack_is_named_by_its_flag_or_at_the_terminal() {
-    let place = Place::new();
-    place.run(&["stack", "init", "-s", "flagged"]).ok();
-    assert!(place.file("flagged").exists());
-    place
+    let project = TestProject::new();
+    project.run(&["stack", "init", "-s", "flagged"]).ok();
+    assert!(project.file("flagged").exists());
+    project
         .run(&["stack", "init"])
-        .fails(2, "a name is needed: aip-deploy stack init NAME");
+        .fails(2, "missing stack name: aip-deploy stack init NAME");
 
     // `script` gives the command a terminal.
     let program = env!("CARGO_BIN_EXE_aip-deploy");
     let output = Command::new("script")
         .args(["-qefc", &format!("{program} stack init"), "/dev/null"])
-        .current_dir(place.folder.path())
+        .current_dir(project.folder.path())
         .env_clear()
-        .env("HOME", place.folder.path())
+        .env("HOME", project.folder.path())
         .env("PATH", "/usr/bin:/bin")
         .env("PULUMI_CONFIG_PASSPHRASE", PASSPHRASE)
         .stdin({
@@ -226,27 +226,27 @@ fn a_stack_is_named_by_its_flag_or_at_the_terminal() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("Name of the new stack"), "{said}");
-    assert!(place.file("asked").exists(), "{said}");
+    assert!(project.file("asked").exists(), "{said}");
 }
 
 #[test]
 fn outputs_of_a_stack_that_was_never_deployed_need_no_complete_configuration() {
-    let place = Place::new();
-    place.run(&["stack", "init", "new"]).ok();
-    let all = place.run(&["stack", "output"]).ok().out;
+    let project = TestProject::new();
+    project.run(&["stack", "init", "new"]).ok();
+    let all = project.run(&["stack", "output"]).ok().out;
     assert!(
         all.contains("namespace  aip-new") && all.contains("stack      new"),
         "{all}"
     );
     assert_eq!(
-        place.run(&["stack", "output", "namespace"]).ok().out,
+        project.run(&["stack", "output", "namespace"]).ok().out,
         "aip-new\n"
     );
-    place
+    project
         .run(&["stack", "output", "address"])
         .fails(1, "stack 'new' has no output named 'address'");
-    place.run(&["config", "set", "k8s_context", "there"]).ok();
-    let json = place.run(&["stack", "output", "--json"]).ok().out;
+    project.run(&["config", "set", "k8s_context", "there"]).ok();
+    let json = project.run(&["stack", "output", "--json"]).ok().out;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(
         json,

@@ -1,16 +1,22 @@
 //! A history, as `up` writes it.
 
-use crate::place::Place;
+use crate::test_project::TestProject;
 
 /// Writes an entry of the history of `main`.
-pub(crate) fn deployed(place: &Place, revision: u64, outcome: &str, stack_file: &str, at: &str) {
+pub(crate) fn deployed(
+    project: &TestProject,
+    revision: u64,
+    outcome: &str,
+    stack_file: &str,
+    at: &str,
+) {
     let record = serde_json::json!({
         "command": "up", "user": "ann", "host": "here", "git_commit": null, "image": "i:1",
         "started": at, "ended": at, "outcome": outcome,
         "counts": {"create": 1, "update": 0, "delete": 0, "replace": 0, "same": 0},
         "stack_file": stack_file,
     });
-    let folder = place
+    let folder = project
         .folder
         .path()
         .join("state/.aip-deploy/aip/main/history");

@@ -8,18 +8,18 @@ pub(crate) const STACK: &str = include_str!("../fixtures/Pulumi.main.yaml");
 pub(crate) const PASSPHRASE: &str = "fixture passphrase";
 
 /// A project folder with the recorded stack `main`, logged in to a folder, `main` selected.
-pub(crate) struct Place {
+pub(crate) struct TestProject {
     pub(crate) folder: tempfile::TempDir,
 }
 
 /// What a command left.
-pub(crate) struct Ended {
+pub(crate) struct CommandOutput {
     pub(crate) code: i32,
     pub(crate) out: String,
     pub(crate) err: String,
 }
 
-impl Ended {
+impl CommandOutput {
     #[track_caller]
     pub(crate) fn ok(self) -> Self {
         assert_eq!(self.code, 0, "{}{}", self.out, self.err);
@@ -34,7 +34,7 @@ impl Ended {
     }
 }
 
-impl Place {
+impl TestProject {
     pub(crate) fn empty() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("state")).unwrap();
@@ -47,11 +47,11 @@ impl Place {
     }
 
     pub(crate) fn new() -> Self {
-        let place = Self::empty();
-        std::fs::write(place.file("main"), STACK).unwrap();
-        place.run(&["login", &place.url()]).ok();
-        place.run(&["stack", "select", "main"]).ok();
-        place
+        let project = Self::empty();
+        std::fs::write(project.file("main"), STACK).unwrap();
+        project.run(&["login", &project.url()]).ok();
+        project.run(&["stack", "select", "main"]).ok();
+        project
     }
 
     pub(crate) fn set_repository(&self) {
@@ -72,7 +72,7 @@ impl Place {
         std::fs::read_to_string(self.file(stack)).unwrap()
     }
 
-    pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
+    pub(crate) fn run(&self, arguments: &[&str]) -> CommandOutput {
         self.run_with(arguments, PASSPHRASE, None)
     }
 
@@ -81,7 +81,7 @@ impl Place {
         arguments: &[&str],
         passphrase: &str,
         input: Option<&str>,
-    ) -> Ended {
+    ) -> CommandOutput {
         self.run_in(
             arguments,
             &[("PULUMI_CONFIG_PASSPHRASE", passphrase)],
@@ -94,7 +94,7 @@ impl Place {
         arguments: &[&str],
         environment: &[(&str, &str)],
         input: Option<&str>,
-    ) -> Ended {
+    ) -> CommandOutput {
         let mut command = Command::new(env!("CARGO_BIN_EXE_aip-deploy"));
         command
             .args(arguments)
@@ -112,7 +112,7 @@ impl Place {
         let _ = stdin.write_all(input.unwrap_or_default().as_bytes());
         drop(stdin);
         let output = child.wait_with_output().unwrap();
-        Ended {
+        CommandOutput {
             code: output.status.code().unwrap(),
             out: String::from_utf8(output.stdout).unwrap(),
             err: String::from_utf8(output.stderr).unwrap(),

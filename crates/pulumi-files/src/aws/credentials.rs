@@ -13,12 +13,12 @@ use serde::Deserialize;
 use super::profile;
 use crate::environment::Environment;
 
-/// A key pair of AWS.
+/// AWS access key, with a session token if temporary.
 #[derive(Clone)]
 pub struct Credentials {
-    /// The public half.
+    /// `AWS_ACCESS_KEY_ID`.
     pub access_key_id: String,
-    /// The secret half.
+    /// `AWS_SECRET_ACCESS_KEY`.
     pub secret_access_key: SecretString,
     /// The token of temporary credentials.
     pub session_token: Option<SecretString>,
@@ -61,7 +61,7 @@ impl AwsConfig {
     }
 }
 
-/// Why there are no credentials.
+/// No source returned credentials.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
     /// No source has any.
@@ -81,15 +81,15 @@ pub enum CredentialsError {
     File {
         /// The file.
         path: String,
-        /// Why.
+        /// The underlying error.
         source: std::io::Error,
     },
     /// A program that should print credentials failed.
-    #[error("`{command}` gave no AWS credentials: {reason}")]
+    #[error("`{command}` returned no AWS credentials: {reason}")]
     Process {
         /// The program.
         command: String,
-        /// Why.
+        /// The underlying error.
         reason: String,
     },
     /// The AWS CLI is too old for what the profile wants.
@@ -101,11 +101,11 @@ pub enum CredentialsError {
         profile: String,
     },
     /// A credential service refused or is not reachable.
-    #[error("{what} gave no AWS credentials: {reason}")]
+    #[error("{what} returned no AWS credentials: {reason}")]
     Service {
         /// The service.
         what: &'static str,
-        /// Why.
+        /// The underlying error.
         reason: String,
     },
 }
@@ -166,7 +166,7 @@ fn from_variables(environment: &Environment) -> Option<Credentials> {
     })
 }
 
-const QUICK: Limits = Limits {
+const METADATA_LIMITS: Limits = Limits {
     max_bytes: 64 * 1024,
     deadline: Duration::from_secs(5),
 };
@@ -209,7 +209,7 @@ fn parse(what: &'static str, body: &[u8]) -> Result<Credentials, CredentialsErro
     let wire: WireCredentials =
         serde_json::from_slice(body).map_err(|_| CredentialsError::Service {
             what,
-            reason: "the answer is not understood".to_owned(),
+            reason: "the response is invalid".to_owned(),
         })?;
     Ok(wire.into())
 }
@@ -273,7 +273,7 @@ async fn web_identity(
     };
     let not_understood = || CredentialsError::Service {
         what: WHAT,
-        reason: "the answer is not understood".to_owned(),
+        reason: "the response is invalid".to_owned(),
     };
     credentials().map(Some).ok_or_else(not_understood)
 }
@@ -321,7 +321,7 @@ async fn container(
         request = request.header("authorization", token.trim());
     }
     let request = request.body(Bytes::new()).map_err(invalid(WHAT))?;
-    parse(WHAT, &fetch(http, WHAT, request, QUICK).await?).map(Some)
+    parse(WHAT, &fetch(http, WHAT, request, METADATA_LIMITS).await?).map(Some)
 }
 
 /// The instance metadata service, version 2 only: version 1 hands keys to any SSRF.
@@ -360,7 +360,7 @@ async fn instance(
         .body(Bytes::new())
         .map_err(invalid(WHAT))
     };
-    let role = fetch(http, WHAT, get(String::new())?, QUICK).await?;
+    let role = fetch(http, WHAT, get(String::new())?, METADATA_LIMITS).await?;
     let role = String::from_utf8_lossy(&role).trim().to_owned();
-    parse(WHAT, &fetch(http, WHAT, get(role)?, QUICK).await?)
+    parse(WHAT, &fetch(http, WHAT, get(role)?, METADATA_LIMITS).await?)
 }

@@ -41,7 +41,7 @@ pub enum KmsError {
     Url {
         /// The URL.
         url: String,
-        /// What is wrong.
+        /// What the parser or check reported; never a secret value.
         reason: String,
     },
     /// No region is known.
@@ -55,7 +55,7 @@ pub enum KmsError {
     Unreachable {
         /// The service's URL.
         endpoint: String,
-        /// Why.
+        /// The underlying error.
         source: HttpError,
     },
     /// The service refuses.
@@ -77,14 +77,14 @@ pub enum KmsError {
         said: &'static str,
     },
     /// The answer or the request is not understood.
-    #[error("the answer of AWS KMS is not understood")]
+    #[error("AWS KMS returned an invalid response")]
     Answer,
 }
 
 /// Refusals of the caller or of the key: other credentials, other rights or another state of the
 /// key are needed.
 /// (<https://docs.aws.amazon.com/kms/latest/APIReference/CommonErrors.html>)
-const DENIALS: [&str; 13] = [
+const DENIED_CODES: [&str; 13] = [
     "AccessDeniedException",
     "DisabledException",
     "ExpiredToken",
@@ -105,7 +105,7 @@ impl KmsError {
     pub fn is_denied(&self) -> bool {
         match self {
             Self::Credentials(_) => true,
-            Self::Refused { code, .. } => DENIALS.contains(&code.as_str()),
+            Self::Refused { code, .. } => DENIED_CODES.contains(&code.as_str()),
             Self::Url { .. }
             | Self::NoRegion
             | Self::Unreachable { .. }
@@ -149,7 +149,7 @@ struct Refusal {
     message: String,
 }
 
-const ATTEMPTS: u32 = 4;
+const MAX_REQUEST_ATTEMPTS: u32 = 4;
 const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(200),
     cap: Duration::from_secs(2),
@@ -192,7 +192,7 @@ impl Kms {
                 "awssdk" => {}
                 name => match name.strip_prefix("context_") {
                     Some(name) => drop(context.insert(name.to_owned(), value)),
-                    None => return Err(bad(format!("the parameter `{name}` is not known"))),
+                    None => return Err(bad(format!("unknown parameter `{name}`"))),
                 },
             }
         }
@@ -269,7 +269,7 @@ impl Kms {
                 Err(KmsError::Unreachable { .. }) => true,
                 Err(_) => false,
             };
-            if again && attempt < ATTEMPTS {
+            if again && attempt < MAX_REQUEST_ATTEMPTS {
                 tokio::time::sleep(BACKOFF.delay(attempt - 1, &SystemRng)).await;
                 continue;
             }
@@ -292,7 +292,7 @@ impl Kms {
             endpoint: self.endpoint.clone(),
             status: answer.status,
             said: if is_markup(&answer.body) {
-                " with a web page: something else answers in its place, such as a proxy that wants a login"
+                " with an HTML page: something else is answering, such as a proxy that requires a login"
             } else {
                 ""
             },

@@ -8,11 +8,11 @@ mod sigv4;
 
 /// The text of an element of a flat XML answer, as far as it can be shown: printable and short.
 pub fn xml_field(answer: &str, name: &str) -> Option<String> {
-    const MOST: usize = 300;
+    const MAX_CHARS: usize = 300;
     let rest = answer.split_once(&format!("<{name}>"))?.1;
     let text = rest.split_once(&format!("</{name}>"))?.0;
     let printable = |c: char| if c.is_control() { ' ' } else { c };
-    Some(text.chars().take(MOST).map(printable).collect())
+    Some(text.chars().take(MAX_CHARS).map(printable).collect())
 }
 
 pub use credentials::{AwsConfig, Credentials, CredentialsError, resolve};

@@ -122,7 +122,7 @@ async fn run(
         .output();
     let output = tokio::time::timeout(std::time::Duration::from_mins(1), output)
         .await
-        .map_err(|_| failed("it did not end within a minute".to_owned()))?
+        .map_err(|_| failed("it did not finish within one minute".to_owned()))?
         .map_err(|error| failed(error.to_string()))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr)
@@ -133,7 +133,7 @@ async fn run(
         return Err(failed(format!("{}: {said}", output.status)));
     }
     let wire: WireCredentials = serde_json::from_slice(&output.stdout)
-        .map_err(|_| failed("its output is not understood".to_owned()))?;
+        .map_err(|_| failed("its output is invalid".to_owned()))?;
     Ok(wire.into())
 }
 

@@ -12,7 +12,7 @@ use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 /// The length of a key in bytes.
-pub(crate) const KEY_LEN: usize = 32;
+pub(crate) const KEY_BYTES: usize = 32;
 
 /// Encrypts and decrypts the values of one stack.
 pub struct Crypter {
@@ -28,19 +28,20 @@ pub enum CrypterError {
     Malformed,
     /// The tag does not fit: another key, or changed text.
     #[error(
-        "the encrypted value does not open with this stack's key: it was changed, or encrypted under another one"
+        "the encrypted value cannot be decrypted with this stack's key: it was modified, or encrypted with \
+         another key"
     )]
     WrongKey,
     /// What was inside is not text.
-    #[error("the decrypted value is not text")]
-    NotText,
+    #[error("the decrypted value is not UTF-8")]
+    NotUtf8,
     /// The cipher failed to encrypt.
     #[error("encryption failed")]
     Encrypt,
 }
 
 impl Crypter {
-    pub(crate) fn new(key: &[u8; KEY_LEN]) -> Result<Self, CrypterError> {
+    pub(crate) fn new(key: &[u8; KEY_BYTES]) -> Result<Self, CrypterError> {
         let derivation = hmac::Key::new(hmac::HMAC_SHA256, key);
         let key = UnboundKey::new(&AES_256_GCM, key).map_err(|_| CrypterError::Encrypt)?;
         Ok(Self {
@@ -82,13 +83,13 @@ impl Crypter {
             .key
             .open_in_place(nonce, Aad::empty(), &mut buffer)
             .map_err(|_| CrypterError::WrongKey)?;
-        let text = std::str::from_utf8(plaintext).map_err(|_| CrypterError::NotText)?;
+        let text = std::str::from_utf8(plaintext).map_err(|_| CrypterError::NotUtf8)?;
         Ok(SecretString::from(text.to_owned()))
     }
 
     /// Another key of this stack, for the purpose that `label` names.
-    pub fn derive_key(&self, label: &str) -> Zeroizing<[u8; KEY_LEN]> {
-        let mut key = Zeroizing::new([0; KEY_LEN]);
+    pub fn derive_key(&self, label: &str) -> Zeroizing<[u8; KEY_BYTES]> {
+        let mut key = Zeroizing::new([0; KEY_BYTES]);
         let tag = hmac::sign(&self.derivation, label.as_bytes());
         key.copy_from_slice(tag.as_ref());
         key
@@ -104,7 +105,7 @@ mod tests {
     use super::*;
 
     fn crypter(byte: u8) -> Crypter {
-        Crypter::new(&[byte; KEY_LEN]).unwrap()
+        Crypter::new(&[byte; KEY_BYTES]).unwrap()
     }
 
     #[test]

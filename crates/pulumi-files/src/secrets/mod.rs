@@ -21,7 +21,7 @@ use crate::yaml::{Change, Tree};
 pub use crypter::{Crypter, CrypterError};
 pub use passphrase::{PassphraseError, Prompt};
 
-use crypter::KEY_LEN;
+use crypter::KEY_BYTES;
 
 /// What a stack file says about its encryption.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -81,7 +81,7 @@ pub enum SecretsError {
     Value {
         /// The line of the value.
         line: usize,
-        /// Why.
+        /// The underlying error.
         source: CrypterError,
     },
     /// The cipher.
@@ -139,7 +139,7 @@ impl Keyring {
                 })?;
                 let blob = STANDARD.decode(wrapped).map_err(|_| SecretsError::BadKey)?;
                 let key = self.kms(url)?.decrypt(&blob).await?;
-                let key: &[u8; KEY_LEN] = key
+                let key: &[u8; KEY_BYTES] = key
                     .as_slice()
                     .try_into()
                     .map_err(|_| SecretsError::BadKey)?;
@@ -186,7 +186,7 @@ impl Keyring {
                 ))
             }
             Provider::AwsKms(url) => {
-                let mut key = Zeroizing::new([0; KEY_LEN]);
+                let mut key = Zeroizing::new([0; KEY_BYTES]);
                 rng.fill(key.as_mut_slice());
                 let wrapped = self.kms(url)?.encrypt(key.as_slice()).await?;
                 let encryption = Encryption {

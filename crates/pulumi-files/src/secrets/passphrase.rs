@@ -12,20 +12,20 @@ use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
-use super::crypter::{Crypter, CrypterError, KEY_LEN};
+use super::crypter::{Crypter, CrypterError, KEY_BYTES};
 use crate::environment::Environment;
 
-const ROUNDS: NonZeroU32 = match NonZeroU32::new(1_000_000) {
+const PBKDF2_ITERATIONS: NonZeroU32 = match NonZeroU32::new(1_000_000) {
     Some(rounds) => rounds,
     None => NonZeroU32::MIN,
 };
-const SALT_LEN: usize = 8;
-const CHECK: &str = "pulumi";
+const SALT_BYTES: usize = 8;
+const CHECK_PLAINTEXT: &str = "pulumi";
 
 /// Asks a person.
 pub trait Prompt: Send + Sync {
     /// Whether somebody is there to answer.
-    fn interactive(&self) -> bool;
+    fn is_interactive(&self) -> bool;
     /// Shows `label` and reads a line without echo.
     fn secret(&self, label: &str) -> std::io::Result<SecretString>;
 }
@@ -33,7 +33,7 @@ pub trait Prompt: Send + Sync {
 /// Why there is no passphrase, or not the right one.
 #[derive(Debug, thiserror::Error)]
 pub enum PassphraseError {
-    /// Nobody to ask.
+    /// The terminal is not interactive and `--yes` was not given.
     #[error(
         "passphrase must be set with PULUMI_CONFIG_PASSPHRASE or PULUMI_CONFIG_PASSPHRASE_FILE environment variables"
     )]
@@ -43,7 +43,7 @@ pub enum PassphraseError {
     File {
         /// The file.
         path: String,
-        /// Why.
+        /// The underlying error.
         source: std::io::Error,
     },
     /// The terminal failed.
@@ -67,7 +67,7 @@ pub enum PassphraseError {
 }
 
 /// How often a person may mistype.
-const ATTEMPTS: usize = 3;
+const MAX_PROMPT_ATTEMPTS: usize = 3;
 
 /// A passphrase and where it came from.
 struct Found {
@@ -85,13 +85,13 @@ pub(super) fn open(
     if let Some(found) = from_environment(environment)? {
         return attempt(&found, &salt, check);
     }
-    if !prompt.interactive() {
+    if !prompt.is_interactive() {
         return Err(PassphraseError::Missing);
     }
     let label = "Enter your passphrase to unlock config/secrets\n    \
                  (set PULUMI_CONFIG_PASSPHRASE or PULUMI_CONFIG_PASSPHRASE_FILE to remember)";
     let mut outcome = Err(PassphraseError::Missing);
-    for _ in 0..ATTEMPTS {
+    for _ in 0..MAX_PROMPT_ATTEMPTS {
         let passphrase = prompt.secret(label).map_err(PassphraseError::Terminal)?;
         outcome = attempt(
             &Found {
@@ -116,7 +116,7 @@ pub(super) fn create(
 ) -> Result<(Crypter, String), PassphraseError> {
     let passphrase = match from_environment(environment)? {
         Some(found) => found.passphrase,
-        None if prompt.interactive() => ask_twice(prompt)?,
+        None if prompt.is_interactive() => ask_twice(prompt)?,
         None => return Err(PassphraseError::Missing),
     };
     create_with(&passphrase, rng)
@@ -127,15 +127,15 @@ pub(super) fn create_with(
     passphrase: &SecretString,
     rng: &dyn Rng,
 ) -> Result<(Crypter, String), PassphraseError> {
-    let mut salt = [0; SALT_LEN];
+    let mut salt = [0; SALT_BYTES];
     rng.fill(&mut salt);
     let crypter = derive(passphrase, &salt)?;
-    let check = crypter.encrypt(CHECK, rng)?;
+    let check = crypter.encrypt(CHECK_PLAINTEXT, rng)?;
     Ok((crypter, format!("v1:{}:{check}", STANDARD.encode(salt))))
 }
 
 fn ask_twice(prompt: &dyn Prompt) -> Result<SecretString, PassphraseError> {
-    for _ in 0..ATTEMPTS {
+    for _ in 0..MAX_PROMPT_ATTEMPTS {
         let ask = |label| prompt.secret(label).map_err(PassphraseError::Terminal);
         let first = ask("Enter your passphrase to protect config/secrets")?;
         let again = ask("Re-enter your passphrase to confirm")?;
@@ -185,18 +185,18 @@ fn split(state: &str) -> Result<(Vec<u8>, &str), PassphraseError> {
 fn attempt(found: &Found, salt: &[u8], check: &str) -> Result<Crypter, PassphraseError> {
     let crypter = derive(&found.passphrase, salt)?;
     match crypter.decrypt(check) {
-        Ok(word) if word.expose_secret() == CHECK => Ok(crypter),
+        Ok(word) if word.expose_secret() == CHECK_PLAINTEXT => Ok(crypter),
         Err(CrypterError::Malformed) => Err(PassphraseError::BadSalt),
         _ => Err(PassphraseError::Incorrect { from: found.from }),
     }
 }
 
 fn derive(passphrase: &SecretString, salt: &[u8]) -> Result<Crypter, PassphraseError> {
-    let mut key = Zeroizing::new([0; KEY_LEN]);
+    let mut key = Zeroizing::new([0; KEY_BYTES]);
     let passphrase = passphrase.expose_secret().as_bytes();
     pbkdf2::derive(
         pbkdf2::PBKDF2_HMAC_SHA256,
-        ROUNDS,
+        PBKDF2_ITERATIONS,
         salt,
         passphrase,
         key.as_mut_slice(),
@@ -209,7 +209,7 @@ mod tests {
     use aip_base::SystemRng;
 
     use super::*;
-    use crate::secrets::testing::{Nobody, Person};
+    use crate::secrets::testing::{NonInteractivePrompt, ScriptedPrompt};
 
     /// The vector of Pulumi's own unit test (`pkg/secrets/passphrase/manager_test.go`).
     const VECTOR: &str = "v1:fozI5u6B030=:v1:F+6ZduKKd8G0/V7L:PGMFeIzwobWRKmEAzUdaQHqC5mMRIQ==";
@@ -220,8 +220,8 @@ mod tests {
 
     #[test]
     fn the_public_test_vector_opens_with_its_passphrase_only() {
-        assert!(open(VECTOR, &passphrase("password"), &Nobody).is_ok());
-        let error = open(VECTOR, &passphrase("password123"), &Nobody)
+        assert!(open(VECTOR, &passphrase("password"), &NonInteractivePrompt).is_ok());
+        let error = open(VECTOR, &passphrase("password123"), &NonInteractivePrompt)
             .err()
             .unwrap();
         assert_eq!(
@@ -232,11 +232,11 @@ mod tests {
 
     #[test]
     fn an_empty_passphrase_is_a_passphrase_and_none_is_an_error() {
-        let (crypter, state) = create(&passphrase(""), &Nobody, &SystemRng).unwrap();
+        let (crypter, state) = create(&passphrase(""), &NonInteractivePrompt, &SystemRng).unwrap();
         let sealed = crypter.encrypt("x", &SystemRng).unwrap();
-        let again = open(&state, &passphrase(""), &Nobody).unwrap();
+        let again = open(&state, &passphrase(""), &NonInteractivePrompt).unwrap();
         assert_eq!(again.decrypt(&sealed).unwrap().expose_secret(), "x");
-        let none = open(&state, &Environment::default(), &Nobody)
+        let none = open(&state, &Environment::default(), &NonInteractivePrompt)
             .err()
             .unwrap();
         assert!(matches!(none, PassphraseError::Missing));
@@ -250,19 +250,33 @@ mod tests {
             "PULUMI_CONFIG_PASSPHRASE_FILE",
             file.path().to_str().unwrap(),
         )]);
-        assert!(open(VECTOR, &environment, &Nobody).is_ok());
+        assert!(open(VECTOR, &environment, &NonInteractivePrompt).is_ok());
 
         let none = Environment::default();
-        assert!(open(VECTOR, &none, &Person::answering(["a", "b", "password"])).is_ok());
+        assert!(
+            open(
+                VECTOR,
+                &none,
+                &ScriptedPrompt::answering(["a", "b", "password"])
+            )
+            .is_ok()
+        );
         let error = open(
             VECTOR,
             &none,
-            &Person::answering(["a", "b", "c", "password"]),
+            &ScriptedPrompt::answering(["a", "b", "c", "password"]),
         )
         .err()
         .unwrap();
         assert!(matches!(error, PassphraseError::Incorrect { .. }));
-        assert!(create(&none, &Person::answering(["a", "b", "c", "c"]), &SystemRng).is_ok());
+        assert!(
+            create(
+                &none,
+                &ScriptedPrompt::answering(["a", "b", "c", "c"]),
+                &SystemRng
+            )
+            .is_ok()
+        );
     }
 
     #[test]
@@ -275,7 +289,9 @@ mod tests {
             "v1:!!:v1:a:b",
             "v1:fozI5u6B030=:junk",
         ] {
-            let error = open(state, &passphrase("password"), &Nobody).err().unwrap();
+            let error = open(state, &passphrase("password"), &NonInteractivePrompt)
+                .err()
+                .unwrap();
             assert!(matches!(error, PassphraseError::BadSalt), "{state}");
         }
     }

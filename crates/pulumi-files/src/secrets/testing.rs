@@ -8,10 +8,10 @@ use secrecy::SecretString;
 use super::Prompt;
 
 /// Nobody is there.
-pub(crate) struct Nobody;
+pub(crate) struct NonInteractivePrompt;
 
-impl Prompt for Nobody {
-    fn interactive(&self) -> bool {
+impl Prompt for NonInteractivePrompt {
+    fn is_interactive(&self) -> bool {
         false
     }
 
@@ -21,9 +21,9 @@ impl Prompt for Nobody {
 }
 
 /// Somebody who types these answers, in this order.
-pub(crate) struct Person(Mutex<VecDeque<String>>);
+pub(crate) struct ScriptedPrompt(Mutex<VecDeque<String>>);
 
-impl Person {
+impl ScriptedPrompt {
     pub(crate) fn answering<const N: usize>(answers: [&str; N]) -> Self {
         Self(Mutex::new(
             answers.iter().map(|answer| (*answer).to_owned()).collect(),
@@ -31,8 +31,8 @@ impl Person {
     }
 }
 
-impl Prompt for Person {
-    fn interactive(&self) -> bool {
+impl Prompt for ScriptedPrompt {
+    fn is_interactive(&self) -> bool {
         true
     }
 

@@ -15,7 +15,7 @@ pub enum EditError {
     #[error(transparent)]
     Tree(#[from] TreeError),
     /// The value is shared by an anchor (`&`), an alias (`*`) or a merge (`<<`).
-    #[error("this value is shared through an anchor or alias: write it out by hand first")]
+    #[error("this value is shared through an anchor or alias: expand it by hand first")]
     Shared {
         /// The line of the value.
         line: usize,
@@ -40,11 +40,11 @@ pub(crate) fn edit(
     json: bool,
 ) -> Result<(String, Node), EditError> {
     let before = root.to_tree();
-    let wanted = before
+    let expected = before
         .clone()
         .changed(path, change)?
         .unwrap_or_else(Tree::null);
-    if wanted == before && *change == Change::Remove {
+    if expected == before && *change == Change::Remove {
         return Ok((text.to_owned(), root.clone()));
     }
     let newline = if text.contains("\r\n") { "\r\n" } else { "\n" };
@@ -57,7 +57,7 @@ pub(crate) fn edit(
     let line = editor.plan(root, path, change)?;
     let edited = editor.apply();
     match parse(&edited) {
-        Ok(root) if root.to_tree() == wanted => Ok((edited, root)),
+        Ok(root) if root.to_tree() == expected => Ok((edited, root)),
         _ => Err(EditError::Unsafe { line }),
     }
 }
@@ -71,7 +71,7 @@ struct Editor<'t> {
 
 /// What a value hangs on.
 #[derive(Clone, Copy)]
-struct Holder {
+struct ParentEntry {
     /// Where the text behind its `:` or `-` begins.
     after: usize,
     /// The column of the key or dash.
@@ -85,7 +85,7 @@ struct Holder {
 impl Editor<'_> {
     /// Collects the splices and returns the line where the change is made.
     fn plan(&mut self, root: &Node, path: &[Segment], change: &Change) -> Result<usize, EditError> {
-        let mut holder: Option<Holder> = None;
+        let mut holder: Option<ParentEntry> = None;
         let mut node = root;
         for (depth, segment) in path.iter().enumerate() {
             let rest = &path[depth + 1..];
@@ -117,7 +117,7 @@ impl Editor<'_> {
                             }
                             let flow = node.shape == Shape::Flow;
                             let column = scan::column(self.text, pair.key.span.start);
-                            holder = Some(Holder {
+                            holder = Some(ParentEntry {
                                 after: pair.after,
                                 column,
                                 flow,
@@ -149,7 +149,7 @@ impl Editor<'_> {
                         self.dash(node, items, *index)
                     };
                     let after = if flow { dash } else { dash + 1 };
-                    holder = Some(Holder {
+                    holder = Some(ParentEntry {
                         after,
                         column: scan::column(self.text, dash),
                         flow,
@@ -205,7 +205,7 @@ impl Editor<'_> {
     }
 
     /// Replaces a value by another one.
-    fn replace(&mut self, old: &Node, new: &Tree, holder: Option<Holder>) {
+    fn replace(&mut self, old: &Node, new: &Tree, holder: Option<ParentEntry>) {
         let Some(holder) = holder else {
             return self.replace_root(old, new);
         };
@@ -217,7 +217,7 @@ impl Editor<'_> {
         {
             let flow = old.shape == Shape::Flow;
             let column = scan::column(self.text, key.span.start);
-            let inner = Holder {
+            let inner = ParentEntry {
                 after: *after,
                 column,
                 flow,
@@ -313,7 +313,7 @@ impl Editor<'_> {
         pairs: &[Pair],
         name: &str,
         value: &Tree,
-        holder: Option<Holder>,
+        holder: Option<ParentEntry>,
     ) {
         let added = || Tree::Map([(name.to_owned(), value.clone())].into());
         match map.shape {
@@ -330,7 +330,13 @@ impl Editor<'_> {
         }
     }
 
-    fn append_item(&mut self, list: &Node, items: &[Node], value: &Tree, holder: Option<Holder>) {
+    fn append_item(
+        &mut self,
+        list: &Node,
+        items: &[Node],
+        value: &Tree,
+        holder: Option<ParentEntry>,
+    ) {
         match list.shape {
             Shape::Block { column } => {
                 self.append_line(list.span.end, column, &render::item(value, column));
@@ -362,7 +368,7 @@ impl Editor<'_> {
         self.splice(at..at, format!("{gap}{text}"));
     }
 
-    fn remove_pair(&mut self, map: &Node, pairs: &[Pair], at: usize, holder: Option<Holder>) {
+    fn remove_pair(&mut self, map: &Node, pairs: &[Pair], at: usize, holder: Option<ParentEntry>) {
         let end = |pair: &Pair| pair.value.span.end.max(pair.after);
         let own = pairs[at].key.span.start;
         // What a `<<` brings in is written elsewhere; the `<<` itself is written here.
@@ -381,7 +387,7 @@ impl Editor<'_> {
         self.remove_entry(map, own, end(&pairs[at]), next, before);
     }
 
-    fn remove_item(&mut self, list: &Node, items: &[Node], at: usize, holder: Option<Holder>) {
+    fn remove_item(&mut self, list: &Node, items: &[Node], at: usize, holder: Option<ParentEntry>) {
         if items.len() == 1 {
             return self.replace(list, &Tree::List(Vec::new()), holder);
         }

@@ -114,7 +114,7 @@ impl Node {
             [only] if only.name() == "secure" => only
                 .value
                 .scalar()
-                .filter(|s| s.kind == ScalarKind::Text)
+                .filter(|s| s.kind == ScalarKind::String)
                 .map(|s| s.text.as_str()),
             _ => None,
         }
@@ -141,8 +141,8 @@ impl Node {
         match &self.content {
             Content::Scalar(Scalar {
                 text,
-                kind: ScalarKind::Text,
-            }) => Tree::Text(text.clone()),
+                kind: ScalarKind::String,
+            }) => Tree::String(text.clone()),
             Content::Scalar(Scalar {
                 kind: ScalarKind::Null,
                 ..

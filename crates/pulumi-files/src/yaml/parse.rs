@@ -34,8 +34,8 @@ pub enum YamlError {
         key: String,
     },
     /// A key is a list or a mapping.
-    #[error("a key must be text")]
-    KeyNotText {
+    #[error("a key must be a string")]
+    KeyNotString {
         /// The line.
         line: usize,
     },
@@ -57,7 +57,7 @@ impl YamlError {
         match self {
             Self::Syntax { line, .. }
             | Self::DuplicateKey { line, .. }
-            | Self::KeyNotText { line }
+            | Self::KeyNotString { line }
             | Self::TooLarge { line, .. } => *line,
         }
     }
@@ -183,7 +183,7 @@ impl<'t> Composer<'t> {
                     .and_then(|_| self.tabs_behind_colon(at));
                 let tab = error.info().contains("tab");
                 let message = if tab {
-                    "a tab indents this line: YAML wants spaces".to_owned()
+                    "this line is indented with a tab: YAML requires spaces".to_owned()
                 } else {
                     error.info().to_owned()
                 };
@@ -191,7 +191,7 @@ impl<'t> Composer<'t> {
             }
             None => Err(YamlError::Syntax {
                 line: 1,
-                message: "the document ends too early".to_owned(),
+                message: "unexpected end of the document".to_owned(),
             }),
         }
     }
@@ -325,7 +325,7 @@ impl<'t> Composer<'t> {
             }
         };
         let kind = match tag {
-            Some("str") => ScalarKind::Text,
+            Some("str") => ScalarKind::String,
             Some("binary") => {
                 let bytes = STANDARD.decode(value.split_whitespace().collect::<String>());
                 let bytes = bytes.map_err(|_| YamlError::Syntax {
@@ -333,10 +333,10 @@ impl<'t> Composer<'t> {
                     message: "the value after !!binary is not base64".to_owned(),
                 })?;
                 value = String::from_utf8_lossy(&bytes).into_owned();
-                ScalarKind::Text
+                ScalarKind::String
             }
             _ if style == ScalarStyle::Plain => ScalarKind::of_plain(&value),
-            _ => ScalarKind::Text,
+            _ => ScalarKind::String,
         };
         Ok(Node {
             content: Content::Scalar(Scalar { text: value, kind }),
@@ -418,7 +418,7 @@ impl<'t> Composer<'t> {
             let plain = matches!(event, Event::Scalar(_, ScalarStyle::Plain, _, _));
             let key = self.node(event, span, key_start, depth + 1)?;
             let Content::Scalar(Scalar { text: name, .. }) = &key.content else {
-                return Err(YamlError::KeyNotText { line: key_line });
+                return Err(YamlError::KeyNotString { line: key_line });
             };
             let name = name.clone();
             let colon = scan::skip_blank(self.text, key.span.end);
@@ -530,7 +530,7 @@ mod tests {
             ("a: 1\nb: 2\na: 3\n", 3, "already on line 1"),
             ("a:\n\tb: 1\n", 2, "a tab"),
             ("a: *nowhere\n", 1, "anchor"),
-            ("? [a]\n: 1\n", 1, "a key must be text"),
+            ("? [a]\n: 1\n", 1, "a key must be a string"),
             (bomb, 5, "more than 50000 values"),
         ];
         for (text, line, message) in table {

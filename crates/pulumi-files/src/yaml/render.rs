@@ -17,7 +17,7 @@ pub(super) struct Block {
 }
 
 /// Spaces per level.
-const STEP: usize = 2;
+const INDENT_SPACES: usize = 2;
 
 /// Renders `value` as a whole document.
 pub(super) fn document(value: &Tree) -> String {
@@ -35,14 +35,18 @@ pub(super) fn block(value: &Tree, column: usize, quote: Quote) -> Block {
     };
     match value {
         Tree::Plain(text) => inline(text.clone()),
-        Tree::Text(text) if quote == Quote::None && fits_literal(text) => literal(text, column),
-        Tree::Text(text) => inline(scalar(text, quote, false)),
+        Tree::String(text) if quote == Quote::None && fits_literal(text) => literal(text, column),
+        Tree::String(text) => inline(scalar(text, quote, false)),
         Tree::Map(map) if map.is_empty() => inline("{}".to_owned()),
         Tree::List(items) if items.is_empty() => inline("[]".to_owned()),
         Tree::Map(map) => {
             let mut below = String::new();
             for (key, value) in map {
-                push_line(&mut below, column + STEP, &pair(key, value, column + STEP));
+                push_line(
+                    &mut below,
+                    column + INDENT_SPACES,
+                    &pair(key, value, column + INDENT_SPACES),
+                );
             }
             Block {
                 inline: String::new(),
@@ -52,7 +56,11 @@ pub(super) fn block(value: &Tree, column: usize, quote: Quote) -> Block {
         Tree::List(items) => {
             let mut below = String::new();
             for value in items {
-                push_line(&mut below, column + STEP, &item(value, column + STEP));
+                push_line(
+                    &mut below,
+                    column + INDENT_SPACES,
+                    &item(value, column + INDENT_SPACES),
+                );
             }
             Block {
                 inline: String::new(),
@@ -85,7 +93,7 @@ pub(super) fn flow(value: &Tree, json: bool) -> String {
     let quote = if json { Quote::Double } else { Quote::None };
     match value {
         Tree::Plain(text) => text.clone(),
-        Tree::Text(text) => scalar(text, quote, true),
+        Tree::String(text) => scalar(text, quote, true),
         Tree::List(items) => {
             let items: Vec<_> = items.iter().map(|item| flow(item, json)).collect();
             format!("[{}]", items.join(", "))
@@ -109,11 +117,11 @@ pub(super) fn flow_pair(key: &str, value: &Tree, json: bool) -> String {
 /// Text on one line, in the quotes of the value it replaces where they will do.
 pub(super) fn scalar(text: &str, quote: Quote, in_flow: bool) -> String {
     let kind = ScalarKind::of_plain(text);
-    if quote == Quote::None && kind == ScalarKind::Text && fits_plain(text, in_flow) {
+    if quote == Quote::None && kind == ScalarKind::String && fits_plain(text, in_flow) {
         return text.to_owned();
     }
     let single = quote == Quote::Single
-        || (quote == Quote::None && kind == ScalarKind::Text && !old_bool(text));
+        || (quote == Quote::None && kind == ScalarKind::String && !old_bool(text));
     if single && !text.chars().any(needs_escape) {
         format!("'{}'", text.replace('\'', "''"))
     } else {
@@ -175,7 +183,11 @@ fn literal(text: &str, column: usize) -> Block {
     };
     let mut below = String::new();
     for line in lines.split('\n') {
-        let column = if line.is_empty() { 0 } else { column + STEP };
+        let column = if line.is_empty() {
+            0
+        } else {
+            column + INDENT_SPACES
+        };
         push_line(&mut below, column, line);
     }
     Block {

@@ -9,7 +9,7 @@ pub struct Scalar {
     pub kind: ScalarKind,
 }
 
-/// The type a scalar has for a YAML reader. Quoted scalars are always [`ScalarKind::Text`].
+/// The type a scalar has for a YAML reader. Quoted scalars are always [`ScalarKind::String`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScalarKind {
     /// Nothing, `~` or `null`.
@@ -23,19 +23,19 @@ pub enum ScalarKind {
     /// An unquoted date or time.
     Date,
     /// Everything else.
-    Text,
+    String,
 }
 
 impl ScalarKind {
     /// What to call this type in a message to a person.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Null => "nothing",
-            Self::Bool(_) => "true or false",
-            Self::Int => "a whole number",
+            Self::Null => "null",
+            Self::Bool(_) => "a boolean",
+            Self::Int => "an integer",
             Self::Float => "a number",
             Self::Date => "a date",
-            Self::Text => "text",
+            Self::String => "a string",
         }
     }
 
@@ -53,7 +53,7 @@ impl ScalarKind {
             return Self::Float;
         }
         if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
-            return Self::Text;
+            return Self::String;
         }
         if is_date(text) {
             return Self::Date;
@@ -64,7 +64,7 @@ impl ScalarKind {
         } else if is_float(&digits) {
             Self::Float
         } else {
-            Self::Text
+            Self::String
         }
     }
 }
@@ -154,14 +154,14 @@ mod tests {
 
     #[test]
     fn plain_scalars_have_the_types_that_go_gives_them() {
-        use ScalarKind::{Bool, Date, Float, Int, Null, Text};
+        use ScalarKind::{Bool, Date, Float, Int, Null, String};
         let table = [
             ("", Null),
             ("~", Null),
             ("true", Bool(true)),
             ("False", Bool(false)),
-            ("yes", Text),
-            ("on", Text),
+            ("yes", String),
+            ("on", String),
             ("5", Int),
             ("-5", Int),
             ("017", Int),
@@ -174,20 +174,20 @@ mod tests {
             ("1.10", Float),
             (".5", Float),
             ("1e3", Float),
-            ("12e4567", Text),
+            ("12e4567", String),
             (".inf", Float),
-            ("v0.1.2", Text),
-            ("1.2.3", Text),
+            ("v0.1.2", String),
+            ("1.2.3", String),
             ("2024-01-01", Date),
             ("2024-1-1T10:00:00Z", Date),
             ("2024-01-01 10:00:00", Date),
-            ("2024-01-01 10:00:00 +01:00", Text),
-            ("2024-13-01", Text),
-            ("8f3a9c1", Text),
+            ("2024-01-01 10:00:00 +01:00", String),
+            ("2024-13-01", String),
+            ("8f3a9c1", String),
             ("1234567e8", Float),
-            ("0x", Text),
-            ("-", Text),
-            (".", Text),
+            ("0x", String),
+            ("-", String),
+            (".", String),
         ];
         for (text, kind) in table {
             assert_eq!(ScalarKind::of_plain(text), kind, "{text:?}");

@@ -19,7 +19,7 @@ pub enum Segment {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tree {
     /// Text.
-    Text(String),
+    String(String),
     /// A scalar of another type (`true`, `5`, `null`), as it is written.
     Plain(String),
     /// A sequence.
@@ -51,19 +51,19 @@ pub enum TreeError {
         length: usize,
     },
     /// A list stands where the path has a key.
-    #[error("there is a list where the path says `{key}`: a place in it is written [0]")]
+    #[error("the value is a list where the path has `{key}`: use an index such as [0]")]
     ExpectedIndex {
         /// The key.
         key: String,
     },
     /// A mapping or a single value stands where the path has an index.
-    #[error("expected an array: there is no list where the path says [{index}]")]
+    #[error("expected an array: the value is not a list where the path has [{index}]")]
     ExpectedList {
         /// The index.
         index: usize,
     },
     /// A single value stands where the path goes deeper.
-    #[error("expected a map: there is a single value where the path goes on with `{key}`")]
+    #[error("expected a map: the path continues with `{key}` below a single value")]
     ExpectedMap {
         /// The key.
         key: String,
@@ -99,7 +99,7 @@ impl Tree {
     pub fn secret(ciphertext: String) -> Self {
         Self::Map(BTreeMap::from([(
             "secure".to_owned(),
-            Self::Text(ciphertext),
+            Self::String(ciphertext),
         )]))
     }
 
@@ -112,7 +112,7 @@ impl Tree {
 
     /// Whether this is an encrypted value.
     pub fn is_secret(&self) -> bool {
-        matches!(self, Self::Map(map) if map.len() == 1 && matches!(map.get("secure"), Some(Self::Text(_))))
+        matches!(self, Self::Map(map) if map.len() == 1 && matches!(map.get("secure"), Some(Self::String(_))))
     }
 
     /// The value with `change` made at `path`; `None` when the value itself is removed. Missing
@@ -190,7 +190,7 @@ impl From<Value> for Tree {
             Value::Null => Self::null(),
             Value::Bool(value) => Self::Plain(value.to_string()),
             Value::Number(number) => Self::Plain(number.to_string()),
-            Value::String(text) => Self::Text(text),
+            Value::String(text) => Self::String(text),
             Value::Array(items) => Self::List(items.into_iter().map(Self::from).collect()),
             Value::Object(map) => Self::Map(
                 map.into_iter()

@@ -7,10 +7,10 @@ use pulumi_files::{Environment, Keyring, Prompt};
 use secrecy::SecretString;
 
 /// Nobody at the terminal.
-struct Nobody;
+struct NonInteractivePrompt;
 
-impl Prompt for Nobody {
-    fn interactive(&self) -> bool {
+impl Prompt for NonInteractivePrompt {
+    fn is_interactive(&self) -> bool {
         false
     }
 
@@ -26,7 +26,7 @@ pub(crate) fn passphrase(text: &str) -> Environment {
 pub(crate) fn keyring(environment: Environment, http: Arc<dyn Http>) -> Keyring {
     Keyring {
         environment,
-        prompt: Arc::new(Nobody),
+        prompt: Arc::new(NonInteractivePrompt),
         http,
         clock: Arc::new(SystemClock),
         rng: Arc::new(SystemRng),

@@ -47,7 +47,7 @@ async fn serve() -> std::io::Result<()> {
         .route("/slow", get(slow))
         .route("/ready", get(ready))
         .route("/healthy", get(healthy))
-        .route("/fall-ill", get(fall_ill))
+        .route("/fall-ill", get(become_unhealthy))
         .route("/variable", get(show_variable))
         .route("/file", get(show_file))
         .with_state(app);
@@ -77,7 +77,7 @@ async fn healthy(State(app): State<Arc<App>>) -> StatusCode {
     status(app.healthy.load(Ordering::Relaxed))
 }
 
-async fn fall_ill(State(app): State<Arc<App>>) {
+async fn become_unhealthy(State(app): State<Arc<App>>) {
     app.healthy.store(false, Ordering::Relaxed);
 }
 

@@ -32,7 +32,7 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// What `kubectl logs` can ask for.
 #[derive(Default)]
-struct Wanted {
+struct LogQuery {
     follow: bool,
     previous: bool,
     timestamps: bool,
@@ -91,18 +91,18 @@ async fn connection(tls: TlsAcceptor, stream: TcpStream, logs: Logs) {
 }
 
 fn answer(request: &Request<Incoming>, logs: &Logs) -> Response<Body> {
-    let wanted = Wanted::parse(request.uri().query().unwrap_or_default());
+    let query = LogQuery::parse(request.uri().query().unwrap_or_default());
     let path: Vec<&str> = request.uri().path().split('/').collect();
     let log = match path.as_slice() {
         ["", "containerLogs", namespace, pod, container] => {
-            logs.get(namespace, pod, container, wanted.previous)
+            logs.get(namespace, pod, container, query.previous)
         }
         _ => None,
     };
     let (status, body) = match log {
         Some(log) => (
             StatusCode::OK,
-            StreamBody::new(wanted.read(log).map(|bytes| Ok(Frame::data(bytes)))).boxed_unsync(),
+            StreamBody::new(query.read(log).map(|bytes| Ok(Frame::data(bytes)))).boxed_unsync(),
         ),
         None => (
             StatusCode::NOT_FOUND,
@@ -114,7 +114,7 @@ fn answer(request: &Request<Incoming>, logs: &Logs) -> Response<Body> {
     response
 }
 
-impl Wanted {
+impl LogQuery {
     fn parse(query: &str) -> Self {
         let pairs: HashMap<&str, &str> = query
             .split('&')
@@ -152,7 +152,7 @@ impl Wanted {
         let first = (!lines.is_empty()).then(|| self.text(&lines));
         let changes = log.changes();
         let rest = stream::unfold((log, changes, next, ended, self), async |state| {
-            let (log, mut changes, next, ended, wanted) = state;
+            let (log, mut changes, next, ended, query) = state;
             if ended {
                 return None;
             }
@@ -160,8 +160,8 @@ impl Wanted {
                 changes.borrow_and_update();
                 let (ended, lines, after) = log.read(next);
                 if ended || !lines.is_empty() {
-                    let text = wanted.text(&lines);
-                    return Some((text, (log, changes, after, ended, wanted)));
+                    let text = query.text(&lines);
+                    return Some((text, (log, changes, after, ended, query)));
                 }
                 changes.changed().await.ok()?;
             }
@@ -198,7 +198,7 @@ mod tests {
     }
 
     async fn read(query: &str, log: &Log) -> String {
-        let chunks: Vec<Bytes> = Wanted::parse(query).read(log.clone()).collect().await;
+        let chunks: Vec<Bytes> = LogQuery::parse(query).read(log.clone()).collect().await;
         String::from_utf8(chunks.concat()).unwrap()
     }
 

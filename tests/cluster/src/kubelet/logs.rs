@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::time;
 
 /// Older lines are dropped, as a container runtime rotates its files.
-const MOST_LINES: usize = 20_000;
+const MAX_LOG_LINES: usize = 20_000;
 
 /// The output of one run of one container.
 #[derive(Clone)]
@@ -91,7 +91,7 @@ impl Log {
     }
 
     /// Keeps everything that comes from `output`, until it is closed.
-    pub(crate) async fn keep(&self, output: impl AsyncRead + Unpin) {
+    pub(crate) async fn capture(&self, output: impl AsyncRead + Unpin) {
         let mut output = BufReader::new(output);
         loop {
             let mut text = Vec::new();
@@ -106,7 +106,7 @@ impl Log {
         let at = time::now();
         let mut lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.kept.push_back(Line { at, text });
-        if lines.kept.len() > MOST_LINES {
+        if lines.kept.len() > MAX_LOG_LINES {
             lines.kept.pop_front();
             lines.dropped += 1;
         }

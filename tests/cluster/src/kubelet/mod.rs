@@ -40,7 +40,7 @@ use tokio::sync::oneshot;
 pub use images::{Image, Images};
 pub use network::local_address;
 
-use crate::control_plane::{ControlPlane, MASTERS};
+use crate::control_plane::{ADMIN_GROUP, ControlPlane};
 use crate::kubeconfig;
 use crate::pki::Identity;
 use crate::reaper::Reaper;
@@ -117,7 +117,7 @@ impl Kubelet {
     pub async fn start_with(cluster: &ControlPlane, nodes: Nodes) -> Self {
         let images = Images::default();
         let start = Start {
-            kubeconfig: cluster.write_user(USER, MASTERS).1,
+            kubeconfig: cluster.write_user(USER, ADMIN_GROUP).1,
             server: cluster.authority().server("kubelet"),
             nodes,
             images: images.clone(),

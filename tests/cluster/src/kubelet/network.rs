@@ -20,11 +20,11 @@ pub(crate) struct Network(Arc<Inner>);
 
 struct Inner {
     prefix: [u8; 2],
-    given: Mutex<Given>,
+    allocations: Mutex<Allocations>,
 }
 
 #[derive(Default)]
-struct Given {
+struct Allocations {
     last: u8,
     used: BTreeSet<u8>,
 }
@@ -39,18 +39,22 @@ impl Network {
     pub(crate) fn new(port: u16) -> Self {
         Self(Arc::new(Inner {
             prefix: port.to_be_bytes(),
-            given: Mutex::default(),
+            allocations: Mutex::default(),
         }))
     }
 
     /// The address whose turn it is: one that was just given back rests longest.
-    pub(crate) fn give(&self) -> Option<Address> {
-        let mut given = self.0.given.lock().unwrap_or_else(PoisonError::into_inner);
-        let after = given.last;
+    pub(crate) fn allocate(&self) -> Option<Address> {
+        let mut allocations = self
+            .0
+            .allocations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let after = allocations.last;
         let mut order = (after.saturating_add(1)..=254).chain(1..=after);
-        let host = order.find(|host| !given.used.contains(host))?;
-        given.last = host;
-        given.used.insert(host);
+        let host = order.find(|host| !allocations.used.contains(host))?;
+        allocations.last = host;
+        allocations.used.insert(host);
         Some(Address {
             network: self.clone(),
             host,
@@ -73,9 +77,9 @@ impl Address {
 
 impl Drop for Address {
     fn drop(&mut self) {
-        let given = &self.network.0.given;
-        let mut given = given.lock().unwrap_or_else(PoisonError::into_inner);
-        given.used.remove(&self.host);
+        let allocations = &self.network.0.allocations;
+        let mut allocations = allocations.lock().unwrap_or_else(PoisonError::into_inner);
+        allocations.used.remove(&self.host);
     }
 }
 
@@ -86,14 +90,14 @@ mod tests {
     #[test]
     fn an_address_given_back_rests_longest() {
         let network = Network::new(0x5102);
-        let first = network.give().unwrap();
+        let first = network.allocate().unwrap();
         assert_eq!(first.pod(), Ipv4Addr::new(10, 0x51, 2, 1));
         assert_eq!(first.local(), Ipv4Addr::new(127, 0x51, 2, 1));
         drop(first);
-        assert_eq!(network.give().unwrap().host, 2);
+        assert_eq!(network.allocate().unwrap().host, 2);
 
-        let all: Vec<_> = std::iter::from_fn(|| network.give()).collect();
+        let all: Vec<_> = std::iter::from_fn(|| network.allocate()).collect();
         assert_eq!(all.len(), 254);
-        assert!(network.give().is_none());
+        assert!(network.allocate().is_none());
     }
 }

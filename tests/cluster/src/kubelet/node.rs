@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use super::time;
 
 /// The control plane gives a node up after 40 s.
-const HEARTBEAT: Duration = Duration::from_secs(10);
-const LEASES: &str = "kube-node-lease";
+const LEASE_RENEW_INTERVAL: Duration = Duration::from_secs(10);
+const LEASE_NAMESPACE: &str = "kube-node-lease";
 
 /// Makes a node that is ready; its log server listens on `port` of loopback.
 pub(crate) async fn register(client: &Client, name: &str, port: u16) -> kube::Result<()> {
@@ -45,7 +45,7 @@ pub(crate) async fn register(client: &Client, name: &str, port: u16) -> kube::Re
 /// Renews the leases of all nodes for ever.
 pub(crate) async fn keep_alive(client: Client, names: Vec<String>) {
     loop {
-        tokio::time::sleep(HEARTBEAT).await;
+        tokio::time::sleep(LEASE_RENEW_INTERVAL).await;
         for name in &names {
             // A renewal that fails is made up for by the next.
             let _refused = renew(&client, name).await;
@@ -54,7 +54,7 @@ pub(crate) async fn keep_alive(client: Client, names: Vec<String>) {
 }
 
 async fn renew(client: &Client, name: &str) -> kube::Result<()> {
-    let leases: Api<Lease> = Api::namespaced(client.clone(), LEASES);
+    let leases: Api<Lease> = Api::namespaced(client.clone(), LEASE_NAMESPACE);
     let lease = Lease {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),

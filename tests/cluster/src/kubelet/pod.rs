@@ -18,16 +18,16 @@ use super::container::{self, Outcome};
 use super::events::Kind;
 use super::network::Address;
 use super::rewrite::Rewrite;
-use super::state::{Observed, PodState, Slot};
+use super::state::{ContainerSlot, ObservedContainer, PodState};
 use super::volumes::{self, Volumes};
 use super::{Shared, time};
 
 /// How soon something that is missing is looked for again.
-pub(crate) const RETRY: Duration = Duration::from_millis(500);
+pub(crate) const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// When a Pod must be gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub(crate) enum PodTermination {
     NotYet,
     /// It was deleted; its processes have until then.
     By(Instant),
@@ -36,7 +36,7 @@ pub(crate) enum Ending {
 }
 
 /// A Pod that was bound to one of our nodes.
-pub(crate) struct PodRun {
+pub(crate) struct PodWorker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) pod: Pod,
     pub(crate) namespace: String,
@@ -45,15 +45,15 @@ pub(crate) struct PodRun {
     folder: PathBuf,
     address: Address,
     state: watch::Sender<PodState>,
-    ending: watch::Receiver<Ending>,
+    ending: watch::Receiver<PodTermination>,
 }
 
-impl PodRun {
+impl PodWorker {
     pub(crate) fn new(
         shared: Arc<Shared>,
         pod: Pod,
         address: Address,
-        ending: watch::Receiver<Ending>,
+        ending: watch::Receiver<PodTermination>,
     ) -> std::io::Result<Self> {
         let uid = pod.uid().unwrap_or_default();
         let folder = shared.reaper.folder().join("pods").join(&uid);
@@ -82,8 +82,8 @@ impl PodRun {
         let _cancelled = reporter.await;
         self.shared.logs.forget(&self.namespace, &self.name);
         let _kept = fs::remove_dir_all(&self.folder);
-        while *self.ending.borrow() != Ending::Gone && self.confirm().await.is_err() {
-            tokio::time::sleep(RETRY).await;
+        while *self.ending.borrow() != PodTermination::Gone && self.confirm().await.is_err() {
+            tokio::time::sleep(RETRY_INTERVAL).await;
         }
     }
 
@@ -92,13 +92,13 @@ impl PodRun {
             return;
         }
         for index in 0..self.containers().0.len() {
-            match container::keep(self, Slot::Init(index)).await {
+            match container::run_container(self, ContainerSlot::Init(index)).await {
                 Outcome::Succeeded => {}
                 Outcome::Failed | Outcome::Stopped => return,
             }
         }
-        let mains = (0..self.containers().1.len()).map(Slot::Main);
-        join_all(mains.map(|slot| container::keep(self, slot))).await;
+        let mains = (0..self.containers().1.len()).map(ContainerSlot::Main);
+        join_all(mains.map(|slot| container::run_container(self, slot))).await;
     }
 
     /// Whether the volumes are there; not if the Pod was deleted before.
@@ -114,7 +114,7 @@ impl PodRun {
         while let Err((volume, error)) = volumes.fill().await {
             let message = format!("MountVolume.SetUp failed for volume \"{volume}\" : {error}");
             self.event(None, Kind::Warning, "FailedMount", message);
-            if self.pause(RETRY).await.is_err() {
+            if self.pause(RETRY_INTERVAL).await.is_err() {
                 return false;
             }
         }
@@ -152,7 +152,7 @@ impl PodRun {
                 Err(kube::Error::Api(refusal)) if [404, 409].contains(&refusal.code) => {
                     return status;
                 }
-                Err(_) => tokio::time::sleep(RETRY).await,
+                Err(_) => tokio::time::sleep(RETRY_INTERVAL).await,
                 Ok(_) => return status,
             }
         }
@@ -186,16 +186,16 @@ impl PodRun {
         (init, spec.map_or(&[], |spec| &spec.containers))
     }
 
-    pub(crate) fn container(&self, slot: Slot) -> Option<&Container> {
+    pub(crate) fn container(&self, slot: ContainerSlot) -> Option<&Container> {
         let (init, main) = self.containers();
         match slot {
-            Slot::Init(index) => init.get(index),
-            Slot::Main(index) => main.get(index),
+            ContainerSlot::Init(index) => init.get(index),
+            ContainerSlot::Main(index) => main.get(index),
         }
     }
 
     /// Changes what is reported of a container.
-    pub(crate) fn update(&self, slot: Slot, change: impl FnOnce(&mut Observed)) {
+    pub(crate) fn update(&self, slot: ContainerSlot, change: impl FnOnce(&mut ObservedContainer)) {
         self.state.send_if_modified(|state| {
             let Some(container) = state.get_mut(slot) else {
                 return false;
@@ -209,14 +209,14 @@ impl PodRun {
     /// An event about the Pod or one of its containers.
     pub(crate) fn event(
         &self,
-        slot: Option<Slot>,
+        slot: Option<ContainerSlot>,
         kind: Kind,
         reason: &'static str,
         message: String,
     ) {
         let mut about = self.pod.object_ref(&());
         let list = match slot {
-            Some(Slot::Init(_)) => "initContainers",
+            Some(ContainerSlot::Init(_)) => "initContainers",
             _ => "containers",
         };
         let container = slot.and_then(|slot| self.container(slot));
@@ -258,16 +258,18 @@ impl PodRun {
 
     /// Whether it was deleted.
     pub(crate) fn is_ending(&self) -> bool {
-        *self.ending.borrow() != Ending::NotYet
+        *self.ending.borrow() != PodTermination::NotYet
     }
 
     /// The moment by which it must be gone, once it was deleted.
     pub(crate) async fn ended(&self) -> Instant {
         let mut ending = self.ending.clone();
         // Without a sender the cluster is being shut down, and this task with it.
-        let ending = ending.wait_for(|ending| *ending != Ending::NotYet).await;
+        let ending = ending
+            .wait_for(|ending| *ending != PodTermination::NotYet)
+            .await;
         match ending.map(|ending| *ending) {
-            Ok(Ending::By(deadline)) => deadline,
+            Ok(PodTermination::By(deadline)) => deadline,
             _ => Instant::now(),
         }
     }
@@ -275,10 +277,10 @@ impl PodRun {
     /// Returns when the API server no longer waits for it.
     pub(crate) async fn forced(&self) {
         let mut ending = self.ending.clone();
-        let now = |ending: &Ending| match ending {
-            Ending::NotYet => false,
-            Ending::By(deadline) => *deadline <= Instant::now(),
-            Ending::Gone => true,
+        let now = |ending: &PodTermination| match ending {
+            PodTermination::NotYet => false,
+            PodTermination::By(deadline) => *deadline <= Instant::now(),
+            PodTermination::Gone => true,
         };
         let _forced = ending.wait_for(now).await;
     }

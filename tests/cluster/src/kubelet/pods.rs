@@ -15,14 +15,14 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Shared;
-use super::pod::{Ending, PodRun};
+use super::pod::{PodTermination, PodWorker};
 
 /// Runs Pods for ever.
 pub(crate) async fn run(shared: Arc<Shared>) {
     let pods: Api<Pod> = Api::all(shared.client.clone());
     let bound = watcher::Config::default().fields("spec.nodeName!=");
     let mut changes = Box::pin(watcher(pods, bound).default_backoff());
-    let mut followed: HashMap<String, watch::Sender<Ending>> = HashMap::new();
+    let mut followed: HashMap<String, watch::Sender<PodTermination>> = HashMap::new();
     let mut listed = HashSet::new();
     let mut tasks = JoinSet::new();
     while let Some(change) = changes.next().await {
@@ -35,14 +35,14 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             Ok(Event::InitDone) => followed.retain(|uid, ending| {
                 let exists = listed.contains(uid);
                 if !exists {
-                    ending.send_replace(Ending::Gone);
+                    ending.send_replace(PodTermination::Gone);
                 }
                 exists
             }),
             Ok(Event::Apply(pod)) => follow(&shared, &mut followed, &mut tasks, &pod),
             Ok(Event::Delete(pod)) => {
                 if let Some(ending) = followed.remove(&pod.uid().unwrap_or_default()) {
-                    ending.send_replace(Ending::Gone);
+                    ending.send_replace(PodTermination::Gone);
                 }
             }
             // The watch starts again by itself.
@@ -54,7 +54,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 
 fn follow(
     shared: &Arc<Shared>,
-    followed: &mut HashMap<String, watch::Sender<Ending>>,
+    followed: &mut HashMap<String, watch::Sender<PodTermination>>,
     tasks: &mut JoinSet<()>,
     pod: &Pod,
 ) {
@@ -64,10 +64,10 @@ fn follow(
         return;
     }
     let ending = followed.entry(uid).or_insert_with(|| {
-        let (sender, receiver) = watch::channel(Ending::NotYet);
+        let (sender, receiver) = watch::channel(PodTermination::NotYet);
         // More than 254 Pods at once are more than one machine has processes for.
-        if let Some(address) = shared.network.give()
-            && let Ok(run) = PodRun::new(Arc::clone(shared), pod.clone(), address, receiver)
+        if let Some(address) = shared.network.allocate()
+            && let Ok(run) = PodWorker::new(Arc::clone(shared), pod.clone(), address, receiver)
         {
             tasks.spawn(Arc::new(run).live());
         }
@@ -79,12 +79,12 @@ fn follow(
         // A deletion may be hurried, not delayed.
         ending.send_if_modified(|ending| {
             let earlier = match ending {
-                Ending::NotYet => true,
-                Ending::By(deadline) => by < *deadline,
-                Ending::Gone => false,
+                PodTermination::NotYet => true,
+                PodTermination::By(deadline) => by < *deadline,
+                PodTermination::Gone => false,
             };
             if earlier {
-                *ending = Ending::By(by);
+                *ending = PodTermination::By(by);
             }
             earlier
         });

@@ -9,9 +9,9 @@ use tokio::sync::oneshot;
 use tokio::time::Interval;
 
 use super::events::Kind;
-use super::pod::PodRun;
-use super::process::Surroundings;
-use super::state::Slot;
+use super::pod::PodWorker;
+use super::process::ProcessSpec;
+use super::state::ContainerSlot;
 
 /// A probe's name in messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,10 +22,10 @@ enum Purpose {
 }
 
 /// A probe that is asked again and again.
-struct Asking<'a> {
-    run: &'a PodRun,
-    slot: Slot,
-    surroundings: &'a Surroundings,
+struct ProbeWorker<'a> {
+    run: &'a PodWorker,
+    slot: ContainerSlot,
+    process_spec: &'a ProcessSpec,
     purpose: Purpose,
     probe: &'a Probe,
     period: Interval,
@@ -36,20 +36,20 @@ struct Asking<'a> {
 
 /// Probes a running container until dropped. What is sent is why it must be restarted.
 pub(crate) async fn watch(
-    run: Arc<PodRun>,
-    slot: Slot,
-    surroundings: Arc<Surroundings>,
-    sick: oneshot::Sender<&'static str>,
+    run: Arc<PodWorker>,
+    slot: ContainerSlot,
+    process_spec: Arc<ProcessSpec>,
+    unhealthy: oneshot::Sender<&'static str>,
 ) {
-    let container = &surroundings.container;
-    let ask = |purpose, probe| Asking::begin(&run, slot, &surroundings, purpose, probe);
+    let container = &process_spec.container;
+    let ask = |purpose, probe| ProbeWorker::begin(&run, slot, &process_spec, purpose, probe);
     if let Some(probe) = &container.startup_probe
         && !ask(Purpose::Startup, probe).await.verdict().await
     {
-        let _ended = sick.send("failed startup probe");
+        let _ended = unhealthy.send("failed startup probe");
         return;
     }
-    let ready_at_once = container.readiness_probe.is_none() && !surroundings.image.never_ready;
+    let ready_at_once = container.readiness_probe.is_none() && !process_spec.image.never_ready;
     run.update(slot, |state| {
         state.started = true;
         state.ready = ready_at_once;
@@ -67,17 +67,17 @@ pub(crate) async fn watch(
         if let Some(probe) = &container.liveness_probe {
             let mut asking = ask(Purpose::Liveness, probe).await;
             while asking.verdict().await {}
-            let _ended = sick.send("failed liveness probe");
+            let _ended = unhealthy.send("failed liveness probe");
         }
     };
     tokio::join!(readiness, liveness);
 }
 
-impl<'a> Asking<'a> {
+impl<'a> ProbeWorker<'a> {
     async fn begin(
-        run: &'a PodRun,
-        slot: Slot,
-        surroundings: &'a Surroundings,
+        run: &'a PodWorker,
+        slot: ContainerSlot,
+        process_spec: &'a ProcessSpec,
         purpose: Purpose,
         probe: &'a Probe,
     ) -> Self {
@@ -85,7 +85,7 @@ impl<'a> Asking<'a> {
         Self {
             run,
             slot,
-            surroundings,
+            process_spec,
             purpose,
             probe,
             period: tokio::time::interval(seconds(probe.period_seconds, 10)),
@@ -117,7 +117,7 @@ impl<'a> Asking<'a> {
     }
 
     async fn ask(&self) -> Result<(), String> {
-        let (of, probe) = (self.surroundings, self.probe);
+        let (of, probe) = (self.process_spec, self.probe);
         let patience = seconds(probe.timeout_seconds, 1);
         if of.image.never_ready && self.purpose != Purpose::Liveness {
             return Err("HTTP probe failed with statuscode: 503".to_owned());

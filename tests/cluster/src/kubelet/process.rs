@@ -20,10 +20,10 @@ use crate::http_client;
 use crate::reaper::Reaper;
 
 /// How much of a command's output is worth a message.
-const MOST_OUTPUT: u64 = 10 * 1024;
+const MAX_OUTPUT_BYTES: u64 = 10 * 1024;
 
 /// Everything that the processes of one container share.
-pub(crate) struct Surroundings {
+pub(crate) struct ProcessSpec {
     pub(crate) container: Container,
     pub(crate) image: Image,
     pub(crate) environment: Environment,
@@ -33,7 +33,7 @@ pub(crate) struct Surroundings {
     pub(crate) reaper: Reaper,
 }
 
-impl Surroundings {
+impl ProcessSpec {
     /// The container's own process.
     pub(crate) fn entrypoint(&self) -> Command {
         let own = |words: &Option<Vec<String>>| -> Option<Vec<String>> {
@@ -102,7 +102,10 @@ impl Surroundings {
                 .into_iter()
                 .flatten()
             {
-                let _unreadable = reader.take(MOST_OUTPUT).read_to_string(&mut output).await;
+                let _unreadable = reader
+                    .take(MAX_OUTPUT_BYTES)
+                    .read_to_string(&mut output)
+                    .await;
             }
             child.wait().await
         };

@@ -20,12 +20,12 @@ use super::events::{Events, Kind};
 use super::quantity::amount;
 use super::time;
 
-const NAME: &str = "default-scheduler";
+const SCHEDULER_NAME: &str = "default-scheduler";
 /// How soon a Pod that found no place is tried again.
-const RETRY: Duration = Duration::from_millis(500);
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// A node and the Pods it has.
-struct Place<'a> {
+struct NodeFit<'a> {
     node: &'a Node,
     pods: Vec<&'a Pod>,
 }
@@ -36,7 +36,7 @@ pub(crate) async fn run(client: Client, events: Events) {
     let unbound = watcher::Config::default().fields("spec.nodeName=");
     let mut changes = Box::pin(watcher(pods, unbound).default_backoff());
     let mut waiting: BTreeMap<String, Pod> = BTreeMap::new();
-    let mut retry = tokio::time::interval(RETRY);
+    let mut retry = tokio::time::interval(RETRY_INTERVAL);
     loop {
         let due = tokio::select! {
             change = changes.next() => match change {
@@ -105,7 +105,7 @@ async fn bind(client: &Client, events: &Events, pod: &Pod, node: &str) -> kube::
         .await?;
     let message = format!("Successfully assigned {namespace}/{name} to {node}");
     events.emit(
-        NAME,
+        SCHEDULER_NAME,
         pod.object_ref(&()),
         Kind::Normal,
         "Scheduled",
@@ -139,7 +139,7 @@ async fn refuse(client: &Client, events: &Events, pod: &Pod, message: String) ->
     api.patch_status(&pod.name_any(), &PatchParams::default(), &patch)
         .await?;
     events.emit(
-        NAME,
+        SCHEDULER_NAME,
         pod.object_ref(&()),
         Kind::Warning,
         "FailedScheduling",
@@ -151,16 +151,16 @@ async fn refuse(client: &Client, events: &Events, pod: &Pod, message: String) ->
 /// The name of the emptiest node that fits, or the scheduler's sentence about why none does.
 fn choose(pod: &Pod, nodes: &[Node], pods: &[Pod]) -> Result<String, String> {
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
-    let mut fitting: Vec<Place<'_>> = Vec::new();
+    let mut fitting: Vec<NodeFit<'_>> = Vec::new();
     for node in nodes {
-        let place = Place::new(node, pods);
-        match place.refusal(pod) {
+        let fit = NodeFit::new(node, pods);
+        match fit.refusal(pod) {
             Some(reason) => *reasons.entry(reason).or_default() += 1,
-            None => fitting.push(place),
+            None => fitting.push(fit),
         }
     }
-    let emptiest = fitting.iter().min_by_key(|place| place.pods.len());
-    emptiest.map(|place| place.node.name_any()).ok_or_else(|| {
+    let emptiest = fitting.iter().min_by_key(|fit| fit.pods.len());
+    emptiest.map(|fit| fit.node.name_any()).ok_or_else(|| {
         let reasons: Vec<String> = reasons
             .iter()
             .map(|(reason, count)| format!("{count} {reason}"))
@@ -170,7 +170,7 @@ fn choose(pod: &Pod, nodes: &[Node], pods: &[Pod]) -> Result<String, String> {
     })
 }
 
-impl<'a> Place<'a> {
+impl<'a> NodeFit<'a> {
     fn new(node: &'a Node, pods: &'a [Pod]) -> Self {
         let name = node.name_any();
         let here = |pod: &&Pod| {

@@ -14,16 +14,16 @@ pub(crate) struct PodState {
     pub(crate) since: Timestamp,
     /// Known once the Pod has been set up.
     pub(crate) address: Option<String>,
-    pub(crate) init: Vec<Observed>,
-    pub(crate) main: Vec<Observed>,
+    pub(crate) init: Vec<ObservedContainer>,
+    pub(crate) main: Vec<ObservedContainer>,
 }
 
 /// Everything that is reported about a container.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Observed {
+pub(crate) struct ObservedContainer {
     name: String,
     image: String,
-    pub(crate) now: Now,
+    pub(crate) now: CurrentState,
     pub(crate) last: Option<Termination>,
     pub(crate) restarts: i32,
     pub(crate) started: bool,
@@ -31,7 +31,7 @@ pub(crate) struct Observed {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Now {
+pub(crate) enum CurrentState {
     Waiting {
         reason: &'static str,
         message: Option<String>,
@@ -54,7 +54,7 @@ pub(crate) struct Termination {
 
 /// Which container of a Pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Slot {
+pub(crate) enum ContainerSlot {
     Init(usize),
     Main(usize),
 }
@@ -68,7 +68,7 @@ impl PodState {
         } else {
             "PodInitializing"
         };
-        let observe = |container: &Container| Observed::new(container, reason);
+        let observe = |container: &Container| ObservedContainer::new(container, reason);
         Self {
             since: now,
             address: None,
@@ -77,16 +77,16 @@ impl PodState {
         }
     }
 
-    pub(crate) fn get_mut(&mut self, slot: Slot) -> Option<&mut Observed> {
+    pub(crate) fn get_mut(&mut self, slot: ContainerSlot) -> Option<&mut ObservedContainer> {
         match slot {
-            Slot::Init(index) => self.init.get_mut(index),
-            Slot::Main(index) => self.main.get_mut(index),
+            ContainerSlot::Init(index) => self.init.get_mut(index),
+            ContainerSlot::Main(index) => self.main.get_mut(index),
         }
     }
 
     /// The status to report; `before` gives the times of conditions that have not changed.
     pub(crate) fn status(&self, pod: &Pod, before: &PodStatus, now: Timestamp) -> PodStatus {
-        let initialized = self.init.iter().all(Observed::has_succeeded);
+        let initialized = self.init.iter().all(ObservedContainer::has_succeeded);
         let ready = initialized && self.main.iter().all(|container| container.ready);
         let phase = self.phase(&restart_policy(pod));
         let done = phase == "Succeeded";
@@ -124,30 +124,31 @@ impl PodState {
     /// The rules of the real kubelet (`getPhase`).
     fn phase(&self, restart_policy: &str) -> &'static str {
         let never = restart_policy == "Never";
-        if never && self.init.iter().any(Observed::has_failed) {
+        if never && self.init.iter().any(ObservedContainer::has_failed) {
             return "Failed";
         }
-        let initialized = self.init.iter().all(Observed::has_succeeded);
-        if !initialized || self.main.iter().any(Observed::has_never_run) {
+        let initialized = self.init.iter().all(ObservedContainer::has_succeeded);
+        if !initialized || self.main.iter().any(ObservedContainer::has_never_run) {
             return "Pending";
         }
-        let running = |container: &Observed| matches!(container.now, Now::Running { .. });
+        let running =
+            |container: &ObservedContainer| matches!(container.now, CurrentState::Running { .. });
         if restart_policy == "Always" || self.main.iter().any(running) {
             return "Running";
         }
-        if self.main.iter().all(Observed::has_succeeded) {
+        if self.main.iter().all(ObservedContainer::has_succeeded) {
             return "Succeeded";
         }
         if never { "Failed" } else { "Running" }
     }
 }
 
-impl Observed {
+impl ObservedContainer {
     fn new(container: &Container, reason: &'static str) -> Self {
         Self {
             name: container.name.clone(),
             image: container.image.clone().unwrap_or_default(),
-            now: Now::Waiting {
+            now: CurrentState::Waiting {
                 reason,
                 message: None,
             },
@@ -159,15 +160,15 @@ impl Observed {
     }
 
     fn has_succeeded(&self) -> bool {
-        matches!(&self.now, Now::Terminated(end) if end.exit_code == 0)
+        matches!(&self.now, CurrentState::Terminated(end) if end.exit_code == 0)
     }
 
     fn has_failed(&self) -> bool {
-        matches!(&self.now, Now::Terminated(end) if end.exit_code != 0)
+        matches!(&self.now, CurrentState::Terminated(end) if end.exit_code != 0)
     }
 
     fn has_never_run(&self) -> bool {
-        matches!(self.now, Now::Waiting { .. }) && self.last.is_none()
+        matches!(self.now, CurrentState::Waiting { .. }) && self.last.is_none()
     }
 
     fn status(&self) -> ContainerStatus {
@@ -196,7 +197,7 @@ impl Observed {
     }
 }
 
-impl Now {
+impl CurrentState {
     fn state(&self) -> ContainerState {
         match self {
             Self::Waiting { reason, message } => ContainerState {
@@ -242,8 +243,8 @@ pub(crate) fn restart_policy(pod: &Pod) -> String {
     policy.unwrap_or_else(|| "Always".to_owned())
 }
 
-fn statuses(containers: &[Observed]) -> Vec<ContainerStatus> {
-    containers.iter().map(Observed::status).collect()
+fn statuses(containers: &[ObservedContainer]) -> Vec<ContainerStatus> {
+    containers.iter().map(ObservedContainer::status).collect()
 }
 
 /// A condition, whose time moves only when its status changes.
@@ -289,8 +290,8 @@ mod tests {
         }
     }
 
-    fn ended(exit_code: i32) -> Now {
-        Now::Terminated(termination(exit_code))
+    fn ended(exit_code: i32) -> CurrentState {
+        CurrentState::Terminated(termination(exit_code))
     }
 
     fn pod(policy: &str) -> Pod {
@@ -305,8 +306,8 @@ mod tests {
         .unwrap()
     }
 
-    fn waiting() -> Now {
-        Now::Waiting {
+    fn waiting() -> CurrentState {
+        CurrentState::Waiting {
             reason: "PodInitializing",
             message: None,
         }
@@ -314,7 +315,7 @@ mod tests {
 
     #[test]
     fn the_phase_follows_from_policy_and_containers() {
-        let running = || Now::Running { since: NOW };
+        let running = || CurrentState::Running { since: NOW };
         for (policy, init, main, phase) in [
             ("Always", waiting(), waiting(), "Pending"),
             ("Always", running(), waiting(), "Pending"),

@@ -184,15 +184,18 @@ impl Volumes<'_> {
     }
 
     /// A token for the Pod's service account, as the kubelet asks for one.
-    async fn token(&self, wanted: &ServiceAccountTokenProjection) -> Result<String, SourceError> {
+    async fn token(
+        &self,
+        projection_spec: &ServiceAccountTokenProjection,
+    ) -> Result<String, SourceError> {
         let spec = self.pod.spec.as_ref();
         let account = spec
             .and_then(|spec| spec.service_account_name.as_deref())
             .unwrap_or("default");
         let request = TokenRequest {
             spec: TokenRequestSpec {
-                audiences: wanted.audience.iter().cloned().collect(),
-                expiration_seconds: wanted.expiration_seconds,
+                audiences: projection_spec.audience.iter().cloned().collect(),
+                expiration_seconds: projection_spec.expiration_seconds,
                 bound_object_ref: None,
             },
             ..TokenRequest::default()

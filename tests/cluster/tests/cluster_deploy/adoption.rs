@@ -11,7 +11,7 @@ use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams
 use pulumi_files::yaml::{Document, Tree};
 use serde_json::{Value, json};
 
-use crate::site::{Ran, Site};
+use crate::test_project::{CommandOutput, TestProject};
 
 const LIVE: &str =
     include_str!("../../../../crates/aip-deploy/tests/fixtures/live-objects-after-update.yaml");
@@ -28,36 +28,36 @@ const KINDS: [(&str, &str); 3] = [("apps", "Deployment"), ("", "Service"), ("", 
 
 /// The recorded stack in a cluster of its own: the recording has the names of its context and its
 /// namespace, and another story has that namespace in the shared cluster.
-struct Recorded {
-    site: Site,
+struct PulumiProject {
+    project: TestProject,
     _cluster: ControlPlane,
 }
 
-impl Recorded {
+impl PulumiProject {
     async fn new() -> Self {
         let cluster = ControlPlane::start_as("aip-test").await;
-        let mut site = Site::new("main").await;
-        site.use_kubeconfig(cluster.kubeconfig());
-        site.client = cluster.client().await;
-        fs::write(site.stack_file().with_file_name("Pulumi.yaml"), PROJECT).unwrap();
+        let mut project = TestProject::new("main").await;
+        project.use_kubeconfig(cluster.kubeconfig());
+        project.client = cluster.client().await;
+        fs::write(project.stack_file().with_file_name("Pulumi.yaml"), PROJECT).unwrap();
         // The objects were recorded after this update. The original program had the repository
         // built in.
         let updated = STACK.replace(
             "image_tag: v0.1.1",
             "image_repo: registry.example.com/aip\n    image_tag: v0.1.3",
         );
-        fs::write(site.stack_file(), updated).unwrap();
+        fs::write(project.stack_file(), updated).unwrap();
         Self {
-            site,
+            project,
             _cluster: cluster,
         }
     }
 
-    async fn run(&self, arguments: &[&str]) -> Ran {
-        let mut command = self.site.command(arguments);
+    async fn run(&self, arguments: &[&str]) -> CommandOutput {
+        let mut command = self.project.command(arguments);
         command.env("PULUMI_CONFIG_PASSPHRASE", PASSPHRASE);
         let output = command.output().await.unwrap();
-        let ran = Ran {
+        let ran = CommandOutput {
             code: output.status.code().unwrap_or(-1),
             out: String::from_utf8(output.stdout).unwrap(),
             err: String::from_utf8(output.stderr).unwrap(),
@@ -68,8 +68,9 @@ impl Recorded {
     /// Creates the recorded objects with their recorded managers.
     async fn create(&self) {
         let namespace: Namespace =
-            serde_json::from_value(json!({"metadata": {"name": self.site.namespace()}})).unwrap();
-        Api::all(self.site.client.clone())
+            serde_json::from_value(json!({"metadata": {"name": self.project.namespace()}}))
+                .unwrap();
+        Api::all(self.project.client.clone())
             .create(&PostParams::default(), &namespace)
             .await
             .unwrap();
@@ -82,7 +83,7 @@ impl Recorded {
     async fn create_one(&self, recorded: &Value) {
         let api_version = recorded["apiVersion"].as_str().unwrap();
         let (group, _) = api_version.split_once('/').unwrap_or_default();
-        let api = self.site.api(group, recorded["kind"].as_str().unwrap());
+        let api = self.project.api(group, recorded["kind"].as_str().unwrap());
         let object: DynamicObject = serde_json::from_value(as_sent(recorded)).unwrap();
         let created = api.create(&PostParams::default(), &object).await.unwrap();
 
@@ -100,7 +101,7 @@ impl Recorded {
         let mut objects = Vec::new();
         for (group, kind) in KINDS {
             let list = self
-                .site
+                .project
                 .api(group, kind)
                 .list(&ListParams::default())
                 .await;
@@ -115,7 +116,7 @@ impl Recorded {
 
     /// What Pulumi left in its backend; the path of the checkpoint.
     fn write_backend(&self) -> PathBuf {
-        let backend = self.site.state().join(".pulumi");
+        let backend = self.project.state().join(".pulumi");
         let stacks = backend.join("stacks/aip");
         fs::create_dir_all(&stacks).unwrap();
         fs::write(backend.join("meta.yaml"), "version: 1\n").unwrap();
@@ -127,7 +128,7 @@ impl Recorded {
 
     /// Somebody is at work with Pulumi; the path of the lock.
     fn lock(&self) -> PathBuf {
-        let state = self.site.state();
+        let state = self.project.state();
         let locks = state.join(".pulumi/locks/organization/aip/main");
         fs::create_dir_all(&locks).unwrap();
         let held = json!({
@@ -172,7 +173,7 @@ fn claims(object: &Value) -> Vec<&Value> {
 
 fn value(tree: &Tree) -> Value {
     match tree {
-        Tree::Text(text) => text.clone().into(),
+        Tree::String(text) => text.clone().into(),
         Tree::Plain(text) => serde_json::from_str(text).unwrap(),
         Tree::List(items) => items.iter().map(value).collect(),
         Tree::Map(entries) => entries
@@ -196,9 +197,13 @@ fn managers(object: &DynamicObject) -> Vec<(&str, &str)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_recorded_stack_is_adopted_without_recreating_anything_but_the_secrets() {
-    let stack = Recorded::new().await;
+    let stack = PulumiProject::new().await;
     let adopt = ["adopt", "--yes", "--no-wait"];
-    stack.run(&adopt).await.exits(1).says("no checkpoint");
+    stack
+        .run(&adopt)
+        .await
+        .exits(1)
+        .says("no Pulumi checkpoint");
     stack.create().await;
     let checkpoint = stack.write_backend();
     let before = stack.objects().await;
@@ -217,7 +222,7 @@ async fn the_recorded_stack_is_adopted_without_recreating_anything_but_the_secre
     fs::remove_file(lock).unwrap();
 
     let ran = stack.run(&adopt).await.exits(0);
-    ran.says("change their owner");
+    ran.says("Ownership of these objects moves");
     let after = stack.objects().await;
     for (name, object) in &before {
         let (_, now) = after.iter().find(|(kept, _)| kept == name).unwrap();
@@ -257,17 +262,17 @@ async fn the_recorded_stack_is_adopted_without_recreating_anything_but_the_secre
 }
 
 /// Whether Pulumi had claimed them by `Apply`, as in the Deployment, or by `Update`.
-async fn dropped_fields_go_away(stack: &Recorded) {
-    let text = read(&stack.site.stack_file());
+async fn dropped_fields_go_away(stack: &PulumiProject) {
+    let text = read(&stack.project.stack_file());
     let dropped = text.replace(
         "enable_init_containers: true",
         "service: {plain_http: false}",
     );
     assert_ne!(dropped, text);
-    fs::write(stack.site.stack_file(), dropped).unwrap();
+    fs::write(stack.project.stack_file(), dropped).unwrap();
     stack.up().await;
     let live = stack
-        .site
+        .project
         .api("apps", "Deployment")
         .get("aip")
         .await
@@ -275,7 +280,7 @@ async fn dropped_fields_go_away(stack: &Recorded) {
     let pods = &live.data["spec"]["template"]["spec"];
     assert_eq!(pods.get("initContainers"), None);
     let live = stack
-        .site
+        .project
         .api("", "Service")
         .get("aip-ingress")
         .await
@@ -290,11 +295,11 @@ async fn dropped_fields_go_away(stack: &Recorded) {
 }
 
 /// As soon as a cloud provider has said it; there is none here.
-async fn the_address_of_the_load_balancer_is_shown(stack: &Recorded) {
+async fn the_address_of_the_load_balancer_is_shown(stack: &PulumiProject) {
     let ask = ["stack", "output", "address"];
     stack.run(&ask).await.exits(1).says("no address yet");
     let status = json!({"status": {"loadBalancer": {"ingress": [{"hostname": "lb.example.com"}]}}});
-    let service = stack.site.api("", "Service");
+    let service = stack.project.api("", "Service");
     service
         .patch_status(
             "aip-ingress",
@@ -310,8 +315,8 @@ async fn the_address_of_the_load_balancer_is_shown(stack: &Recorded) {
 }
 
 /// A rollback would need them until then.
-async fn pulumis_secrets_go_with_the_last_revision(stack: &Recorded) {
-    let revisions = stack.site.api("apps", "ReplicaSet");
+async fn pulumis_secrets_go_with_the_last_revision(stack: &PulumiProject) {
+    let revisions = stack.project.api("apps", "ReplicaSet");
     let every = ListParams::default();
     revisions
         .delete_collection(&DeleteParams::default(), &every)
@@ -319,7 +324,7 @@ async fn pulumis_secrets_go_with_the_last_revision(stack: &Recorded) {
         .unwrap();
     eventually("only our Secrets are left", async || {
         stack.up().await;
-        let secrets = stack.site.names("", "Secret").await;
+        let secrets = stack.project.names("", "Secret").await;
         if secrets.len() == 3 {
             Ok(())
         } else {

@@ -4,15 +4,15 @@
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use crate::site::{Site, server};
+use crate::test_project::{TestProject, server};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_scaled_deployment_is_drift_and_is_set_back() {
-    let site = Site::new("drift").await;
-    site.up().await.exits(0);
-    site.run(&["drift"]).await.exits(0);
+    let project = TestProject::new("drift").await;
+    project.up().await.exits(0);
+    project.run(&["drift"]).await.exits(0);
 
-    let deployments = site.api("apps", "Deployment");
+    let deployments = project.api("apps", "Deployment");
     let scale = json!({"spec": {"replicas": 3}});
     let kubectl = PatchParams {
         field_manager: Some("kubectl".to_owned()),
@@ -22,7 +22,7 @@ async fn a_scaled_deployment_is_drift_and_is_set_back() {
         .patch("aip", &kubectl, &Patch::Merge(&scale))
         .await
         .unwrap();
-    let drift = site.run(&["drift"]).await.exits(7);
+    let drift = project.run(&["drift"]).await.exits(7);
     assert!(
         drift
             .out
@@ -32,21 +32,21 @@ async fn a_scaled_deployment_is_drift_and_is_set_back() {
     );
 
     // One's own change is no drift, and both are shown.
-    site.push("v2", server());
-    site.write("v2", "");
-    let preview = site.run(&["preview"]).await.exits(0);
+    project.push("v2", server());
+    project.write("v2", "");
+    let preview = project.run(&["preview"]).await.exits(0);
     assert!(preview.out.contains("drift"), "{}", preview.out);
-    site.up().await.exits(0);
-    assert_eq!(site.deployment().await.data["spec"]["replicas"], 2);
-    site.run(&["drift"]).await.exits(0);
+    project.up().await.exits(0);
+    assert_eq!(project.deployment().await.data["spec"]["replicas"], 2);
+    project.run(&["drift"]).await.exits(0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_others_own_is_left_alone_and_what_they_took_from_us_is_drift() {
-    let site = Site::new("shared").await;
-    site.up().await.exits(0);
+    let project = TestProject::new("shared").await;
+    project.up().await.exits(0);
 
-    let deployments = site.api("apps", "Deployment");
+    let deployments = project.api("apps", "Deployment");
     let theirs = json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": {"name": "aip", "annotations": {"team": "theirs"}},
@@ -62,7 +62,10 @@ async fn what_others_own_is_left_alone_and_what_they_took_from_us_is_drift() {
         )
         .await
         .unwrap();
-    site.run(&["preview", "--expect-no-changes"]).await.exits(0);
+    project
+        .run(&["preview", "--expect-no-changes"])
+        .await
+        .exits(0);
 
     let taken = json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "aip"},
@@ -73,12 +76,13 @@ async fn what_others_own_is_left_alone_and_what_they_took_from_us_is_drift() {
         .patch("aip", &by_force, &Patch::Apply(&taken))
         .await
         .unwrap();
-    site.run(&["preview"])
+    project
+        .run(&["preview"])
         .await
         .exits(0)
         .says("drift: .spec.template.spec.terminationGracePeriodSeconds");
-    site.up().await.exits(0);
-    let live = site.deployment().await;
+    project.up().await.exits(0);
+    let live = project.deployment().await;
     let pod = &live.data["spec"]["template"]["spec"];
     assert_eq!(pod["terminationGracePeriodSeconds"], 5);
 }
@@ -86,9 +90,9 @@ async fn what_others_own_is_left_alone_and_what_they_took_from_us_is_drift() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_field_of_another_manager_is_a_conflict_that_only_a_flag_overrules() {
     const ROLE: &str = "eks.amazonaws.com/role-arn";
-    let site = Site::new("conflict").await;
-    site.up().await.exits(0);
-    let accounts = site.api("", "ServiceAccount");
+    let project = TestProject::new("conflict").await;
+    project.up().await.exits(0);
+    let accounts = project.api("", "ServiceAccount");
     let theirs = json!({
         "apiVersion": "v1", "kind": "ServiceAccount",
         "metadata": {"name": "aip", "annotations": {ROLE: "arn:aws:iam::000000000000:role/theirs"}},
@@ -103,16 +107,17 @@ async fn a_field_of_another_manager_is_a_conflict_that_only_a_flag_overrules() {
         .unwrap();
 
     let ours = "arn:aws:iam::000000000000:role/ours";
-    site.write("v1", &format!("service_account_role_arn: {ours}"));
+    project.write("v1", &format!("service_account_role_arn: {ours}"));
     let before = accounts.get("aip").await.unwrap().metadata.resource_version;
-    site.run(&["preview"]).await.exits(1).says(
+    project.run(&["preview"]).await.exits(1).says(
         "conflict: .metadata.annotations.eks.amazonaws.com/role-arn is owned by \"platform\"",
     );
-    site.up().await.exits(1).says("--take-ownership");
+    project.up().await.exits(1).says("--take-ownership");
     let after = accounts.get("aip").await.unwrap().metadata.resource_version;
     assert_eq!(after, before);
 
-    site.run(&["up", "--yes", "--take-ownership"])
+    project
+        .run(&["up", "--yes", "--take-ownership"])
         .await
         .exits(0);
     let live = accounts.get("aip").await.unwrap();

@@ -2,7 +2,7 @@
 
 use cluster::ControlPlane;
 
-use crate::site::Site;
+use crate::test_project::TestProject;
 
 /// Every command that may reach a cluster.
 const COMMANDS: [&[&str]; 6] = [
@@ -16,16 +16,16 @@ const COMMANDS: [&[&str]; 6] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_right_name_on_another_cluster_stops_every_command() {
-    let mut site = Site::new("guard").await;
-    site.up().await.exits(0);
-    let before = site.versions().await;
+    let mut project = TestProject::new("guard").await;
+    project.up().await.exits(0);
+    let before = project.versions().await;
 
     let other = ControlPlane::start_as(ControlPlane::shared().await.context()).await;
     let right = ControlPlane::shared().await.kubeconfig();
-    site.use_kubeconfig(other.kubeconfig());
+    project.use_kubeconfig(other.kubeconfig());
     let audit = other.audit();
     for command in COMMANDS {
-        let ran = site.run(command).await.exits(1);
+        let ran = project.run(command).await.exits(1);
         assert!(
             ran.err.contains("leads to another cluster"),
             "{command:?}: {}",
@@ -45,41 +45,42 @@ async fn the_right_name_on_another_cluster_stops_every_command() {
     assert!(writes.is_empty(), "{writes:?}");
 
     // Only the command for it pins again, and it wants the name.
-    site.run(&["repin"]).await.exits(2);
-    site.run(&["repin", "--confirm", "other"]).await.exits(1);
-    site.use_kubeconfig(right);
-    assert_eq!(site.versions().await, before);
-    site.run(&["preview"]).await.exits(0);
+    project.run(&["repin"]).await.exits(2);
+    project.run(&["repin", "--confirm", "other"]).await.exits(1);
+    project.use_kubeconfig(right);
+    assert_eq!(project.versions().await, before);
+    project.run(&["preview"]).await.exits(0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_context_that_does_not_exist_is_an_error_and_never_the_current_one() {
-    let site = Site::new("context").await;
-    let text = std::fs::read_to_string(site.stack_file()).unwrap();
+    let project = TestProject::new("context").await;
+    let text = std::fs::read_to_string(project.stack_file()).unwrap();
     let context = ControlPlane::shared().await.context().to_owned();
     let elsewhere = text.replace(
         &format!("k8s_context: {context}"),
         "k8s_context: production",
     );
-    std::fs::write(site.stack_file(), elsewhere).unwrap();
+    std::fs::write(project.stack_file(), elsewhere).unwrap();
     for command in COMMANDS
         .into_iter()
         .filter(|command| command[0] != "rollback")
     {
-        let ran = site.run(command).await.exits(1);
+        let ran = project.run(command).await.exits(1);
         assert!(
             ran.err.contains("no context `production`"),
             "{command:?}: {}",
             ran.err
         );
     }
-    assert_eq!(site.versions().await, []);
+    assert_eq!(project.versions().await, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_never_deployed_cannot_be_destroyed() {
-    let site = Site::new("unpinned").await;
-    site.run(&["destroy", "--yes"])
+    let project = TestProject::new("unpinned").await;
+    project
+        .run(&["destroy", "--yes"])
         .await
         .exits(1)
         .says("not pinned");
@@ -87,15 +88,16 @@ async fn what_was_never_deployed_cannot_be_destroyed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_server_that_does_not_answer_is_said_and_nothing_is_stored() {
-    let mut site = Site::new("down").await;
+    let mut project = TestProject::new("down").await;
     let other = ControlPlane::start_as(ControlPlane::shared().await.context()).await;
-    let copy = site.state().join("../down.conf");
+    let copy = project.state().join("../down.conf");
     std::fs::copy(other.kubeconfig(), &copy).unwrap();
     drop(other);
-    site.use_kubeconfig(copy);
-    site.run(&["up", "--yes"])
+    project.use_kubeconfig(copy);
+    project
+        .run(&["up", "--yes"])
         .await
         .exits(1)
         .says("cannot be reached");
-    assert_eq!(std::fs::read_dir(site.state()).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(project.state()).unwrap().count(), 0);
 }

@@ -10,25 +10,25 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::site::{Site, server};
+use crate::test_project::{TestProject, server};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_busy_registry_is_waited_for_and_a_missing_manifest_is_not() {
-    let site = Site::new("registry").await;
-    site.refuse(
+    let project = TestProject::new("registry").await;
+    project.refuse(
         "v1",
         "unexpected status code: 429 Too Many Requests - toomanyrequests: slow down",
         Duration::from_secs(6),
     );
     // Both the migration's Pod and the Deployment's need it.
-    site.up().await.exits(0);
+    project.up().await.exits(0);
 
     let hour = Duration::from_hours(1);
-    site.refuse("gone", "manifest unknown: manifest unknown", hour);
+    project.refuse("gone", "manifest unknown: manifest unknown", hour);
     for more in ["migrations: {mode: none}", ""] {
-        site.write("gone", more);
+        project.write("gone", more);
         let begun = Instant::now();
-        site.up().await.exits(4).says("manifest unknown");
+        project.up().await.exits(4).says("manifest unknown");
         let taken = begun.elapsed();
         assert!(taken < Duration::from_secs(10), "{taken:?}");
     }
@@ -36,15 +36,16 @@ async fn a_busy_registry_is_waited_for_and_a_missing_manifest_is_not() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migration_whose_pod_may_not_be_made_says_why() {
-    let site = Site::new("quota").await;
-    let namespace = site.namespace();
+    let project = TestProject::new("quota").await;
+    let namespace = project.namespace();
     let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
-    site.apply("", "Namespace", object).await;
+    project.apply("", "Namespace", object).await;
     let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota",
         "metadata": {"name": "none", "namespace": namespace}, "spec": {"hard": {"pods": "0"}}});
-    site.apply("", "ResourceQuota", quota).await;
+    project.apply("", "ResourceQuota", quota).await;
     let begun = Instant::now();
-    site.up()
+    project
+        .up()
         .await
         .exits(4)
         .says("the migration failed")
@@ -55,46 +56,53 @@ async fn a_migration_whose_pod_may_not_be_made_says_why() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_deployment_is_said_with_who_paused_it_and_not_waited_for() {
-    let site = Site::new("paused").await;
-    site.up().await.exits(0);
+    let project = TestProject::new("paused").await;
+    project.up().await.exits(0);
     let kubectl = PatchParams {
         field_manager: Some("kubectl-rollout".to_owned()),
         ..PatchParams::default()
     };
     let pause = json!({"spec": {"paused": true}});
-    site.api("apps", "Deployment")
+    project
+        .api("apps", "Deployment")
         .patch("aip", &kubectl, &Patch::Merge(pause))
         .await
         .unwrap();
     // What changes nothing is not in its way.
-    site.run(&["preview", "--expect-no-changes"])
+    project
+        .run(&["preview", "--expect-no-changes"])
         .await
         .exits(0)
         .says("\"kubectl-rollout\" paused it");
-    site.push("v2", server());
-    site.write("v2", "");
-    let before = site.versions().await;
-    site.run(&["preview"]).await.exits(0).says("paused");
+    project.push("v2", server());
+    project.write("v2", "");
+    let before = project.versions().await;
+    project.run(&["preview"]).await.exits(0).says("paused");
     let begun = Instant::now();
-    site.up()
+    project
+        .up()
         .await
         .exits(4)
         .says("is paused by \"kubectl-rollout\"");
     let taken = begun.elapsed();
     assert!(taken < Duration::from_secs(10), "{taken:?}");
-    assert_eq!(site.versions().await, before, "nothing was written");
+    assert_eq!(project.versions().await, before, "nothing was written");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migration_that_somebody_cleaned_away_is_not_run_again() {
-    let site = Site::new("cleaned").await;
-    site.up().await.exits(0).says("migrated");
-    for job in site.names("batch", "Job").await {
+    let project = TestProject::new("cleaned").await;
+    project.up().await.exits(0).says("migrated");
+    for job in project.names("batch", "Job").await {
         let gone = DeleteParams::background();
-        site.api("batch", "Job").delete(&job, &gone).await.unwrap();
+        project
+            .api("batch", "Job")
+            .delete(&job, &gone)
+            .await
+            .unwrap();
     }
     eventually("the Job is gone", async || {
-        let jobs = site.names("batch", "Job").await;
+        let jobs = project.names("batch", "Job").await;
         if jobs.is_empty() {
             Ok(())
         } else {
@@ -102,26 +110,29 @@ async fn a_migration_that_somebody_cleaned_away_is_not_run_again() {
         }
     })
     .await;
-    site.run(&["preview", "--expect-no-changes"]).await.exits(0);
-    site.run(&["drift"]).await.exits(0);
-    site.up().await.exits(0).does_not_say("migrated");
+    project
+        .run(&["preview", "--expect-no-changes"])
+        .await
+        .exits(0);
+    project.run(&["drift"]).await.exits(0);
+    project.up().await.exits(0).does_not_say("migrated");
     // Another configuration is another migration; a destroyed stack begins anew.
-    site.write("v1", "extra_env: {A: b}");
-    site.up().await.exits(0).says("migrated");
-    site.run(&["destroy", "--yes"]).await.exits(0);
-    site.up().await.exits(0).says("migrated");
+    project.write("v1", "extra_env: {A: b}");
+    project.up().await.exits(0).says("migrated");
+    project.run(&["destroy", "--yes"]).await.exits(0);
+    project.up().await.exits(0).says("migrated");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_is_waited_for_while_a_node_comes_for_it() {
-    let site = Site::new("nodes").await;
+    let project = TestProject::new("nodes").await;
     // More than the only node has, as long as it is as it is.
-    site.write(
+    project.write(
         "v1",
         "migrations: {mode: none}\nrequests: {cpu: \"900\"}\nlimits: {cpu: \"900\"}",
     );
-    site.edit("replicas: 2", "replicas: 1");
-    let pods: Api<Pod> = Api::namespaced(site.client.clone(), &site.namespace());
+    project.edit("replicas: 2", "replicas: 1");
+    let pods: Api<Pod> = Api::namespaced(project.client.clone(), &project.namespace());
     let karpenter = async {
         let pod = eventually("the Pod has no place", async || {
             let all = pods.list(&ListParams::default()).await;
@@ -138,16 +149,16 @@ async fn a_pod_is_waited_for_while_a_node_comes_for_it() {
         .await;
         let nominated = json!({"apiVersion": "v1", "kind": "Event", "type": "Normal", "reason": "Nominated",
             "message": "Pod should schedule on: nodeclaim/default-x",
-            "metadata": {"name": "nominated", "namespace": site.namespace()},
-            "involvedObject": {"kind": "Pod", "name": pod.name_any(), "namespace": site.namespace(),
+            "metadata": {"name": "nominated", "namespace": project.namespace()},
+            "involvedObject": {"kind": "Pod", "name": pod.name_any(), "namespace": project.namespace(),
                                "uid": pod.metadata.uid},
             "firstTimestamp": "2026-01-01T00:00:00Z", "lastTimestamp": "2026-01-01T00:00:00Z"});
-        let events = site.api("", "Event");
+        let events = project.api("", "Event");
         let event = serde_json::from_value(nominated).unwrap();
         events.create(&PostParams::default(), &event).await.unwrap();
         // Longer than a Pod without a place is given.
         tokio::time::sleep(Duration::from_secs(33)).await;
-        let nodes: Api<Node> = Api::all(site.client.clone());
+        let nodes: Api<Node> = Api::all(project.client.clone());
         let node = nodes
             .list(&ListParams::default())
             .await
@@ -164,16 +175,19 @@ async fn a_pod_is_waited_for_while_a_node_comes_for_it() {
             .await
             .unwrap();
     };
-    let (ran, ()) = tokio::join!(site.up(), karpenter);
+    let (ran, ()) = tokio::join!(project.up(), karpenter);
     ran.exits(0).says("a node is being added");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_time_out_says_what_was_known_and_shows_the_log() {
-    let site = Site::new("unready").await;
-    site.push("v1", server().never_ready());
-    site.write("v1", "migrations: {mode: none}");
-    let ran = site.run(&["up", "--yes", "--timeout", "12"]).await.exits(9);
+    let project = TestProject::new("unready").await;
+    project.push("v1", server().never_ready());
+    project.write("v1", "migrations: {mode: none}");
+    let ran = project
+        .run(&["up", "--yes", "--timeout", "12"])
+        .await
+        .exits(9);
     let last = ran
         .err
         .trim_end()

@@ -7,17 +7,17 @@ use kube::api::DeleteParams;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
-use crate::site::{Site, server};
+use crate::test_project::{TestProject, server};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_kill_at_any_point_the_next_up_converges() {
-    let site = Site::new("kill").await;
-    site.up().await.exits(0);
+    let project = TestProject::new("kill").await;
+    project.up().await.exits(0);
     for round in 0..20_u64 {
         let tag = format!("r{round}");
-        site.push(&tag, server());
-        site.write(&tag, &format!("extra_env: {{ROUND: \"{round}\"}}"));
-        let mut child = site
+        project.push(&tag, server());
+        project.write(&tag, &format!("extra_env: {{ROUND: \"{round}\"}}"));
+        let mut child = project
             .command(&["up", "--yes"])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -27,46 +27,52 @@ async fn after_a_kill_at_any_point_the_next_up_converges() {
         let until = Duration::from_millis(100 + round * 180);
         let _ = tokio::time::timeout(until, child.wait()).await;
         let _ = child.kill().await;
-        site.run(&["cancel", "--yes"]).await;
+        project.run(&["cancel", "--yes"]).await;
     }
-    site.push("last", server());
-    site.write("last", "");
-    site.up().await.exits(0);
-    site.run(&["preview", "--expect-no-changes"]).await.exits(0);
-    let live = site.deployment().await;
+    project.push("last", server());
+    project.write("last", "");
+    project.up().await.exits(0);
+    project
+        .run(&["preview", "--expect-no-changes"])
+        .await
+        .exits(0);
+    let live = project.deployment().await;
     assert_eq!(
         live.data["spec"]["template"]["spec"]["containers"][0]["image"],
-        site.image("last")
+        project.image("last")
     );
-    site.run(&["destroy", "--yes"]).await.exits(0);
-    assert_eq!(site.versions().await, [], "nothing is left behind");
+    project.run(&["destroy", "--yes"]).await.exits(0);
+    assert_eq!(project.versions().await, [], "nothing is left behind");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_that_lost_its_last_replica_set_is_pruned_by_the_next_up_and_is_no_change() {
-    let site = Site::new("trim").await;
-    site.up().await.exits(0);
-    let first = site.names("", "Secret").await;
-    let replica_set = site.names("apps", "ReplicaSet").await.remove(0);
-    site.write("v1", "extra_env: {ROUND: \"2\"}");
-    site.up().await.exits(0);
-    assert_eq!(site.names("", "Secret").await.len(), first.len() + 1);
+    let project = TestProject::new("trim").await;
+    project.up().await.exits(0);
+    let first = project.names("", "Secret").await;
+    let replica_set = project.names("apps", "ReplicaSet").await.remove(0);
+    project.write("v1", "extra_env: {ROUND: \"2\"}");
+    project.up().await.exits(0);
+    assert_eq!(project.names("", "Secret").await.len(), first.len() + 1);
 
     // What the Deployment's controller does with the oldest ones, whenever it likes.
-    let replica_sets = site.api("apps", "ReplicaSet");
+    let replica_sets = project.api("apps", "ReplicaSet");
     let now = DeleteParams::background();
     replica_sets.delete(&replica_set, &now).await.unwrap();
-    site.run(&["preview", "--expect-no-changes"])
+    project
+        .run(&["preview", "--expect-no-changes"])
         .await
         .exits(0)
         .says("1 superseded to prune");
-    site.run(&["drift"]).await.exits(0);
-    site.run(&["up", "--yes", "--expect-no-changes"])
+    project.run(&["drift"]).await.exits(0);
+    project
+        .run(&["up", "--yes", "--expect-no-changes"])
         .await
         .exits(0)
         .says("1 superseded pruned");
-    assert_eq!(site.names("", "Secret").await.len(), first.len());
-    site.run(&["preview", "--expect-no-changes"])
+    assert_eq!(project.names("", "Secret").await.len(), first.len());
+    project
+        .run(&["preview", "--expect-no-changes"])
         .await
         .exits(0)
         .does_not_say("superseded");
@@ -74,8 +80,8 @@ async fn a_secret_that_lost_its_last_replica_set_is_pruned_by_the_next_up_and_is
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_ups_at_once_one_proceeds_and_the_other_says_who_is_at_work() {
-    let site = Site::new("race").await;
-    let (first, second) = tokio::join!(site.up(), site.up());
+    let project = TestProject::new("race").await;
+    let (first, second) = tokio::join!(project.up(), project.up());
     let (winner, loser) = if first.code == 0 {
         (first, second)
     } else {
@@ -94,25 +100,26 @@ async fn of_two_ups_at_once_one_proceeds_and_the_other_says_who_is_at_work() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_keeps_everybody_out_until_it_is_opened() {
-    let site = Site::new("lock").await;
-    site.run(&["lock"]).await.exits(0);
-    site.up()
+    let project = TestProject::new("lock").await;
+    project.run(&["lock"]).await.exits(0);
+    project
+        .up()
         .await
         .exits(1)
         .says("the stack was locked by operator@");
-    site.run(&["lock"]).await.exits(1);
-    assert_eq!(site.versions().await, []);
-    site.run(&["unlock", "--yes"]).await.exits(0);
-    site.run(&["unlock", "--yes"]).await.exits(1);
-    site.run(&["preview"]).await.exits(0);
+    project.run(&["lock"]).await.exits(1);
+    assert_eq!(project.versions().await, []);
+    project.run(&["unlock", "--yes"]).await.exits(0);
+    project.run(&["unlock", "--yes"]).await.exits(1);
+    project.run(&["preview"]).await.exits(0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_up_gives_the_lease_back_and_the_next_one_goes_on() {
-    let site = Site::new("sigint").await;
-    site.push("slow", server().variable("READY_AFTER_MS", "20000"));
-    site.write("slow", "");
-    let mut child = site
+    let project = TestProject::new("sigint").await;
+    project.push("slow", server().variable("READY_AFTER_MS", "20000"));
+    project.write("slow", "");
+    let mut child = project
         .command(&["up", "--yes"])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -136,19 +143,23 @@ async fn an_interrupted_up_gives_the_lease_back_and_the_next_one_goes_on() {
     assert_eq!(child.wait().await.unwrap().code(), Some(8));
 
     // Nothing is left to change; still this is the run that succeeded, to go back to.
-    site.run(&["up", "--yes", "--expect-no-changes"])
+    project
+        .run(&["up", "--yes", "--expect-no-changes"])
         .await
         .exits(0);
-    let history = site.run(&["stack", "history", "--json"]).await.exits(0);
+    let history = project.run(&["stack", "history", "--json"]).await.exits(0);
     let history: serde_json::Value = serde_json::from_str(&history.out).unwrap();
-    assert_eq!(history[0]["image"], site.image("slow"));
+    assert_eq!(history[0]["image"], project.image("slow"));
     assert_eq!(history[0]["outcome"], "succeeded");
-    site.up().await.exits(0);
-    let again = site.run(&["stack", "history", "--json"]).await.exits(0);
+    project.up().await.exits(0);
+    let again = project.run(&["stack", "history", "--json"]).await.exits(0);
     let again: serde_json::Value = serde_json::from_str(&again.out).unwrap();
     assert_eq!(again, history, "it is written down once");
 
-    site.write("v1", "");
-    site.up().await.exits(0);
-    site.run(&["preview", "--expect-no-changes"]).await.exits(0);
+    project.write("v1", "");
+    project.up().await.exits(0);
+    project
+        .run(&["preview", "--expect-no-changes"])
+        .await
+        .exits(0);
 }

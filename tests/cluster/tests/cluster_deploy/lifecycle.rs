@@ -2,55 +2,64 @@
 
 use cluster::eventually;
 
-use crate::site::{SECRET, Site, server};
+use crate::test_project::{SECRET, TestProject, server};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stack_is_deployed_changed_rolled_back_and_destroyed() {
-    let site = Site::new("life").await;
+    let project = TestProject::new("life").await;
 
-    let preview = site.run(&["preview"]).await.exits(0).says("estimate:");
+    let preview = project.run(&["preview"]).await.exits(0).says("estimate:");
     assert!(
         preview.out.contains("kubernetes:core/v1:Namespace"),
         "{}",
         preview.out
     );
-    assert!(site.versions().await.is_empty());
+    assert!(project.versions().await.is_empty());
 
-    site.up().await.exits(0).says("Duration:").says("migrated");
-    let first = site.deployment().await;
+    project
+        .up()
+        .await
+        .exits(0)
+        .says("Duration:")
+        .says("migrated");
+    let first = project.deployment().await;
     assert_eq!(first.data["spec"]["replicas"], 2);
-    site.run(&["preview", "--expect-no-changes"])
+    project
+        .run(&["preview", "--expect-no-changes"])
         .await
         .exits(0)
         .says("unchanged");
 
     // Nothing to do: nothing is written.
-    let before = site.versions().await;
-    site.up().await.exits(0);
-    assert_eq!(site.versions().await, before);
+    let before = project.versions().await;
+    project.up().await.exits(0);
+    assert_eq!(project.versions().await, before);
 
-    site.push("v2", server());
-    site.write("v2", "");
-    site.run(&["preview", "--expect-no-changes"]).await.exits(7);
-    let digest = site.run(&["preview", "--json"]).await.exits(0).out;
+    project.push("v2", server());
+    project.write("v2", "");
+    project
+        .run(&["preview", "--expect-no-changes"])
+        .await
+        .exits(7);
+    let digest = project.run(&["preview", "--json"]).await.exits(0).out;
     let digest: serde_json::Value = serde_json::from_str(&digest).unwrap();
     assert_eq!(digest["changeSummary"]["update"], 1);
-    let diff = site.run(&["preview", "--diff"]).await.exits(0);
+    let diff = project.run(&["preview", "--diff"]).await.exits(0);
     let change = format!(
         "~ image: \"{}\" => \"{}\"",
-        site.image("v1"),
-        site.image("v2")
+        project.image("v1"),
+        project.image("v2")
     );
     assert!(diff.out.contains(&change), "{}", diff.out);
-    site.up().await.exits(0).says("updated (");
-    let second = site.deployment().await;
+    project.up().await.exits(0).says("updated (");
+    let second = project.deployment().await;
     assert_eq!(second.metadata.uid, first.metadata.uid);
     assert_eq!(
         second.data["spec"]["template"]["spec"]["containers"][0]["image"],
-        site.image("v2")
+        project.image("v2")
     );
     eventually("the old Job is pruned", async || {
-        let jobs = site.names("batch", "Job").await;
+        let jobs = project.names("batch", "Job").await;
         if jobs.len() == 1 {
             Ok(())
         } else {
@@ -59,36 +68,37 @@ async fn a_stack_is_deployed_changed_rolled_back_and_destroyed() {
     })
     .await;
 
-    site.run(&["stack", "history"]).await.exits(0).says("v2");
-    site.run(&["rollback", "--yes"]).await.exits(0);
+    project.run(&["stack", "history"]).await.exits(0).says("v2");
+    project.run(&["rollback", "--yes"]).await.exits(0);
     assert_eq!(
-        site.deployment().await.data["spec"]["template"]["spec"]["containers"][0]["image"],
-        site.image("v1")
+        project.deployment().await.data["spec"]["template"]["spec"]["containers"][0]["image"],
+        project.image("v1")
     );
 
-    site.run(&["destroy", "--yes"])
+    project
+        .run(&["destroy", "--yes"])
         .await
         .exits(0)
         .says("deleted");
-    assert_eq!(site.versions().await, []);
-    site.run(&["destroy", "--yes"]).await.exits(0);
+    assert_eq!(project.versions().await, []);
+    project.run(&["destroy", "--yes"]).await.exits(0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_secret_rolls_the_pods_and_the_old_one_stays_for_a_rollback() {
-    let site = Site::new("secret").await;
-    site.up().await.exits(0);
-    let before = site.names("", "Secret").await;
+    let project = TestProject::new("secret").await;
+    project.up().await.exits(0);
+    let before = project.names("", "Secret").await;
 
-    site.write("v1", "extra_env: {PLAIN: changed-value}");
-    let details = site
+    project.write("v1", "extra_env: {PLAIN: changed-value}");
+    let details = project
         .run(&["preview", "--diff"])
         .await
         .exits(0)
         .does_not_say("changed-value");
     assert!(details.out.contains("[secret]"), "{}", details.out);
-    site.up().await.exits(0).does_not_say("changed-value");
-    let after = site.names("", "Secret").await;
+    project.up().await.exits(0).does_not_say("changed-value");
+    let after = project.names("", "Secret").await;
     assert!(
         before.iter().all(|name| after.contains(name)),
         "{before:?} {after:?}"
@@ -96,7 +106,7 @@ async fn a_changed_secret_rolls_the_pods_and_the_old_one_stays_for_a_rollback() 
     assert_eq!(after.len(), before.len() + 1);
 
     // The state knows names, never values.
-    for file in walk(&site.state()) {
+    for file in walk(&project.state()) {
         let content = std::fs::read(&file).unwrap();
         let text = String::from_utf8_lossy(&content);
         let is_history = file.to_string_lossy().contains("history");

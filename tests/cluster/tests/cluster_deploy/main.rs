@@ -18,6 +18,6 @@ mod lifecycle;
 mod proxies;
 mod real_aip;
 mod rights;
-mod site;
 mod terminal;
+mod test_project;
 mod walkthrough;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::site::Site;
+use crate::test_project::TestProject;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -111,7 +111,7 @@ async fn socks(mut stream: TcpStream, count: &AtomicUsize) -> std::io::Result<()
 }
 
 /// A kubeconfig for the shared cluster under a name that only the proxies know.
-fn kubeconfig(site: &Site, text: &str, proxy: Option<&str>) -> std::path::PathBuf {
+fn kubeconfig(project: &TestProject, text: &str, proxy: Option<&str>) -> std::path::PathBuf {
     let mut config: Value = serde_json::from_str(text).unwrap();
     let cluster = &mut config["clusters"][0]["cluster"];
     let server = cluster["server"].as_str().unwrap();
@@ -120,14 +120,14 @@ fn kubeconfig(site: &Site, text: &str, proxy: Option<&str>) -> std::path::PathBu
     if let Some(proxy) = proxy {
         cluster["proxy-url"] = proxy.into();
     }
-    let path = site.state().join("../proxied.conf");
+    let path = project.state().join("../proxied.conf");
     std::fs::write(&path, config.to_string()).unwrap();
     path
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_behind_a_proxy_is_reached_as_kubectl_reaches_it() {
-    let mut site = Site::new("proxied").await;
+    let mut project = TestProject::new("proxied").await;
     let admin = ControlPlane::shared().await.kubeconfig();
     let text = std::fs::read_to_string(&admin).unwrap();
     for (kind, scheme) in [(Kind::Http, "http"), (Kind::Socks5, "socks5")] {
@@ -135,9 +135,9 @@ async fn a_cluster_behind_a_proxy_is_reached_as_kubectl_reaches_it() {
         let url = format!("{scheme}://us%20er:p%3Ass@{}", proxy.address);
 
         // `proxy-url` counts whatever the environment says.
-        let path = kubeconfig(&site, &text, Some(&url));
-        site.use_kubeconfig(path);
-        let mut command = site.command(&["up", "--yes", "--timeout", "120"]);
+        let path = kubeconfig(&project, &text, Some(&url));
+        project.use_kubeconfig(path);
+        let mut command = project.command(&["up", "--yes", "--timeout", "120"]);
         let output = command.env("NO_PROXY", "*").output().await.unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{said}");
@@ -145,10 +145,10 @@ async fn a_cluster_behind_a_proxy_is_reached_as_kubectl_reaches_it() {
         assert!(tunnels > 0, "{scheme}: not through the proxy");
 
         // The environment's proxy, unless NO_PROXY names the cluster.
-        let path = kubeconfig(&site, &text, None);
-        site.use_kubeconfig(path);
+        let path = kubeconfig(&project, &text, None);
+        project.use_kubeconfig(path);
         let run = async |exceptions: &str| {
-            let mut command = site.command(&["preview"]);
+            let mut command = project.command(&["preview"]);
             command.env("HTTPS_PROXY", &url).env("NO_PROXY", exceptions);
             command.output().await.unwrap()
         };
@@ -163,9 +163,10 @@ async fn a_cluster_behind_a_proxy_is_reached_as_kubectl_reaches_it() {
 
         // A wrong password is the proxy's refusal, and is not repeated.
         let wrong = format!("{scheme}://us%20er:hunter3@{}", proxy.address);
-        let path = kubeconfig(&site, &text, Some(&wrong));
-        site.use_kubeconfig(path);
-        site.run(&["preview"])
+        let path = kubeconfig(&project, &text, Some(&wrong));
+        project.use_kubeconfig(path);
+        project
+            .run(&["preview"])
             .await
             .exits(1)
             .says(&format!("through the proxy {scheme}://{}", proxy.address))
@@ -173,8 +174,8 @@ async fn a_cluster_behind_a_proxy_is_reached_as_kubectl_reaches_it() {
     }
 
     // A cluster on this machine needs no proxy.
-    site.use_kubeconfig(admin);
-    let mut command = site.command(&["preview"]);
+    project.use_kubeconfig(admin);
+    let mut command = project.command(&["preview"]);
     command.env("HTTPS_PROXY", "http://127.0.0.1:1");
     let output = command.output().await.unwrap();
     assert!(output.status.success(), "{output:?}");

@@ -1,12 +1,12 @@
 //! The real `aip` in the `restricted` profile, Pods on one PostgreSQL and one Valkey: deployed,
 //! signed in to, rolled under load; and its secrets, which stay where they belong.
 
+mod aip_project;
 mod failures;
 mod person;
 mod search;
 mod secrets;
 mod usage;
-mod world;
 
 use std::time::Duration;
 
@@ -14,51 +14,56 @@ use aip_sandbox::Endpoint;
 use cluster::eventually;
 use http::StatusCode;
 
+use aip_project::AipProject;
 use search::{objects, secrets, without_data};
 use usage::Usage;
-use world::World;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_tag_rolls_three_pods_without_a_lost_request_or_session() {
-    let world = World::new("real", 3).await;
-    world.up().await.exits(0);
-    world.balancer.wait_for(3).await;
-    let alice = &world.sandbox.accounts.alice;
+    let aip_project = AipProject::new("real", 3).await;
+    aip_project.up().await.exits(0);
+    aip_project.balancer.wait_for(3).await;
+    let alice = &aip_project.sandbox.accounts.alice;
     // Every few seconds another Pod finds that the session at the PDS must be refreshed.
-    world
+    aip_project
         .sandbox
         .pds
         .set_lifetimes(|lifetimes| lifetimes.access_token = Duration::from_secs(10));
-    let app = world.sign_in(alice).await;
+    let app = aip_project.sign_in(alice).await;
 
     let usage = Usage::start(&app).await;
-    world.push("v2");
-    world.set_tag("v2").await;
-    world.up().await.exits(0).says("updated (");
-    world.balancer.wait_for(3).await;
-    eventually("refreshes at the PDS", async || match refreshes(&world) {
-        count @ 0..3 => Err(format!("{count} of them")),
-        _ => Ok(()),
+    aip_project.push("v2");
+    aip_project.set_tag("v2").await;
+    aip_project.up().await.exits(0).says("updated (");
+    aip_project.balancer.wait_for(3).await;
+    eventually("refreshes at the PDS", async || {
+        match refreshes(&aip_project) {
+            count @ 0..3 => Err(format!("{count} of them")),
+            _ => Ok(()),
+        }
     })
     .await;
     usage.stop_without_a_loss().await;
-    let connections = world.valkey_connections().await;
+    let connections = aip_project.valkey_connections().await;
     assert!(connections >= 3, "{connections} connections to Valkey");
 
-    let live = world.site.deployment().await;
+    let live = aip_project.project.deployment().await;
     let pod = &live.data["spec"]["template"]["spec"];
-    assert_eq!(pod["containers"][0]["image"], world.site.image("v2"));
+    assert_eq!(
+        pod["containers"][0]["image"],
+        aip_project.project.image("v2")
+    );
     assert_eq!(live.data["status"]["updatedReplicas"], 3);
     // The session at the PDS is the one that began with the sign-in.
-    assert_eq!(world.sandbox.pds.live_sessions(&alice.did), 1);
+    assert_eq!(aip_project.sandbox.pds.live_sessions(&alice.did), 1);
     app.refresh().await.unwrap();
     app.session().await.unwrap();
     app.write("after the roll-out").await.unwrap();
 }
 
 /// How often the PDS has refreshed a session.
-fn refreshes(world: &World) -> usize {
-    let requests = world.sandbox.pds.requests_to(Endpoint::Token);
+fn refreshes(aip_project: &AipProject) -> usize {
+    let requests = aip_project.sandbox.pds.requests_to(Endpoint::Token);
     let done = requests.iter().filter(|request| {
         request.form().get("grant_type") == Some("refresh_token")
             && request.answered() == Some(StatusCode::OK)
@@ -68,24 +73,29 @@ fn refreshes(world: &World) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_are_in_the_data_of_secrets_and_nowhere_else() {
-    let world = World::new("quiet", 1).await;
-    let needles = world.needles();
-    world.deploy(&["preview", "--diff"]).await.exits(0);
-    world.up().await.exits(0);
+    let aip_project = AipProject::new("quiet", 1).await;
+    let needles = aip_project.needles();
+    aip_project.deploy(&["preview", "--diff"]).await.exits(0);
+    aip_project.up().await.exits(0);
 
     // Every secret changes, and a program that cannot reach its database complains about it.
-    let good = world.database_url().to_owned();
-    world
-        .set_secret("required_env.DATABASE_URL", &world.wrong_database_url())
+    let good = aip_project.database_url().to_owned();
+    aip_project
+        .set_secret(
+            "required_env.DATABASE_URL",
+            &aip_project.wrong_database_url(),
+        )
         .await;
-    world
+    aip_project
         .set_secret("extra_env.ANOTHER", "with another value")
         .await;
-    world.deploy(&["preview", "--diff"]).await.exits(0);
-    world.deploy(&["preview", "--json"]).await.exits(0);
-    world.up().await.exits(4).says("the migration failed");
-    world.set_secret("required_env.DATABASE_URL", &good).await;
-    world.up().await.exits(0);
+    aip_project.deploy(&["preview", "--diff"]).await.exits(0);
+    aip_project.deploy(&["preview", "--json"]).await.exits(0);
+    aip_project.up().await.exits(4).says("the migration failed");
+    aip_project
+        .set_secret("required_env.DATABASE_URL", &good)
+        .await;
+    aip_project.up().await.exits(0);
     for arguments in [
         &["config"][..],
         &["config", "--json"],
@@ -97,14 +107,18 @@ async fn secrets_are_in_the_data_of_secrets_and_nowhere_else() {
         &["render", "--secrets", "stub"],
         &["render", "--secrets", "skip"],
     ] {
-        world.deploy(arguments).await;
+        aip_project.deploy(arguments).await;
     }
 
-    assert_eq!(needles.found_in(&world.said()), [""; 0]);
-    assert_eq!(needles.found_below(&world.site.state()), [""; 0]);
-    let stack_file = std::fs::read_to_string(world.site.stack_file()).unwrap();
+    assert_eq!(needles.found_in(&aip_project.said()), [""; 0]);
+    assert_eq!(needles.found_below(&aip_project.project.state()), [""; 0]);
+    let stack_file = std::fs::read_to_string(aip_project.project.stack_file()).unwrap();
     assert_eq!(needles.found_in(&stack_file), [""; 0]);
-    let all = objects(&world.site.client, &world.site.namespace()).await;
+    let all = objects(
+        &aip_project.project.client,
+        &aip_project.project.namespace(),
+    )
+    .await;
     assert!(
         all.iter()
             .any(|object| object.metadata.managed_fields.is_some())
@@ -114,10 +128,14 @@ async fn secrets_are_in_the_data_of_secrets_and_nowhere_else() {
 
     // The search finds what there is to find.
     let shown = ["config", "--show-secrets"];
-    let shown = world.run_aside(&shown, "").await.exits(0);
+    let shown = aip_project.run_aside(&shown, "").await.exits(0);
     assert_ne!(needles.found_in(&shown.out), [""; 0]);
-    let data = secrets(&world.site.client, &world.site.namespace()).await;
+    let data = secrets(
+        &aip_project.project.client,
+        &aip_project.project.namespace(),
+    )
+    .await;
     assert_ne!(needles.found_in_objects(&data), [""; 0]);
-    std::fs::write(world.site.state().join("planted"), shown.out).unwrap();
-    assert_ne!(needles.found_below(&world.site.state()), [""; 0]);
+    std::fs::write(aip_project.project.state().join("planted"), shown.out).unwrap();
+    assert_ne!(needles.found_below(&aip_project.project.state()), [""; 0]);
 }

@@ -3,19 +3,21 @@
 use cluster::ControlPlane;
 use serde_json::json;
 
-use crate::site::{Site, server};
+use crate::test_project::{TestProject, server};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pod_security_restricted_admits_the_pods() {
-    let site = Site::new("pss").await;
-    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": site.namespace(),
+    let project = TestProject::new("pss").await;
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": project.namespace(),
         "labels": {"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/warn": "restricted"}}});
-    site.apply("", "Namespace", namespace).await;
-    site.up()
+    project.apply("", "Namespace", namespace).await;
+    project
+        .up()
         .await
         .exits(0)
         .does_not_say("would violate PodSecurity");
-    site.run(&["doctor"])
+    project
+        .run(&["doctor"])
         .await
         .exits(0)
         .says("Pod Security: restricted");
@@ -23,53 +25,59 @@ async fn pod_security_restricted_admits_the_pods() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_may_only_read_gets_an_estimate_and_who_may_nothing_a_reason() {
-    let mut site = Site::new("reader").await;
-    site.up().await.exits(0);
+    let mut project = TestProject::new("reader").await;
+    project.up().await.exits(0);
     let cluster = ControlPlane::shared().await;
     let reader = cluster.user("reader", "readers").await;
     let stranger = cluster.user("stranger", "strangers").await;
-    site.apply("rbac.authorization.k8s.io",
+    project.apply("rbac.authorization.k8s.io",
         "ClusterRole",
         json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "reader"},
             "rules": [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list", "watch"]}]}),
     )
     .await;
-    site.apply("rbac.authorization.k8s.io",
+    project.apply("rbac.authorization.k8s.io",
         "ClusterRoleBinding",
         json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "reader"},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "reader"},
             "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "readers"}]}),
     )
     .await;
-    site.write("v2", "");
-    let before = site.versions().await;
+    project.write("v2", "");
+    let before = project.versions().await;
 
-    site.use_kubeconfig(reader.kubeconfig);
+    project.use_kubeconfig(reader.kubeconfig);
     cluster::eventually("the role is known", async || {
-        let ran = site.run(&["preview"]).await;
+        let ran = project.run(&["preview"]).await;
         if ran.code == 0 { Ok(()) } else { Err(ran.err) }
     })
     .await;
-    site.run(&["preview"])
+    project
+        .run(&["preview"])
         .await
         .exits(0)
-        .says("you may not write this object")
+        .says("no permission to write this object")
         .says("1 to update");
-    site.run(&["doctor"]).await.exits(1).says("you may not");
-    site.run(&["up", "--yes"])
+    project
+        .run(&["doctor"])
+        .await
+        .exits(1)
+        .says("missing permissions");
+    project
+        .run(&["up", "--yes"])
         .await
         .exits(1)
         .says("cannot patch");
 
-    site.use_kubeconfig(stranger.kubeconfig);
-    site.run(&["preview"]).await.exits(1).says("kube-system");
-    assert_eq!(site.versions().await, before);
+    project.use_kubeconfig(stranger.kubeconfig);
+    project.run(&["preview"]).await.exits(1).says("kube-system");
+    assert_eq!(project.versions().await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_admission_that_refuses_dry_runs_makes_the_preview_an_estimate() {
-    let site = Site::new("nodry").await;
-    site.up().await.exits(0);
+    let project = TestProject::new("nodry").await;
+    project.up().await.exits(0);
     let group = "admissionregistration.k8s.io";
     let policy = json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
@@ -80,22 +88,25 @@ async fn an_admission_that_refuses_dry_runs_makes_the_preview_an_estimate() {
             "validations": [{"expression": "!has(request.dryRun) || !request.dryRun", "message": "no dry run here"}],
         },
     });
-    site.apply(group, "ValidatingAdmissionPolicy", policy).await;
+    project
+        .apply(group, "ValidatingAdmissionPolicy", policy)
+        .await;
     let binding = json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
         "metadata": {"name": "for-real-only"},
         "spec": {
             "policyName": "for-real-only", "validationActions": ["Deny"],
             "matchResources": {"namespaceSelector": {
-                "matchLabels": {"kubernetes.io/metadata.name": site.namespace()}}},
+                "matchLabels": {"kubernetes.io/metadata.name": project.namespace()}}},
         },
     });
-    site.apply(group, "ValidatingAdmissionPolicyBinding", binding)
+    project
+        .apply(group, "ValidatingAdmissionPolicyBinding", binding)
         .await;
-    site.push("v2", server());
-    site.write("v2", "");
+    project.push("v2", server());
+    project.write("v2", "");
     cluster::eventually("the policy is in force", async || {
-        let ran = site.run(&["preview"]).await.exits(0);
+        let ran = project.run(&["preview"]).await.exits(0);
         let estimated = ran.out.contains("for-real-only refuses dry runs");
         if estimated && ran.out.contains("~ 1 to update") {
             Ok(())
@@ -104,13 +115,13 @@ async fn an_admission_that_refuses_dry_runs_makes_the_preview_an_estimate() {
         }
     })
     .await;
-    site.up().await.exits(0);
+    project.up().await.exits(0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_by_policy_is_shown_and_is_no_estimate_whatever_its_words() {
-    let site = Site::new("policy").await;
-    site.up().await.exits(0);
+    let project = TestProject::new("policy").await;
+    project.up().await.exits(0);
     let group = "admissionregistration.k8s.io";
     for (name, tag, message) in [
         ("no-latest", "latest", "images cannot use the tag latest"),
@@ -134,53 +145,57 @@ async fn a_refusal_by_policy_is_shown_and_is_no_estimate_whatever_its_words() {
                 }],
             },
         });
-        site.apply(group, "ValidatingAdmissionPolicy", policy).await;
+        project
+            .apply(group, "ValidatingAdmissionPolicy", policy)
+            .await;
         let binding = json!({
             "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
             "metadata": {"name": name},
             "spec": {
                 "policyName": name, "validationActions": ["Deny"],
                 "matchResources": {"namespaceSelector": {
-                    "matchLabels": {"kubernetes.io/metadata.name": site.namespace()}}},
+                    "matchLabels": {"kubernetes.io/metadata.name": project.namespace()}}},
             },
         });
-        site.apply(group, "ValidatingAdmissionPolicyBinding", binding)
+        project
+            .apply(group, "ValidatingAdmissionPolicyBinding", binding)
             .await;
     }
-    let before = site.versions().await;
+    let before = project.versions().await;
     for (tag, words) in [
         ("latest", "images cannot use the tag latest"),
         ("nightly", "cannot patch resource"),
     ] {
-        site.write(tag, "migrations: {mode: none}");
+        project.write(tag, "migrations: {mode: none}");
         cluster::eventually("the policy is in force", async || {
-            let ran = site.run(&["preview"]).await;
+            let ran = project.run(&["preview"]).await;
             if ran.code == 1 { Ok(()) } else { Err(ran.out) }
         })
         .await;
-        site.run(&["preview"])
+        project
+            .run(&["preview"])
             .await
             .exits(1)
             .says(words)
             .does_not_say("estimate:");
-        site.up().await.exits(1).says("cannot be applied");
+        project.up().await.exits(1).says("cannot be applied");
     }
-    assert_eq!(site.versions().await, before, "nothing was written");
+    assert_eq!(project.versions().await, before, "nothing was written");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_namespace_rights_and_sizes_are_checked_all_the_same() {
-    let mut site = Site::new("nospace").await;
+    let mut project = TestProject::new("nospace").await;
     let admin = ControlPlane::shared().await.kubeconfig();
     let cluster = ControlPlane::shared().await;
-    site.apply(
+    project.apply(
         "rbac.authorization.k8s.io",
         "ClusterRole",
         json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "looks"},
             "rules": [{"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]}]}),
     )
     .await;
-    site.apply(
+    project.apply(
         "rbac.authorization.k8s.io",
         "ClusterRoleBinding",
         json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "looks"},
@@ -188,9 +203,9 @@ async fn without_its_namespace_rights_and_sizes_are_checked_all_the_same() {
             "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "lookers"}]}),
     )
     .await;
-    site.use_kubeconfig(cluster.user("looker", "lookers").await.kubeconfig);
+    project.use_kubeconfig(cluster.user("looker", "lookers").await.kubeconfig);
     cluster::eventually("the role is known", async || {
-        let ran = site.run(&["preview"]).await;
+        let ran = project.run(&["preview"]).await;
         if ran.out.contains("Namespace") {
             Ok(())
         } else {
@@ -198,48 +213,52 @@ async fn without_its_namespace_rights_and_sizes_are_checked_all_the_same() {
         }
     })
     .await;
-    site.run(&["preview"])
+    project
+        .run(&["preview"])
         .await
         .exits(1)
         .says("resource \"namespaces\"")
-        .says("you may not write this object");
-    site.up().await.exits(1).says("cannot be applied");
+        .says("no permission to write this object");
+    project.up().await.exits(1).says("cannot be applied");
 
-    site.use_kubeconfig(admin);
+    project.use_kubeconfig(admin);
     let large = "x".repeat(1024 * 1024 + 1);
-    site.write("v1", &format!("extra_env: {{A: \"{large}\"}}"));
+    project.write("v1", &format!("extra_env: {{A: \"{large}\"}}"));
     for command in [&["preview"][..], &["up", "--yes"]] {
-        site.run(command)
+        project
+            .run(command)
             .await
             .exits(1)
             .says("holds 1048576 at most");
     }
     let namespaces: kube::Api<k8s_openapi::api::core::v1::Namespace> =
-        kube::Api::all(site.client.clone());
-    let found = namespaces.get_opt(&site.namespace()).await.unwrap();
+        kube::Api::all(project.client.clone());
+    let found = namespaces.get_opt(&project.namespace()).await.unwrap();
     assert!(found.is_none(), "nothing was written");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_field_that_keeps_its_first_value_is_refused_with_the_way_out() {
-    let site = Site::new("immutable").await;
-    let namespace = site.namespace();
-    site.apply(
-        "",
-        "Namespace",
-        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}),
-    )
-    .await;
+    let project = TestProject::new("immutable").await;
+    let namespace = project.namespace();
+    project
+        .apply(
+            "",
+            "Namespace",
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}),
+        )
+        .await;
     // Somebody made both by hand before.
-    site.apply(
-        "",
-        "Service",
-        json!({"apiVersion": "v1", "kind": "Service",
+    project
+        .apply(
+            "",
+            "Service",
+            json!({"apiVersion": "v1", "kind": "Service",
         "metadata": {"name": "aip-headless", "namespace": namespace},
         "spec": {"ports": [{"name": "x", "port": 1}], "selector": {"a": "b"}}}),
-    )
-    .await;
-    site.apply("apps", "Deployment", json!({"apiVersion": "apps/v1", "kind": "Deployment",
+        )
+        .await;
+    project.apply("apps", "Deployment", json!({"apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": {"name": "aip", "namespace": namespace},
         "spec": {"replicas": 0, "selector": {"matchLabels": {"a": "b"}}, "template": {
             "metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "c"}]}}}}))
@@ -247,7 +266,8 @@ async fn a_field_that_keeps_its_first_value_is_refused_with_the_way_out() {
     let context = ControlPlane::shared().await.context();
     let out =
         |what: &str| format!("kubectl --context {context} --namespace {namespace} delete {what}");
-    site.run(&["preview", "--take-ownership"])
+    project
+        .run(&["preview", "--take-ownership"])
         .await
         .exits(1)
         .says("may not change once set")
@@ -257,15 +277,16 @@ async fn a_field_that_keeps_its_first_value_is_refused_with_the_way_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whom_the_cluster_does_not_know_is_told_so_with_an_exit_code_of_its_own() {
-    let mut site = Site::new("nobody").await;
+    let mut project = TestProject::new("nobody").await;
     let text = std::fs::read_to_string(ControlPlane::shared().await.kubeconfig()).unwrap();
     let mut kubeconfig: serde_json::Value = serde_json::from_str(&text).unwrap();
     kubeconfig["users"][0]["user"] = json!({"token": "no-such-token"});
-    let path = site.state().join("../nobody.conf");
+    let path = project.state().join("../nobody.conf");
     std::fs::write(&path, kubeconfig.to_string()).unwrap();
-    site.use_kubeconfig(path);
+    project.use_kubeconfig(path);
     for command in [&["preview"][..], &["up", "--yes"], &["rollout"]] {
-        site.run(command)
+        project
+            .run(command)
             .await
             .exits(3)
             .says("log in again")

@@ -1,4 +1,4 @@
-//! What the stories share: a project with a stack of its own, a state store in a folder, and the
+//! What the stories share: a project with a stack of its own, a state backend in a folder, and the
 //! program under test.
 
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ pub(crate) fn program() -> &'static Path {
 }
 
 /// A project with one stack.
-pub(crate) struct Site {
+pub(crate) struct TestProject {
     folder: TempDir,
     pub(crate) stack: String,
     pub(crate) client: Client,
@@ -38,13 +38,13 @@ pub(crate) struct Site {
 
 /// How a command ended.
 #[derive(Debug)]
-pub(crate) struct Ran {
+pub(crate) struct CommandOutput {
     pub(crate) code: i32,
     pub(crate) out: String,
     pub(crate) err: String,
 }
 
-impl Ran {
+impl CommandOutput {
     #[track_caller]
     pub(crate) fn exits(self, code: i32) -> Self {
         assert_eq!(self.code, code, "{}\n--\n{}", self.out, self.err);
@@ -66,7 +66,7 @@ impl Ran {
     }
 }
 
-impl Site {
+impl TestProject {
     /// A stack of that name, not deployed yet, in the cluster that all stories share.
     pub(crate) async fn new(stack: &str) -> Self {
         let cluster = ControlPlane::shared().await;
@@ -78,7 +78,7 @@ impl Site {
             "name: aip\nruntime: python\n",
         )
         .unwrap();
-        let site = Self {
+        let project = Self {
             folder,
             stack: stack.to_owned(),
             client: cluster.client().await,
@@ -86,9 +86,9 @@ impl Site {
             kubeconfig: cluster.kubeconfig(),
             context: cluster.context().to_owned(),
         };
-        site.push("v1", server());
-        site.write("v1", "");
-        site
+        project.push("v1", server());
+        project.write("v1", "");
+        project
     }
 
     /// Writes the stack file. `more` are lines below `aip_config`.
@@ -222,18 +222,18 @@ impl Site {
     }
 
     /// Runs a command to its end; it may not show a secret.
-    pub(crate) async fn run(&self, arguments: &[&str]) -> Ran {
+    pub(crate) async fn run(&self, arguments: &[&str]) -> CommandOutput {
         self.run_unchecked(arguments).await.does_not_say(SECRET)
     }
 
     /// Runs a command that is asked for secrets.
-    pub(crate) async fn run_unchecked(&self, arguments: &[&str]) -> Ran {
+    pub(crate) async fn run_unchecked(&self, arguments: &[&str]) -> CommandOutput {
         let Output {
             status,
             stdout,
             stderr,
         } = self.command(arguments).output().await.unwrap();
-        Ran {
+        CommandOutput {
             code: status.code().unwrap_or(-1),
             out: String::from_utf8(stdout).unwrap(),
             err: String::from_utf8(stderr).unwrap(),
@@ -241,7 +241,7 @@ impl Site {
     }
 
     /// Deploys with everything said in advance.
-    pub(crate) async fn up(&self) -> Ran {
+    pub(crate) async fn up(&self) -> CommandOutput {
         self.run(&["up", "--yes", "--timeout", "120"]).await
     }
 
@@ -297,14 +297,14 @@ impl Site {
                 .get("aip")
                 .await
                 .map_err(|e| e.to_string())?;
-            let (wanted, ready) = (
+            let (desired, ready) = (
                 &live.data["spec"]["replicas"],
                 &live.data["status"]["availableReplicas"],
             );
-            if wanted == ready {
+            if desired == ready {
                 Ok(live)
             } else {
-                Err(format!("{ready} of {wanted}"))
+                Err(format!("{ready} of {desired}"))
             }
         })
         .await

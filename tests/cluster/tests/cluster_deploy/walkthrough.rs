@@ -9,8 +9,8 @@ use kube::api::ListParams;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::site::{SECRET, Site, program, server};
 use crate::terminal::Terminal;
+use crate::test_project::{SECRET, TestProject, program, server};
 
 const BUCKET: &str = "graze.iac.state";
 const CONTEXT: &str = "arn:aws:eks:us-east-1:123456789012:cluster/graze-01";
@@ -42,31 +42,31 @@ const STACK: &str = r#"config:
 "#;
 
 /// An operator at a terminal, in the folder of the project.
-struct Operator {
-    site: Site,
+struct TerminalProject {
+    project: TestProject,
     aws: Moto,
 }
 
-impl Operator {
+impl TerminalProject {
     /// With the stack of last week: its bucket is there, its context is in the kubeconfig, nothing
     /// is deployed, nobody has logged in.
     async fn new() -> Self {
-        let mut site = Site::new("main").await;
+        let mut project = TestProject::new("main").await;
         for tag in ["v0.1.1", "v0.1.2"] {
-            site.push(tag, server());
+            project.push(tag, server());
         }
-        let kubeconfig = site.state().join("kubeconfig");
+        let kubeconfig = project.state().join("kubeconfig");
         std::fs::write(&kubeconfig, kubeconfig_with_the_context().await).unwrap();
-        site.use_kubeconfig(kubeconfig);
-        std::fs::write(site.stack_file(), STACK).unwrap();
+        project.use_kubeconfig(kubeconfig);
+        std::fs::write(project.stack_file(), STACK).unwrap();
         let aws = Moto::start().await;
         aws.create_bucket(BUCKET).await;
-        Self { site, aws }
+        Self { project, aws }
     }
 
     /// A command, with nothing said in the environment but who the operator is.
     fn command(&self, arguments: &[&str]) -> Command {
-        let command = self.site.command(&[]);
+        let command = self.project.command(&[]);
         let command = command.as_std();
         let environment = command
             .get_envs()
@@ -109,12 +109,12 @@ impl Operator {
     }
 
     fn stack_file(&self) -> String {
-        std::fs::read_to_string(self.site.stack_file()).unwrap()
+        std::fs::read_to_string(self.project.stack_file()).unwrap()
     }
 
     /// What `kubectl get pods -l app.kubernetes.io/name=aip` lists in the end: images.
     async fn images(&self) -> Vec<String> {
-        let pods = self.site.api("", "Pod");
+        let pods = self.project.api("", "Pod");
         let selected = ListParams::default().labels("app.kubernetes.io/name=aip");
         eventually("the old Pods are gone", async || {
             let list = pods.list(&selected).await.unwrap();
@@ -146,44 +146,44 @@ async fn kubeconfig_with_the_context() -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_step_of_the_walk_through_works_with_the_programs_name_changed() {
-    let operator = Operator::new().await;
+    let terminal = TerminalProject::new().await;
 
     // Set-up steps.
     let url = format!("s3://{BUCKET}");
-    operator.run(&["login", &url]).await;
-    let known = operator.run(&["whoami", "--verbose"]).await;
+    terminal.run(&["login", &url]).await;
+    let known = terminal.run(&["whoami", "--verbose"]).await;
     assert!(known.contains(&url), "{known}");
-    operator.run(&["stack", "select", "main"]).await;
+    terminal.run(&["stack", "select", "main"]).await;
 
     // Config interface.
     let database = format!("postgresql+asyncpg://postgres:{SECRET}@postgres/aip");
-    operator
+    terminal
         .set_secret("required_env.DATABASE_URL", &database)
         .await;
     let redis = format!("redis://user:{SECRET}@redis:6379/0");
-    operator.set_secret("required_env.REDIS_DSN", &redis).await;
+    terminal.set_secret("required_env.REDIS_DSN", &redis).await;
     let keys = r#"{"keys":[{"kid":"k1","kty":"EC","crv":"P-256","x":"x","y":"y","d":"d"}]}"#;
-    operator.set_secret("signing_keys_json_string", keys).await;
-    assert!(!operator.stack_file().contains(SECRET));
-    operator.run(&["up", "--yes"]).await;
-    assert_eq!(operator.images().await, ["registry.example/main:v0.1.1"; 3]);
+    terminal.set_secret("signing_keys_json_string", keys).await;
+    assert!(!terminal.stack_file().contains(SECRET));
+    terminal.run(&["up", "--yes"]).await;
+    assert_eq!(terminal.images().await, ["registry.example/main:v0.1.1"; 3]);
 
     // Applying changes.
-    operator.run(&["stack", "select", "main"]).await;
+    terminal.run(&["stack", "select", "main"]).await;
     let set = ["config", "set", "--path", "aip_config.image_tag", "v0.1.2"];
-    operator.run(&set).await;
-    let text = operator.stack_file();
+    terminal.run(&set).await;
+    let text = terminal.stack_file();
     let line = "image_tag: v0.1.2  # the image of last week";
     assert!(text.contains(line), "{text}");
-    previews_what_was_promised(&operator).await;
-    declines_unless_told_otherwise(&operator).await;
-    shows_the_details_and_rolls_out(&operator).await;
-    assert_eq!(operator.images().await, ["registry.example/main:v0.1.2"; 3]);
+    previews_what_was_promised(&terminal).await;
+    declines_unless_told_otherwise(&terminal).await;
+    shows_the_details_and_rolls_out(&terminal).await;
+    assert_eq!(terminal.images().await, ["registry.example/main:v0.1.2"; 3]);
 }
 
 /// The tree and the counts are those of the README, to the letter.
-async fn previews_what_was_promised(operator: &Operator) {
-    let preview = operator.run(&["--color", "never", "preview"]).await;
+async fn previews_what_was_promised(terminal: &TerminalProject) {
+    let preview = terminal.run(&["--color", "never", "preview"]).await;
     let promised = "\
 Previewing update (main):
      Type                                 Name      Plan       Info
@@ -196,14 +196,14 @@ Resources:
     8 unchanged
 ";
     assert_eq!(preview, promised);
-    let diff = operator
+    let diff = terminal
         .run(&["--color", "never", "preview", "--diff"])
         .await;
     assert!(diff.contains(CHANGE), "{diff}");
 }
 
-async fn declines_unless_told_otherwise(operator: &Operator) {
-    let mut terminal = Terminal::open(operator.command(&["--color", "never", "up"]));
+async fn declines_unless_told_otherwise(terminal: &TerminalProject) {
+    let mut terminal = Terminal::open(terminal.command(&["--color", "never", "up"]));
     let question = terminal.shows(OPTIONS).await.replace('\r', "");
     let promised = "Do you want to perform this update?  [Use arrows to move, type to filter]
   yes
@@ -219,8 +219,8 @@ async fn declines_unless_told_otherwise(operator: &Operator) {
     );
 }
 
-async fn shows_the_details_and_rolls_out(operator: &Operator) {
-    let mut terminal = Terminal::open(operator.command(&["--color", "never", "up"]));
+async fn shows_the_details_and_rolls_out(terminal: &TerminalProject) {
+    let mut terminal = Terminal::open(terminal.command(&["--color", "never", "up"]));
     terminal.shows(OPTIONS).await;
     terminal.type_in(&format!("{DOWN}{ENTER}")).await;
     let details = terminal.shows(OPTIONS).await;

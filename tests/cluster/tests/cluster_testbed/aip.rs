@@ -8,7 +8,7 @@ use http::header::HOST;
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
-use crate::stage::{PORT, Stage, is_ready};
+use crate::test_namespace::{PORT, TestNamespace, is_ready};
 
 const ORIGIN: &str = "aip.example";
 
@@ -61,18 +61,17 @@ fn deployment(image: &str) -> Value {
 
 #[tokio::test]
 async fn aip_is_migrated_rolled_and_drained_without_a_lost_request() {
-    let stage = Stage::set("aip").await;
-    let [first, second] = ["1", "2"].map(|tag| stage.push(tag, image()));
-    stage
-        .apply(json!({
-            "apiVersion": "v1", "kind": "Service", "metadata": {"name": "aip"},
-            "spec": {"selector": {"app": "aip"}, "ports": [{"port": 80, "targetPort": "http"}]},
-        }))
-        .await;
-    stage.apply(deployment(&first)).await;
-    stage.rolled_out("aip", 2).await;
+    let ns = TestNamespace::create("aip").await;
+    let [first, second] = ["1", "2"].map(|tag| ns.push(tag, image()));
+    ns.apply(json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "aip"},
+        "spec": {"selector": {"app": "aip"}, "ports": [{"port": 80, "targetPort": "http"}]},
+    }))
+    .await;
+    ns.apply(deployment(&first)).await;
+    ns.rolled_out("aip", 2).await;
 
-    let balancer = Balancer::start(&stage.client, &stage.namespace, "aip", "").await;
+    let balancer = Balancer::start(&ns.client, &ns.namespace, "aip", "").await;
     balancer.wait_for(2).await;
     let address = balancer.address();
     let load = Load::start(4, Duration::from_millis(20), move || async move {
@@ -87,13 +86,13 @@ async fn aip_is_migrated_rolled_and_drained_without_a_lost_request() {
         }
     });
 
-    stage.apply(deployment(&second)).await;
-    stage.rolled_out("aip", 2).await;
-    stage.left(2).await;
+    ns.apply(deployment(&second)).await;
+    ns.rolled_out("aip", 2).await;
+    ns.left(2).await;
     load.stop().await.assert_nothing_lost();
 
-    for pod in stage.pods().await {
+    for pod in ns.pods().await {
         assert!(is_ready(&pod));
-        assert!(stage.logs(&pod.name_any(), false).await.contains("serving"));
+        assert!(ns.logs(&pod.name_any(), false).await.contains("serving"));
     }
 }

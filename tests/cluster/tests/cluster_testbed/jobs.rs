@@ -4,7 +4,7 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
-use crate::stage::{Stage, container, phase, pods_that, tiny_server};
+use crate::test_namespace::{TestNamespace, container, phase, pods_that, tiny_server};
 
 fn job(image: &str, arguments: &[&str]) -> Value {
     json!({
@@ -20,8 +20,8 @@ fn job(image: &str, arguments: &[&str]) -> Value {
 }
 
 /// The condition of the Job that holds in the end, and its reason.
-async fn ended(stage: &Stage) -> (String, String) {
-    let jobs = stage.api::<Job>();
+async fn ended(ns: &TestNamespace) -> (String, String) {
+    let jobs = ns.api::<Job>();
     cluster::eventually("the Job has ended", async || {
         let status = jobs
             .get("migrate")
@@ -46,32 +46,29 @@ async fn ended(stage: &Stage) -> (String, String) {
 
 #[tokio::test]
 async fn a_job_whose_program_succeeds_is_complete_and_keeps_its_log() {
-    let stage = Stage::set("job").await;
-    let image = stage.push("1", tiny_server());
-    stage
-        .apply(job(&image, &["exit", "0", "3 migrations applied"]))
+    let ns = TestNamespace::create("job").await;
+    let image = ns.push("1", tiny_server());
+    ns.apply(job(&image, &["exit", "0", "3 migrations applied"]))
         .await;
-    assert_eq!(ended(&stage).await.0, "Complete");
-    let pod = &stage.pods().await[0];
+    assert_eq!(ended(&ns).await.0, "Complete");
+    let pod = &ns.pods().await[0];
     assert_eq!(phase(pod), "Succeeded");
     assert_eq!(
-        stage.logs(&pod.name_any(), false).await,
+        ns.logs(&pod.name_any(), false).await,
         "3 migrations applied\n"
     );
 }
 
 #[tokio::test]
 async fn a_job_whose_program_fails_has_failed() {
-    let stage = Stage::set("failed-job").await;
-    let image = stage.push("1", tiny_server());
-    stage
-        .apply(job(&image, &["exit", "7", "no database"]))
-        .await;
+    let ns = TestNamespace::create("failed-job").await;
+    let image = ns.push("1", tiny_server());
+    ns.apply(job(&image, &["exit", "7", "no database"])).await;
     assert_eq!(
-        ended(&stage).await,
+        ended(&ns).await,
         ("Failed".to_owned(), "BackoffLimitExceeded".to_owned())
     );
-    let end = pods_that(&stage, "the failed Pod", |pods| match pods {
+    let end = pods_that(&ns, "the failed Pod", |pods| match pods {
         [pod] if phase(pod) == "Failed" => Ok(container(pod).state.unwrap().terminated.unwrap()),
         _ => Err(format!("{} Pods", pods.len())),
     })

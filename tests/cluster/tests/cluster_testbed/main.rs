@@ -12,4 +12,4 @@ mod faults;
 mod jobs;
 mod pods;
 mod rollout;
-mod stage;
+mod test_namespace;

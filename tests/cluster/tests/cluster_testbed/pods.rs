@@ -9,48 +9,43 @@ use kube::api::LogParams;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::stage::{Stage, container, phase, pod, tiny_server, waits};
+use crate::test_namespace::{TestNamespace, container, phase, pod, tiny_server, waits};
 
 #[tokio::test]
 async fn variables_come_from_fields_secrets_config_maps_and_services() {
-    let stage = Stage::set("variables").await;
-    let image = stage.push("1", tiny_server());
-    stage
-        .secret("login", json!({"password": "open sesame"}))
-        .await;
-    stage
-        .apply(json!({
-            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"},
-            "data": {"COLOUR": "red", "SHAPE": "round"},
-        }))
-        .await;
-    stage
-        .apply(json!({
-            "apiVersion": "v1", "kind": "Service", "metadata": {"name": "db"},
-            "spec": {"ports": [{"port": 80}], "selector": {"app": "db"}},
-        }))
-        .await;
+    let ns = TestNamespace::create("variables").await;
+    let image = ns.push("1", tiny_server());
+    ns.secret("login", json!({"password": "open sesame"})).await;
+    ns.apply(json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"},
+        "data": {"COLOUR": "red", "SHAPE": "round"},
+    }))
+    .await;
+    ns.apply(json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "db"},
+        "spec": {"ports": [{"port": 80}], "selector": {"app": "db"}},
+    }))
+    .await;
     let secret = |key: &str| json!({"secretKeyRef": {"name": "login", "key": key}});
     let setting = |key: &str| json!({"configMapKeyRef": {"name": "settings", "key": key}});
     let mut none = secret("none");
     none["secretKeyRef"]["optional"] = true.into();
-    stage
-        .apply(pod(
-            "web",
-            json!({
-                "image": image,
-                "envFrom": [{"prefix": "MY_", "configMapRef": {"name": "settings"}}],
-                "env": [
-                    {"name": "NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-                    {"name": "PASSWORD", "valueFrom": secret("password")},
-                    {"name": "SHAPE", "valueFrom": setting("SHAPE")},
-                    {"name": "NONE", "valueFrom": none},
-                    {"name": "DSN", "value": "pg://$(NAME):$(PASSWORD)@db"},
-                ],
-            }),
-        ))
-        .await;
-    let pod = stage.ready_pod("web").await;
+    ns.apply(pod(
+        "web",
+        json!({
+            "image": image,
+            "envFrom": [{"prefix": "MY_", "configMapRef": {"name": "settings"}}],
+            "env": [
+                {"name": "NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+                {"name": "PASSWORD", "valueFrom": secret("password")},
+                {"name": "SHAPE", "valueFrom": setting("SHAPE")},
+                {"name": "NONE", "valueFrom": none},
+                {"name": "DSN", "value": "pg://$(NAME):$(PASSWORD)@db"},
+            ],
+        }),
+    ))
+    .await;
+    let pod = ns.ready_pod("web").await;
     for (name, value) in [
         ("NAME", "web"),
         ("DSN", "pg://web:open sesame@db"),
@@ -62,16 +57,16 @@ async fn variables_come_from_fields_secrets_config_maps_and_services() {
         ("CARGO_PKG_NAME", ""),
     ] {
         let path = format!("/variable?name={name}");
-        assert_eq!(stage.ask(&pod, &path).await, value, "{name}");
+        assert_eq!(ns.ask(&pod, &path).await, value, "{name}");
     }
 }
 
 #[tokio::test]
 async fn init_containers_run_in_order_and_leave_files_in_shared_volumes() {
-    let stage = Stage::set("init").await;
-    let image = stage.push("1", tiny_server());
-    let shell = stage.push("shell", Image::program("sh"));
-    stage.secret("keys", json!({"key.json": "{}"})).await;
+    let ns = TestNamespace::create("init").await;
+    let image = ns.push("1", tiny_server());
+    let shell = ns.push("shell", Image::program("sh"));
+    ns.secret("keys", json!({"key.json": "{}"})).await;
     let init = |name: &str, script: &str| {
         json!({
             "name": name, "image": shell, "command": ["/bin/sh", "-c", script],
@@ -98,9 +93,9 @@ async fn init_containers_run_in_order_and_leave_files_in_shared_volumes() {
             "echo second >> /data/order; cat /keys/key.json >> /data/order"
         ),
     ]);
-    stage.apply(object).await;
-    let pod = stage.ready_pod("web").await;
-    assert_eq!(stage.ask(&pod, "/file?in=FILE").await, "first\nsecond\n{}");
+    ns.apply(object).await;
+    let pod = ns.ready_pod("web").await;
+    assert_eq!(ns.ask(&pod, "/file?in=FILE").await, "first\nsecond\n{}");
     let statuses = pod.status.unwrap().init_container_statuses.unwrap();
     assert!(
         statuses
@@ -111,12 +106,12 @@ async fn init_containers_run_in_order_and_leave_files_in_shared_volumes() {
 
 #[tokio::test]
 async fn an_init_container_that_fails_holds_the_others_back() {
-    let stage = Stage::set("init-fails").await;
-    let image = stage.push("1", tiny_server());
-    let crashing = stage.push("crash", Image::crashing(1, "cannot migrate"));
+    let ns = TestNamespace::create("init-fails").await;
+    let image = ns.push("1", tiny_server());
+    let crashing = ns.push("crash", Image::crashing(1, "cannot migrate"));
     let mut object = pod("web", json!({"image": image}));
     object["spec"]["initContainers"] = json!([{"name": "migrate", "image": crashing}]);
-    stage.apply(object).await;
+    ns.apply(object).await;
     let init = |pod: &Pod| {
         let statuses = pod
             .status
@@ -128,7 +123,7 @@ async fn an_init_container_that_fails_holds_the_others_back() {
             .next()
             .unwrap_or_default()
     };
-    let stuck = stage
+    let stuck = ns
         .pod_that("web", |pod| waits(&init(pod)).0 == "CrashLoopBackOff")
         .await;
     assert_eq!(phase(&stuck), "Pending");
@@ -137,45 +132,45 @@ async fn an_init_container_that_fails_holds_the_others_back() {
 
 #[tokio::test]
 async fn a_followed_log_ends_with_the_container() {
-    let stage = Stage::set("follow").await;
-    let shell = stage.push("1", Image::program("sh"));
+    let ns = TestNamespace::create("follow").await;
+    let shell = ns.push("1", Image::program("sh"));
     let mut object = pod(
         "web",
         json!({"image": shell, "args": ["-c", "echo one; sleep 1; echo two"]}),
     );
     object["spec"]["restartPolicy"] = "Never".into();
-    stage.apply(object).await;
-    stage.pod_that("web", |pod| phase(pod) != "Pending").await;
+    ns.apply(object).await;
+    ns.pod_that("web", |pod| phase(pod) != "Pending").await;
     let params = LogParams {
         follow: true,
         ..LogParams::default()
     };
-    let log = stage.api::<Pod>().log_stream("web", &params).await.unwrap();
+    let log = ns.api::<Pod>().log_stream("web", &params).await.unwrap();
     let mut lines = log.lines();
     assert_eq!(lines.try_next().await.unwrap().as_deref(), Some("one"));
     assert_eq!(lines.try_next().await.unwrap().as_deref(), Some("two"));
     assert_eq!(lines.try_next().await.unwrap(), None);
-    stage.pod_that("web", |pod| phase(pod) == "Succeeded").await;
+    ns.pod_that("web", |pod| phase(pod) == "Succeeded").await;
 }
 
 #[tokio::test]
 async fn a_process_that_ignores_sigterm_is_killed_after_its_grace() {
-    let stage = Stage::set("stubborn").await;
-    let shell = stage.push("1", Image::program("sh"));
+    let ns = TestNamespace::create("stubborn").await;
+    let shell = ns.push("1", Image::program("sh"));
     let script = "trap '' TERM; echo ready; while :; do sleep 0.1; done";
     let mut object = pod("web", json!({"image": shell, "args": ["-c", script]}));
     object["spec"]["terminationGracePeriodSeconds"] = 2.into();
-    stage.apply(object).await;
-    stage.ready_pod("web").await;
+    ns.apply(object).await;
+    ns.ready_pod("web").await;
     let begun = Instant::now();
-    stage.delete("web").await;
+    ns.delete("web").await;
     assert!(begun.elapsed() >= Duration::from_secs(2));
 }
 
 #[tokio::test]
 async fn a_deleted_pod_is_asked_to_stop_once_and_does_not_start_again() {
-    let stage = Stage::set("once").await;
-    let shell = stage.push("1", Image::program("sh"));
+    let ns = TestNamespace::create("once").await;
+    let shell = ns.push("1", Image::program("sh"));
     let folder = tempfile::tempdir().unwrap();
     let diary = folder.path().join("diary");
     let script = r#"
@@ -189,13 +184,13 @@ async fn a_deleted_pod_is_asked_to_stop_once_and_does_not_start_again() {
         "image": shell, "args": ["-c", script], "lifecycle": {"preStop": hook},
         "env": [{"name": "DIARY", "value": diary}],
     });
-    stage.apply(pod("web", container)).await;
+    ns.apply(pod("web", container)).await;
     let read = || std::fs::read_to_string(&diary).unwrap_or_default();
     let written = async |text: &str| match read() {
         diary if diary == text => Ok(()),
         other => Err(other),
     };
     eventually("it starts", async || written("start\n").await).await;
-    stage.delete("web").await;
+    ns.delete("web").await;
     assert_eq!(read(), "start\nhook\nstop\n");
 }

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
-use crate::stage::{PORT, Stage, address, is_ready, tiny_server};
+use crate::test_namespace::{PORT, TestNamespace, address, is_ready, tiny_server};
 
 fn deployment(image: &str) -> Value {
     let probe = |path: &str| json!({"httpGet": {"path": path, "port": "http"}, "periodSeconds": 1});
@@ -48,19 +48,19 @@ fn service() -> Value {
 
 #[tokio::test]
 async fn a_rolling_update_under_load_loses_no_request() {
-    let stage = Stage::set("rollout").await;
+    let ns = TestNamespace::create("rollout").await;
     let image = |greeting| {
         tiny_server()
             .variable("GREETING", greeting)
             .variable("READY_AFTER_MS", "300")
     };
-    let first = stage.push("1", image("one"));
-    let second = stage.push("2", image("two"));
-    stage.apply(service()).await;
-    stage.apply(deployment(&first)).await;
-    stage.rolled_out("web", 3).await;
+    let first = ns.push("1", image("one"));
+    let second = ns.push("2", image("two"));
+    ns.apply(service()).await;
+    ns.apply(deployment(&first)).await;
+    ns.rolled_out("web", 3).await;
 
-    let balancer = Balancer::start(&stage.client, &stage.namespace, "web", "http").await;
+    let balancer = Balancer::start(&ns.client, &ns.namespace, "web", "http").await;
     balancer.wait_for(3).await;
     let address = balancer.address();
     let ask = |path: &'static str, right: fn(&[u8]) -> bool| {
@@ -81,38 +81,37 @@ async fn a_rolling_update_under_load_loses_no_request() {
         Load::start(4, Duration::from_millis(10), slow),
     ];
 
-    stage.apply(deployment(&second)).await;
-    stage.rolled_out("web", 3).await;
+    ns.apply(deployment(&second)).await;
+    ns.rolled_out("web", 3).await;
     let answer = get(address, "/").await.unwrap();
     assert_eq!(answer.body().as_ref(), b"two");
-    stage.left(3).await;
+    ns.left(3).await;
     for load in loads {
         load.stop().await.assert_nothing_lost();
     }
-    assert!(stage.pods().await.iter().all(is_ready));
+    assert!(ns.pods().await.iter().all(is_ready));
 }
 
 #[tokio::test]
 async fn a_pod_that_is_deleted_is_no_endpoint_while_it_still_answers() {
-    let stage = Stage::set("drain").await;
-    let image = stage.push("1", tiny_server().variable("GREETING", "hello"));
+    let ns = TestNamespace::create("drain").await;
+    let image = ns.push("1", tiny_server().variable("GREETING", "hello"));
     let mut spec = deployment(&image)["spec"]["template"]["spec"].clone();
     spec["containers"][0]["lifecycle"] = json!({"preStop": {"sleep": {"seconds": 3}}});
-    stage.apply(service()).await;
-    stage
-        .apply(json!({
-            "apiVersion": "v1", "kind": "Pod",
-            "metadata": {"name": "web", "labels": {"app": "web"}}, "spec": spec,
-        }))
-        .await;
-    let pod = stage.ready_pod("web").await;
-    let balancer = Balancer::start(&stage.client, &stage.namespace, "web", "http").await;
+    ns.apply(service()).await;
+    ns.apply(json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "web", "labels": {"app": "web"}}, "spec": spec,
+    }))
+    .await;
+    let pod = ns.ready_pod("web").await;
+    let balancer = Balancer::start(&ns.client, &ns.namespace, "web", "http").await;
     balancer.wait_for(1).await;
 
-    let pods = stage.api::<Pod>();
+    let pods = ns.api::<Pod>();
     pods.delete("web", &DeleteParams::default()).await.unwrap();
     balancer.wait_for(0).await;
-    assert_eq!(stage.ask(&pod, "/").await, "hello");
+    assert_eq!(ns.ask(&pod, "/").await, "hello");
     let own = (address(&pod), PORT).into();
     eventually("the process has ended", async || {
         match get(own, "/").await {

@@ -18,14 +18,14 @@ static KUBELET: OnceCell<Kubelet> = OnceCell::const_new();
 pub(crate) const PORT: u16 = 8080;
 
 /// A namespace of one's own in a cluster with a node.
-pub(crate) struct Stage {
+pub(crate) struct TestNamespace {
     pub(crate) client: Client,
     pub(crate) namespace: String,
     kubelet: &'static Kubelet,
 }
 
-impl Stage {
-    pub(crate) async fn set(prefix: &str) -> Self {
+impl TestNamespace {
+    pub(crate) async fn create(prefix: &str) -> Self {
         let cluster = ControlPlane::shared().await;
         let kubelet = KUBELET.get_or_init(|| Kubelet::start(cluster)).await;
         Self {
@@ -78,11 +78,11 @@ impl Stage {
     }
 
     /// The Pod of this name, as soon as it is as wanted.
-    pub(crate) async fn pod_that(&self, name: &str, wanted: impl Fn(&Pod) -> bool) -> Pod {
+    pub(crate) async fn pod_that(&self, name: &str, expected: impl Fn(&Pod) -> bool) -> Pod {
         let pods = self.api::<Pod>();
         eventually(&format!("the Pod {name}"), async || {
             let pod = pods.get(name).await.map_err(|error| error.to_string())?;
-            if wanted(&pod) {
+            if expected(&pod) {
                 Ok(pod)
             } else {
                 Err(format!("{:#?}", pod.status))
@@ -278,9 +278,9 @@ pub(crate) fn pod(name: &str, container: Value) -> Value {
 
 /// Waits for what a check says of the present Pods.
 pub(crate) async fn pods_that<T: Debug>(
-    stage: &Stage,
+    ns: &TestNamespace,
     what: &str,
     check: impl Fn(&[Pod]) -> Result<T, String>,
 ) -> T {
-    eventually(what, async || check(&stage.pods().await)).await
+    eventually(what, async || check(&ns.pods().await)).await
 }

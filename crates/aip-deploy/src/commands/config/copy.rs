@@ -7,38 +7,38 @@ use secrecy::ExposeSecret as _;
 
 use super::ConfigError;
 use super::value;
-use crate::selection::{Selection, SelectionError};
+use crate::cli_context::{CliContext, CliContextError};
 
 #[derive(Debug, Args)]
 pub(super) struct CopyArgs {
-    /// The key; without one everything is copied
+    /// The key; without it, all values are copied
     key: Option<String>,
     /// The stack to copy to
     #[arg(short, long)]
     dest: String,
-    /// The key is a path
+    /// Treat the key as a property path
     #[arg(long)]
     path: bool,
 }
 
 impl CopyArgs {
-    pub(super) async fn run(self, selection: &Selection) -> Result<(), ConfigError> {
-        let project = selection.project()?;
-        let stack = selection.stack(&project).await?;
+    pub(super) async fn run(self, cli: &CliContext) -> Result<(), ConfigError> {
+        let project = cli.project()?;
+        let stack = cli.stack(&project).await?;
         let destination = StackName::of_reference(&self.dest, &project.name)
             .map_err(|error| ConfigError::Argument(error.to_string()))?;
         if destination == stack {
             return Err(ConfigError::Argument(
-                "the values would be copied onto themselves: name another --dest".to_owned(),
+                "source and destination stack are the same: choose another --dest".to_owned(),
             ));
         }
-        selection.require(&project, &destination).await?;
-        let from = selection.stack_file(&project, &stack)?;
+        cli.require(&project, &destination).await?;
+        let from = cli.stack_file(&project, &stack)?;
         let mut to =
             pulumi_files::StackFile::load(&project.stack_file(&destination), &project.name)?;
         let values: Vec<(ConfigPath, &Node)> = match &self.key {
             Some(key) => {
-                let path = Selection::config_path(&project, key, self.path)?;
+                let path = CliContext::config_path(&project, key, self.path)?;
                 let missing = || ConfigError::NotFound {
                     key: path.display(&project.name),
                     stack: stack.to_string(),
@@ -61,12 +61,12 @@ impl CopyArgs {
                 .collect(),
         };
         let crypters = if values.iter().any(|(_, node)| value::has_secret(node)) {
-            let old = selection.crypter(&from).await?;
-            let in_file = |source| SelectionError::Secrets {
+            let old = cli.crypter(&from).await?;
+            let in_file = |source| CliContextError::Secrets {
                 file: project.stack_file(&destination),
                 source,
             };
-            let new = selection
+            let new = cli
                 .keyring()
                 .open_or_create(&mut to)
                 .await
@@ -77,7 +77,7 @@ impl CopyArgs {
         };
         for (path, node) in values {
             let tree = match &crypters {
-                Some((old, new)) => sealed_again(node, old, new, selection)?,
+                Some((old, new)) => sealed_again(node, old, new, cli)?,
                 None => node.to_tree(),
             };
             to.set(&path, tree)?;
@@ -91,27 +91,25 @@ fn sealed_again(
     node: &Node,
     old: &Crypter,
     new: &Crypter,
-    selection: &Selection,
+    cli: &CliContext,
 ) -> Result<Tree, ConfigError> {
     if let Some(ciphertext) = node.secret() {
         let value = old.decrypt(ciphertext)?;
         return Ok(Tree::secret(
-            new.encrypt(value.expose_secret(), selection.rng.as_ref())?,
+            new.encrypt(value.expose_secret(), cli.rng.as_ref())?,
         ));
     }
     match &node.content {
         Content::Scalar(_) => Ok(node.to_tree()),
         Content::List(items) => {
-            let items = items
-                .iter()
-                .map(|item| sealed_again(item, old, new, selection));
+            let items = items.iter().map(|item| sealed_again(item, old, new, cli));
             Ok(Tree::List(items.collect::<Result<_, _>>()?))
         }
         Content::Map(pairs) => {
             let pairs = pairs.iter().map(|pair| {
                 Ok((
                     pair.name().to_owned(),
-                    sealed_again(&pair.value, old, new, selection)?,
+                    sealed_again(&pair.value, old, new, cli)?,
                 ))
             });
             Ok(Tree::Map(pairs.collect::<Result<_, ConfigError>>()?))

@@ -5,13 +5,13 @@ use serde_json::json;
 
 use super::ConfigError;
 use super::value::{self, Show};
-use crate::selection::Selection;
+use crate::cli_context::CliContext;
 
 #[derive(Debug, Args)]
 pub(super) struct GetArgs {
-    /// The key, or with --path a key and the way into its value: `aip_config.image_tag`
+    /// The key, or with --path a property path: `aip_config.image_tag`
     key: String,
-    /// The key is a path
+    /// Treat the key as a property path
     #[arg(long)]
     path: bool,
     /// Print JSON
@@ -20,11 +20,11 @@ pub(super) struct GetArgs {
 }
 
 impl GetArgs {
-    pub(super) async fn run(self, selection: &Selection) -> Result<(), ConfigError> {
-        let project = selection.project()?;
-        let stack = selection.stack(&project).await?;
-        let file = selection.stack_file(&project, &stack)?;
-        let path = Selection::config_path(&project, &self.key, self.path)?;
+    pub(super) async fn run(self, cli: &CliContext) -> Result<(), ConfigError> {
+        let project = cli.project()?;
+        let stack = cli.stack(&project).await?;
+        let file = cli.stack_file(&project, &stack)?;
+        let path = CliContext::config_path(&project, &self.key, self.path)?;
         let default = project
             .defaults
             .iter()
@@ -41,21 +41,21 @@ impl GetArgs {
         };
         let secret = value::has_secret(node);
         let crypter = if secret {
-            Some(selection.crypter(&file).await?)
+            Some(cli.crypter(&file).await?)
         } else {
             None
         };
         let show = crypter.as_deref().map_or(Show::Hidden, Show::Decrypted);
         let text = value::text(node, show)?;
         if !self.json {
-            selection.terminal.data(&text);
+            cli.terminal.data(&text);
             return Ok(());
         }
         let mut entry = json!({"value": text, "secret": secret});
         if node.scalar().is_none() && node.secret().is_none() {
             entry["objectValue"] = value::json(node, show)?;
         }
-        selection.terminal.data(&format!("{entry:#}"));
+        cli.terminal.data(&format!("{entry:#}"));
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::ConfigError;
 use super::value::{self, Show};
-use crate::selection::Selection;
+use crate::cli_context::CliContext;
 use crate::ui::table::columns;
 
 #[derive(Debug, Args)]
@@ -27,10 +27,10 @@ impl ListArgs {
         self.show_secrets || self.json
     }
 
-    pub(super) async fn run(self, selection: &Selection) -> Result<(), ConfigError> {
-        let project = selection.project()?;
-        let stack = selection.stack(&project).await?;
-        let file = selection.stack_file(&project, &stack)?;
+    pub(super) async fn run(self, cli: &CliContext) -> Result<(), ConfigError> {
+        let project = cli.project()?;
+        let stack = cli.stack(&project).await?;
+        let file = cli.stack_file(&project, &stack)?;
         let mut values: BTreeMap<String, (&Node, bool)> = BTreeMap::new();
         for default in &project.defaults {
             values.insert(default.key.to_string(), (&default.value, default.secret));
@@ -38,14 +38,14 @@ impl ListArgs {
         for entry in file.entries() {
             if entry.value.is_null() {
                 let name = entry.key.display(&project.name);
-                selection.terminal.talk(&format!(
-                    "warning: `{name}` has no value, which counts as empty text"
+                cli.terminal.status(&format!(
+                    "warning: `{name}` has no value and is treated as an empty string"
                 ));
             }
             values.insert(entry.key.to_string(), (entry.value, false));
         }
         let crypter = if self.show_secrets && !file.secrets().is_empty() {
-            Some(selection.crypter(&file).await?)
+            Some(cli.crypter(&file).await?)
         } else {
             None
         };
@@ -55,9 +55,7 @@ impl ListArgs {
             for (key, (node, secret)) in values {
                 out.insert(key, entry_json(node, secret, self.show_secrets, show)?);
             }
-            selection
-                .terminal
-                .data(&format!("{:#}", Value::Object(out)));
+            cli.terminal.data(&format!("{:#}", Value::Object(out)));
             return Ok(());
         }
         let mut rows = vec![vec!["KEY".to_owned(), "VALUE".to_owned()]];
@@ -74,7 +72,7 @@ impl ListArgs {
             ]);
         }
         for line in columns(&rows, &[]) {
-            selection.terminal.data(&line);
+            cli.terminal.data(&line);
         }
         Ok(())
     }

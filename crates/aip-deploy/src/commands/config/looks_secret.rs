@@ -10,12 +10,12 @@ use serde_json::Value;
 use url::Url;
 
 /// The parts of a name that promise a secret.
-const WORDS: [&str; 4] = ["pass", "pwd", "secret", "token"];
+const SECRET_NAME_PARTS: [&str; 4] = ["pass", "pwd", "secret", "token"];
 /// As many characters as are looked at.
-const LOOKED_AT: usize = 16;
+const SAMPLE_CHARS: usize = 16;
 
 /// Bits that a letter from a large alphabet adds: thousands of them are in common use.
-const BITS_OF_OTHERS: f64 = 14.0;
+const OTHER_CHAR_BITS: f64 = 14.0;
 
 /// What AIP keeps secret, whatever it looks like.
 const SECRET_FIELDS: [&str; 2] = ["AIP_MASTER_KEYS", "signing_keys_json_string"];
@@ -52,11 +52,11 @@ fn is_private_key_set(value: &str) -> bool {
 /// Whether `value` under `name` is probably a secret.
 fn looks_secret(name: &str, value: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    if !WORDS.iter().any(|word| name.contains(word)) {
+    if !SECRET_NAME_PARTS.iter().any(|word| name.contains(word)) {
         return false;
     }
     let bits = bits(value);
-    let length = value.chars().take(LOOKED_AT).count().max(1);
+    let length = value.chars().take(SAMPLE_CHARS).count().max(1);
     // Both counts are tiny.
     #[allow(clippy::cast_precision_loss, reason = "at most 16")]
     let per_character = bits / length as f64;
@@ -65,7 +65,7 @@ fn looks_secret(name: &str, value: &str) -> bool {
 
 /// The entropy of the first characters, were they drawn from the kinds that occur.
 fn bits(value: &str) -> f64 {
-    let looked_at: Vec<char> = value.chars().take(LOOKED_AT).collect();
+    let looked_at: Vec<char> = value.chars().take(SAMPLE_CHARS).collect();
     let has = |kind: fn(&char) -> bool| looked_at.iter().any(kind);
     let mut alphabet = 0.0;
     for (occurs, size) in [
@@ -90,7 +90,7 @@ fn bits(value: &str) -> f64 {
     } else {
         0.0
     };
-    of_ascii + others * BITS_OF_OTHERS
+    of_ascii + others * OTHER_CHAR_BITS
 }
 
 #[cfg(test)]

@@ -15,11 +15,11 @@ use clap::{Args, Subcommand};
 use pulumi_files::coerce::CoerceError;
 use pulumi_files::{CrypterError, KeyError, ProjectError, StackFileError};
 
+use crate::cli_context::{CliContext, CliContextError};
 use crate::config::schema;
 use crate::exit::Exit;
-use crate::selection::{Selection, SelectionError};
 
-/// Show and change the values of a stack.
+/// Manage the configuration of a stack
 #[derive(Debug, Args)]
 pub struct ConfigArgs {
     #[command(subcommand)]
@@ -30,9 +30,9 @@ pub struct ConfigArgs {
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Show one value
+    /// Print a value
     Get(get::GetArgs),
-    /// Set a value; without one it is read from standard input or asked for
+    /// Set a value; if omitted, it is read from standard input or prompted for
     Set(set::SetArgs),
     /// Remove a value
     #[command(visible_aliases = ["remove", "delete"])]
@@ -45,30 +45,30 @@ enum ConfigCommand {
     Cp(copy::CopyArgs),
     /// Set several values at once
     SetAll(set_all::SetAllArgs),
-    /// Take the configuration of the last successful deployment back into the stack file
+    /// Restore the stack file of the last successful deployment
     Refresh(refresh::RefreshArgs),
-    /// Check the configuration, and say everything that is wrong with it
+    /// Validate the configuration and report every problem
     Check,
     /// Print the JSON Schema of a stack file, for editors
     Schema,
 }
 
-/// Why a `config` command did nothing.
+/// A failed `config` command; the stack file is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// There is no stack to work on.
+    /// Project, stack, stack file or state backend could not be resolved.
     #[error(transparent)]
-    Selection(#[from] SelectionError),
-    /// The file does not take the change.
+    CliContext(#[from] CliContextError),
+    /// The stack file could not be read, edited or saved.
     #[error(transparent)]
     File(#[from] StackFileError),
     /// A key or path.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// A secret does not open.
+    /// An encrypted value could not be decrypted.
     #[error(transparent)]
     Crypter(#[from] CrypterError),
-    /// There is no such value.
+    /// The stack has no value under this key.
     #[error("configuration key '{key}' not found for stack '{stack}'")]
     NotFound {
         /// The key.
@@ -81,18 +81,18 @@ pub enum ConfigError {
     Type {
         /// The key.
         key: String,
-        /// What it should be.
+        /// The expected type.
         source: CoerceError,
     },
     /// The value does not fit its field.
-    #[error("`{key}` must be {wanted}")]
+    #[error("`{key}` must be {expected}")]
     Shape {
         /// The key.
         key: String,
-        /// What it should be.
-        wanted: String,
+        /// The expected type.
+        expected: String,
     },
-    /// Nobody said what the value is.
+    /// No argument, nothing on standard input, no terminal.
     #[error("config value must be specified in non-interactive mode")]
     NoValue,
     /// Standard input or the terminal.
@@ -106,18 +106,19 @@ pub enum ConfigError {
     LooksSecret(String),
     /// The history has nothing to take the configuration from.
     #[error(
-        "the history of stack '{0}' has no successful deployment to take the configuration from"
+        "the history of stack '{0}' has no successful deployment to restore the configuration from"
     )]
     NeverDeployed(String),
     /// The values of that time are under a key that is not at hand.
     #[error(
-        "revision {revision} was encrypted with another key than the stack file is now, and that key does not \
-         open: {reason}; nothing is changed. Run it again with the passphrase or the rights of that time"
+        "revision {revision} was encrypted with another key than the current stack file, and that key cannot \
+         be used: {reason}; nothing was changed. Run the command again with the passphrase or KMS permissions \
+         of that revision"
     )]
     Sealed {
         /// The revision.
         revision: u64,
-        /// Why it does not open.
+        /// Why its key is not available.
         reason: String,
     },
     /// An argument is not what it should be.
@@ -126,10 +127,10 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// The exit code.
+    /// Exit code of a command that fails with this error.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Selection(error) => error.exit(),
+            Self::CliContext(error) => error.exit(),
             Self::NotFound { .. }
             | Self::NoValue
             | Self::Input(_)
@@ -145,44 +146,48 @@ impl ConfigError {
 }
 
 impl ConfigArgs {
-    /// Runs the command.
-    pub async fn run(self, selection: &Selection) -> Result<(), ConfigError> {
+    /// Dispatches to the subcommand.
+    pub async fn run(self, cli: &CliContext) -> Result<(), ConfigError> {
         if self.command.is_some() && self.list.is_given() {
             let message =
-                "--json and --show-secrets before a subcommand have no effect: put them behind it";
+                "--json and --show-secrets have no effect before a subcommand: put them after it";
             return Err(ConfigError::Argument(message.to_owned()));
         }
         match self.command {
-            None => self.list.run(selection).await,
-            Some(ConfigCommand::Get(args)) => args.run(selection).await,
-            Some(ConfigCommand::Set(args)) => args.run(selection).await,
-            Some(ConfigCommand::Rm(args)) => args.run(selection).await,
-            Some(ConfigCommand::RmAll(args)) => args.run(selection).await,
-            Some(ConfigCommand::Cp(args)) => args.run(selection).await,
-            Some(ConfigCommand::SetAll(args)) => args.run(selection).await,
-            Some(ConfigCommand::Refresh(args)) => args.run(selection).await,
-            Some(ConfigCommand::Check) => check(selection).await,
+            None => self.list.run(cli).await,
+            Some(ConfigCommand::Get(args)) => args.run(cli).await,
+            Some(ConfigCommand::Set(args)) => args.run(cli).await,
+            Some(ConfigCommand::Rm(args)) => args.run(cli).await,
+            Some(ConfigCommand::RmAll(args)) => args.run(cli).await,
+            Some(ConfigCommand::Cp(args)) => args.run(cli).await,
+            Some(ConfigCommand::SetAll(args)) => args.run(cli).await,
+            Some(ConfigCommand::Refresh(args)) => args.run(cli).await,
+            Some(ConfigCommand::Check) => check(cli).await,
             Some(ConfigCommand::Schema) => {
                 // Editors may ask before there is a project.
-                let name = match selection.project() {
+                let name = match cli.project() {
                     Ok(project) => project.name,
-                    Err(SelectionError::Project(ProjectError::NotFound { .. })) => "aip".to_owned(),
+                    Err(CliContextError::Project(ProjectError::NotFound { .. })) => {
+                        "aip".to_owned()
+                    }
                     Err(error) => return Err(error.into()),
                 };
-                selection.terminal.data(&format!("{:#}", schema(&name)));
+                cli.terminal.data(&format!("{:#}", schema(&name)));
                 Ok(())
             }
         }
     }
 }
 
-async fn check(selection: &Selection) -> Result<(), ConfigError> {
-    let target = selection.target(crate::selection::Reveal::Values).await?;
+async fn check(cli: &CliContext) -> Result<(), ConfigError> {
+    let target = cli
+        .target(crate::cli_context::SecretsMode::Decrypted)
+        .await?;
     for notice in &target.notices {
-        selection.terminal.talk(&format!("note: {notice}"));
+        cli.terminal.status(&format!("note: {notice}"));
     }
     let count = target.desired.len();
-    selection.terminal.talk(&format!(
+    cli.terminal.status(&format!(
         "the configuration of stack '{}' is complete: {count} objects",
         target.stack
     ));

@@ -4,36 +4,34 @@ use clap::Args;
 use pulumi_files::{Encryption, StackFile};
 
 use super::ConfigError;
-use crate::selection::{Selection, SelectionError};
+use crate::cli_context::{CliContext, CliContextError};
 use crate::store::last_good;
 
 #[derive(Debug, Args)]
 pub(super) struct RefreshArgs {
-    /// Do not keep the present file as FILE.bak
+    /// Do not keep a backup of the stack file in FILE.bak
     #[arg(short, long)]
     force: bool,
 }
 
 impl RefreshArgs {
-    pub(super) async fn run(self, selection: &Selection) -> Result<(), ConfigError> {
-        let project = selection.project()?;
-        let stack = selection.stack(&project).await?;
-        let state = selection
-            .stacks(Some(&project))?
-            .state(&project.name, &stack);
-        let last = last_good(&state).await.map_err(SelectionError::from)?;
+    pub(super) async fn run(self, cli: &CliContext) -> Result<(), ConfigError> {
+        let project = cli.project()?;
+        let stack = cli.stack(&project).await?;
+        let state = cli.stacks(Some(&project))?.state(&project.name, &stack);
+        let last = last_good(&state).await.map_err(CliContextError::from)?;
         let never = || ConfigError::NeverDeployed(stack.to_string());
         let (revision, record) = last.ok_or_else(never)?;
-        let mut file = selection.stack_file(&project, &stack)?;
+        let mut file = cli.stack_file(&project, &stack)?;
         if file.text() == record.stack_file {
-            selection.terminal.talk(&format!(
-                "the configuration of stack '{stack}' is that of revision {} already",
+            cli.terminal.status(&format!(
+                "stack '{stack}' already has the configuration of revision {}",
                 revision.0
             ));
             return Ok(());
         }
         let deployed = StackFile::parse(file.path(), record.stack_file.clone(), &project.name)?;
-        if let Err(reason) = opens(selection, &deployed, &file.encryption()).await {
+        if let Err(reason) = check_decryptable(cli, &deployed, &file.encryption()).await {
             return Err(ConfigError::Sealed {
                 revision: revision.0,
                 reason: reason.to_string(),
@@ -43,12 +41,12 @@ impl RefreshArgs {
         file.replace_with(record.stack_file)?;
         file.save()?;
         if let Some(former) = former {
-            selection.terminal.talk(&format!(
+            cli.terminal.status(&format!(
                 "backed up existing configuration file to {}",
                 former.display()
             ));
         }
-        selection.terminal.talk(&format!(
+        cli.terminal.status(&format!(
             "refreshed configuration for stack '{stack}' from revision {}",
             revision.0
         ));
@@ -58,8 +56,8 @@ impl RefreshArgs {
 
 /// That the values of that time can still be read, if they are under another key than today's: a
 /// file that nobody can open must not take the place of one that somebody can.
-async fn opens(
-    selection: &Selection,
+async fn check_decryptable(
+    cli: &CliContext,
     deployed: &StackFile,
     today: &Encryption,
 ) -> Result<(), ConfigError> {
@@ -68,7 +66,7 @@ async fn opens(
     if same_key || secrets.is_empty() {
         return Ok(());
     }
-    let crypter = selection.crypter(deployed).await?;
+    let crypter = cli.crypter(deployed).await?;
     for secret in secrets {
         crypter.decrypt(&secret.ciphertext)?;
     }

@@ -3,13 +3,13 @@
 use clap::Args;
 
 use super::ConfigError;
-use crate::selection::Selection;
+use crate::cli_context::CliContext;
 
 #[derive(Debug, Args)]
 pub(super) struct RemoveArgs {
-    /// The key, or with --path a key and the way into its value
+    /// The key, or with --path a property path
     key: String,
-    /// The key is a path
+    /// Treat the key as a property path
     #[arg(long)]
     path: bool,
 }
@@ -19,30 +19,30 @@ pub(super) struct RemoveAllArgs {
     /// The keys
     #[arg(required = true)]
     keys: Vec<String>,
-    /// The keys are paths
+    /// Treat the keys as property paths
     #[arg(long)]
     path: bool,
 }
 
 impl RemoveArgs {
-    pub(super) async fn run(self, selection: &Selection) -> Result<(), ConfigError> {
-        remove(selection, &[self.key], self.path).await
+    pub(super) async fn run(self, cli: &CliContext) -> Result<(), ConfigError> {
+        remove(cli, &[self.key], self.path).await
     }
 }
 
 impl RemoveAllArgs {
-    pub(super) async fn run(self, selection: &Selection) -> Result<(), ConfigError> {
-        remove(selection, &self.keys, self.path).await
+    pub(super) async fn run(self, cli: &CliContext) -> Result<(), ConfigError> {
+        remove(cli, &self.keys, self.path).await
     }
 }
 
 /// Removes values; one that is not there is fine.
-async fn remove(selection: &Selection, keys: &[String], path: bool) -> Result<(), ConfigError> {
-    let project = selection.project()?;
-    let stack = selection.stack(&project).await?;
-    let mut file = selection.stack_file(&project, &stack)?;
+async fn remove(cli: &CliContext, keys: &[String], path: bool) -> Result<(), ConfigError> {
+    let project = cli.project()?;
+    let stack = cli.stack(&project).await?;
+    let mut file = cli.stack_file(&project, &stack)?;
     for key in keys {
-        file.remove(&Selection::config_path(&project, key, path)?)?;
+        file.remove(&CliContext::config_path(&project, key, path)?)?;
     }
     Ok(file.save()?)
 }

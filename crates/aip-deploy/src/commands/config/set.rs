@@ -8,17 +8,17 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::ConfigError;
 use super::looks_secret::is_secret;
+use crate::cli_context::CliContext;
 use crate::config::{Shape, shape_at};
-use crate::selection::Selection;
 
 #[derive(Debug, Args)]
 #[allow(clippy::struct_excessive_bools, reason = "one per flag")]
 pub(super) struct SetArgs {
-    /// The key, or with --path a key and the way into its value: `aip_config.image_tag`
+    /// The key, or with --path a property path: `aip_config.image_tag`
     key: String,
-    /// The value; better left out for secrets, which other users of the machine could see
+    /// The value; omit it for secrets, because other users of the machine can see arguments
     value: Option<String>,
-    /// The key is a path
+    /// Treat the key as a property path
     #[arg(long)]
     path: bool,
     /// Encrypt the value
@@ -30,7 +30,7 @@ pub(super) struct SetArgs {
     /// The type of the value
     #[arg(long = "type", value_name = "TYPE")]
     value_type: Option<TypeName>,
-    /// Keep the line end of a value from standard input
+    /// Keep the trailing newline of a value from standard input
     #[arg(long)]
     raw: bool,
 }
@@ -47,7 +47,7 @@ enum TypeName {
 impl From<TypeName> for ValueType {
     fn from(name: TypeName) -> Self {
         match name {
-            TypeName::String => Self::Text,
+            TypeName::String => Self::String,
             TypeName::Bool => Self::Bool,
             TypeName::Int => Self::Int,
             TypeName::Float => Self::Float,
@@ -56,29 +56,29 @@ impl From<TypeName> for ValueType {
 }
 
 impl SetArgs {
-    pub(super) async fn run(self, selection: &Selection) -> Result<(), ConfigError> {
-        let project = selection.project()?;
-        let stack = selection.stack(&project).await?;
-        let path = Selection::config_path(&project, &self.key, self.path)?;
-        let mut file = selection.stack_file(&project, &stack)?;
+    pub(super) async fn run(self, cli: &CliContext) -> Result<(), ConfigError> {
+        let project = cli.project()?;
+        let stack = cli.stack(&project).await?;
+        let path = CliContext::config_path(&project, &self.key, self.path)?;
+        let mut file = cli.stack_file(&project, &stack)?;
         if self.secret && self.value.is_some() {
-            selection.terminal.talk(
-                "warning: a secret on the command line is seen by other users of this machine and kept by the shell; \
-                 leave it out to be asked, or pipe it in",
+            cli.terminal.status(
+                "warning: other users of this machine can see secrets on the command line, and the shell keeps \
+                 them in its history; omit the value to be prompted, or pipe it in",
             );
         }
-        let value = self.read_value(selection)?;
+        let value = self.read_value(cli)?;
         let value = value.expose_secret();
         let tree = if self.secret {
-            let crypter = selection.crypter_or_new(&mut file).await?;
-            Tree::secret(crypter.encrypt(value, selection.rng.as_ref())?)
+            let crypter = cli.crypter_or_new(&mut file).await?;
+            Tree::secret(crypter.encrypt(value, cli.rng.as_ref())?)
         } else {
             let shown = path.display(&project.name);
             if !self.plaintext && is_secret(&project, &path, value) {
                 return Err(ConfigError::LooksSecret(shown));
             }
             if file.at(&path).is_some_and(|node| node.secret().is_some()) {
-                selection.terminal.talk(&format!(
+                cli.terminal.status(&format!(
                     "warning: `{shown}` was encrypted and is now in plain text"
                 ));
             }
@@ -87,7 +87,7 @@ impl SetArgs {
                     .coerce(value)
                     .map_err(|source| ConfigError::Type { key: shown, source })?,
                 None => typed(&project, &path, value, &|warning| {
-                    selection.terminal.talk(warning);
+                    cli.terminal.status(warning);
                 })?,
             }
         };
@@ -95,11 +95,11 @@ impl SetArgs {
         Ok(file.save()?)
     }
 
-    fn read_value(&self, selection: &Selection) -> Result<SecretString, ConfigError> {
+    fn read_value(&self, cli: &CliContext) -> Result<SecretString, ConfigError> {
         if let Some(value) = &self.value {
             return Ok(SecretString::from(value.clone()));
         }
-        if let Some(mut piped) = selection.terminal.piped().map_err(ConfigError::Input)? {
+        if let Some(mut piped) = cli.terminal.read_stdin().map_err(ConfigError::Input)? {
             if !self.raw && piped.ends_with('\n') {
                 piped.pop();
                 if piped.ends_with('\r') {
@@ -108,18 +108,17 @@ impl SetArgs {
             }
             return Ok(SecretString::from(piped));
         }
-        if !selection.terminal.interactive() {
+        if !cli.terminal.is_interactive() {
             return Err(ConfigError::NoValue);
         }
         if self.secret {
-            return selection
+            return cli
                 .terminal
-                .secret("value")
+                .read_secret("value")
                 .map_err(ConfigError::Input);
         }
-        selection
-            .terminal
-            .line("value")
+        cli.terminal
+            .read_line("value")
             .map(SecretString::from)
             .map_err(ConfigError::Input)
     }
@@ -133,7 +132,7 @@ pub(super) fn typed(
     value: &str,
     warn: &dyn Fn(&str),
 ) -> Result<Tree, ConfigError> {
-    let text = || Tree::Text(value.to_owned());
+    let text = || Tree::String(value.to_owned());
     if path.steps.is_empty() {
         return Ok(text());
     }
@@ -145,25 +144,27 @@ pub(super) fn typed(
         let known = matches!(path.steps.last(), Some(Segment::Key(name)) if !name.is_empty());
         if known {
             warn(&format!(
-                "warning: `{key}` is not a field that is known: `preview` will refuse it"
+                "warning: unknown field `{key}`: `preview` will reject it"
             ));
         }
         return Ok(by_look(value));
     };
     let misfit = || ConfigError::Shape {
         key: key.clone(),
-        wanted: shape.describe(),
+        expected: shape.describe(),
     };
     match shape {
-        Shape::Text | Shape::Quantity => Ok(text()),
+        Shape::String | Shape::Quantity => Ok(text()),
         Shape::Bool => ValueType::Bool.coerce(value).map_err(|_| misfit()),
         Shape::Int { min, max } => match value.parse::<i64>() {
             Ok(number) if (min..=max).contains(&number) => Ok(Tree::Plain(number.to_string())),
             _ => Err(misfit()),
         },
         Shape::Word(words) if words.contains(&value) => Ok(text()),
-        Shape::Word(_) | Shape::Texts | Shape::TextMap | Shape::Env(_) | Shape::Object(_) => {
-            Err(misfit())
-        }
+        Shape::Word(_)
+        | Shape::StringList
+        | Shape::StringMap
+        | Shape::Env(_)
+        | Shape::Object(_) => Err(misfit()),
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::ConfigError;
 use super::set::typed;
-use crate::selection::Selection;
+use crate::cli_context::CliContext;
 
 #[derive(Debug, Args)]
 pub(super) struct SetAllArgs {
@@ -19,10 +19,10 @@ pub(super) struct SetAllArgs {
     /// KEY=VALUE, encrypted
     #[arg(long, value_name = "KEY=VALUE")]
     secret: Vec<String>,
-    /// The keys are paths
+    /// Treat the keys as property paths
     #[arg(long)]
     path: bool,
-    /// What `config --json --show-secrets` printed
+    /// Values in the JSON format of `config --json --show-secrets`
     #[arg(long, conflicts_with_all = ["plaintext", "secret", "path"])]
     json: Option<String>,
 }
@@ -30,7 +30,7 @@ pub(super) struct SetAllArgs {
 /// An entry of `config --json`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Given {
+struct JsonEntry {
     value: Option<String>,
     object_value: Option<Value>,
     #[serde(default)]
@@ -38,53 +38,53 @@ struct Given {
 }
 
 impl SetAllArgs {
-    pub(super) async fn run(self, selection: &Selection) -> Result<(), ConfigError> {
-        let project = selection.project()?;
-        let stack = selection.stack(&project).await?;
-        let mut file = selection.stack_file(&project, &stack)?;
+    pub(super) async fn run(self, cli: &CliContext) -> Result<(), ConfigError> {
+        let project = cli.project()?;
+        let stack = cli.stack(&project).await?;
+        let mut file = cli.stack_file(&project, &stack)?;
         let mut plain: Vec<(ConfigPath, Tree)> = Vec::new();
         let mut secret: Vec<(ConfigPath, String)> = Vec::new();
         for pair in &self.plaintext {
             let (key, value) = split(pair, self.path)?;
-            let path = Selection::config_path(&project, key, self.path)?;
+            let path = CliContext::config_path(&project, key, self.path)?;
             let tree = typed(&project, &path, value, &|warning| {
-                selection.terminal.talk(warning);
+                cli.terminal.status(warning);
             })?;
             plain.push((path, tree));
         }
         for pair in &self.secret {
             let (key, value) = split(pair, self.path)?;
             secret.push((
-                Selection::config_path(&project, key, self.path)?,
+                CliContext::config_path(&project, key, self.path)?,
                 value.to_owned(),
             ));
         }
         for (key, given) in self.given()? {
-            let path = Selection::config_path(&project, &key, false)?;
+            let path = CliContext::config_path(&project, &key, false)?;
             match given {
-                Given {
+                JsonEntry {
                     object_value: Some(_),
                     secret: true,
                     ..
                 } => {
                     let message = format!(
-                        "`{key}` holds secrets among other values, which JSON does not tell apart"
+                        "`{key}` mixes secrets with other values, which this JSON cannot tell apart"
                     );
                     return Err(ConfigError::Argument(message));
                 }
-                Given {
+                JsonEntry {
                     object_value: Some(value),
                     ..
                 } => plain.push((path, Tree::from(value))),
-                Given {
+                JsonEntry {
                     value: Some(value),
                     secret: true,
                     ..
                 } => secret.push((path, value)),
-                Given {
+                JsonEntry {
                     value: Some(value), ..
-                } => plain.push((path, Tree::Text(value))),
-                Given { value: None, .. } => {
+                } => plain.push((path, Tree::String(value))),
+                JsonEntry { value: None, .. } => {
                     let message =
                         format!("`{key}` has no value: print the JSON with --show-secrets");
                     return Err(ConfigError::Argument(message));
@@ -92,10 +92,10 @@ impl SetAllArgs {
             }
         }
         for (path, value) in secret {
-            let crypter = selection.crypter_or_new(&mut file).await?;
+            let crypter = cli.crypter_or_new(&mut file).await?;
             plain.push((
                 path,
-                Tree::secret(crypter.encrypt(&value, selection.rng.as_ref())?),
+                Tree::secret(crypter.encrypt(&value, cli.rng.as_ref())?),
             ));
         }
         for (path, tree) in plain {
@@ -104,7 +104,7 @@ impl SetAllArgs {
         Ok(file.save()?)
     }
 
-    fn given(&self) -> Result<BTreeMap<String, Given>, ConfigError> {
+    fn given(&self) -> Result<BTreeMap<String, JsonEntry>, ConfigError> {
         match &self.json {
             None => Ok(BTreeMap::new()),
             Some(text) => serde_json::from_str(text).map_err(|error| {
@@ -119,14 +119,14 @@ impl SetAllArgs {
 /// A pair in its parts. A key that holds a `=` may stand in quotes, as Pulumi has it; in a path, one
 /// between brackets and quotes divides nothing either.
 fn split(pair: &str, path: bool) -> Result<(&str, &str), ConfigError> {
-    let malformed = || ConfigError::Argument("a value is given as KEY=VALUE".to_owned());
+    let malformed = || ConfigError::Argument("expected KEY=VALUE".to_owned());
     let quote = pair.chars().next().filter(|c| matches!(c, '"' | '\''));
     let parts = match quote {
         Some(quote) => {
             let rest = &pair[quote.len_utf8()..];
             rest.split_once(&format!("{quote}="))
         }
-        None if path => divider(pair).map(|at| (&pair[..at], &pair[at + 1..])),
+        None if path => assignment_position(pair).map(|at| (&pair[..at], &pair[at + 1..])),
         None => pair.split_once('='),
     };
     parts
@@ -135,7 +135,7 @@ fn split(pair: &str, path: bool) -> Result<(&str, &str), ConfigError> {
 }
 
 /// The first `=` outside of `["…"]`.
-fn divider(pair: &str) -> Option<usize> {
+fn assignment_position(pair: &str) -> Option<usize> {
     let mut quoted = false;
     let mut before = '\0';
     for (at, c) in pair.char_indices() {

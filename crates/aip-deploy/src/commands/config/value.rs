@@ -7,7 +7,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Map, Number, Value};
 
 /// What a reader sees in place of a secret.
-const HIDDEN: &str = "[secret]";
+const REDACTED_VALUE: &str = "[secret]";
 
 /// Whether secrets are shown.
 #[derive(Clone, Copy)]
@@ -40,7 +40,7 @@ pub(super) fn text(node: &Node, show: Show<'_>) -> Result<String, CrypterError> 
 pub(super) fn json(node: &Node, show: Show<'_>) -> Result<Value, CrypterError> {
     if let Some(ciphertext) = node.secret() {
         return match show {
-            Show::Hidden => Ok(HIDDEN.into()),
+            Show::Hidden => Ok(REDACTED_VALUE.into()),
             Show::Decrypted(crypter) => Ok(crypter.decrypt(ciphertext)?.expose_secret().into()),
         };
     }
@@ -56,7 +56,7 @@ pub(super) fn json(node: &Node, show: Show<'_>) -> Result<Value, CrypterError> {
             ScalarKind::Null => Value::Null,
             ScalarKind::Bool(value) => value.into(),
             ScalarKind::Int | ScalarKind::Float => number(&scalar.text),
-            ScalarKind::Date | ScalarKind::Text => scalar.text.clone().into(),
+            ScalarKind::Date | ScalarKind::String => scalar.text.clone().into(),
         }),
     }
 }

@@ -10,16 +10,16 @@ use pulumi_files::{ConfigPath, CrypterError, Project, StackFile, StackFileError}
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
+use crate::cli_context::{CliContext, CliContextError};
 use crate::config::key_ids;
 use crate::exit::Exit;
-use crate::selection::{Selection, SelectionError};
 use crate::signing_keys::{SigningKeys, SigningKeysError};
 
 const KEY_SET: &str = "aip_config.signing_keys_json_string";
 const ACTIVE: &str = "ACTIVE_SIGNING_KEYS";
 const SERVICE: &str = "SERVICE_AUTH_KEYS";
 
-/// Show and rotate the keys that the stack signs with
+/// Show and rotate the signing keys of the stack
 #[derive(Debug, Args)]
 pub struct KeysArgs {
     #[command(subcommand)]
@@ -28,38 +28,38 @@ pub struct KeysArgs {
 
 #[derive(Debug, Subcommand)]
 enum KeysCommand {
-    /// Show every key; never its private half
+    /// List the keys, without their private parts
     Status(status::StatusArgs),
-    /// Add a key; then, with --activate, let it sign; at last, with --remove, forget the old one
+    /// Add a key; then activate it with --activate; finally remove the old key with --remove
     Rotate(rotate::RotateArgs),
 }
 
-/// Why a `keys` command did nothing.
+/// A failed `keys` command; the stack file is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
-    /// There is no stack to work on.
+    /// Project, stack, stack file or state backend could not be resolved.
     #[error(transparent)]
-    Selection(#[from] SelectionError),
-    /// The file does not take the change.
+    CliContext(#[from] CliContextError),
+    /// The stack file could not be read, edited or saved.
     #[error(transparent)]
     File(#[from] StackFileError),
-    /// A secret does not open.
+    /// An encrypted value could not be decrypted.
     #[error("{path}: {source}")]
     Crypter {
         /// The value.
         path: String,
-        /// Why.
+        /// The underlying error.
         source: CrypterError,
     },
-    /// The stack has no keys.
-    #[error("{KEY_SET} is missing: `aip-deploy config check` says how to set it")]
+    /// `signing_keys_json_string` is missing or empty.
+    #[error("{KEY_SET} is missing: run `aip-deploy config check`")]
     NoKeys,
-    /// A list of ids is none.
+    /// `ACTIVE_SIGNING_KEYS` or `SERVICE_AUTH_KEYS` is malformed.
     #[error("{path} {reason}")]
     Ids {
         /// The value.
         path: String,
-        /// What is wrong with it.
+        /// What the parser or check reported; never a secret value.
         reason: String,
     },
     /// The keys.
@@ -67,24 +67,24 @@ pub enum KeysError {
     Keys(#[from] SigningKeysError),
     /// Nobody could verify what the key signs.
     #[error(
-        "the key `{0}` is not deployed yet: `aip-deploy up` first (--force activates it all the same)"
+        "key `{0}` is not deployed yet: run `aip-deploy up` first (--force activates it anyway)"
     )]
     NotDeployed(String),
     /// Not everybody could verify what the key signs.
     #[error(
-        "the key `{kid}` was published too short a time ago: PDSs keep a copy of the keys for up to ten minutes. \
-         Try again in {seconds} s (--force activates it all the same)"
+        "key `{kid}` was published too recently: PDSs cache the keys for up to ten minutes. Try again in \
+         {seconds} s (--force activates it anyway)"
     )]
     TooSoon {
         /// The key.
         kid: String,
-        /// How long to wait.
+        /// Seconds until the key can be activated.
         seconds: u64,
     },
     /// The answer was not the id of the key.
     #[error("confirmation declined, not removing the key")]
     Declined,
-    /// Nobody to ask.
+    /// The terminal is not interactive and `--yes` was not given.
     #[error("pass --yes to remove a key in non-interactive mode")]
     NeedsYes,
     /// The terminal.
@@ -93,10 +93,10 @@ pub enum KeysError {
 }
 
 impl KeysError {
-    /// The exit code.
+    /// Exit code of a command that fails with this error.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Selection(error) => error.exit(),
+            Self::CliContext(error) => error.exit(),
             Self::NotDeployed(_)
             | Self::TooSoon { .. }
             | Self::Declined
@@ -115,71 +115,71 @@ impl KeysError {
 }
 
 impl KeysArgs {
-    /// Runs the command.
-    pub async fn run(self, selection: &Selection) -> Result<(), KeysError> {
+    /// Dispatches to the subcommand.
+    pub async fn run(self, cli: &CliContext) -> Result<(), KeysError> {
         match self.command {
-            KeysCommand::Status(args) => args.run(selection).await,
-            KeysCommand::Rotate(args) => args.run(selection).await,
+            KeysCommand::Status(args) => args.run(cli).await,
+            KeysCommand::Rotate(args) => args.run(cli).await,
         }
     }
 }
 
 /// The keys as a stack file has them.
 async fn read(
-    selection: &Selection,
+    cli: &CliContext,
     project: &Project,
     file: &StackFile,
 ) -> Result<SigningKeys, KeysError> {
-    let json = value(selection, project, file, KEY_SET).await?;
+    let json = value(cli, project, file, KEY_SET).await?;
     let json = json.ok_or(KeysError::NoKeys)?;
-    let active = ids(selection, project, file, ACTIVE).await?;
-    let service = ids(selection, project, file, SERVICE).await?;
+    let active = ids(cli, project, file, ACTIVE).await?;
+    let service = ids(cli, project, file, SERVICE).await?;
     Ok(SigningKeys::parse(json.expose_secret(), active, service)?)
 }
 
 /// Puts the keys into the stack file and saves it, whole or not at all. The key set is encrypted
 /// even if it was not before.
 async fn write(
-    selection: &Selection,
+    cli: &CliContext,
     project: &Project,
     file: &mut StackFile,
     keys: &SigningKeys,
 ) -> Result<(), KeysError> {
-    let crypter = selection.crypter_or_new(file).await?;
+    let crypter = cli.crypter_or_new(file).await?;
     let seal = |text: &str, path: &str| {
-        let sealed = crypter.encrypt(text, selection.rng.as_ref());
+        let sealed = crypter.encrypt(text, cli.rng.as_ref());
         let in_value = |source| KeysError::Crypter {
             path: path.to_owned(),
             source,
         };
         sealed.map(Tree::secret).map_err(in_value)
     };
-    if ids(selection, project, file, ACTIVE).await? != keys.active() {
+    if ids(cli, project, file, ACTIVE).await? != keys.active() {
         let path = variable(project, file, ACTIVE)?;
         let text = Value::from(keys.active().to_vec()).to_string();
-        let at = Selection::config_path(project, &path, true)?;
+        let at = CliContext::config_path(project, &path, true)?;
         let plain = file.at(&at).is_some_and(|node| node.secret().is_none());
         let tree = if plain {
-            Tree::Text(text)
+            Tree::String(text)
         } else {
             seal(&text, &path)?
         };
         file.set(&at, tree)?;
     }
     let sealed = seal(keys.to_json().expose_secret(), KEY_SET)?;
-    file.set(&Selection::config_path(project, KEY_SET, true)?, sealed)?;
+    file.set(&CliContext::config_path(project, KEY_SET, true)?, sealed)?;
     Ok(file.save()?)
 }
 
 /// The ids that a variable of the environment names.
 async fn ids(
-    selection: &Selection,
+    cli: &CliContext,
     project: &Project,
     file: &StackFile,
     name: &str,
 ) -> Result<Vec<String>, KeysError> {
     let path = variable(project, file, name)?;
-    match value(selection, project, file, &path).await? {
+    match value(cli, project, file, &path).await? {
         None => Ok(Vec::new()),
         Some(text) => {
             key_ids(text.expose_secret()).map_err(|reason| KeysError::Ids { path, reason })
@@ -189,7 +189,7 @@ async fn ids(
 
 /// Where the file has a variable of the required environment, which has two names.
 fn variable(project: &Project, file: &StackFile, name: &str) -> Result<String, KeysError> {
-    let other: ConfigPath = Selection::config_path(project, "aip_config.env_config", true)?;
+    let other: ConfigPath = CliContext::config_path(project, "aip_config.env_config", true)?;
     let map = match file.at(&other) {
         Some(_) => "env_config",
         None => "required_env",
@@ -199,17 +199,17 @@ fn variable(project: &Project, file: &StackFile, name: &str) -> Result<String, K
 
 /// A text of the file, opened; none if it is missing or empty.
 async fn value(
-    selection: &Selection,
+    cli: &CliContext,
     project: &Project,
     file: &StackFile,
     path: &str,
 ) -> Result<Option<SecretString>, KeysError> {
-    let Some(node) = file.at(&Selection::config_path(project, path, true)?) else {
+    let Some(node) = file.at(&CliContext::config_path(project, path, true)?) else {
         return Ok(None);
     };
     let text = match node.secret() {
         Some(ciphertext) => {
-            let crypter = selection.crypter(file).await?;
+            let crypter = cli.crypter(file).await?;
             let opened = crypter.decrypt(ciphertext);
             opened.map_err(|source| KeysError::Crypter {
                 path: path.to_owned(),

@@ -6,42 +6,42 @@ use clap::Args;
 use pulumi_files::{Project, StackFile, StackName};
 
 use super::KeysError;
-use crate::selection::{Selection, SelectionError};
+use crate::cli_context::{CliContext, CliContextError};
 use crate::signing_keys::{Purpose, SigningKeysError};
-use crate::store::{HISTORY, StateStore as _};
+use crate::store::{HISTORY_LIMIT, StateStore as _};
 
 /// How long a PDS may keep a copy of the keys.
-const CACHED_SECS: u64 = 600;
+const PDS_KEY_CACHE_SECONDS: u64 = 600;
 
 #[derive(Debug, Args)]
 pub(super) struct RotateArgs {
-    /// Let the new key sign; KID where several wait for it
+    /// Activate the new key; KID is needed if several are waiting
     #[arg(long, value_name = "KID", num_args = 0..=1, default_missing_value = "", conflicts_with = "remove")]
-    activate: Option<Chosen>,
-    /// Forget a key that does not sign any more
+    activate: Option<KeyToActivate>,
+    /// Remove a key that is no longer active
     #[arg(long, value_name = "KID")]
     remove: Option<String>,
-    /// What the key signs: towards PDSs, or towards apps
+    /// Purpose of the key
     #[arg(long, value_enum, default_value_t = Purpose::Upstream)]
     purpose: Purpose,
-    /// Activate a key although not everybody may have learned of it
+    /// Activate a key even if verifiers may not have fetched it yet
     #[arg(short, long)]
     force: bool,
-    /// Remove without a question
+    /// Skip the confirmation prompt
     #[arg(short, long)]
     yes: bool,
 }
 
 /// The key to activate.
 #[derive(Debug, Clone)]
-enum Chosen {
-    /// The one that waits for it.
+enum KeyToActivate {
+    /// The only published key that was never active.
     Waiting,
-    /// This one.
+    /// The key with this id.
     Kid(String),
 }
 
-impl From<&str> for Chosen {
+impl From<&str> for KeyToActivate {
     fn from(text: &str) -> Self {
         if text.is_empty() {
             Self::Waiting
@@ -52,65 +52,64 @@ impl From<&str> for Chosen {
 }
 
 impl RotateArgs {
-    pub(super) async fn run(self, selection: &Selection) -> Result<(), KeysError> {
-        let project = selection.project()?;
-        let stack = selection.stack(&project).await?;
-        let mut file = selection.stack_file(&project, &stack)?;
-        let mut keys = super::read(selection, &project, &file).await?;
+    pub(super) async fn run(self, cli: &CliContext) -> Result<(), KeysError> {
+        let project = cli.project()?;
+        let stack = cli.stack(&project).await?;
+        let mut file = cli.stack_file(&project, &stack)?;
+        let mut keys = super::read(cli, &project, &file).await?;
         let (kid, done, next) = if let Some(kid) = self.remove {
             keys.remove(&kid)?;
             if !self.yes {
-                confirm(selection, &kid)?;
+                confirm(cli, &kid)?;
             }
-            let next = "`aip-deploy up` takes it away from the Pods".to_owned();
+            let next = "`aip-deploy up` removes it from the Pods".to_owned();
             (kid, "removed", next)
         } else if let Some(chosen) = self.activate {
             let kid = match chosen {
-                Chosen::Waiting => keys.waiting(self.purpose)?,
-                Chosen::Kid(kid) => kid,
+                KeyToActivate::Waiting => keys.waiting(self.purpose)?,
+                KeyToActivate::Kid(kid) => kid,
             };
             if !keys.has(&kid) {
                 return Err(SigningKeysError::Unknown(kid).into());
             }
             if !self.force {
-                was_published(selection, &project, &stack, &kid).await?;
+                was_published(cli, &project, &stack, &kid).await?;
             }
             keys.activate(&kid)?;
-            let next = "`aip-deploy up` lets it sign; the key before it stays published, since sessions at PDSs are \
-                        bound to it. Once none is: `aip-deploy keys rotate --remove KID`";
+            let next = "`aip-deploy up` activates it; the previous key stays published because PDS sessions \
+                        are bound to it. Once no session uses it: `aip-deploy keys rotate --remove KID`";
             (kid, "activated", next.to_owned())
         } else {
-            let (clock, rng) = (selection.clock.as_ref(), selection.rng.as_ref());
+            let (clock, rng) = (cli.clock.as_ref(), cli.rng.as_ref());
             let kid = keys.add(self.purpose, clock, rng)?;
             let next = format!(
                 "`aip-deploy up` publishes it; ten minutes later: `aip-deploy keys rotate --activate {kid}`"
             );
             (kid, "added, not active yet", next)
         };
-        super::write(selection, &project, &mut file, &keys).await?;
-        selection.terminal.data(&kid);
-        selection
-            .terminal
-            .talk(&format!("the key {kid} was {done}\nnext: {next}"));
+        super::write(cli, &project, &mut file, &keys).await?;
+        cli.terminal.data(&kid);
+        cli.terminal
+            .status(&format!("the key {kid} was {done}\nnext: {next}"));
         Ok(())
     }
 }
 
 /// That whoever verifies has had the time to learn of the key. What the Pods have is in the history.
 async fn was_published(
-    selection: &Selection,
+    cli: &CliContext,
     project: &Project,
     stack: &StackName,
     kid: &str,
 ) -> Result<(), KeysError> {
-    let Some(since) = published_since(selection, project, stack, kid).await? else {
+    let Some(since) = published_since(cli, project, stack, kid).await? else {
         return Err(KeysError::NotDeployed(kid.to_owned()));
     };
-    let seconds = selection.clock.now().since(since).as_secs();
-    if seconds < CACHED_SECS {
+    let seconds = cli.clock.now().since(since).as_secs();
+    if seconds < PDS_KEY_CACHE_SECONDS {
         return Err(KeysError::TooSoon {
             kid: kid.to_owned(),
-            seconds: CACHED_SECS - seconds,
+            seconds: PDS_KEY_CACHE_SECONDS - seconds,
         });
     }
     Ok(())
@@ -118,13 +117,16 @@ async fn was_published(
 
 /// Since when every successful deployment up to the last one has had the key.
 async fn published_since(
-    selection: &Selection,
+    cli: &CliContext,
     project: &Project,
     stack: &StackName,
     kid: &str,
 ) -> Result<Option<Timestamp>, KeysError> {
-    let state = selection.stacks(Some(project))?.state(&project.name, stack);
-    let history = state.history(HISTORY).await.map_err(SelectionError::from)?;
+    let state = cli.stacks(Some(project))?.state(&project.name, stack);
+    let history = state
+        .history(HISTORY_LIMIT)
+        .await
+        .map_err(CliContextError::from)?;
     let mut since = None;
     for (_, record) in history.into_iter().filter(|(_, record)| record.is_good()) {
         let path = project.stack_file(stack);
@@ -132,7 +134,7 @@ async fn published_since(
         let Ok(file) = StackFile::parse(&path, record.stack_file, &project.name) else {
             break;
         };
-        match super::read(selection, project, &file).await {
+        match super::read(cli, project, &file).await {
             Ok(keys) if keys.has(kid) => since = record.ended.parse::<jiff::Timestamp>().ok(),
             _ => break,
         }
@@ -140,14 +142,14 @@ async fn published_since(
     Ok(since.map(|at| Timestamp::from_micros(at.as_microsecond())))
 }
 
-fn confirm(selection: &Selection, kid: &str) -> Result<(), KeysError> {
-    let terminal = &selection.terminal;
-    if !terminal.interactive() {
+fn confirm(cli: &CliContext, kid: &str) -> Result<(), KeysError> {
+    let terminal = &cli.terminal;
+    if !terminal.is_interactive() {
         return Err(KeysError::NeedsYes);
     }
-    terminal.talk("This ends every session at a PDS that began with the key.");
+    terminal.status("This ends every PDS session that started with this key.");
     let answer = terminal
-        .line("Please confirm with the key's id")
+        .read_line("Type the key id to confirm")
         .map_err(KeysError::Input)?;
     if answer.trim() == kid {
         Ok(())

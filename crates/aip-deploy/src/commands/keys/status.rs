@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::KeysError;
-use crate::selection::Selection;
+use crate::cli_context::CliContext;
 use crate::signing_keys::{KeyView, Purpose};
 use crate::ui::table::columns;
 
@@ -15,22 +15,22 @@ pub(super) struct StatusArgs {
 }
 
 impl StatusArgs {
-    pub(super) async fn run(self, selection: &Selection) -> Result<(), KeysError> {
-        let project = selection.project()?;
-        let stack = selection.stack(&project).await?;
-        let file = selection.stack_file(&project, &stack)?;
-        let keys = super::read(selection, &project, &file).await?.list();
+    pub(super) async fn run(self, cli: &CliContext) -> Result<(), KeysError> {
+        let project = cli.project()?;
+        let stack = cli.stack(&project).await?;
+        let file = cli.stack_file(&project, &stack)?;
+        let keys = super::read(cli, &project, &file).await?.list();
         if self.json {
-            // A list of texts and truth values is always serialisable.
+            // A list of strings and truth values is always serialisable.
             let list = serde_json::to_value(&keys).unwrap_or_default();
-            selection.terminal.data(&format!("{list:#}"));
+            cli.terminal.data(&format!("{list:#}"));
             return Ok(());
         }
         let header = ["KID", "ALG", "STATE", "SIGNS"].map(str::to_owned);
         let mut rows = vec![header.to_vec()];
         rows.extend(keys.iter().map(row));
         for line in columns(&rows, &[]) {
-            selection.terminal.data(&line);
+            cli.terminal.data(&line);
         }
         Ok(())
     }
@@ -38,8 +38,8 @@ impl StatusArgs {
 
 fn row(key: &KeyView) -> Vec<String> {
     let mut signs = match key.purpose {
-        Purpose::Upstream => "towards PDSs".to_owned(),
-        Purpose::Oidc => "towards apps".to_owned(),
+        Purpose::Upstream => "for PDSs".to_owned(),
+        Purpose::Oidc => "for apps".to_owned(),
     };
     if key.service_auth {
         signs.push_str(", service authentication");

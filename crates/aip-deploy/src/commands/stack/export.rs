@@ -4,21 +4,19 @@
 use serde_json::json;
 
 use super::StackError;
-use crate::selection::{Selection, SelectionError};
+use crate::cli_context::{CliContext, CliContextError};
 use crate::store::StateStore as _;
 
-pub(super) async fn run(selection: &Selection) -> Result<(), StackError> {
-    let project = selection.project()?;
-    let stack = selection.stack(&project).await?;
-    let state = selection
-        .stacks(Some(&project))?
-        .state(&project.name, &stack);
-    let inventory = state.inventory().await.map_err(SelectionError::from)?;
-    let lease = state.lease().await.map_err(SelectionError::from)?;
+pub(super) async fn run(cli: &CliContext) -> Result<(), StackError> {
+    let project = cli.project()?;
+    let stack = cli.stack(&project).await?;
+    let state = cli.stacks(Some(&project))?.state(&project.name, &stack);
+    let inventory = state.inventory().await.map_err(CliContextError::from)?;
+    let lease = state.lease().await.map_err(CliContextError::from)?;
     let history = state
         .history(usize::MAX)
         .await
-        .map_err(SelectionError::from)?;
+        .map_err(CliContextError::from)?;
     let document = json!({
         "version": 1,
         "project": project.name,
@@ -27,6 +25,6 @@ pub(super) async fn run(selection: &Selection) -> Result<(), StackError> {
         "lease": lease,
         "history": history,
     });
-    selection.terminal.data(&format!("{document:#}"));
+    cli.terminal.data(&format!("{document:#}"));
     Ok(())
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::StackError;
-use crate::selection::{Selection, SelectionError};
+use crate::cli_context::{CliContext, CliContextError};
 use crate::store::{Outcome, StateStore as _};
 use crate::ui::style::{CREATE, DELETE, UPDATE, paint};
 use crate::ui::time::{ago, took};
@@ -13,29 +13,27 @@ pub(super) struct HistoryArgs {
     /// Print JSON
     #[arg(short, long)]
     json: bool,
-    /// How many entries
+    /// Entries per page
     #[arg(long, default_value_t = 10)]
     page_size: usize,
-    /// Which page of them, from 1
+    /// Page number, starting at 1
     #[arg(long, default_value_t = 1)]
     page: usize,
-    /// Show whole dates
+    /// Show full timestamps
     #[arg(long)]
     full_dates: bool,
 }
 
 impl HistoryArgs {
-    pub(super) async fn run(self, selection: &Selection) -> Result<(), StackError> {
-        let project = selection.project()?;
-        let stack = selection.stack(&project).await?;
-        let state = selection
-            .stacks(Some(&project))?
-            .state(&project.name, &stack);
+    pub(super) async fn run(self, cli: &CliContext) -> Result<(), StackError> {
+        let project = cli.project()?;
+        let stack = cli.stack(&project).await?;
+        let state = cli.stacks(Some(&project))?.state(&project.name, &stack);
         let skip = self.page.saturating_sub(1).saturating_mul(self.page_size);
         let entries = state
             .history(skip.saturating_add(self.page_size))
             .await
-            .map_err(SelectionError::from)?;
+            .map_err(CliContextError::from)?;
         let entries: Vec<_> = entries.into_iter().skip(skip).collect();
         if self.json {
             let list = entries.iter().map(|(revision, record)| {
@@ -47,15 +45,13 @@ impl HistoryArgs {
                 }
                 value
             });
-            selection
-                .terminal
+            cli.terminal
                 .data(&format!("{:#}", list.collect::<serde_json::Value>()));
             return Ok(());
         }
         if entries.is_empty() {
-            selection
-                .terminal
-                .talk(&format!("Stack '{stack}' has never been updated"));
+            cli.terminal
+                .status(&format!("Stack '{stack}' has never been updated"));
         }
         for (revision, record) in entries {
             let counts = record.counts;
@@ -67,7 +63,7 @@ impl HistoryArgs {
             let when = if self.full_dates {
                 record.ended.clone()
             } else {
-                ago(&record.ended, selection.clock.now())
+                ago(&record.ended, cli.clock.now())
             };
             let mut lines = vec![
                 format!("Version: {}", revision.0),
@@ -91,7 +87,7 @@ impl HistoryArgs {
             );
             lines.push(String::new());
             for line in lines {
-                selection.terminal.data(&line);
+                cli.terminal.data(&line);
             }
         }
         Ok(())

@@ -7,7 +7,7 @@ use pulumi_files::{Project, StackName};
 use serde_json::json;
 
 use super::StackError;
-use crate::selection::{Selection, SelectionError};
+use crate::cli_context::{CliContext, CliContextError};
 use crate::store::StateStore as _;
 use crate::ui::style::{HEADLINE, paint};
 use crate::ui::table::columns;
@@ -31,22 +31,22 @@ struct Row {
 }
 
 impl ListArgs {
-    pub(super) async fn run(self, selection: &Selection) -> Result<(), StackError> {
-        let project = selection.project()?;
-        let stacks = selection.stacks(Some(&project))?;
-        let url = selection.backend_url(Some(&project))?;
-        let current = selection
+    pub(super) async fn run(self, cli: &CliContext) -> Result<(), StackError> {
+        let project = cli.project()?;
+        let stacks = cli.stacks(Some(&project))?;
+        let url = cli.backend_url(Some(&project))?;
+        let current = cli
             .workspace()?
             .stack(None, &project, &url)
-            .map_err(SelectionError::from)?;
+            .map_err(CliContextError::from)?;
         let mut named: Vec<(String, StackName)> = Vec::new();
-        for name in known(selection, &project).await? {
+        for name in existing_stacks(cli, &project).await? {
             named.push((project.name.clone(), name));
         }
         if self.all {
-            for other in stacks.projects().await.map_err(SelectionError::from)? {
+            for other in stacks.projects().await.map_err(CliContextError::from)? {
                 if other != project.name {
-                    let theirs = stacks.names(&other).await.map_err(SelectionError::from)?;
+                    let theirs = stacks.names(&other).await.map_err(CliContextError::from)?;
                     named.extend(theirs.into_iter().map(|name| (other.clone(), name)));
                 }
             }
@@ -55,8 +55,8 @@ impl ListArgs {
         let mut rows = Vec::new();
         for (of, name) in named {
             let state = stacks.state(&of, &name);
-            let history = state.history(1).await.map_err(SelectionError::from)?;
-            let inventory = state.inventory().await.map_err(SelectionError::from)?;
+            let history = state.history(1).await.map_err(CliContextError::from)?;
+            let inventory = state.inventory().await.map_err(CliContextError::from)?;
             let updated = history.into_iter().next().map(|(_, record)| record.ended);
             let is_current = current
                 .as_ref()
@@ -83,8 +83,7 @@ impl ListArgs {
                     "resourceCount": row.objects,
                 })
             });
-            selection
-                .terminal
+            cli.terminal
                 .data(&format!("{:#}", list.collect::<serde_json::Value>()));
             return Ok(());
         }
@@ -102,7 +101,7 @@ impl ListArgs {
             let not_yet = || "n/a".to_owned();
             let updated = row
                 .updated
-                .map_or_else(not_yet, |at| ago(&at, selection.clock.now()));
+                .map_or_else(not_yet, |at| ago(&at, cli.clock.now()));
             table.push(vec![
                 name,
                 updated,
@@ -110,22 +109,22 @@ impl ListArgs {
             ]);
         }
         for line in columns(&table, &[]) {
-            selection.terminal.data(&line);
+            cli.terminal.data(&line);
         }
         Ok(())
     }
 }
 
 /// The stacks that have a file or state.
-pub(super) async fn known(
-    selection: &Selection,
+pub(super) async fn existing_stacks(
+    cli: &CliContext,
     project: &Project,
 ) -> Result<BTreeSet<StackName>, StackError> {
-    let stacks = selection.stacks(Some(project))?;
+    let stacks = cli.stacks(Some(project))?;
     let mut names = stacks
         .names(&project.name)
         .await
-        .map_err(SelectionError::from)?;
+        .map_err(CliContextError::from)?;
     names.extend(project.stacks_with_files());
     Ok(names)
 }

@@ -12,74 +12,75 @@ mod select;
 use clap::{Args, Subcommand};
 use pulumi_files::StackNameError;
 
+use crate::cli_context::{CliContext, CliContextError};
 use crate::commands::failure::CommandError;
 use crate::exit::Exit;
-use crate::selection::{Selection, SelectionError};
 
-/// Work with stacks
+/// Manage stacks
 #[derive(Debug, Args)]
 pub struct StackArgs {
     #[command(subcommand)]
     command: Option<StackCommand>,
-    /// Print the name of the selected stack alone
+    /// Print only the name of the selected stack
     #[arg(long)]
     show_name: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum StackCommand {
-    /// Make a stack
+    /// Create a stack
     #[command(visible_aliases = ["new", "create"])]
     Init(init::InitArgs),
-    /// Select the stack that other commands work on
+    /// Select the current stack
     Select(select::SelectArgs),
-    /// Select none
+    /// Deselect the current stack
     Unselect,
     /// List the stacks of the project
     #[command(visible_alias = "list")]
     Ls(list::ListArgs),
-    /// Forget a stack that has nothing deployed
+    /// Remove a stack and its configuration
     Rm(remove::RemoveArgs),
-    /// Show what was done to the stack
+    /// Show the deployment history of the stack
     History(history::HistoryArgs),
-    /// Show what the stack provides
+    /// Show the outputs of the stack
     Output(output::OutputArgs),
     /// Print the state of the stack as JSON
     Export,
-    /// Encrypt the values of the stack with another key or passphrase
+    /// Re-encrypt the values of the stack with another key or passphrase
     ChangeSecretsProvider(provider::ProviderArgs),
 }
 
-/// Why a `stack` command did nothing.
+/// A failed `stack` command.
 #[derive(Debug, thiserror::Error)]
 pub enum StackError {
-    /// There is nothing to work on.
+    /// Project, stack, stack file or state backend could not be resolved.
     #[error(transparent)]
-    Selection(#[from] SelectionError),
-    /// The name.
+    CliContext(#[from] CliContextError),
+    /// The stack name is invalid.
     #[error(transparent)]
     Name(#[from] StackNameError),
-    /// The name is taken.
+    /// A stack of this name has a file or state.
     #[error("stack '{0}' already exists")]
     Exists(String),
     /// There is something deployed.
     #[error(
-        "'{stack}' still has {count} objects in the cluster: `aip-deploy destroy` removes them (--force forgets them)"
+        "'{stack}' still has {count} objects in the cluster: run `aip-deploy destroy` first (--force leaves \
+         them behind)"
     )]
     HasObjects {
         /// The stack.
         stack: String,
-        /// How many.
+        /// Objects in the inventory.
         count: usize,
     },
     /// The answer was not the name of the stack.
     #[error("confirmation declined, not removing the stack")]
     Declined,
-    /// Nobody to ask.
-    #[error("pass --yes to go on without a question in non-interactive mode")]
+    /// The terminal is not interactive and `--yes` was not given.
+    #[error("pass --yes to proceed in non-interactive mode")]
     NeedsYes,
     /// The folder belongs to another project.
-    #[error("{} belongs to the project `{name}`: leave --project out", file.display())]
+    #[error("{} belongs to the project `{name}`: omit --project", file.display())]
     OtherProject {
         /// The project file.
         file: std::path::PathBuf,
@@ -87,7 +88,7 @@ pub enum StackError {
         name: String,
     },
     /// Nobody said how the stack is to be called.
-    #[error("a name is needed: aip-deploy stack init NAME")]
+    #[error("missing stack name: aip-deploy stack init NAME")]
     NoName,
     /// There is no such output.
     #[error("stack '{stack}' has no output named '{name}'")]
@@ -98,7 +99,7 @@ pub enum StackError {
         name: String,
     },
     /// The load balancer is not there yet.
-    #[error("the load balancer has no address yet; that takes some minutes after the first `up`")]
+    #[error("the load balancer has no address yet; this takes a few minutes after the first `up`")]
     NoAddress,
     /// The cluster.
     #[error(transparent)]
@@ -106,21 +107,21 @@ pub enum StackError {
     /// The terminal.
     #[error("the answer could not be read: {0}")]
     Input(#[source] std::io::Error),
-    /// A file that should go.
+    /// The stack file could not be deleted.
     #[error("{path}: {source}", path = path.display())]
     File {
         /// The file.
         path: std::path::PathBuf,
-        /// Why.
+        /// The underlying error.
         source: std::io::Error,
     },
 }
 
 impl StackError {
-    /// The exit code.
+    /// Exit code of a command that fails with this error.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Selection(error) => error.exit(),
+            Self::CliContext(error) => error.exit(),
             Self::Cluster(error) => error.exit(),
             Self::Name(_) | Self::NeedsYes | Self::NoName | Self::OtherProject { .. } => {
                 Exit::Usage
@@ -132,18 +133,18 @@ impl StackError {
 
 impl StackArgs {
     /// Runs the command; without one, the selected stack is shown.
-    pub async fn run(self, selection: &Selection) -> Result<(), StackError> {
+    pub async fn run(self, cli: &CliContext) -> Result<(), StackError> {
         match self.command {
-            None => select::show(selection, self.show_name).await,
-            Some(StackCommand::Init(args)) => args.run(selection).await,
-            Some(StackCommand::Select(args)) => args.run(selection).await,
-            Some(StackCommand::Unselect) => select::unselect(selection),
-            Some(StackCommand::Ls(args)) => args.run(selection).await,
-            Some(StackCommand::Rm(args)) => args.run(selection).await,
-            Some(StackCommand::History(args)) => args.run(selection).await,
-            Some(StackCommand::Output(args)) => args.run(selection).await,
-            Some(StackCommand::Export) => export::run(selection).await,
-            Some(StackCommand::ChangeSecretsProvider(args)) => args.run(selection).await,
+            None => select::show(cli, self.show_name).await,
+            Some(StackCommand::Init(args)) => args.run(cli).await,
+            Some(StackCommand::Select(args)) => args.run(cli).await,
+            Some(StackCommand::Unselect) => select::unselect(cli),
+            Some(StackCommand::Ls(args)) => args.run(cli).await,
+            Some(StackCommand::Rm(args)) => args.run(cli).await,
+            Some(StackCommand::History(args)) => args.run(cli).await,
+            Some(StackCommand::Output(args)) => args.run(cli).await,
+            Some(StackCommand::Export) => export::run(cli).await,
+            Some(StackCommand::ChangeSecretsProvider(args)) => args.run(cli).await,
         }
     }
 }

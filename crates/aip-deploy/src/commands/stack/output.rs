@@ -4,19 +4,19 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use super::StackError;
+use crate::cli_context::{CliContext, CliContextError, SecretsMode};
 use crate::cluster::Access;
 use crate::commands::failure::CommandError;
 use crate::config::namespace_of;
 use crate::guard::GuardedCluster;
 use crate::outputs::{Address, load_balancer};
-use crate::selection::{Reveal, Selection, SelectionError};
 use crate::store::StateStore as _;
 use crate::target::Target;
 use crate::ui::table::columns;
 
 #[derive(Debug, Args)]
 pub(super) struct OutputArgs {
-    /// One output
+    /// Name of a single output to print
     name: Option<String>,
     /// Print JSON
     #[arg(short, long)]
@@ -24,48 +24,44 @@ pub(super) struct OutputArgs {
 }
 
 impl OutputArgs {
-    pub(super) async fn run(self, selection: &Selection) -> Result<(), StackError> {
-        let target = match selection.target(Reveal::Stubs).await {
+    pub(super) async fn run(self, cli: &CliContext) -> Result<(), StackError> {
+        let target = match cli.target(SecretsMode::Placeholder).await {
             Ok(target) => target,
-            Err(SelectionError::Configuration(problems)) => {
-                return match undeployed(selection).await? {
-                    Some(outputs) => self.print_undeployed(selection, outputs),
-                    None => Err(SelectionError::Configuration(problems).into()),
+            Err(CliContextError::Configuration(problems)) => {
+                return match undeployed(cli).await? {
+                    Some(outputs) => self.print_undeployed(cli, outputs),
+                    None => Err(CliContextError::Configuration(problems).into()),
                 };
             }
             Err(error) => return Err(error.into()),
         };
         if let Some(name) = &self.name {
-            let value = one(selection, &target, name).await?;
-            self.print_one(selection, value);
+            let value = output_value(cli, &target, name).await?;
+            self.print_one(cli, value);
             return Ok(());
         }
         let mut outputs: Vec<(&str, Option<String>)> = from_files(&target)
             .map(|(name, value)| (name, Some(value.to_owned())))
             .to_vec();
-        match address(selection, &target).await {
+        match address(cli, &target).await {
             Ok(None) => {}
             Ok(Some(address)) => {
                 outputs.insert(0, (Address::NAME, address.known().map(str::to_owned)));
             }
-            Err(error) => selection.terminal.talk(&format!(
-                "warning: the address of the load balancer is not known: {error}"
+            Err(error) => cli.terminal.status(&format!(
+                "warning: cannot read the address of the load balancer: {error}"
             )),
         }
-        self.print_all(selection, outputs);
+        self.print_all(cli, outputs);
         Ok(())
     }
 
     /// A stack that was never deployed has few outputs, and needs no complete configuration.
-    fn print_undeployed(
-        &self,
-        selection: &Selection,
-        outputs: Undeployed,
-    ) -> Result<(), StackError> {
+    fn print_undeployed(&self, cli: &CliContext, outputs: Undeployed) -> Result<(), StackError> {
         let Some(name) = &self.name else {
             let outputs = outputs.known.into_iter();
             self.print_all(
-                selection,
+                cli,
                 outputs.map(|(name, value)| (name, Some(value))).collect(),
             );
             return Ok(());
@@ -73,7 +69,7 @@ impl OutputArgs {
         let mut known = outputs.known.into_iter();
         match known.find(|(known, _)| known == name) {
             Some((_, value)) => {
-                self.print_one(selection, value);
+                self.print_one(cli, value);
                 Ok(())
             }
             None => Err(StackError::NoOutput {
@@ -83,24 +79,22 @@ impl OutputArgs {
         }
     }
 
-    fn print_one(&self, selection: &Selection, value: String) {
+    fn print_one(&self, cli: &CliContext, value: String) {
         let text = if self.json {
             Value::from(value).to_string()
         } else {
             value
         };
-        selection.terminal.data(&text);
+        cli.terminal.data(&text);
     }
 
-    fn print_all(&self, selection: &Selection, outputs: Vec<(&str, Option<String>)>) {
+    fn print_all(&self, cli: &CliContext, outputs: Vec<(&str, Option<String>)>) {
         if self.json {
             let map: Map<String, Value> = outputs
                 .into_iter()
                 .map(|(name, value)| (name.to_owned(), value.into()))
                 .collect();
-            selection
-                .terminal
-                .data(&format!("{:#}", Value::Object(map)));
+            cli.terminal.data(&format!("{:#}", Value::Object(map)));
             return;
         }
         let mut rows = vec![vec!["OUTPUT".to_owned(), "VALUE".to_owned()]];
@@ -109,7 +103,7 @@ impl OutputArgs {
             vec![name.to_owned(), value]
         }));
         for line in columns(&rows, &[]) {
-            selection.terminal.data(&line);
+            cli.terminal.data(&line);
         }
     }
 }
@@ -121,18 +115,16 @@ struct Undeployed {
 }
 
 /// The outputs of the selected stack if it was never deployed.
-async fn undeployed(selection: &Selection) -> Result<Option<Undeployed>, StackError> {
-    let project = selection.project()?;
-    let stack = selection.stack(&project).await?;
-    let state = selection
-        .stacks(Some(&project))?
-        .state(&project.name, &stack);
-    let inventory = state.inventory().await.map_err(SelectionError::from)?;
+async fn undeployed(cli: &CliContext) -> Result<Option<Undeployed>, StackError> {
+    let project = cli.project()?;
+    let stack = cli.stack(&project).await?;
+    let state = cli.stacks(Some(&project))?.state(&project.name, &stack);
+    let inventory = state.inventory().await.map_err(CliContextError::from)?;
     if inventory.pin.is_some() {
         return Ok(None);
     }
-    let file = selection.stack_file(&project, &stack)?;
-    let context = file.at(&Selection::config_path(&project, "k8s_context", false)?);
+    let file = cli.stack_file(&project, &stack)?;
+    let context = file.at(&CliContext::config_path(&project, "k8s_context", false)?);
     let context = context
         .and_then(|node| node.scalar())
         .map(|scalar| scalar.text.clone());
@@ -158,7 +150,7 @@ fn from_files(target: &Target) -> [(&'static str, &str); 4] {
     ]
 }
 
-async fn one(selection: &Selection, target: &Target, name: &str) -> Result<String, StackError> {
+async fn output_value(cli: &CliContext, target: &Target, name: &str) -> Result<String, StackError> {
     let found = from_files(target)
         .into_iter()
         .find(|(known, _)| *known == name);
@@ -166,7 +158,7 @@ async fn one(selection: &Selection, target: &Target, name: &str) -> Result<Strin
         return Ok(value.to_owned());
     }
     let address = match name {
-        Address::NAME => address(selection, target).await?,
+        Address::NAME => address(cli, target).await?,
         _ => None,
     };
     match address {
@@ -180,30 +172,20 @@ async fn one(selection: &Selection, target: &Target, name: &str) -> Result<Strin
 }
 
 /// Where the load balancer is, if the stack has one. Nobody is asked before the first `up`.
-async fn address(
-    selection: &Selection,
-    target: &Target,
-) -> Result<Option<Address>, Box<CommandError>> {
+async fn address(cli: &CliContext, target: &Target) -> Result<Option<Address>, Box<CommandError>> {
     let ask = async {
         let Some(service) = load_balancer(&target.desired) else {
             return Ok(None);
         };
-        let project = selection.project()?;
-        let stack = selection.stack(&project).await?;
-        let state = selection
-            .stacks(Some(&project))?
-            .state(&project.name, &stack);
+        let project = cli.project()?;
+        let stack = cli.stack(&project).await?;
+        let state = cli.stacks(Some(&project))?.state(&project.name, &stack);
         let Some(pin) = state.inventory().await?.pin else {
             return Ok(Some(Address::Pending));
         };
-        let access = Access::new(&selection.environment);
-        let cluster = GuardedCluster::open(
-            &access,
-            &target.context,
-            Some(&pin),
-            selection.clock.as_ref(),
-        )
-        .await?;
+        let access = Access::new(&cli.environment);
+        let cluster =
+            GuardedCluster::open(&access, &target.context, Some(&pin), cli.clock.as_ref()).await?;
         Ok(Some(Address::of(&cluster, &service).await?))
     };
     ask.await.map_err(Box::new)

@@ -3,17 +3,17 @@
 use clap::Args;
 
 use super::StackError;
-use crate::selection::{Selection, SelectionError};
+use crate::cli_context::{CliContext, CliContextError};
 use crate::store::StateStore as _;
 
 #[derive(Debug, Args)]
 pub(super) struct RemoveArgs {
-    /// The stack; the selected one without a name
+    /// The stack; defaults to the selected one
     name: Option<String>,
-    /// Do not ask
+    /// Skip the confirmation prompt
     #[arg(short, long)]
     yes: bool,
-    /// Even if it still has objects in the cluster, which stay there
+    /// Remove it even if it still has objects in the cluster, which are left behind
     #[arg(short, long)]
     force: bool,
     /// Keep the stack file
@@ -22,19 +22,19 @@ pub(super) struct RemoveArgs {
 }
 
 impl RemoveArgs {
-    pub(super) async fn run(self, selection: &Selection) -> Result<(), StackError> {
-        let project = selection.project()?;
-        let stack = match selection.named(self.name.as_deref(), &project)? {
+    pub(super) async fn run(self, cli: &CliContext) -> Result<(), StackError> {
+        let project = cli.project()?;
+        let stack = match cli.named(self.name.as_deref(), &project)? {
             Some(stack) => stack,
-            None => selection.stack(&project).await?,
+            None => cli.stack(&project).await?,
         };
-        selection.require(&project, &stack).await?;
-        let stacks = selection.stacks(Some(&project))?;
+        cli.require(&project, &stack).await?;
+        let stacks = cli.stacks(Some(&project))?;
         let inventory = stacks
             .state(&project.name, &stack)
             .inventory()
             .await
-            .map_err(SelectionError::from)?;
+            .map_err(CliContextError::from)?;
         let count = inventory.owned.len()
             + inventory
                 .intents
@@ -48,20 +48,19 @@ impl RemoveArgs {
             });
         }
         if !self.yes {
-            if !selection.terminal.interactive() {
+            if !cli.terminal.is_interactive() {
                 return Err(StackError::NeedsYes);
             }
             let kept = if self.preserve_config {
                 ""
             } else {
-                " and its file with all values"
+                " and its configuration file"
             };
-            selection
+            cli.terminal
+                .status(&format!("This removes the stack '{stack}'{kept}."));
+            let answer = cli
                 .terminal
-                .talk(&format!("This removes the stack '{stack}'{kept}."));
-            let answer = selection
-                .terminal
-                .line("Please confirm with the stack's name")
+                .read_line("Type the stack name to confirm")
                 .map_err(StackError::Input)?;
             if answer.trim() != stack.as_str() {
                 return Err(StackError::Declined);
@@ -70,25 +69,24 @@ impl RemoveArgs {
         stacks
             .remove(&project.name, &stack)
             .await
-            .map_err(SelectionError::from)?;
+            .map_err(CliContextError::from)?;
         let path = project.stack_file(&stack);
         if !self.preserve_config && path.is_file() {
             std::fs::remove_file(&path).map_err(|source| StackError::File { path, source })?;
         }
-        let url = selection.backend_url(Some(&project))?;
-        let workspace = selection.workspace()?;
+        let url = cli.backend_url(Some(&project))?;
+        let workspace = cli.workspace()?;
         if workspace
             .stack(None, &project, &url)
-            .map_err(SelectionError::from)?
+            .map_err(CliContextError::from)?
             .is_some_and(|(name, _)| name == stack)
         {
             workspace
                 .select(&project, &url, None)
-                .map_err(SelectionError::from)?;
+                .map_err(CliContextError::from)?;
         }
-        selection
-            .terminal
-            .talk(&format!("Stack '{stack}' has been removed!"));
+        cli.terminal
+            .status(&format!("Stack '{stack}' has been removed!"));
         Ok(())
     }
 }

@@ -4,95 +4,91 @@ use clap::Args;
 use pulumi_files::{Project, StackName};
 
 use super::StackError;
-use crate::selection::{Selection, SelectionError};
+use crate::cli_context::{CliContext, CliContextError};
 
 #[derive(Debug, Args)]
 pub(super) struct SelectArgs {
-    /// The name; without one it is asked for
+    /// The stack name; prompted for if omitted
     name: Option<String>,
-    /// Make it if there is none
+    /// Create the stack if it does not exist
     #[arg(short, long)]
     create: bool,
-    /// How values of a new stack are encrypted
+    /// Secrets provider of a new stack: `passphrase` or awskms://…
     #[arg(long, default_value = "passphrase")]
     secrets_provider: String,
 }
 
 impl SelectArgs {
-    pub(super) async fn run(self, selection: &Selection) -> Result<(), StackError> {
-        let project = selection.project()?;
-        let name = match selection.named(self.name.as_deref(), &project)? {
+    pub(super) async fn run(self, cli: &CliContext) -> Result<(), StackError> {
+        let project = cli.project()?;
+        let name = match cli.named(self.name.as_deref(), &project)? {
             Some(name) => name,
-            None if selection.terminal.interactive() => {
-                let known = super::list::known(selection, &project).await?;
-                for stack in &known {
-                    selection.terminal.talk(&format!("  {stack}"));
+            None if cli.terminal.is_interactive() => {
+                let stacks = super::list::existing_stacks(cli, &project).await?;
+                for stack in &stacks {
+                    cli.terminal.status(&format!("  {stack}"));
                 }
-                let name = selection.terminal.line("Please choose a stack");
+                let name = cli.terminal.read_line("Please choose a stack");
                 StackName::of_reference(name.map_err(StackError::Input)?.trim(), &project.name)?
             }
-            None => return Err(SelectionError::NoStack.into()),
+            None => return Err(CliContextError::NoStack.into()),
         };
-        match selection.require(&project, &name).await {
-            Err(SelectionError::UnknownStack(_)) if self.create => {
-                super::init::create(selection, &project, &name, &self.secrets_provider, None)
-                    .await?;
+        match cli.require(&project, &name).await {
+            Err(CliContextError::UnknownStack(_)) if self.create => {
+                super::init::create(cli, &project, &name, &self.secrets_provider, None).await?;
             }
             outcome => outcome?,
         }
-        select(selection, &project, &name)
+        select(cli, &project, &name)
     }
 }
 
 /// Remembers the stack.
 pub(super) fn select(
-    selection: &Selection,
+    cli: &CliContext,
     project: &Project,
     name: &StackName,
 ) -> Result<(), StackError> {
-    let url = selection.backend_url(Some(project))?;
-    let workspace = selection.workspace()?;
+    let url = cli.backend_url(Some(project))?;
+    let workspace = cli.workspace()?;
     workspace
         .select(project, &url, Some(name))
-        .map_err(SelectionError::from)?;
-    if let Some(other) = selection
+        .map_err(CliContextError::from)?;
+    if let Some(other) = cli
         .environment
         .non_empty("PULUMI_STACK")
         .filter(|other| *other != name.as_str())
     {
-        selection.terminal.talk(&format!(
-            "warning: PULUMI_STACK says {other}, which counts more than this choice"
+        cli.terminal.status(&format!(
+            "warning: PULUMI_STACK is set to {other}, which takes precedence over this selection"
         ));
     }
     Ok(())
 }
 
-pub(super) fn unselect(selection: &Selection) -> Result<(), StackError> {
-    let project = selection.project()?;
-    let url = selection.backend_url(Some(&project))?;
-    selection
-        .workspace()?
+pub(super) fn unselect(cli: &CliContext) -> Result<(), StackError> {
+    let project = cli.project()?;
+    let url = cli.backend_url(Some(&project))?;
+    cli.workspace()?
         .select(&project, &url, None)
-        .map_err(SelectionError::from)?;
-    selection.terminal.talk("Stack was unselected");
+        .map_err(CliContextError::from)?;
+    cli.terminal.status("Stack was unselected");
     Ok(())
 }
 
-pub(super) async fn show(selection: &Selection, name_only: bool) -> Result<(), StackError> {
-    let project = selection.project()?;
-    let stack = selection.stack(&project).await?;
+pub(super) async fn show(cli: &CliContext, name_only: bool) -> Result<(), StackError> {
+    let project = cli.project()?;
+    let stack = cli.stack(&project).await?;
     if name_only {
-        selection.terminal.data(stack.as_str());
+        cli.terminal.data(stack.as_str());
         return Ok(());
     }
-    selection
-        .terminal
-        .data(&format!("Current stack is {stack}:"));
-    selection.terminal.data(&format!(
+    cli.terminal.data(&format!("Current stack is {stack}:"));
+    cli.terminal.data(&format!(
         "    Backend: {}",
-        selection.backend_url(Some(&project))?
+        cli.backend_url(Some(&project))?
     ));
-    selection.terminal.data(&format!(
+    cli.terminal.data(&format!(
         "    File: {}",
         project.stack_file(&stack).display()
     ));

@@ -6,9 +6,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::super::checks;
 use super::super::fix::{Edit, Fix, Remedy};
-use super::super::reader::{Object, Text, below};
+use super::super::reader::{ConfigString, Object, join_path};
 use super::super::table::REQUIRED_ENV;
-use super::Assembly;
+use super::StackConfigBuilder;
 use crate::signing_keys::{KeyView, Purpose, SigningKeys};
 
 const DATABASES: &[&str] = &[
@@ -46,13 +46,13 @@ fn spelled(fields: &Object) -> &'static str {
     }
 }
 
-/// Whether the key set says itself which key signs towards PDSs, as one that `aip` made does. Of
+/// Whether the key set says itself which key signs for PDSs, as one that `aip` made does. Of
 /// a set that is not opened nothing is known.
 fn has_active_key(fields: &Object) -> bool {
     let Some(text) = fields.text("signing_keys_json_string") else {
         return false;
     };
-    let Some(json) = text.known() else {
+    let Some(json) = text.plaintext() else {
         return true;
     };
     let keys = SigningKeys::parse(json, Vec::new(), Vec::new());
@@ -63,16 +63,16 @@ fn has_active_key(fields: &Object) -> bool {
     })
 }
 
-impl Assembly<'_> {
+impl StackConfigBuilder<'_> {
     pub(super) fn required_env(
         &mut self,
         fields: &Object,
         restricted: bool,
         replicas: u32,
-    ) -> BTreeMap<String, Text> {
+    ) -> BTreeMap<String, ConfigString> {
         if let (Some(_), Some(other)) = (fields.object("required_env"), fields.object("env_config"))
         {
-            let message = "is another name of aip_config.required_env: keep one of the two";
+            let message = "is an alias of aip_config.required_env: set only one of them";
             let path = "aip_config.env_config";
             let fix = Fix::new(Remedy::OtherName, path, Edit::Remove);
             self.reader.problem(other.line, path, message, Some(fix));
@@ -88,7 +88,11 @@ impl Assembly<'_> {
         for field in REQUIRED_ENV {
             let path = format!("aip_config.{spelled}.{}", field.name);
             let secret = !matches!(field.name, "WORKER_ID" | "JSON_WEB_KEYS");
-            let edit = if secret { Edit::AskSecret } else { Edit::Ask };
+            let edit = if secret {
+                Edit::PromptSecret
+            } else {
+                Edit::Prompt
+            };
             let fix = Fix::new(Remedy::Variable, &path, edit);
             // Valkey is one of those that only the original cannot do without.
             let needed = match field.name {
@@ -98,7 +102,7 @@ impl Assembly<'_> {
             };
             match given
                 .text(field.name)
-                .filter(|text| text.known() != Some(""))
+                .filter(|text| text.plaintext() != Some(""))
             {
                 None if needed => {
                     let line = given.line.or(fields.line);
@@ -106,7 +110,7 @@ impl Assembly<'_> {
                 }
                 None => {}
                 Some(text) => {
-                    let outcome = text.known().map_or(Ok(()), |value| match field.name {
+                    let outcome = text.plaintext().map_or(Ok(()), |value| match field.name {
                         "DATABASE_URL" => checks::url(value, DATABASES),
                         "REDIS_DSN" => checks::url(value, VALKEYS),
                         "ACTIVE_SIGNING_KEYS" | "SERVICE_AUTH_KEYS" => {
@@ -126,14 +130,14 @@ impl Assembly<'_> {
             }
         }
         for (name, text) in &given.others {
-            let path = below(&format!("aip_config.{spelled}"), name);
+            let path = join_path(&format!("aip_config.{spelled}"), name);
             match checks::variable(name) {
                 Ok(()) => {
                     if !MASTER_KEYS.contains(&name.as_str())
                         && !EXTERNAL_BASE.contains(&name.as_str())
                     {
                         self.notices.push(format!(
-                            "{path} is not known here; it is passed on to the Pods"
+                            "{path} is not a known variable; it is passed to the Pods as it is"
                         ));
                     }
                     env.insert(name.clone(), text.clone());
@@ -147,12 +151,12 @@ impl Assembly<'_> {
         }
         if let Some(database) = env.get("DATABASE_URL").filter(|_| restricted)
             && database
-                .known()
+                .plaintext()
                 .is_some_and(|url| url.starts_with("sqlite"))
             && replicas > 1
         {
             let path = format!("aip_config.{spelled}.DATABASE_URL");
-            let message = "SQLite serves one Pod only: use PostgreSQL, or one replica";
+            let message = "SQLite supports only one Pod: use PostgreSQL or one replica";
             let one = Edit::Set("1".to_owned());
             // An autoscaler decides the number itself.
             let replicas = match fields.object("autoscaling") {
@@ -170,15 +174,15 @@ impl Assembly<'_> {
     pub(super) fn master_keys(
         &mut self,
         fields: &Object,
-        required: &BTreeMap<String, Text>,
-        extra: &BTreeMap<String, Text>,
+        required: &BTreeMap<String, ConfigString>,
+        extra: &BTreeMap<String, ConfigString>,
         replicas: u32,
     ) {
         let [json, file] = MASTER_KEYS;
         for (place, env) in [(spelled(fields), required), ("extra_env", extra)] {
             if let Some(text) = env.get(json) {
                 let path = format!("aip_config.{place}.{json}");
-                if let Some(Err(message)) = text.known().map(checks::master_keys) {
+                if let Some(Err(message)) = text.plaintext().map(checks::master_keys) {
                     let fix = Some(set_master_keys(&path));
                     self.reader.problem(Some(text.line), &path, message, fix);
                 }
@@ -188,23 +192,26 @@ impl Assembly<'_> {
         let given = [json, file]
             .iter()
             .any(|name| required.contains_key(*name) || extra.contains_key(*name));
-        let database = required.get("DATABASE_URL").and_then(Text::known);
+        let database = required
+            .get("DATABASE_URL")
+            .and_then(ConfigString::plaintext);
         if !given && (replicas > 1 || database.is_some_and(|url| !url.starts_with("sqlite"))) {
             let path = format!("aip_config.extra_env.{json}");
-            let why = "is missing: each Pod would seal the database with keys of its own";
+            let why = "is missing: each Pod would encrypt the database with its own keys";
             self.reader
                 .missing(fields.line, &path, why, set_master_keys(&path));
         }
     }
 
-    /// `aip` makes the keys towards apps that a set lacks, in each Pod others.
+    /// `aip` makes the keys for apps that a set lacks, in each Pod others.
     pub(super) fn keys_towards_apps(&mut self, keys: &SecretString) {
         let set = SigningKeys::parse(keys.expose_secret(), Vec::new(), Vec::new());
         let towards_apps = |key: &KeyView| key.purpose == Purpose::Oidc;
         if set.is_ok_and(|set| !set.list().iter().any(towards_apps)) {
             self.notices.push(
-                "aip_config.signing_keys_json_string has no keys towards apps, so each Pod makes its own, and apps \
-                 cannot verify what another one has signed; the `keys.json` that `aip` makes has them"
+                "aip_config.signing_keys_json_string has no keys for apps, so each Pod generates its own, and \
+                 apps cannot verify what another Pod has signed; the `keys.json` generated by `aip` contains \
+                 them"
                     .to_owned(),
             );
         }
@@ -215,13 +222,13 @@ impl Assembly<'_> {
     pub(super) fn external_host(
         &mut self,
         fields: &Object,
-        required: &BTreeMap<String, Text>,
-        extra: &BTreeMap<String, Text>,
+        required: &BTreeMap<String, ConfigString>,
+        extra: &BTreeMap<String, ConfigString>,
     ) {
         let environments = [(spelled(fields), required), ("extra_env", extra)];
         let given = environments.into_iter().find_map(|(place, env)| {
             EXTERNAL_BASE.into_iter().find_map(|name| {
-                let text = env.get(name).filter(|text| text.known() != Some(""))?;
+                let text = env.get(name).filter(|text| text.plaintext() != Some(""))?;
                 Some((format!("aip_config.{place}.{name}"), text))
             })
         });
@@ -229,29 +236,29 @@ impl Assembly<'_> {
         let Some((path, text)) = given else {
             if !arguments.any(|argument| argument.contains("external_base")) {
                 let path = "aip_config.extra_env.EXTERNAL_HOSTNAME";
-                let why = "is missing: the public host name, without which nobody can sign in";
-                let fix = Fix::new(Remedy::ExternalHost, path, Edit::Ask);
+                let why = "is missing: the public host name, required for sign-in";
+                let fix = Fix::new(Remedy::ExternalHost, path, Edit::Prompt);
                 self.reader.missing(fields.line, path, why, fix);
             }
             return;
         };
         let development = environments.into_iter().any(|(_, env)| {
             env.get("AIP_DEVELOPMENT")
-                .and_then(Text::known)
+                .and_then(ConfigString::plaintext)
                 .is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1")
         });
         if let Some(Err(message)) = text
-            .known()
+            .plaintext()
             .map(|value| checks::external_base(value, development))
         {
-            let fix = Fix::new(Remedy::ExternalHost, &path, Edit::Ask);
+            let fix = Fix::new(Remedy::ExternalHost, &path, Edit::Prompt);
             self.reader
                 .problem(Some(text.line), &path, message, Some(fix));
         }
     }
 
     /// Remembers a value that should be encrypted and is not.
-    fn note_plain(&mut self, text: &Text, path: &str) {
+    fn note_plain(&mut self, text: &ConfigString, path: &str) {
         if !text.encrypted {
             self.plain.push((text.line, path.to_owned()));
         }
@@ -268,24 +275,23 @@ impl Assembly<'_> {
             1 => "is".to_owned(),
             count => format!("and {} more are", count - 1),
         };
-        let encrypt = Fix::new(Remedy::Encrypt, first, Edit::AskSecret);
+        let encrypt = Fix::new(Remedy::Encrypt, first, Edit::PromptSecret);
         self.notices.push(format!(
             "{file}:{line}: {first} {more} in plain text: `{encrypt}` encrypts it"
         ));
     }
 
-    pub(super) fn extra_env(&mut self, fields: &Object) -> BTreeMap<String, Text> {
+    pub(super) fn extra_env(&mut self, fields: &Object) -> BTreeMap<String, ConfigString> {
         let env = fields.map("extra_env");
         for (name, text) in &env {
-            let path = below("aip_config.extra_env", name);
+            let path = join_path("aip_config.extra_env", name);
             let remove = |remedy| Some(Fix::new(remedy, &path, Edit::Remove));
             if let Err(message) = checks::variable(name) {
                 let fix = remove(Remedy::VariableName);
                 self.reader.problem(Some(text.line), &path, message, fix);
             } else if REQUIRED_ENV.iter().any(|field| field.name == name) {
-                let message =
-                    "belongs into aip_config.required_env: here it would hide the checked value";
-                let fix = remove(Remedy::Hiding);
+                let message = "belongs in aip_config.required_env: here it would override the validated value";
+                let fix = remove(Remedy::Shadowing);
                 self.reader.problem(Some(text.line), &path, message, fix);
             }
         }
@@ -295,7 +301,7 @@ impl Assembly<'_> {
     pub(super) fn signing_keys(
         &mut self,
         fields: &Object,
-        env: &BTreeMap<String, Text>,
+        env: &BTreeMap<String, ConfigString>,
         restricted: bool,
     ) -> Option<SecretString> {
         let from_file = || {
@@ -304,13 +310,13 @@ impl Assembly<'_> {
         };
         let Some(text) = fields
             .text("signing_keys_json_string")
-            .filter(|text| text.known() != Some(""))
+            .filter(|text| text.plaintext() != Some(""))
         else {
             self.reader
                 .missing(fields.line, KEY_SET, "is missing", from_file());
             return None;
         };
-        if let Some(value) = text.known() {
+        if let Some(value) = text.plaintext() {
             match checks::key_set(value) {
                 Err(message) => {
                     let fix = Some(from_file());
@@ -328,18 +334,18 @@ impl Assembly<'_> {
     fn active_keys(
         &mut self,
         fields: &Object,
-        env: &BTreeMap<String, Text>,
-        set: &Text,
+        env: &BTreeMap<String, ConfigString>,
+        set: &ConfigString,
         present: &[String],
         restricted: bool,
     ) {
         let Some(named) = env.get("ACTIVE_SIGNING_KEYS") else {
             return;
         };
-        let Some(active) = named.known().and_then(|value| checks::kids(value).ok()) else {
+        let Some(active) = named.plaintext().and_then(|value| checks::kids(value).ok()) else {
             return;
         };
-        let (json, line) = (set.known().unwrap_or_default(), set.line);
+        let (json, line) = (set.plaintext().unwrap_or_default(), set.line);
         let keys = SigningKeys::parse(json, Vec::new(), Vec::new()).map(|keys| keys.list());
         let keys = keys.unwrap_or_default();
         let fits = |key: &KeyView| {
@@ -361,7 +367,7 @@ impl Assembly<'_> {
                     if !present.contains(kid) {
                         let message = format!(
                             "has no key `{}`, which ACTIVE_SIGNING_KEYS names",
-                            checks::shown(kid)
+                            checks::truncate_value(kid)
                         );
                         let fix =
                             Fix::new(Remedy::SigningKeys, KEY_SET, Edit::SecretFrom("keys.json"));
@@ -369,20 +375,20 @@ impl Assembly<'_> {
                     }
                     continue;
                 }
-                Some(key) if key.purpose == Purpose::Oidc => "a key towards apps",
+                Some(key) if key.purpose == Purpose::Oidc => "a key for apps",
                 Some(key) if key.state == "retired" => "a retired key",
-                Some(_) => "a key whose algorithm no PDS takes",
+                Some(_) => "a key whose algorithm PDSs do not accept",
             };
             let one_of = match fitting[..] {
-                [] => "the set has no key towards PDSs".to_owned(),
-                [only] => format!("the key towards PDSs is `{}`", checks::shown(only)),
-                _ => "`aip-deploy keys status` lists the keys towards PDSs".to_owned(),
+                [] => "the set has no key for PDSs".to_owned(),
+                [only] => format!("the key for PDSs is `{}`", checks::truncate_value(only)),
+                _ => "`aip-deploy keys status` lists the keys for PDSs".to_owned(),
             };
-            let message = format!("names `{}`, {what}: {one_of}", checks::shown(kid));
+            let message = format!("names `{}`, {what}: {one_of}", checks::truncate_value(kid));
             let fix = match fitting[..] {
                 [] => Fix::new(Remedy::SigningKeys, KEY_SET, Edit::SecretFrom("keys.json")),
                 [only] => Fix::new(Remedy::ActiveKeys, &path, Edit::Set(only.to_owned())),
-                _ => Fix::new(Remedy::ActiveKeys, &path, Edit::Ask),
+                _ => Fix::new(Remedy::ActiveKeys, &path, Edit::Prompt),
             };
             self.reader
                 .problem(Some(named.line), &path, message, Some(fix));

@@ -6,11 +6,11 @@ use url::Url;
 
 use super::super::checks;
 use super::super::fix::{Edit, Fix, Remedy};
-use super::super::reader::{Object, Text};
+use super::super::reader::{ConfigString, Object};
 use super::super::{Autoscaling, LoadBalancer, NetworkPolicy, Service};
-use super::Assembly;
+use super::StackConfigBuilder;
 
-impl Assembly<'_> {
+impl StackConfigBuilder<'_> {
     pub(super) fn service(&mut self, fields: &Object, restricted: bool) -> Option<Service> {
         let empty = Object::default();
         let service = fields.object("service").unwrap_or(&empty);
@@ -23,9 +23,9 @@ impl Assembly<'_> {
             self.reader.missing(
                 fields.line,
                 "aip_config.ssl_cert_arn",
-                "is missing: the load balancer of AWS needs a certificate for port 443; where an ingress or gateway \
-                 leads to the Pods, set aip_config.service.type to cluster_ip instead",
-                Fix::new(Remedy::Certificate, "aip_config.ssl_cert_arn", Edit::Ask),
+                "is missing: the AWS load balancer needs a certificate for port 443; behind an ingress or \
+                 gateway, set aip_config.service.type to cluster_ip instead",
+                Fix::new(Remedy::Certificate, "aip_config.ssl_cert_arn", Edit::Prompt),
             );
             return None;
         };
@@ -40,13 +40,14 @@ impl Assembly<'_> {
         let plain_http = service.bool("plain_http").unwrap_or(!restricted);
         if plain_http {
             self.notices.push(
-                "the load balancer also serves port 80 in clear text; aip_config.service.plain_http turns it off"
+                "the load balancer also serves unencrypted HTTP on port 80; set aip_config.service.plain_http \
+                 to false to disable it"
                     .to_owned(),
             );
         }
         let annotations = service.map("annotations").into_iter();
         let annotations = annotations
-            .filter_map(|(name, text)| Some((name, text.known()?.to_owned())))
+            .filter_map(|(name, text)| Some((name, text.plaintext()?.to_owned())))
             .collect();
         let internal = service.bool("internal").unwrap_or(false);
         Some(Service {
@@ -77,9 +78,10 @@ impl Assembly<'_> {
                 .problem(given.line, "aip_config.autoscaling", message, Some(fix));
         }
         if fields.fields.contains_key("replicas") {
-            let message = "does not go with aip_config.autoscaling, which decides it";
+            let message =
+                "conflicts with aip_config.autoscaling, which controls the number of Pods";
             let path = "aip_config.replicas";
-            let fix = Fix::new(Remedy::Autoscaled, path, Edit::Remove);
+            let fix = Fix::new(Remedy::AutoscaledReplicas, path, Edit::Remove);
             self.reader.problem(given.line, path, message, Some(fix));
         }
         Some(scaling)
@@ -92,8 +94,8 @@ impl Assembly<'_> {
         &mut self,
         fields: &Object,
         restricted: bool,
-        required: &BTreeMap<String, Text>,
-        extra: &BTreeMap<String, Text>,
+        required: &BTreeMap<String, ConfigString>,
+        extra: &BTreeMap<String, ConfigString>,
     ) -> Vec<String> {
         const PATH: &str = "aip_config.trusted_proxies";
         const VARIABLE: &str = "AIP_TRUSTED_PROXIES";
@@ -104,19 +106,19 @@ impl Assembly<'_> {
         let said =
             given.is_some() || required.contains_key(VARIABLE) || extra.contains_key(VARIABLE);
         if restricted && service == Some("cluster_ip") && !said {
-            let add = Fix::new(Remedy::Proxies, &format!("{PATH}[0]"), Edit::Ask);
+            let add = Fix::new(Remedy::Proxies, &format!("{PATH}[0]"), Edit::Prompt);
             self.notices.push(format!(
-                "{PATH} is not set: if an ingress controller or gateway leads to the Pods, all callers share its \
-                 address and its rate limits; `{add}` asks for its network, `{PATH}: []` says that there is none"
+                "{PATH} is not set: behind an ingress controller or gateway, all clients share its address and \
+                 its rate limits; `{add}` prompts for its network, `{PATH}: []` declares that there is none"
             ));
         }
         let networks = given.unwrap_or_default();
         self.blocks(fields, PATH, &networks);
         if let Some(index) = networks.iter().position(|network| network.ends_with("/0")) {
             let path = format!("{PATH}[{index}]");
-            let message = "trusts every caller to say which address it has";
+            let message = "trusts X-Forwarded-For from every client";
             let line = fields.lines.get("trusted_proxies").copied();
-            let fix = Fix::new(Remedy::Proxies, &path, Edit::Ask);
+            let fix = Fix::new(Remedy::Proxies, &path, Edit::Prompt);
             self.reader.problem(line, &path, message, Some(fix));
         }
         networks
@@ -130,9 +132,9 @@ impl Assembly<'_> {
                 let edit = match block.parse::<std::net::IpAddr>() {
                     Ok(std::net::IpAddr::V4(address)) => Edit::Set(format!("{address}/32")),
                     Ok(std::net::IpAddr::V6(address)) => Edit::Set(format!("{address}/128")),
-                    Err(_) => Edit::Ask,
+                    Err(_) => Edit::Prompt,
                 };
-                let fix = Fix::new(Remedy::Block, &path, edit);
+                let fix = Fix::new(Remedy::CidrBlock, &path, edit);
                 self.reader.problem(holder.line, &path, message, Some(fix));
             }
         }
@@ -142,8 +144,8 @@ impl Assembly<'_> {
         &mut self,
         fields: &Object,
         restricted: bool,
-        required: &BTreeMap<String, Text>,
-        extra: &BTreeMap<String, Text>,
+        required: &BTreeMap<String, ConfigString>,
+        extra: &BTreeMap<String, ConfigString>,
     ) -> Option<NetworkPolicy> {
         let empty = Object::default();
         let given = fields.object("network_policy").unwrap_or(&empty);
@@ -153,7 +155,7 @@ impl Assembly<'_> {
         let allow_cidrs = given.texts("allow_cidrs").unwrap_or_default();
         self.blocks(given, "aip_config.network_policy.allow_cidrs", &allow_cidrs);
         let port = |name: &str, default: u16| {
-            let url = Url::parse(required.get(name)?.known()?).ok()?;
+            let url = Url::parse(required.get(name)?.plaintext()?).ok()?;
             (url.scheme() != "sqlite").then(|| url.port().unwrap_or(default))
         };
         let mut ports: Vec<u16> = [port("DATABASE_URL", 5432), port("REDIS_DSN", 6379)]
@@ -165,7 +167,7 @@ impl Assembly<'_> {
         let statsd = extra.contains_key("TELEGRAF_HOST").then(|| {
             let port = extra
                 .get("TELEGRAF_PORT")
-                .and_then(Text::known)
+                .and_then(ConfigString::plaintext)
                 .and_then(|port| port.parse().ok());
             port.unwrap_or(8125)
         });

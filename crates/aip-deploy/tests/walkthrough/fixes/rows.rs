@@ -2,7 +2,7 @@
 
 use aip_deploy::config::Remedy;
 
-use crate::place::STACK;
+use crate::test_project::STACK;
 
 pub(super) const MASTER_KEYS: &str =
     r#"{"primary":"m","keys":[{"kid":"m","key":"k"}],"token_pepper":"p"}"#;
@@ -82,7 +82,7 @@ pub(super) fn rows() -> Vec<Row> {
             "k8s_context",
         ),
         without(
-            Remedy::Begin,
+            Remedy::StartConfig,
             aip_config,
             "",
             "example.com/aip",
@@ -103,13 +103,13 @@ pub(super) fn rows() -> Vec<Row> {
             "image_repo",
         ),
         with(
-            Remedy::Text,
+            Remedy::String,
             "image_slug: Repo/AIP:v1",
             "repo/aip:v1",
             "image_slug",
         ),
         without(
-            Remedy::Text,
+            Remedy::String,
             "000000000000:certificate/1",
             "0:certificate/1",
             "arn:aws:acm:us-east-1:000000000000:certificate/2",
@@ -203,7 +203,7 @@ pub(super) fn rows() -> Vec<Row> {
             "service/internal",
         ),
         without(
-            Remedy::Reseal,
+            Remedy::Reencrypt,
             "postgresql://u@db:5432/aip",
             "{secure: \"v1:AyijEgDvK4ums8J0:LOqC\"}",
             "postgresql://u:p@db/aip",
@@ -251,7 +251,7 @@ pub(super) fn rows() -> Vec<Row> {
             "1.x",
         ),
         with(
-            Remedy::Hiding,
+            Remedy::Shadowing,
             "extra_env: {DATABASE_URL: x}",
             "",
             "extra_env/DATABASE_URL",
@@ -313,7 +313,7 @@ pub(super) fn rows() -> Vec<Row> {
             "ssl_cert_arn",
         ),
         with(
-            Remedy::Autoscaled,
+            Remedy::AutoscaledReplicas,
             "replicas: 4\nautoscaling: {}",
             "",
             "replicas",
@@ -324,7 +324,12 @@ pub(super) fn rows() -> Vec<Row> {
             "",
             "max_replicas",
         ),
-        with(Remedy::Grace, "drain_seconds: 90", "", "grace_seconds"),
+        with(
+            Remedy::GracePeriod,
+            "drain_seconds: 90",
+            "",
+            "grace_seconds",
+        ),
         with(
             Remedy::Limit,
             "requests: {cpu: 3, memory: 1Gi}",
@@ -332,13 +337,13 @@ pub(super) fn rows() -> Vec<Row> {
             "limits",
         ),
         with(
-            Remedy::Block,
+            Remedy::CidrBlock,
             "network_policy: {allow_cidrs: [10.0.0.0/8, 10.1.2.3]}",
             "",
             "allow_cidrs/1",
         ),
         with(
-            Remedy::Block,
+            Remedy::CidrBlock,
             "trusted_proxies: [\"fd00::1\"]",
             "",
             "trusted_proxies/0",

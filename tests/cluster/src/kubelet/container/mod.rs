@@ -17,15 +17,15 @@ use tokio::time::{Instant, timeout};
 
 use super::events::Kind;
 use super::logs::Log;
-use super::pod::{Deleted, PodRun};
-use super::process::Surroundings;
-use super::state::{Now, Slot, Termination, restart_policy};
+use super::pod::{Deleted, PodWorker};
+use super::process::ProcessSpec;
+use super::state::{ContainerSlot, CurrentState, Termination, restart_policy};
 use super::{probes, time};
 
 /// Longest pause between two attempts.
-const MOST_BACK_OFF: Duration = Duration::from_secs(10);
+const MAX_BACK_OFF: Duration = Duration::from_secs(10);
 /// How long output may come from a process that has ended.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const OUTPUT_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What became of a container in the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,42 +37,42 @@ pub(crate) enum Outcome {
 }
 
 /// A container on its way.
-struct Keeper<'a> {
-    run: &'a Arc<PodRun>,
-    slot: Slot,
+struct ContainerWorker<'a> {
+    run: &'a Arc<PodWorker>,
+    slot: ContainerSlot,
     container: &'a Container,
     image: String,
 }
 
 /// Runs a container until it need not run again.
-pub(crate) async fn keep(run: &Arc<PodRun>, slot: Slot) -> Outcome {
+pub(crate) async fn run_container(run: &Arc<PodWorker>, slot: ContainerSlot) -> Outcome {
     let Some(container) = run.container(slot) else {
         return Outcome::Failed;
     };
-    let keeper = Keeper {
+    let worker = ContainerWorker {
         run,
         slot,
         container,
         image: container.image.clone().unwrap_or_default(),
     };
-    keeper.keep().await.unwrap_or(Outcome::Stopped)
+    worker.run_with_restarts().await.unwrap_or(Outcome::Stopped)
 }
 
-impl Keeper<'_> {
-    async fn keep(&self) -> Result<Outcome, Deleted> {
+impl ContainerWorker<'_> {
+    async fn run_with_restarts(&self) -> Result<Outcome, Deleted> {
         let mut pause = self.run.shared.back_off;
         for restarts in 0.. {
             let image = self.pull().await?;
-            let surroundings = self.configure(image).await?;
+            let process_spec = self.configure(image).await?;
             self.run
                 .update(self.slot, |state| state.restarts = restarts);
-            let end = self.execute(surroundings).await;
+            let end = self.execute(process_spec).await;
             let failed = end.exit_code != 0;
             self.run.update(self.slot, |state| {
                 state.started = false;
                 // An init container that has succeeded counts as ready.
-                state.ready = matches!(self.slot, Slot::Init(_)) && !failed;
-                state.now = Now::Terminated(end.clone());
+                state.ready = matches!(self.slot, ContainerSlot::Init(_)) && !failed;
+                state.now = CurrentState::Terminated(end.clone());
             });
             if self.run.is_ending() {
                 return Ok(Outcome::Stopped);
@@ -87,7 +87,7 @@ impl Keeper<'_> {
             // The first restart comes at once, as in life.
             if restarts > 0 {
                 self.back_off(pause).await?;
-                pause = (pause * 2).min(MOST_BACK_OFF);
+                pause = (pause * 2).min(MAX_BACK_OFF);
             }
             self.run.update(self.slot, |state| state.last = Some(end));
         }
@@ -97,14 +97,14 @@ impl Keeper<'_> {
     fn restarts_after(&self, failed: bool) -> bool {
         match (restart_policy(&self.run.pod).as_str(), self.slot) {
             ("Never", _) => false,
-            ("Always", Slot::Main(_)) => true,
+            ("Always", ContainerSlot::Main(_)) => true,
             _ => failed,
         }
     }
 
     /// `CrashLoopBackOff`.
     async fn back_off(&self, pause: Duration) -> Result<(), Deleted> {
-        let PodRun {
+        let PodWorker {
             name,
             namespace,
             uid,
@@ -118,7 +118,7 @@ impl Keeper<'_> {
         let message =
             format!("back-off {seconds}s restarting failed container={container} pod={pod}");
         self.run.update(self.slot, |state| {
-            if let Now::Terminated(end) = &state.now {
+            if let CurrentState::Terminated(end) = &state.now {
                 state.last = Some(end.clone());
             }
             state.now = waiting("CrashLoopBackOff", message);
@@ -127,24 +127,24 @@ impl Keeper<'_> {
     }
 
     /// Runs the process until it has ended, by itself or because it must.
-    async fn execute(&self, surroundings: Surroundings) -> Termination {
+    async fn execute(&self, process_spec: ProcessSpec) -> Termination {
         let run = self.run;
         let name = &self.container.name;
         let log = run.shared.logs.open(&run.namespace, &run.name, name);
         let started = time::now();
-        let end = match surroundings.entrypoint().spawn() {
+        let end = match process_spec.entrypoint().spawn() {
             Ok(mut child) => {
-                let output = keep_output(&mut child, &log);
+                let output = capture_output(&mut child, &log);
                 self.event(
                     Kind::Normal,
                     "Created",
                     format!("Created container: {name}"),
                 );
                 self.event(Kind::Normal, "Started", format!("Started container {name}"));
-                let now = Now::Running { since: started };
+                let now = CurrentState::Running { since: started };
                 run.update(self.slot, |state| state.now = now);
-                let status = self.attend(child, Arc::new(surroundings)).await;
-                let _late = timeout(LAST_WORDS, output.join_all()).await;
+                let status = self.attend(child, Arc::new(process_spec)).await;
+                let _late = timeout(OUTPUT_DRAIN_TIMEOUT, output.join_all()).await;
                 self.termination(started, status, &log)
             }
             Err(error) => {
@@ -167,7 +167,7 @@ impl Keeper<'_> {
     async fn attend(
         &self,
         mut child: Child,
-        surroundings: Arc<Surroundings>,
+        process_spec: Arc<ProcessSpec>,
     ) -> std::io::Result<ExitStatus> {
         let run = self.run;
         let name = &self.container.name;
@@ -176,9 +176,14 @@ impl Keeper<'_> {
             .expect("a process has an id until it was waited for");
         // A container ends with its first process, whatever else that has started.
         let group = run.shared.reaper.watch(id);
-        let (sick, illness) = oneshot::channel();
+        let (unhealthy, illness) = oneshot::channel();
         let mut probes = JoinSet::new();
-        let watch = probes::watch(Arc::clone(run), self.slot, Arc::clone(&surroundings), sick);
+        let watch = probes::watch(
+            Arc::clone(run),
+            self.slot,
+            Arc::clone(&process_spec),
+            unhealthy,
+        );
         probes.spawn(watch);
         let ill = async {
             match illness.await {
@@ -199,7 +204,7 @@ impl Keeper<'_> {
                 deadline
             }
         };
-        self.stop(&mut child, &group, &surroundings, deadline).await
+        self.stop(&mut child, &group, &process_spec, deadline).await
     }
 
     fn termination(
@@ -230,21 +235,21 @@ impl Keeper<'_> {
 }
 
 /// Tasks that keep what the process writes.
-fn keep_output(child: &mut Child, log: &Log) -> JoinSet<()> {
+fn capture_output(child: &mut Child, log: &Log) -> JoinSet<()> {
     let mut helpers = JoinSet::new();
     if let Some(output) = child.stdout.take() {
         let log = log.clone();
-        helpers.spawn(async move { log.keep(output).await });
+        helpers.spawn(async move { log.capture(output).await });
     }
     if let Some(output) = child.stderr.take() {
         let log = log.clone();
-        helpers.spawn(async move { log.keep(output).await });
+        helpers.spawn(async move { log.capture(output).await });
     }
     helpers
 }
 
-fn waiting(reason: &'static str, message: String) -> Now {
-    Now::Waiting {
+fn waiting(reason: &'static str, message: String) -> CurrentState {
+    CurrentState::Waiting {
         reason,
         message: Some(message),
     }

@@ -1,14 +1,14 @@
 //! Before a container runs: its image and its variables, waited for as long as they are missing.
 
-use super::{Keeper, MOST_BACK_OFF, waiting};
+use super::{ContainerWorker, MAX_BACK_OFF, waiting};
 use crate::kubelet::environment::{Environment, Lookup};
 use crate::kubelet::events::Kind;
 use crate::kubelet::images::Image;
-use crate::kubelet::pod::{Deleted, RETRY};
-use crate::kubelet::process::Surroundings;
+use crate::kubelet::pod::{Deleted, RETRY_INTERVAL};
+use crate::kubelet::process::ProcessSpec;
 use crate::kubelet::sources::SourceError;
 
-impl Keeper<'_> {
+impl ContainerWorker<'_> {
     /// The image, as soon as the registry has it.
     pub(super) async fn pull(&self) -> Result<Image, Deleted> {
         let reference = &self.image;
@@ -37,16 +37,16 @@ impl Keeper<'_> {
                     .update(self.slot, |state| state.now = waiting(reason, message));
                 self.run.pause(pause).await?;
             }
-            pause = (pause * 2).min(MOST_BACK_OFF);
+            pause = (pause * 2).min(MAX_BACK_OFF);
         }
     }
 
     /// What the container's processes need, as soon as all of it is there.
-    pub(super) async fn configure(&self, image: Image) -> Result<Surroundings, Deleted> {
+    pub(super) async fn configure(&self, image: Image) -> Result<ProcessSpec, Deleted> {
         loop {
             match self.environment(&image).await {
                 Ok(environment) => {
-                    return Ok(Surroundings {
+                    return Ok(ProcessSpec {
                         container: self.container.clone(),
                         image,
                         environment,
@@ -61,7 +61,7 @@ impl Keeper<'_> {
                     self.event(Kind::Warning, "Failed", format!("Error: {message}"));
                     let now = waiting("CreateContainerConfigError", message);
                     self.run.update(self.slot, |state| state.now = now);
-                    self.run.pause(RETRY).await?;
+                    self.run.pause(RETRY_INTERVAL).await?;
                 }
             }
         }

@@ -9,18 +9,18 @@ use rustix::process::Signal;
 use tokio::process::Child;
 use tokio::time::{Instant, timeout_at};
 
-use super::Keeper;
+use super::ContainerWorker;
 use crate::kubelet::events::Kind;
-use crate::kubelet::process::Surroundings;
+use crate::kubelet::process::ProcessSpec;
 use crate::reaper::Group;
 
-impl Keeper<'_> {
+impl ContainerWorker<'_> {
     /// `preStop`, then SIGTERM, then SIGKILL at the deadline. The hook's time counts.
     pub(super) async fn stop(
         &self,
         child: &mut Child,
         group: &Group,
-        surroundings: &Surroundings,
+        process_spec: &ProcessSpec,
         deadline: Instant,
     ) -> std::io::Result<ExitStatus> {
         let polite = async {
@@ -28,7 +28,7 @@ impl Keeper<'_> {
             if let Some(hook) = lifecycle.and_then(|lifecycle| lifecycle.pre_stop.as_ref()) {
                 let patience = deadline.saturating_duration_since(Instant::now());
                 tokio::select! {
-                    done = self.hook(hook, surroundings, patience) => if let Err(message) = done {
+                    done = self.hook(hook, process_spec, patience) => if let Err(message) = done {
                         let message = format!("PreStopHook failed: {message}");
                         self.event(Kind::Warning, "FailedPreStopHook", message);
                     },
@@ -52,7 +52,7 @@ impl Keeper<'_> {
     async fn hook(
         &self,
         hook: &LifecycleHandler,
-        surroundings: &Surroundings,
+        process_spec: &ProcessSpec,
         patience: Duration,
     ) -> Result<(), String> {
         if let Some(sleep) = &hook.sleep {
@@ -61,10 +61,10 @@ impl Keeper<'_> {
             return Ok(());
         }
         if let Some(action) = &hook.exec {
-            return surroundings.exec(action, patience).await;
+            return process_spec.exec(action, patience).await;
         }
         if let Some(action) = &hook.http_get {
-            return surroundings.http_get(action, patience).await;
+            return process_spec.http_get(action, patience).await;
         }
         Err("the stand-in does not know this kind of hook".to_owned())
     }

@@ -16,14 +16,14 @@ use tokio::process::Command;
 use super::person::{Credentials, REDIRECT_URI, SCOPE, SignedIn};
 use super::search::Needles;
 use super::secrets::{PASSWORD, Secrets, aip, program};
-use crate::site::{Ran, Site};
+use crate::test_project::{CommandOutput, TestProject};
 
 const PASSPHRASE: &str = "correct-horse-battery-staple";
 /// The machine is shared: what takes seconds may take minutes.
 const TIMEOUT: &str = "540";
 
-pub(crate) struct World {
-    pub(crate) site: Site,
+pub(crate) struct AipProject {
+    pub(crate) project: TestProject,
     pub(crate) balancer: Balancer,
     pub(crate) sandbox: Sandbox,
     settings: Vec<(&'static str, String)>,
@@ -35,14 +35,14 @@ pub(crate) struct World {
     _names: NameServer,
 }
 
-impl World {
+impl AipProject {
     /// Everything but the Pods: nothing is deployed yet.
     pub(crate) async fn new(stack: &str, replicas: usize) -> Self {
-        let site = Site::new(stack).await;
+        let project = TestProject::new(stack).await;
         let sandbox = Sandbox::start(SandboxOptions::default()).await.unwrap();
         let names = NameServer::start(sandbox.dns.clone()).await.unwrap();
-        let namespace = site.namespace();
-        let balancer = Balancer::start(&site.client, &namespace, "aip-headless", "http").await;
+        let namespace = project.namespace();
+        let balancer = Balancer::start(&project.client, &namespace, "aip-headless", "http").await;
         let settings = vec![
             ("AIP_DEVELOPMENT", "true".to_owned()),
             ("AIP_DNS_NAMESERVERS", names.address.to_string()),
@@ -53,8 +53,8 @@ impl World {
             ("AIP_PLC_URLS", sandbox.plc.origin().to_owned()),
         ];
         let [port] = free_ports();
-        let world = Self {
-            site,
+        let aip_project = Self {
+            project,
             balancer,
             sandbox,
             settings,
@@ -64,14 +64,14 @@ impl World {
             valkey: ValkeyServer::listening(port, &[]).await,
             _names: names,
         };
-        world.push("v1");
-        world.configure(replicas).await;
-        world
+        aip_project.push("v1");
+        aip_project.configure(replicas).await;
+        aip_project
     }
 
     /// Publishes the program as a container image would have it.
     pub(crate) fn push(&self, tag: &str) {
-        self.site.push(tag, image(program().to_owned()));
+        self.project.push(tag, image(program().to_owned()));
     }
 
     /// Publishes an image whose server says `words` and ends; everything else of it works.
@@ -84,7 +84,7 @@ impl World {
         );
         std::fs::write(&path, script).unwrap();
         std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
-        self.site.push(tag, image(path));
+        self.project.push(tag, image(path));
     }
 
     /// Writes the stack file as an operator would: plain values first, then each secret.
@@ -108,10 +108,10 @@ impl World {
     extra_env:
 {settings}",
             context = ControlPlane::shared().await.context(),
-            stack = self.site.stack,
+            stack = self.project.stack,
             settings = settings.collect::<String>(),
         );
-        std::fs::write(self.site.stack_file(), text).unwrap();
+        std::fs::write(self.project.stack_file(), text).unwrap();
         let active = self.secrets.upstream_key_ids().join(",");
         for (path, value) in [
             (
@@ -142,22 +142,22 @@ impl World {
     }
 
     /// Deploys with everything said in advance.
-    pub(crate) async fn up(&self) -> Ran {
+    pub(crate) async fn up(&self) -> CommandOutput {
         self.up_with(&[]).await
     }
 
     /// The same with further flags.
-    pub(crate) async fn up_with(&self, flags: &[&str]) -> Ran {
+    pub(crate) async fn up_with(&self, flags: &[&str]) -> CommandOutput {
         let up = ["up", "--yes", "--diff", "--timeout", TIMEOUT];
         self.deploy(&[&up, flags].concat()).await
     }
 
     /// Runs `aip-deploy`; what it says is kept.
-    pub(crate) async fn deploy(&self, arguments: &[&str]) -> Ran {
+    pub(crate) async fn deploy(&self, arguments: &[&str]) -> CommandOutput {
         self.run(arguments, "").await
     }
 
-    async fn run(&self, arguments: &[&str], input: &str) -> Ran {
+    async fn run(&self, arguments: &[&str], input: &str) -> CommandOutput {
         let ran = self.run_aside(arguments, input).await;
         let mut said = self.said.lock().unwrap();
         said.push(ran.out.clone());
@@ -166,9 +166,9 @@ impl World {
     }
 
     /// Runs `aip-deploy` for what is its business to show.
-    pub(crate) async fn run_aside(&self, arguments: &[&str], input: &str) -> Ran {
+    pub(crate) async fn run_aside(&self, arguments: &[&str], input: &str) -> CommandOutput {
         let mut child = self
-            .site
+            .project
             .command(arguments)
             .env("PULUMI_CONFIG_PASSPHRASE", PASSPHRASE)
             .stdin(Stdio::piped())
@@ -181,7 +181,7 @@ impl World {
         let _unread = stdin.write_all(input.as_bytes()).await;
         drop(stdin);
         let output = child.wait_with_output().await.unwrap();
-        Ran {
+        CommandOutput {
             code: output.status.code().unwrap_or(-1),
             out: String::from_utf8(output.stdout).unwrap(),
             err: String::from_utf8(output.stderr).unwrap(),
@@ -220,7 +220,7 @@ impl World {
 
     /// The image of which every replica is there, and serves.
     pub(crate) async fn serving(&self) -> String {
-        let live = self.site.deployment().await;
+        let live = self.project.deployment().await;
         let image = &live.data["spec"]["template"]["spec"]["containers"][0]["image"];
         image.as_str().unwrap().to_owned()
     }

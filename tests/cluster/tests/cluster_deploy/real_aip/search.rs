@@ -27,7 +27,7 @@ impl Needles {
         self
     }
 
-    /// These texts in Base64, as a Secret has them.
+    /// These strings in Base64, as a Secret has them.
     pub(crate) fn encoded<const N: usize>(mut self, secrets: [(&str, &str); N]) -> Self {
         self.0.extend(
             secrets.map(|(name, text)| (format!("{name} in Base64"), STANDARD.encode(text))),
