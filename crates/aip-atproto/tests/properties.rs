@@ -16,6 +16,7 @@ use aip_atproto::{
 };
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
+use strum::IntoEnumIterator as _;
 
 /// Whatever parses is written in a form that parses to the same value and is written the same.
 fn is_stable<T: FromStr<Err: Debug> + Display + PartialEq + Debug>(text: &str) {
@@ -208,7 +209,7 @@ proptest! {
     fn a_narrower_set_allows_nothing_that_the_wider_does_not(a in set(), b in set()) {
         let narrow = a.intersect(&b);
         for name in COLLECTIONS.iter().filter_map(|name| Nsid::parse(name).ok()) {
-            for action in RepoAction::ALL {
+            for action in RepoAction::iter() {
                 prop_assert!(!narrow.allows_repo(&name, action) || b.allows_repo(&name, action));
             }
             for audience in ["did:web:x.example#y", "did:web:other.example#z"] {

@@ -17,6 +17,7 @@ use aip_xrpc::quota::OverQuota;
 use aip_xrpc::writes::BodyRefusal;
 use http::StatusCode;
 use http::header::{ALLOW, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use strum::IntoEnumIterator as _;
 
 use crate::api_error::{ApiError, printable};
 
@@ -320,7 +321,10 @@ impl Challenge<'_> {
             format!(", error=\"{code}\", error_description=\"{words}\"")
         });
         let algs = if scheme == "DPoP" {
-            format!(", algs=\"{}\"", Alg::ALL.map(Alg::as_str).join(" "))
+            format!(
+                ", algs=\"{}\"",
+                Alg::iter().map(Alg::as_str).collect::<Vec<_>>().join(" ")
+            )
         } else {
             String::new()
         };

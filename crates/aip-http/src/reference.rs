@@ -1,6 +1,7 @@
 //! The reference page of the endpoints, generated from their table.
 
 use std::fmt::Write as _;
+use strum::IntoEnumIterator as _;
 
 use crate::endpoints::{CachePolicy, Cors, Endpoint, Payload};
 
@@ -13,7 +14,7 @@ pub fn reference_markdown() -> String {
          | path | methods | what | scripts of other origins | cache | body | standard |\n\
          | --- | --- | --- | --- | --- | --- | --- |\n",
     );
-    for endpoint in Endpoint::ALL {
+    for endpoint in Endpoint::iter() {
         let spec = endpoint.spec();
         let cors = match spec.cors {
             Cors::AnyOrigin => "any, without cookies",

@@ -16,6 +16,7 @@ use futures_util::FutureExt as _;
 use http::header::{ACCEPT, ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use strum::IntoEnumIterator as _;
 use tracing::Instrument as _;
 
 use crate::api_error::ApiError;
@@ -33,7 +34,7 @@ const FORM_TIME: Duration = Duration::from_secs(15);
 /// The router of the public listener.
 pub fn router(app: AppState) -> Router {
     let mut router = Router::new();
-    for endpoint in Endpoint::ALL {
+    for endpoint in Endpoint::iter() {
         let handler = move |State(app): State<AppState>, request: Request| async move {
             serve(&app, Some(endpoint), request).await
         };

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::str::FromStr;
+use strum::IntoEnumIterator as _;
 
 /// A signature algorithm. `none` and the MACs are not among them, so no token can name them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::EnumIter, strum::IntoStaticStr)]
+#[strum(serialize_all = "UPPERCASE")]
 pub enum Alg {
     /// ECDSA on P-256 with SHA-256: what the AT Protocol asks of every client.
     Es256,
@@ -20,16 +22,9 @@ pub enum Alg {
 pub struct UnknownAlg;
 
 impl Alg {
-    /// Every supported algorithm, the preferred first.
-    pub const ALL: [Self; 3] = [Self::Es256, Self::Es256k, Self::Rs256];
-
     /// The name in `alg` members, as registered with IANA.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Es256 => "ES256",
-            Self::Es256k => "ES256K",
-            Self::Rs256 => "RS256",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -43,8 +38,7 @@ impl FromStr for Alg {
     type Err = UnknownAlg;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
+        Self::iter()
             .find(|alg| alg.as_str() == name)
             .ok_or(UnknownAlg)
     }

@@ -11,6 +11,7 @@ use aip_base::{SystemRng, Timestamp};
 use aip_jose::dpop::{DpopError, Expected, Proof, verify};
 use aip_jose::{Alg, JwsError, SigningKey, sign_jwt, sign_with_jwk_header};
 use serde_json::{Value, json};
+use strum::IntoEnumIterator as _;
 
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 
@@ -53,7 +54,7 @@ fn with_claim(name: &str, value: Value) -> String {
 
 #[test]
 fn a_proof_shows_the_key_and_is_unique() {
-    for alg in Alg::ALL {
+    for alg in Alg::iter() {
         let key = SigningKey::generate(alg, None).unwrap();
         let make = || PROOF.make(&key, &SystemRng, NOW).unwrap();
         let one = verify(&make(), &REQUEST).unwrap();

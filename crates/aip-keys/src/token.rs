@@ -8,10 +8,11 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::SecretString;
+use strum::IntoEnumIterator as _;
 use zeroize::Zeroizing;
 
 /// A kind of token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::EnumIter)]
 pub enum TokenKind {
     /// An opaque access token.
     AccessToken,
@@ -55,19 +56,6 @@ const SECRET_LEN: usize = 43;
 const CHECKSUM_LEN: usize = 6;
 
 impl TokenKind {
-    /// Every kind.
-    pub const ALL: [Self; 9] = [
-        Self::AccessToken,
-        Self::RefreshToken,
-        Self::Code,
-        Self::DeviceCode,
-        Self::ClientSecret,
-        Self::RequestUri,
-        Self::BrowserSession,
-        Self::RegistrationToken,
-        Self::DeveloperToken,
-    ];
-
     /// What tokens of this kind begin with.
     pub const fn prefix(self) -> &'static str {
         match self {
@@ -102,8 +90,7 @@ impl TokenKind {
     /// The kind of `token`, if its shape is right. Whether it was ever handed out is another
     /// question.
     pub fn recognise(token: &str) -> Result<Self, TokenShapeError> {
-        let (kind, rest) = Self::ALL
-            .into_iter()
+        let (kind, rest) = Self::iter()
             .find_map(|kind| Some((kind, token.strip_prefix(kind.prefix())?)))
             .ok_or(TokenShapeError::Unknown)?;
         if rest.len() != SECRET_LEN + CHECKSUM_LEN {

@@ -6,6 +6,7 @@ use aip_base::SystemRng;
 use aip_keys::{TokenKind, TokenShapeError};
 use proptest::prelude::*;
 use secrecy::ExposeSecret as _;
+use strum::IntoEnumIterator as _;
 
 fn mint(kind: TokenKind) -> String {
     kind.mint(&SystemRng).expose_secret().to_owned()
@@ -13,13 +14,13 @@ fn mint(kind: TokenKind) -> String {
 
 #[test]
 fn every_kind_has_a_prefix_of_its_own_and_recognises_its_tokens_alone() {
-    let prefixes: HashSet<_> = TokenKind::ALL.map(TokenKind::prefix).into();
-    assert_eq!(prefixes.len(), TokenKind::ALL.len());
-    for kind in TokenKind::ALL {
+    let prefixes: HashSet<_> = TokenKind::iter().map(TokenKind::prefix).collect();
+    assert_eq!(prefixes.len(), TokenKind::iter().len());
+    for kind in TokenKind::iter() {
         let token = mint(kind);
         assert_eq!(token.len(), kind.prefix().len() + 43 + 6);
         assert_ne!(token, mint(kind));
-        for other in TokenKind::ALL {
+        for other in TokenKind::iter() {
             let expected = if other == kind {
                 Ok(())
             } else {

@@ -54,7 +54,7 @@ pub struct SignIn {
 /// A sign-in to begin.
 #[derive(Debug, Clone, Copy)]
 pub struct SignInRequest<'a> {
-    /// The browser in front of which the person sits.
+    /// The browser session of the person.
     pub browser: RowId,
     /// The app's request; `None` for a sign-in from the account page.
     pub request: Option<&'a AuthorizationRequest>,

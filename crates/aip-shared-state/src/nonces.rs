@@ -22,7 +22,7 @@ const NONCE_MAX_AGE: Duration = Duration::from_mins(5);
 /// Between two questions or two offers for one server.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long the others are asked. A nonce less costs one round trip to the PDS, about as much.
+/// How long a look-up of a shared nonce may take. A nonce less costs one round trip to the PDS, about as much.
 const SHARED_LOOKUP_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Servers that are remembered at a time.
@@ -36,12 +36,12 @@ pub struct TieredNonces {
     clock: Arc<dyn Clock>,
 }
 
-/// What passed between this process and the others about a server.
+/// When nonces of a server were last exchanged with other replicas.
 #[derive(Clone, Default)]
 struct SyncState {
-    /// When the others were asked.
+    /// When the shared nonce was last read.
     last_asked: Option<Timestamp>,
-    /// What the others were told.
+    /// The nonce that was last shared.
     last_offered: Option<GivenNonce>,
 }
 

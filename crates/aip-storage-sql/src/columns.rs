@@ -82,12 +82,12 @@ stored_as_word!(
     ApplicationType => |s| s.parse().ok(),
     ClientAuthMethod => |s| s.parse().ok(),
     IdTokenAlg => |s| s.parse().ok(),
-    AuditKind => |s| AuditKind::ALL.into_iter().find(|it| it.as_str() == s),
-    EndReason => |s| EndReason::ALL.into_iter().find(|it| it.as_str() == s),
-    ReauthReason => |s| ReauthReason::ALL.into_iter().find(|it| it.as_str() == s),
-    RevokeReason => |s| RevokeReason::ALL.into_iter().find(|it| it.as_str() == s),
-    SessionKind => |s| SessionKind::ALL.into_iter().find(|it| it.as_str() == s),
-    StateName => |s| StateName::ALL.into_iter().find(|it| it.as_str() == s)
+    AuditKind => |s| s.parse().ok(),
+    EndReason => |s| s.parse().ok(),
+    ReauthReason => |s| s.parse().ok(),
+    RevokeReason => |s| s.parse().ok(),
+    SessionKind => |s| s.parse().ok(),
+    StateName => |s| s.parse().ok()
 );
 
 /// Unsigned numbers; the engines have none.

@@ -9,7 +9,7 @@
 //! * Two folders of migrations with the same numbers; a test compares what they make.
 //! * What may happen once is a condition of the statement that does it; a transaction that is
 //!   dropped is rolled back. PostgreSQL runs at `READ COMMITTED`, SQLite has one writer.
-//! * Connections are lent for one statement or transaction at a time (`statements/pool`),
+//! * Connections are used for one statement or transaction at a time (`statements/pool`),
 //!   and every statement is added to the [`query_stats`](aip_storage::query_stats) of who asked.
 
 mod columns;

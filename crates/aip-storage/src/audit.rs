@@ -11,7 +11,10 @@ use crate::client::ClientId;
 const MAX_DETAIL: usize = 500;
 
 /// What happened. The names are stable: operators build alerts on them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, strum::EnumIter, strum::IntoStaticStr, strum::EnumString,
+)]
+#[strum(serialize_all = "snake_case")]
 pub enum AuditKind {
     /// A person signed in through their PDS.
     SignedIn,
@@ -93,35 +96,8 @@ pub trait Audit: Send + Sync {
 }
 
 impl AuditKind {
-    /// Every kind.
-    pub const ALL: [Self; 11] = [
-        Self::SignedIn,
-        Self::SignInRefused,
-        Self::GrantGiven,
-        Self::GrantRevoked,
-        Self::CodeReplayed,
-        Self::RefreshReplayed,
-        Self::UpstreamEnded,
-        Self::UpstreamRefreshed,
-        Self::AppPasswordGiven,
-        Self::AppPasswordRefused,
-        Self::AppPasswordRemoved,
-    ];
-
     /// The stable name.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::SignedIn => "signed_in",
-            Self::SignInRefused => "sign_in_refused",
-            Self::GrantGiven => "grant_given",
-            Self::GrantRevoked => "grant_revoked",
-            Self::CodeReplayed => "code_replayed",
-            Self::RefreshReplayed => "refresh_replayed",
-            Self::UpstreamEnded => "upstream_ended",
-            Self::UpstreamRefreshed => "upstream_refreshed",
-            Self::AppPasswordGiven => "app_password_given",
-            Self::AppPasswordRefused => "app_password_refused",
-            Self::AppPasswordRemoved => "app_password_removed",
-        }
+        self.into()
     }
 }

@@ -51,7 +51,10 @@ pub struct Revoked {
 }
 
 /// Why a grant ended. The words are shown to apps as `error_description`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, strum::EnumIter, strum::IntoStaticStr, strum::EnumString,
+)]
+#[strum(serialize_all = "snake_case")]
 pub enum RevokeReason {
     /// The app gave its tokens back (RFC 7009).
     ByClient,
@@ -331,27 +334,8 @@ pub trait Grants: Send + Sync {
 }
 
 impl RevokeReason {
-    /// Every reason.
-    pub const ALL: [Self; 7] = [
-        Self::ByClient,
-        Self::ByPerson,
-        Self::CodeReplayed,
-        Self::RefreshReplayed,
-        Self::UpstreamEnded,
-        Self::Expired,
-        Self::ByOperator,
-    ];
-
     /// The stable name, as stored.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ByClient => "by_client",
-            Self::ByPerson => "by_person",
-            Self::CodeReplayed => "code_replayed",
-            Self::RefreshReplayed => "refresh_replayed",
-            Self::UpstreamEnded => "upstream_ended",
-            Self::Expired => "expired",
-            Self::ByOperator => "by_operator",
-        }
+        self.into()
     }
 }

@@ -14,7 +14,7 @@
 //! | rate limits | when the key could burst again, so that its row says nothing |
 //! | audit events | after 1 year |
 //!
-//! Of several replicas one forgets: the one that leads the task ([`Housekeeping::lead`]).
+//! Of several replicas one forgets: the one that leads the task ([`Housekeeping::acquire_leadership`]).
 
 use std::time::Duration;
 
@@ -26,7 +26,8 @@ use crate::StorageError;
 const DAY: Duration = Duration::from_hours(24);
 
 /// What is kept for a time only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumIter, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum RetentionClass {
     /// Apps' authorization requests in flight.
     AuthorizationRequests,
@@ -56,12 +57,12 @@ pub enum RetentionClass {
     AuditEvents,
 }
 
-/// What one round of housekeeping forgot.
+/// What one run deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PurgeReport {
-    /// Rows by kind, for each of [`RetentionClass::ALL`].
+    /// Rows by kind, for each [`RetentionClass`].
     pub counts: Vec<(RetentionClass, u64)>,
-    /// Whether a batch was full, so that another round has work to do.
+    /// Whether a batch was full, so that another run has work to do.
     pub more: bool,
 }
 
@@ -81,8 +82,8 @@ pub trait Housekeeping: Send + Sync {
         batch: u32,
     ) -> Result<u64, StorageError>;
 
-    /// Takes or keeps the lead of `task` for `length` on the clock of the database: `true` if
-    /// `owner` leads it now. Who stops asking loses it after `length`.
+    /// Takes or keeps the leadership of `task` for `length` on the clock of the database: `true` if
+    /// `owner` has it now. It lapses after `length` unless it is renewed.
     async fn acquire_leadership(
         &self,
         task: &str,
@@ -96,40 +97,9 @@ pub trait Housekeeping: Send + Sync {
 }
 
 impl RetentionClass {
-    /// Every kind, in the order in which they are forgotten.
-    pub const ALL: [Self; 13] = [
-        Self::AuthorizationRequests,
-        Self::AnsweredRequests,
-        Self::UpstreamFlows,
-        Self::Codes,
-        Self::AccessTokens,
-        Self::RefreshTokens,
-        Self::Replays,
-        Self::BrowserSessions,
-        Self::Grants,
-        Self::UpstreamSessions,
-        Self::Nonces,
-        Self::RateLimits,
-        Self::AuditEvents,
-    ];
-
     /// The stable name, for metrics.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::AuthorizationRequests => "authorization_requests",
-            Self::AnsweredRequests => "answered_requests",
-            Self::UpstreamFlows => "upstream_flows",
-            Self::Codes => "codes",
-            Self::AccessTokens => "access_tokens",
-            Self::RefreshTokens => "refresh_tokens",
-            Self::Replays => "replays",
-            Self::BrowserSessions => "browser_sessions",
-            Self::Grants => "grants",
-            Self::UpstreamSessions => "upstream_sessions",
-            Self::Nonces => "nonces",
-            Self::RateLimits => "rate_limits",
-            Self::AuditEvents => "audit_events",
-        }
+        self.into()
     }
 
     /// How long it is kept after its time has come.

@@ -17,7 +17,7 @@ pub enum Notice {
     IdentityChanged(Did),
 }
 
-/// Tells the other replicas, and hears from them.
+/// Publishes notices to the other replicas and receives theirs.
 #[async_trait]
 pub trait Notices: Send + Sync + 'static {
     /// Tells all replicas. A failure is logged and costs them time.

@@ -9,7 +9,7 @@ use crate::StorageError;
 
 /// A column of sealed values. The table, the column and the row's id are authenticated with each
 /// value, so a value opens in its own place only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumIter)]
 pub enum SealedColumn {
     /// The secrets of a sign-in that is under way.
     FlowSecrets,
@@ -94,15 +94,6 @@ pub trait Operations: Send + Sync {
 }
 
 impl SealedColumn {
-    /// Every sealed column.
-    pub const ALL: [Self; 5] = [
-        Self::FlowSecrets,
-        Self::DpopKey,
-        Self::AccessToken,
-        Self::RefreshToken,
-        Self::AppPassword,
-    ];
-
     /// The place of its value in the row `row`, as it is sealed with the value.
     pub const fn place(self, row: &str) -> Aad<'_> {
         Aad {

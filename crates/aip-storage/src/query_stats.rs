@@ -1,8 +1,8 @@
 //! What a piece of work costs the database: how many statements, how long they took, and how long
 //! it waited for a connection.
 //!
-//! Whoever wants to know wraps the work in [`measure`]; implementations of the storage traits
-//! [`add`] each statement. The tally belongs to the task: what the work spawns is not part of it.
+//! [`measure`] wraps the work; implementations of the storage traits [`add`] each statement. The
+//! figures belong to the task: what the work spawns is not part of them.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub async fn measure<F: Future>(work: F) -> (F::Output, QueryStats) {
         .await
 }
 
-/// Adds to the tally of the present work, if anybody keeps one.
+/// Adds to the figures of the work that is being measured, if any is.
 pub fn add(used: QueryStats) {
     // An error says that nobody does.
     let _ = QUERY_STATS.try_with(|query_stats| {
@@ -56,7 +56,7 @@ mod tests {
     };
 
     #[tokio::test]
-    async fn each_work_has_a_tally_of_its_own() {
+    async fn each_work_is_measured_on_its_own() {
         let work = |count: u32| {
             measure(async move {
                 for _ in 0..count {
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn work_of_which_nobody_keeps_a_tally_is_done_all_the_same() {
+    fn work_that_is_not_measured_is_done() {
         add(ONE);
     }
 }

@@ -113,16 +113,39 @@ pub struct OAuthCredential {
 }
 
 /// The kinds of [`Credential`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    strum::EnumIter,
+    strum::IntoStaticStr,
+    strum::EnumString,
+)]
+#[strum(serialize_all = "snake_case")]
 pub enum SessionKind {
     /// OAuth with `DPoP`.
+    #[strum(serialize = "oauth")]
     OAuth,
     /// An app password.
     AppPassword,
 }
 
 /// The states as operators filter and count by them. A lease is no state of its own here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    strum::EnumIter,
+    strum::IntoStaticStr,
+    strum::EnumString,
+)]
+#[strum(serialize_all = "snake_case")]
 pub enum StateName {
     /// ActiveSession.
     Active,
@@ -172,7 +195,10 @@ pub struct Lease {
 }
 
 /// Why the person must sign in again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, strum::EnumIter, strum::IntoStaticStr, strum::EnumString,
+)]
+#[strum(serialize_all = "snake_case")]
 pub enum ReauthReason {
     /// The PDS refused the refresh token.
     Refused,
@@ -189,7 +215,10 @@ pub enum ReauthReason {
 }
 
 /// Why a session was ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, strum::EnumIter, strum::IntoStaticStr, strum::EnumString,
+)]
+#[strum(serialize_all = "snake_case")]
 pub enum EndReason {
     /// The last grant that used it was revoked.
     GrantRevoked,
@@ -527,15 +556,9 @@ impl Credential {
 }
 
 impl SessionKind {
-    /// Every kind.
-    pub const ALL: [Self; 2] = [Self::OAuth, Self::AppPassword];
-
     /// The stable name, as stored.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::OAuth => "oauth",
-            Self::AppPassword => "app_password",
-        }
+        self.into()
     }
 }
 
@@ -552,69 +575,22 @@ impl UpstreamState {
 }
 
 impl StateName {
-    /// Every name.
-    pub const ALL: [Self; 4] = [
-        Self::Active,
-        Self::Uncertain,
-        Self::NeedsReauth,
-        Self::Ended,
-    ];
-
     /// The stable name, as stored.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Uncertain => "uncertain",
-            Self::NeedsReauth => "needs_reauth",
-            Self::Ended => "ended",
-        }
+        self.into()
     }
 }
 
 impl ReauthReason {
-    /// Every reason.
-    pub const ALL: [Self; 6] = [
-        Self::Refused,
-        Self::LostResponse,
-        Self::Moved,
-        Self::NoRefreshToken,
-        Self::Rejected,
-        Self::OtherAccount,
-    ];
-
     /// The stable name, as stored and as apps see it.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Refused => "refused",
-            Self::LostResponse => "lost_response",
-            Self::Moved => "moved",
-            Self::NoRefreshToken => "no_refresh_token",
-            Self::Rejected => "rejected",
-            Self::OtherAccount => "other_account",
-        }
+        self.into()
     }
 }
 
 impl EndReason {
-    /// Every reason.
-    pub const ALL: [Self; 6] = [
-        Self::GrantRevoked,
-        Self::ClientDeleted,
-        Self::Abandoned,
-        Self::Replaced,
-        Self::PasswordRemoved,
-        Self::ByOperator,
-    ];
-
     /// The stable name, as stored.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::GrantRevoked => "grant_revoked",
-            Self::ClientDeleted => "client_deleted",
-            Self::Abandoned => "abandoned",
-            Self::Replaced => "replaced",
-            Self::PasswordRemoved => "password_removed",
-            Self::ByOperator => "by_operator",
-        }
+        self.into()
     }
 }

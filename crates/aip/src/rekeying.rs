@@ -6,6 +6,7 @@ use aip_keys::{Aad, MasterKeys, SealError, Sealed, Sealer};
 use aip_storage::operations::{KeyCheck, SealedColumn, SealedValue};
 use aip_storage::{Storage, StorageError};
 use secrecy::ExposeSecret as _;
+use strum::IntoEnumIterator as _;
 
 /// What is sealed and hashed for the check of the keys. It is no secret.
 const KNOWN: &str = "aip key check";
@@ -84,7 +85,7 @@ pub(crate) async fn try_keys(
 /// Refuses keys that open nothing of what there is. One value that does not open may be damaged.
 async fn try_on_contents(storage: &dyn Storage, sealer: &Sealer) -> Result<(), KeyCheckError> {
     let mut refused = Ok(());
-    for column in SealedColumn::ALL {
+    for column in SealedColumn::iter() {
         if let Some(value) = storage.any_sealed(column).await? {
             match open(sealer, &value.sealed, column.place(&value.row)) {
                 Ok(()) => return Ok(()),
@@ -188,7 +189,7 @@ fn again(
 pub(crate) async fn sealed_with(storage: &dyn Storage, kid: &str) -> Result<u64, StorageError> {
     let prefix = Sealed::prefix_of(kid);
     let mut number = 0;
-    for column in SealedColumn::ALL {
+    for column in SealedColumn::iter() {
         number += storage.count_sealed(column, &prefix).await?;
     }
     let check = storage.key_check().await?;

@@ -90,9 +90,34 @@ impl Runtime {
         })
     }
 
-    /// The application on it, if these are the keys of the database.
+    /// The application on it, if these are the keys of the database. It shares state with other
+    /// replicas.
     pub(crate) async fn application(
         &self,
+        loaded: &LoadedConfig,
+        mut materials: Materials,
+        life: Lifecycle,
+    ) -> anyhow::Result<Application> {
+        let valkey = materials.valkey.take();
+        let shared = shared_state(valkey, &self.database, Arc::new(SystemRng));
+        self.application_with(shared, loaded, materials, life).await
+    }
+
+    /// The application for a command that only reads and changes the database: it opens no
+    /// connection to Valkey, nor one that listens for notices.
+    pub(crate) async fn database_application(
+        &self,
+        loaded: &LoadedConfig,
+        materials: Materials,
+    ) -> anyhow::Result<Application> {
+        let shared = SharedState::local();
+        self.application_with(shared, loaded, materials, Lifecycle::new())
+            .await
+    }
+
+    async fn application_with(
+        &self,
+        shared: SharedState,
         loaded: &LoadedConfig,
         materials: Materials,
         life: Lifecycle,
@@ -103,7 +128,7 @@ impl Runtime {
             signing_keys,
             master_keys,
             network,
-            valkey,
+            ..
         } = materials;
         check_keys(&*self.storage, &master_keys, &*rng).await?;
         let scope = &config.client_document.scope;
@@ -124,7 +149,7 @@ impl Runtime {
             },
             resolver: settings::resolver(&config.upstream),
             storage: Arc::clone(&self.storage),
-            shared: shared_state(valkey, &self.database, rng.clone()),
+            shared,
             rate_limits: config.server.rate_limits,
             call_limits: settings::call_limits(&config.server),
             trusted_proxies: config.server.trusted_proxies.clone(),

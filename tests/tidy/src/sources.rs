@@ -77,8 +77,20 @@ fn nothing_is_left_to_do_later() {
 fn log_lines_use_the_terms_of_the_field() {
     let macros = ["info!", "warn!", "error!", "debug!"];
     let unusual = [
-        "told to", "is away", "are away", "is read again", "stays the old", "left alone", "comes too late",
-        "came too late", "given back", "begun anew", "takes again", "does not take", "left out", "heard",
+        "told to",
+        "is away",
+        "are away",
+        "is read again",
+        "stays the old",
+        "left alone",
+        "comes too late",
+        "came too late",
+        "given back",
+        "begun anew",
+        "takes again",
+        "does not take",
+        "left out",
+        "heard",
     ];
     let findings = findings(|text| {
         let lines = text.content.lines().zip(1..);

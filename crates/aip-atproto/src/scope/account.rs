@@ -15,7 +15,20 @@ pub struct AccountScope {
 }
 
 /// An attribute of an account.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    strum::EnumIter,
+    strum::IntoStaticStr,
+    strum::EnumString,
+)]
+#[strum(serialize_all = "snake_case")]
 pub enum AccountAttr {
     /// The e-mail address.
     Email,
@@ -35,15 +48,9 @@ pub enum IdentityAttr {
 }
 
 impl AccountAttr {
-    const ALL: [Self; 3] = [Self::Email, Self::Repo, Self::Status];
-
     /// The attribute as scopes write it.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Email => "email",
-            Self::Repo => "repo",
-            Self::Status => "status",
-        }
+        self.into()
     }
 }
 
@@ -53,9 +60,7 @@ impl AccountScope {
             return None;
         }
         let name = syntax.one("attr", true)?;
-        let attr = AccountAttr::ALL
-            .into_iter()
-            .find(|attr| attr.as_str() == name)?;
+        let attr = name.parse().ok()?;
         let manage = match syntax.many("action", false)?.as_slice() {
             [] | ["read"] => false,
             ["manage"] => true,

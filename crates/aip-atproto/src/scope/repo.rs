@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use strum::IntoEnumIterator as _;
 
 use super::nsid_set::NsidSet;
 use super::syntax::{self, Syntax};
@@ -14,7 +15,20 @@ pub struct RepoScope {
 }
 
 /// A way of writing a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    strum::EnumIter,
+    strum::IntoStaticStr,
+    strum::EnumString,
+)]
+#[strum(serialize_all = "snake_case")]
 pub enum RepoAction {
     /// Adding a record.
     Create,
@@ -25,24 +39,17 @@ pub enum RepoAction {
 }
 
 impl RepoAction {
-    /// All actions, in canonical order. This is what a scope without `action` means.
-    pub const ALL: [Self; 3] = [Self::Create, Self::Update, Self::Delete];
-
     /// The action as scopes write it.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Create => "create",
-            Self::Update => "update",
-            Self::Delete => "delete",
-        }
+        self.into()
     }
 
     /// From the values of an `action` parameter; none at all means every action.
     pub(super) fn from_names<'a>(names: impl Iterator<Item = &'a str>) -> Option<BTreeSet<Self>> {
-        let action = |name| Self::ALL.into_iter().find(|action| action.as_str() == name);
+        let action = |name: &str| name.parse().ok();
         let mut actions = names.map(action).collect::<Option<BTreeSet<_>>>()?;
         if actions.is_empty() {
-            actions.extend(Self::ALL);
+            actions.extend(Self::iter());
         }
         Some(actions)
     }
@@ -84,7 +91,7 @@ impl RepoScope {
 impl fmt::Display for RepoScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parameters = vec![("collection", self.collections.values())];
-        if self.actions.len() < RepoAction::ALL.len() {
+        if self.actions.len() < RepoAction::iter().len() {
             parameters.push(("action", self.actions().map(RepoAction::as_str).collect()));
         }
         syntax::write(f, "repo", &parameters)

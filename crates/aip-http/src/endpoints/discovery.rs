@@ -8,6 +8,7 @@ use aip_storage::client::{ClientAuthMethod, IdTokenAlg};
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Map, Value, json};
+use strum::IntoEnumIterator as _;
 
 use crate::endpoints::Endpoint;
 use crate::state::AppState;
@@ -24,7 +25,7 @@ pub(super) fn authorization_server(app: &AppState) -> Response {
     let mut document = Map::new();
     let mut put = |name: &str, value: Value| document.insert(name.to_owned(), value);
     put("issuer", json!(app.issuer().as_str()));
-    for endpoint in Endpoint::ALL {
+    for endpoint in Endpoint::iter() {
         let spec = endpoint.spec();
         if let Some(name) = spec.metadata {
             put(name, json!(app.issuer().url(spec.path)));
@@ -43,19 +44,19 @@ pub(super) fn authorization_server(app: &AppState) -> Response {
     put("response_modes_supported", json!(["query"]));
     put(
         "grant_types_supported",
-        json!(GrantType::ALL.map(GrantType::as_str)),
+        json!(GrantType::iter().map(GrantType::as_str).collect::<Vec<_>>()),
     );
     put("code_challenge_methods_supported", json!(["S256"]));
     put(
         "prompt_values_supported",
-        json!(Prompt::ALL.map(Prompt::as_str)),
+        json!(Prompt::iter().map(Prompt::as_str).collect::<Vec<_>>()),
     );
     put("subject_types_supported", json!(["public"]));
     let algs = [IdTokenAlg::Rs256, IdTokenAlg::Es256].map(IdTokenAlg::as_str);
     put("id_token_signing_alg_values_supported", json!(algs));
     put(
         "dpop_signing_alg_values_supported",
-        json!(Alg::ALL.map(Alg::as_str)),
+        json!(Alg::iter().map(Alg::as_str).collect::<Vec<_>>()),
     );
     put(
         "authorization_response_iss_parameter_supported",
@@ -91,7 +92,7 @@ pub(super) fn protected_resource(app: &AppState) -> Response {
         "authorization_servers": [app.issuer().as_str()],
         "scopes_supported": scopes(app),
         "bearer_methods_supported": ["header", "body"],
-        "dpop_signing_alg_values_supported": Alg::ALL.map(Alg::as_str),
+        "dpop_signing_alg_values_supported": Alg::iter().map(Alg::as_str).collect::<Vec<_>>(),
         "resource_name": app.brand(),
     }))
     .into_response()

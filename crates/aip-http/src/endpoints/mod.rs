@@ -32,7 +32,7 @@ use crate::incoming_request::IncomingRequest;
 use crate::state::AppState;
 
 /// An endpoint of the public listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumIter)]
 pub enum Endpoint {
     /// The first page.
     Home,
@@ -81,32 +81,6 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// Every endpoint.
-    pub const ALL: [Self; 22] = [
-        Self::Home,
-        Self::Account,
-        Self::Login,
-        Self::Consent,
-        Self::Asset,
-        Self::Authorize,
-        Self::Logout,
-        Self::Callback,
-        Self::Token,
-        Self::Revoke,
-        Self::Introspect,
-        Self::Userinfo,
-        Self::OpenIdConfiguration,
-        Self::AuthorizationServerMetadata,
-        Self::ProtectedResourceMetadata,
-        Self::Jwks,
-        Self::ClientMetadata,
-        Self::UpstreamJwks,
-        Self::Session,
-        Self::Xrpc,
-        Self::Alive,
-        Self::Ready,
-    ];
-
     /// Answers a request for this endpoint, its method and form already checked. `stream` is the
     /// body of what takes [`Payload::Stream`], otherwise empty.
     pub(crate) async fn handle(

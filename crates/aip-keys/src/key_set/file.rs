@@ -5,6 +5,7 @@
 //! a setting names the active ones.
 
 use std::collections::HashSet;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use aip_jose::{Alg, KeyError, SigningKey};
@@ -95,7 +96,7 @@ fn parse_key(number: usize, mut key: Map<String, Value>) -> Result<Entry, KeySet
         signing = parse_jwk(&key).map_err(refused)?;
     }
     let purpose = match purpose {
-        Some(name) => named(&name, Purpose::ALL, Purpose::as_str).ok_or(KeySetError::Member {
+        Some(name) => parsed(&name).ok_or(KeySetError::Member {
             number,
             member: PURPOSE,
         })?,
@@ -104,7 +105,7 @@ fn parse_key(number: usize, mut key: Map<String, Value>) -> Result<Entry, KeySet
         None => Purpose::Upstream,
     };
     let state = match state {
-        Some(name) => named(&name, KeyState::ALL, KeyState::as_str).ok_or(KeySetError::Member {
+        Some(name) => parsed(&name).ok_or(KeySetError::Member {
             number,
             member: STATE,
         })?,
@@ -119,13 +120,8 @@ fn parse_jwk(key: &Map<String, Value>) -> Result<SigningKey, KeyError> {
     SigningKey::from_jwk_json(&json)
 }
 
-fn named<T: Copy, const N: usize>(
-    name: &Value,
-    all: [T; N],
-    as_str: impl Fn(T) -> &'static str,
-) -> Option<T> {
-    all.into_iter()
-        .find(|member| name.as_str() == Some(as_str(*member)))
+fn parsed<T: FromStr>(name: &Value) -> Option<T> {
+    name.as_str()?.parse().ok()
 }
 
 /// One key under two ids, or for two purposes, would be one key for two purposes.

@@ -5,7 +5,10 @@ use std::fmt;
 use aip_jose::Alg;
 
 /// What a key signs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, strum::EnumIter, strum::IntoStaticStr, strum::EnumString,
+)]
+#[strum(serialize_all = "snake_case")]
 pub enum Purpose {
     /// Client assertions towards PDSs.
     Upstream,
@@ -14,7 +17,10 @@ pub enum Purpose {
 }
 
 /// Where a key is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, strum::EnumIter, strum::IntoStaticStr, strum::EnumString,
+)]
+#[strum(serialize_all = "snake_case")]
 pub enum KeyState {
     /// Published, and signs what is new.
     Active,
@@ -38,27 +44,16 @@ pub struct KeyInfo<'a> {
 }
 
 impl Purpose {
-    pub(super) const ALL: [Self; 2] = [Self::Upstream, Self::Oidc];
-
     /// The name in files and on the command line.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Upstream => "upstream",
-            Self::Oidc => "oidc",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
 impl KeyState {
-    pub(super) const ALL: [Self; 3] = [Self::Active, Self::Published, Self::Retired];
-
     /// The name in files and on the command line.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Published => "published",
-            Self::Retired => "retired",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use aip_atproto::ScopeSet;
 use aip_storage::client::Client;
+use strum::IntoEnumIterator as _;
 
 use super::error::RefusalCode;
 use crate::offending::quoted;
@@ -20,7 +21,10 @@ const MAX_SHOWN: usize = 200;
 type Refused = (RefusalCode, String);
 
 /// A `prompt` value (OpenID Connect Core §3.1.2.1, Initiating User Registration 1.0).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, strum::EnumIter, strum::IntoStaticStr, strum::EnumString,
+)]
+#[strum(serialize_all = "snake_case")]
 pub enum Prompt {
     /// No page may be shown.
     None,
@@ -39,36 +43,20 @@ pub enum Prompt {
 pub struct Prompts(Vec<Prompt>);
 
 impl Prompt {
-    /// Every value, for the metadata.
-    pub const ALL: [Self; 5] = [
-        Self::None,
-        Self::Login,
-        Self::Consent,
-        Self::SelectAccount,
-        Self::Create,
-    ];
-
     /// The value on the wire.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Login => "login",
-            Self::Consent => "consent",
-            Self::SelectAccount => "select_account",
-            Self::Create => "create",
-        }
+        self.into()
     }
 }
 
 impl Prompts {
     /// Parses the parameter. `none` stands alone.
     pub fn parse(value: &str) -> Option<Self> {
-        let known = |word: &str| Prompt::ALL.into_iter().find(|it| it.as_str() == word);
         let prompts = value
             .split(' ')
             .filter(|word| !word.is_empty())
-            .map(known)
-            .collect::<Option<Vec<_>>>()?;
+            .map(|word| word.parse().ok())
+            .collect::<Option<Vec<Prompt>>>()?;
         let contradictory = prompts.contains(&Prompt::None) && prompts.len() > 1;
         (!contradictory).then_some(Self(prompts))
     }
@@ -235,7 +223,10 @@ pub(super) fn prompts(params: &Params) -> Result<Prompts, Refused> {
         .get("prompt")
         .map_or(Ok(Prompts::default()), |value| {
             Prompts::parse(value).ok_or_else(|| {
-                let known = Prompt::ALL.map(Prompt::as_str).join(", ");
+                let known = Prompt::iter()
+                    .map(Prompt::as_str)
+                    .collect::<Vec<_>>()
+                    .join(", ");
                 (
                     RefusalCode::InvalidRequest,
                     format!(

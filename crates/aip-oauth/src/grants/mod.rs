@@ -21,7 +21,10 @@ use crate::offending::quoted;
 use crate::params::{Params, ParamsError};
 
 /// The grant types of the token endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, strum::EnumIter, strum::IntoStaticStr, strum::EnumString,
+)]
+#[strum(serialize_all = "snake_case")]
 pub enum GrantType {
     /// A code from the authorization endpoint.
     AuthorizationCode,
@@ -145,15 +148,9 @@ struct Redeeming<'a> {
 }
 
 impl GrantType {
-    /// Every grant type, for dispatch and metadata.
-    pub const ALL: [Self; 2] = [Self::AuthorizationCode, Self::RefreshToken];
-
     /// The `grant_type` on the wire.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::AuthorizationCode => "authorization_code",
-            Self::RefreshToken => "refresh_token",
-        }
+        self.into()
     }
 }
 
@@ -185,10 +182,9 @@ impl AuthorizationServer {
         let name = params
             .get("grant_type")
             .ok_or_else(|| missing("grant_type"))?;
-        let grant_type = GrantType::ALL
-            .into_iter()
-            .find(|it| it.as_str() == name)
-            .ok_or_else(|| TokenError::GrantType(quoted(name)))?;
+        let grant_type = name
+            .parse()
+            .map_err(|_| TokenError::GrantType(quoted(name)))?;
         let client = self
             .authenticate_client(request.authorization, &params)
             .await?;

@@ -1,5 +1,5 @@
-//! One refresh under a lease: prove, write down, send, settle. Killed between any two of these,
-//! the next holder knows what may have happened.
+//! One refresh under a lease: prove the identity, write the journal, send, settle. After a kill
+//! between any two of these, the next holder of the lease knows what may have happened.
 
 use std::convert::Infallible;
 use std::fmt::Display;
@@ -35,11 +35,11 @@ const INVALID_GRANT_RETRY_DELAY: Duration = Duration::from_secs(2);
 /// How long a failure is tried to be settled: a database that restarts is back by then.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What an attempt brought.
+/// The result of a successful attempt.
 pub(super) struct Received {
     pub(super) tokens: ReceivedTokens,
     pub(super) pds: Origin,
-    /// For giving the tokens back, if it is an OAuth session.
+    /// For revoking the tokens, if it is an OAuth session.
     pub(super) proven: Option<ProvenIdentity>,
 }
 
@@ -54,7 +54,7 @@ pub(super) enum ReceivedTokens {
     },
 }
 
-/// An attempt that brought nothing.
+/// An attempt without new tokens.
 struct Failed {
     outcome: Outcome,
     /// In words, for operators; no secret.
@@ -124,8 +124,8 @@ impl Keeper {
                 self.settle_failed_attempt(session, claim, failed, repeated)
                     .await
             }
-            // Trouble of ours comes before anything was sent. So the lease is given back, or
-            // everybody would wait until it lapses.
+            // Errors of AIP itself come before anything was sent. The lease is released, or all
+            // callers would wait until it lapses.
             Err(Stop::Ours(error)) => {
                 let failed = Failed::not_spent(&error);
                 self.settle_failed_attempt(session, claim, failed, repeated)
@@ -270,7 +270,7 @@ impl Keeper {
         self.pds.create_password_session(proven, &password).await
     }
 
-    /// Does `work` and extends the lease meanwhile: a refresh that was sent is not abandoned, and
+    /// Runs `work` and extends the lease meanwhile: a refresh that was sent is not abandoned, and
     /// nobody else may send while its answer can still come.
     async fn with_lease_extension<T>(
         &self,
@@ -327,7 +327,7 @@ impl Keeper {
         Err(failed.into())
     }
 
-    /// Says in the journal, before the request leaves, that it does.
+    /// Writes to the journal, before the request is sent, that it is.
     async fn journal_send(
         &self,
         session: &UpstreamSession,

@@ -1,5 +1,5 @@
-//! What is under way in this process: one attempt for each session, and who waits for sessions to
-//! settle, here or at another replica.
+//! Refreshes in flight in this process, at most one per session, and the callers that wait for a
+//! session to settle, here or at another replica (single flight).
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -11,8 +11,8 @@ use tokio::sync::futures::OwnedNotified;
 
 use super::Keeper;
 
-/// What is under way in this process: waiters are woken as soon as a session settles, and
-/// shutdown waits until nothing is.
+/// The refreshes in flight. Waiters are woken as soon as a session settles; shutdown waits until
+/// none is in flight.
 #[derive(Default)]
 pub struct InFlight {
     state: Mutex<State>,
@@ -31,14 +31,13 @@ struct Waiters {
     count: usize,
 }
 
-/// The one attempt of this process for a session. Whoever waits is woken when it is dropped, also
-/// by a panic.
+/// Marks the refresh of one session as in flight. Dropping it, also by a panic, wakes the waiters.
 pub(super) struct InFlightGuard {
     pub(super) keeper: Arc<Keeper>,
     id: RowId,
 }
 
-/// Somebody who waits for a session to settle.
+/// A caller that waits for a session to settle.
 pub(super) struct Waiter<'a> {
     in_flight: &'a InFlight,
     id: RowId,
@@ -51,7 +50,7 @@ impl InFlight {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sits down to wait for a session.
+    /// Registers a waiter for a session.
     pub(super) fn wait_for(&self, id: RowId) -> Waiter<'_> {
         let mut state = self.lock();
         let waiters = state.waiting.entry(id).or_default();
@@ -64,26 +63,26 @@ impl InFlight {
         }
     }
 
-    /// Wakes who waits for a session.
+    /// Wakes the waiters of a session.
     pub(super) fn wake(&self, id: RowId) {
         if let Some(waiters) = self.lock().waiting.get(&id) {
             waiters.notify.notify_waiters();
         }
     }
 
-    /// Whether an attempt for the session is under way in this process.
+    /// Whether a refresh of the session is in flight.
     pub(super) fn is_running(&self, id: RowId) -> bool {
         self.lock().running.contains(&id)
     }
 
-    /// How many attempts are under way.
+    /// How many refreshes are in flight.
     pub(super) fn running(&self) -> usize {
         self.lock().running.len()
     }
 }
 
 impl InFlightGuard {
-    /// `None`: an attempt for the session is under way in this process.
+    /// `None`: a refresh of the session is in flight already.
     pub(super) fn take(keeper: &Arc<Keeper>, id: RowId) -> Option<Self> {
         keeper.in_flight.lock().running.insert(id).then(|| Self {
             keeper: Arc::clone(keeper),
@@ -93,7 +92,7 @@ impl InFlightGuard {
 }
 
 impl Waiter<'_> {
-    /// The next news, heard from now on.
+    /// Completes at the next wake-up after this call.
     pub(super) fn notified(&self) -> OwnedNotified {
         Arc::clone(&self.notify).notified_owned()
     }

@@ -38,7 +38,7 @@ use crate::spill::Spill;
 const LEASE_DURATION: Duration = Duration::from_mins(1);
 /// How often it is extended. A database may be away for as long as is left.
 const LEASE_EXTEND_INTERVAL: Duration = Duration::from_secs(10);
-/// How long a caller waits for somebody else's refresh before it looks again by itself.
+/// How long a caller waits for another refresh before it reads the session again.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a caller waits in all. The refresh goes on without it.
 const REFRESH_WAIT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -53,9 +53,9 @@ pub struct Keeper {
     pub storage: Arc<dyn Storage>,
     /// Opens and seals them.
     pub sealer: SessionSealer,
-    /// Where tokens wait that cannot be stored.
+    /// Holds refreshed tokens while the database cannot store them.
     pub spill: Spill,
-    /// Tells other replicas what settled, and hears it from them.
+    /// Notices to and from other replicas about settled sessions.
     pub notices: Arc<dyn Notices>,
     /// Hashes refresh tokens for the journal.
     pub hasher: Arc<TokenHasher>,
@@ -65,7 +65,7 @@ pub struct Keeper {
     pub rng: Arc<dyn Rng>,
     /// The name of this process in leases.
     pub owner: String,
-    /// Who waits in this process, and what is under way.
+    /// Refreshes in flight in this process, and their waiters.
     pub in_flight: InFlight,
 }
 
@@ -167,7 +167,7 @@ impl Keeper {
         let mut waiter: Option<Waiter<'_>> = None;
         let mut began_with = None;
         loop {
-            // Who waits sits down before reading, so that no news falls in between.
+            // Registered before the session is read, so that no wake-up is missed in between.
             let notified = waiter.as_ref().map(Waiter::notified);
             let session = self
                 .storage
@@ -200,7 +200,7 @@ impl Keeper {
                     metrics::counter!("aip_upstream_collisions_prevented_total").increment(1);
                     waiter = Some(self.in_flight.wait_for(id));
                 }
-                // Also without news it is looked again: they may be lost on their way here.
+                // The session is read again without a wake-up, too: notices may be lost.
                 (Some(until), Some(notified)) => {
                     drop(tokio::time::timeout(until.since(now).min(POLL_INTERVAL), notified).await);
                 }

@@ -1,9 +1,9 @@
-//! What the keeper does unasked: it refreshes sessions that come due (idle ones long before their
-//! refresh token ages out, failed ones when their back-off is over), revokes ended ones at their
-//! PDS, stores what waits on the disk, and listens to the other replicas.
+//! The background work of the keeper: it refreshes sessions that come due (idle ones long before
+//! their refresh token expires, failed ones when their back-off is over), revokes ended ones at their
+//! PDS, stores spilled tokens, and subscribes to the notices of other replicas.
 //!
-//! Due sessions are claimed with their leases, some at a time, as fast as they are done with. Of
-//! the places there are, no PDS has more than a share, so a slow one does not starve the others.
+//! Due sessions are claimed with their leases, in batches, as fast as they complete. Concurrency is
+//! limited in all and per PDS, so that a slow one does not starve the others.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -16,6 +16,7 @@ use aip_storage::upstream::{
     Claim, ClaimDue, FailedRefresh, RefreshFailure, SessionKind, StateName, UpstreamSession,
 };
 use futures_util::StreamExt as _;
+use strum::IntoEnumIterator as _;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -23,13 +24,13 @@ use super::in_flight::InFlightGuard;
 use super::step::{PriorSend, prior_send};
 use super::{Keeper, KeeperError, LEASE_DURATION};
 
-/// How many due sessions are worked on at the same time.
+/// The most scheduled refreshes at the same time.
 const MAX_IN_FLIGHT: usize = 256;
-/// How many are claimed at once.
+/// The most sessions claimed by one statement.
 const CLAIM_BATCH_SIZE: usize = 32;
-/// A PDS with so many sessions in work gets no more for now.
+/// The most scheduled refreshes at one PDS at the same time.
 const MAX_IN_FLIGHT_PER_PDS: usize = 48;
-/// How long to wait for sessions to come due, when none is.
+/// The time between two looks for due sessions while none is due.
 const IDLE_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two looks for sessions to revoke.
 const REVOKE_INTERVAL: Duration = Duration::from_secs(2);
@@ -38,10 +39,10 @@ const SPILL_REPLAY_INTERVAL: Duration = Duration::from_secs(2);
 /// Between two counts of all sessions.
 const GAUGE_INTERVAL: Duration = Duration::from_mins(1);
 
-/// How many places a round works at besides.
+/// The most revocations at the same time.
 const MAX_CONCURRENT_TASKS: usize = 16;
 
-/// The sessions in work.
+/// The refreshes that the scheduler has started.
 #[derive(Default)]
 struct Workers {
     tasks: JoinSet<Origin>,
@@ -69,7 +70,7 @@ impl Keeper {
         );
     }
 
-    /// One round of everything that is due now, for tests.
+    /// Does once all that is due now, for tests.
     pub async fn round(self: &Arc<Self>) -> Result<(), KeeperError> {
         self.replay_spill().await?;
         let mut workers = Workers::default();
@@ -111,7 +112,7 @@ impl Keeper {
         }
     }
 
-    /// Claims a batch, if there are places for one, and sets to work on it. Whether there is more.
+    /// Claims a batch, if the limit allows one, and starts refreshing it. Whether more may be due.
     async fn claim(self: &Arc<Self>, workers: &mut Workers) -> Result<bool, KeeperError> {
         if workers.tasks.len() + CLAIM_BATCH_SIZE > MAX_IN_FLIGHT {
             return Ok(true);
@@ -164,7 +165,7 @@ impl Keeper {
         });
     }
 
-    /// Nobody waits for these, or hardly anybody, who looks again soon: no notice is spent on them.
+    /// Callers rarely wait for these, and poll: no notice is published for them.
     async fn attempt_claimed(
         self: &Arc<Self>,
         session: &UpstreamSession,
@@ -204,8 +205,8 @@ impl Keeper {
     async fn count_sessions(&self) -> Result<(), KeeperError> {
         let now = self.clock.now();
         let counted = self.storage.count_upstream_sessions(now).await?;
-        for kind in SessionKind::ALL {
-            for state in StateName::ALL {
+        for kind in SessionKind::iter() {
+            for state in StateName::iter() {
                 let count = counted
                     .counts
                     .iter()
@@ -240,15 +241,14 @@ impl Workers {
         true
     }
 
-    /// Works on for a while, or until a server that had its share has used up half of it: there may
-    /// be more to do for a fast one.
+    /// Runs for `time`, or until a server at its limit is down to half of it: more may be due there.
     async fn run_for(&mut self, time: Duration) {
-        let had_its_share = self.full().next().is_some();
+        let was_at_limit = self.full().next().is_some();
         let idle = tokio::time::sleep(time);
         tokio::pin!(idle);
         loop {
             let busiest = self.at.values().max().copied().unwrap_or_default();
-            if had_its_share && busiest <= MAX_IN_FLIGHT_PER_PDS / 2 {
+            if was_at_limit && busiest <= MAX_IN_FLIGHT_PER_PDS / 2 {
                 return;
             }
             tokio::select! {
@@ -258,7 +258,7 @@ impl Workers {
         }
     }
 
-    /// The servers that have their share.
+    /// The servers at their limit.
     fn full(&self) -> impl Iterator<Item = Origin> + '_ {
         let full = self
             .at
@@ -272,13 +272,13 @@ impl Workers {
 pub(super) async fn join_all_limited<T: Send + 'static>(
     tasks: impl Iterator<Item = impl Future<Output = T> + Send + 'static>,
 ) -> Vec<T> {
-    let places = Arc::new(Semaphore::new(MAX_CONCURRENT_TASKS));
+    let permits = Arc::new(Semaphore::new(MAX_CONCURRENT_TASKS));
     let mut running = JoinSet::new();
     for task in tasks {
-        let places = Arc::clone(&places);
+        let permits = Arc::clone(&permits);
         running.spawn(async move {
             // The semaphore is never closed.
-            let _place = places.acquire_owned().await.ok();
+            let _permit = permits.acquire_owned().await.ok();
             task.await
         });
     }

@@ -14,7 +14,7 @@ use super::{Inner, Valkey};
 /// Where notices are published.
 pub(super) const CHANNEL: &str = "aip:notices";
 
-/// What passes on what connection `number` hears, and notices its end.
+/// The handler of the push messages of connection `number`, which notices its end.
 pub(super) fn push_handler(inner: &Arc<Inner>, number: u64) -> PushHandler {
     let inner = Arc::downgrade(inner);
     Arc::new(move |push| hear(&inner, number, push))

@@ -43,7 +43,7 @@ pub(crate) struct PgNotices {
     listening: Arc<JoinSet<()>>,
 }
 
-/// Why nothing is heard.
+/// Why listening failed.
 #[derive(Debug, thiserror::Error)]
 enum ListenError {
     #[error("the connection was closed")]

@@ -67,7 +67,7 @@ impl Grants for Store {
         .await?;
         let Some(row) = row else { return Ok(None) };
         let grant = read_grant(&row)?;
-        let fields = Fields::of("access_tokens", "id", &row)?;
+        let fields = Fields::of("grants", "id", &row)?;
         let narrowed: Option<_> = fields.get("narrowed_scope")?;
         Ok(Some(AccessToken {
             scope: narrowed.unwrap_or_else(|| grant.scope.clone()),
@@ -94,7 +94,7 @@ impl Grants for Store {
         .first(self.reader())
         .await?;
         let Some(row) = row else { return Ok(None) };
-        let fields = Fields::of("refresh_tokens", "id", &row)?;
+        let fields = Fields::of("grants", "id", &row)?;
         Ok(Some(RefreshToken {
             grant: read_grant(&row)?,
             spent: fields.get("spent")?,

@@ -7,6 +7,7 @@ use aip_storage::StorageError;
 use aip_storage::grant::RevokeReason;
 use aip_storage::housekeeping::{Housekeeping, PurgeReport, RetentionClass};
 use async_trait::async_trait;
+use strum::IntoEnumIterator as _;
 
 use super::Store;
 use super::revoke::revoke_grant;
@@ -19,7 +20,7 @@ impl Housekeeping for Store {
             counts: Vec::new(),
             more: false,
         };
-        for kind in RetentionClass::ALL {
+        for kind in RetentionClass::iter() {
             let before = now - kind.kept_for();
             let count = sql(statement(kind))
                 .bind(&before)

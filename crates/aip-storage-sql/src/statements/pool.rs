@@ -1,10 +1,12 @@
-//! The connections to a database: few, kept open, and lent to one statement or transaction at a
+//! The connection pool: few connections, kept open, each used by one statement or transaction at a
 //! time.
 //!
-//! `sqlx` has a pool, which tests every connection that comes back with a round trip of its own.
-//! Nearly every request is one statement here, so that doubled what a request costs the database.
-//! Here a connection that answered its last statement goes back as it is; any other one is tested
-//! in the background, and closed if that fails.
+//! Own code in place of `sqlx::Pool` (0.9.0, December 2025): that pings every connection on release,
+//! which cannot be switched off (`test_before_acquire` covers acquiring only), so it doubles the round
+//! trips where nearly every request is one statement; and the ping has no time limit, so that a silent
+//! peer keeps a permit for ever (sqlx issues #4349, #4363, #4146). Here a connection that answered its
+//! last statement is returned as it is; any other one is tested in the background, and closed if that
+//! fails.
 
 use std::fmt;
 use std::io;
@@ -28,20 +30,20 @@ const RECONNECT: Duration = Duration::from_millis(100);
 /// How long a connection may take to prove that it still answers.
 pub(super) const TEST: Duration = Duration::from_secs(5);
 
-/// How many connections there are, and how they are looked after.
+/// The limits and timeouts of a pool.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PoolConfig {
-    /// Their name in metrics.
+    /// The `pool` label in metrics.
     pub(crate) name: &'static str,
-    /// The most of them.
+    /// The most connections open at a time.
     pub(crate) max_connections: u32,
-    /// How long somebody waits for one.
+    /// How long a caller waits for a connection.
     pub(crate) acquire_timeout: Duration,
     /// Older ones are replaced, and those that were not needed for so long are closed.
     pub(crate) max_age: Duration,
-    /// One that idled longer is tested before it is lent.
+    /// One that was idle for longer is tested before it is used.
     pub(crate) test_after_idle: Duration,
-    /// How long a statement may take; then its connection is given up.
+    /// How long a statement may take; then its connection is closed.
     pub(crate) statement_timeout: Duration,
     /// Off behind a pooler that gives each transaction another connection to the server. Then
     /// every statement is prepared anew, in the transaction in which it runs.
@@ -64,9 +66,9 @@ pub(crate) struct Pool(Arc<PoolInner>);
 pub(super) struct PoolInner {
     options: Options,
     config: PoolConfig,
-    /// One for each connection that may be lent.
+    /// One for each connection that may be in use.
     permits: Arc<Semaphore>,
-    /// The one that was used last is lent first, so that surplus ones are noticed.
+    /// Last in, first out, so that surplus ones stay idle and are closed.
     idle: Mutex<Vec<Idle>>,
     closed: AtomicBool,
 }
@@ -95,11 +97,11 @@ impl Pool {
         Ok(Self(Arc::new(pool)))
     }
 
-    /// Borrows a connection, waiting for one if all are lent.
+    /// Acquires a connection, waiting for one if all are in use.
     pub(crate) async fn acquire(&self) -> Result<PooledConnection, sqlx::Error> {
         let began = Instant::now();
         let pool = &self.0;
-        let lent = pool.lend(began + pool.config.acquire_timeout).await?;
+        let connection = pool.get(began + pool.config.acquire_timeout).await?;
         let waited = began.elapsed();
         metrics::histogram!("aip_database_wait_seconds", "pool" => pool.config.name)
             .record(waited.as_secs_f64());
@@ -108,16 +110,16 @@ impl Pool {
             acquire_time: waited,
             ..QueryStats::default()
         });
-        Ok(lent)
+        Ok(connection)
     }
 
-    /// Borrows a connection for one statement.
+    /// Acquires a connection for one statement.
     pub(crate) async fn for_one_statement(&self) -> Result<PooledConnection, sqlx::Error> {
-        let mut lent = self.acquire().await?;
-        if !lent.prepares_statements {
-            lent.begin().await?;
+        let mut connection = self.acquire().await?;
+        if !connection.prepares_statements {
+            connection.begin().await?;
         }
-        Ok(lent)
+        Ok(connection)
     }
 
     /// Begins a transaction.
@@ -125,7 +127,7 @@ impl Pool {
         PooledTransaction::begin(self.acquire().await?).await
     }
 
-    /// Lends no more, waits until all are back, and closes them.
+    /// Refuses further use, waits until all are returned, and closes them.
     pub(crate) async fn close(&self) {
         let pool = &self.0;
         pool.closed.store(true, Ordering::Release);
@@ -143,7 +145,7 @@ impl Pool {
 }
 
 impl PoolInner {
-    async fn lend(self: &Arc<Self>, deadline: Instant) -> Result<PooledConnection, sqlx::Error> {
+    async fn get(self: &Arc<Self>, deadline: Instant) -> Result<PooledConnection, sqlx::Error> {
         let permit = timeout_at(deadline, Arc::clone(&self.permits).acquire_owned())
             .await
             .map_err(|_| sqlx::Error::PoolTimedOut)?
@@ -197,7 +199,7 @@ impl PoolInner {
         }
     }
 
-    /// Takes a connection back that can be lent again.
+    /// Returns a connection that can be used again.
     pub(super) fn put_back(&self, connection: DbConnection, created_at: Instant) {
         let mut idle = self.idle();
         let now = Instant::now();

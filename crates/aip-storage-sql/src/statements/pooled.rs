@@ -1,5 +1,5 @@
-//! A connection while it is lent, for one statement or one transaction, and in which state it
-//! comes back.
+//! A connection in use, for one statement or one transaction, and the state in which it is returned
+//! to the pool.
 
 use std::io;
 use std::ops::{Deref, DerefMut};
@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use super::BEGIN;
 use super::pool::{DbConnection, PoolInner, TEST};
 
-/// A connection while it is lent. It goes back when this is dropped.
+/// A connection in use. It is returned to the pool on drop.
 pub(crate) struct PooledConnection {
     pool: Arc<PoolInner>,
     created_at: Instant,
@@ -24,12 +24,12 @@ pub(crate) struct PooledConnection {
     connection: Option<(DbConnection, OwnedSemaphorePermit)>,
 }
 
-/// In which state a lent connection would go back.
+/// The state in which a connection would be returned.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Its last statement was answered.
     Answered,
-    /// Its user may have left while a statement was under way.
+    /// Its user may have been cancelled while a statement was under way.
     Unknown,
     /// Likewise, and a transaction may be open.
     InTransaction,
@@ -73,8 +73,8 @@ impl PooledConnection {
         Ok(())
     }
 
-    /// Hears how the one statement ended for which this was borrowed. Without that, the
-    /// connection is tested.
+    /// Takes the result of the one statement for which this was acquired. Without that, the
+    /// connection is tested before it is used again.
     pub(crate) async fn finish<T>(
         &mut self,
         result: Result<T, sqlx::Error>,
@@ -98,7 +98,7 @@ impl Deref for PooledConnection {
         reason = "taken by `drop` alone, after which nobody looks"
     )]
     fn deref(&self) -> &DbConnection {
-        &self.connection.as_ref().expect("lent").0
+        &self.connection.as_ref().expect("present until drop").0
     }
 }
 
@@ -108,7 +108,7 @@ impl DerefMut for PooledConnection {
         reason = "taken by `drop` alone, after which nobody looks"
     )]
     fn deref_mut(&mut self) -> &mut DbConnection {
-        &mut self.connection.as_mut().expect("lent").0
+        &mut self.connection.as_mut().expect("present until drop").0
     }
 }
 
@@ -135,7 +135,7 @@ impl Drop for PooledConnection {
     }
 }
 
-/// Takes back a connection of which nobody knows how its last statement ended.
+/// Returns a connection whose last statement may not have ended.
 async fn recover(
     pool: Arc<PoolInner>,
     mut connection: DbConnection,
@@ -158,13 +158,13 @@ async fn recover(
     pool.report();
 }
 
-/// Whether a connection is of use after an error: an answer did come, and it was neither a
-/// farewell nor the word of a server that takes no writes (any more: another one may by now).
+/// Whether a connection can be used after an error: the server answered, and neither closes the
+/// connection (class 08, 57P) nor is read-only (25006: after a failover another server takes writes).
 fn is_reusable(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(error) => !error.code().is_some_and(|code| {
-            let parting = ["08", "57P", "25006"];
-            parting.iter().any(|it| code.starts_with(it))
+            let closing = ["08", "57P", "25006"];
+            closing.iter().any(|it| code.starts_with(it))
         }),
         _ => false,
     }
@@ -193,9 +193,9 @@ impl DerefMut for PooledTransaction {
 }
 
 impl PooledTransaction {
-    pub(super) async fn begin(mut lent: PooledConnection) -> Result<Self, sqlx::Error> {
-        lent.begin().await?;
-        Ok(Self(lent))
+    pub(super) async fn begin(mut connection: PooledConnection) -> Result<Self, sqlx::Error> {
+        connection.begin().await?;
+        Ok(Self(connection))
     }
 
     /// Commits.
@@ -204,7 +204,7 @@ impl PooledTransaction {
     }
 }
 
-/// Does something with a connection that is of no use when it takes longer.
+/// Runs `work` on a connection that cannot be used again when it takes longer than `patience`.
 pub(crate) async fn in_time<T>(
     patience: Duration,
     work: impl Future<Output = Result<T, sqlx::Error>>,

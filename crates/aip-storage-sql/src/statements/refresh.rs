@@ -71,7 +71,7 @@ async fn repeat_or_revoke(
     if grant.revoked.is_some() {
         return Ok(Rotate::Ended(Box::new(grant)));
     }
-    let spent: bool = Fields::of("refresh_tokens", "id", &row)?.get("spent")?;
+    let spent: bool = Fields::of("grants", "id", &row)?.get("spent")?;
     if !spent {
         return Ok(Rotate::Refused);
     }

@@ -91,7 +91,7 @@ pub(crate) trait Acquired: Send {
     /// The connection.
     fn connection(&mut self) -> &mut DbConnection;
 
-    /// Hears how the statement ended.
+    /// Takes the result of the statement.
     fn finish<T: Send>(
         &mut self,
         result: Result<T, sqlx::Error>,

@@ -1,6 +1,7 @@
 //! The audit stream.
 
 use aip_storage::audit::{AuditEvent, AuditKind};
+use strum::IntoEnumIterator as _;
 
 use crate::world::{NOW, SECOND, World, alice, new_id};
 
@@ -12,7 +13,7 @@ super::on_both_engines!(
 async fn every_kind_of_event_is_read_back_newest_first(world: World) {
     let client = world.client("app").await;
     let mut recorded = Vec::new();
-    for (n, kind) in (0..).zip(AuditKind::ALL) {
+    for (n, kind) in (0..).zip(AuditKind::iter()) {
         let event = AuditEvent {
             id: new_id(),
             at: NOW + n * SECOND,

@@ -10,6 +10,7 @@ use aip_storage::upstream::{
     Claim, EndReason, FailedRefresh, JournalEntry, Lease, ReauthReason, RefreshFailure, Refreshed,
     Rejections, Settle, TakeLease, UpstreamState,
 };
+use strum::IntoEnumIterator as _;
 
 use crate::claims;
 use crate::world::{
@@ -281,7 +282,7 @@ async fn a_lost_answer_makes_the_session_uncertain_until_a_refresh_succeeds(worl
 }
 
 async fn a_session_that_needs_its_person_is_not_leased_again(world: World) {
-    for reason in ReauthReason::ALL {
+    for reason in ReauthReason::iter() {
         let id = session(&world).await;
         let lease = lease(&world, id, LONG).await;
         let failure = RefreshFailure::NeedsReauth(reason);

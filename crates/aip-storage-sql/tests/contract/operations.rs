@@ -2,6 +2,7 @@
 
 use aip_keys::Sealed;
 use aip_storage::operations::{KeyCheck, SealedColumn};
+use strum::IntoEnumIterator as _;
 
 use crate::world::{NOW, SECOND, World, alice, credential, new_hash, new_session};
 
@@ -108,7 +109,7 @@ async fn values_sealed_otherwise_are_paged_and_replaced_unless_written_meanwhile
     assert_eq!(reseal().await, 0);
     assert_eq!(counts().await, [4, 1, 3]);
 
-    for column in SealedColumn::ALL {
+    for column in SealedColumn::iter() {
         let any = world.storage.any_sealed(column).await.unwrap();
         let there = matches!(column, SealedColumn::DpopKey | SealedColumn::AccessToken);
         assert_eq!(any.is_some(), there, "{column:?}");

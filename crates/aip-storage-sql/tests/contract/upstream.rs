@@ -11,6 +11,7 @@ use aip_storage::upstream::{
     Credential, Email, EmailReading, EndReason, Lease, ReauthReason, SessionFilter, SessionKind,
     StateName, UpstreamSession, UpstreamState,
 };
+use strum::IntoEnumIterator as _;
 
 use crate::world::{
     HOUR, MINUTE, NOW, World, alice, at_once, bob, credential, new_id, new_session, origin, scope,
@@ -46,8 +47,8 @@ async fn a_session_comes_back_as_it_was_stored_in_every_state(world: World) {
         UpstreamState::Uncertain,
     ]
     .into_iter()
-    .chain(ReauthReason::ALL.map(UpstreamState::NeedsReauth))
-    .chain(EndReason::ALL.map(UpstreamState::Ended));
+    .chain(ReauthReason::iter().map(UpstreamState::NeedsReauth))
+    .chain(EndReason::iter().map(UpstreamState::Ended));
     for state in states {
         let mut session = new_session(&"app".parse().unwrap(), &alice());
         session.state = state;

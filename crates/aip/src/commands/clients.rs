@@ -199,9 +199,7 @@ pub(crate) fn run(args: Args, global: &Global) -> Result<(), Failure> {
     runtime.block_on(async {
         let materials = Materials::read(&loaded)?;
         let runtime = Runtime::beside(&loaded).await?;
-        let application = runtime
-            .application(&loaded, materials, aip_listen::Lifecycle::new())
-            .await?;
+        let application = runtime.database_application(&loaded, materials).await?;
         let tokens = &loaded.config.tokens;
         let defaults = Ttls {
             access: tokens.access_ttl,

@@ -6,6 +6,7 @@ use aip_testkit::rng::SeededRng;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE};
 use http::{HeaderValue, Method, Request};
+use strum::IntoEnumIterator as _;
 
 use crate::on_both_engines;
 use crate::world::{BASE, World};
@@ -81,7 +82,7 @@ async fn d2_row77_garbage_on_every_endpoint_is_the_callers_error_and_stores_noth
         dump.without(&["browser_sessions", "rate_limits"])
     };
     let before = stored().await;
-    for endpoint in Endpoint::ALL {
+    for endpoint in Endpoint::iter() {
         let spec = endpoint.spec();
         let path = spec.path.replace("{nsid}", "com.atproto.server.getSession");
         let path = path.replace("{file}", "x.css");

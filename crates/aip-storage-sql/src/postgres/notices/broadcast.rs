@@ -1,4 +1,4 @@
-//! Spreading what one connection hears to every listener of the process.
+//! Passes the notices that one connection receives to every subscriber of the process.
 
 use aip_storage::notices::Notice;
 use futures_util::stream::{self, BoxStream, StreamExt as _};

@@ -7,6 +7,7 @@ use aip_keys::Sealed;
 use aip_storage::operations::SealedColumn;
 use anyhow::anyhow;
 use serde::Serialize;
+use strum::IntoEnumIterator as _;
 
 use crate::failure::Failure;
 use crate::output::{Format, Row, say};
@@ -48,7 +49,7 @@ pub(super) async fn rekey(
     check_keys(storage, &master, &SystemRng).await?;
     let sealer = master.sealer();
     let mut rows = Vec::new();
-    for column in SealedColumn::ALL {
+    for column in SealedColumn::iter() {
         let all = storage.count_sealed(column, Sealed::PREFIX).await?;
         let done = storage.count_sealed(column, &sealer.prefix()).await?;
         let left = all.saturating_sub(done);
