@@ -18,7 +18,7 @@ pub struct ListenConfig {
     pub max_headers: usize,
     /// Bytes of a request's head: request line and header fields.
     pub max_header_bytes: usize,
-    /// How long running requests may go on after the listener was told to end.
+    /// How long running requests may go on after shutdown was requested.
     pub drain_timeout: Duration,
 }
 

@@ -170,7 +170,7 @@ pub const METRICS: &[Metric] = &[
         unit: Unit::Count,
         labels: &["what"],
         help: "What Valkey could not do and the database did instead (`rates`, `nonces`, …).",
-        alert: "growth for minutes: Valkey is away or slow",
+        alert: "growth for minutes: Valkey is unreachable or slow",
     },
     Metric {
         name: "aip_sql_statements_total",

@@ -66,7 +66,7 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Self::Failed(error) | Self::Usage(error)) = self else {
-            return f.write_str("told to end twice: ended at once");
+            return f.write_str("second shutdown signal: exited immediately");
         };
         let mut said = error.to_string();
         for cause in error.chain().skip(1).map(ToString::to_string) {

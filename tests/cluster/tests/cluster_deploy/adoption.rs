@@ -171,7 +171,8 @@ fn claims(object: &Value) -> Vec<&Value> {
     entries.iter().filter(pulumis).collect()
 }
 
-fn value(tree: &Tree) -> Value {
+/// A YAML document as JSON.
+pub(crate) fn value(tree: &Tree) -> Value {
     match tree {
         Tree::String(text) => text.clone().into(),
         Tree::Plain(text) => serde_json::from_str(text).unwrap(),

@@ -1,9 +1,14 @@
 //! Users with few rights, and namespaces with strict rules.
 
 use cluster::ControlPlane;
+use pulumi_files::yaml::Document;
 use serde_json::json;
 
+use crate::adoption::value;
 use crate::test_project::{TestProject, server};
+
+/// The role that the documentation names.
+const ROLE: &str = include_str!("../../../../deploy/rbac/aip-deploy.yaml");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pod_security_restricted_admits_the_pods() {
@@ -72,6 +77,39 @@ async fn who_may_only_read_gets_an_estimate_and_who_may_nothing_a_reason() {
     project.use_kubeconfig(stranger.kubeconfig);
     project.run(&["preview"]).await.exits(1).says("kube-system");
     assert_eq!(project.versions().await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_documented_role_is_enough_for_every_command() {
+    let mut project = TestProject::new("role").await;
+    let group = "rbac.authorization.k8s.io";
+    let role = value(&Document::parse(ROLE).unwrap().root().to_tree());
+    project.apply(group, "ClusterRole", role).await;
+    let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+        "metadata": {"name": "aip-deploy"},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "aip-deploy"},
+        "subjects": [{"apiGroup": group, "kind": "Group", "name": "deployers"}]});
+    project.apply(group, "ClusterRoleBinding", binding).await;
+    let cluster = ControlPlane::shared().await;
+    project.use_kubeconfig(cluster.user("deployer", "deployers").await.kubeconfig);
+    cluster::eventually("the role is known", async || {
+        let ran = project.run(&["preview"]).await;
+        if ran.code == 0 { Ok(()) } else { Err(ran.err) }
+    })
+    .await;
+    project.up().await.exits(0);
+    project
+        .run(&["doctor"])
+        .await
+        .exits(0)
+        .says("all permissions that `up` needs");
+    project.push("v2", server());
+    project.write("v2", "autoscaling: {min_replicas: 2, max_replicas: 3}");
+    project.up().await.exits(0);
+    project.run(&["rollout"]).await.exits(0);
+    project.run(&["drift"]).await.exits(0);
+    project.run(&["rollback", "--yes"]).await.exits(0);
+    project.run(&["destroy", "--yes"]).await.exits(0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
