@@ -1,5 +1,5 @@
 //! What apps call all the time, on PostgreSQL: refreshing, introspecting, asking who signed in
-//! and how the session at the PDS is, over 16 and over 64 connections.
+//! and how the session at the PDS is, and calls on the PDS, over 16 and over 64 connections.
 
 use std::path::Path;
 use std::time::Duration;
@@ -35,6 +35,8 @@ pub(crate) enum Call {
     Userinfo,
     /// `/api/atprotocol/session`, with one access token after the other.
     Session,
+    /// `/xrpc/com.atproto.server.getSession`, which the stand-in of the PDS answers.
+    Xrpc,
 }
 
 pub(crate) async fn measure(

@@ -63,6 +63,11 @@ impl Caller {
                 let authorization = format!("authorization: Bearer {token}\r\n");
                 get(&host, "/api/atprotocol/session", &authorization)
             }),
+            Call::Xrpc => Work::repeat(tokens, "{", |token| {
+                let authorization = format!("authorization: Bearer {token}\r\n");
+                let path = "/xrpc/com.atproto.server.getSession";
+                get(&host, path, &authorization)
+            }),
         };
         Ok(Self {
             connection: Connection::open(lab.server.address).await?,

@@ -58,6 +58,8 @@ enum Bench {
     Userinfo,
     /// Asking how the session at the PDS is, on PostgreSQL.
     Session,
+    /// Calls on the PDS, forwarded, on PostgreSQL.
+    Xrpc,
     /// The keeper: a fleet of stored sessions, of which some are due, on PostgreSQL.
     Keeper,
     /// `aip-deploy` against a local API server.
@@ -73,6 +75,7 @@ impl Bench {
             Self::Introspect => "introspect",
             Self::Userinfo => "userinfo",
             Self::Session => "session",
+            Self::Xrpc => "xrpc",
             Self::Keeper => "keeper",
             Self::Preview => "preview",
         }
@@ -88,6 +91,7 @@ impl Bench {
             Self::Introspect => apps::measure(Call::Introspect, program, &scratch).await,
             Self::Userinfo => apps::measure(Call::Userinfo, program, &scratch).await,
             Self::Session => apps::measure(Call::Session, program, &scratch).await,
+            Self::Xrpc => apps::measure(Call::Xrpc, program, &scratch).await,
             Self::Keeper => fleet::measure(program, &scratch).await,
             Self::Preview => preview::measure(program, &scratch).await,
         }

@@ -140,7 +140,17 @@ impl ConfigError {
             | Self::File(StackFileError::Io { .. } | StackFileError::ChangedMeanwhile { .. }) => {
                 Exit::Failed
             }
-            _ => Exit::Usage,
+            Self::File(
+                StackFileError::NotUtf8 { .. }
+                | StackFileError::Yaml { .. }
+                | StackFileError::Shape { .. }
+                | StackFileError::Edit { .. },
+            )
+            | Self::Key(_)
+            | Self::Crypter(_)
+            | Self::Type { .. }
+            | Self::Shape { .. }
+            | Self::Argument(_) => Exit::Usage,
         }
     }
 }

@@ -126,7 +126,13 @@ impl StackError {
             Self::Name(_) | Self::NeedsYes | Self::NoName | Self::OtherProject { .. } => {
                 Exit::Usage
             }
-            _ => Exit::Failed,
+            Self::Exists(_)
+            | Self::HasObjects { .. }
+            | Self::Declined
+            | Self::NoOutput { .. }
+            | Self::NoAddress
+            | Self::Input(_)
+            | Self::File { .. } => Exit::Failed,
         }
     }
 }
