@@ -105,6 +105,7 @@ async fn the_documented_role_is_enough_for_every_command() {
         .says("all permissions that `up` needs");
     project.push("v2", server());
     project.write("v2", "autoscaling: {min_replicas: 2, max_replicas: 3}");
+    project.edit("    replicas: 2\n", "");
     project.up().await.exits(0);
     project.run(&["rollout"]).await.exits(0);
     project.run(&["drift"]).await.exits(0);
