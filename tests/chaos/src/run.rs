@@ -22,7 +22,7 @@ use crate::verdict::{self, Check, Evidence, Row};
 
 /// Everything must work so long after the last fault: no lease and no back-off lasts longer. A refresh
 /// whose answer never comes is waited for 150 s, backs off, and is tried again.
-const SETTLE: Duration = Duration::from_mins(4);
+const SETTLE: Duration = Duration::from_mins(5);
 /// Before the first fault.
 const CALM: Duration = Duration::from_secs(3);
 
