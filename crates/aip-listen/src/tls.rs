@@ -78,7 +78,7 @@ impl Tls {
             match self.reload() {
                 Ok(()) => tracing::info!("TLS certificate reloaded"),
                 Err(error) => {
-                    tracing::error!(%error, "TLS certificate reload failed, keeping the current one")
+                    tracing::error!(%error, "TLS certificate reload failed, keeping the current one");
                 }
             }
         }

@@ -147,7 +147,7 @@ pub enum SessionKind {
 )]
 #[strum(serialize_all = "snake_case")]
 pub enum StateName {
-    /// ActiveSession.
+    /// Can be used.
     Active,
     /// The outcome of a refresh is unknown.
     Uncertain,
@@ -171,7 +171,7 @@ pub struct SealedTokens {
 /// Where an upstream session stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UpstreamState {
-    /// ActiveSession.
+    /// Can be used.
     Active,
     /// Somebody refreshes it.
     Refreshing(Lease),

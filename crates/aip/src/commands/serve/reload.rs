@@ -53,7 +53,7 @@ impl Reloading<'_> {
             None => {}
             Some(Ok(())) => tracing::info!("TLS certificate reloaded"),
             Some(Err(error)) => {
-                tracing::error!(%error, "TLS certificate reload failed, keeping the current one")
+                tracing::error!(%error, "TLS certificate reload failed, keeping the current one");
             }
         }
     }
@@ -63,7 +63,7 @@ impl Reloading<'_> {
         match self.log.set_filter(filter) {
             Ok(()) => tracing::info!(filter, "log filter reloaded"),
             Err(error) => {
-                tracing::error!(%error, "log filter reload failed, keeping the current filter")
+                tracing::error!(%error, "log filter reload failed, keeping the current filter");
             }
         }
     }
