@@ -27,7 +27,7 @@ pub(crate) struct ApiError {
     /// What a page tells the developer of the app.
     developer: Vec<(&'static str, String)>,
     report: Box<ErrorReport>,
-    attacked_client: Option<Box<str>>,
+    claimed_client: Option<Box<str>>,
 }
 
 /// What the log says of a request that went wrong. The response carries it to the log line.
@@ -92,7 +92,7 @@ impl ApiError {
                 detail: message.clone(),
             }),
             message,
-            attacked_client: None,
+            claimed_client: None,
         }
     }
 
@@ -142,13 +142,13 @@ impl ApiError {
 
     /// Names the registered client as which somebody failed to authenticate.
     pub(crate) fn for_client(mut self, client: Option<String>) -> Self {
-        self.attacked_client = client.map(Into::into);
+        self.claimed_client = client.map(Into::into);
         self
     }
 
     /// The registered client as which somebody failed to authenticate.
-    pub(crate) fn attacked_client(&self) -> Option<&str> {
-        self.attacked_client.as_deref()
+    pub(crate) fn claimed_client(&self) -> Option<&str> {
+        self.claimed_client.as_deref()
     }
 
     /// The answer, in the format of its endpoint.

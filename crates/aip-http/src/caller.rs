@@ -61,7 +61,7 @@ impl TrustedProxies {
         if !self.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 peer = %address,
-                "a proxy that is not trusted says whom it serves: rate limits count all its callers \
+                "forwarded header from an untrusted proxy: rate limits count all its callers \
                  as one; if it is yours, name its network in server.trusted_proxies \
                  (AIP_TRUSTED_PROXIES)"
             );

@@ -108,7 +108,7 @@ async fn answer(
     if let Err(problem) = &answer
         && problem.is_failed_authentication()
     {
-        app.count_failure(&incoming, problem.attacked_client())
+        app.count_failure(&incoming, problem.claimed_client())
             .await?;
     }
     answer

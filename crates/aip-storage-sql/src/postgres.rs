@@ -155,8 +155,8 @@ impl PgStorage {
             .map_err(|error| ConnectPgError::Connect(error.into()))?;
         if pooled {
             tracing::warn!(
-                "a pooler gives each transaction another connection: statements are prepared anew \
-                 each time, and notices of other replicas are not heard"
+                "transaction pooler detected: no statement cache, and no LISTEN for notices of other \
+                 replicas"
             );
             connect_options = connect_options.statement_cache_capacity(0);
         }

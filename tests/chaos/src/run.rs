@@ -20,9 +20,11 @@ use crate::site::Site;
 use crate::upstream::Upstream;
 use crate::verdict::{self, Check, Evidence, Row};
 
-/// Everything must work so long after the last fault: no lease and no back-off lasts longer. A refresh
-/// whose answer never comes is waited for 150 s, backs off, and is tried again.
-const SETTLE: Duration = Duration::from_mins(5);
+/// Everything must work so long after the last fault: no lease and no back-off lasts longer.
+const SETTLE: Duration = Duration::from_secs(150);
+/// So long AIP waits for the answer to a refresh that it has sent (`REFRESH_TIMEOUT` of `aip-pds`):
+/// what was sent while the PDS never answers is under its lease until then.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(150);
 /// Before the first fault.
 const CALM: Duration = Duration::from_secs(3);
 
@@ -89,16 +91,20 @@ impl Plan {
 
         let dice = Dice::new(self.seed, 0);
         sleep(CALM).await;
+        let mut last_hang = None;
         for step in schedule(&dice, self.faults, self.time) {
             sleep(step.after).await;
             say_at(&run, began, step.fault.name());
             apps.ledger.begin(step.fault, Instant::now());
             site.strike(step.fault, &dice, &mut evidence).await?;
+            if step.fault == Fault::TimeOut {
+                last_hang = Some(Instant::now());
+            }
         }
 
         say_at(&run, began, "no more faults");
         let _ = end.send(true);
-        let deadline = Instant::now() + SETTLE;
+        let deadline = settled_by(Instant::now(), last_hang);
         while let Ok(Some(_)) = timeout_at(deadline, running.join_next()).await {}
         running.abort_all();
         say_at(&run, began, "over");
@@ -118,6 +124,13 @@ impl Plan {
     }
 }
 
+/// When everything must work, if the last fault ended at `last_fault` and the last one in which the
+/// PDS never answered at `last_hang`.
+fn settled_by(last_fault: Instant, last_hang: Option<Instant>) -> Instant {
+    let answered = last_hang.map(|hang| hang + ANSWER_TIMEOUT);
+    answered.map_or(last_fault, |at| at.max(last_fault)) + SETTLE
+}
+
 /// Several runs may go on at the same time.
 fn say_at(run: &str, began: Instant, what: &str) {
     let seconds = began.elapsed().as_secs();
@@ -128,5 +141,21 @@ impl Outcome {
     /// Whether every bound holds.
     pub(crate) fn holds(&self) -> bool {
         self.checks.iter().all(|check| check.holds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_hang_near_the_end_takes_longer_to_settle() {
+        let end = Instant::now() + ANSWER_TIMEOUT * 2;
+        let seconds = Duration::from_secs;
+        assert_eq!(settled_by(end, None), end + SETTLE);
+        let early = end - ANSWER_TIMEOUT - seconds(1);
+        assert_eq!(settled_by(end, Some(early)), end + SETTLE);
+        let late = settled_by(end, Some(end - seconds(2)));
+        assert_eq!(late, end + ANSWER_TIMEOUT + SETTLE - seconds(2));
     }
 }

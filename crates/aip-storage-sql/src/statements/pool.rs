@@ -1,7 +1,7 @@
 //! The connection pool: few connections, kept open, each used by one statement or transaction at a
 //! time.
 //!
-//! Own code in place of `sqlx::Pool` (0.9.0, December 2025): that pings every connection on release,
+//! Own code in place of `sqlx::Pool` (0.9.0, read in November 2026): that pings every connection on release,
 //! which cannot be switched off (`test_before_acquire` covers acquiring only), so it doubles the round
 //! trips where nearly every request is one statement; and the ping has no time limit, so that a silent
 //! peer keeps a permit for ever (sqlx issues #4349, #4363, #4146). Here a connection that answered its

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use aip_sandbox::Endpoint;
+use aip_sandbox::{Endpoint, Person};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
+use url::Url;
 
 use crate::app::{App, Tokens};
+use crate::browser::Browser;
 use crate::html::Form;
 use crate::on_both_engines;
 use crate::world::{BASE, World};
@@ -112,7 +114,7 @@ async fn the_forms_of_the_account_page_may_be_sent_twice(world: &World) {
 /// The sign-in page for a new request of the app.
 async fn two_pages<'w>(
     app: &App<'w>,
-    tabs: [&crate::browser::Browser<'w>; 2],
+    tabs: [&Browser<'w>; 2],
 ) -> [(crate::app::Errand, crate::browser::Page); 2] {
     let [one, other] = [app.errand(&[]), app.errand(&[])];
     let pages = [tabs[0].open(&one.url).await, tabs[1].open(&other.url).await];
@@ -187,17 +189,23 @@ async fn a_tab_that_may_show_no_page_leaves_an_open_consent_page_alone(world: &W
         .ok();
 }
 
-async fn a_sign_in_with_a_replaced_cookie_works_and_sees_no_account_that_was_added(world: &World) {
-    let app = world.app().await;
+/// A browser at which Alice is signed in, and where she and Bob come back to for another app: both
+/// with the cookie of that moment.
+async fn two_callbacks_with_one_cookie(world: &World) -> (Browser<'_>, [Url; 2]) {
     let browser = world.browser();
-    app.sign_in(&browser, world.alice()).await;
+    world.app().await.sign_in(&browser, world.alice()).await;
     let other = world.app().await;
-    let mut callbacks = Vec::new();
-    for person in [world.alice(), world.bob()] {
+    let callback = async |person: &Person| {
         let page = browser.open(&other.errand(&[]).url).await;
         let at_pds = browser.sign_in_as(&page, person.handle.as_str()).await;
-        callbacks.push(browser.at_pds(&at_pds, person).await);
-    }
+        browser.at_pds(&at_pds, person).await
+    };
+    let callbacks = [callback(world.alice()).await, callback(world.bob()).await];
+    (browser, callbacks)
+}
+
+async fn a_sign_in_with_a_replaced_cookie_works_and_sees_no_account_that_was_added(world: &World) {
+    let (browser, callbacks) = two_callbacks_with_one_cookie(world).await;
     // Both callbacks are under way with the same cookie. Whoever planted it could do the same.
     let tab = browser.tab();
     let consent = browser.open(callbacks[1].as_str()).await;
@@ -219,16 +227,7 @@ async fn a_sign_in_with_a_replaced_cookie_works_and_sees_no_account_that_was_add
 }
 
 async fn two_sign_ins_that_end_at_the_same_time_never_share_a_session(world: &World) {
-    let app = world.app().await;
-    let browser = world.browser();
-    app.sign_in(&browser, world.alice()).await;
-    let other = world.app().await;
-    let mut callbacks = Vec::new();
-    for person in [world.alice(), world.bob()] {
-        let page = browser.open(&other.errand(&[]).url).await;
-        let at_pds = browser.sign_in_as(&page, person.handle.as_str()).await;
-        callbacks.push(browser.at_pds(&at_pds, person).await);
-    }
+    let (browser, callbacks) = two_callbacks_with_one_cookie(world).await;
     let tab = browser.tab();
     let (one, two) = tokio::join!(
         browser.open(callbacks[0].as_str()),
