@@ -4,12 +4,11 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use aip_base::RowId;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
-
-use super::Keeper;
 
 /// The refreshes in flight. Waiters are woken as soon as a session settles; shutdown waits until
 /// none is in flight.
@@ -33,7 +32,7 @@ struct Waiters {
 
 /// Marks the refresh of one session as in flight. Dropping it, also by a panic, wakes the waiters.
 pub(super) struct InFlightGuard {
-    pub(super) keeper: Arc<Keeper>,
+    in_flight: Arc<InFlight>,
     id: RowId,
 }
 
@@ -83,11 +82,30 @@ impl InFlight {
 
 impl InFlightGuard {
     /// `None`: a refresh of the session is in flight already.
-    pub(super) fn take(keeper: &Arc<Keeper>, id: RowId) -> Option<Self> {
-        keeper.in_flight.lock().running.insert(id).then(|| Self {
-            keeper: Arc::clone(keeper),
+    pub(super) fn take(in_flight: &Arc<InFlight>, id: RowId) -> Option<Self> {
+        in_flight.lock().running.insert(id).then(|| Self {
+            in_flight: Arc::clone(in_flight),
             id,
         })
+    }
+
+    /// Waits until no refresh of the session is in flight. `None`: one still is after `patience`.
+    pub(super) async fn take_within(
+        in_flight: &Arc<InFlight>,
+        id: RowId,
+        patience: Duration,
+    ) -> Option<Self> {
+        let taken = async {
+            let waiter = in_flight.wait_for(id);
+            loop {
+                let notified = waiter.notified();
+                if let Some(guard) = Self::take(in_flight, id) {
+                    return guard;
+                }
+                notified.await;
+            }
+        };
+        tokio::time::timeout(patience, taken).await.ok()
     }
 }
 
@@ -100,7 +118,7 @@ impl Waiter<'_> {
 
 impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        let in_flight = &self.keeper.in_flight;
+        let in_flight = &self.in_flight;
         in_flight.lock().running.remove(&self.id);
         in_flight.wake(self.id);
         in_flight.idle.notify_waiters();
@@ -115,5 +133,46 @@ impl Drop for Waiter<'_> {
                 waiters.remove();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "0192f3a4-7b1c-7def-8abc-0123456789ab";
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_guard_that_is_held_is_taken_when_it_is_dropped() {
+        let in_flight = Arc::<InFlight>::default();
+        let id = ID.parse().unwrap();
+        let held = InFlightGuard::take(&in_flight, id).unwrap();
+        assert!(InFlightGuard::take(&in_flight, id).is_none());
+        let (second, ()) = tokio::join!(
+            InFlightGuard::take_within(&in_flight, id, PATIENCE),
+            async {
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                drop(held);
+            }
+        );
+        assert!(second.is_some());
+        assert!(in_flight.is_running(id));
+        drop(second);
+        assert_eq!(in_flight.running(), 0);
+        assert!(in_flight.lock().waiting.is_empty(), "no waiter is left");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_guard_that_is_never_dropped_is_waited_for_so_long_and_no_longer() {
+        let in_flight = Arc::<InFlight>::default();
+        let id = ID.parse().unwrap();
+        let held = InFlightGuard::take(&in_flight, id).unwrap();
+        let began = tokio::time::Instant::now();
+        let second = InFlightGuard::take_within(&in_flight, id, PATIENCE).await;
+        assert!(second.is_none());
+        assert_eq!(began.elapsed(), PATIENCE);
+        drop(held);
+        assert!(in_flight.lock().waiting.is_empty(), "no waiter is left");
     }
 }

@@ -24,6 +24,7 @@ use aip_storage::upstream::{
 };
 use aip_storage::{Storage, StorageError};
 use secrecy::SecretString;
+use tokio::time::Instant;
 use tracing::Instrument as _;
 
 pub use self::in_flight::InFlight;
@@ -40,8 +41,9 @@ const LEASE_DURATION: Duration = Duration::from_mins(1);
 const LEASE_EXTEND_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a caller waits for another refresh before it reads the session again.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
-/// How long a caller waits in all. The refresh goes on without it.
-const REFRESH_WAIT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a caller waits in all, so that it is told to come back before its HTTP client gives up:
+/// many do after 30 s. The refresh goes on without it.
+const REFRESH_WAIT_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// Keeps upstream sessions alive and hands out their tokens.
 pub struct Keeper {
@@ -66,7 +68,7 @@ pub struct Keeper {
     /// The name of this process in leases.
     pub owner: String,
     /// Refreshes in flight in this process, and their waiters.
-    pub in_flight: InFlight,
+    pub in_flight: Arc<InFlight>,
 }
 
 /// A session ready for one call.
@@ -163,7 +165,7 @@ impl Keeper {
         id: RowId,
         trigger: Trigger,
     ) -> Result<ActiveSession, KeeperError> {
-        let patience = tokio::time::Instant::now() + REFRESH_WAIT_TIMEOUT;
+        let deadline = Instant::now() + REFRESH_WAIT_TIMEOUT;
         let mut waiter: Option<Waiter<'_>> = None;
         let mut began_with = None;
         loop {
@@ -191,7 +193,7 @@ impl Keeper {
                         return self.open(&session);
                     }
                     Some(pause) => return Err(KeeperError::Later(pause)),
-                    None => self.refresh(&session, now).await?,
+                    None => self.refresh(&session, now, deadline).await?,
                 },
             };
             match (until, notified) {
@@ -205,7 +207,7 @@ impl Keeper {
                     drop(tokio::time::timeout(until.since(now).min(POLL_INTERVAL), notified).await);
                 }
             }
-            if tokio::time::Instant::now() >= patience {
+            if Instant::now() >= deadline {
                 return Err(KeeperError::Later(POLL_INTERVAL));
             }
         }
@@ -219,19 +221,38 @@ impl Keeper {
         origins.refresh_wait(&session.pds).max(issuer)
     }
 
-    /// Takes the lease and refreshes in a task of its own, which neither a caller that leaves nor
-    /// a shutdown aborts. Returns when that is done, or takes longer than a caller waits; until
-    /// when somebody else has the lease, if so.
+    /// Refreshes in a task of its own, which neither a caller that leaves nor a shutdown aborts: a
+    /// lease that was taken for a caller who left would hold up everybody until it lapses. Returns
+    /// when that is done, or at `deadline`; until when somebody else has the lease, if so.
     async fn refresh(
         self: &Arc<Self>,
         session: &UpstreamSession,
         now: Timestamp,
+        deadline: Instant,
     ) -> Result<Option<Timestamp>, KeeperError> {
         // An attempt outlives its lease when the database is away: what it received has to be
         // stored before this process sends anything again.
-        let Some(guard) = InFlightGuard::take(self, session.id) else {
+        let Some(guard) = InFlightGuard::take(&self.in_flight, session.id) else {
             return Ok(Some(now + POLL_INTERVAL));
         };
+        let (keeper, session) = (Arc::clone(self), session.clone());
+        let attempt = async move {
+            let _guard = guard;
+            keeper.lease_and_attempt(&session, now).await
+        };
+        let attempt = tokio::spawn(RequestNotes::carried_into(attempt.in_current_span()));
+        match tokio::time::timeout_at(deadline, attempt).await {
+            Ok(Ok(outcome)) => outcome,
+            // A panic in the task is a defect that was logged; the lease lapses by itself.
+            Ok(Err(_)) | Err(_) => Ok(None),
+        }
+    }
+
+    async fn lease_and_attempt(
+        &self,
+        session: &UpstreamSession,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, KeeperError> {
         let taken = self
             .storage
             .lease(
@@ -247,20 +268,10 @@ impl Keeper {
             TakeLease::Held(until) => return Ok(Some(until)),
             TakeLease::Changed => return Ok(None),
         };
-        let session = session.clone();
-        let attempt = async move {
-            let outcome = guard.keeper.attempt(&session, &claim).await;
-            let settled = Notice::SessionSettled(session.id);
-            guard.keeper.notices.publish(&settled).await;
-            drop(guard);
-            outcome
-        };
-        let attempt = tokio::spawn(RequestNotes::carried_into(attempt.in_current_span()));
-        // A panic in the task is a defect that was logged; the lease lapses by itself.
-        if let Ok(Ok(outcome)) = tokio::time::timeout(REFRESH_WAIT_TIMEOUT, attempt).await {
-            outcome?;
-        }
-        Ok(None)
+        let outcome = self.attempt(session, &claim).await;
+        let settled = Notice::SessionSettled(session.id);
+        self.notices.publish(&settled).await;
+        outcome.map(|()| None)
     }
 
     fn open(&self, session: &UpstreamSession) -> Result<ActiveSession, KeeperError> {

@@ -7,8 +7,9 @@ use aip_base::{RowId, Timestamp};
 use aip_storage::audit::AuditKind;
 use aip_storage::notices::Notice;
 use aip_storage::upstream::{EndReason, ReauthReason, Settle, UpstreamSession, UpstreamState};
+use tokio::time::Instant;
 
-use super::{Keeper, KeeperError, POLL_INTERVAL};
+use super::{Keeper, KeeperError, POLL_INTERVAL, REFRESH_WAIT_TIMEOUT};
 
 /// Clocks of replicas and slow answers differ by less than half of this.
 const SHORT_LIFE: Duration = Duration::from_mins(5);
@@ -24,7 +25,8 @@ impl Keeper {
             UpstreamState::Active | UpstreamState::Refreshing(_) | UpstreamState::Uncertain => {}
         }
         let now = self.clock.now();
-        if let Some(until) = self.refresh(&before, now).await? {
+        let deadline = Instant::now() + REFRESH_WAIT_TIMEOUT;
+        if let Some(until) = self.refresh(&before, now, deadline).await? {
             return Err(KeeperError::Later(until.since(now).max(POLL_INTERVAL)));
         }
         let after = self.session(id).await?;

@@ -39,6 +39,10 @@ const SPILL_REPLAY_INTERVAL: Duration = Duration::from_secs(2);
 /// Between two counts of all sessions.
 const GAUGE_INTERVAL: Duration = Duration::from_mins(1);
 
+/// How long a claimed session waits for another attempt of this process at it to end. Less than its
+/// lease by what an attempt takes.
+const GUARD_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// The most revocations at the same time.
 const MAX_CONCURRENT_TASKS: usize = 16;
 
@@ -171,7 +175,16 @@ impl Keeper {
         session: &UpstreamSession,
         claim: &Claim,
     ) -> Result<(), KeeperError> {
-        let Some(_place) = InFlightGuard::take(self, session.id) else {
+        // Whoever has the guard may have lost its lease and still hold tokens that are not stored:
+        // the journal knows. A caller that is only about to ask for the lease is soon told that it
+        // is held.
+        let guard = match InFlightGuard::take(&self.in_flight, session.id) {
+            None if prior_send(claim) != PriorSend::Unsettled => {
+                InFlightGuard::take_within(&self.in_flight, session.id, GUARD_TIMEOUT).await
+            }
+            taken => taken,
+        };
+        let Some(_guard) = guard else {
             return self.extend_lease_for_sender(session, claim).await;
         };
         if let Some(pause) = self.pause_of(session)

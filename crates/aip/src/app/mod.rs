@@ -156,7 +156,7 @@ impl Application {
             clock: Arc::clone(&clock),
             rng: Arc::clone(&rng),
             owner: setup.worker_id,
-            in_flight: aip_sessions::InFlight::default(),
+            in_flight: Arc::default(),
         });
         let server = AuthorizationServer {
             issuer: Issuer::new(&setup.external_base),

@@ -21,6 +21,8 @@ on_both_engines!(
     d2_row16_tokens_of_a_stalled_holder_are_kept_while_nobody_has_sent_since,
     d2_row12_a_waiter_at_another_replica_is_woken_by_a_notice,
     d2_row75_replicas_whose_clocks_differ_work_together,
+    a_caller_that_leaves_while_its_lease_is_taken_holds_up_nobody,
+    a_session_that_is_claimed_while_a_caller_asks_for_its_lease_is_refreshed_at_once,
 );
 
 /// Says what everybody's clock says, and some seconds more or less.
@@ -218,4 +220,61 @@ async fn d2_row75_replicas_whose_clocks_differ_work_together(world: &World) {
         world.lead_to(begins);
         assert_eq!(app.introspect(&fresh.access).await.ok()["active"], false);
     }
+}
+
+/// Far less than a lease.
+const AT_ONCE: Duration = Duration::from_secs(10);
+
+async fn a_caller_that_leaves_while_its_lease_is_taken_holds_up_nobody(world: &World) {
+    let (app, tokens) = app_with_session(world).await;
+    let id = session(world).await.id;
+    for round in 1..=3 {
+        world.pass(STALE);
+        let away = world.block_writes().await;
+        let aip = world.aip();
+        let keeper = aip.app.keeper.clone();
+        let used = aip.run(async move { keeper.active_session(id).await.map(drop) });
+        until_in_flight(world, 1).await;
+        used.abort();
+        assert!(used.await.is_err(), "the caller has left");
+        away.release().await;
+
+        let used = app.query(&tokens.access, GET_SESSION);
+        tokio::time::timeout(AT_ONCE, used).await.unwrap().ok();
+        assert_eq!(refreshes(world), round);
+    }
+}
+
+async fn a_session_that_is_claimed_while_a_caller_asks_for_its_lease_is_refreshed_at_once(
+    world: &World,
+) {
+    let (app, tokens) = app_with_session(world).await;
+    for round in 1..=10 {
+        world.pass(STALE);
+        world
+            .texts("UPDATE upstream_sessions SET next_refresh_at = 0 RETURNING id")
+            .await;
+        let away = world.block_writes().await;
+        let aip = world.aip();
+        let keeper = aip.app.keeper.clone();
+        let scheduled = aip.run(async move { keeper.round().await.unwrap() });
+        let used = app.query(&tokens.access, GET_SESSION);
+        let release = async {
+            until_in_flight(world, 1).await;
+            away.release().await;
+        };
+        let both = async { tokio::join!(used, release, scheduled) };
+        let (used, (), scheduled) = tokio::time::timeout(AT_ONCE, both).await.unwrap();
+        used.ok();
+        scheduled.unwrap();
+        assert_eq!(refreshes(world), round);
+    }
+}
+
+async fn until_in_flight(world: &World, count: usize) {
+    let keeper = world.aip().app.keeper.clone();
+    until("a refresh is in flight", async || {
+        keeper.drain(Duration::ZERO).await == count
+    })
+    .await;
 }
