@@ -68,6 +68,8 @@ impl Stack {
     required_env:
       ACTIVE_SIGNING_KEYS: '["k1"]'
       SERVICE_AUTH_KEYS: '["k1"]'
+    extra_env:
+      EXTERNAL_HOSTNAME: aip.example.org
 "#
         );
         std::fs::create_dir(folder.join("state"))?;
