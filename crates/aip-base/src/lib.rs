@@ -7,11 +7,15 @@
 mod backoff;
 mod blame;
 mod clock;
+mod collect;
 mod credentials;
 mod dns;
+mod environment;
 mod excerpt;
+mod headers;
 mod http;
 mod id;
+mod lock;
 mod paced;
 mod peer;
 mod request_notes;
@@ -20,13 +24,17 @@ mod rng;
 pub use backoff::Backoff;
 pub use blame::Blame;
 pub use clock::{Clock, SystemClock, Timestamp};
+pub use collect::{CollectError, collect};
 pub use credentials::without_credentials;
 pub use dns::{DnsError, DnsTxt};
+pub use environment::Environment;
 pub use excerpt::excerpt;
+pub use headers::{AmbiguousHeader, retry_after, single_header};
 pub use http::{
     Body, BodyError, Fetched, Http, HttpError, Limits, OnBehalfOf, Partial, Share, empty, full,
 };
 pub use id::RowId;
+pub use lock::lock;
 pub use paced::{Pace, Paced, Slowness};
 pub use peer::PeerAddr;
 pub use request_notes::RequestNotes;

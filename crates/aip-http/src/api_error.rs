@@ -10,7 +10,7 @@ use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
 use serde::Serialize;
 
-use crate::endpoints::ErrorFormat;
+use crate::endpoint::ErrorFormat;
 use crate::pages::{ErrorPage, html};
 use crate::words::shown;
 

@@ -4,6 +4,8 @@
 //! as the app sent it, and it is checked anew. Its token follows from what was carried, so that a
 //! form that is sent twice makes one request.
 
+use std::sync::Arc;
+
 use aip_base::{RowId, random_token};
 use aip_keys::TokenHash;
 use aip_oauth::authorize::{AuthorizeError, ValidRequest};
@@ -13,9 +15,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::api_error::ApiError;
 use crate::browser::Browser;
-use crate::endpoints::refused;
-use crate::flow::{Pending, over, request_name};
+use crate::flow::Pending;
 use crate::flow_cookie::FlowCookie;
+use crate::hash_text::request_name;
+use crate::respond::{over, refused};
 use crate::state::AppState;
 
 /// How a request that is carried begins. Names of stored ones have no dot.
@@ -117,8 +120,8 @@ impl Asked {
     pub(crate) fn login_hint(&self) -> Option<&str> {
         match self {
             Self::Nothing => None,
-            Self::Carried(it) => it.valid.login_hint.as_deref(),
-            Self::Stored(it) => it.request.login_hint.as_deref(),
+            Self::Carried(it) => it.valid.params.login_hint.as_deref(),
+            Self::Stored(it) => it.request.params.login_hint.as_deref(),
         }
     }
 
@@ -141,8 +144,7 @@ impl Asked {
             .hash(&format!("request {binding} {field}"));
         let request = app.server().request_of(&carried.valid, browser, token);
         if app.storage().put_request(&request).await? {
-            let valid = &carried.valid;
-            let pending = Pending::new(request, valid.client.clone(), valid.prompts.clone());
+            let pending = Pending::new(request, Arc::clone(&carried.valid.client), browser);
             return Ok(Some(Held::Live(Box::new(pending))));
         }
         Ok(Some(match app.find_pending(browser, &token).await? {

@@ -1,18 +1,11 @@
 //! Style sheet and icon: compiled in, and named by their content so that they may be cached for ever.
 
-use axum::response::{IntoResponse as _, Response};
-use http::StatusCode;
-use http::header::CONTENT_TYPE;
-
-use crate::api_error::ApiError;
-use crate::incoming_request::IncomingRequest;
-
 /// A compiled-in file.
 pub(crate) struct Asset {
     stem: &'static str,
     extension: &'static str,
-    media_type: &'static str,
-    content: &'static str,
+    pub(crate) media_type: &'static str,
+    pub(crate) content: &'static str,
     hash: u64,
 }
 
@@ -31,6 +24,9 @@ pub(crate) static ICON: Asset = Asset::new(
     "image/svg+xml",
     include_str!("../static/icon.svg"),
 );
+
+/// All of them.
+pub(crate) static ASSETS: [&Asset; 2] = [&STYLE, &ICON];
 
 impl Asset {
     const fn new(
@@ -56,20 +52,6 @@ impl Asset {
             self.stem, self.hash, self.extension
         )
     }
-}
-
-/// Answers with the file of that name.
-pub(crate) fn handle(incoming: &IncomingRequest) -> Result<Response, ApiError> {
-    let path = incoming.head.uri.path();
-    let asset = [&STYLE, &ICON].into_iter().find(|it| it.path() == path);
-    let asset = asset.ok_or_else(|| {
-        ApiError::caller(
-            StatusCode::NOT_FOUND,
-            "not_found",
-            "There is no file of this name.",
-        )
-    })?;
-    Ok(([(CONTENT_TYPE, asset.media_type)], asset.content).into_response())
 }
 
 /// FNV-1a, because it can be computed while compiling. Not a protection: only names differ by it.

@@ -91,16 +91,11 @@ impl AppState {
                 (BrowserSignIn::SessionEnded, _) => return Err(signed_out()),
             }
         }
-        let (session, value) = self.begin_browser_session().await?;
-        let token = session.token;
-        match self.add_account(session, &token, value, &account).await? {
-            (BrowserSignIn::Added, browser) => Ok(browser),
-            _ => Err(signed_out()),
-        }
+        self.begin_browser_session(account).await
     }
 
-    /// Stores a browser session without accounts; with the value of its cookie.
-    async fn begin_browser_session(&self) -> Result<(BrowserSession, SecretString), ApiError> {
+    /// A new browser session, in which `account` is signed in.
+    async fn begin_browser_session(&self, account: BrowserAccount) -> Result<Browser, ApiError> {
         let server = self.server();
         let value = TokenKind::BrowserSession.mint(&*server.rng);
         let session = BrowserSession {
@@ -108,10 +103,13 @@ impl AppState {
             token: server.hasher.hash(value.expose_secret()),
             created_at: self.now(),
             expires_at: self.now() + LIFE,
-            accounts: Vec::new(),
+            accounts: vec![account],
         };
-        self.storage().create_browser_session(&session).await?;
-        Ok((session, value))
+        if self.storage().create_browser_session(&session).await? {
+            Ok(Browser { session, value })
+        } else {
+            Err(ApiError::internal("a cookie of that value exists already"))
+        }
     }
 
     /// Adds `account` to `session` and replaces the cookie `presented` by `next`; with the session

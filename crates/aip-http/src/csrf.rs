@@ -6,16 +6,15 @@
 //! browser says about the origin of a request is checked as well; pages are sent with
 //! `Referrer-Policy: no-referrer`, so a genuine form may come with `Origin: null`.
 
-use aip_keys::{TokenHash, secrets_equal};
+use aip_keys::secrets_equal;
 use aip_oauth::params::Params;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{HeaderName, ORIGIN};
 use http::{HeaderMap, StatusCode};
 
 use crate::api_error::ApiError;
 use crate::browser::Browser;
 use crate::flow_cookie::FlowCookie;
+use crate::hash_text::encode;
 use crate::incoming_request::{IncomingRequest, SEC_FETCH_SITE};
 use crate::state::AppState;
 
@@ -127,11 +126,6 @@ fn refused(detail: &str) -> ApiError {
         "This page was out of date, or another site sent you here. Go back, reload the page and try again.",
     )
     .with_detail(aip_base::Blame::Caller, detail)
-}
-
-/// Bytes as they stand in forms and URLs.
-pub(crate) fn encode(hash: &TokenHash) -> String {
-    URL_SAFE_NO_PAD.encode(hash.as_bytes())
 }
 
 #[cfg(test)]

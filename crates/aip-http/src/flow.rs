@@ -1,46 +1,45 @@
 //! The steps that authorization endpoint, sign-in page, callback and consent page share: finding
 //! the app's request, going on once somebody is signed in, and answering the app.
-//!
-//! In forms and URLs a request is named by the keyed hash of its token. That is a name and no
-//! secret: only the browser that began a request can see or finish it.
+
+use std::sync::Arc;
 
 use aip_atproto::{Did, ScopeSet, for_upstream};
-use aip_base::RowId;
+use aip_base::{RequestNotes, RowId};
 use aip_keys::TokenHash;
-use aip_oauth::authorize::{Prompt, Prompts, RefusalCode};
-use aip_oauth::decision::Answer;
+use aip_oauth::authorize::RefusalCode;
 use aip_oauth::interaction::{ConsentReason, InteractionInput, consent_reason, granted_scope};
 use aip_storage::StorageError;
 use aip_storage::browser::BrowserAccount;
 use aip_storage::client::Client;
-use aip_storage::request::{AuthorizationRequest, SignedIn};
+use aip_storage::prompt::Prompt;
+use aip_storage::request::{AuthorizationRequest, RequestAccount, SignedIn};
 use aip_storage::upstream::EndReason;
 use axum::response::Response;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::StatusCode;
-use http::header::{HeaderValue, LOCATION};
-use secrecy::ExposeSecret as _;
 
 use crate::api_error::ApiError;
-use crate::csrf::encode;
+use crate::hash_text::encode;
+use crate::respond::{over, see_other, to_app};
 use crate::state::AppState;
 
 /// An app's request that waits for the person.
 #[derive(Clone)]
 pub(crate) struct Pending {
     pub(crate) request: AuthorizationRequest,
-    pub(crate) client: Client,
-    prompts: Prompts,
+    pub(crate) client: Arc<Client>,
+    /// The browser that it was found for.
+    browser: RowId,
+    /// What is known of who signed in for it.
+    pub(crate) account: Option<RequestAccount>,
 }
 
 impl Pending {
     /// A request that was just stored.
-    pub(crate) fn new(request: AuthorizationRequest, client: Client, prompts: Prompts) -> Self {
+    pub(crate) fn new(request: AuthorizationRequest, client: Arc<Client>, browser: RowId) -> Self {
         Self {
             request,
             client,
-            prompts,
+            browser,
+            account: None,
         }
     }
 
@@ -51,14 +50,14 @@ impl Pending {
 
     /// Whether the app asked for that.
     pub(crate) fn wants(&self, prompt: Prompt) -> bool {
-        self.prompts.has(prompt)
+        self.request.params.prompts.has(prompt)
     }
 
     /// What the PDS shall ask. Whoever is sent there for a request with `max_age` has no sign-in
     /// that is recent enough, and the PDS must not let them in silently (OpenID Connect Core
     /// §3.1.2.1).
     pub(crate) fn prompt_for_pds(&self) -> Option<Prompt> {
-        if self.request.max_age.is_some() {
+        if self.request.params.max_age.is_some() {
             Some(Prompt::Login)
         } else if self.wants(Prompt::Create) {
             Some(Prompt::Create)
@@ -71,36 +70,25 @@ impl Pending {
 
     /// What the app gets if the person agrees: what of its wish the PDS granted to the upstream
     /// session.
-    pub(crate) async fn granted_scope(
-        &self,
-        app: &AppState,
-        who: &SignedIn,
-    ) -> Result<ScopeSet, StorageError> {
-        let session = app.storage().upstream_session(who.upstream_session).await?;
-        let upstream = session.map(|it| it.scope).unwrap_or_default();
-        Ok(granted_scope(&self.request.scope, &upstream))
+    pub(crate) fn granted_scope(&self) -> ScopeSet {
+        self.account.as_ref().map_or_else(ScopeSet::default, |it| {
+            granted_scope(&self.request.params.scope, &it.upstream_scope)
+        })
     }
 
     /// Why the person must be asked for `scope`, if they must.
-    pub(crate) async fn consent_reason(
-        &self,
-        app: &AppState,
-        who: &SignedIn,
-        scope: &ScopeSet,
-    ) -> Result<Option<ConsentReason>, StorageError> {
-        let allowed = app
-            .storage()
-            .consent(self.request.browser, &self.client.id, &who.did)
-            .await?;
+    pub(crate) fn consent_reason(&self, scope: &ScopeSet) -> Option<ConsentReason> {
+        let params = &self.request.params;
         let input = InteractionInput {
             client: &self.client,
-            redirect_uri: &self.request.redirect_uri,
+            redirect_uri: &params.redirect_uri,
             scope,
-            prompts: &self.prompts,
-            max_age: self.request.max_age,
+            prompts: &params.prompts,
+            max_age: params.max_age,
             hinted: None,
         };
-        Ok(consent_reason(&input, allowed.as_ref()))
+        let allowed = self.account.as_ref().and_then(|it| it.allowed.as_ref());
+        consent_reason(&input, allowed)
     }
 }
 
@@ -120,20 +108,16 @@ impl AppState {
         browser: RowId,
         token: &TokenHash,
     ) -> Result<Option<Pending>, StorageError> {
-        let request = self.storage().request(token, browser, self.now()).await?;
-        let Some(request) = request else {
-            return Ok(None);
-        };
-        let client = self.storage().client(&request.client_id).await?;
-        let prompts = match request.prompt.as_deref() {
-            None => Prompts::default(),
-            // To forget what the app wants asked would be worse than to fail.
-            Some(stored) => Prompts::parse(stored).ok_or_else(|| {
-                let browser = &request.browser;
-                StorageError::inconsistent("authorization_requests", browser, "an unknown prompt")
-            })?,
-        };
-        Ok(client.map(|client| Pending::new(request, client, prompts)))
+        let open = self.storage().request(token, browser, self.now()).await?;
+        Ok(open.map(|open| {
+            RequestNotes::note_client(open.client.id.as_str());
+            Pending {
+                request: open.request,
+                client: Arc::new(open.client),
+                browser,
+                account: open.account,
+            }
+        }))
     }
 
     /// Who would be signed in for a request of that client and scope if it went on with an account
@@ -168,33 +152,49 @@ impl AppState {
         pending: &Pending,
         account: &BrowserAccount,
     ) -> Result<Option<Response>, ApiError> {
-        let scope = &pending.request.scope;
+        let scope = &pending.request.params.scope;
         match self.signed_in_as(&pending.client, scope, account).await? {
-            Some((who, _)) => self.go_on(pending, who, None).await.map(Some),
+            Some((who, _)) => self.go_on(pending, who).await.map(Some),
             None => Ok(None),
         }
     }
 
-    /// Somebody is signed in for the request: asks them, or answers the app at once. `instead_of`
-    /// is the account that was asked for if it is another one; then they are asked in any case.
+    /// Somebody is signed in for the request at its browser: asks them, or answers the app at once.
     pub(crate) async fn go_on(
         &self,
         pending: &Pending,
         who: SignedIn,
+    ) -> Result<Response, ApiError> {
+        let (token, browser) = (&pending.request.token, pending.browser);
+        self.go_on_at(token, browser, browser, who, None).await
+    }
+
+    /// The same at the end of a sign-in that began at the browser session `from`; `to` is that of
+    /// who signed in. `instead_of` is the account that was asked for if it is another one; then the
+    /// person is asked in any case.
+    pub(crate) async fn go_on_at(
+        &self,
+        token: &TokenHash,
+        from: RowId,
+        to: RowId,
+        who: SignedIn,
         instead_of: Option<&Did>,
     ) -> Result<Response, ApiError> {
-        let request = &pending.request;
         let noted = self
             .storage()
-            .sign_in_request(&request.token, request.browser, &who, self.now())
+            .sign_in_request(token, from, to, &who, self.now())
             .await?;
         if !noted {
-            return self.repeat(&request.token, request.browser, None).await;
+            let reason = EndReason::Abandoned;
+            self.storage()
+                .end_unused_session(who.upstream_session, reason, self.now())
+                .await?;
+            return self.repeat(token, to, None).await;
         }
-        let scope = pending.granted_scope(self, &who).await?;
-        let reason = pending.consent_reason(self, &who, &scope).await?;
+        let pending = self.pending(to, token).await?;
+        let reason = pending.consent_reason(&pending.granted_scope());
         if reason.is_none() && instead_of.is_none() {
-            return self.approve(pending, &who).await;
+            return self.approve(&pending, &who).await;
         }
         let instead_of = instead_of.map_or_else(String::new, |did| format!("&instead_of={did}"));
         let name = pending.name();
@@ -207,10 +207,12 @@ impl AppState {
         pending: &Pending,
         who: &SignedIn,
     ) -> Result<Response, ApiError> {
-        let request = &pending.request;
-        match self.server().approve(request, who).await? {
+        let (request, browser) = (&pending.request, pending.browser);
+        let scope = pending.granted_scope();
+        let approved = self.server().approve(request, browser, who, scope);
+        match approved.await? {
             Some(answer) => Ok(to_app(&answer)),
-            None => self.repeat(&request.token, request.browser, None).await,
+            None => self.repeat(&request.token, browser, None).await,
         }
     }
 
@@ -221,8 +223,7 @@ impl AppState {
         code: RefusalCode,
         detail: &str,
     ) -> Result<Response, ApiError> {
-        let request = &pending.request;
-        let (token, browser, now) = (&request.token, request.browser, self.now());
+        let (token, browser, now) = (&pending.request.token, pending.browser, self.now());
         let refused = self
             .storage()
             .refuse_request(token, browser, code.as_str(), now)
@@ -253,37 +254,4 @@ impl AppState {
         let answer = self.server().answer_again(&answered, refusal);
         answer.as_ref().map(to_app).ok_or_else(over)
     }
-}
-
-/// The token hash that forms and URLs name a request by.
-pub(crate) fn request_name(name: &str) -> Option<TokenHash> {
-    let bytes = URL_SAFE_NO_PAD.decode(name).ok()?;
-    <[u8; 32]>::try_from(bytes).ok().map(TokenHash::from_bytes)
-}
-
-/// The request is finished, expired, or another browser's: nobody learns which.
-pub(crate) fn over() -> ApiError {
-    ApiError::request(
-        "This sign-in is over: it was finished before, or it took too long. Go back to the app and start again.",
-    )
-}
-
-/// Sends the browser to the app. The URL carries the code: nobody logs it.
-pub(crate) fn to_app(answer: &Answer) -> Response {
-    see_other(answer.location().expose_secret())
-}
-
-/// RFC 9700 §4.12: 303, so that a browser never repeats a form elsewhere.
-pub(crate) fn see_other(location: &str) -> Response {
-    let mut response = Response::default();
-    match HeaderValue::from_str(location) {
-        Ok(mut location) => {
-            location.set_sensitive(true);
-            *response.status_mut() = StatusCode::SEE_OTHER;
-            response.headers_mut().insert(LOCATION, location);
-        }
-        // Locations are built from registered URIs and encoded parameters.
-        Err(_) => *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR,
-    }
-    response
 }

@@ -7,16 +7,17 @@
 use std::time::Duration;
 
 use aip_base::{RowId, random_token};
-use aip_keys::TokenKind;
+use aip_keys::{TokenHash, TokenKind};
 use aip_storage::browser::BrowserSession;
+use aip_storage::request::MAX_FLOW_COOKIES;
 use axum::response::Response;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::api_error::ApiError;
-use crate::browser::Browser;
 use crate::cookies::cookies;
-use crate::csrf::encode;
+use crate::hash_text::encode;
 use crate::incoming_request::IncomingRequest;
+use crate::respond::over;
 use crate::state::AppState;
 
 /// How long a sign-in page may stay open.
@@ -27,8 +28,6 @@ const SHARED_FOR: Duration = Duration::from_hours(1);
 /// long as it may, and leads to a sign-in of an hour (half an hour each for the app's request and
 /// the visit to the PDS).
 const STORED_FOR: Duration = Duration::from_hours(4);
-/// The most of these cookies that a browser is left with, and that are looked at.
-const MOST: usize = 6;
 /// What their names have after the name of the cookie of the browser session.
 const SUFFIX: &str = "-flow-";
 
@@ -68,7 +67,7 @@ impl FlowCookie {
         );
         let all = ids(app, incoming);
         let others: Vec<_> = all.iter().filter(|id| **id != self.id).collect();
-        let too_many = others.len().saturating_sub(MOST - 1);
+        let too_many = others.len().saturating_sub(MAX_FLOW_COOKIES - 1);
         for id in others.into_iter().take(too_many) {
             app.set_cookie(&mut response, &name(id), "", Duration::ZERO);
         }
@@ -91,7 +90,7 @@ impl AppState {
                 });
             }
         }
-        let too_many = flows.len().saturating_sub(MOST);
+        let too_many = flows.len().saturating_sub(MAX_FLOW_COOKIES);
         flows.drain(..too_many);
         flows
     }
@@ -125,23 +124,14 @@ impl AppState {
             return Ok(session.id);
         }
         let stored = self.storage().browser_session(&session.token, now).await?;
-        stored.map(|it| it.id).ok_or_else(crate::flow::over)
+        stored.map(|it| it.id).ok_or_else(over)
     }
 
-    /// All that sign-ins of this browser may be bound to: its session, and those of its sign-ins
-    /// that began before anybody had signed in.
-    pub(crate) async fn bindings(
-        &self,
-        incoming: &IncomingRequest,
-        browser: Option<&Browser>,
-    ) -> Result<Vec<RowId>, ApiError> {
-        let mut bindings: Vec<RowId> = browser.iter().map(|it| it.session.id).collect();
-        for flow in self.flows(incoming) {
-            let token = self.server().hasher.hash(flow.value.expose_secret());
-            let session = self.storage().browser_session(&token, self.now()).await?;
-            bindings.extend(session.map(|it| it.id));
-        }
-        Ok(bindings)
+    /// The keyed hashes of the cookies of this browser's sign-ins.
+    pub(crate) fn flow_tokens(&self, incoming: &IncomingRequest) -> Vec<TokenHash> {
+        let flows = self.flows(incoming);
+        let hash = |flow: &FlowCookie| self.server().hasher.hash(flow.value.expose_secret());
+        flows.iter().map(hash).collect()
     }
 
     /// Whether the request brings any cookie of ours.

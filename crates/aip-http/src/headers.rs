@@ -10,7 +10,7 @@ use http::header::{
 };
 use http::{HeaderMap, StatusCode};
 
-use crate::endpoints::{CachePolicy, Cors, ErrorFormat, Spec};
+use crate::endpoint::{CachePolicy, Cors, ErrorFormat, Spec};
 
 /// By which people and operators find a request in the log.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -12,7 +12,7 @@ use http::header::HOST;
 use http::uri::Authority;
 use url::{Host, Url};
 
-use crate::endpoints::{ErrorFormat, Spec};
+use crate::endpoint::{ErrorFormat, Spec};
 use crate::state::AppState;
 
 /// Where a page is to be opened instead: the same path and query at our own base, for a `GET` under

@@ -1,26 +1,14 @@
 //! A request on its way to a handler: its head and its collected form.
 
-use axum::response::Response;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderName};
 use http::request::Parts as Head;
-use http::{HeaderMap, Method, StatusCode};
-use url::form_urlencoded;
+use http::{HeaderMap, Method};
 
 use crate::api_error::ApiError;
-use crate::endpoints::Endpoint;
-use crate::flow::see_other;
-use crate::pages::{RepeatPage, html};
-use crate::state::AppState;
 
 /// The header of proofs (RFC 9449 §4.1).
 pub(crate) const DPOP: HeaderName = HeaderName::from_static("dpop");
-
-/// The longest query that a form is repeated with: longer ones do not survive every proxy.
-const MAX_QUERY: usize = 6 * 1024;
-
-/// The field that marks a form of another site which our page has repeated.
-const REPEATED: &str = "aip_repeated";
 
 /// Where a request comes from (Fetch Metadata Request Headers §2.4).
 pub(crate) const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -58,37 +46,6 @@ impl IncomingRequest {
     pub(crate) fn is_cross_site(&self) -> bool {
         let site = self.headers().get(SEC_FETCH_SITE);
         site.is_some_and(|site| site != "same-origin" && site != "none")
-    }
-
-    /// The same request anew from our own origin, if this is a form that another site may have
-    /// sent: such a form comes without our `SameSite=Lax` cookies, and a navigation brings them
-    /// along, or a form of ours when it is too long for a URL. `None`: it is no such form.
-    pub(crate) fn as_navigation(&self, app: &AppState, endpoint: Endpoint) -> Option<Response> {
-        let same_origin = self.headers().get(SEC_FETCH_SITE);
-        if !self.is_post() || same_origin.is_some_and(|site| site == "same-origin") {
-            return None;
-        }
-        // Encoded anew: a form may hold bytes that have no place in a URL.
-        let pairs = form_urlencoded::parse(&self.form);
-        let query = form_urlencoded::Serializer::new(String::new())
-            .extend_pairs(pairs)
-            .finish();
-        let path = endpoint.spec().path;
-        if query.len() <= MAX_QUERY {
-            return Some(see_other(&format!("{path}?{query}")));
-        }
-        let fields: Vec<_> = form_urlencoded::parse(&self.form).collect();
-        // Sent by a browser that does not say where forms come from, and without cookies.
-        if fields.iter().any(|(name, _)| name == REPEATED) {
-            return None;
-        }
-        let page = RepeatPage {
-            brand: app.brand(),
-            action: path,
-            mark: REPEATED,
-            fields: &fields,
-        };
-        Some(html(StatusCode::OK, &page))
     }
 
     /// The headers.

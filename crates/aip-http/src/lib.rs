@@ -2,38 +2,45 @@
 //!
 //! Reading order: [`Endpoint`] is the table from which the router, preflights, `Allow`, discovery
 //! and the reference page derive; `serve` is the one way from a request to an answer; each file
-//! under `endpoints` turns one request into one answer; `problem` is where errors become statuses.
+//! under `endpoints` turns one request into one answer, with the steps in `flow`, `bearer` and
+//! `sign_in_form` that several share; `error_mapping` is where errors become statuses.
 //! What this crate needs of others and does not know is behind the traits of [`ports`].
 
 mod account_names;
 mod api_error;
 mod asked;
 mod assets;
+mod bearer;
 mod browser;
 mod caller;
 mod cookies;
 mod csrf;
+mod endpoint;
 mod endpoints;
 mod error_mapping;
 mod flow;
 mod flow_cookie;
+mod hash_text;
 mod headers;
 mod host;
 mod incoming_request;
 mod internal;
 mod limits;
+mod navigation;
 mod pages;
 pub mod ports;
 mod reference;
 mod request_line;
+mod respond;
 mod serve;
+mod sign_in_form;
 mod state;
 mod trace_context;
 mod upstream_document;
 mod words;
 
 pub use caller::TrustedProxies;
-pub use endpoints::{CachePolicy, Cors, Endpoint, ErrorFormat, Payload, Spec, Verb};
+pub use endpoint::{CachePolicy, Cors, Endpoint, ErrorFormat, Payload, Spec, Verb};
 pub use internal::internal_router;
 pub use limits::RateLimiter;
 pub use reference::reference_markdown;

@@ -11,7 +11,6 @@ use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue};
 
-use crate::account_names::AccountName;
 use crate::assets::{ICON, STYLE};
 use crate::words::shown;
 
@@ -20,6 +19,15 @@ const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'self'; img-src 'self' data:; frame-ancestors 'none'; \
      base-uri 'none'",
 );
+
+/// An account as pages show it.
+#[derive(Debug, Clone)]
+pub(crate) struct AccountName {
+    /// The verified handle, or the placeholder.
+    pub(crate) handle: String,
+    /// The DID.
+    pub(crate) did: String,
+}
 
 /// The first page.
 #[derive(Template)]

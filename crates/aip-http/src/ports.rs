@@ -4,13 +4,17 @@
 use std::sync::Arc;
 
 use aip_atproto::Origin;
-use aip_base::{Body, RowId, Timestamp};
+use aip_base::{Body, Timestamp};
 use aip_oauth::claims::{ClaimedEmail, Emails};
+use aip_pds::usable_until;
 use aip_sessions::{
     AccountEmails, BeginError, Keeper, KeeperError, SignInFailure, SignInRequest, SignInResult,
+    step,
 };
 use aip_storage::StorageError;
 use aip_storage::grant::Grant;
+use aip_storage::request::FlowBrowser;
+use aip_storage::session_status::SessionStatus;
 use aip_xrpc::{ForwardError, XrpcCall};
 use async_trait::async_trait;
 use http::Response;
@@ -21,15 +25,19 @@ pub trait SignIn: Send + Sync + 'static {
     /// Begins a sign-in and returns the URL at the PDS to send the browser to.
     async fn begin(&self, start: SignInRequest<'_>) -> Result<String, BeginError>;
 
-    /// Finishes a sign-in with the query of the callback, if it is bound to one of `browsers`.
-    async fn finish(&self, browsers: &[RowId], query: &str) -> Result<SignInResult, SignInFailure>;
+    /// Finishes a sign-in with the query of the callback, if that browser began it.
+    async fn finish(
+        &self,
+        browser: &FlowBrowser<'_>,
+        query: &str,
+    ) -> Result<SignInResult, SignInFailure>;
 }
 
 /// Sessions at the PDSs of accounts.
 #[async_trait]
 pub trait Sessions: Send + Sync + 'static {
-    /// The session of that id, refreshed if it was stale.
-    async fn live(&self, id: RowId) -> Result<LiveSession, KeeperError>;
+    /// What is told of a session that was just read, after a refresh if it is stale.
+    async fn live(&self, read: SessionStatus) -> Result<LiveSession, KeeperError>;
 }
 
 /// What is told of a session that can be used now.
@@ -66,8 +74,12 @@ impl SignIn for aip_sessions::SignIn {
         self.begin(start).await
     }
 
-    async fn finish(&self, browsers: &[RowId], query: &str) -> Result<SignInResult, SignInFailure> {
-        self.finish(browsers, query).await
+    async fn finish(
+        &self,
+        browser: &FlowBrowser<'_>,
+        query: &str,
+    ) -> Result<SignInResult, SignInFailure> {
+        self.finish(browser, query).await
     }
 }
 
@@ -87,12 +99,12 @@ impl Emails for PdsEmails {
 
 #[async_trait]
 impl Sessions for Arc<Keeper> {
-    async fn live(&self, id: RowId) -> Result<LiveSession, KeeperError> {
-        let usable = self.active_session(id).await?;
+    async fn live(&self, read: SessionStatus) -> Result<LiveSession, KeeperError> {
+        let active = self.active_status(read).await?;
         Ok(LiveSession {
-            pds: usable.pds,
-            usable_until: usable.usable_until,
-            ends_at: usable.ends_at,
+            usable_until: usable_until(active.refreshed_at, active.access_expires_at),
+            ends_at: step::ends_at(&active),
+            pds: active.pds,
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use strum::IntoEnumIterator as _;
 
-use crate::endpoints::{CachePolicy, Cors, Endpoint, Payload};
+use crate::endpoint::{CachePolicy, Cors, Endpoint, Payload};
 
 /// The table of endpoints as Markdown.
 pub fn reference_markdown() -> String {

@@ -15,7 +15,7 @@ use tracing::Span;
 use tracing::field::Empty;
 
 use crate::api_error::ErrorReport;
-use crate::endpoints::Endpoint;
+use crate::endpoint::Endpoint;
 use crate::state::AppState;
 use crate::trace_context::TraceContext;
 

@@ -9,7 +9,7 @@ use aip_storage::query_stats;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -20,12 +20,13 @@ use strum::IntoEnumIterator as _;
 use tracing::Instrument as _;
 
 use crate::api_error::ApiError;
-use crate::endpoints::{Endpoint, ErrorFormat, FORM_LIMIT, Payload, Spec};
-use crate::flow::see_other;
+use crate::endpoint::{Endpoint, ErrorFormat, FORM_LIMIT, Payload, Spec};
+use crate::endpoints::dispatch;
 use crate::headers;
 use crate::host;
 use crate::incoming_request::IncomingRequest;
 use crate::request_line::RequestLine;
+use crate::respond::see_other;
 use crate::state::AppState;
 
 /// How long a form may take to arrive, so that slow senders cannot hold all connections.
@@ -36,7 +37,12 @@ pub fn router(app: AppState) -> Router {
     let mut router = Router::new();
     for endpoint in Endpoint::iter() {
         let handler = move |State(app): State<AppState>, request: Request| async move {
-            serve(&app, Some(endpoint), request).await
+            let spec = endpoint.spec();
+            if spec.inert || spec.payload == Payload::Stream {
+                serve(&app, Some(endpoint), request).await
+            } else {
+                serve_to_completion(app, endpoint, request).await
+            }
         };
         router = router.route(endpoint.spec().path, any(handler));
     }
@@ -45,6 +51,16 @@ pub fn router(app: AppState) -> Router {
             serve(&app, None, request).await
         })
         .with_state(app)
+}
+
+/// Answers a request that changes something in a task of its own. The server drops what it does for
+/// a client that closes the connection, and a sign-in that is dropped between two of its steps has
+/// spent its `state` and its code for nothing and leaves a session at the PDS that nobody keeps.
+async fn serve_to_completion(app: AppState, endpoint: Endpoint, request: Request) -> Response {
+    let work = tokio::spawn(async move { serve(&app, Some(endpoint), request).await });
+    // Panics become an answer in `serve`; what is left is that the process ends.
+    work.await
+        .unwrap_or_else(|_| StatusCode::SERVICE_UNAVAILABLE.into_response())
 }
 
 /// Answers a request; `endpoint` is `None` for a path that is not mounted.
@@ -100,11 +116,11 @@ async fn answer(
     }
     let (incoming, stream) = receive(&spec, request).await?;
     if !spec.clients {
-        return endpoint.handle(app, &incoming, stream).await;
+        return dispatch(endpoint, app, &incoming, stream).await;
     }
     // Whoever proves itself is let in, whatever others did from the same address: only failures
     // are counted, and once there are too many, answered with 429.
-    let answer = endpoint.handle(app, &incoming, stream).await;
+    let answer = dispatch(endpoint, app, &incoming, stream).await;
     if let Err(problem) = &answer
         && problem.is_failed_authentication()
     {

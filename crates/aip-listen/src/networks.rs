@@ -3,7 +3,9 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
+
+use aip_base::lock;
 
 /// Leading bits of an IPv6 address that stand for one client: anybody can have what follows.
 const IPV6_BITS: u32 = 48;
@@ -32,7 +34,7 @@ impl Networks {
     pub(crate) fn admit(self: &Arc<Self>, peer: IpAddr) -> Option<ConnectionSlot> {
         let network = network_of(peer);
         let share = share(network, self.max_connections);
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = lock(&self.open);
         let count = open.entry(network).or_insert(0);
         if *count >= share {
             return None;
@@ -48,8 +50,7 @@ impl Networks {
 
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        let open = &self.networks.open;
-        let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = lock(&self.networks.open);
         if let Some(count) = open.get_mut(&self.network) {
             *count -= 1;
             if *count == 0 {

@@ -85,22 +85,27 @@ impl AuthorizationServer {
         let known = self.known_clients.get(&id);
         let client = match known.filter(|it| self.check(it, &presented).is_ok()) {
             Some(client) => client,
-            None => self.read_client(&id, &presented).await?,
+            None => {
+                let client = self.read_client(&id).await?;
+                let client = client.ok_or(ClientAuthError::Unknown)?;
+                self.check(&client, &presented)?;
+                client
+            }
         };
         RequestNotes::note_client(client.id.as_str());
         Ok(AuthenticatedClient(client))
     }
 
-    async fn read_client(
+    /// The client as the database has it, remembered for a moment.
+    pub(crate) async fn read_client(
         &self,
         id: &ClientId,
-        presented: &Presented,
-    ) -> Result<Arc<Client>, ClientAuthError> {
+    ) -> Result<Option<Arc<Client>>, StorageError> {
         let read_at = Instant::now();
-        let client = self.storage.client(id).await?;
-        let client = Arc::new(client.ok_or(ClientAuthError::Unknown)?);
-        self.check(&client, presented)?;
-        self.known_clients.remember(&client, read_at);
+        let client = self.storage.client(id).await?.map(Arc::new);
+        if let Some(client) = &client {
+            self.known_clients.remember(client, read_at);
+        }
         Ok(client)
     }
 

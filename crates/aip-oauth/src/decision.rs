@@ -1,6 +1,7 @@
 //! The person's decision: a yes becomes grant, code and consent in one transaction; a no goes to
 //! the app. Every answer carries `state` and `iss` (RFC 9207).
 
+use aip_atproto::ScopeSet;
 use aip_base::RowId;
 use aip_keys::TokenKind;
 use aip_storage::StorageError;
@@ -14,7 +15,6 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::AuthorizationServer;
 use crate::authorize::{Refusal, RefusalCode};
-use crate::interaction::granted_scope;
 
 /// How long a code may be redeemed.
 const CODE_TTL: std::time::Duration = ANSWER_REPEATED_FOR;
@@ -54,25 +54,25 @@ impl Answer {
 }
 
 impl AuthorizationServer {
-    /// Finishes `request` with a yes of the account that signed in for it. `None`: it was
-    /// finished before, or expired meanwhile.
+    /// Finishes `request`, of `browser`, with a yes of the account that signed in for it, whose PDS
+    /// granted `scope` of what was asked. `None`: it was finished before, or expired meanwhile.
     pub async fn approve(
         &self,
         request: &AuthorizationRequest,
+        browser: RowId,
         who: &SignedIn,
+        scope: ScopeSet,
     ) -> Result<Option<Answer>, StorageError> {
         let now = self.clock.now();
-        let Some(session) = self.storage.upstream_session(who.upstream_session).await? else {
-            return Ok(None);
-        };
         let id = RowId::new(&*self.clock, &*self.rng);
         let code = self.code_of(id);
+        let params = &request.params;
         let grant = Grant {
             id,
             client_id: request.client_id.clone(),
             did: who.did.clone(),
-            scope: granted_scope(&request.scope, &session.scope),
-            asked: request.asked.clone(),
+            scope,
+            asked: params.asked.clone(),
             upstream_session: who.upstream_session,
             dpop_jkt: None,
             auth_time: who.auth_time,
@@ -81,14 +81,15 @@ impl AuthorizationServer {
         };
         let approval = Approval {
             request: request.token,
-            browser: request.browser,
+            browser,
             grant,
+            state: params.state.clone(),
             code: NewCode {
                 hash: self.hash(&code),
-                redirect_uri: request.redirect_uri.clone(),
-                code_challenge: request.code_challenge.clone(),
-                dpop_jkt: request.dpop_jkt.clone(),
-                nonce: request.nonce.clone(),
+                redirect_uri: params.redirect_uri.clone(),
+                code_challenge: params.code_challenge.clone(),
+                dpop_jkt: params.dpop_jkt.clone(),
+                nonce: params.nonce.clone(),
                 expires_at: now + CODE_TTL,
             },
         };
@@ -102,8 +103,8 @@ impl AuthorizationServer {
         )
         .await?;
         Ok(Some(self.answer(
-            &request.redirect_uri,
-            request.state.as_deref(),
+            &params.redirect_uri,
+            params.state.as_deref(),
             vec![("code", code)],
         )))
     }
@@ -160,8 +161,8 @@ impl AuthorizationServer {
     ) -> Refusal {
         Refusal {
             client_id: request.client_id.clone(),
-            redirect_uri: request.redirect_uri.clone(),
-            state: request.state.clone(),
+            redirect_uri: request.params.redirect_uri.clone(),
+            state: request.params.state.clone(),
             code,
             detail: detail.to_owned(),
         }

@@ -9,8 +9,9 @@ use aip_atproto::{AccountAttr, Did, OpenIdScope, Scope, ScopeSet};
 use aip_base::Timestamp;
 use aip_storage::browser::BrowserAccount;
 use aip_storage::client::{Client, RedirectUri};
+use aip_storage::prompt::{Prompt, Prompts};
 
-use crate::authorize::{Prompt, Prompts, RefusalCode};
+use crate::authorize::RefusalCode;
 
 /// What an app's request asks of a person.
 #[derive(Debug)]

@@ -3,10 +3,12 @@
 //! RFC 6750 for Bearer tokens (header only: OAuth 2.1 §5.1.1 has no query form), RFC 9449 §7 for
 //! tokens bound to a key. A bound token presented as Bearer is refused, and the reverse.
 
+use aip_atproto::Handle;
 use aip_base::{Blame, RequestNotes};
 use aip_keys::TokenKind;
 use aip_storage::StorageError;
 use aip_storage::grant::AccessToken;
+use aip_storage::session_status::{SessionStatus, TokenWithSession};
 
 use crate::AuthorizationServer;
 use crate::dpop::{ProofError, Target};
@@ -52,10 +54,61 @@ pub struct Credential<'a> {
 #[derive(Debug, Clone)]
 pub struct AuthorizedCall(AccessToken);
 
+/// Likewise, with the session behind the token as it was read at the same time. Made only here.
+#[derive(Debug, Clone)]
+pub struct AuthorizedSessionCall {
+    call: AuthorizedCall,
+    session: Option<SessionStatus>,
+    handle: Option<Handle>,
+}
+
 impl AuthorizedCall {
     /// The token, with its grant.
     pub fn token(&self) -> &AccessToken {
         &self.0
+    }
+}
+
+impl AuthorizedSessionCall {
+    /// The token, with its grant.
+    pub fn token(&self) -> &AccessToken {
+        self.call.token()
+    }
+
+    /// The session that serves the grant; `None` if it is not there any more.
+    pub fn session(&self) -> Option<&SessionStatus> {
+        self.session.as_ref()
+    }
+
+    /// The verified handle of the account, if it has one.
+    pub fn handle(&self) -> Option<&Handle> {
+        self.handle.as_ref()
+    }
+}
+
+/// The access token of a credential, and how it was presented.
+#[derive(Clone, Copy)]
+struct Presented<'a> {
+    token: &'a str,
+    /// Under the scheme `DPoP`.
+    bound: bool,
+}
+
+impl<'a> Presented<'a> {
+    fn read(credential: &Credential<'a>) -> Result<Self, ResourceError> {
+        let (scheme, token) = credential
+            .authorization
+            .and_then(|it| it.split_once(' '))
+            .ok_or(ResourceError::Missing)?;
+        let token = token.trim();
+        let bound = scheme.eq_ignore_ascii_case("dpop");
+        if !bound && !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(ResourceError::Missing);
+        }
+        if TokenKind::AccessToken.parse(token).is_err() {
+            return Err(ResourceError::InvalidToken);
+        }
+        Ok(Self { token, bound })
     }
 }
 
@@ -76,29 +129,48 @@ impl AuthorizationServer {
         &self,
         credential: Credential<'_>,
     ) -> Result<AuthorizedCall, ResourceError> {
-        let (scheme, token) = credential
-            .authorization
-            .and_then(|it| it.split_once(' '))
-            .ok_or(ResourceError::Missing)?;
-        let token = token.trim();
-        let bound = scheme.eq_ignore_ascii_case("dpop");
-        if !bound && !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(ResourceError::Missing);
-        }
-        if TokenKind::AccessToken.parse(token).is_err() {
-            return Err(ResourceError::InvalidToken);
-        }
-        let found = self
-            .storage
-            .access_token(&self.hasher.hash(token), self.clock.now())
-            .await?;
+        let presented = Presented::read(&credential)?;
+        let hash = self.hasher.hash(presented.token);
+        let found = self.storage.access_token(&hash, self.clock.now()).await?;
         let found = found.ok_or(ResourceError::InvalidToken)?;
-        match (&found.dpop_jkt, bound) {
+        self.check_key(found, presented, credential).await
+    }
+
+    /// Checks the credential of a call that asks about the session behind its token.
+    pub async fn authorize_session_call(
+        &self,
+        credential: Credential<'_>,
+    ) -> Result<AuthorizedSessionCall, ResourceError> {
+        let presented = Presented::read(&credential)?;
+        let hash = self.hasher.hash(presented.token);
+        let now = self.clock.now();
+        let found = self.storage.access_token_with_session(&hash, now).await?;
+        let TokenWithSession {
+            token,
+            session,
+            handle,
+        } = found.ok_or(ResourceError::InvalidToken)?;
+        Ok(AuthorizedSessionCall {
+            call: self.check_key(token, presented, credential).await?,
+            session,
+            handle,
+        })
+    }
+
+    /// Checks that the token was presented as it must be: with a proof of its key, if it is bound to
+    /// one, and only then.
+    async fn check_key(
+        &self,
+        found: AccessToken,
+        presented: Presented<'_>,
+        credential: Credential<'_>,
+    ) -> Result<AuthorizedCall, ResourceError> {
+        match (&found.dpop_jkt, presented.bound) {
             (None, false) => {}
             (Some(jkt), true) => {
                 let proof = credential.dpop.ok_or(ResourceError::NoProof)?;
                 let key = self
-                    .check_proof(proof, credential.target, Some(token))
+                    .check_proof(proof, credential.target, Some(presented.token))
                     .await?;
                 if key.thumbprint() != jkt {
                     return Err(ResourceError::WrongKey);

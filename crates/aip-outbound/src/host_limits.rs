@@ -5,9 +5,9 @@
 //! calls that stall hold back neither a sign-in nor somebody else's calls.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use aip_base::{OnBehalfOf, Share};
+use aip_base::{OnBehalfOf, Share, lock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// How many semaphores are remembered before idle ones are forgotten.
@@ -82,7 +82,7 @@ impl HostLimits {
         };
         let mut permits = Vec::with_capacity(wanted.len());
         for (share, key, capacity) in wanted {
-            *waits_for.lock().unwrap_or_else(PoisonError::into_inner) = share;
+            *lock(waits_for) = share;
             // The semaphores are never closed, so there is always a permit in the end.
             permits.push(self.semaphore(key, capacity).acquire_owned().await.ok()?);
         }
@@ -90,10 +90,7 @@ impl HostLimits {
     }
 
     fn semaphore(&self, key: Key, capacity: usize) -> Arc<Semaphore> {
-        let mut semaphores = self
-            .semaphores
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut semaphores = lock(&self.semaphores);
         if let Some(semaphore) = semaphores.get(&key) {
             return Arc::clone(semaphore);
         }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use aip_atproto::{Did, Origin, ScopeSet};
-use aip_base::{HttpError, Partial, Timestamp, excerpt};
+use aip_base::{HttpError, Partial, Timestamp, excerpt, retry_after};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 use crate::client::PdsClient;
 use crate::members::members;
 use crate::oauth::TokenSet;
-use crate::origins::{Paused, retry_after};
+use crate::origins::Paused;
 use crate::proof::ProvenPds;
 use crate::request::{self, RequestError};
 

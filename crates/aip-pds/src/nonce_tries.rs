@@ -8,11 +8,11 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aip_atproto::Origin;
-use aip_base::{Clock, Timestamp};
+use aip_base::{Clock, Timestamp, lock};
 use aip_storage::nonces::ServerRole;
 use tokio::sync::{Mutex as Queue, OwnedMutexGuard};
 
@@ -67,8 +67,7 @@ impl OneAtATime {
     ) -> Option<Arc<Queue<Option<String>>>> {
         let now = self.clock.now();
         let fresh = |line: &Line| now.since(line.seen) < REMEMBERED;
-        // Consistent after each operation, so a panic elsewhere poisons nothing.
-        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut servers = lock(&self.servers);
         if servers.is_empty() && !seen {
             return None;
         }

@@ -6,11 +6,11 @@
 //! everybody by asking it for something that fails.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aip_atproto::Origin;
-use aip_base::{Backoff, Clock, Rng, Timestamp};
+use aip_base::{Backoff, Clock, Rng, Timestamp, lock, retry_after};
 use http::{HeaderMap, StatusCode};
 
 /// So many failures in a row open the breaker.
@@ -74,15 +74,10 @@ impl Origins {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Origin, State>> {
-        // Consistent after each operation, so a panic elsewhere poisons nothing.
-        self.states.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Asks whether a request may be sent to `origin` now.
     pub fn admit<'a>(&'a self, origin: &'a Origin) -> Result<Admission<'a>, Paused> {
         let now = self.clock.now();
-        let probe = match self.lock().get_mut(origin) {
+        let probe = match lock(&self.states).get_mut(origin) {
             Some(state) => {
                 if let Some(wait) = state.closed_for(now) {
                     return Err(Paused(wait));
@@ -102,7 +97,7 @@ impl Origins {
     /// How long refreshes at `origin` wait, if they do.
     pub fn refresh_wait(&self, origin: &Origin) -> Option<Duration> {
         let now = self.clock.now();
-        let states = self.lock();
+        let states = lock(&self.states);
         let state = states.get(origin)?;
         state.closed_for(now).max(left(state.paused_until, now))
     }
@@ -110,7 +105,7 @@ impl Origins {
     /// The servers at which nothing is to be done unasked.
     pub fn throttled(&self) -> Vec<Origin> {
         let now = self.clock.now();
-        let states = self.lock();
+        let states = lock(&self.states);
         let spared = states.iter().filter(|(_, state)| {
             let pause = left(state.paused_until, now).max(left(state.spared_until, now));
             state.closed_for(now).max(pause).is_some()
@@ -150,7 +145,7 @@ impl Origins {
     }
 
     fn with(&self, origin: &Origin, change: impl FnOnce(&mut State)) {
-        let mut states = self.lock();
+        let mut states = lock(&self.states);
         if states.len() >= MAX_ORIGINS && !states.contains_key(origin) {
             let now = self.clock.now();
             states.retain(|_, state| !state.is_well(now));
@@ -178,7 +173,7 @@ impl Origins {
     }
 
     fn answered(&self, origin: &Origin) {
-        if let Some(state) = self.lock().get_mut(origin) {
+        if let Some(state) = lock(&self.states).get_mut(origin) {
             state.failures = 0;
             state.openings = 0;
             state.open_until = None;
@@ -221,7 +216,7 @@ impl Drop for Admission<'_> {
     /// A probe of which nobody heard says nothing: the next request probes.
     fn drop(&mut self) {
         if self.probe
-            && let Some(state) = self.origins.lock().get_mut(self.origin)
+            && let Some(state) = lock(&self.origins.states).get_mut(self.origin)
         {
             state.probing = false;
         }
@@ -259,12 +254,6 @@ impl RateLimit {
         let both = self.remaining.zip(self.limit);
         both.is_some_and(|(remaining, limit)| remaining < limit / 10)
     }
-}
-
-/// `Retry-After` in seconds (RFC 9110 §10.2.3); the form with a date is ignored.
-pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = number(headers, "retry-after")?;
-    Some(Duration::from_secs(seconds.min(u32::MAX.into())))
 }
 
 fn number(headers: &HeaderMap, name: &str) -> Option<u64> {

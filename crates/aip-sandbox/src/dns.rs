@@ -5,10 +5,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use aip_atproto::{Did, Handle};
-use aip_base::{DnsError, DnsTxt};
+use aip_base::{DnsError, DnsTxt, lock};
 use async_trait::async_trait;
-
-use crate::stage::lock;
 
 /// A name server that says what the test tells it to. Clones share their answers.
 #[derive(Debug, Clone, Default)]

@@ -5,29 +5,26 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
+use hickory_proto::op::{Message, MessageType, Metadata, ResponseCode};
+use hickory_proto::rr::rdata::TXT;
+use hickory_proto::rr::{Name, RData, Record, RecordType};
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
-use crate::dns::Dns;
+use crate::dns::{Dns, DnsFailure};
 
-const HEADER: usize = 12;
-/// RFC 1035 §3.2.2.
-const TXT: u16 = 16;
-const NAME_ERROR: u8 = 3;
+/// How long a record may be cached.
+const TTL_SECONDS: u32 = 60;
+/// RFC 1035 §3.3: the most bytes of one of the strings that the text of a TXT record is cut into.
+const MAX_STRING_BYTES: usize = 255;
+/// The largest question that is read.
+const MAX_QUESTION_BYTES: usize = 1500;
 
 /// A name server with one zone. It ends when this is dropped.
 pub struct NameServer {
     /// Where it listens, on UDP.
     pub address: SocketAddr,
     serving: JoinHandle<()>,
-}
-
-/// The one question of a packet.
-struct Question<'a> {
-    /// As it came, to be repeated in the answer.
-    bytes: &'a [u8],
-    name: String,
-    kind: u16,
 }
 
 impl NameServer {
@@ -39,7 +36,7 @@ impl NameServer {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = socket.local_addr()?;
         let serving = tokio::spawn(async move {
-            let mut packet = [0; 1500];
+            let mut packet = [0; MAX_QUESTION_BYTES];
             while let Ok((length, asker)) = socket.recv_from(&mut packet).await {
                 if let Some(answer) = answer(&zone, &packet[..length]) {
                     // An asker that went away asks no more.
@@ -57,60 +54,50 @@ impl Drop for NameServer {
     }
 }
 
-/// The answer to a packet, if it is a question. Only TXT records exist.
+/// The answer to a packet; none if it is no question, or if the zone orders a timeout. Only TXT
+/// records exist.
 fn answer(zone: &Dns, packet: &[u8]) -> Option<Vec<u8>> {
-    let question = Question::parse(packet)?;
-    let records = match question.kind {
-        TXT => zone.txt(&question.name).unwrap_or_default(),
-        _ => Vec::new(),
+    let question = Message::from_vec(packet).ok()?;
+    let query = question.queries.first()?;
+    if question.metadata.message_type != MessageType::Query {
+        return None;
+    }
+    let mut answer = Message::response(question.metadata.id, question.metadata.op_code);
+    answer.metadata = Metadata::response_from_request(&question.metadata);
+    answer.metadata.recursion_available = true;
+    answer.add_query(query.clone());
+    let texts = match query.query_type() {
+        RecordType::TXT => zone.txt(&query.name().to_ascii()),
+        _ => Err(DnsFailure::NoRecord),
     };
-    let mut answer = packet.get(..2)?.to_vec();
-    // An answer, recursion desired and available.
-    let code = if records.is_empty() { NAME_ERROR } else { 0 };
-    answer.extend([0x81, 0x80 | code]);
-    for count in [1, u16::try_from(records.len()).ok()?, 0, 0] {
-        answer.extend(count.to_be_bytes());
+    match texts {
+        Ok(texts) if !texts.is_empty() => {
+            answer.add_answers(texts.iter().map(|text| txt_record(query.name(), text)));
+        }
+        Ok(_) | Err(DnsFailure::NoRecord) => {
+            answer.metadata.response_code = ResponseCode::NXDomain;
+        }
+        Err(DnsFailure::ServerFailure) => answer.metadata.response_code = ResponseCode::ServFail,
+        Err(DnsFailure::Timeout) => return None,
     }
-    answer.extend(question.bytes);
-    for record in records {
-        let text = record.as_bytes();
-        let length = u8::try_from(text.len()).ok()?;
-        // The name of the question, TXT, IN, one minute.
-        answer.extend([0xc0, 0x0c, 0, 16, 0, 1, 0, 0, 0, 60]);
-        answer.extend((u16::from(length) + 1).to_be_bytes());
-        answer.push(length);
-        answer.extend(text);
-    }
-    Some(answer)
+    answer.to_vec().ok()
 }
 
-impl<'a> Question<'a> {
-    fn parse(packet: &'a [u8]) -> Option<Self> {
-        let rest = packet.get(HEADER..)?;
-        let mut labels = Vec::new();
-        let mut at = 0;
-        loop {
-            let length = usize::from(*rest.get(at)?);
-            at += 1;
-            if length == 0 {
-                break;
-            }
-            labels.push(std::str::from_utf8(rest.get(at..at + length)?).ok()?);
-            at += length;
-        }
-        let kind = u16::from_be_bytes([*rest.get(at)?, *rest.get(at + 1)?]);
-        Some(Self {
-            bytes: rest.get(..at + 4)?,
-            name: labels.join("."),
-            kind,
-        })
-    }
+fn txt_record(name: &Name, text: &str) -> Record {
+    let strings = text.as_bytes().chunks(MAX_STRING_BYTES).collect();
+    let data = RData::TXT(TXT::from_bytes(strings));
+    Record::from_rdata(name.clone(), TTL_SECONDS, data)
 }
 
 #[cfg(test)]
 mod tests {
+    use aip_atproto::Handle;
+
     use super::*;
 
+    const NAME: &str = "_atproto.alice.test";
+
+    /// A question about [`NAME`], as RFC 1035 §4.1 writes it.
     fn question(kind: u8) -> Vec<u8> {
         let mut packet = vec![7, 9, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
         packet.extend(b"\x08_atproto\x05alice\x04test\x00\x00");
@@ -121,10 +108,24 @@ mod tests {
     #[test]
     fn a_record_of_the_zone_is_answered() {
         let zone = Dns::default();
-        zone.set_txt("_atproto.alice.test", ["did=did:web:a".to_owned()]);
+        zone.set_txt(NAME, ["did=did:web:a".to_owned()]);
         let answer = answer(&zone, &question(16)).unwrap();
         assert_eq!(answer[..12], [7, 9, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
         assert!(answer.ends_with(b"\x00\x0e\x0ddid=did:web:a"));
+    }
+
+    #[test]
+    fn several_records_and_long_ones_arrive_as_they_were_set() {
+        let zone = Dns::default();
+        let texts = ["did=did:web:a ".to_owned(), "x".repeat(600)];
+        zone.set_txt(NAME, texts.clone());
+        let answer = Message::from_vec(&answer(&zone, &question(16)).unwrap()).unwrap();
+        let read: Vec<String> = answer
+            .answers
+            .iter()
+            .map(|record| record.data.to_string())
+            .collect();
+        assert_eq!(read, texts);
     }
 
     #[test]
@@ -132,8 +133,26 @@ mod tests {
         let zone = Dns::default();
         let missing = answer(&zone, &question(16)).unwrap();
         assert_eq!(missing[..8], [7, 9, 0x81, 0x83, 0, 1, 0, 0]);
-        zone.set_txt("_atproto.alice.test", ["did=did:web:a".to_owned()]);
+        zone.set_txt(NAME, ["did=did:web:a".to_owned()]);
         assert_eq!(answer(&zone, &question(1)).unwrap()[3], 0x83);
         assert_eq!(answer(&zone, b"short"), None);
+    }
+
+    #[test]
+    fn failures_that_were_ordered_happen() {
+        let zone = Dns::default();
+        let handle: Handle = "alice.test".parse().unwrap();
+        zone.fail(&handle, DnsFailure::ServerFailure);
+        assert_eq!(answer(&zone, &question(16)).unwrap()[3], 0x82);
+        zone.fail(&handle, DnsFailure::Timeout);
+        assert_eq!(answer(&zone, &question(16)), None);
+    }
+
+    #[test]
+    fn what_is_no_question_has_no_answer() {
+        let zone = Dns::default();
+        zone.set_txt(NAME, ["did=did:web:a".to_owned()]);
+        let response = answer(&zone, &question(16)).unwrap();
+        assert_eq!(answer(&zone, &response), None);
     }
 }

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aip_base::{Body, BodyError, Http, HttpError};
+use aip_base::{Body, BodyError, Http, HttpError, lock};
 use async_trait::async_trait;
 use http::header::HOST;
 use http::uri::PathAndQuery;
@@ -15,8 +15,6 @@ use http_body_util::BodyExt as _;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-
-use crate::stage::lock;
 
 /// Plain HTTP/1.1 to the loopback interface, one connection per request.
 ///

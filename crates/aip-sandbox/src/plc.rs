@@ -5,6 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use aip_atproto::Did;
+use aip_base::lock;
 use aip_jose::PublicJwk;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -16,7 +17,7 @@ use crate::stage::faults::{Endpoint, Order};
 use crate::stage::reply::Reply;
 use crate::stage::request::Received;
 use crate::stage::server::{Server, Service, bind};
-use crate::stage::{Stage, Unfinished, lock};
+use crate::stage::{Stage, Unfinished};
 
 /// A PLC directory on a port of the loopback interface.
 pub struct Plc {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use aip_base::{Fetched, Http, HttpError, Limits};
+use aip_base::{Fetched, Http, HttpError, Limits, lock};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, COOKIE, LOCATION, SET_COOKIE};
 use http::{Request, StatusCode};
@@ -11,7 +11,6 @@ use url::Url;
 
 use crate::pds::Person;
 use crate::plain_http::PlainHttp;
-use crate::stage::lock;
 
 /// A person with a browser: cookies are kept, so the PDS may remember the account.
 #[derive(Debug, Default)]

@@ -18,5 +18,5 @@ pub use identity::{MissingKey, UpstreamIdentity};
 pub use keeper::step;
 pub use keeper::{ActiveSession, InFlight, Keeper, KeeperError};
 pub use session_sealer::{SealerError, SessionSealer};
-pub use sign_in::{BeginError, SignIn, SignInFailure, SignInRequest, SignInResult};
+pub use sign_in::{BeginError, FlowRequest, SignIn, SignInFailure, SignInRequest, SignInResult};
 pub use spill::Spill;

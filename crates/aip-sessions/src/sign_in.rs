@@ -18,7 +18,7 @@ use aip_pds::{
 use aip_storage::account::Account;
 use aip_storage::audit::{AuditEvent, AuditKind};
 use aip_storage::client::ClientId;
-use aip_storage::request::{AuthorizationRequest, TakeFlow, UpstreamFlow};
+use aip_storage::request::{AuthorizationRequest, FlowBrowser, TakeFlow, UpstreamFlow};
 use aip_storage::upstream::{
     Credential, Email, EmailReading, OAuthCredential, UpstreamSession, UpstreamState,
 };
@@ -113,6 +113,24 @@ pub struct SignInResult {
     pub instead_of: Option<Did>,
 }
 
+/// The app's request that a sign-in is for, and the browser session that it is bound to.
+#[derive(Debug, Clone, Copy)]
+pub struct FlowRequest {
+    /// The keyed hash of its token.
+    pub token: TokenHash,
+    /// The browser.
+    pub browser: RowId,
+}
+
+impl FlowRequest {
+    fn of(flow: &UpstreamFlow) -> Option<Self> {
+        flow.request.map(|token| Self {
+            token,
+            browser: flow.browser,
+        })
+    }
+}
+
 /// Why a callback signs nobody in.
 #[derive(Debug, thiserror::Error)]
 pub enum SignInFailure {
@@ -126,7 +144,7 @@ pub enum SignInFailure {
     #[error("the PDS answered `{error}`")]
     Denied {
         /// The app's request.
-        request: Option<TokenHash>,
+        request: Option<FlowRequest>,
         /// The error code of the PDS.
         error: String,
     },
@@ -134,7 +152,7 @@ pub enum SignInFailure {
     #[error("refused: {check}")]
     Refused {
         /// The app's request.
-        request: Option<TokenHash>,
+        request: Option<FlowRequest>,
         /// Which check, for log and audit.
         check: String,
     },
@@ -142,7 +160,7 @@ pub enum SignInFailure {
     #[error("{what}")]
     Unusable {
         /// The app's request.
-        request: Option<TokenHash>,
+        request: Option<FlowRequest>,
         /// What is wrong with which answer; what the server wrote is cut and escaped.
         what: String,
     },
@@ -151,7 +169,7 @@ pub enum SignInFailure {
     #[error("signed in as `{actual}` instead of `{expected}`")]
     OtherAccount {
         /// The app's request.
-        request: Option<TokenHash>,
+        request: Option<FlowRequest>,
         /// The account that was chosen.
         expected: Did,
         /// The account that signed in.
@@ -161,7 +179,7 @@ pub enum SignInFailure {
     #[error("not reached: {what}")]
     Unavailable {
         /// The app's request.
-        request: Option<TokenHash>,
+        request: Option<FlowRequest>,
         /// What was not reached, for the log.
         what: String,
     },
@@ -183,8 +201,9 @@ struct FlowSecrets {
     dpop_key: String,
     upstream_client_id: String,
     client_key_id: Option<String>,
-    /// The session's name towards the nonce store, and its id once it exists.
-    session: String,
+    /// The app that the sign-in is for, if it is for one.
+    #[serde(default)]
+    client_id: Option<String>,
     /// Whether the PDS was told to make the person authenticate.
     #[serde(default)]
     authenticates: bool,
@@ -231,7 +250,7 @@ impl SignIn {
             Err(error) => return Err(BeginError::Discover { error, trace }),
         };
         let scope = match start.request {
-            Some(request) => for_upstream(&request.scope),
+            Some(request) => for_upstream(&request.params.scope),
             None => for_upstream(&ScopeSet::default()),
         };
         let id = RowId::new(&*self.clock, &*self.rng);
@@ -258,7 +277,7 @@ impl SignIn {
             dpop_key: keys.dpop.to_private_jwk_json()?.expose_secret().to_owned(),
             upstream_client_id: keys.client.client_id().to_owned(),
             client_key_id: key_id(&keys.client),
-            session: keys.session,
+            client_id: start.request.map(|it| it.client_id.to_string()),
             authenticates: start.prompt == Some("login"),
             typed: start.typed,
         };
@@ -278,24 +297,24 @@ impl SignIn {
         Ok(started.authorization_url.into())
     }
 
-    /// Finishes a sign-in with the query of the callback, if one of `browsers` began it.
+    /// Finishes a sign-in with the query of the callback, if that browser began it.
     pub async fn finish(
         &self,
-        browsers: &[RowId],
+        browser: &FlowBrowser<'_>,
         query: &str,
     ) -> Result<SignInResult, SignInFailure> {
         let callback = Callback::parse(query)?;
         let state = self.hasher.hash(callback.state());
-        let flow = self.take_flow(browsers, &state).await?;
+        let flow = self.take_flow(browser, &state).await?;
         let code = callback
             .code_from(&flow.issuer)
             .map_err(|error| match error {
                 CallbackError::Denied { error, .. } => SignInFailure::Denied {
-                    request: flow.request,
+                    request: FlowRequest::of(&flow),
                     error,
                 },
                 other => SignInFailure::Refused {
-                    request: flow.request,
+                    request: FlowRequest::of(&flow),
                     check: other.to_string(),
                 },
             });
@@ -321,22 +340,17 @@ impl SignIn {
     /// Takes the flow of that `state`, once.
     async fn take_flow(
         &self,
-        browsers: &[RowId],
+        browser: &FlowBrowser<'_>,
         state: &TokenHash,
     ) -> Result<Box<UpstreamFlow>, SignInFailure> {
-        for browser in browsers {
-            let taken = self.storage.take_flow(state, *browser, self.clock.now());
-            match taken.await? {
-                TakeFlow::Taken(flow) => return Ok(flow),
-                TakeFlow::OtherBrowser => {}
-                TakeFlow::Unknown => {
-                    return Err(SignInFailure::UnknownState(
-                        "it is unknown, used or too old",
-                    ));
-                }
-            }
+        let taken = self.storage.take_flow(state, browser, self.clock.now());
+        match taken.await? {
+            TakeFlow::Taken(flow) => Ok(flow),
+            TakeFlow::OtherBrowser => Err(SignInFailure::UnknownState("another browser began it")),
+            TakeFlow::Unknown => Err(SignInFailure::UnknownState(
+                "it is unknown, used or too old",
+            )),
         }
-        Err(SignInFailure::UnknownState("another browser began it"))
     }
 
     async fn exchange(
@@ -345,15 +359,15 @@ impl SignIn {
         code: &SecretString,
     ) -> Result<SignInResult, SignInFailure> {
         let refused = |check: String| SignInFailure::Refused {
-            request: flow.request,
+            request: FlowRequest::of(flow),
             check,
         };
         let unavailable = |what: String| SignInFailure::Unavailable {
-            request: flow.request,
+            request: FlowRequest::of(flow),
             what,
         };
         let unusable = |what: String| SignInFailure::Unusable {
-            request: flow.request,
+            request: FlowRequest::of(flow),
             what,
         };
         let secrets = self
@@ -368,7 +382,7 @@ impl SignIn {
         })?;
         let key_id = secrets.client_key_id.as_deref();
         let keys = SessionKeys {
-            session: secrets.session,
+            session: flow.id.to_string(),
             client: self
                 .identity
                 .for_session(&secrets.upstream_client_id, key_id)?,
@@ -416,13 +430,18 @@ impl SignIn {
         {
             self.revoke_unused(&keys, &signed_in).await;
             return Err(SignInFailure::OtherAccount {
-                request: flow.request,
+                request: FlowRequest::of(flow),
                 expected: expected.clone(),
                 actual: actual.clone(),
             });
         }
+        let client = secrets.client_id.as_deref().map(str::parse).transpose();
+        let client = client.map_err(|_| {
+            let what = "the sealed client is not readable";
+            StorageError::inconsistent("upstream_flows", &flow.id, what)
+        })?;
         let stored = self
-            .store(flow, &keys, &signed_in, secrets.authenticates)
+            .store(flow, client, &keys, &signed_in, secrets.authenticates)
             .await;
         if stored.is_err() || flow.request.is_none() {
             // Nobody will use these tokens: an account page sign-in needs only the proof.
@@ -435,6 +454,7 @@ impl SignIn {
     async fn store(
         &self,
         flow: &UpstreamFlow,
+        client: Option<ClientId>,
         keys: &SessionKeys,
         signed_in: &SignedIn,
         authenticated: bool,
@@ -447,15 +467,11 @@ impl SignIn {
         let pds = signed_in.identity.pds().as_str();
         let mut event =
             AuditEvent::new(&*self.clock, &*self.rng, AuditKind::SignedIn, pds).of_account(&did);
-        if let Some(token) = flow.request {
-            let request = self.storage.request(&token, flow.browser, now).await?;
-            let request =
-                request.ok_or(SignInFailure::UnknownState("the app's request has expired"))?;
-            let mut session =
-                self.new_session(flow.id, &request.client_id, keys, signed_in, now)?;
+        if let Some(client) = client {
+            let mut session = self.new_session(flow.id, &client, keys, signed_in, now)?;
             session.email = self.read_email(keys, signed_in, now).await;
             self.storage.create_upstream_session(&session).await?;
-            event = event.of_client(&request.client_id);
+            event = event.of_client(&client);
         }
         self.storage.record(&event).await?;
         Ok(SignInResult {

@@ -1,8 +1,8 @@
 //! For one process: rate limits and notices in its memory.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
-use aip_base::Timestamp;
+use aip_base::{Timestamp, lock};
 use aip_storage::StorageError;
 use aip_storage::gcra::decide;
 use aip_storage::notices::{Notice, Notices};
@@ -41,7 +41,7 @@ impl Default for LocalNotices {
 #[async_trait]
 impl RateLimits for LocalRates {
     async fn take(&self, key: &str, quota: Quota, now: Timestamp) -> Result<Verdict, StorageError> {
-        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = lock(&self.0);
         let (verdict, next) = decide(keys.get(key).copied(), quota, now);
         if let Some(next) = next {
             keys.insert(key.to_owned(), next);

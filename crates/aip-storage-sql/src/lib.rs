@@ -2,21 +2,28 @@
 //!
 //! * [`Database::connect`] → [`Database::migrate`] → [`Database::storage`].
 //! * One SQL text: `src/statements` is compiled once for each engine, as a child of `sqlite` and
-//!   of `postgres`. The parent gives it the driver's types and, as macros, the few fragments of
-//!   SQL that differ (row locks, the clock of leases). There is no `if` over engines.
+//!   of `postgres`. The parent gives it the driver and, as macros, the few fragments of SQL that
+//!   differ (row locks, the clock of leases). There is no `if` over engines. What runs statements
+//!   (`pool`, `sql`, `row`) is generic over the driver.
 //! * Portable types only: `TEXT`, `BIGINT` (microseconds since the epoch), `BYTEA`/`BLOB` and
 //!   `BOOLEAN`; `columns` says how domain values lie in them.
-//! * Two folders of migrations with the same numbers; a test compares what they make.
+//! * One list of migrations (`migrations`), with a text for each engine; a test compares what they
+//!   make.
 //! * What may happen once is a condition of the statement that does it; a transaction that is
 //!   dropped is rolled back. PostgreSQL runs at `READ COMMITTED`, SQLite has one writer.
-//! * Connections are used for one statement or transaction at a time (`statements/pool`),
+//! * Connections are used for one statement or transaction at a time (`pool`),
 //!   and every statement is added to the [`query_stats`](aip_storage::query_stats) of who asked.
 
+mod authorization_params;
 mod columns;
 mod database;
 mod failure;
+mod migrations;
+mod pool;
 mod postgres;
+mod row;
 mod schema;
+mod sql;
 mod sqlite;
 
 pub use database::{ConnectError, Database};
@@ -26,4 +33,4 @@ pub use schema::{SchemaError, Status, Step};
 pub use sqlite::{OpenSqliteError, SqliteStorage};
 
 /// How many prepared statements a connection keeps: more than there are.
-const STATEMENTS: usize = 256;
+const STATEMENT_CACHE_SIZE: usize = 256;

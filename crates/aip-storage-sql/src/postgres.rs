@@ -2,19 +2,21 @@
 
 use std::fmt;
 use std::str::FromStr as _;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aip_base::Rng;
 use aip_storage::StorageError;
-use sqlx::migrate::Migrator;
+use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{Postgres, Row as _, Transaction};
 use tokio::time::timeout;
 
-use crate::STATEMENTS;
+use crate::STATEMENT_CACHE_SIZE;
 use crate::failure::DriverError;
-use crate::schema::{SchemaError, Status, migrator};
+use crate::migrations::{ON_POSTGRES, apply};
+use crate::pool::{Pool, PoolConfig, PooledTransaction};
+use crate::schema::{SchemaError, Status};
+use crate::sql::unavailable;
 
 macro_rules! for_update {
     () => {
@@ -40,75 +42,27 @@ macro_rules! database_now {
 #[path = "statements/mod.rs"]
 mod statements;
 
+mod migrate;
 mod notices;
 mod pooler;
 mod rotation;
 
 use self::notices::PgNotices;
-use self::statements::pool::{Pool, PoolConfig};
-use self::statements::pooled::PooledTransaction;
 
-type Db = Postgres;
+type Driver = PgConnection;
 type Store = PgStorage;
 
-/// At the isolation that the statements are written for, whatever the default.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 /// A request waits no longer for a connection; then it is told that the database is away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Short, so that connections follow a fail-over or a rebalanced pooler.
 const MAX_LIFETIME: Duration = Duration::from_mins(5);
 /// A connection that idled longer is tested before it is used; busier ones are not.
 const TESTED_AFTER: Duration = Duration::from_secs(5);
-/// How long a migration waits for another process that migrates.
-const LOCK_PATIENCE: Duration = Duration::from_secs(30);
-const LOCK_POLL: Duration = Duration::from_millis(100);
-/// The advisory lock of migrations: the letters `aip-sql\0`.
-const LOCK_ID: i64 = i64::from_be_bytes(*b"aip-sql\0");
-
-static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
-    migrator(&[
-        (
-            1,
-            "init",
-            include_str!("../migrations/postgres/0001_init.sql"),
-        ),
-        (
-            2,
-            "shared state",
-            include_str!("../migrations/postgres/0002_shared_state.sql"),
-        ),
-        (
-            3,
-            "app passwords",
-            include_str!("../migrations/postgres/0003_app_passwords.sql"),
-        ),
-        (
-            4,
-            "key check",
-            include_str!("../migrations/postgres/0004_key_check.sql"),
-        ),
-        (
-            5,
-            "rejections",
-            include_str!("../migrations/postgres/0005_rejections.sql"),
-        ),
-        (
-            6,
-            "grants apart",
-            include_str!("../migrations/postgres/0006_grants_apart.sql"),
-        ),
-        (
-            7,
-            "parallel pages",
-            include_str!("../migrations/postgres/0007_parallel_pages.sql"),
-        ),
-    ])
-});
 
 /// Storage in a PostgreSQL database.
 #[derive(Clone)]
 pub struct PgStorage {
-    connections: Pool,
+    connections: Pool<Driver>,
     options: Arc<PgConnectOptions>,
     /// A pooler gives each transaction another connection.
     pooled: bool,
@@ -181,12 +135,12 @@ impl PgStorage {
 
     /// How far the schema is.
     pub async fn status(&self) -> Result<Status, SchemaError> {
-        statements::schema::status(self, &MIGRATIONS).await
+        apply::status(&self.connections, &ON_POSTGRES).await
     }
 
     /// Brings the schema up to this program; the versions that were applied.
     pub async fn migrate(&self) -> Result<Vec<i64>, SchemaError> {
-        statements::schema::migrate(self, &MIGRATIONS).await
+        migrate::migrate(&self.connections, &ON_POSTGRES).await
     }
 
     /// Closes the connections once their statements are done.
@@ -199,39 +153,16 @@ impl PgStorage {
         PgNotices::new(self.clone(), rng)
     }
 
-    fn reader(&self) -> &Pool {
+    fn reader(&self) -> &Pool<Driver> {
         &self.connections
     }
 
-    fn writer(&self) -> &Pool {
+    fn writer(&self) -> &Pool<Driver> {
         &self.connections
     }
 
-    async fn begin(&self) -> Result<PooledTransaction, StorageError> {
-        let begun = self.connections.begin().await;
-        begun.map_err(|e| StorageError::Unavailable(Box::new(DriverError::from(e))))
-    }
-
-    /// Takes the lock of migrations until the transaction ends. By trying: a session that waits
-    /// for a lock holds a snapshot, on which some migrations would wait in turn.
-    async fn lock_schema(&self, tx: &mut Transaction<'_, Postgres>) -> Result<(), SchemaError> {
-        let deadline = tokio::time::Instant::now() + LOCK_PATIENCE;
-        loop {
-            let row = sqlx::query("SELECT pg_try_advisory_xact_lock($1)")
-                .bind(LOCK_ID)
-                .fetch_one(&mut **tx)
-                .await;
-            let taken = row
-                .and_then(|row| row.try_get(0))
-                .map_err(|e| StorageError::Unavailable(Box::new(DriverError::from(e))))?;
-            if taken {
-                return Ok(());
-            }
-            if tokio::time::Instant::now() > deadline {
-                return Err(SchemaError::Busy);
-            }
-            tokio::time::sleep(LOCK_POLL).await;
-        }
+    async fn begin(&self) -> Result<PooledTransaction<Driver>, StorageError> {
+        self.connections.begin().await.map_err(unavailable)
     }
 }
 
@@ -252,7 +183,7 @@ fn connect_options(url: &str) -> Result<PgConnectOptions, ConnectPgError> {
     Ok(options
         .application_name("aip")
         .extra_float_digits(None)
-        .statement_cache_capacity(STATEMENTS))
+        .statement_cache_capacity(STATEMENT_CACHE_SIZE))
 }
 
 #[cfg(test)]

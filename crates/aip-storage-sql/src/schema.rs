@@ -1,11 +1,10 @@
 //! Migrations as values: which this program knows, which are applied, and whether that fits.
 
-use sqlx::SqlSafeStr as _;
-use sqlx::migrate::{AppliedMigration, MigrateError, Migration, MigrationType, Migrator};
-
 use aip_storage::StorageError;
+use sqlx::migrate::{AppliedMigration, MigrateError};
 
 use crate::failure::of_migration;
+use crate::migrations::EngineMigration;
 
 /// Where the applied migrations are noted.
 pub(crate) const TABLE: &str = "aip_schema_migrations";
@@ -52,7 +51,7 @@ pub enum SchemaError {
     /// Another process migrates, and did not finish in time.
     #[error("another process is migrating this database")]
     Busy,
-    /// A step failed; nothing of it was kept.
+    /// A step failed; of its transaction nothing was kept. Migrating again goes on there.
     #[error("the migration failed: {0}")]
     Failed(String),
     /// The database does not answer.
@@ -87,41 +86,26 @@ impl Status {
     }
 }
 
-/// The migrations of an engine, from (version, name, text).
-pub(crate) fn migrator(steps: &[(i64, &'static str, &'static str)]) -> Migrator {
-    let migrations = steps.iter().map(|&(version, name, text)| {
-        Migration::new(
-            version,
-            name.into(),
-            MigrationType::Simple,
-            text.into_sql_str(),
-            false,
-        )
-    });
-    Migrator::with_migrations(migrations.collect())
-}
-
 /// Compares the migrations of this program with those of a database.
 pub(crate) fn compare(
-    known: &Migrator,
+    known: &[EngineMigration],
     applied: &[AppliedMigration],
 ) -> Result<Status, SchemaError> {
     for there in applied {
-        let Some(here) = known.iter().find(|it| it.version == there.version) else {
-            return Err(SchemaError::Ahead {
-                version: there.version,
-            });
+        let version = there.version;
+        let Some(here) = known.iter().find(|it| it.migration.version == version) else {
+            return Err(SchemaError::Ahead { version });
         };
-        if here.checksum != there.checksum {
-            return Err(SchemaError::Changed {
-                version: there.version,
-            });
+        if here.migration.checksum != there.checksum {
+            return Err(SchemaError::Changed { version });
         }
     }
     let steps = known.iter().map(|it| Step {
-        version: it.version,
-        name: it.description.to_string(),
-        applied: applied.iter().any(|there| there.version == it.version),
+        version: it.migration.version,
+        name: it.migration.description.to_string(),
+        applied: applied
+            .iter()
+            .any(|there| there.version == it.migration.version),
     });
     Ok(Status {
         steps: steps.collect(),
@@ -132,16 +116,22 @@ pub(crate) fn compare(
 mod tests {
     use super::*;
 
-    fn known() -> Migrator {
-        migrator(&[(1, "one", "SELECT 1"), (2, "two", "SELECT 2")])
+    fn migrations(steps: &[(i64, &'static str, &'static str)]) -> Vec<EngineMigration> {
+        let steps = steps.iter();
+        let of = |&(version, name, text)| EngineMigration::new(version, name, text, None);
+        steps.map(of).collect()
+    }
+
+    fn known() -> Vec<EngineMigration> {
+        migrations(&[(1, "one", "SELECT 1"), (2, "two", "SELECT 2")])
     }
 
     fn applied(steps: &[(i64, &'static str, &'static str)]) -> Vec<AppliedMigration> {
-        let of = |it: &Migration| AppliedMigration {
-            version: it.version,
-            checksum: it.checksum.clone(),
+        let of = |it: &EngineMigration| AppliedMigration {
+            version: it.migration.version,
+            checksum: it.migration.checksum.clone(),
         };
-        migrator(steps).iter().map(of).collect()
+        migrations(steps).iter().map(of).collect()
     }
 
     #[test]

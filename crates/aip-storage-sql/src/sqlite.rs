@@ -3,16 +3,18 @@
 use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use aip_storage::StorageError;
-use sqlx::migrate::Migrator;
+use sqlx::SqliteConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{Sqlite, Transaction};
 
-use crate::STATEMENTS;
-use crate::schema::{SchemaError, Status, migrator};
+use crate::STATEMENT_CACHE_SIZE;
+use crate::migrations::ON_SQLITE;
+use crate::migrations::apply::{self, SchemaDriver};
+use crate::pool::{Pool, PoolConfig, PooledTransaction};
+use crate::schema::{SchemaError, Status};
+use crate::sql::unavailable;
 
 /// Nothing to lock: there is one writer, and it holds the file.
 macro_rules! for_update {
@@ -41,14 +43,9 @@ mod statements;
 
 mod rotation;
 
-use self::statements::pool::{Pool, PoolConfig};
-use self::statements::pooled::PooledTransaction;
-
-type Db = Sqlite;
+type Driver = SqliteConnection;
 type Store = SqliteStorage;
 
-/// Takes the write lock at once, because a lock that is taken at the first write can fail half-way.
-const BEGIN: &str = "BEGIN IMMEDIATE";
 /// How long somebody waits for a connection: the one writer is held for a few milliseconds at a
 /// time.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -58,51 +55,11 @@ const STATEMENT_TIME: Duration = Duration::from_secs(30);
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
 
-static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
-    migrator(&[
-        (
-            1,
-            "init",
-            include_str!("../migrations/sqlite/0001_init.sql"),
-        ),
-        (
-            2,
-            "shared state",
-            include_str!("../migrations/sqlite/0002_shared_state.sql"),
-        ),
-        (
-            3,
-            "app passwords",
-            include_str!("../migrations/sqlite/0003_app_passwords.sql"),
-        ),
-        (
-            4,
-            "key check",
-            include_str!("../migrations/sqlite/0004_key_check.sql"),
-        ),
-        (
-            5,
-            "rejections",
-            include_str!("../migrations/sqlite/0005_rejections.sql"),
-        ),
-        (
-            6,
-            "grants apart",
-            include_str!("../migrations/sqlite/0006_grants_apart.sql"),
-        ),
-        (
-            7,
-            "parallel pages",
-            include_str!("../migrations/sqlite/0007_parallel_pages.sql"),
-        ),
-    ])
-});
-
 /// Storage in one SQLite file.
 #[derive(Debug, Clone)]
 pub struct SqliteStorage {
-    writer: Pool,
-    reader: Pool,
+    writer: Pool<Driver>,
+    reader: Pool<Driver>,
 }
 
 /// The file cannot be opened.
@@ -145,7 +102,7 @@ impl SqliteStorage {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true)
-            .statement_cache_capacity(STATEMENTS);
+            .statement_cache_capacity(STATEMENT_CACHE_SIZE);
         let reading = options.clone().pragma("query_only", "ON");
         let writer = Pool::open(options, config("writer", 1))
             .await
@@ -158,12 +115,15 @@ impl SqliteStorage {
 
     /// How far the schema is.
     pub async fn status(&self) -> Result<Status, SchemaError> {
-        statements::schema::status(self, &MIGRATIONS).await
+        apply::status(&self.writer, &ON_SQLITE).await
     }
 
     /// Brings the schema up to this program; the versions that were applied.
     pub async fn migrate(&self) -> Result<Vec<i64>, SchemaError> {
-        statements::schema::migrate(self, &MIGRATIONS).await
+        // No step of this engine needs to run outside a transaction.
+        Ok(apply::apply_pending(&self.writer, &ON_SQLITE)
+            .await?
+            .versions)
     }
 
     /// Closes the connections once their statements are done.
@@ -172,26 +132,22 @@ impl SqliteStorage {
         self.writer.close().await;
     }
 
-    fn reader(&self) -> &Pool {
+    fn reader(&self) -> &Pool<Driver> {
         &self.reader
     }
 
-    fn writer(&self) -> &Pool {
+    fn writer(&self) -> &Pool<Driver> {
         &self.writer
     }
 
-    async fn begin(&self) -> Result<PooledTransaction, StorageError> {
-        let begun = self.writer.begin().await;
-        begun.map_err(|e| StorageError::Unavailable(Box::new(e)))
+    async fn begin(&self) -> Result<PooledTransaction<Driver>, StorageError> {
+        self.writer.begin().await.map_err(unavailable)
     }
+}
 
-    /// `BEGIN IMMEDIATE` is the lock.
-    #[allow(
-        clippy::unused_async,
-        clippy::unused_self,
-        reason = "the other engine asks its server here"
-    )]
-    async fn lock_schema(&self, _: &mut Transaction<'_, Sqlite>) -> Result<(), SchemaError> {
+impl SchemaDriver for SqliteConnection {
+    /// The transaction is the lock: it began with `BEGIN IMMEDIATE`.
+    async fn lock_schema(&mut self) -> Result<(), SchemaError> {
         Ok(())
     }
 }

@@ -55,8 +55,8 @@ pub enum BrowserSignIn {
 /// The known browsers.
 #[async_trait]
 pub trait Browsers: Send + Sync {
-    /// Stores a new browser session (without accounts). `false`: there is one of that token
-    /// already, and it stays as it is.
+    /// Stores a new browser session with its accounts. `false`: there is one of that token already,
+    /// and it stays as it is.
     async fn create_browser_session(&self, session: &BrowserSession) -> Result<bool, StorageError>;
 
     /// The live session of that cookie, or of the one that it replaced within [`COOKIE_OVERLAP`];

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 
 use crate::StorageError;
 use crate::client::{ClientId, RedirectUri};
+use crate::session_status::TokenWithSession;
 
 /// What a person allowed a client.
 #[derive(Debug, Clone)]
@@ -98,6 +99,8 @@ pub struct Approval {
     pub browser: RowId,
     /// The grant that is given.
     pub grant: Grant,
+    /// Echoed to the app with the code.
+    pub state: Option<String>,
     /// The code that goes to the app.
     pub code: NewCode,
 }
@@ -295,6 +298,13 @@ pub trait Grants: Send + Sync {
         hash: &TokenHash,
         now: Timestamp,
     ) -> Result<Option<AccessToken>, StorageError>;
+
+    /// The same token as [`Grants::access_token`] with its session and account, in one read.
+    async fn access_token_with_session(
+        &self,
+        hash: &TokenHash,
+        now: Timestamp,
+    ) -> Result<Option<TokenWithSession>, StorageError>;
 
     /// The refresh token of that hash, used or not, if it has not expired and its grant is live.
     async fn refresh_token(

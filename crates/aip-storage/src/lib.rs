@@ -15,10 +15,12 @@ pub mod housekeeping;
 pub mod nonces;
 pub mod notices;
 pub mod operations;
+pub mod prompt;
 pub mod query_stats;
 pub mod rates;
 pub mod replay;
 pub mod request;
+pub mod session_status;
 pub mod upstream;
 
 mod error;

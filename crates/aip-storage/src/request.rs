@@ -3,31 +3,27 @@
 
 use std::time::Duration;
 
-use aip_atproto::{Did, Issuer, ScopeSet};
+use aip_atproto::{Did, Handle, Issuer, ScopeSet};
 use aip_base::{RowId, Timestamp};
 use aip_keys::{Sealed, TokenHash};
 use async_trait::async_trait;
 
 use crate::StorageError;
-use crate::client::{ClientId, RedirectUri};
+use crate::client::{Client, ClientId, RedirectUri};
+use crate::prompt::Prompts;
 
-/// An app's authorization request that passed every check, waiting for the person.
-#[derive(Debug, Clone)]
-pub struct AuthorizationRequest {
-    /// The keyed hash of the token that names it in forms and URLs.
-    pub token: TokenHash,
-    /// The browser that began it; no other one can see or finish it.
-    pub browser: RowId,
-    /// The app.
-    pub client_id: ClientId,
+/// What an app asked for, after every check. It is kept as one document: a new parameter needs a
+/// member here and its check, and no change of the schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthorizationParams {
     /// Where the answer goes, as sent.
     pub redirect_uri: RedirectUri,
+    /// Echoed to the app.
+    pub state: Option<String>,
     /// What the app asks for, as far as it is known and registered for the app.
     pub scope: ScopeSet,
     /// What the app asks for, word for word.
     pub asked: ScopeSet,
-    /// Echoed to the app.
-    pub state: Option<String>,
     /// Put into the `id_token`.
     pub nonce: Option<String>,
     /// The PKCE challenge (S256).
@@ -36,14 +32,50 @@ pub struct AuthorizationRequest {
     pub dpop_jkt: Option<String>,
     /// What the app knows of the person.
     pub login_hint: Option<String>,
-    /// `prompt` values that still apply, space-separated as sent.
-    pub prompt: Option<String>,
-    /// `max_age` in seconds.
+    /// What the app wants the person to be asked.
+    pub prompts: Prompts,
+    /// How old the sign-in may be, in seconds.
     pub max_age: Option<u64>,
+}
+
+/// An app's authorization request that waits for the person.
+#[derive(Debug, Clone)]
+pub struct AuthorizationRequest {
+    /// The keyed hash of the token that names it in forms and URLs.
+    pub token: TokenHash,
+    /// The browser that began it; no other one can see or finish it. `None`: none has, as for a
+    /// request that the app pushed (RFC 9126).
+    pub browser: Option<RowId>,
+    /// The app.
+    pub client_id: ClientId,
+    /// What it asked for.
+    pub params: AuthorizationParams,
     /// Who signed in for it, once somebody has.
     pub signed_in: Option<SignedIn>,
     /// When it is forgotten.
     pub expires_at: Timestamp,
+}
+
+/// A live request of a browser, with what decides how it goes on.
+#[derive(Debug, Clone)]
+pub struct OpenRequest {
+    /// The request.
+    pub request: AuthorizationRequest,
+    /// The app.
+    pub client: Client,
+    /// What is known of who signed in for it. `None`: nobody has, or their upstream session is gone.
+    pub account: Option<RequestAccount>,
+}
+
+/// The account that signed in for a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestAccount {
+    /// What its PDS granted to the upstream session.
+    pub upstream_scope: ScopeSet,
+    /// What the person has allowed this app in this browser before.
+    pub allowed: Option<ScopeSet>,
+    /// Its verified handle.
+    pub handle: Option<Handle>,
 }
 
 /// The account behind an authorization request.
@@ -133,24 +165,17 @@ pub trait Requests: Send + Sync {
         token: &TokenHash,
         browser: RowId,
         now: Timestamp,
-    ) -> Result<Option<AuthorizationRequest>, StorageError>;
+    ) -> Result<Option<OpenRequest>, StorageError>;
 
-    /// Notes who signed in for a live request of that browser. `false`: it is gone.
+    /// Notes who signed in for a live request of the browser `from`, which is that of `to` from then
+    /// on: who signs in at a browser that nobody had signed in at gets a browser session of their
+    /// own. `false`: the request is gone.
     async fn sign_in_request(
-        &self,
-        token: &TokenHash,
-        browser: RowId,
-        who: &SignedIn,
-        now: Timestamp,
-    ) -> Result<bool, StorageError>;
-
-    /// Hands a live request on from a browser that nobody had signed in at to the browser session
-    /// of who did. `false`: it is gone.
-    async fn move_request(
         &self,
         token: &TokenHash,
         from: RowId,
         to: RowId,
+        who: &SignedIn,
         now: Timestamp,
     ) -> Result<bool, StorageError>;
 
@@ -179,7 +204,20 @@ pub trait Requests: Send + Sync {
     async fn take_flow(
         &self,
         state: &TokenHash,
-        browser: RowId,
+        browser: &FlowBrowser<'_>,
         now: Timestamp,
     ) -> Result<TakeFlow, StorageError>;
 }
+
+/// The browser that brings the answer of a PDS: by its session, and by the cookies of its sign-ins
+/// that began before anybody had signed in.
+#[derive(Debug, Clone, Copy)]
+pub struct FlowBrowser<'a> {
+    /// Its session, if somebody is signed in there.
+    pub session: Option<RowId>,
+    /// The keyed hashes of those cookies; more than [`MAX_FLOW_COOKIES`] are not looked at.
+    pub flow_cookies: &'a [TokenHash],
+}
+
+/// The most cookies of sign-ins that a browser is left with, and that are looked at.
+pub const MAX_FLOW_COOKIES: usize = 6;

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use aip_atproto::{Nsid, Origin, ScopeSet};
 use aip_base::{
-    Blame, Body, BodyError, Http, HttpError, OnBehalfOf, Pace, Paced, RowId, Share, empty, full,
+    AmbiguousHeader, Blame, Body, BodyError, CollectError, Http, HttpError, OnBehalfOf, Pace,
+    Paced, RowId, Share, collect, empty, full, single_header,
 };
 use aip_jose::SignError;
 use aip_pds::{NonceTries, PdsCall, PdsClient, RequestTimer, nonce_of};
 use aip_sessions::{ActiveSession, Keeper, KeeperError};
 use aip_storage::nonces::ServerRole;
 use aip_storage::upstream::ReauthReason;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, ETAG};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
@@ -483,34 +484,23 @@ async fn payload(headers: &HeaderMap, body: Body) -> Result<Payload, ForwardErro
 /// What a PDS answers to a call whose answer is looked at.
 pub(crate) async fn collect_answer(body: Body) -> Result<Bytes, HttpError> {
     collect(body, MAX_WRITE).await.map_err(|error| match error {
-        ForwardError::TooLarge => HttpError::TooLarge(MAX_WRITE),
-        error => HttpError::Broken(error.to_string()),
+        CollectError::TooLarge(max_bytes) => HttpError::TooLarge(max_bytes),
+        CollectError::Broken(error) => HttpError::Broken(error.to_string()),
     })
 }
 
-async fn collect(mut body: Body, max: usize) -> Result<Bytes, ForwardError> {
-    let mut collected = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else {
-            continue;
-        };
-        if collected.len() + data.len() > max {
-            return Err(ForwardError::TooLarge);
+impl From<CollectError<BodyError>> for ForwardError {
+    fn from(error: CollectError<BodyError>) -> Self {
+        match error {
+            CollectError::TooLarge(_) => Self::TooLarge,
+            CollectError::Broken(error) => Self::Broken(error),
         }
-        collected.extend_from_slice(&data);
     }
-    Ok(collected.freeze())
 }
 
 /// The header of that name, at most once and as text: what is judged is what the PDS gets.
 fn single<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str>, ForwardError> {
-    let mut values = headers.get_all(name).iter();
-    let (first, second) = (values.next(), values.next());
-    if second.is_some() {
-        return Err(ForwardError::Header(name));
-    }
-    let text = first.map(|value| value.to_str().map_err(|_| ForwardError::Header(name)));
-    text.transpose()
+    single_header(headers, name).map_err(|AmbiguousHeader| ForwardError::Header(name))
 }
 
 fn text(headers: &HeaderMap, name: impl http::header::AsHeaderName) -> Option<&str> {

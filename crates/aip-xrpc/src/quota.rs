@@ -5,11 +5,11 @@
 //! counts are those of this process; replicas behind one address add up.
 
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use aip_atproto::{Did, Origin};
-use aip_base::Timestamp;
+use aip_base::{Timestamp, lock};
 use aip_storage::gcra::decide;
 use aip_storage::rates::{Quota, Verdict};
 use http::header::HeaderName;
@@ -121,7 +121,7 @@ impl CallQuota {
                 quota(self.limits.client),
             ),
         ];
-        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counted = lock(&self.counted);
         let mut arrivals = Vec::with_capacity(counts.len());
         for (of, key, quota) in counts {
             let kept = counted.get(&key).copied();

@@ -24,6 +24,8 @@ use tokio::process::{Child, ChildStderr, Command};
 
 /// In everything that a caller may put a secret into.
 const SECRET: &str = "s3cr3t-of-the-story";
+/// In variables that libraries read, and AIP does not.
+const OTHER: &str = "not-a-setting";
 /// For collectors, and nobody else.
 const COLLECTOR_KEY: &str = "key-of-the-collector";
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -129,6 +131,17 @@ async fn what_leaves_the_program_for_operators_holds_no_secret() {
             ("TELEGRAF_HOST", "127.0.0.1".to_owned()),
             ("TELEGRAF_PORT", statsd.port.to_string()),
             ("STATSD_PREFIX", "story".to_owned()),
+            // No settings of this program: what libraries read there has no effect.
+            ("OTEL_TRACES_SAMPLER", "always_off".to_owned()),
+            ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "0".to_owned()),
+            ("OTEL_SERVICE_NAME", OTHER.to_owned()),
+            ("OTEL_RESOURCE_ATTRIBUTES", format!("service.name={OTHER}")),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip".to_owned()),
+            (
+                "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+                format!("x-other={OTHER}"),
+            ),
+            ("SENTRY_RELEASE", OTHER.to_owned()),
         ],
     );
     let serving = program.said("serving").await;
@@ -179,6 +192,9 @@ async fn what_leaves_the_program_for_operators_holds_no_secret() {
     let log = program.end().await;
 
     // Each was told.
+    for received in [traces.received(), errors.received()].concat() {
+        assert!(!received.head.contains(OTHER), "{}", received.head);
+    }
     let bodies = |collector: &HttpCollector| -> String {
         let received = collector.received().into_iter();
         received
@@ -199,7 +215,7 @@ async fn what_leaves_the_program_for_operators_holds_no_secret() {
     // And nothing that is not for him.
     let token_body = token.rsplit('_').next().unwrap();
     for told in [traces, errors, metrics, page, log] {
-        for secret in [SECRET, token_body, COLLECTOR_KEY] {
+        for secret in [SECRET, token_body, COLLECTOR_KEY, OTHER] {
             assert!(!told.contains(secret), "{secret} is in {told}");
         }
     }

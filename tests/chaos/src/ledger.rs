@@ -2,9 +2,10 @@
 //! gone; each counted for the fault that was the newest at that time.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
+use aip_base::lock;
 use tokio::time::Instant;
 
 use crate::fault::Fault;
@@ -56,23 +57,19 @@ impl Ledger {
         Self(Mutex::new(pages))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Pages> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// A fault begins.
     pub(crate) fn begin(&self, fault: Fault, now: Instant) {
-        self.lock().windows.push(Window::of(Some(fault), now));
+        lock(&self.0).windows.push(Window::of(Some(fault), now));
     }
 
     /// A request was answered well.
     pub(crate) fn answered(&self) {
-        self.lock().answered += 1;
+        lock(&self.0).answered += 1;
     }
 
     /// A request that was sent then failed, and is repeated.
     pub(crate) fn failed(&self, how: &str, sent: Instant, now: Instant) {
-        let mut pages = self.lock();
+        let mut pages = lock(&self.0);
         *pages.failures.entry(how.to_owned()).or_default() += 1;
         if let Some(window) = pages.at(in_trouble(sent, now)) {
             window.failed += 1;
@@ -82,14 +79,14 @@ impl Ledger {
     /// What an app wanted to do since `began` is done, with all repetitions; when the first request
     /// failed, if one did.
     pub(crate) fn done(&self, began: Instant, failed: Option<Instant>, now: Instant) {
-        if let Some(window) = self.lock().at(in_trouble(began, failed.unwrap_or(now))) {
+        if let Some(window) = lock(&self.0).at(in_trouble(began, failed.unwrap_or(now))) {
             window.longest = window.longest.max(now - began);
         }
     }
 
     /// The session of an account is gone.
     pub(crate) fn lost(&self, did: &str, told: &str) {
-        let mut pages = self.lock();
+        let mut pages = lock(&self.0);
         let during = pages.windows.last().and_then(|window| window.fault);
         let told = told.to_owned();
         pages.lost.insert(did.to_owned(), Loss { during, told });
@@ -97,17 +94,17 @@ impl Ledger {
 
     /// The session of an account works after everything was over.
     pub(crate) fn alive(&self, did: &str) {
-        self.lock().alive.push(did.to_owned());
+        lock(&self.0).alive.push(did.to_owned());
     }
 
     /// Something that must never be.
     pub(crate) fn wrong(&self, what: String) {
-        self.lock().wrong.push(what);
+        lock(&self.0).wrong.push(what);
     }
 
     /// Everything so far.
     pub(crate) fn pages(&self) -> Pages {
-        self.lock().clone()
+        lock(&self.0).clone()
     }
 }
 

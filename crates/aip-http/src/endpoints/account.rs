@@ -18,10 +18,11 @@ use crate::api_error::ApiError;
 use crate::asked::Asked;
 use crate::browser::Browser;
 use crate::csrf::{Purpose, no_cookie};
-use crate::endpoints::LoginForm;
-use crate::flow::see_other;
+
 use crate::incoming_request::IncomingRequest;
 use crate::pages::{AccountPage, AccountSection, GrantLine, day, html};
+use crate::respond::see_other;
+use crate::sign_in_form::SignInForm;
 use crate::state::AppState;
 
 /// Shows the page (the sign-in page if nobody is signed in), or takes one of its forms.
@@ -36,7 +37,7 @@ pub(super) async fn handle(
     if let Some(browser) = browser.filter(|it| !it.session.accounts.is_empty()) {
         return show(app, incoming, &browser).await;
     }
-    let form = LoginForm {
+    let form = SignInForm {
         browser: None,
         flow: &app.flow(incoming),
         asked: &Asked::Nothing,

@@ -5,23 +5,26 @@
 //! before the person has done something.
 
 use aip_atproto::{AtIdentifier, Did, ScopeSet};
-use aip_base::Blame;
-use aip_oauth::authorize::{AuthorizeError, Prompt, Refusal, RefusalCode, ValidRequest};
+use aip_oauth::authorize::{AuthorizeError, Refusal, RefusalCode, ValidRequest};
 use aip_oauth::interaction::{
     ConsentReason, InteractionInput, NextStep, consent_reason, next_step,
 };
 use aip_pds::SubjectInput;
 use aip_storage::StorageError;
 use aip_storage::browser::{BrowserAccount, BrowserSession};
+use aip_storage::prompt::Prompt;
 use axum::response::Response;
 use http::StatusCode;
 
-use crate::api_error::{ApiError, ErrorReport};
+use crate::api_error::ApiError;
 use crate::asked::{Asked, Held};
 use crate::browser::Browser;
-use crate::endpoints::{Endpoint, LoginForm};
-use crate::flow::{Pending, over, see_other, to_app};
+use crate::endpoint::Endpoint;
+use crate::flow::Pending;
 use crate::incoming_request::IncomingRequest;
+use crate::navigation::as_navigation;
+use crate::respond::{over, refused, see_other};
+use crate::sign_in_form::SignInForm;
 use crate::state::AppState;
 
 /// Checks the request and takes the person to the next step.
@@ -36,7 +39,7 @@ pub(super) async fn handle(
         Err(AuthorizeError::Refused(refusal)) => return Ok(refused(app, &refusal)),
     };
     if !app.brings_cookies(incoming)
-        && let Some(navigation) = incoming.as_navigation(app, Endpoint::Authorize)
+        && let Some(navigation) = as_navigation(app, incoming, Endpoint::Authorize)
     {
         return Ok(navigation);
     }
@@ -45,10 +48,10 @@ pub(super) async fn handle(
     let hint = Hint::read(app, &valid, session).await?;
     let input = InteractionInput {
         client: &valid.client,
-        redirect_uri: &valid.redirect_uri,
-        scope: &valid.scope,
-        prompts: &valid.prompts,
-        max_age: valid.max_age,
+        redirect_uri: &valid.params.redirect_uri,
+        scope: &valid.params.scope,
+        prompts: &valid.params.prompts,
+        max_age: valid.params.max_age,
         hinted: hint.account(),
     };
     let accounts = match (&hint, session) {
@@ -93,7 +96,7 @@ impl Hint {
         valid: &ValidRequest,
         session: Option<&BrowserSession>,
     ) -> Result<Self, StorageError> {
-        let Some(hint) = valid.login_hint.as_deref() else {
+        let Some(hint) = valid.params.login_hint.as_deref() else {
             return Ok(Self::Nothing);
         };
         // As the sign-in page reads what is typed there, so that both mean the same account.
@@ -127,7 +130,7 @@ async fn sign_in(
 ) -> Result<Response, ApiError> {
     let choose = [Prompt::SelectAccount, Prompt::Create]
         .into_iter()
-        .any(|it| valid.prompts.has(it));
+        .any(|it| valid.params.prompts.has(it));
     let asked = Asked::new(app, incoming.params(), valid);
     if !asked.fits_form() {
         return Err(ApiError::request(
@@ -135,7 +138,7 @@ async fn sign_in(
         ));
     }
     let flow = app.flow(incoming);
-    let form = LoginForm {
+    let form = SignInForm {
         browser,
         flow: &flow,
         asked: &asked,
@@ -168,7 +171,7 @@ async fn take_if_allowed(
 ) -> Result<Option<Response>, ApiError> {
     let (id, client) = (browser.session.id, &valid.client.id);
     let allowed = app.storage().consent(id, client, &account.did).await?;
-    let who = app.signed_in_as(&valid.client, &valid.scope, account);
+    let who = app.signed_in_as(&valid.client, &valid.params.scope, account);
     let Some((who, granted)) = who.await?.filter(|_| allowed.is_some()) else {
         return Ok(None);
     };
@@ -176,7 +179,7 @@ async fn take_if_allowed(
         return Ok(None);
     }
     let pending = begin(app, incoming, valid, browser).await?;
-    app.go_on(&pending, who, None).await.map(Some)
+    app.go_on(&pending, who).await.map(Some)
 }
 
 /// The same wish for another scope.
@@ -218,7 +221,7 @@ async fn go_on_as(
     browser: &Browser,
     account: &BrowserAccount,
 ) -> Result<Response, ApiError> {
-    let who = app.signed_in_as(&valid.client, &valid.scope, account);
+    let who = app.signed_in_as(&valid.client, &valid.params.scope, account);
     let who = who.await?;
     if input.prompts.has(Prompt::None) {
         let (id, did) = (&valid.client.id, &account.did);
@@ -241,11 +244,11 @@ async fn go_on_as(
     }
     if let Some((who, _)) = who {
         let pending = begin(app, incoming, valid, browser).await?;
-        return app.go_on(&pending, who, None).await;
+        return app.go_on(&pending, who).await;
     }
     let flow = app.flow(incoming);
     let asked = Asked::new(app, incoming.params(), valid.clone());
-    let form = LoginForm {
+    let form = SignInForm {
         browser: Some(browser),
         flow: &flow,
         asked: &asked,
@@ -259,17 +262,10 @@ async fn go_on_as(
 fn refuse(app: &AppState, valid: &ValidRequest, code: RefusalCode, detail: &str) -> Response {
     let refusal = Refusal {
         client_id: valid.client.id.clone(),
-        redirect_uri: valid.redirect_uri.clone(),
-        state: valid.state.clone(),
+        redirect_uri: valid.params.redirect_uri.clone(),
+        state: valid.params.state.clone(),
         code,
         detail: detail.to_owned(),
     };
     refused(app, &refusal)
-}
-
-/// Tells the app what is wrong with its request.
-pub(crate) fn refused(app: &AppState, refusal: &Refusal) -> Response {
-    let code = refusal.code.as_str();
-    let response = to_app(&app.server().refuse(refusal));
-    ErrorReport::of(Blame::Caller, Some(code), &refusal.detail, response)
 }

@@ -1,21 +1,18 @@
 //! `/oauth/atp/callback`: a PDS sends the person back (AT Protocol OAuth, "Authorization Callback").
 
 use aip_atproto::Did;
-use aip_base::RowId;
-use aip_keys::TokenHash;
 use aip_oauth::authorize::RefusalCode;
-use aip_sessions::{SignInFailure, SignInResult};
+use aip_sessions::{FlowRequest, SignInFailure, SignInResult};
 use aip_storage::browser::BrowserAccount;
-use aip_storage::request::SignedIn;
+use aip_storage::request::{FlowBrowser, SignedIn};
 use axum::response::Response;
 use http::StatusCode;
 
 use crate::api_error::{ApiError, ErrorReport, printable};
-use crate::browser::Browser;
 use crate::csrf::Purpose;
-use crate::flow::{Pending, over, see_other};
 use crate::incoming_request::IncomingRequest;
 use crate::pages::{OtherAccountPage, html};
+use crate::respond::see_other;
 use crate::state::AppState;
 
 /// Finishes the sign-in and goes on with what it was for.
@@ -24,17 +21,21 @@ pub(super) async fn handle(
     incoming: &IncomingRequest,
 ) -> Result<Response, ApiError> {
     let browser = app.browser(incoming).await?;
-    let bindings = app.bindings(incoming, browser.as_ref()).await?;
-    if bindings.is_empty() {
+    let flow_tokens = app.flow_tokens(incoming);
+    if browser.is_none() && flow_tokens.is_empty() {
         return Err(ApiError::request(
             "This sign-in was begun in another browser, or your browser did not send our cookie. \
              Go back to the app and start again here.",
         ));
     }
+    let began_at = FlowBrowser {
+        session: browser.as_ref().map(|it| it.session.id),
+        flow_cookies: &flow_tokens,
+    };
     let query = incoming.head.uri.query().unwrap_or_default();
-    let finished = match app.parts().sign_in.finish(&bindings, query).await {
+    let finished = match app.parts().sign_in.finish(&began_at, query).await {
         Ok(finished) => finished,
-        Err(failure) => return failed(app, incoming, browser.as_ref(), &bindings, failure).await,
+        Err(failure) => return failed(app, incoming, browser.is_some(), failure).await,
     };
     let SignInResult {
         did,
@@ -56,21 +57,15 @@ pub(super) async fn handle(
     let browser = app.sign_in(browser, account).await?;
     let response = match request {
         Some((token, upstream_session)) => {
-            let id = browser.session.id;
-            if bound_to != id {
-                let now = app.now();
-                app.storage()
-                    .move_request(&token, bound_to, id, now)
-                    .await?;
-            }
-            let pending = app.pending(id, &token).await?;
             let who = SignedIn {
                 did,
                 upstream_session,
                 signed_in_at,
                 auth_time,
             };
-            app.go_on(&pending, who, instead_of.as_ref()).await?
+            let id = browser.session.id;
+            app.go_on_at(&token, bound_to, id, who, instead_of.as_ref())
+                .await?
         }
         None => match instead_of {
             Some(expected) => see_other(&format!("/account?instead_of={expected}")),
@@ -80,27 +75,12 @@ pub(super) async fn handle(
     Ok(browser.remember(app, response))
 }
 
-/// The app's request of a sign-in that failed.
-async fn request_of(
-    app: &AppState,
-    bindings: &[RowId],
-    token: &TokenHash,
-) -> Result<Pending, ApiError> {
-    for binding in bindings {
-        if let Some(pending) = app.find_pending(*binding, token).await? {
-            return Ok(pending);
-        }
-    }
-    Err(over())
-}
-
 /// Tells the app, if the sign-in was for one, and the person otherwise. The app learns a code and
 /// fixed words; which check failed is for the log.
 async fn failed(
     app: &AppState,
     incoming: &IncomingRequest,
-    browser: Option<&Browser>,
-    bindings: &[RowId],
+    has_session: bool,
     failure: SignInFailure,
 ) -> Result<Response, ApiError> {
     let (blame, detail) = (failure.blame(), failure.to_string());
@@ -116,9 +96,9 @@ async fn failed(
             expected,
             actual,
         } => {
-            let page = other_account(
-                app, incoming, browser, bindings, request, &expected, &actual,
-            );
+            // Whoever has no session here goes back to the app, and has nothing to choose from.
+            let request = request.filter(|_| has_session);
+            let page = other_account(app, incoming, request, &expected, &actual);
             return Ok(ErrorReport::of(blame, None, detail, page.await?));
         }
         SignInFailure::Denied { request, error } => (
@@ -148,8 +128,8 @@ async fn failed(
         }
     };
     match request {
-        Some(token) => {
-            let pending = request_of(app, bindings, &token).await?;
+        Some(FlowRequest { token, browser }) => {
+            let pending = app.pending(browser, &token).await?;
             let response = app.refuse(&pending, code, words).await?;
             Ok(ErrorReport::of(
                 blame,
@@ -167,15 +147,13 @@ async fn failed(
 async fn other_account(
     app: &AppState,
     incoming: &IncomingRequest,
-    browser: Option<&Browser>,
-    bindings: &[RowId],
-    request: Option<TokenHash>,
+    request: Option<FlowRequest>,
     expected: &Did,
     actual: &Did,
 ) -> Result<Response, ApiError> {
-    let pending = match (&request, browser) {
-        (Some(token), Some(_)) => Some(request_of(app, bindings, token).await?),
-        _ => None,
+    let pending = match &request {
+        Some(request) => Some(app.pending(request.browser, &request.token).await?),
+        None => None,
     };
     let expected = app.account_name(expected).await?;
     let Some(pending) = pending else {

@@ -14,9 +14,11 @@ use url::Url;
 use crate::api_error::ApiError;
 use crate::browser::Browser;
 use crate::csrf::{Purpose, no_cookie};
-use crate::flow::{Pending, over, request_name, see_other, to_app};
+use crate::flow::Pending;
+use crate::hash_text::request_name;
 use crate::incoming_request::IncomingRequest;
-use crate::pages::{ConsentPage, html};
+use crate::pages::{AccountName, ConsentPage, html};
+use crate::respond::{over, see_other, to_app};
 use crate::state::AppState;
 
 /// Shows the page, or takes the decision.
@@ -46,7 +48,14 @@ pub(super) async fn handle(
     };
     if !incoming.is_post() {
         let instead_of = params.get("instead_of").and_then(|it| Did::parse(it).ok());
-        return show(app, &browser, &pending, who, purpose, instead_of.as_ref()).await;
+        return Ok(show(
+            app,
+            &browser,
+            &pending,
+            who,
+            purpose,
+            instead_of.as_ref(),
+        ));
     }
     app.check_csrf(incoming, &params, &browser, purpose)?;
     match Decision::read(&params)? {
@@ -104,16 +113,16 @@ async fn again(
     answer.as_ref().map(to_app).ok_or_else(over)
 }
 
-async fn show(
+fn show(
     app: &AppState,
     browser: &Browser,
     pending: &Pending,
     who: &SignedIn,
     purpose: Purpose<'_>,
     instead_of: Option<&Did>,
-) -> Result<Response, ApiError> {
-    let granted = pending.granted_scope(app, who).await?;
-    let reason = match pending.consent_reason(app, who, &granted).await? {
+) -> Response {
+    let granted = pending.granted_scope();
+    let reason = match pending.consent_reason(&granted) {
         Some(ConsentReason::FirstTime) => "You have not allowed this app in this browser before.",
         Some(ConsentReason::NewScopes) => "This app asks for more than you allowed it before.",
         Some(ConsentReason::Unproven) => {
@@ -123,8 +132,9 @@ async fn show(
         // None: allowed meanwhile, in another tab.
         Some(ConsentReason::Asked) | None => "This app wants to make sure that you agree.",
     };
-    let account = app.account_name(&who.did).await?;
-    let redirect_uri = pending.request.redirect_uri.as_str();
+    let handle = pending.account.as_ref().and_then(|it| it.handle.as_ref());
+    let account = AccountName::new(&who.did, handle);
+    let redirect_uri = pending.request.params.redirect_uri.as_str();
     let page = ConsentPage {
         brand: app.brand(),
         app: &pending.client.name,
@@ -137,7 +147,7 @@ async fn show(
         request: &pending.name(),
         csrf: &app.csrf(&browser.binding(), purpose),
     };
-    Ok(html(StatusCode::OK, &page))
+    html(StatusCode::OK, &page)
 }
 
 /// The host of a redirect URI, or what an app on the person's device is opened by.

@@ -2,15 +2,15 @@
 //! the table of endpoints and from the tables of what the authorization server can do.
 
 use aip_jose::Alg;
-use aip_oauth::authorize::Prompt;
 use aip_oauth::grants::GrantType;
 use aip_storage::client::{ClientAuthMethod, IdTokenAlg};
+use aip_storage::prompt::Prompt;
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Map, Value, json};
 use strum::IntoEnumIterator as _;
 
-use crate::endpoints::Endpoint;
+use crate::endpoint::Endpoint;
 use crate::state::AppState;
 
 /// How clients may authenticate where any client may come.
@@ -96,12 +96,6 @@ pub(super) fn protected_resource(app: &AppState) -> Response {
         "resource_name": app.brand(),
     }))
     .into_response()
-}
-
-/// Where a client that was refused at a resource learns more (RFC 9728 §5.1).
-pub(super) fn protected_resource_url(app: &AppState) -> String {
-    app.issuer()
-        .url(Endpoint::ProtectedResourceMetadata.spec().path)
 }
 
 /// The public keys that apps verify our tokens with.

@@ -1,44 +1,21 @@
 //! `/login`: who are you? For an app's request, or for AIP's own account page.
 
-use aip_oauth::authorize::{Prompt, Refusal, RefusalCode};
+use aip_oauth::authorize::{Refusal, RefusalCode};
 use aip_oauth::interaction::is_fresh;
 use aip_oauth::params::Params;
-use aip_pds::{DiscoverError, ExchangeError, ResolveError, SubjectInput, Trace};
-use aip_sessions::{BeginError, SignInRequest};
 use aip_storage::browser::BrowserAccount;
+use aip_storage::prompt::Prompt;
 use axum::response::Response;
 use http::StatusCode;
 
-use super::authorize::refused;
-use crate::api_error::{ApiError, ErrorReport};
+use crate::api_error::ApiError;
 use crate::asked::{Asked, Held};
 use crate::browser::Browser;
-use crate::csrf::Purpose;
-use crate::flow::{Pending, over, see_other};
 use crate::flow_cookie::FlowCookie;
 use crate::incoming_request::IncomingRequest;
-use crate::limits::Limit;
-use crate::pages::{Failure, LoginPage, html};
+use crate::respond::{refused, see_other};
+use crate::sign_in_form::SignInForm;
 use crate::state::AppState;
-use crate::words::shown;
-
-/// The most characters that a page repeats of what somebody typed or a server said.
-const MAX_SHOWN: usize = 200;
-
-/// The sign-in page for a browser and, if there is one, an app's request.
-pub(crate) struct LoginForm<'a> {
-    /// The browser, if somebody is signed in at it.
-    pub(crate) browser: Option<&'a Browser>,
-    /// What the sign-in is bound to until somebody is.
-    pub(crate) flow: &'a FlowCookie,
-    /// What it is for.
-    pub(crate) asked: &'a Asked,
-    /// What is in the input.
-    pub(crate) subject: &'a str,
-    /// Whether somebody wrote the subject, the person or the app: another account may be meant.
-    /// Otherwise it was chosen from the accounts of this browser.
-    pub(crate) typed: bool,
-}
 
 /// Shows the page, or takes its form.
 pub(super) async fn handle(
@@ -60,7 +37,7 @@ pub(super) async fn handle(
         Err(answer) => return Ok(answer),
     };
     let flow = app.flow(incoming);
-    let form = LoginForm {
+    let form = SignInForm {
         browser: browser.as_ref(),
         flow: &flow,
         asked: &asked,
@@ -93,7 +70,7 @@ async fn take(
     }
     // An account that was signed in when the page was made, and is no more, signs in again.
     let subject = account.or(params.get("subject")).unwrap_or_default();
-    let form = LoginForm {
+    let form = SignInForm {
         browser,
         flow,
         asked,
@@ -117,7 +94,7 @@ async fn resume(
         Some(Held::Done(token)) => app.repeat(&token, id, None).await.map(Some),
         Some(Held::Live(pending)) => {
             let afresh = pending.wants(Prompt::Login);
-            if afresh || !is_fresh(account, pending.request.max_age, app.now()) {
+            if afresh || !is_fresh(account, pending.request.params.max_age, app.now()) {
                 return Ok(None);
             }
             app.resume(&pending, account).await
@@ -142,148 +119,11 @@ async fn back_to_app(
             app,
             &Refusal {
                 client_id: it.valid.client.id.clone(),
-                redirect_uri: it.valid.redirect_uri.clone(),
-                state: it.valid.state.clone(),
+                redirect_uri: it.valid.params.redirect_uri.clone(),
+                state: it.valid.params.state.clone(),
                 code,
                 detail: detail.to_owned(),
             },
         )),
-    }
-}
-
-impl LoginForm<'_> {
-    /// Sends the person to the PDS of the subject, or shows the page again with the reason.
-    pub(crate) async fn submit(
-        &self,
-        app: &AppState,
-        incoming: &IncomingRequest,
-    ) -> Result<Response, ApiError> {
-        // What does not parse asks nobody anything, and nothing is stored for it. The rest is
-        // counted before anything is stored.
-        if let Err(error) = SubjectInput::parse(self.subject) {
-            return self.again(app, incoming, error.into()).await;
-        }
-        app.count(Limit::SignIns, incoming).await?;
-        let browser = match self.browser {
-            Some(browser) => browser.session.id,
-            None => app.flow_session(self.flow).await?,
-        };
-        let pending = match self.asked.hold(app, browser, self.flow).await? {
-            None => None,
-            Some(Held::Live(pending)) => Some(pending),
-            Some(Held::Done(_)) => return Err(over()),
-        };
-        let prompt = pending.as_deref().and_then(Pending::prompt_for_pds);
-        let start = SignInRequest {
-            browser,
-            request: pending.as_deref().map(|it| &it.request),
-            subject: self.subject,
-            typed: self.typed,
-            prompt: prompt.map(Prompt::as_str),
-        };
-        match app.parts().sign_in.begin(start).await {
-            Ok(location) => Ok(self.flow.remember(app, incoming, see_other(&location))),
-            Err(error) => self.again(app, incoming, error).await,
-        }
-    }
-
-    /// The page again, with the reason.
-    async fn again(
-        &self,
-        app: &AppState,
-        incoming: &IncomingRequest,
-        error: BeginError,
-    ) -> Result<Response, ApiError> {
-        let (blame, detail) = (error.blame(), error.to_string());
-        let failure = failure(error, self.subject)?;
-        let page = self.show(app, incoming, StatusCode::BAD_REQUEST, Some(&failure));
-        Ok(ErrorReport::of(blame, None, detail, page.await?))
-    }
-
-    /// The page.
-    pub(crate) async fn show(
-        &self,
-        app: &AppState,
-        incoming: &IncomingRequest,
-        status: StatusCode,
-        failure: Option<&Failure>,
-    ) -> Result<Response, ApiError> {
-        let mut accounts = Vec::new();
-        for account in self.browser.iter().flat_map(|it| &it.session.accounts) {
-            accounts.push(app.account_name(&account.did).await?);
-        }
-        let request = self.asked.field();
-        let purpose = Purpose::Login(request.as_deref());
-        let page = LoginPage {
-            brand: app.brand(),
-            app: self.asked.app(),
-            request: request.as_deref(),
-            csrf: &app.csrf(&self.flow.binding(app), purpose),
-            subject: self.subject,
-            accounts: &accounts,
-            failure,
-        };
-        Ok(self.flow.remember(app, incoming, html(status, &page)))
-    }
-}
-
-/// What the person is told; our own faults are a page of their own.
-fn failure(error: BeginError, subject: &str) -> Result<Failure, ApiError> {
-    let subject = shown(subject, MAX_SHOWN);
-    let words = match &error {
-        BeginError::Input(_) if subject.trim().is_empty() => "Please enter your handle.".to_owned(),
-        BeginError::Input(_) if looks_like_email(&subject) => format!(
-            "“{subject}” looks like an e-mail address. Please enter your handle instead, such as \
-             alice.bsky.social, or the address of your host."
-        ),
-        BeginError::Input(error) => format!("We do not understand “{subject}”: {error}."),
-        BeginError::Discover {
-            error: DiscoverError::Resolve(ResolveError::HandleNotFound(handle)),
-            ..
-        } => format!("There is no account “{handle}”. Is it spelled right?"),
-        BeginError::Discover { error, .. } => format!("{error}."),
-        BeginError::Push(_) => format!("The host of “{subject}” did not let us begin."),
-        BeginError::Storage(_) | BeginError::Key(_) | BeginError::Sealer(_) => String::new(),
-    };
-    let mut theirs = None;
-    let mut back = None;
-    let tried = match error {
-        BeginError::Discover { trace, .. } => trace,
-        BeginError::Input(_) => Trace::default(),
-        BeginError::Push(error) => {
-            theirs = Some(shown(&error.to_string(), MAX_SHOWN));
-            back = Some(code_for_app(&error).as_str());
-            Trace::default()
-        }
-        BeginError::Storage(error) => return Err(error.into()),
-        BeginError::Key(_) | BeginError::Sealer(_) => {
-            return Err(ApiError::internal(error.to_string()));
-        }
-    };
-    // Error messages mark names as code is marked; on a page that is noise.
-    let words = words.replace('`', "");
-    Ok(Failure {
-        message: shown(&words, 2 * MAX_SHOWN),
-        theirs,
-        back,
-        tried: tried.steps.iter().map(crate::pages::Tried::of).collect(),
-    })
-}
-
-/// `name@host`, as no handle and no DID is written.
-fn looks_like_email(text: &str) -> bool {
-    let text = text.trim();
-    text.split_once('@')
-        .is_some_and(|(name, host)| !name.is_empty() && host.contains('.'))
-}
-
-/// What the app is told when the host did not take the pushed request.
-fn code_for_app(error: &ExchangeError) -> RefusalCode {
-    match error {
-        ExchangeError::Refused { error, .. } => match RefusalCode::from_wire(error) {
-            Some(code @ (RefusalCode::InvalidScope | RefusalCode::AccessDenied)) => code,
-            _ => RefusalCode::ServerError,
-        },
-        _ => RefusalCode::TemporarilyUnavailable,
     }
 }

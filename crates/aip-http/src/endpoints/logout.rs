@@ -13,10 +13,11 @@ use super::home::SIGNED_OUT;
 use crate::api_error::ApiError;
 use crate::browser::Browser;
 use crate::csrf::Purpose;
-use crate::endpoints::Endpoint;
-use crate::flow::see_other;
+use crate::endpoint::Endpoint;
 use crate::incoming_request::IncomingRequest;
+use crate::navigation::as_navigation;
 use crate::pages::{LogoutPage, html};
+use crate::respond::see_other;
 use crate::state::AppState;
 
 /// What the question carries over to the answer.
@@ -34,7 +35,7 @@ pub(super) async fn handle(
 ) -> Result<Response, ApiError> {
     let Logout { account, location } = app.server().check_logout(incoming.params()).await?;
     if !app.brings_cookies(incoming)
-        && let Some(navigation) = incoming.as_navigation(app, Endpoint::Logout)
+        && let Some(navigation) = as_navigation(app, incoming, Endpoint::Logout)
     {
         return Ok(navigation);
     }

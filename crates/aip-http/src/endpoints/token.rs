@@ -5,14 +5,14 @@ use aip_oauth::grants::{TokenRequest, TokenResponse};
 use aip_oauth::tokens::Introspection;
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
-use http::header::HeaderValue;
 use secrecy::ExposeSecret;
 use serde::Serialize;
 
 use crate::api_error::ApiError;
-use crate::endpoints::Endpoint;
-use crate::error_mapping::{DPOP_NONCE, TWO_PROOFS};
-use crate::incoming_request::{DPOP, IncomingRequest};
+use crate::bearer::with_nonce;
+use crate::endpoint::Endpoint;
+use crate::error_mapping::TWO_PROOFS;
+use crate::incoming_request::IncomingRequest;
 use crate::state::AppState;
 
 /// OAuth 2.1 §3.2.3, OpenID Connect Core §3.1.3.3.
@@ -92,27 +92,6 @@ async fn redeem(app: &AppState, incoming: &IncomingRequest) -> Result<TokenRespo
         },
     };
     Ok(app.server().token(request).await?)
-}
-
-/// RFC 9449 §8.2: an answer to a request with a proof carries the nonce for the next one.
-pub(super) fn with_nonce(
-    app: &AppState,
-    incoming: &IncomingRequest,
-    answer: Result<Response, ApiError>,
-) -> Result<Response, ApiError> {
-    if !incoming.headers().contains_key(DPOP) {
-        return answer;
-    }
-    let nonce = app.server().dpop_nonce();
-    match answer {
-        Ok(mut response) => {
-            if let Ok(nonce) = HeaderValue::from_str(&nonce) {
-                response.headers_mut().insert(DPOP_NONCE, nonce);
-            }
-            Ok(response)
-        }
-        Err(problem) => Err(problem.with(DPOP_NONCE, &nonce)),
-    }
 }
 
 /// Revokes a token; unknown ones, too, as far as the caller can see.

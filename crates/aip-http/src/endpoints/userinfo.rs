@@ -3,19 +3,14 @@
 
 use aip_atproto::{OpenIdScope, Scope};
 use aip_oauth::claims::PersonClaims;
-use aip_oauth::dpop::Target;
-use aip_oauth::params::Params;
-use aip_oauth::resource::{AuthorizedCall, Credential};
 use aip_storage::grant::AccessToken;
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 
-use super::discovery::protected_resource_url;
-use super::token::with_nonce;
 use crate::api_error::ApiError;
-use crate::endpoints::Endpoint;
-use crate::error_mapping::{Challenge, TWO_PROOFS};
+use crate::bearer::{authorize, challenge, protected_resource_url, with_nonce};
+use crate::endpoint::Endpoint;
 use crate::incoming_request::IncomingRequest;
 use crate::state::AppState;
 
@@ -48,51 +43,4 @@ async fn claims(app: &AppState, incoming: &IncomingRequest) -> Result<Response, 
         person: app.server().person_claims(grant, scope).await?,
     };
     Ok(Json(claims).into_response())
-}
-
-/// Checks the access token of a call on a resource at `path`.
-pub(super) async fn authorize(
-    app: &AppState,
-    incoming: &IncomingRequest,
-    path: &str,
-) -> Result<AuthorizedCall, ApiError> {
-    let in_form = Params::parse(&incoming.form).map_err(|e| ApiError::request(e.to_string()))?;
-    let in_form = in_form
-        .get("access_token")
-        .map(|token| format!("Bearer {token}"));
-    let authorization = match (incoming.authorization()?, in_form.as_deref()) {
-        (Some(_), Some(_)) => {
-            return Err(ApiError::request(
-                "the access token is in the header and in the body",
-            ));
-        }
-        (header, form) => header.or(form),
-    };
-    let resource_metadata = protected_resource_url(app);
-    let challenge = challenge(&resource_metadata, incoming);
-    let dpop = incoming
-        .dpop()
-        .map_err(|_| challenge.error("invalid_dpop_proof", TWO_PROOFS))?;
-    let credential = Credential {
-        authorization,
-        dpop,
-        target: Target {
-            method: incoming.head.method.as_str(),
-            path,
-        },
-    };
-    let authorized = app.server().authorize_call(credential).await;
-    authorized.map_err(|error| challenge.refuse(error))
-}
-
-/// The challenge to a call, under the scheme that it used.
-pub(super) fn challenge<'a>(
-    resource_metadata: &'a str,
-    incoming: &IncomingRequest,
-) -> Challenge<'a> {
-    let authorization = incoming.authorization().ok().flatten().unwrap_or_default();
-    Challenge {
-        resource_metadata,
-        dpop: authorization.to_ascii_lowercase().starts_with("dpop "),
-    }
 }

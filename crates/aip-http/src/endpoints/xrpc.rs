@@ -10,10 +10,8 @@ use axum::response::Response;
 use http::StatusCode;
 use http_body_util::BodyExt as _;
 
-use super::discovery::protected_resource_url;
-use super::token::with_nonce;
-use super::userinfo::{authorize, challenge};
 use crate::api_error::ApiError;
+use crate::bearer::{authorize, challenge, protected_resource_url, with_nonce};
 use crate::incoming_request::IncomingRequest;
 use crate::state::AppState;
 

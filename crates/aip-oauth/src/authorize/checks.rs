@@ -2,6 +2,7 @@
 
 use aip_atproto::ScopeSet;
 use aip_storage::client::Client;
+use aip_storage::prompt::{Prompt, Prompts};
 use strum::IntoEnumIterator as _;
 
 use super::error::RefusalCode;
@@ -19,59 +20,6 @@ pub(super) const MAX_LOGIN_HINT: usize = 2048;
 const MAX_SHOWN: usize = 200;
 
 type Refused = (RefusalCode, String);
-
-/// A `prompt` value (OpenID Connect Core §3.1.2.1, Initiating User Registration 1.0).
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, strum::EnumIter, strum::IntoStaticStr, strum::EnumString,
-)]
-#[strum(serialize_all = "snake_case")]
-pub enum Prompt {
-    /// No page may be shown.
-    None,
-    /// Sign in again.
-    Login,
-    /// Ask again.
-    Consent,
-    /// Choose an account.
-    SelectAccount,
-    /// Make an account.
-    Create,
-}
-
-/// The `prompt` values of a request.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Prompts(Vec<Prompt>);
-
-impl Prompt {
-    /// The value on the wire.
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
-}
-
-impl Prompts {
-    /// Parses the parameter. `none` stands alone.
-    pub fn parse(value: &str) -> Option<Self> {
-        let prompts = value
-            .split(' ')
-            .filter(|word| !word.is_empty())
-            .map(|word| word.parse().ok())
-            .collect::<Option<Vec<Prompt>>>()?;
-        let contradictory = prompts.contains(&Prompt::None) && prompts.len() > 1;
-        (!contradictory).then_some(Self(prompts))
-    }
-
-    /// Whether the app asked for that.
-    pub fn has(&self, prompt: Prompt) -> bool {
-        self.0.contains(&prompt)
-    }
-
-    /// The values as a parameter; `None` when there are none.
-    pub fn to_param(&self) -> Option<String> {
-        let words: Vec<&str> = self.0.iter().map(|it| it.as_str()).collect();
-        (!words.is_empty()).then(|| words.join(" "))
-    }
-}
 
 /// Parameters whose silent neglect would change what the app gets.
 pub(super) fn unsupported(params: &Params) -> Result<(), Refused> {
@@ -222,7 +170,7 @@ pub(super) fn prompts(params: &Params) -> Result<Prompts, Refused> {
     params
         .get("prompt")
         .map_or(Ok(Prompts::default()), |value| {
-            Prompts::parse(value).ok_or_else(|| {
+            value.parse().map_err(|_| {
                 let known = Prompt::iter()
                     .map(Prompt::as_str)
                     .collect::<Vec<_>>()

@@ -7,16 +7,15 @@
 mod checks;
 mod error;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use aip_atproto::ScopeSet;
 use aip_base::{RequestNotes, RowId};
 use aip_keys::TokenHash;
 use aip_storage::client::{Client, ClientId, RedirectUri};
-use aip_storage::request::AuthorizationRequest;
+use aip_storage::request::{AuthorizationParams, AuthorizationRequest};
 
 use self::checks::AskedScope;
-pub use self::checks::{Prompt, Prompts};
 pub use self::error::{AuthorizeError, PageError, Refusal, RefusalCode};
 use crate::AuthorizationServer;
 use crate::params::{Lenient, Params};
@@ -30,32 +29,14 @@ const REQUEST_TTL: Duration = Duration::from_mins(30);
 #[derive(Debug, Clone)]
 pub struct ValidRequest {
     /// The app.
-    pub client: Client,
-    /// Where the answer goes, as sent.
-    pub redirect_uri: RedirectUri,
-    /// Echoed to the app.
-    pub state: Option<String>,
-    /// What the app asks for, as far as it is known and registered for the app.
-    pub scope: ScopeSet,
-    /// What the app asks for, word for word.
-    pub asked: ScopeSet,
-    /// Put into the `id_token`.
-    pub nonce: Option<String>,
-    /// The PKCE challenge (S256).
-    pub code_challenge: Option<String>,
-    /// The DPoP key that must redeem the code.
-    pub dpop_jkt: Option<String>,
-    /// What the app knows of the person.
-    pub login_hint: Option<String>,
-    /// What the app wants the person to be asked.
-    pub prompts: Prompts,
-    /// How old the sign-in may be, in seconds.
-    pub max_age: Option<u64>,
+    pub client: Arc<Client>,
+    /// What it asks for.
+    pub params: AuthorizationParams,
 }
 
 /// A client whose redirect URI is verified: from here on errors may be redirected.
 struct WithRedirect {
-    client: Client,
+    client: Arc<Client>,
     redirect_uri: RedirectUri,
     state: Option<String>,
 }
@@ -66,40 +47,17 @@ impl AuthorizationServer {
         &self,
         encoded: &[u8],
     ) -> Result<ValidRequest, AuthorizeError> {
-        let verified = self.verify_redirect(&Lenient::parse(encoded)).await?;
-        check_rest(&verified, encoded).map_err(|(code, detail)| {
-            AuthorizeError::Refused(Refusal {
-                client_id: verified.client.id,
-                redirect_uri: verified.redirect_uri,
-                state: verified.state,
-                code,
-                detail,
-            })
-        })
-    }
-
-    /// The first phase: a known client and one of its redirect URIs.
-    async fn verify_redirect(&self, params: &Lenient) -> Result<WithRedirect, AuthorizeError> {
+        let params = Lenient::parse(encoded);
         let id = params.get("client_id").ok_or(PageError::NoClient)?;
         let id: ClientId = id.parse().map_err(|_| PageError::UnknownClient)?;
-        let client = self
-            .storage
-            .client(&id)
-            .await?
-            .ok_or(PageError::UnknownClient)?;
-        RequestNotes::note_client(client.id.as_str());
-        let sent = params.get("redirect_uri").ok_or(PageError::NoRedirect)?;
-        if !redirect::matches(&client.redirect_uris, client.application_type, sent) {
-            let unregistered = UnregisteredUri::new(client.id, &client.redirect_uris, sent);
-            return Err(PageError::UnknownRedirect(Box::new(unregistered)).into());
+        // What is remembered of a client lets it in, and never turns it away.
+        if let Some(known) = self.known_clients.get(&id)
+            && let Ok(valid) = check(known, &params, encoded)
+        {
+            return Ok(valid);
         }
-        // However long it is: an app takes an answer without its `state` for a forged one.
-        let state = params.get("state").map(str::to_owned);
-        Ok(WithRedirect {
-            redirect_uri: RedirectUri::from_checked(sent.to_owned()),
-            client,
-            state,
-        })
+        let client = self.read_client(&id).await?;
+        check(client.ok_or(PageError::UnknownClient)?, &params, encoded)
     }
 
     /// A checked request as it is stored for that browser, under the hash of the token that names
@@ -112,22 +70,48 @@ impl AuthorizationServer {
     ) -> AuthorizationRequest {
         AuthorizationRequest {
             token,
-            browser,
+            browser: Some(browser),
             client_id: valid.client.id.clone(),
-            redirect_uri: valid.redirect_uri.clone(),
-            scope: valid.scope.clone(),
-            asked: valid.asked.clone(),
-            state: valid.state.clone(),
-            nonce: valid.nonce.clone(),
-            code_challenge: valid.code_challenge.clone(),
-            dpop_jkt: valid.dpop_jkt.clone(),
-            login_hint: valid.login_hint.clone(),
-            prompt: valid.prompts.to_param(),
-            max_age: valid.max_age,
+            params: valid.params.clone(),
             signed_in: None,
             expires_at: self.clock.now() + REQUEST_TTL,
         }
     }
+}
+
+/// Both phases, for a client that is known.
+fn check(
+    client: Arc<Client>,
+    params: &Lenient,
+    encoded: &[u8],
+) -> Result<ValidRequest, AuthorizeError> {
+    RequestNotes::note_client(client.id.as_str());
+    let verified = verify_redirect(client, params)?;
+    check_rest(&verified, encoded).map_err(|(code, detail)| {
+        AuthorizeError::Refused(Refusal {
+            client_id: verified.client.id.clone(),
+            redirect_uri: verified.redirect_uri,
+            state: verified.state,
+            code,
+            detail,
+        })
+    })
+}
+
+/// The first phase: one of the client's redirect URIs.
+fn verify_redirect(client: Arc<Client>, params: &Lenient) -> Result<WithRedirect, PageError> {
+    let sent = params.get("redirect_uri").ok_or(PageError::NoRedirect)?;
+    if !redirect::matches(&client.redirect_uris, client.application_type, sent) {
+        let unregistered = UnregisteredUri::new(client.id.clone(), &client.redirect_uris, sent);
+        return Err(PageError::UnknownRedirect(Box::new(unregistered)));
+    }
+    // However long it is: an app takes an answer without its `state` for a forged one.
+    let state = params.get("state").map(str::to_owned);
+    Ok(WithRedirect {
+        redirect_uri: RedirectUri::from_checked(sent.to_owned()),
+        client,
+        state,
+    })
 }
 
 /// The second phase: every check in the order in which its error should win.
@@ -150,16 +134,18 @@ fn check_rest(
     let max_age = checks::max_age(&params)?;
     let login_hint = checks::bounded(&params, "login_hint", checks::MAX_LOGIN_HINT)?;
     Ok(ValidRequest {
-        client: client.clone(),
-        redirect_uri: verified.redirect_uri.clone(),
-        state,
-        scope,
-        asked,
-        nonce,
-        code_challenge,
-        dpop_jkt,
-        login_hint,
-        prompts,
-        max_age,
+        client: Arc::clone(client),
+        params: AuthorizationParams {
+            redirect_uri: verified.redirect_uri.clone(),
+            state,
+            scope,
+            asked,
+            nonce,
+            code_challenge,
+            dpop_jkt,
+            login_hint,
+            prompts,
+            max_age,
+        },
     })
 }

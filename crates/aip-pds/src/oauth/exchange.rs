@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use aip_base::{Fetched, HttpError, Partial, Timestamp, excerpt};
+use aip_base::{Fetched, HttpError, Partial, Timestamp, excerpt, retry_after};
 use aip_jose::dpop::Proof;
 use aip_jose::{SignError, client_assertion};
 use aip_storage::nonces::ServerRole;
@@ -19,7 +19,7 @@ use crate::client::PdsClient;
 use crate::members::members;
 use crate::metadata::AuthServer;
 use crate::nonce::NonceKey;
-use crate::origins::{Paused, retry_after};
+use crate::origins::Paused;
 use crate::request::RequestError;
 
 /// The longest `error_description` that is passed on.

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
+use aip_base::lock;
+
 use super::provider::{Claims, Tokens};
-use crate::stage::lock;
 
 /// More browsers than this at a time and somebody has to sign in again.
 const MAX_SESSIONS: usize = 1_000;

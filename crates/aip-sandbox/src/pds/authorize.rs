@@ -4,7 +4,7 @@
 //! its code without any page, as at the reference PDS: this is what a broker in front of many
 //! apps has to guard against.
 
-use aip_base::random_token;
+use aip_base::{lock, random_token};
 use http::StatusCode;
 use serde_json::json;
 use url::Url;
@@ -16,7 +16,6 @@ use super::pages;
 use super::par::{Parameters, Pending, Prompt};
 use super::sessions::{Id, TokenName};
 use super::settings::Document;
-use crate::stage::lock;
 use crate::stage::reply::Reply;
 use crate::stage::request::{Form, Received};
 

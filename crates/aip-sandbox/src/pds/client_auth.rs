@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aip_base::lock;
 use aip_jose::client_assertion::ASSERTION_TYPE;
 use aip_jose::{Audience, NumericDate, Thumbprint, UnverifiedJws};
 use serde::Deserialize;
@@ -12,7 +13,6 @@ use serde::Deserialize;
 use super::clients::Client;
 use super::error::OAuthError;
 use super::inner::Inner;
-use crate::stage::lock;
 use crate::stage::request::Form;
 
 /// How old an assertion may be, and how far ahead its clock.

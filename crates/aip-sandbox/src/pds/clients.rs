@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use aip_base::{Http, Limits, Timestamp};
+use aip_base::{Http, Limits, Timestamp, lock};
 use aip_jose::JwkSet;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -15,7 +15,6 @@ use url::Url;
 use super::client_metadata::{from_metadata, loopback};
 use super::error::OAuthError;
 use super::inner::Inner;
-use crate::stage::lock;
 
 /// A client that the PDS knows.
 #[derive(Debug, Clone)]

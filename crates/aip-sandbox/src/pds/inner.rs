@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use aip_base::{Clock, Http, Rng};
+use aip_base::{Clock, Http, Rng, lock};
 use http::{HeaderName, Method, StatusCode};
 use serde_json::json;
 
@@ -18,11 +18,11 @@ use super::sessions::Sessions;
 use super::settings::Settings;
 use super::xrpc::app_passwords::PasswordSessions;
 use crate::plc::Directory;
+use crate::stage::Stage;
 use crate::stage::faults::Endpoint;
 use crate::stage::reply::Reply;
 use crate::stage::request::Received;
 use crate::stage::server::Service;
-use crate::stage::{Stage, lock};
 
 const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 

@@ -1,12 +1,12 @@
 //! The two metadata documents of a PDS (RFC 9728, RFC 8414, AT Protocol OAuth): those of the
 //! reference implementation, without what the stand-in does not do.
 
+use aip_base::lock;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::inner::Inner;
 use super::settings::Document;
-use crate::stage::lock;
 use crate::stage::reply::Reply;
 
 const SIGNING_ALGS: [&str; 3] = ["RS256", "ES256", "ES256K"];

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use aip_atproto::Did;
+use aip_base::lock;
 use aip_jose::{PublicJwk, Thumbprint};
 
 use super::Pds;
 use super::client_auth::ClientAuth;
 use super::sessions::{Id, Session};
-use crate::stage::lock;
 
 /// The session to make.
 #[derive(Debug, Clone, Copy)]

@@ -28,7 +28,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use aip_atproto::{Did, DidError, Handle};
-use aip_base::{Clock, Http, Rng};
+use aip_base::{Clock, Http, Rng, lock};
 use aip_jose::{Alg, KeyError, SigningKey};
 use serde_json::Value;
 
@@ -50,7 +50,7 @@ use crate::stage::faults::{Endpoint, Order};
 use crate::stage::reply::Reply;
 use crate::stage::request::Received;
 use crate::stage::server::{Server, bind};
-use crate::stage::{Stage, Unfinished, lock};
+use crate::stage::{Stage, Unfinished};
 
 /// A PDS on a port of the loopback interface (or two, see [`PdsOptions::separate_issuer`]).
 pub struct Pds {

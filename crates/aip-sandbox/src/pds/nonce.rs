@@ -3,12 +3,10 @@
 
 use std::sync::Mutex;
 
-use aip_base::{Rng, Timestamp, random_token};
+use aip_base::{Rng, Timestamp, lock, random_token};
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
-use crate::stage::lock;
 
 /// Seconds between two nonces.
 const WINDOW: i64 = 60;

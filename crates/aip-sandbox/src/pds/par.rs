@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aip_atproto::{AtIdentifier, OpenIdScope, Scope};
-use aip_base::{Timestamp, random_token};
+use aip_base::{Timestamp, lock, random_token};
 use aip_jose::Thumbprint;
 use http::StatusCode;
 use serde_json::json;
@@ -14,7 +14,6 @@ use super::clients::Client;
 use super::error::OAuthError;
 use super::inner::{Inner, Site};
 use super::settings::Document;
-use crate::stage::lock;
 use crate::stage::reply::Reply;
 use crate::stage::request::{Form, Received};
 

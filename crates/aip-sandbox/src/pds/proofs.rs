@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use aip_base::lock;
 use aip_jose::{Thumbprint, dpop};
 
 use super::error::ProofRefusal;
 use super::inner::Inner;
 use super::nonce::Nonces;
-use crate::stage::lock;
 use crate::stage::request::Received;
 
 /// How old a proof may be, and how far ahead its clock.

@@ -1,7 +1,7 @@
 //! The token endpoint: codes (RFC 6749 §4.1.3, RFC 7636) and refresh tokens (§6); and revocation
 //! (RFC 7009).
 
-use aip_base::Timestamp;
+use aip_base::{Timestamp, lock};
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -17,7 +17,6 @@ use super::inner::{Inner, Site};
 use super::jwt::TokenType;
 use super::sessions::{Id, RefreshRefusal, Session, TokenName};
 use super::settings::Document;
-use crate::stage::lock;
 use crate::stage::reply::Reply;
 use crate::stage::request::{Form, Received};
 use aip_jose::Thumbprint;

@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use aip_base::lock;
 use http::StatusCode;
 use http::header::RETRY_AFTER;
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::lock;
 use super::reply::Reply;
 
 /// What a stand-in is asked for.

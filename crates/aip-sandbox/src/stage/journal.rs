@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use aip_base::lock;
 use bytes::Bytes;
 
 use super::faults::Endpoint;
-use super::lock;
 use super::request::Received;
 
 /// How many requests are remembered unless [`Journal::keep`] says otherwise.

@@ -4,8 +4,9 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
+use aip_base::lock;
+
 use super::faults::Endpoint;
-use super::lock;
 use super::reply::Reply;
 
 /// How many are remembered.

@@ -9,16 +9,13 @@ pub(crate) mod request;
 pub(crate) mod server;
 
 use std::any::Any;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
+
+use aip_base::lock;
 
 pub(crate) use faults::Faults;
 pub(crate) use journal::Journal;
 pub(crate) use lost::Lost;
-
-/// Locks `mutex`. A panic elsewhere is reported by [`Stage::finish`]; the data stays usable.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// The part of a stand-in that tests look at and meddle with.
 #[derive(Default)]

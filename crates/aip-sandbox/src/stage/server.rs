@@ -5,9 +5,10 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use aip_base::{collect, lock};
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -15,10 +16,10 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::Stage;
 use super::faults::{Disturbance, Endpoint, Fault, When};
 use super::reply::Reply;
 use super::request::Received;
-use super::{Stage, lock};
 
 /// The largest body a stand-in takes, room for a video.
 const MAX_BODY: usize = 128 * 1024 * 1024;
@@ -191,11 +192,7 @@ async fn disturb(disturbance: Disturbance) -> Result<(), Dropped> {
 
 async fn receive(request: Request<Incoming>) -> Result<Received, Dropped> {
     let (head, body) = request.into_parts();
-    let body = Limited::new(body, MAX_BODY)
-        .collect()
-        .await
-        .map_err(|_| Dropped)?
-        .to_bytes();
+    let body = collect(body, MAX_BODY).await.map_err(|_| Dropped)?;
     Ok(Received {
         method: head.method,
         path: head.uri.path().to_owned(),

@@ -19,6 +19,7 @@ use aip_keys::TokenHasher;
 use aip_pds::{CallAuth, PdsClient, SessionKeys, usable_until};
 use aip_storage::client::ClientId;
 use aip_storage::notices::{Notice, Notices};
+use aip_storage::session_status::SessionStatus;
 use aip_storage::upstream::{
     Credential, EndReason, OAuthCredential, ReauthReason, SessionKind, TakeLease, UpstreamSession,
 };
@@ -88,8 +89,6 @@ pub struct ActiveSession {
     pub access: SecretString,
     /// From when on the access token must not be used: some time before it expires.
     pub usable_until: Timestamp,
-    /// When its PDS ends it whatever AIP does, if that is known.
-    pub ends_at: Option<Timestamp>,
     /// Which token pair this is, to be named when the PDS rejects it.
     pub generation: i64,
 }
@@ -134,7 +133,20 @@ impl KeeperError {
 impl Keeper {
     /// The session `id`, refreshed if it is stale.
     pub async fn active_session(self: &Arc<Self>, id: RowId) -> Result<ActiveSession, KeeperError> {
-        self.get_active(id, Trigger::Use).await
+        let session = self.get_active(id, Trigger::Use).await?;
+        self.open(&session)
+    }
+
+    /// The status of a session that can be used, after a refresh if the one just read says that it
+    /// is stale. Opens no secret unless it refreshes.
+    pub async fn active_status(
+        self: &Arc<Self>,
+        read: SessionStatus,
+    ) -> Result<SessionStatus, KeeperError> {
+        if plan(&read, Trigger::Use, self.clock.now()) == Plan::Use {
+            return Ok(read);
+        }
+        Ok(self.get_active(read.id, Trigger::Use).await?.status())
     }
 
     /// The session again after its PDS rejected the access token of `generation` (401
@@ -144,7 +156,9 @@ impl Keeper {
         id: RowId,
         generation: i64,
     ) -> Result<ActiveSession, KeeperError> {
-        self.get_active(id, Trigger::Rejected(generation)).await
+        let rejected = Trigger::Rejected(generation);
+        let session = self.get_active(id, rejected).await?;
+        self.open(&session)
     }
 
     /// The newest usable session of that kind, if there is one.
@@ -160,11 +174,12 @@ impl Keeper {
             .await?)
     }
 
+    /// The session `id` as it is stored, once its access token can be used.
     async fn get_active(
         self: &Arc<Self>,
         id: RowId,
         trigger: Trigger,
-    ) -> Result<ActiveSession, KeeperError> {
+    ) -> Result<UpstreamSession, KeeperError> {
         let deadline = Instant::now() + REFRESH_WAIT_TIMEOUT;
         let mut waiter: Option<Waiter<'_>> = None;
         let mut began_with = None;
@@ -182,16 +197,15 @@ impl Keeper {
             } else {
                 trigger
             };
-            let until = match plan(&session, trigger, now) {
-                Plan::Use => return self.open(&session),
+            let status = session.status();
+            let until = match plan(&status, trigger, now) {
+                Plan::Use => return Ok(session),
                 Plan::Reauthenticate(reason) => return Err(KeeperError::NeedsReauth(reason)),
                 Plan::Ended(reason) => return Err(KeeperError::Ended(reason)),
                 Plan::BackOff(at) => return Err(KeeperError::Later(at.since(now))),
                 Plan::Wait(until) => Some(until),
                 Plan::Refresh => match self.pause_of(&session) {
-                    Some(_) if is_token_usable(&session, trigger, now) => {
-                        return self.open(&session);
-                    }
+                    Some(_) if is_token_usable(&status, trigger, now) => return Ok(session),
                     Some(pause) => return Err(KeeperError::Later(pause)),
                     None => self.refresh(&session, now, deadline).await?,
                 },
@@ -289,7 +303,6 @@ impl Keeper {
                 .sealer
                 .open(&session.tokens.access, Column::AccessToken, session.id)?,
             usable_until: usable_until(session.refreshed_at, session.tokens.access_expires_at),
-            ends_at: step::ends_at(session),
             generation: session.generation,
         })
     }

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use aip_base::{Backoff, Rng, Timestamp};
 use aip_pds::usable_until;
+use aip_storage::session_status::SessionStatus;
 use aip_storage::upstream::{
-    Claim, Credential, EndReason, ReauthReason, RefreshFailure, UpstreamSession, UpstreamState,
+    Claim, EndReason, ReauthReason, RefreshFailure, UpstreamSession, UpstreamState,
 };
 
 /// A token closer to its end than this is refreshed before use. Far more than the time in which it
@@ -121,7 +122,7 @@ pub fn prior_send(claim: &Claim) -> PriorSend {
 }
 
 /// Decides what to do with `session` at `now`.
-pub fn plan(session: &UpstreamSession, trigger: Trigger, now: Timestamp) -> Plan {
+pub fn plan(session: &SessionStatus, trigger: Trigger, now: Timestamp) -> Plan {
     match &session.state {
         UpstreamState::NeedsReauth(reason) => return Plan::Reauthenticate(*reason),
         UpstreamState::Ended(reason) => return Plan::Ended(*reason),
@@ -129,7 +130,7 @@ pub fn plan(session: &UpstreamSession, trigger: Trigger, now: Timestamp) -> Plan
         UpstreamState::Refreshing(_) | UpstreamState::Uncertain | UpstreamState::Active => {}
     }
     let usable = is_token_usable(session, trigger, now);
-    if usable && session.tokens.access_expires_at > now + margin(session) {
+    if usable && session.access_expires_at > now + margin(session) {
         return Plan::Use;
     }
     if session.failures > 0 && session.next_refresh_at > now {
@@ -152,16 +153,15 @@ pub fn plan(session: &UpstreamSession, trigger: Trigger, now: Timestamp) -> Plan
 }
 
 /// Whether the access token can be used: neither rejected, nor close to its end.
-pub fn is_token_usable(session: &UpstreamSession, trigger: Trigger, now: Timestamp) -> bool {
+pub fn is_token_usable(session: &SessionStatus, trigger: Trigger, now: Timestamp) -> bool {
     let rejected = trigger == Trigger::Rejected(session.generation);
-    let until = usable_until(session.refreshed_at, session.tokens.access_expires_at);
+    let until = usable_until(session.refreshed_at, session.access_expires_at);
     !rejected && until > now
 }
 
 /// How long the access token lives, as its PDS has it.
-fn life(session: &UpstreamSession) -> Duration {
-    let tokens = &session.tokens;
-    tokens.access_expires_at.since(session.refreshed_at)
+fn life(session: &SessionStatus) -> Duration {
+    session.access_expires_at.since(session.refreshed_at)
 }
 
 /// How a failed attempt settles. `repeated`: the same refresh token had been sent before and the
@@ -207,7 +207,7 @@ pub fn settle(
 fn is_rejected_for_good(session: &UpstreamSession, now: Timestamp) -> bool {
     session.rejected.is_some_and(|rejected| {
         rejected.times + 1 >= MIN_REJECTIONS && now.since(rejected.since) >= MIN_REJECTED_DURATION
-    }) && !is_token_usable(session, Trigger::Use, now)
+    }) && !is_token_usable(&session.status(), Trigger::Use, now)
 }
 
 /// When to try again after an attempt that brought a refresh token and no usable access token.
@@ -217,13 +217,10 @@ pub fn next_try(failures: u32, now: Timestamp, rng: &dyn Rng) -> Timestamp {
 
 /// When its PDS ends a session, refreshed or not: a public client, as AIP is one on a loopback
 /// address, gets two weeks (<https://atproto.com/specs/oauth#tokens-and-session-lifetime>).
-pub fn ends_at(session: &UpstreamSession) -> Option<Timestamp> {
-    match &session.credential {
-        Credential::OAuth(oauth) if oauth.client_key_id.is_none() => {
-            Some(session.created_at + PUBLIC_SESSION_LIFETIME)
-        }
-        Credential::OAuth(_) | Credential::AppPassword(_) => None,
-    }
+pub fn ends_at(session: &SessionStatus) -> Option<Timestamp> {
+    session
+        .is_public_client
+        .then(|| session.created_at + PUBLIC_SESSION_LIFETIME)
 }
 
 /// When the keeper refreshes a session unasked that was refreshed at `now`. Sessions in use are
@@ -234,7 +231,7 @@ pub fn keep_alive_at(now: Timestamp) -> Timestamp {
 
 /// The margin of one session. The jitter comes from its id, so that every replica agrees on it.
 /// Tokens that live only minutes get a margin in proportion.
-fn margin(session: &UpstreamSession) -> Duration {
+fn margin(session: &SessionStatus) -> Duration {
     let bytes = session.id.to_string();
     let spread = bytes.bytes().rev().take(4).fold(0_u32, |sum, byte| {
         sum.wrapping_mul(31).wrapping_add(u32::from(byte))

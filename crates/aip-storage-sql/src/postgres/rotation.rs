@@ -5,9 +5,9 @@ use aip_storage::StorageError;
 use aip_storage::grant::{Grant, Rotation};
 
 use super::PgStorage;
-use super::statements::grant::{grant_columns, read_grant};
-use super::statements::refresh::{bind_spending, spend_refresh_token};
+use super::statements::grant_row::{grant_columns, read_grant};
 use super::statements::sql::sql;
+use super::statements::tokens::{bind_spending, spend_refresh_token};
 
 /// Spends the token and stores what follows it. `None`: it could not be spent, nothing changed.
 pub(super) async fn spend(

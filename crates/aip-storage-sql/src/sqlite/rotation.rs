@@ -4,11 +4,11 @@ use aip_storage::StorageError;
 use aip_storage::grant::{Grant, Rotation};
 
 use super::SqliteStorage;
-use super::statements::grant::existing;
-use super::statements::refresh::{
+use super::statements::grant_row::existing;
+use super::statements::sql::{Fields, sql, unavailable};
+use super::statements::tokens::{
     bind_spending, insert_access_token, insert_refresh_token, spend_refresh_token,
 };
-use super::statements::sql::{Fields, sql, unavailable};
 
 /// Spends the token and stores what follows it. `None`: it could not be spent, nothing changed.
 pub(super) async fn spend(

@@ -8,7 +8,6 @@ use aip_storage::request::{AnsweredRequest, RequestAnswer};
 
 use super::request::note_answer;
 use super::sql::{Fields, sql, unavailable};
-use super::upstream::lock_usable_session;
 use super::{DbConnection, Store};
 
 pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approve, StorageError> {
@@ -16,40 +15,41 @@ pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approv
         request,
         browser,
         grant,
+        state,
         code,
     } = approval;
     let mut tx = store.begin().await?;
     let spent = sql("DELETE FROM authorization_requests
-         WHERE token = $1 AND browser_id = $2 AND client_id = $3 AND expires_at > $4
-         RETURNING browser_id, state")
+         WHERE token = $1 AND browser_id = $2 AND client_id = $3 AND expires_at > $4")
     .bind(request)
     .bind(browser)
     .bind(&grant.client_id)
     .bind(&grant.created_at)
-    .first(&mut *tx)
+    .execute(&mut *tx)
     .await?;
-    let Some(spent) = spent else {
+    if spent == 0 {
         return Ok(Approve::RequestGone);
-    };
+    }
     let answered = AnsweredRequest {
         client_id: grant.client_id.clone(),
         redirect_uri: code.redirect_uri.clone(),
-        state: Fields::of("authorization_requests", "browser_id", &spent)?.get("state")?,
+        state: state.clone(),
         did: Some(grant.did.clone()),
         answer: RequestAnswer::Granted(grant.id),
     };
     if !note_answer(&mut tx, request, *browser, &answered, grant.created_at).await? {
         return Ok(Approve::RequestGone);
     }
-    // Held until the grant is in: whoever ends unused sessions waits, and then sees the grant.
-    if !lock_usable_session(&mut tx, grant.upstream_session).await? {
-        tx.commit().await.map_err(unavailable)?;
-        return Ok(Approve::RequestGone);
-    }
-    sql("INSERT INTO grants
+    // The session is held until the grant is in: whoever ends unused sessions waits, and then sees
+    // the grant.
+    let granted = sql(concat!(
+        "INSERT INTO grants
              (id, client_id, did, scope, upstream_session, dpop_jkt, auth_time, created_at,
               authenticated_at, asked)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8, $9)")
+         SELECT $1, $2, $3, $4, s.id, $6, $7, $7, $8, $9 FROM upstream_sessions s
+         WHERE s.id = $5 AND s.state IN ('active', 'uncertain')",
+        for_update!()
+    ))
     .bind(&grant.id)
     .bind(&grant.client_id)
     .bind(&grant.did)
@@ -61,6 +61,10 @@ pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approv
     .bind(&grant.asked)
     .execute(&mut *tx)
     .await?;
+    if granted == 0 {
+        tx.commit().await.map_err(unavailable)?;
+        return Ok(Approve::RequestGone);
+    }
     sql("INSERT INTO codes
              (hash, grant_id, client_id, redirect_uri, code_challenge, dpop_jkt, nonce, expires_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)")

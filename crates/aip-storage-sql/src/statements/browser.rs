@@ -10,23 +10,25 @@ use aip_storage::browser::{
 use aip_storage::client::ClientId;
 use async_trait::async_trait;
 
-use super::Store;
 use super::sql::{Fields, Row, sql, unavailable};
+use super::{DbConnection, Driver, Store};
+use crate::sql::Executor;
 
 #[async_trait]
 impl Browsers for Store {
     async fn create_browser_session(&self, session: &BrowserSession) -> Result<bool, StorageError> {
-        let created = sql(
-            "INSERT INTO browser_sessions (id, token, created_at, expires_at)
-             VALUES ($1, $2, $3, $4) ON CONFLICT (token) DO NOTHING",
-        )
-        .bind(&session.id)
-        .bind(&session.token)
-        .bind(&session.created_at)
-        .bind(&session.expires_at)
-        .execute(self.writer())
-        .await?;
-        Ok(created == 1)
+        if session.accounts.is_empty() {
+            return insert_session(self.writer(), session).await;
+        }
+        let mut tx = self.begin().await?;
+        if !insert_session(&mut *tx, session).await? {
+            return Ok(false);
+        }
+        for account in &session.accounts {
+            put_account(&mut tx, session.id, account).await?;
+        }
+        tx.commit().await.map_err(unavailable)?;
+        Ok(true)
     }
 
     async fn browser_session(
@@ -82,20 +84,7 @@ impl Browsers for Store {
                 None => BrowserSignIn::SessionEnded,
             });
         }
-        sql(
-            "INSERT INTO browser_accounts (browser_id, did, auth_time, authenticated_at)
-             VALUES ($1, $2, $3, $4)
-             ON CONFLICT (browser_id, did) DO UPDATE SET
-                 auth_time = excluded.auth_time,
-                 authenticated_at =
-                     COALESCE(excluded.authenticated_at, browser_accounts.authenticated_at)",
-        )
-        .bind(&id)
-        .bind(&account.did)
-        .bind(&account.signed_in_at)
-        .bind(&account.auth_time)
-        .execute(&mut *tx)
-        .await?;
+        put_account(&mut tx, id, account).await?;
         tx.commit().await.map_err(unavailable)?;
         Ok(BrowserSignIn::Added)
     }
@@ -136,6 +125,45 @@ impl Browsers for Store {
         row.map(|row| Fields::of("consents", "browser_id", &row)?.get("scope"))
             .transpose()
     }
+}
+
+async fn insert_session(
+    on: impl Executor<Driver>,
+    session: &BrowserSession,
+) -> Result<bool, StorageError> {
+    let created = sql(
+        "INSERT INTO browser_sessions (id, token, created_at, expires_at)
+         VALUES ($1, $2, $3, $4) ON CONFLICT (token) DO NOTHING",
+    )
+    .bind(&session.id)
+    .bind(&session.token)
+    .bind(&session.created_at)
+    .bind(&session.expires_at)
+    .execute(on)
+    .await?;
+    Ok(created == 1)
+}
+
+async fn put_account(
+    conn: &mut DbConnection,
+    browser: RowId,
+    account: &BrowserAccount,
+) -> Result<(), StorageError> {
+    sql(
+        "INSERT INTO browser_accounts (browser_id, did, auth_time, authenticated_at)
+         VALUES ($1, $2, $3, $4)
+         ON CONFLICT (browser_id, did) DO UPDATE SET
+             auth_time = excluded.auth_time,
+             authenticated_at =
+                 COALESCE(excluded.authenticated_at, browser_accounts.authenticated_at)",
+    )
+    .bind(&browser)
+    .bind(&account.did)
+    .bind(&account.signed_in_at)
+    .bind(&account.auth_time)
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// One session from its rows: one for each account, or a single one without an account.

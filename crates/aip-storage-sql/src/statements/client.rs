@@ -8,17 +8,25 @@ use aip_storage::upstream::EndReason;
 use async_trait::async_trait;
 
 use super::Store;
+use super::ending::end_session;
 use super::sql::{Fields, Row, Sql, readable, sql, unavailable};
-use super::upstream::end_session;
 
+/// The columns that [`read_client`] reads, of the table `clients` or of its alias in a join.
 macro_rules! client_columns {
     () => {
-        "id, name, application_type, auth_method, secret_hash, redirect_uris, scope, \
-         require_pkce, first_party, id_token_alg, access_token_ttl, refresh_token_ttl, \
-         refresh_grace, created_at, updated_at, post_logout_redirect_uris, \
-         auth_method_pinned, claims_in_id_token"
+        client_columns!("clients")
+    };
+    ($table:literal) => {
+        client_columns!(@ $table id name application_type auth_method secret_hash redirect_uris
+            scope require_pkce first_party id_token_alg access_token_ttl refresh_token_ttl
+            refresh_grace updated_at post_logout_redirect_uris auth_method_pinned
+            claims_in_id_token; created_at)
+    };
+    (@ $table:literal $($column:ident)*; $last:ident) => {
+        concat!($($table, ".", stringify!($column), ", ",)* $table, ".", stringify!($last))
     };
 }
+pub(super) use client_columns;
 
 #[async_trait]
 impl Clients for Store {
@@ -172,7 +180,7 @@ fn bind_changeable(statement: Sql, client: &Client) -> Sql {
         .bind(&client.secret_hash)
 }
 
-fn read_client(row: &Row) -> Result<Client, StorageError> {
+pub(super) fn read_client(row: &Row) -> Result<Client, StorageError> {
     let fields = Fields::of("clients", "id", row)?;
     let client = Client {
         id: fields.get("id")?,

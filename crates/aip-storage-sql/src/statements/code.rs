@@ -4,7 +4,8 @@ use aip_storage::StorageError;
 use aip_storage::grant::{CodeRedemption, RedeemCode, RedeemedCode, RevokeReason};
 
 use super::sql::{Fields, sql, unavailable};
-use super::{DbConnection, Store, grant, refresh, revoke};
+use super::tokens::{insert_access_token, insert_refresh_token};
+use super::{DbConnection, Store, grant_row, revoke};
 
 pub(super) async fn redeem(
     store: &Store,
@@ -44,12 +45,12 @@ pub(super) async fn redeem(
         // Revoked since the first statement; what that one wrote is rolled back.
         return Ok(RedeemCode::Refused);
     }
-    let grant = grant::existing(&mut tx, id).await?;
+    let grant = grant_row::existing(&mut tx, id).await?;
     let nonce = fields.get("nonce")?;
     let tokens = &redemption.tokens;
-    refresh::insert_refresh_token(&mut tx, &grant, tokens, redemption.now).await?;
+    insert_refresh_token(&mut tx, &grant, tokens, redemption.now).await?;
     let jkt = redemption.dpop_jkt.as_ref();
-    refresh::insert_access_token(&mut tx, &grant, tokens, jkt, redemption.now).await?;
+    insert_access_token(&mut tx, &grant, tokens, jkt, redemption.now).await?;
     tx.commit().await.map_err(unavailable)?;
     Ok(RedeemCode::Redeemed(Box::new(RedeemedCode {
         grant,
@@ -82,6 +83,6 @@ async fn explain_refusal(
     let id = Fields::of("codes", "grant_id", &row)?.get("grant_id")?;
     revoke::revoke_grant(conn, id, RevokeReason::CodeReplayed, redemption.now).await?;
     Ok(RedeemCode::AlreadySpent(Box::new(
-        grant::existing(conn, id).await?,
+        grant_row::existing(conn, id).await?,
     )))
 }

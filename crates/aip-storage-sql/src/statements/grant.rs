@@ -1,28 +1,33 @@
 //! Grants and the look-ups of their tokens. Every look-up of a token joins its grant: a revoked
 //! grant is the end of all its tokens, on every replica at once.
 
-use aip_atproto::{Did, ScopeSet};
+use aip_atproto::Did;
 use aip_base::{RowId, Timestamp};
 use aip_keys::TokenHash;
 use aip_storage::StorageError;
 use aip_storage::client::ClientId;
 use aip_storage::grant::{
     AccessToken, Approval, Approve, CodeRedemption, Grant, Grants, RedeemCode, RefreshToken,
-    RevokeReason, Revoked, Rotate, Rotation, TokenFault,
+    RevokeReason, Rotate, Rotation, TokenFault,
 };
+use aip_storage::session_status::TokenWithSession;
 use async_trait::async_trait;
 
+use super::grant_row::{grant_columns, read_grant};
+use super::session_row::{read_status, status_columns};
 use super::sql::{Fields, Row, readable, sql, unavailable};
-use super::{DbConnection, Store, approve, code, faults, refresh, revoke};
+use super::{Store, approve, code, faults, refresh, revoke};
 
-/// The columns of a grant, under the alias `g`.
-macro_rules! grant_columns {
+/// The columns of an access token, under the alias `t`, and of its grant, under `g`.
+macro_rules! access_token_columns {
     () => {
-        "g.id, g.client_id, g.did, g.scope, g.asked, g.upstream_session, g.dpop_jkt, \
-         g.authenticated_at, g.created_at, g.revoked_at, g.revoke_reason"
+        concat!(
+            "t.scope AS narrowed_scope, t.issued_at, t.expires_at,
+             COALESCE(t.dpop_jkt, g.dpop_jkt) AS token_jkt, ",
+            grant_columns!()
+        )
     };
 }
-pub(crate) use grant_columns;
 
 #[async_trait]
 impl Grants for Store {
@@ -55,9 +60,8 @@ impl Grants for Store {
         now: Timestamp,
     ) -> Result<Option<AccessToken>, StorageError> {
         let row = sql(concat!(
-            "SELECT t.scope AS narrowed_scope, t.issued_at, t.expires_at,
-                 COALESCE(t.dpop_jkt, g.dpop_jkt) AS token_jkt, ",
-            grant_columns!(),
+            "SELECT ",
+            access_token_columns!(),
             " FROM access_tokens t JOIN grants g ON g.id = t.grant_id
              WHERE t.hash = $1 AND t.expires_at > $2 AND g.revoked_at IS NULL"
         ))
@@ -65,16 +69,33 @@ impl Grants for Store {
         .bind(&now)
         .first(self.reader())
         .await?;
+        row.as_ref().map(read_access_token).transpose()
+    }
+
+    async fn access_token_with_session(
+        &self,
+        hash: &TokenHash,
+        now: Timestamp,
+    ) -> Result<Option<TokenWithSession>, StorageError> {
+        let row = sql(concat!(
+            "SELECT a.handle, ",
+            access_token_columns!(),
+            ", ",
+            status_columns!(),
+            " FROM access_tokens t JOIN grants g ON g.id = t.grant_id
+             LEFT JOIN upstream_sessions s ON s.id = g.upstream_session
+             LEFT JOIN accounts a ON a.did = g.did
+             WHERE t.hash = $1 AND t.expires_at > $2 AND g.revoked_at IS NULL"
+        ))
+        .bind(hash)
+        .bind(&now)
+        .first(self.reader())
+        .await?;
         let Some(row) = row else { return Ok(None) };
-        let grant = read_grant(&row)?;
-        let fields = Fields::of("grants", "id", &row)?;
-        let narrowed: Option<_> = fields.get("narrowed_scope")?;
-        Ok(Some(AccessToken {
-            scope: narrowed.unwrap_or_else(|| grant.scope.clone()),
-            dpop_jkt: fields.get("token_jkt")?,
-            issued_at: fields.get("issued_at")?,
-            expires_at: fields.get("expires_at")?,
-            grant,
+        Ok(Some(TokenWithSession {
+            token: read_access_token(&row)?,
+            session: read_status(&row)?,
+            handle: Fields::of("accounts", "did", &row)?.get("handle")?,
         }))
     }
 
@@ -151,45 +172,15 @@ impl Grants for Store {
     }
 }
 
-/// The grant that a row just read refers to.
-pub(crate) async fn existing(conn: &mut DbConnection, id: RowId) -> Result<Grant, StorageError> {
-    let row = sql(concat!(
-        "SELECT ",
-        grant_columns!(),
-        " FROM grants g WHERE g.id = $1"
-    ))
-    .bind(&id)
-    .first(conn)
-    .await?;
-    match row {
-        Some(row) => read_grant(&row),
-        None => Err(StorageError::Inconsistent {
-            table: "grants",
-            row: id.to_string(),
-            what: "missing".to_owned(),
-        }),
-    }
-}
-
-pub(crate) fn read_grant(row: &Row) -> Result<Grant, StorageError> {
+fn read_access_token(row: &Row) -> Result<AccessToken, StorageError> {
+    let grant = read_grant(row)?;
     let fields = Fields::of("grants", "id", row)?;
-    let revoked = match (fields.get("revoked_at")?, fields.get("revoke_reason")?) {
-        (Some(at), Some(reason)) => Some(Revoked { at, reason }),
-        (None, None) => None,
-        _ => return Err(fields.inconsistent("the end of a grant and its reason come together")),
-    };
-    let scope: ScopeSet = fields.get("scope")?;
-    let asked: Option<ScopeSet> = fields.get("asked")?;
-    Ok(Grant {
-        id: fields.get("id")?,
-        client_id: fields.get("client_id")?,
-        did: fields.get("did")?,
-        asked: asked.unwrap_or_else(|| scope.clone()),
-        scope,
-        upstream_session: fields.get("upstream_session")?,
-        dpop_jkt: fields.get("dpop_jkt")?,
-        auth_time: fields.get("authenticated_at")?,
-        created_at: fields.get("created_at")?,
-        revoked,
+    let narrowed: Option<_> = fields.get("narrowed_scope")?;
+    Ok(AccessToken {
+        scope: narrowed.unwrap_or_else(|| grant.scope.clone()),
+        dpop_jkt: fields.get("token_jkt")?,
+        issued_at: fields.get("issued_at")?,
+        expires_at: fields.get("expires_at")?,
+        grant,
     })
 }

@@ -11,9 +11,9 @@ use aip_storage::upstream::{
 };
 
 use super::Store;
+use super::ending::end_grants;
 use super::session_row::{read_claim, read_session, sent_under, session_columns};
 use super::sql::{Fields, sql, unavailable};
-use super::upstream::end_grants;
 
 pub(super) async fn lease(
     store: &Store,

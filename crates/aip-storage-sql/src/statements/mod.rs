@@ -1,11 +1,11 @@
 //! Every verb of the storage traits, in SQL that both engines read alike.
 //!
 //! This folder is compiled once for each engine (see the crate's documentation). Its parent gives
-//! it `Store` and `Db`, as macros the few fragments of SQL that differ (`for_update!`,
+//! it `Store` and `Driver`, as macros the few fragments of SQL that differ (`for_update!`,
 //! `skip_locked!`, `database_now!`), and in `rotation` the one verb worth a way of its own.
 
-use self::pool::DbConnection;
-use super::{BEGIN, Db, Store, rotation};
+use self::sql::DbConnection;
+use super::{Driver, Store};
 
 mod account;
 mod approve;
@@ -13,21 +13,21 @@ mod audit;
 mod browser;
 mod client;
 mod code;
+mod ending;
 mod faults;
-pub(super) mod grant;
+mod grant;
+pub(super) mod grant_row;
 mod housekeeping;
 mod keeper;
 mod nonces;
 mod operations;
-pub(super) mod pool;
-pub(super) mod pooled;
 mod rates;
-pub(super) mod refresh;
+mod refresh;
 mod replay;
 mod request;
 mod revoke;
-pub(super) mod schema;
 mod session_list;
 mod session_row;
 pub(super) mod sql;
+pub(super) mod tokens;
 mod upstream;

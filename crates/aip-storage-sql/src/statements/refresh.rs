@@ -1,38 +1,12 @@
 //! Rotation of refresh tokens (RFC 9700 §4.14.2): one successor, set by compare-and-set.
 
-use aip_base::Timestamp;
 use aip_storage::StorageError;
-use aip_storage::grant::{Grant, NewTokens, RevokeReason, Rotate, Rotation};
+use aip_storage::grant::{Grant, RevokeReason, Rotate, Rotation};
 
-use super::grant::{existing, read_grant};
-use super::sql::{Fields, Sql, sql, unavailable};
-use super::{DbConnection, Store, revoke, rotation};
-
-/// Spends a refresh token if every condition holds; binds as [`bind_spending`] does. The engines
-/// share this text and differ in how they run what follows.
-macro_rules! spend_refresh_token {
-    () => {
-        "UPDATE refresh_tokens SET successor = $1, used_at = $2
-         WHERE hash = $3 AND client_id = $4 AND successor IS NULL AND expires_at > $2
-             AND EXISTS (SELECT 1 FROM grants
-                 WHERE grants.id = refresh_tokens.grant_id AND grants.revoked_at IS NULL
-                     AND (grants.dpop_jkt IS NOT DISTINCT FROM $5
-                         OR ($6 AND $5 IS NOT NULL)))
-         RETURNING grant_id"
-    };
-}
-pub(crate) use spend_refresh_token;
-
-/// Binds `$1` to `$6` of `spend_refresh_token!`.
-pub(crate) fn bind_spending(statement: Sql, rotation: &Rotation) -> Sql {
-    statement
-        .bind(&rotation.tokens.refresh)
-        .bind(&rotation.now)
-        .bind(&rotation.refresh)
-        .bind(&rotation.client_id)
-        .bind(&rotation.dpop_jkt)
-        .bind(&rotation.any_key)
-}
+use super::super::rotation;
+use super::grant_row::{existing, grant_columns, read_grant};
+use super::sql::{Fields, sql, unavailable};
+use super::{DbConnection, Store, revoke};
 
 pub(super) async fn rotate(store: &Store, rotation: &Rotation) -> Result<Rotate, StorageError> {
     if let Some(grant) = rotation::spend(store, rotation).await? {
@@ -52,7 +26,7 @@ async fn repeat_or_revoke(
 ) -> Result<Rotate, StorageError> {
     let row = sql(concat!(
         "SELECT r.successor IS NOT NULL AS spent, ",
-        super::grant::grant_columns!(),
+        grant_columns!(),
         " FROM refresh_tokens r JOIN grants g ON g.id = r.grant_id
          WHERE r.hash = $1 AND r.client_id = $2 AND r.expires_at > $3
              AND (g.dpop_jkt IS NOT DISTINCT FROM $4 OR ($5 AND $4 IS NOT NULL))"
@@ -112,46 +86,4 @@ async fn repeat(
     .execute(conn)
     .await?;
     Ok(stored == 1)
-}
-
-pub(crate) async fn insert_refresh_token(
-    conn: &mut DbConnection,
-    grant: &Grant,
-    tokens: &NewTokens,
-    now: Timestamp,
-) -> Result<(), StorageError> {
-    sql(
-        "INSERT INTO refresh_tokens (hash, grant_id, client_id, issued_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5)",
-    )
-    .bind(&tokens.refresh)
-    .bind(&grant.id)
-    .bind(&grant.client_id)
-    .bind(&now)
-    .bind(&tokens.refresh_expires_at)
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-pub(crate) async fn insert_access_token(
-    conn: &mut DbConnection,
-    grant: &Grant,
-    tokens: &NewTokens,
-    dpop_jkt: Option<&String>,
-    now: Timestamp,
-) -> Result<(), StorageError> {
-    sql("INSERT INTO access_tokens
-             (hash, grant_id, client_id, scope, issued_at, expires_at, dpop_jkt)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)")
-    .bind(&tokens.access)
-    .bind(&grant.id)
-    .bind(&grant.client_id)
-    .bind(&tokens.access_scope)
-    .bind(&now)
-    .bind(&tokens.access_expires_at)
-    .bind(&dpop_jkt.cloned())
-    .execute(conn)
-    .await?;
-    Ok(())
 }

@@ -6,19 +6,23 @@ use aip_base::{RowId, Timestamp};
 use aip_keys::TokenHash;
 use aip_storage::StorageError;
 use aip_storage::request::{
-    ANSWER_REPEATED_FOR, AnsweredRequest, AuthorizationRequest, RequestAnswer, Requests, SignedIn,
-    TakeFlow, UpstreamFlow,
+    ANSWER_REPEATED_FOR, AnsweredRequest, AuthorizationRequest, FlowBrowser, MAX_FLOW_COOKIES,
+    OpenRequest, RequestAccount, RequestAnswer, Requests, SignedIn, TakeFlow, UpstreamFlow,
 };
 use async_trait::async_trait;
 
+use super::client::{client_columns, read_client};
 use super::sql::{Fields, Row, sql, unavailable};
 use super::{DbConnection, Store};
 
+/// The columns that [`read_request`] reads, each after the prefix.
 macro_rules! request_columns {
-    () => {
-        "token, browser_id, client_id, redirect_uri, scope, state, nonce, code_challenge, \
-         dpop_jkt, login_hint, prompt, max_age, signed_in_did, signed_in_session, signed_in_at, \
-         expires_at, authenticated_at, asked"
+    ($prefix:literal) => {
+        request_columns!(@ $prefix token browser_id client_id params signed_in_did
+            signed_in_session signed_in_at authenticated_at; expires_at)
+    };
+    (@ $prefix:literal $($column:ident)*; $last:ident) => {
+        concat!($($prefix, stringify!($column), ", ",)* $prefix, stringify!($last))
     };
 }
 
@@ -26,31 +30,21 @@ macro_rules! request_columns {
 impl Requests for Store {
     async fn put_request(&self, request: &AuthorizationRequest) -> Result<bool, StorageError> {
         let who = request.signed_in.as_ref();
-        let stored = sql(concat!(
-            "INSERT INTO authorization_requests (",
-            request_columns!(),
-            ") SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18
+        let stored = sql("INSERT INTO authorization_requests
+                 (token, browser_id, client_id, params, signed_in_did, signed_in_session,
+                  signed_in_at, authenticated_at, expires_at)
+             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9
              WHERE NOT EXISTS (SELECT 1 FROM answered_requests WHERE token = $1)
-             ON CONFLICT (token) DO NOTHING"
-        ))
+             ON CONFLICT (token) DO NOTHING")
         .bind(&request.token)
         .bind(&request.browser)
         .bind(&request.client_id)
-        .bind(&request.redirect_uri)
-        .bind(&request.scope)
-        .bind(&request.state)
-        .bind(&request.nonce)
-        .bind(&request.code_challenge)
-        .bind(&request.dpop_jkt)
-        .bind(&request.login_hint)
-        .bind(&request.prompt)
-        .bind(&request.max_age)
+        .bind(&request.params)
         .bind(&who.map(|who| who.did.clone()))
         .bind(&who.map(|who| who.upstream_session))
         .bind(&who.map(|who| who.signed_in_at))
-        .bind(&request.expires_at)
         .bind(&who.and_then(|who| who.auth_time))
-        .bind(&request.asked)
+        .bind(&request.expires_at)
         .execute(self.writer())
         .await?;
         Ok(stored == 1)
@@ -61,56 +55,50 @@ impl Requests for Store {
         token: &TokenHash,
         browser: RowId,
         now: Timestamp,
-    ) -> Result<Option<AuthorizationRequest>, StorageError> {
+    ) -> Result<Option<OpenRequest>, StorageError> {
         let row = sql(concat!(
             "SELECT ",
-            request_columns!(),
-            " FROM authorization_requests WHERE token = $1 AND browser_id = $2 AND expires_at > $3"
+            request_columns!("r."),
+            ", ",
+            client_columns!("c"),
+            ", s.scope AS upstream_scope, k.scope AS allowed, a.handle
+             FROM authorization_requests r
+             JOIN clients c ON c.id = r.client_id
+             LEFT JOIN upstream_sessions s ON s.id = r.signed_in_session
+             LEFT JOIN consents k ON k.browser_id = r.browser_id AND k.client_id = r.client_id
+                 AND k.did = r.signed_in_did
+             LEFT JOIN accounts a ON a.did = r.signed_in_did
+             WHERE r.token = $1 AND r.browser_id = $2 AND r.expires_at > $3
+                 AND r.params IS NOT NULL"
         ))
         .bind(token)
         .bind(&browser)
         .bind(&now)
         .first(self.reader())
         .await?;
-        row.as_ref().map(read_request).transpose()
+        row.as_ref().map(read_open_request).transpose()
     }
 
     async fn sign_in_request(
         &self,
         token: &TokenHash,
-        browser: RowId,
+        from: RowId,
+        to: RowId,
         who: &SignedIn,
         now: Timestamp,
     ) -> Result<bool, StorageError> {
         let found = sql("UPDATE authorization_requests
-             SET signed_in_did = $4, signed_in_session = $5, signed_in_at = $6,
-                 authenticated_at = $7
-             WHERE token = $1 AND browser_id = $2 AND expires_at > $3")
-        .bind(token)
-        .bind(&browser)
-        .bind(&now)
-        .bind(&who.did)
-        .bind(&who.upstream_session)
-        .bind(&who.signed_in_at)
-        .bind(&who.auth_time)
-        .execute(self.writer())
-        .await?;
-        Ok(found == 1)
-    }
-
-    async fn move_request(
-        &self,
-        token: &TokenHash,
-        from: RowId,
-        to: RowId,
-        now: Timestamp,
-    ) -> Result<bool, StorageError> {
-        let found = sql("UPDATE authorization_requests SET browser_id = $3
+             SET browser_id = $3, signed_in_did = $5, signed_in_session = $6, signed_in_at = $7,
+                 authenticated_at = $8
              WHERE token = $1 AND browser_id = $2 AND expires_at > $4")
         .bind(token)
         .bind(&from)
         .bind(&to)
         .bind(&now)
+        .bind(&who.did)
+        .bind(&who.upstream_session)
+        .bind(&who.signed_in_at)
+        .bind(&who.auth_time)
         .execute(self.writer())
         .await?;
         Ok(found == 1)
@@ -126,8 +114,9 @@ impl Requests for Store {
         let mut tx = self.begin().await?;
         let row = sql(concat!(
             "DELETE FROM authorization_requests
-             WHERE token = $1 AND browser_id = $2 AND expires_at > $3 RETURNING ",
-            request_columns!()
+             WHERE token = $1 AND browser_id = $2 AND expires_at > $3 AND params IS NOT NULL
+             RETURNING ",
+            request_columns!("")
         ))
         .bind(token)
         .bind(&browser)
@@ -138,8 +127,8 @@ impl Requests for Store {
         let request = read_request(&row)?;
         let answered = AnsweredRequest {
             client_id: request.client_id.clone(),
-            redirect_uri: request.redirect_uri.clone(),
-            state: request.state.clone(),
+            redirect_uri: request.params.redirect_uri.clone(),
+            state: request.params.state.clone(),
             did: request.signed_in.as_ref().map(|who| who.did.clone()),
             answer: RequestAnswer::Refused(error.to_owned()),
         };
@@ -192,25 +181,27 @@ impl Requests for Store {
     async fn take_flow(
         &self,
         state: &TokenHash,
-        browser: RowId,
+        browser: &FlowBrowser<'_>,
         now: Timestamp,
     ) -> Result<TakeFlow, StorageError> {
         let taken = sql("DELETE FROM upstream_flows
-             WHERE state_hash = $1 AND browser_id = $2 AND expires_at > $3
+             WHERE state_hash = $1 AND expires_at > $2 AND (browser_id = $3
+                 OR browser_id IN (SELECT id FROM browser_sessions
+                     WHERE token IN ($4, $5, $6, $7, $8, $9) AND expires_at > $2))
              RETURNING
                  state_hash, id, browser_id, request, issuer, expected_did, sealed, expires_at")
         .bind(state)
-        .bind(&browser)
         .bind(&now)
-        .first(self.writer())
-        .await?;
-        if let Some(row) = taken {
+        .bind(&browser.session);
+        let taken = (0..MAX_FLOW_COOKIES).fold(taken, |taken, at| {
+            taken.bind(&browser.flow_cookies.get(at).copied())
+        });
+        if let Some(row) = taken.first(self.writer()).await? {
             return Ok(TakeFlow::Taken(Box::new(read_flow(&row)?)));
         }
         let elsewhere = sql("SELECT id FROM upstream_flows
-             WHERE state_hash = $1 AND browser_id <> $2 AND expires_at > $3")
+             WHERE state_hash = $1 AND expires_at > $2")
         .bind(state)
-        .bind(&browser)
         .bind(&now)
         .first(self.reader())
         .await?;
@@ -222,8 +213,26 @@ impl Requests for Store {
     }
 }
 
+fn read_open_request(row: &Row) -> Result<OpenRequest, StorageError> {
+    let fields = Fields::of("authorization_requests", "client_id", row)?;
+    let upstream_scope: Option<ScopeSet> = fields.get("upstream_scope")?;
+    let account = match upstream_scope {
+        None => None,
+        Some(upstream_scope) => Some(RequestAccount {
+            upstream_scope,
+            allowed: fields.get("allowed")?,
+            handle: fields.get("handle")?,
+        }),
+    };
+    Ok(OpenRequest {
+        request: read_request(row)?,
+        client: read_client(row)?,
+        account,
+    })
+}
+
 fn read_request(row: &Row) -> Result<AuthorizationRequest, StorageError> {
-    let fields = Fields::of("authorization_requests", "browser_id", row)?;
+    let fields = Fields::of("authorization_requests", "client_id", row)?;
     let signed_in = match (
         fields.get("signed_in_did")?,
         fields.get("signed_in_session")?,
@@ -241,22 +250,11 @@ fn read_request(row: &Row) -> Result<AuthorizationRequest, StorageError> {
                 .inconsistent("account, upstream session and time of a sign-in come together"));
         }
     };
-    let scope: ScopeSet = fields.get("scope")?;
-    let asked: Option<ScopeSet> = fields.get("asked")?;
     Ok(AuthorizationRequest {
         token: fields.get("token")?,
         browser: fields.get("browser_id")?,
         client_id: fields.get("client_id")?,
-        redirect_uri: fields.get("redirect_uri")?,
-        asked: asked.unwrap_or_else(|| scope.clone()),
-        scope,
-        state: fields.get("state")?,
-        nonce: fields.get("nonce")?,
-        code_challenge: fields.get("code_challenge")?,
-        dpop_jkt: fields.get("dpop_jkt")?,
-        login_hint: fields.get("login_hint")?,
-        prompt: fields.get("prompt")?,
-        max_age: fields.get("max_age")?,
+        params: fields.get("params")?,
         signed_in,
         expires_at: fields.get("expires_at")?,
     })

@@ -7,8 +7,8 @@ use aip_storage::client::ClientId;
 use aip_storage::grant::RevokeReason;
 use aip_storage::upstream::EndReason;
 
+use super::ending::end_unused_session;
 use super::sql::{Fields, readable, sql, unavailable};
-use super::upstream::end_unused_session;
 use super::{DbConnection, Store};
 
 /// Ends one grant, and its upstream session if no other live grant uses it. Whether it was live.

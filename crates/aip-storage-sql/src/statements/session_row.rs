@@ -6,6 +6,7 @@
 
 use aip_keys::Sealed;
 use aip_storage::StorageError;
+use aip_storage::session_status::SessionStatus;
 use aip_storage::upstream::{
     Claim, Credential, Email, EmailReading, Lease, OAuthCredential, Rejections, SealedTokens,
     SessionKind, StateName, UpstreamSession, UpstreamState,
@@ -23,6 +24,16 @@ macro_rules! session_columns {
     };
 }
 pub(super) use session_columns;
+
+/// The columns of a session's status, under the alias `s`.
+macro_rules! status_columns {
+    () => {
+        "s.id AS session_id, s.pds, s.state, s.reason, s.lease_owner, s.lease_until, s.fence, s.kind, \
+         s.client_key_id, s.access_expires_at, s.refreshed_at, s.generation, s.failures, \
+         s.next_refresh_at, s.created_at AS session_created_at"
+    };
+}
+pub(super) use status_columns;
 
 /// What a lease is taken with: the fence of a send that nobody has settled.
 macro_rules! sent_under {
@@ -188,6 +199,29 @@ pub(super) fn read_session(row: &Row) -> Result<UpstreamSession, StorageError> {
         refreshed_at: fields.get("refreshed_at")?,
         created_at: fields.get("created_at")?,
     })
+}
+
+/// Reads a status; `None` if the row of a left join has no session.
+pub(super) fn read_status(row: &Row) -> Result<Option<SessionStatus>, StorageError> {
+    let fields = Fields::of("grants", "id", row)?;
+    let Some(id) = fields.get("session_id")? else {
+        return Ok(None);
+    };
+    let fields = Fields::of("upstream_sessions", "session_id", row)?;
+    let key: Option<String> = fields.get("client_key_id")?;
+    let kind: SessionKind = fields.get("kind")?;
+    Ok(Some(SessionStatus {
+        id,
+        pds: fields.get("pds")?,
+        state: read_state(&fields)?,
+        is_public_client: kind == SessionKind::OAuth && key.is_none(),
+        access_expires_at: fields.get("access_expires_at")?,
+        refreshed_at: fields.get("refreshed_at")?,
+        generation: fields.get("generation")?,
+        failures: fields.get("failures")?,
+        next_refresh_at: fields.get("next_refresh_at")?,
+        created_at: fields.get("session_created_at")?,
+    }))
 }
 
 /// Reads what a lease was taken with.

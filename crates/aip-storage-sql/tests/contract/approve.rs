@@ -163,8 +163,10 @@ async fn a_request_that_comes_again_while_it_is_answered_gives_no_second_grant(w
     world
         .raw(
             "INSERT INTO authorization_requests
-                  (token, browser_id, client_id, redirect_uri, scope, expires_at)
-              SELECT token, browser_id, client_id, redirect_uri, 'atproto', expires_at + 1000000000
+                  (token, browser_id, client_id, params, expires_at)
+              SELECT token, browser_id, client_id,
+                  '{\"redirect_uri\":\"https://app.example/cb\",\"scope\":\"\",\"asked\":\"\"}',
+                  expires_at + 1000000000
               FROM answered_requests",
         )
         .await;

@@ -147,9 +147,10 @@ async fn sign_in(world: &World, client: &ClientId, day: u32, n: u32, now: Timest
             created_at: now,
             revoked: None,
         },
+        state: None,
         code: NewCode {
             hash: new_hash(),
-            redirect_uri: request.redirect_uri,
+            redirect_uri: request.params.redirect_uri,
             code_challenge: None,
             dpop_jkt: None,
             nonce: None,

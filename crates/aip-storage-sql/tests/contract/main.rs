@@ -31,6 +31,7 @@ mod replay;
 mod requests;
 mod schema;
 mod tls;
+mod token_sessions;
 mod upstream;
 mod world;
 

@@ -2,12 +2,17 @@
 
 use std::sync::Arc;
 
+use aip_base::RowId;
+use aip_keys::TokenHash;
 use aip_storage::StorageError;
-use aip_storage::request::{ANSWER_REPEATED_FOR, RequestAnswer, SignedIn, TakeFlow, UpstreamFlow};
+use aip_storage::request::{
+    ANSWER_REPEATED_FOR, FlowBrowser, RequestAnswer, SignedIn, TakeFlow, UpstreamFlow,
+};
 use aip_storage::upstream::EndReason;
 
 use crate::world::{
-    HOUR, NOW, SECOND, World, alice, at_once, bob, issuer, new_hash, new_id, new_request, sealed,
+    HOUR, NOW, SECOND, World, alice, at_once, bob, issuer, new_hash, new_id, new_request, scope,
+    sealed,
 };
 
 super::on_both_engines!(
@@ -17,6 +22,8 @@ super::on_both_engines!(
     a_refused_request_is_taken_once,
     a_flow_is_taken_once_however_many_ask,
     a_flow_stays_for_its_own_browser,
+    a_flow_is_taken_with_a_cookie_of_its_sign_in,
+    what_decides_about_a_request_is_read_with_it,
     an_expired_flow_is_unknown,
     a_browser_that_is_forgotten_takes_its_requests_and_flows_along,
     a_half_signed_in_request_is_not_read,
@@ -97,15 +104,14 @@ async fn a_request_moves_to_the_session_of_who_signed_in(world: World) {
         world.browser().await,
     ];
     let token = world.request(&client, from).await.token;
-    let storage = &world.storage;
-    assert!(!storage.move_request(&token, third, to, NOW).await.unwrap());
-    assert!(
-        !storage
-            .move_request(&token, from, to, NOW + HOUR)
-            .await
-            .unwrap()
-    );
-    assert!(storage.move_request(&token, from, to, NOW).await.unwrap());
+    let (storage, who) = (&world.storage, signed_in());
+    let moved = async |from, now| {
+        let moved = storage.sign_in_request(&token, from, to, &who, now);
+        moved.await.unwrap()
+    };
+    assert!(!moved(third, NOW).await);
+    assert!(!moved(from, NOW + HOUR).await);
+    assert!(moved(from, NOW).await);
     let seen = async |browser| storage.request(&token, browser, NOW).await.unwrap();
     assert!(seen(from).await.is_none() && seen(to).await.is_some());
 }
@@ -118,7 +124,9 @@ async fn a_session_that_a_waiting_request_needs_is_not_ended(world: World) {
     let mut who = signed_in();
     who.upstream_session = session;
     let storage = &world.storage;
-    let noted = storage.sign_in_request(&token, browser, &who, NOW).await;
+    let noted = storage
+        .sign_in_request(&token, browser, browser, &who, NOW)
+        .await;
     assert!(noted.unwrap());
     let end = async |now| {
         let reason = EndReason::Abandoned;
@@ -135,11 +143,11 @@ async fn a_request_comes_back_as_it_was_stored(world: World) {
     let client = world.client("app").await;
     let browser = world.browser().await;
     let mut request = new_request(&client, browser);
-    request.nonce = Some("n".to_owned());
-    request.dpop_jkt = Some("key".to_owned());
-    request.login_hint = Some("alice.example".to_owned());
-    request.prompt = Some("login consent".to_owned());
-    request.max_age = Some(0);
+    request.params.nonce = Some("n".to_owned());
+    request.params.dpop_jkt = Some("key".to_owned());
+    request.params.login_hint = Some("alice.example".to_owned());
+    request.params.prompts = "login consent".parse().unwrap();
+    request.params.max_age = Some(0);
     request.signed_in = Some(signed_in());
     world.storage.put_request(&request).await.unwrap();
 
@@ -150,7 +158,37 @@ async fn a_request_comes_back_as_it_was_stored(world: World) {
         .unwrap()
         .unwrap();
 
-    assert_eq!(format!("{stored:?}"), format!("{request:?}"));
+    assert_eq!(format!("{:?}", stored.request), format!("{request:?}"));
+    assert_eq!(stored.client.id, client);
+}
+
+async fn what_decides_about_a_request_is_read_with_it(world: World) {
+    let client = world.client("app").await;
+    let granted = world.approved(&client, &alice()).await;
+    let browser = granted.browser;
+    let storage = &world.storage;
+    let read = async |token: &TokenHash| storage.request(token, browser, NOW).await.unwrap();
+    let waiting = world.request(&client, browser).await;
+    let account = read(&waiting.token).await.unwrap().account;
+    assert_eq!(account, None, "nobody has signed in");
+
+    let mut who = signed_in();
+    who.did = alice();
+    who.upstream_session = granted.grant.upstream_session;
+    let noted = storage.sign_in_request(&waiting.token, browser, browser, &who, NOW);
+    assert!(noted.await.unwrap());
+    let account = read(&waiting.token).await.unwrap().account.unwrap();
+    assert_eq!(account.upstream_scope, scope("atproto"));
+    assert_eq!(account.allowed, Some(scope("atproto")), "allowed before");
+
+    // What somebody else allowed counts for nothing.
+    let other = world.request(&client, browser).await;
+    who.did = bob();
+    who.upstream_session = world.session(&client, &bob()).await.id;
+    let noted = storage.sign_in_request(&other.token, browser, browser, &who, NOW);
+    assert!(noted.await.unwrap());
+    let account = read(&other.token).await.unwrap().account.unwrap();
+    assert_eq!(account.allowed, None);
 }
 
 async fn a_request_is_seen_by_its_own_browser_alone_and_for_its_time(world: World) {
@@ -183,13 +221,13 @@ async fn a_sign_in_is_noted_on_a_live_request_of_that_browser(world: World) {
 
     assert!(
         !storage
-            .sign_in_request(&token, elsewhere, &who, NOW)
+            .sign_in_request(&token, elsewhere, elsewhere, &who, NOW)
             .await
             .unwrap()
     );
     assert!(
         !storage
-            .sign_in_request(&token, browser, &who, NOW + HOUR)
+            .sign_in_request(&token, browser, browser, &who, NOW + HOUR)
             .await
             .unwrap()
     );
@@ -199,12 +237,13 @@ async fn a_sign_in_is_noted_on_a_live_request_of_that_browser(world: World) {
             .await
             .unwrap()
             .unwrap()
+            .request
             .signed_in,
         None
     );
     assert!(
         storage
-            .sign_in_request(&token, browser, &who, NOW)
+            .sign_in_request(&token, browser, browser, &who, NOW)
             .await
             .unwrap()
     );
@@ -214,6 +253,7 @@ async fn a_sign_in_is_noted_on_a_live_request_of_that_browser(world: World) {
             .await
             .unwrap()
             .unwrap()
+            .request
             .signed_in,
         Some(who)
     );
@@ -259,7 +299,7 @@ async fn a_flow_is_taken_once_however_many_ask(world: World) {
     let outcomes = at_once(8, |_| {
         let storage = Arc::clone(&world.storage);
         let (state, browser) = (flow.state, flow.browser);
-        async move { storage.take_flow(&state, browser, NOW).await.unwrap() }
+        async move { storage.take_flow(&state, &at(browser), NOW).await.unwrap() }
     })
     .await;
 
@@ -285,16 +325,58 @@ async fn a_flow_stays_for_its_own_browser(world: World) {
 
     let outcome = world
         .storage
-        .take_flow(&flow.state, elsewhere, NOW)
+        .take_flow(&flow.state, &at(elsewhere), NOW)
         .await
         .unwrap();
     assert!(matches!(outcome, TakeFlow::OtherBrowser), "{outcome:?}");
     let outcome = world
         .storage
-        .take_flow(&flow.state, flow.browser, NOW)
+        .take_flow(&flow.state, &at(flow.browser), NOW)
         .await
         .unwrap();
     assert!(matches!(outcome, TakeFlow::Taken(_)), "{outcome:?}");
+}
+
+/// A browser at which somebody is signed in.
+fn at(session: RowId) -> FlowBrowser<'static> {
+    FlowBrowser {
+        session: Some(session),
+        flow_cookies: &[],
+    }
+}
+
+async fn a_flow_is_taken_with_a_cookie_of_its_sign_in(world: World) {
+    let (own, other) = (world.browser_session().await, world.browser_session().await);
+    let cookies = [new_hash(), other.token, new_hash(), own.token];
+    let by = |session, flow_cookies| FlowBrowser {
+        session,
+        flow_cookies,
+    };
+    for (browser, taken) in [
+        (by(None, &cookies[..]), true),
+        (by(Some(other.id), &cookies[3..]), true),
+        (by(None, &cookies[..3]), false),
+        (by(Some(other.id), &[]), false),
+        (by(None, &[]), false),
+    ] {
+        let flow = new_flow(own.id);
+        world.storage.put_flow(&flow).await.unwrap();
+        let outcome = world.storage.take_flow(&flow.state, &browser, NOW).await;
+        match outcome.unwrap() {
+            TakeFlow::Taken(it) => assert!(taken && it.id == flow.id, "{browser:?}"),
+            TakeFlow::OtherBrowser => assert!(!taken, "{browser:?}"),
+            TakeFlow::Unknown => panic!("{browser:?}"),
+        }
+    }
+    // A browser session that is over lends its cookie no right.
+    let mut flow = new_flow(own.id);
+    flow.expires_at = own.expires_at + HOUR;
+    world.storage.put_flow(&flow).await.unwrap();
+    let browser = by(None, &cookies[..]);
+    let late = world
+        .storage
+        .take_flow(&flow.state, &browser, own.expires_at);
+    assert!(matches!(late.await.unwrap(), TakeFlow::OtherBrowser));
 }
 
 async fn an_expired_flow_is_unknown(world: World) {
@@ -305,14 +387,14 @@ async fn an_expired_flow_is_unknown(world: World) {
     for browser in [flow.browser, elsewhere] {
         let outcome = world
             .storage
-            .take_flow(&flow.state, browser, flow.expires_at)
+            .take_flow(&flow.state, &at(browser), flow.expires_at)
             .await
             .unwrap();
         assert!(matches!(outcome, TakeFlow::Unknown), "{outcome:?}");
     }
     let outcome = world
         .storage
-        .take_flow(&new_hash(), flow.browser, NOW)
+        .take_flow(&new_hash(), &at(flow.browser), NOW)
         .await
         .unwrap();
     assert!(matches!(outcome, TakeFlow::Unknown), "{outcome:?}");
@@ -337,7 +419,7 @@ async fn a_browser_that_is_forgotten_takes_its_requests_and_flows_along(world: W
     );
     let outcome = world
         .storage
-        .take_flow(&flow.state, browser, NOW)
+        .take_flow(&flow.state, &at(browser), NOW)
         .await
         .unwrap();
     assert!(matches!(outcome, TakeFlow::Unknown), "{outcome:?}");

@@ -16,7 +16,8 @@ use aip_storage::client::{
 use aip_storage::grant::{
     Approval, Approve, CodeRedemption, Grant, NewCode, NewTokens, RedeemCode, Rotation,
 };
-use aip_storage::request::AuthorizationRequest;
+use aip_storage::prompt::Prompts;
+use aip_storage::request::{AuthorizationParams, AuthorizationRequest};
 use aip_storage::upstream::{
     Credential, OAuthCredential, SealedTokens, UpstreamSession, UpstreamState,
 };
@@ -166,6 +167,11 @@ impl World {
 
     /// A browser without an account.
     pub(crate) async fn browser(&self) -> RowId {
+        self.browser_session().await.id
+    }
+
+    /// The same, with what is known of it.
+    pub(crate) async fn browser_session(&self) -> BrowserSession {
         let session = BrowserSession {
             id: new_id(),
             token: new_hash(),
@@ -174,7 +180,7 @@ impl World {
             accounts: Vec::new(),
         };
         self.storage.create_browser_session(&session).await.unwrap();
-        session.id
+        session
     }
 
     /// A live upstream session.
@@ -213,9 +219,10 @@ impl World {
                 created_at: NOW,
                 revoked: None,
             },
+            state: request.params.state.clone(),
             code: NewCode {
                 hash: new_hash(),
-                redirect_uri: request.redirect_uri,
+                redirect_uri: request.params.redirect_uri,
                 code_challenge: Some("challenge".to_owned()),
                 dpop_jkt: None,
                 nonce: Some("nonce".to_owned()),
@@ -319,18 +326,20 @@ pub(crate) fn new_tokens() -> NewTokens {
 pub(crate) fn new_request(client: &ClientId, browser: RowId) -> AuthorizationRequest {
     AuthorizationRequest {
         token: new_hash(),
-        browser,
+        browser: Some(browser),
         client_id: client.clone(),
-        redirect_uri: RedirectUri::from_checked("https://app.example/cb".to_owned()),
-        scope: scope("atproto"),
-        asked: scope("atproto"),
-        state: Some("state".to_owned()),
-        nonce: None,
-        code_challenge: Some("challenge".to_owned()),
-        dpop_jkt: None,
-        login_hint: None,
-        prompt: None,
-        max_age: Some(3600),
+        params: AuthorizationParams {
+            redirect_uri: RedirectUri::from_checked("https://app.example/cb".to_owned()),
+            state: Some("state".to_owned()),
+            scope: scope("atproto"),
+            asked: scope("atproto"),
+            nonce: None,
+            code_challenge: Some("challenge".to_owned()),
+            dpop_jkt: None,
+            login_hint: None,
+            prompts: Prompts::default(),
+            max_age: Some(3600),
+        },
         signed_in: None,
         expires_at: NOW + HOUR,
     }

@@ -11,9 +11,10 @@ use aip_storage::upstream::{ReauthReason, UpstreamState};
 use aip_testkit::clock::ManualClock;
 
 use crate::app::{App, Tokens};
+use crate::browser::{Browser, Page};
 use crate::keeping::{GET_SESSION, STALE, app_with_session, refreshes, session};
 use crate::on_both_engines;
-use crate::world::{World, until};
+use crate::world::{BASE, World, until};
 
 on_both_engines!(
     d2_row14_tokens_that_could_not_be_stored_survive_a_kill,
@@ -21,6 +22,8 @@ on_both_engines!(
     d2_row16_tokens_of_a_stalled_holder_are_kept_while_nobody_has_sent_since,
     d2_row12_a_waiter_at_another_replica_is_woken_by_a_notice,
     d2_row75_replicas_whose_clocks_differ_work_together,
+    a_sign_in_is_finished_though_its_browser_has_left,
+    tokens_that_nobody_needs_are_revoked_though_the_browser_has_left,
     a_caller_that_leaves_while_its_lease_is_taken_holds_up_nobody,
     a_session_that_is_claimed_while_a_caller_asks_for_its_lease_is_refreshed_at_once,
 );
@@ -220,6 +223,52 @@ async fn d2_row75_replicas_whose_clocks_differ_work_together(world: &World) {
         world.lead_to(begins);
         assert_eq!(app.introspect(&fresh.access).await.ok()["active"], false);
     }
+}
+
+async fn a_sign_in_is_finished_though_its_browser_has_left(world: &World) {
+    let app = world.app().await;
+    let browser = world.browser();
+    let login = browser.open(&app.errand(&[]).url).await;
+    let at_pds = browser
+        .sign_in_as(&login, world.alice().handle.as_str())
+        .await;
+    leave_during_callback(world, &browser, &at_pds).await;
+
+    let signed_in =
+        "SELECT signed_in_did FROM authorization_requests WHERE signed_in_did IS NOT NULL";
+    until("the request has its account", async || {
+        world.texts(signed_in).await == [world.alice().did.as_str()]
+    })
+    .await;
+    assert_eq!(session(world).await.state, UpstreamState::Active);
+    assert_eq!(world.pds().live_sessions(&world.alice().did), 1);
+}
+
+async fn tokens_that_nobody_needs_are_revoked_though_the_browser_has_left(world: &World) {
+    let browser = world.browser();
+    let login = browser.open(&format!("{BASE}/login")).await;
+    let at_pds = browser
+        .sign_in_as(&login, world.alice().handle.as_str())
+        .await;
+    leave_during_callback(world, &browser, &at_pds).await;
+
+    until("the session at the PDS is over", async || {
+        world.pds().live_sessions(&world.alice().did) == 0
+    })
+    .await;
+}
+
+/// The person comes back from the PDS and closes the window while AIP exchanges the code.
+async fn leave_during_callback(world: &World, browser: &Browser<'_>, at_pds: &Page) {
+    let callback = browser.at_pds(at_pds, world.alice()).await;
+    world.pds().next(Endpoint::Token).demands_nonce();
+    let gate = world.pds().next(Endpoint::Token).holds(When::After);
+    tokio::select! {
+        _ = browser.open(callback.as_str()) => panic!("it is held"),
+        () = gate.reached_by(1) => {}
+    }
+    assert_eq!(world.pds().live_sessions(&world.alice().did), 1);
+    gate.open();
 }
 
 /// Far less than a lease.

@@ -41,6 +41,7 @@ mod proxy;
 mod races;
 mod request_line;
 mod secrecy;
+mod session_endpoint;
 mod signing;
 mod tokens;
 mod valkey;

@@ -5,11 +5,12 @@ use serde_json::Value;
 
 use crate::keeping::{GET_SESSION, STALE, app_with_session};
 use crate::on_both_engines;
-use crate::world::World;
+use crate::world::{Engine, World};
 
 on_both_engines!(
     the_line_of_a_call_counts_the_refresh_that_it_waited_for,
     the_line_of_a_refused_refresh_names_the_app_and_the_error,
+    a_sign_in_takes_few_statements,
 );
 
 /// The lines of the request that was answered with this id.
@@ -21,7 +22,7 @@ fn lines(world: &World, id: &str) -> Vec<Value> {
         .collect()
 }
 
-fn request_line(world: &World, id: &str) -> Value {
+pub(crate) fn request_line(world: &World, id: &str) -> Value {
     let mut lines = lines(world, id);
     lines.retain(|line| line["target"] == "aip::request");
     let [line] = lines.as_slice() else {
@@ -75,4 +76,47 @@ async fn the_line_of_a_refused_refresh_names_the_app_and_the_error(world: &World
     assert_eq!(line["client"], app.id.as_str());
     assert_eq!(line["account"], Value::Null);
     assert_eq!(line["upstream_calls"], 0);
+}
+
+/// What a sign-in of an unknown browser may cost the database, from the app's redirect to its code.
+const MAX_STATEMENTS: u64 = 22;
+/// What replicas share on PostgreSQL without Valkey: the rate limit of sign-ins, and the nonce of the
+/// PDS, read and written.
+const MAX_SHARED_STATE_STATEMENTS: u64 = 3;
+
+async fn a_sign_in_takes_few_statements(world: &World) {
+    let app = world.app().await;
+    let browser = world.browser();
+    let errand = app.errand(&[]);
+    let login = browser.open(&errand.url).await;
+    let at_pds = browser
+        .sign_in_as(&login, world.alice().handle.as_str())
+        .await;
+    let callback = browser.at_pds(&at_pds, world.alice()).await;
+    let consent = browser.open(callback.as_str()).await;
+    let back = browser.allow(&consent).await;
+    errand.code(&back);
+
+    let client = format!("\"client\":\"{}\"", app.id);
+    let log = world.log();
+    let requests: Vec<Value> = log
+        .lines()
+        .filter(|line| line.contains("\"target\":\"aip::request\"") && line.contains(&client))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let counted: Vec<(&str, u64)> = requests
+        .iter()
+        .map(|line| {
+            let fields = &line["fields"];
+            let path = fields["path"].as_str().unwrap();
+            (path, fields["statements"].as_u64().unwrap())
+        })
+        .collect();
+    let total: u64 = counted.iter().map(|it| it.1).sum();
+    let shared = match world.engine() {
+        Engine::Sqlite => 0,
+        Engine::Postgres => MAX_SHARED_STATE_STATEMENTS,
+    };
+    assert_eq!(counted.len(), 6, "{counted:?}");
+    assert!(total <= MAX_STATEMENTS + shared, "{total}: {counted:?}");
 }

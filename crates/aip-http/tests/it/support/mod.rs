@@ -97,7 +97,6 @@ impl World {
             Arc::clone(&clock),
         ));
         let sessions = Arc::new(SessionsStandIn {
-            storage,
             over: AtomicBool::new(false),
         });
         let proxy = Arc::new(ProxyStandIn::default());

@@ -10,9 +10,13 @@ use aip_http::ports::{Health, LiveSession, Sessions, SignIn, XrpcProxy};
 use aip_keys::{Aad, Sealed, Sealer, TokenHash};
 use aip_oauth::claims::{ClaimedEmail, Emails};
 use aip_pds::{ResolveError, Step, SubjectInput, Trace};
-use aip_sessions::{BeginError, KeeperError, SignInFailure, SignInRequest, SignInResult};
+use aip_sessions::{
+    BeginError, FlowRequest, KeeperError, SignInFailure, SignInRequest, SignInResult,
+};
 use aip_storage::account::Account;
 use aip_storage::grant::Grant;
+use aip_storage::request::FlowBrowser;
+use aip_storage::session_status::SessionStatus;
 use aip_storage::upstream::{
     Credential, OAuthCredential, ReauthReason, SealedTokens, UpstreamSession, UpstreamState,
 };
@@ -71,7 +75,7 @@ impl PdsStandIn {
     async fn new_session(&self, flow: &Flow, request: TokenHash) -> RowId {
         let now = self.clock.now();
         let request = self.storage.request(&request, flow.browser, now).await;
-        let request = request.unwrap().unwrap();
+        let request = request.unwrap().unwrap().request;
         let id = RowId::new(&*self.clock, &SystemRng);
         let origin = Origin::parse("https://pds.example").unwrap();
         let session = UpstreamSession {
@@ -85,7 +89,7 @@ impl PdsStandIn {
                 dpop_key: self.seal("dpop_key", id),
             }),
             pds: origin,
-            scope: for_upstream(&request.scope),
+            scope: for_upstream(&request.params.scope),
             email: None,
             tokens: SealedTokens {
                 access: self.seal("access_token", id),
@@ -142,7 +146,16 @@ impl SignIn for PdsStandIn {
         ))
     }
 
-    async fn finish(&self, browsers: &[RowId], query: &str) -> Result<SignInResult, SignInFailure> {
+    async fn finish(
+        &self,
+        browser: &FlowBrowser<'_>,
+        query: &str,
+    ) -> Result<SignInResult, SignInFailure> {
+        let mut browsers = Vec::from_iter(browser.session);
+        for token in browser.flow_cookies {
+            let session = self.storage.browser_session(token, self.clock.now()).await;
+            browsers.extend(session.unwrap().map(|it| it.id));
+        }
         let url = format!("?{query}");
         let number: Option<usize> = param(&url, "flow").and_then(|it| it.parse().ok());
         let flow = {
@@ -160,7 +173,10 @@ impl SignIn for PdsStandIn {
                 }
             }
         };
-        let request = flow.request;
+        let request = flow.request.map(|token| FlowRequest {
+            token,
+            browser: flow.browser,
+        });
         match param(&url, "outcome").as_deref() {
             Some("denied") => {
                 return Err(SignInFailure::Denied {
@@ -195,7 +211,7 @@ impl SignIn for PdsStandIn {
                 proven_at: self.clock.now(),
             })
             .await?;
-        let request = match request {
+        let request = match flow.request {
             Some(request) => Some((request, self.new_session(&flow, request).await)),
             None => None,
         };
@@ -273,22 +289,19 @@ impl Emails for MailStandIn {
 
 /// Every stored session can be used, until told otherwise.
 pub(crate) struct SessionsStandIn {
-    pub(crate) storage: Arc<dyn Storage>,
     pub(crate) over: AtomicBool,
 }
 
 #[async_trait]
 impl Sessions for SessionsStandIn {
-    async fn live(&self, id: RowId) -> Result<LiveSession, KeeperError> {
-        let session = self.storage.upstream_session(id).await?;
-        let session = session.ok_or(KeeperError::Unknown)?;
+    async fn live(&self, read: SessionStatus) -> Result<LiveSession, KeeperError> {
         if self.over.load(Ordering::SeqCst) {
             return Err(KeeperError::NeedsReauth(ReauthReason::Moved));
         }
         Ok(LiveSession {
-            pds: session.pds,
-            usable_until: session.tokens.access_expires_at,
-            ends_at: Some(session.created_at + PUBLIC),
+            pds: read.pds,
+            usable_until: read.access_expires_at,
+            ends_at: Some(read.created_at + PUBLIC),
         })
     }
 }

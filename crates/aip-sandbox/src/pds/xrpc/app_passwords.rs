@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use aip_base::{Timestamp, random_token};
+use aip_base::{Timestamp, lock, random_token};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -15,7 +15,6 @@ use super::super::inner::Site;
 use super::super::jwt::TokenType;
 use super::input;
 use crate::encode::base32;
-use crate::stage::lock;
 use crate::stage::reply::Reply;
 use crate::stage::request::Received;
 

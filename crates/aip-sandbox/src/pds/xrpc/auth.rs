@@ -1,6 +1,7 @@
 //! Who calls an XRPC method: an OAuth session by `DPoP`, or a password session by Bearer.
 
 use aip_atproto::{AccountAttr, IdentityAttr, Nsid, RepoAction, ScopeSet};
+use aip_base::lock;
 use http::StatusCode;
 
 use super::super::error::{ProofRefusal, XrpcError};
@@ -8,7 +9,6 @@ use super::super::inner::Site;
 use super::super::jwt::TokenType;
 use super::super::token::AccessClaims;
 use super::app_passwords::{PasswordClaims, PasswordScope};
-use crate::stage::lock;
 use crate::stage::request::Received;
 
 /// An authenticated caller and what it may do.

@@ -1,5 +1,6 @@
 //! `com.atproto.repo.uploadBlob` and `com.atproto.sync.getBlob`.
 
+use aip_base::lock;
 use http::header::{CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 use serde_json::json;
@@ -8,7 +9,6 @@ use super::super::error::XrpcError;
 use super::super::inner::Site;
 use super::super::repos::Blob;
 use super::parameter;
-use crate::stage::lock;
 use crate::stage::reply::Reply;
 use crate::stage::request::Received;
 

@@ -1,6 +1,7 @@
 //! `com.atproto.identity.resolveHandle` and `updateHandle`.
 
 use aip_atproto::Handle;
+use aip_base::lock;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
@@ -8,7 +9,6 @@ use serde_json::json;
 use super::super::error::XrpcError;
 use super::super::inner::Site;
 use super::{input, parameter};
-use crate::stage::lock;
 use crate::stage::reply::Reply;
 use crate::stage::request::Received;
 

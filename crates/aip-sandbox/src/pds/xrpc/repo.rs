@@ -2,6 +2,7 @@
 //! is.
 
 use aip_atproto::AtIdentifier;
+use aip_base::lock;
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -9,7 +10,6 @@ use super::super::error::XrpcError;
 use super::super::inner::Site;
 use super::super::repos::{RecordKey, record_view};
 use super::parameter;
-use crate::stage::lock;
 use crate::stage::reply::Reply;
 use crate::stage::request::Received;
 

@@ -1,5 +1,6 @@
 //! `com.atproto.server.getSession` and `describeServer`.
 
+use aip_base::lock;
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -7,7 +8,6 @@ use super::super::accounts::{Account, AccountState};
 use super::super::error::XrpcError;
 use super::super::inner::Site;
 use super::super::settings::Document;
-use crate::stage::lock;
 use crate::stage::reply::Reply;
 use crate::stage::request::Received;
 

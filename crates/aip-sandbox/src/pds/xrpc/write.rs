@@ -2,6 +2,7 @@
 //! applyWrites}`. Each is a list of writes that is checked as a whole before any takes effect.
 
 use aip_atproto::RepoAction;
+use aip_base::lock;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -11,7 +12,6 @@ use super::super::error::XrpcError;
 use super::super::inner::Site;
 use super::super::repos::{RecordKey, record_cid};
 use super::{input, records};
-use crate::stage::lock;
 use crate::stage::reply::Reply;
 use crate::stage::request::Received;
 

@@ -49,6 +49,14 @@ fn session(state: UpstreamState, left: Duration) -> UpstreamSession {
     }
 }
 
+fn plan(session: &UpstreamSession, trigger: Trigger, now: Timestamp) -> Plan {
+    super::plan(&session.status(), trigger, now)
+}
+
+fn is_token_usable(session: &UpstreamSession, trigger: Trigger, now: Timestamp) -> bool {
+    super::is_token_usable(&session.status(), trigger, now)
+}
+
 /// A session after so many failed attempts.
 fn failed(failures: u32) -> UpstreamSession {
     UpstreamSession {
@@ -68,14 +76,17 @@ fn lease(until: Timestamp) -> UpstreamState {
 #[test]
 fn a_public_client_knows_when_its_session_ends() {
     let confidential = session(UpstreamState::Active, HOUR);
-    assert_eq!(ends_at(&confidential), None);
+    assert_eq!(ends_at(&confidential.status()), None);
     let mut public = confidential;
     if let Credential::OAuth(oauth) = &mut public.credential {
         oauth.client_key_id = None;
     }
-    assert_eq!(ends_at(&public), Some(public.created_at + HOUR * 14 * 24));
+    assert_eq!(
+        ends_at(&public.status()),
+        Some(public.created_at + HOUR * 14 * 24)
+    );
     public.credential = Credential::AppPassword(Sealed::from_stored("v1.k.s.c".to_owned()));
-    assert_eq!(ends_at(&public), None);
+    assert_eq!(ends_at(&public.status()), None);
 }
 
 #[test]

@@ -65,6 +65,13 @@ impl Db {
         }
     }
 
+    pub(crate) fn engine(&self) -> Engine {
+        match self.database {
+            Database::Sqlite(_) => Engine::Sqlite,
+            Database::Postgres(_) => Engine::Postgres,
+        }
+    }
+
     /// The storage, over new connections: what a process sees that was started anew.
     pub(crate) async fn storage(&self) -> Arc<dyn Storage> {
         let database = Database::connect(&self.url, PgOptions::default()).await;

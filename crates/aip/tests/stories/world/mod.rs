@@ -262,6 +262,11 @@ impl World {
             .count()
     }
 
+    /// Which database the story is told on.
+    pub(crate) fn engine(&self) -> Engine {
+        self.database.engine()
+    }
+
     /// Everything that AIP stored.
     pub(crate) async fn dump(&self) -> Dump {
         self.database.dump().await

@@ -1,0 +1,58 @@
+//! The table of endpoints: one enum, and for each what it is ([`Endpoint::spec`]). Router, preflights,
+//! `Allow`, discovery and the reference page derive from it. What is not in the enum is not mounted, and
+//! what is not mounted is not advertised (RFC 8414 §2, RFC 9728 §2). What each does is in `endpoints`.
+
+mod spec;
+mod table;
+
+pub(crate) use self::spec::FORM_LIMIT;
+pub use self::spec::{CachePolicy, Cors, ErrorFormat, Payload, Spec, Verb};
+
+/// An endpoint of the public listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumIter)]
+pub enum Endpoint {
+    /// The first page.
+    Home,
+    /// What apps may do, and taking it back.
+    Account,
+    /// The sign-in page.
+    Login,
+    /// The question whether an app may.
+    Consent,
+    /// The style sheet and the icon.
+    Asset,
+    /// OAuth 2.1 §3.1.
+    Authorize,
+    /// OpenID Connect RP-Initiated Logout.
+    Logout,
+    /// Where PDSs send people back to.
+    Callback,
+    /// OAuth 2.1 §3.2.
+    Token,
+    /// RFC 7009.
+    Revoke,
+    /// RFC 7662.
+    Introspect,
+    /// OpenID Connect Core §5.3.
+    Userinfo,
+    /// OpenID Connect Discovery §4.
+    OpenIdConfiguration,
+    /// RFC 8414 §3, with the same body.
+    AuthorizationServerMetadata,
+    /// RFC 9728 §3.
+    ProtectedResourceMetadata,
+    /// The keys that apps verify with.
+    Jwks,
+    /// AIP's own client metadata document, for PDSs.
+    ClientMetadata,
+    /// The keys that PDSs verify with.
+    UpstreamJwks,
+    /// What an app may know of its session at the PDS.
+    Session,
+    /// Calls on the account's PDS.
+    Xrpc,
+    /// Is the process alive?
+    Alive,
+    /// Can it take requests?
+    Ready,
+}

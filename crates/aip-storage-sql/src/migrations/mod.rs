@@ -1,0 +1,131 @@
+//! The one list of migrations. A new one is a line here and a file of SQL for each engine.
+//!
+//! All steps that can run in a transaction do, with their entry in the table of migrations. One that
+//! builds an index of a large table under load cannot: `… builds "index_name"` says that its SQL on
+//! PostgreSQL is one `CREATE INDEX CONCURRENTLY index_name` (see `postgres::migrate`). SQLite, which
+//! one process owns, builds it in the transaction.
+
+use std::sync::LazyLock;
+
+use sqlx::SqlSafeStr as _;
+use sqlx::migrate::MigrationType;
+
+pub(crate) mod apply;
+
+/// A step of the schema, on both engines.
+pub(crate) struct Migration {
+    version: i64,
+    name: &'static str,
+    sqlite: &'static str,
+    postgres: &'static str,
+    /// The index that PostgreSQL builds outside a transaction.
+    concurrent_index: Option<&'static str>,
+}
+
+/// A step of the schema, on one engine.
+pub(crate) struct EngineMigration {
+    /// Never asks `sqlx` to begin a transaction: the caller has, or there is none.
+    pub(crate) migration: sqlx::migrate::Migration,
+    /// The index that it builds outside a transaction.
+    pub(crate) concurrent_index: Option<&'static str>,
+}
+
+/// `version "name" in "file"`, and where it applies `builds "index"`.
+macro_rules! migrations {
+    ($($version:literal $name:literal in $file:literal $(builds $index:literal)?;)*) => {
+        &[$(Migration {
+            version: $version,
+            name: $name,
+            sqlite: include_str!(concat!("../../migrations/sqlite/", $file, ".sql")),
+            postgres: include_str!(concat!("../../migrations/postgres/", $file, ".sql")),
+            concurrent_index: migrations!(@index $($index)?),
+        }),*]
+    };
+    (@index) => { None };
+    (@index $index:literal) => { Some($index) };
+}
+
+const MIGRATIONS: &[Migration] = migrations! {
+    1 "init" in "0001_init";
+    2 "shared state" in "0002_shared_state";
+    3 "app passwords" in "0003_app_passwords";
+    4 "key check" in "0004_key_check";
+    5 "rejections" in "0005_rejections";
+    6 "grants apart" in "0006_grants_apart";
+    7 "parallel pages" in "0007_parallel_pages";
+    8 "authorization params" in "0008_authorization_params";
+};
+
+/// The migrations of SQLite, in order.
+pub(crate) static ON_SQLITE: LazyLock<Vec<EngineMigration>> =
+    LazyLock::new(|| MIGRATIONS.iter().map(EngineMigration::on_sqlite).collect());
+
+/// The migrations of PostgreSQL, in order.
+pub(crate) static ON_POSTGRES: LazyLock<Vec<EngineMigration>> = LazyLock::new(|| {
+    MIGRATIONS
+        .iter()
+        .map(EngineMigration::on_postgres)
+        .collect()
+});
+
+impl EngineMigration {
+    fn on_sqlite(of: &Migration) -> Self {
+        Self::new(of.version, of.name, of.sqlite, None)
+    }
+
+    fn on_postgres(of: &Migration) -> Self {
+        Self::new(of.version, of.name, of.postgres, of.concurrent_index)
+    }
+
+    pub(crate) fn new(
+        version: i64,
+        name: &'static str,
+        text: &'static str,
+        concurrent_index: Option<&'static str>,
+    ) -> Self {
+        let kind = MigrationType::Simple;
+        let text = text.into_sql_str();
+        Self {
+            migration: sqlx::migrate::Migration::new(version, name.into(), kind, text, true),
+            concurrent_index,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_grow_by_one() {
+        let versions = MIGRATIONS.iter().map(|it| it.version);
+        assert!(versions.eq((1..).take(MIGRATIONS.len())));
+    }
+
+    #[test]
+    fn a_step_outside_a_transaction_is_one_statement_that_builds_its_index() {
+        for step in MIGRATIONS {
+            let Some(index) = step.concurrent_index else {
+                assert!(!step.postgres.contains("CONCURRENTLY"), "{}", step.name);
+                continue;
+            };
+            assert!(
+                index
+                    .chars()
+                    .all(|c| matches!(c, 'a'..='z' | '0'..='9' | '_')),
+                "{index}"
+            );
+            let text = step.postgres.trim().trim_end_matches(';');
+            assert!(!text.contains(';'), "{text}");
+            assert!(
+                text.contains(&format!("INDEX CONCURRENTLY {index} ON ")),
+                "{text}"
+            );
+            assert!(
+                step.sqlite.contains(&format!("INDEX {index} ON ")),
+                "{}",
+                step.sqlite
+            );
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! One row on its way back from the engine.
+
+use aip_storage::StorageError;
+use sqlx::{ColumnIndex, Decode, Row, Type};
+
+use crate::columns::Stored;
+
+/// What rows hold. One that cannot be read is reported and left out: it must not take the others
+/// with it.
+pub(crate) fn readable<R, T>(rows: &[R], read: impl Fn(&R) -> Result<T, StorageError>) -> Vec<T> {
+    let read = |row| match read(row) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            tracing::error!(%error, "skipping unreadable row");
+            None
+        }
+    };
+    rows.iter().filter_map(read).collect()
+}
+
+/// A row being read, with what an error must name.
+pub(crate) struct Fields<'r, R> {
+    table: &'static str,
+    name: String,
+    row: &'r R,
+}
+
+impl<'r, R: Row> Fields<'r, R>
+where
+    &'static str: ColumnIndex<R>,
+{
+    /// Reads `row` of `table`; `key` is the text column by which errors name the row.
+    pub(crate) fn of(
+        table: &'static str,
+        key: &'static str,
+        row: &'r R,
+    ) -> Result<Self, StorageError>
+    where
+        String: Decode<'r, R::Database> + Type<R::Database>,
+    {
+        let mut fields = Self {
+            table,
+            name: String::new(),
+            row,
+        };
+        fields.name = fields.get(key)?;
+        Ok(fields)
+    }
+
+    /// The value of a column.
+    pub(crate) fn get<T>(&self, column: &'static str) -> Result<T, StorageError>
+    where
+        T: Stored,
+        T::Column: Decode<'r, R::Database> + Type<R::Database>,
+    {
+        let stored = self.row.try_get(column).ok();
+        stored
+            .and_then(T::from_column)
+            .ok_or_else(|| self.inconsistent(format!("column {column}")))
+    }
+
+    /// The error of a row that cannot be.
+    pub(crate) fn inconsistent(&self, what: impl Into<String>) -> StorageError {
+        StorageError::Inconsistent {
+            table: self.table,
+            row: self.name.clone(),
+            what: what.into(),
+        }
+    }
+}
