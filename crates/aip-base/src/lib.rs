@@ -37,5 +37,5 @@ pub use id::RowId;
 pub use lock::lock;
 pub use paced::{Pace, Paced, Slowness};
 pub use peer::PeerAddr;
-pub use request_notes::RequestNotes;
+pub use request_notes::{QueryStats, RequestNotes};
 pub use rng::{Rng, SystemRng, random_name, random_token};

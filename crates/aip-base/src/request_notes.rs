@@ -1,5 +1,6 @@
-//! What the log line of a request says of work that other crates do for it: who asked, and how long
-//! other servers took. It is noted where it becomes known; nothing ever decides by it.
+//! What the log line of a request says of work that other crates do for it: who asked, how long other
+//! servers took, and what it cost the database. It is noted where it becomes known; nothing ever decides
+//! by it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -16,6 +17,20 @@ pub struct RequestNotes {
     account: OnceLock<String>,
     upstream_calls: AtomicU64,
     upstream_micros: AtomicU64,
+    statements: AtomicU64,
+    execute_nanos: AtomicU64,
+    acquire_nanos: AtomicU64,
+}
+
+/// What a piece of work costs the database.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct QueryStats {
+    /// Statements sent, `BEGIN` and `COMMIT` aside.
+    pub statements: u64,
+    /// Time from sending statements to their answers, `BEGIN` and `COMMIT` included.
+    pub execute_time: Duration,
+    /// Time until there was a connection to send them on.
+    pub acquire_time: Duration,
 }
 
 impl RequestNotes {
@@ -50,6 +65,31 @@ impl RequestNotes {
         });
     }
 
+    /// Notes what a statement cost the database.
+    pub fn note_query(used: QueryStats) {
+        Self::with(|notes| {
+            let add = |total: &AtomicU64, time: Duration| {
+                let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+                total.fetch_add(nanos, Ordering::Relaxed);
+            };
+            notes
+                .statements
+                .fetch_add(used.statements, Ordering::Relaxed);
+            add(&notes.execute_nanos, used.execute_time);
+            add(&notes.acquire_nanos, used.acquire_time);
+        });
+    }
+
+    /// What it cost the database.
+    pub fn query_stats(&self) -> QueryStats {
+        let time = |total: &AtomicU64| Duration::from_nanos(total.load(Ordering::Relaxed));
+        QueryStats {
+            statements: self.statements.load(Ordering::Relaxed),
+            execute_time: time(&self.execute_nanos),
+            acquire_time: time(&self.acquire_nanos),
+        }
+    }
+
     /// The client that asks.
     pub fn client(&self) -> Option<&str> {
         self.client.get().map(String::as_str)
@@ -80,6 +120,12 @@ impl RequestNotes {
 mod tests {
     use super::*;
 
+    const ONE: QueryStats = QueryStats {
+        statements: 1,
+        execute_time: Duration::from_millis(2),
+        acquire_time: Duration::from_millis(1),
+    };
+
     #[tokio::test]
     async fn what_a_request_does_is_noted_for_it_alone() {
         let (one, other) = (Arc::default(), Arc::<RequestNotes>::default());
@@ -87,8 +133,10 @@ mod tests {
             RequestNotes::note_client(client);
             tokio::task::yield_now().await;
             RequestNotes::note_upstream(Duration::from_millis(2));
+            RequestNotes::note_query(ONE);
             let task = tokio::spawn(RequestNotes::carried_into(async {
                 RequestNotes::note_upstream(Duration::from_millis(3));
+                RequestNotes::note_query(ONE);
             }));
             task.await.unwrap();
         };
@@ -101,6 +149,12 @@ mod tests {
         assert_eq!(other.client(), Some("another"));
         assert_eq!(one.upstream_calls(), 2);
         assert_eq!(one.upstream_time(), Duration::from_millis(5));
+        let two = QueryStats {
+            statements: 2,
+            execute_time: Duration::from_millis(4),
+            acquire_time: Duration::from_millis(2),
+        };
+        assert_eq!(one.query_stats(), two);
         assert_eq!(one.account(), None);
     }
 
@@ -108,5 +162,6 @@ mod tests {
     fn a_note_outside_a_request_goes_nowhere() {
         RequestNotes::note_account("did:plc:nobody");
         RequestNotes::note_upstream(Duration::from_secs(1));
+        RequestNotes::note_query(ONE);
     }
 }

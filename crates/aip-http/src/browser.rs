@@ -58,10 +58,10 @@ impl AppState {
         let Some(value) = cookie(incoming, &name) else {
             return Ok(None);
         };
-        if TokenKind::BrowserSession.parse(value).is_err() {
+        let Ok(presented) = TokenKind::BrowserSession.parse(value) else {
             return Ok(None);
-        }
-        let token = self.server().hasher.hash(value);
+        };
+        let token = self.server().hasher.hash_token(presented);
         let session = self.storage().browser_session(&token, self.now()).await?;
         Ok(session.map(|session| Browser {
             session,

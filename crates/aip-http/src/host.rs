@@ -4,13 +4,11 @@
 //! Elsewhere the `Host` that arrives may be one that a proxy made up, and sending the browser to the
 //! base would lead it in a circle.
 
-use std::net::IpAddr;
-
+use aip_atproto::Origin;
 use axum::extract::Request;
 use http::Method;
 use http::header::HOST;
 use http::uri::Authority;
-use url::{Host, Url};
 
 use crate::endpoint::{ErrorFormat, Spec};
 use crate::state::AppState;
@@ -24,21 +22,12 @@ pub(crate) fn canonical(app: &AppState, spec: &Spec, request: &Request) -> Optio
     }
     let host = request.headers().get(HOST)?.to_str().ok()?;
     let authority: Authority = host.parse().ok()?;
-    let url = Url::parse(base.as_str()).ok()?;
-    let same_port = authority.port_u16().or(Some(80)) == url.port_or_known_default();
-    let ours = url.host_str()?;
-    if !same_port || !is_loopback(authority.host()) || authority.host() == ours {
+    let base = base.origin();
+    let asked: Origin = format!("http://{authority}").parse().ok()?;
+    let is_other_name = asked.is_loopback() && asked.host() != base.host();
+    if asked.port() != base.port() || !is_other_name {
         return None;
     }
     let path = request.uri().path_and_query()?;
     Some(format!("{}{path}", base.as_str()))
-}
-
-fn is_loopback(host: &str) -> bool {
-    match Host::parse(host) {
-        Ok(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Ok(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),
-        Ok(Host::Ipv6(address)) => IpAddr::from(address).is_loopback(),
-        Err(_) => false,
-    }
 }

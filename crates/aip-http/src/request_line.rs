@@ -5,8 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aip_base::{Blame, RequestNotes};
-use aip_storage::query_stats::QueryStats;
+use aip_base::{Blame, QueryStats, RequestNotes};
 use axum::extract::Request;
 use axum::response::Response;
 use http::Method;
@@ -109,8 +108,9 @@ impl RequestLine {
         self.span.clone()
     }
 
-    /// Ends with the head of the answer, which cost the database that much.
-    pub(crate) fn end(self, response: &Response, query_stats: QueryStats) {
+    /// Ends with the head of the answer.
+    pub(crate) fn end(self, response: &Response) {
+        let query_stats = self.notes.query_stats();
         let took = self.began.elapsed();
         let status = response.status().as_u16();
         let report = response.extensions().get::<ErrorReport>();
@@ -147,7 +147,7 @@ impl RequestLine {
         metrics::histogram!("aip_http_request_seconds", "endpoint" => self.path)
             .record(took.as_secs_f64());
         metrics::counter!("aip_http_request_statements_total", "endpoint" => self.path)
-            .increment(query_stats.statements.into());
+            .increment(query_stats.statements);
     }
 
     fn close_span(&self, status: u16, report: Option<&ErrorReport>) {

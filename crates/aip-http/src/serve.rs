@@ -5,7 +5,6 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use aip_base::random_token;
-use aip_storage::query_stats;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -75,12 +74,13 @@ async fn serve(app: &AppState, endpoint: Option<Endpoint>, request: Request) -> 
     let answer = Box::pin(answer(app, endpoint, request));
     let answer = AssertUnwindSafe(answer).catch_unwind();
     let work = line.notes().during(answer).instrument(line.span());
-    let (answer, query_stats) = query_stats::measure(work).await;
-    let answer = answer.unwrap_or_else(|_| Err(ApiError::internal("a handler panicked")));
+    let answer = work
+        .await
+        .unwrap_or_else(|_| Err(ApiError::internal("a handler panicked")));
     let mut response =
         answer.unwrap_or_else(|problem| problem.into_response(format, app.brand(), &line.id));
     headers::finish(&mut response, spec.as_ref(), app.is_https(), &line.id);
-    line.end(&response, query_stats);
+    line.end(&response);
     response
 }
 

@@ -110,6 +110,6 @@ impl AppState {
 
     /// Whether browsers reach us over TLS.
     pub(crate) fn is_https(&self) -> bool {
-        self.issuer().as_str().starts_with("https://")
+        self.issuer().origin().is_https()
     }
 }

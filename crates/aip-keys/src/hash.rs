@@ -10,8 +10,8 @@ use secrecy::SecretString;
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
 
-use crate::TokenKind;
 use crate::master::Key;
+use crate::{PresentedToken, TokenKind};
 
 /// Hashes tokens with a key from the pepper (HMAC-SHA256, RFC 2104).
 #[derive(Clone)]
@@ -33,15 +33,26 @@ impl TokenHasher {
         }
     }
 
-    /// The hash of `token`.
-    pub fn hash(&self, token: &str) -> TokenHash {
-        TokenHash(mac(&self.hashing, token.as_bytes()))
+    /// The hash of `text`.
+    pub fn hash(&self, text: &str) -> TokenHash {
+        TokenHash(mac(&self.hashing, text.as_bytes()))
     }
 
-    /// The token of `kind` that follows from `token`: always the same one, and as unguessable as
-    /// `token`. Its key is not the one of the hashes, so a stored hash says nothing about it.
-    pub fn derive(&self, kind: TokenKind, token: &str) -> SecretString {
-        let input = Zeroizing::new([kind.prefix(), token].concat());
+    /// The hash under which a token is stored.
+    pub fn hash_token(&self, token: PresentedToken<'_>) -> TokenHash {
+        self.hash(token.as_str())
+    }
+
+    /// The token of the same kind that follows from `token`: always the same one, and as unguessable
+    /// as `token`.
+    pub fn successor(&self, token: PresentedToken<'_>) -> SecretString {
+        self.derive(token.kind(), token.as_str())
+    }
+
+    /// The token of `kind` that follows from `text`. Its key is not the one of the hashes, so a
+    /// stored hash says nothing about it.
+    pub fn derive(&self, kind: TokenKind, text: &str) -> SecretString {
+        let input = Zeroizing::new([kind.prefix(), text].concat());
         kind.with_secret(&Zeroizing::new(mac(&self.deriving, input.as_bytes())))
     }
 }

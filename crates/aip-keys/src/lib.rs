@@ -20,4 +20,4 @@ pub use key_ring::{KeyRing, ReplaceError};
 pub use key_set::{KeyInfo, KeySet, KeySetError, KeyState, Purpose};
 pub use master::{MasterKeys, MasterKeysError};
 pub use seal::{Aad, SealError, Sealed, Sealer};
-pub use token::{TokenKind, TokenShapeError};
+pub use token::{PresentedToken, TokenKind, TokenShapeError};

@@ -3,6 +3,8 @@
 //! The prefix tells kinds apart and lets secret scanners find leaks; the checksum lets a typo be
 //! refused without asking the database. Neither is a protection: the 256 random bits are.
 
+use std::fmt;
+
 use aip_base::Rng;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
@@ -32,6 +34,14 @@ pub enum TokenKind {
     RegistrationToken,
     /// A token that a person made for a script of their own.
     DeveloperToken,
+}
+
+/// A token that somebody presented, of the right shape for its kind. Whether it was ever handed out is
+/// another question, which [`TokenHasher::hash_token`](crate::TokenHasher::hash_token) asks.
+#[derive(Clone, Copy)]
+pub struct PresentedToken<'a> {
+    kind: TokenKind,
+    text: &'a str,
 }
 
 /// Why a text cannot be a token of AIP's.
@@ -87,27 +97,47 @@ impl TokenKind {
         token.into()
     }
 
-    /// The kind of `token`, if its shape is right. Whether it was ever handed out is another
-    /// question.
-    pub fn recognise(token: &str) -> Result<Self, TokenShapeError> {
-        let (kind, rest) = Self::iter()
+    /// Takes a token of this kind, and refuses what cannot be one.
+    pub fn parse(self, token: &str) -> Result<PresentedToken<'_>, TokenShapeError> {
+        let presented = PresentedToken::parse(token)?;
+        match presented.kind {
+            found if found == self => Ok(presented),
+            found => Err(TokenShapeError::WrongKind { found }),
+        }
+    }
+}
+
+impl<'a> PresentedToken<'a> {
+    /// Takes a token of any kind, and refuses what cannot be one.
+    pub fn parse(token: &'a str) -> Result<Self, TokenShapeError> {
+        let (kind, rest) = TokenKind::iter()
             .find_map(|kind| Some((kind, token.strip_prefix(kind.prefix())?)))
             .ok_or(TokenShapeError::Unknown)?;
         if rest.len() != SECRET_LEN + CHECKSUM_LEN {
             return Err(TokenShapeError::Unknown);
         }
         match token.split_at_checked(token.len() - CHECKSUM_LEN) {
-            Some((body, found)) if checksum(body) == found => Ok(kind),
+            Some((body, found)) if checksum(body) == found => Ok(Self { kind, text: token }),
             _ => Err(TokenShapeError::Checksum),
         }
     }
 
-    /// Refuses what cannot be a token of this kind.
-    pub fn parse(self, token: &str) -> Result<(), TokenShapeError> {
-        match Self::recognise(token)? {
-            found if found == self => Ok(()),
-            found => Err(TokenShapeError::WrongKind { found }),
-        }
+    /// What kind of token it is.
+    pub fn kind(self) -> TokenKind {
+        self.kind
+    }
+
+    /// The token itself, of which a proof carries a hash (RFC 9449 §4.2).
+    pub fn as_str(self) -> &'a str {
+        self.text
+    }
+}
+
+impl fmt::Debug for PresentedToken<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PresentedToken")
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
     }
 }
 

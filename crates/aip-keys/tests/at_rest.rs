@@ -181,7 +181,7 @@ fn a_derived_token_is_always_the_same_and_does_not_follow_from_stored_hashes() {
     let derive = |kind, from: &str| hasher.derive(kind, from).expose_secret().to_owned();
     let successor = derive(TokenKind::RefreshToken, token);
     assert_eq!(successor, derive(TokenKind::RefreshToken, token));
-    assert_eq!(TokenKind::RefreshToken.parse(&successor), Ok(()));
+    assert!(TokenKind::RefreshToken.parse(&successor).is_ok());
     assert_ne!(successor, derive(TokenKind::RefreshToken, &successor));
     let access = derive(TokenKind::AccessToken, token);
     assert_ne!(successor["aip_rt_".len()..], access["aip_at_".len()..]);

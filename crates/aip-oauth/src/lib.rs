@@ -28,16 +28,16 @@ pub use known_clients::KnownClients;
 
 use std::sync::Arc;
 
+use aip_atproto::Origin;
 use aip_base::{Clock, Rng};
 use aip_keys::{KeyRing, TokenHasher};
 use aip_storage::audit::{AuditEvent, AuditKind};
 use aip_storage::grant::Grant;
 use aip_storage::{Storage, StorageError};
 
-/// The public base URL of this AIP, which is its issuer identifier (RFC 8414 §2): scheme, host
-/// and port, without a trailing slash.
+/// The public base URL of this AIP, which is its issuer identifier (RFC 8414 §2).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Issuer(String);
+pub struct Issuer(Origin);
 
 /// What every operation of the authorization server works with.
 #[derive(Clone)]
@@ -61,30 +61,29 @@ pub struct AuthorizationServer {
 }
 
 impl Issuer {
-    /// Takes the external base URL, without its trailing slash if it has one.
-    pub fn new(external_base: &str) -> Self {
-        Self(external_base.trim_end_matches('/').to_owned())
+    /// Takes the external base URL.
+    pub fn new(external_base: Origin) -> Self {
+        Self(external_base)
     }
 
     /// The issuer identifier.
     pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// Scheme, host and port.
+    pub fn origin(&self) -> &Origin {
         &self.0
     }
 
     /// Whether this AIP runs on plain-http loopback, for development.
     pub fn is_loopback(&self) -> bool {
-        ["http://127.0.0.1", "http://[::1]", "http://localhost"]
-            .iter()
-            .any(|base| {
-                self.0
-                    .strip_prefix(base)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
-            })
+        !self.0.is_https() && self.0.is_loopback()
     }
 
     /// The absolute URL of a path that begins with `/`.
     pub fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.0)
+        self.0.join(path)
     }
 }
 

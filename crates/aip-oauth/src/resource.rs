@@ -5,7 +5,7 @@
 
 use aip_atproto::Handle;
 use aip_base::{Blame, RequestNotes};
-use aip_keys::TokenKind;
+use aip_keys::{PresentedToken, TokenKind};
 use aip_storage::StorageError;
 use aip_storage::grant::AccessToken;
 use aip_storage::session_status::{SessionStatus, TokenWithSession};
@@ -89,7 +89,7 @@ impl AuthorizedSessionCall {
 /// The access token of a credential, and how it was presented.
 #[derive(Clone, Copy)]
 struct Presented<'a> {
-    token: &'a str,
+    token: PresentedToken<'a>,
     /// Under the scheme `DPoP`.
     bound: bool,
 }
@@ -105,9 +105,9 @@ impl<'a> Presented<'a> {
         if !bound && !scheme.eq_ignore_ascii_case("bearer") {
             return Err(ResourceError::Missing);
         }
-        if TokenKind::AccessToken.parse(token).is_err() {
-            return Err(ResourceError::InvalidToken);
-        }
+        let token = TokenKind::AccessToken
+            .parse(token)
+            .map_err(|_| ResourceError::InvalidToken)?;
         Ok(Self { token, bound })
     }
 }
@@ -130,7 +130,7 @@ impl AuthorizationServer {
         credential: Credential<'_>,
     ) -> Result<AuthorizedCall, ResourceError> {
         let presented = Presented::read(&credential)?;
-        let hash = self.hasher.hash(presented.token);
+        let hash = self.hasher.hash_token(presented.token);
         let found = self.storage.access_token(&hash, self.clock.now()).await?;
         let found = found.ok_or(ResourceError::InvalidToken)?;
         self.check_key(found, presented, credential).await
@@ -142,7 +142,7 @@ impl AuthorizationServer {
         credential: Credential<'_>,
     ) -> Result<AuthorizedSessionCall, ResourceError> {
         let presented = Presented::read(&credential)?;
-        let hash = self.hasher.hash(presented.token);
+        let hash = self.hasher.hash_token(presented.token);
         let now = self.clock.now();
         let found = self.storage.access_token_with_session(&hash, now).await?;
         let TokenWithSession {
@@ -170,7 +170,7 @@ impl AuthorizationServer {
             (Some(jkt), true) => {
                 let proof = credential.dpop.ok_or(ResourceError::NoProof)?;
                 let key = self
-                    .check_proof(proof, credential.target, Some(presented.token))
+                    .check_proof(proof, credential.target, Some(presented.token.as_str()))
                     .await?;
                 if key.thumbprint() != jkt {
                     return Err(ResourceError::WrongKey);

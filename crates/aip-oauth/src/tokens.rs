@@ -1,7 +1,7 @@
 //! Revocation (RFC 7009) and introspection (RFC 7662) of AIP's own tokens.
 
 use aip_base::{Blame, Timestamp};
-use aip_keys::TokenKind;
+use aip_keys::{PresentedToken, TokenKind};
 use aip_storage::StorageError;
 use aip_storage::audit::AuditKind;
 use aip_storage::grant::{Grant, RevokeReason};
@@ -75,14 +75,16 @@ impl AuthorizationServer {
     ) -> Result<(), TokenManagementError> {
         let params = Params::parse(body)?;
         let client = self.authenticate_client(authorization, &params).await?;
-        let token = token_param(&params)?;
-        let hash = self.hasher.hash(token);
+        let Ok(token) = PresentedToken::parse(token_param(&params)?) else {
+            return Ok(());
+        };
+        let hash = self.hasher.hash_token(token);
         let now = self.clock.now();
-        if TokenKind::AccessToken.parse(token).is_ok() {
+        if token.kind() == TokenKind::AccessToken {
             self.storage
                 .revoke_access_token(&hash, &client.client().id)
                 .await?;
-        } else if TokenKind::RefreshToken.parse(token).is_ok()
+        } else if token.kind() == TokenKind::RefreshToken
             && let Some(found) = self.storage.refresh_token(&hash, now).await?
             && found.grant.client_id == client.client().id
         {
@@ -111,23 +113,27 @@ impl AuthorizationServer {
         if !client.client().is_confidential() {
             return Err(TokenManagementError::PublicClient);
         }
-        let token = token_param(&params)?;
-        let hash = self.hasher.hash(token);
+        let Ok(token) = PresentedToken::parse(token_param(&params)?) else {
+            return Ok(None);
+        };
+        let hash = self.hasher.hash_token(token);
         let now = self.clock.now();
-        let found = if TokenKind::AccessToken.parse(token).is_ok() {
-            self.storage
-                .access_token(&hash, now)
-                .await?
-                .map(|it| Introspection {
-                    token_type: Some(token_type(it.dpop_jkt.is_some())),
-                    dpop_jkt: it.dpop_jkt,
-                    scope: it.scope.to_string(),
-                    issued_at: it.issued_at,
-                    expires_at: it.expires_at,
-                    grant: it.grant,
-                })
-        } else if TokenKind::RefreshToken.parse(token).is_ok() {
-            self.storage
+        let found = match token.kind() {
+            TokenKind::AccessToken => {
+                self.storage
+                    .access_token(&hash, now)
+                    .await?
+                    .map(|it| Introspection {
+                        token_type: Some(token_type(it.dpop_jkt.is_some())),
+                        dpop_jkt: it.dpop_jkt,
+                        scope: it.scope.to_string(),
+                        issued_at: it.issued_at,
+                        expires_at: it.expires_at,
+                        grant: it.grant,
+                    })
+            }
+            TokenKind::RefreshToken => self
+                .storage
                 .refresh_token(&hash, now)
                 .await?
                 .filter(|it| !it.spent)
@@ -138,9 +144,8 @@ impl AuthorizationServer {
                     issued_at: it.issued_at,
                     expires_at: it.expires_at,
                     grant: it.grant,
-                })
-        } else {
-            None
+                }),
+            _ => None,
         };
         Ok(found.filter(|it| it.grant.client_id == client.client().id))
     }

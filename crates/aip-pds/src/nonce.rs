@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aip_atproto::Origin;
-use aip_base::{Clock, Timestamp};
+use aip_base::{Clock, RowId, Timestamp};
 use aip_storage::nonces::{GivenNonce, ServerRole};
 use async_trait::async_trait;
 use quick_cache::Weighter;
@@ -15,7 +15,7 @@ use quick_cache::sync::Cache;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NonceKey<'a> {
     /// The session (or sign-in) that talks to the server.
-    pub session: &'a str,
+    pub session: RowId,
     /// The role of the server.
     pub role: ServerRole,
     /// The server.
@@ -37,7 +37,7 @@ pub trait NonceStore: Send + Sync + 'static {
 /// gave to anybody here has the better chance: servers rotate nonces every few minutes, sessions
 /// are refreshed less often.
 pub struct MemoryNonces {
-    own: Cache<(String, ServerRole, Origin), Given, ByBytes>,
+    own: Cache<(RowId, ServerRole, Origin), Given, ByBytes>,
     newest: Cache<(ServerRole, Origin), Given>,
     clock: Arc<dyn Clock>,
 }
@@ -48,17 +48,17 @@ struct Given {
     at: Timestamp,
 }
 
-/// What is kept for a session, in bytes: its name, the server's, a nonce of usual length, and what
+/// What is kept for a session, in bytes: its id, the name of the server, a nonce of usual length, and what
 /// the cache takes for itself.
 const ENTRY: u64 = 384;
 
 #[derive(Clone)]
 struct ByBytes;
 
-impl Weighter<(String, ServerRole, Origin), Given> for ByBytes {
-    fn weight(&self, (session, _, origin): &(String, ServerRole, Origin), given: &Given) -> u64 {
-        let text = session.len() + origin.as_str().len() + given.nonce.len();
-        200 + text as u64
+impl Weighter<(RowId, ServerRole, Origin), Given> for ByBytes {
+    fn weight(&self, (_, _, origin): &(RowId, ServerRole, Origin), given: &Given) -> u64 {
+        let text = origin.as_str().len() + given.nonce.len();
+        200 + size_of::<RowId>() as u64 + text as u64
     }
 }
 
@@ -106,7 +106,7 @@ impl NonceStore for MemoryNonces {
             role,
             origin,
         } = key;
-        let own = self.own.get(&(session.to_owned(), role, origin.clone()));
+        let own = self.own.get(&(session, role, origin.clone()));
         let now = self.clock.now();
         if let Some(own) = own.as_ref().filter(|own| now.since(own.at) < YOUNG) {
             return Some(own.nonce.clone());
@@ -129,7 +129,7 @@ impl NonceStore for MemoryNonces {
             at: self.clock.now(),
         };
         self.own
-            .insert((session.to_owned(), role, origin.clone()), given.clone());
+            .insert((session, role, origin.clone()), given.clone());
         self.newest.insert((role, origin.clone()), given);
     }
 }
@@ -144,7 +144,7 @@ mod tests {
         let nonces = MemoryNonces::new(10, Arc::new(ManualClock::default()));
         let (one, two) = (origin("https://one.org"), origin("https://two.org"));
         let key = |role, origin| NonceKey {
-            session: "s",
+            session: session("s"),
             role,
             origin,
         };
@@ -166,8 +166,8 @@ mod tests {
         let clock = Arc::new(ManualClock::default());
         let nonces = MemoryNonces::new(10, Arc::clone(&clock) as Arc<dyn Clock>);
         let server = origin("https://one.org");
-        let of = |session| NonceKey {
-            session,
+        let of = |name| NonceKey {
+            session: session(name),
             role: ServerRole::Resource,
             origin: &server,
         };
@@ -181,5 +181,13 @@ mod tests {
 
     fn origin(text: &str) -> Origin {
         Origin::parse(text).unwrap()
+    }
+
+    /// A session for each name of one letter.
+    fn session(name: &str) -> RowId {
+        let last = name.as_bytes()[0];
+        format!("0192f3a4-7b1c-7def-8abc-0123456789{last:02x}")
+            .parse()
+            .unwrap()
     }
 }

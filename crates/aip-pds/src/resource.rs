@@ -192,7 +192,7 @@ impl PdsClient {
 
 fn resource_key<'a>(keys: &'a SessionKeys, pds: &'a Origin) -> NonceKey<'a> {
     NonceKey {
-        session: &keys.session,
+        session: keys.session,
         role: ServerRole::Resource,
         origin: pds,
     }

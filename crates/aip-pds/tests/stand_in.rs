@@ -73,7 +73,7 @@ impl Story {
         let client = PdsClient::new(http, clock, rng, nonces, Arc::new(resolver));
         let scope = ScopeSet::parse("atproto account:email").unwrap();
         let keys = SessionKeys {
-            session: "session-1".to_owned(),
+            session: "0192f3a4-7b1c-7def-8abc-0123456789ab".parse().unwrap(),
             client: ClientIdentity::loopback(CALLBACK, &scope),
             dpop: Arc::new(SigningKey::generate(Alg::Es256, None).unwrap()),
         };

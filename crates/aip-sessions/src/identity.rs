@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use aip_atproto::ScopeSet;
+use aip_atproto::{Origin, ScopeSet};
 use aip_keys::KeyRing;
 use aip_pds::ClientIdentity;
 
@@ -15,7 +15,7 @@ const CALLBACK_PATH: &str = "/oauth/atp/callback";
 /// Who AIP is towards PDSs.
 #[derive(Clone)]
 pub struct UpstreamIdentity {
-    base: String,
+    base: Origin,
     redirect_uri: String,
     keys: Arc<KeyRing>,
 }
@@ -26,11 +26,11 @@ pub struct UpstreamIdentity {
 pub struct MissingKey(pub String);
 
 impl UpstreamIdentity {
-    /// From AIP's external base URL, without a trailing slash.
-    pub fn new(base: &str, keys: Arc<KeyRing>) -> Self {
+    /// From AIP's external base URL.
+    pub fn new(base: Origin, keys: Arc<KeyRing>) -> Self {
         Self {
-            base: base.to_owned(),
-            redirect_uri: format!("{base}{CALLBACK_PATH}"),
+            redirect_uri: base.join(CALLBACK_PATH),
+            base,
             keys,
         }
     }
@@ -43,9 +43,7 @@ impl UpstreamIdentity {
     /// The `client_id` of the confidential client, which is the URL of its document; `None` when
     /// AIP runs on loopback and is a development client.
     pub fn document_url(&self) -> Option<String> {
-        self.base
-            .starts_with("https://")
-            .then(|| format!("{}{DOCUMENT_PATH}", self.base))
+        self.base.is_https().then(|| self.base.join(DOCUMENT_PATH))
     }
 
     /// The identity of a session that begins now.

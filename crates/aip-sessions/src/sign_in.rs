@@ -255,7 +255,7 @@ impl SignIn {
         };
         let id = RowId::new(&*self.clock, &*self.rng);
         let keys = SessionKeys {
-            session: id.to_string(),
+            session: id,
             client: self.identity.for_new_session(&scope),
             dpop: Arc::new(SigningKey::generate(Alg::Es256, None)?),
         };
@@ -382,7 +382,7 @@ impl SignIn {
         })?;
         let key_id = secrets.client_key_id.as_deref();
         let keys = SessionKeys {
-            session: flow.id.to_string(),
+            session: flow.id,
             client: self
                 .identity
                 .for_session(&secrets.upstream_client_id, key_id)?,

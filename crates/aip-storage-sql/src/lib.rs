@@ -12,7 +12,7 @@
 //! * What may happen once is a condition of the statement that does it; a transaction that is
 //!   dropped is rolled back. PostgreSQL runs at `READ COMMITTED`, SQLite has one writer.
 //! * Connections are used for one statement or transaction at a time (`pool`),
-//!   and every statement is added to the [`query_stats`](aip_storage::query_stats) of who asked.
+//!   and every statement is added to the [`RequestNotes`](aip_base::RequestNotes) of who asked.
 
 mod authorization_params;
 mod columns;

@@ -16,7 +16,6 @@ pub mod nonces;
 pub mod notices;
 pub mod operations;
 pub mod prompt;
-pub mod query_stats;
 pub mod rates;
 pub mod replay;
 pub mod request;

@@ -2,11 +2,11 @@
 //! way to a collector that may be slow or away.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use aip_base::{Http, HttpError, Limits};
+use aip_base::{Http, HttpError, Limits, retry_after};
 use bytes::Bytes;
-use http::header::RETRY_AFTER;
 use http::{HeaderMap, Request, StatusCode};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -42,18 +42,18 @@ pub(crate) struct Batches<T> {
 
 /// Where batches go.
 pub(crate) struct Collector {
-    pub(crate) exporter: &'static str,
-    pub(crate) http: Arc<dyn Http>,
-    pub(crate) url: http::Uri,
-    pub(crate) headers: HeaderMap,
-    pub(crate) stop: Stop,
+    exporter: &'static str,
+    http: Arc<dyn Http>,
+    url: http::Uri,
+    headers: HeaderMap,
+    stop: Stop,
     /// Whether the last batch was lost, so that an outage is logged once.
-    pub(crate) failing: bool,
+    failing: AtomicBool,
 }
 
 /// Why a batch did not arrive.
 #[derive(Debug, thiserror::Error)]
-enum Undelivered {
+pub(crate) enum Undelivered {
     #[error(transparent)]
     Http(#[from] HttpError),
     #[error("the collector answered {status}")]
@@ -125,33 +125,49 @@ impl<T> Batches<T> {
 }
 
 impl Collector {
-    /// Sends a batch of `items`. One that does not arrive is tried once more, then it is lost.
-    pub(crate) async fn deliver(&mut self, body: Bytes, items: usize) {
+    /// The collector at `url`, which is sent `headers` with each request.
+    pub(crate) fn new(
+        exporter: &'static str,
+        http: Arc<dyn Http>,
+        url: http::Uri,
+        headers: HeaderMap,
+        stop: Stop,
+    ) -> Self {
+        Self {
+            exporter,
+            http,
+            url,
+            headers,
+            stop,
+            failing: AtomicBool::new(false),
+        }
+    }
+
+    /// Sends a batch. One that does not arrive is tried once more, then it is lost.
+    pub(crate) async fn deliver(&self, body: Bytes) -> Result<(), Undelivered> {
         let mut outcome = self.post(body.clone()).await;
         if let Err(error) = &outcome
             && let Some(pause) = error.pause()
             && !*self.stop.borrow()
         {
+            let mut stop = self.stop.clone();
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                _ = self.stop.wait_for(|stop| *stop) => {}
+                _ = stop.wait_for(|stop| *stop) => {}
             }
             outcome = self.post(body).await;
         }
-        match outcome {
-            Ok(()) => {
-                if std::mem::take(&mut self.failing) {
-                    tracing::info!(exporter = self.exporter, "exporter recovered");
-                }
-                count(self.exporter, "sent", items);
+        let failed_before = self.failing.swap(outcome.is_err(), Ordering::Relaxed);
+        match &outcome {
+            Ok(()) if failed_before => {
+                tracing::info!(exporter = self.exporter, "exporter recovered");
             }
-            Err(error) => {
-                if !std::mem::replace(&mut self.failing, true) {
-                    tracing::warn!(exporter = self.exporter, %error, "export failed");
-                }
-                count(self.exporter, "failed", items);
+            Err(error) if !failed_before => {
+                tracing::warn!(exporter = self.exporter, %error, "export failed");
             }
+            Ok(()) | Err(_) => {}
         }
+        outcome
     }
 
     async fn post(&self, body: Bytes) -> Result<(), Undelivered> {
@@ -163,11 +179,9 @@ impl Collector {
         if answer.status.is_success() {
             return Ok(());
         }
-        let seconds = answer.headers.get(RETRY_AFTER);
-        let seconds = seconds.and_then(|value| value.to_str().ok()?.trim().parse().ok());
         Err(Undelivered::Status {
             status: answer.status,
-            retry_after: seconds.map(Duration::from_secs),
+            retry_after: retry_after(&answer.headers),
         })
     }
 }
@@ -196,6 +210,7 @@ mod tests {
     use aip_base::{Body, empty};
     use async_trait::async_trait;
     use http::Response;
+    use http::header::RETRY_AFTER;
 
     use super::*;
 
@@ -217,17 +232,16 @@ mod tests {
     /// Whether a batch arrives where requests are answered so, last first, and how long it takes.
     async fn deliver(statuses: &[u16]) -> (bool, Duration) {
         let (_running, stop) = watch::channel(false);
-        let mut collector = Collector {
-            exporter: "test",
-            http: Arc::new(Script(Mutex::new(statuses.to_vec()))),
-            url: http::Uri::from_static("http://collector/"),
-            headers: HeaderMap::new(),
+        let collector = Collector::new(
+            "test",
+            Arc::new(Script(Mutex::new(statuses.to_vec()))),
+            http::Uri::from_static("http://collector/"),
+            HeaderMap::new(),
             stop,
-            failing: false,
-        };
+        );
         let began = Instant::now();
-        collector.deliver(Bytes::new(), 1).await;
-        (!collector.failing, began.elapsed())
+        let outcome = collector.deliver(Bytes::new()).await;
+        (outcome.is_ok(), began.elapsed())
     }
 
     #[tokio::test(start_paused = true)]

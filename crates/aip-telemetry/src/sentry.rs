@@ -1,34 +1,37 @@
 //! Error reports to Sentry: what is logged as `ERROR`, which is our own fault by definition, and
 //! nothing else of the request (Sentry's "Envelopes" and "Event Payloads").
 //!
-//! Sentry's own client collects context by itself, which would have to be scrubbed again; this
-//! sends the fields of the log line and no more.
+//! The client is that of the crate `sentry`, without its integrations, its hub and its transports: a
+//! report holds the fields of the log line and no more. Its `init`, which reads the environment and
+//! hooks panics, is not called.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use aip_base::{Clock, Http, Rng, Timestamp};
+use aip_base::{Clock, Http, Rng};
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Uri};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Serialize;
-use serde_json::{Map, Value, json};
+use sentry::protocol::Event as Report;
+use sentry::types::{Dsn, Uuid};
+use sentry::{Client, ClientOptions, Envelope, Transport};
+use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
-use url::Url;
 
 use crate::Service;
-use crate::export::{Batches, Collector, Queue, Stop, queue};
+use crate::export::{Batches, Collector, Queue, Stop, count, queue};
 
 const EXPORTER: &str = "sentry";
 /// Reports that wait; more are dropped.
-const CAPACITY: usize = 64;
+const MAX_QUEUED_REPORTS: usize = 64;
 /// The shortest time between two reports: an outage makes thousands of equal errors, and a few
 /// tell the story.
-const SPACING: Duration = Duration::from_millis(500);
+const MIN_INTERVAL: Duration = Duration::from_millis(500);
 
 const AUTH: HeaderName = HeaderName::from_static("x-sentry-auth");
 
@@ -47,123 +50,80 @@ pub struct ErrorsConfig {
 #[error("the Sentry DSN is not of the form https://KEY@HOST/PROJECT")]
 pub struct ErrorsError;
 
-/// An error, as it was logged.
-pub(crate) struct Report {
-    at: Timestamp,
-    target: &'static str,
-    fields: Map<String, Value>,
-}
-
 /// Picks the errors out of what is logged.
 pub(crate) struct ErrorLayer {
-    queue: Queue<Report>,
+    client: Client,
     clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
 }
 
-/// A DSN, taken apart.
-struct Dsn {
-    url: Uri,
-    key: String,
-}
-
-/// Sentry's "Event Payloads".
-#[derive(Serialize)]
-struct Payload<'a> {
-    event_id: &'a str,
-    timestamp: f64,
-    platform: &'static str,
-    level: &'static str,
-    logger: &'static str,
-    release: String,
-    environment: &'a str,
-    server_name: &'a str,
-    logentry: Value,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    transaction: Option<Value>,
-    extra: Map<String, Value>,
-}
+/// The transport of the client.
+struct QueueTransport(Queue<Envelope>);
 
 /// The layer that picks, and what exports.
 pub(crate) fn exporter(
     config: &ErrorsConfig,
-    service: Service,
+    service: &Service,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
     stop: Stop,
 ) -> Result<(ErrorLayer, impl Future<Output = ()> + Send + use<>), ErrorsError> {
-    let dsn = Dsn::parse(config.dsn.expose_secret()).ok_or(ErrorsError)?;
-    let auth = format!(
-        "Sentry sentry_version=7, sentry_client=aip/{}, sentry_key={}",
-        service.version, dsn.key
-    );
+    let dsn = parse(config.dsn.expose_secret())?;
+    let agent = format!("aip/{}", service.version);
+    let auth = dsn.to_auth(Some(&agent)).to_string();
     let mut auth = HeaderValue::from_str(&auth).map_err(|_| ErrorsError)?;
     auth.set_sensitive(true);
     let mut headers = HeaderMap::new();
     headers.insert(AUTH, auth);
     let media_type = HeaderValue::from_static("application/x-sentry-envelope");
     headers.insert(CONTENT_TYPE, media_type);
-    let collector = Collector {
-        exporter: EXPORTER,
-        http: Arc::clone(&config.http),
-        url: dsn.url,
+    let collector = Collector::new(
+        EXPORTER,
+        Arc::clone(&config.http),
+        envelope_url(&dsn)?,
         headers,
-        stop: stop.clone(),
-        failing: false,
-    };
-    let (reports, batches) = queue(EXPORTER, CAPACITY, 1, SPACING, stop.clone());
-    let environment = config.environment.clone();
-    let task = run(batches, collector, service, environment, rng, stop);
-    Ok((
-        ErrorLayer {
-            queue: reports,
-            clock,
-        },
-        task,
-    ))
+        stop.clone(),
+    );
+    let (envelopes, batches) = queue(EXPORTER, MAX_QUEUED_REPORTS, 1, MIN_INTERVAL, stop.clone());
+    let mut options = ClientOptions::new()
+        .transport(Arc::new(QueueTransport(envelopes)))
+        .release(format!("aip@{}", service.version))
+        .environment(config.environment.clone())
+        .server_name(service.instance.clone());
+    options.dsn = Some(dsn);
+    let client = Client::with_options(options);
+    let layer = ErrorLayer { client, clock, rng };
+    Ok((layer, run(batches, collector, stop)))
 }
 
-async fn run(
-    mut batches: Batches<Report>,
-    mut collector: Collector,
-    service: Service,
-    environment: String,
-    rng: Arc<dyn Rng>,
-    mut stop: Stop,
-) {
-    while let Some(reports) = batches.next().await {
-        for report in reports {
-            let mut id = [0; 16];
-            rng.fill(&mut id);
-            let id = format!("{:032x}", u128::from_be_bytes(id));
-            let envelope = report.envelope(&id, &service, &environment);
-            collector.deliver(envelope.into(), 1).await;
+async fn run(mut batches: Batches<Envelope>, collector: Collector, mut stop: Stop) {
+    while let Some(envelopes) = batches.next().await {
+        for envelope in envelopes {
+            let mut body = Vec::new();
+            // Writing to memory does not fail.
+            let written = envelope.to_writer(&mut body).is_ok();
+            let sent = written && collector.deliver(body.into()).await.is_ok();
+            count(EXPORTER, if sent { "sent" } else { "failed" }, 1);
         }
         tokio::select! {
-            () = tokio::time::sleep(SPACING) => {}
+            () = tokio::time::sleep(MIN_INTERVAL) => {}
             _ = stop.wait_for(|stop| *stop) => {}
         }
     }
 }
 
-impl Dsn {
-    fn parse(dsn: &str) -> Option<Self> {
-        let url = Url::parse(dsn).ok()?;
-        let (path, project) = url.path().rsplit_once('/')?;
-        let host = url.host_str()?;
-        let known = matches!(url.scheme(), "http" | "https");
-        if !known || url.username().is_empty() || project.is_empty() {
-            return None;
-        }
-        let port = url
-            .port()
-            .map(|port| format!(":{port}"))
-            .unwrap_or_default();
-        let scheme = url.scheme();
-        let envelope = format!("{scheme}://{host}{port}{path}/api/{project}/envelope/");
-        Some(Self {
-            url: envelope.parse().ok()?,
-            key: url.username().to_owned(),
-        })
+fn parse(dsn: &str) -> Result<Dsn, ErrorsError> {
+    dsn.parse().map_err(|_| ErrorsError)
+}
+
+fn envelope_url(dsn: &Dsn) -> Result<Uri, ErrorsError> {
+    let url = dsn.envelope_api_url();
+    url.as_str().parse().map_err(|_| ErrorsError)
+}
+
+impl Transport for QueueTransport {
+    fn send_envelope(&self, envelope: Envelope) {
+        self.0.put(envelope);
     }
 }
 
@@ -172,49 +132,44 @@ impl<S: Subscriber> Layer<S> for ErrorLayer {
         if *event.metadata().level() != Level::ERROR {
             return;
         }
-        let mut fields = Fields(Map::new());
+        let mut fields = Fields(BTreeMap::new());
         event.record(&mut fields);
-        self.queue.put(Report {
-            at: self.clock.now(),
-            target: event.metadata().target(),
-            fields: fields.0,
-        });
+        let report = self.report(event.metadata().target(), fields.0);
+        self.client.capture_event(report, None);
     }
 }
 
-impl Report {
-    /// Three lines of JSON: the envelope, the item, the event.
-    fn envelope(mut self, id: &str, service: &Service, environment: &str) -> String {
+impl ErrorLayer {
+    fn report(&self, target: &str, mut fields: BTreeMap<String, Value>) -> Report<'static> {
+        let mut id = [0; 16];
+        self.rng.fill(&mut id);
+        let micros = u64::try_from(self.clock.now().as_micros()).unwrap_or(0);
         // "request" says less than what went wrong with it.
-        let message = self.fields.remove("message");
-        let words = self.fields.get("detail").cloned().or(message);
-        #[allow(
-            clippy::cast_precision_loss,
-            reason = "microseconds of this century fit into the mantissa"
-        )]
-        let timestamp = self.at.as_micros() as f64 / 1e6;
-        let event = Payload {
-            event_id: id,
-            timestamp,
-            platform: "native",
-            level: "error",
-            logger: self.target,
-            release: format!("aip@{}", service.version),
-            environment,
-            server_name: &service.instance,
-            logentry: json!({ "formatted": words }),
-            transaction: self.fields.get("path").cloned(),
-            extra: self.fields,
-        };
-        // Strings, numbers and maps of them: that is always JSON.
-        let event = serde_json::to_string(&event).unwrap_or_default();
-        let head = json!({ "event_id": id });
-        let item = json!({ "type": "event", "length": event.len() });
-        format!("{head}\n{item}\n{event}\n")
+        let message = fields.remove("message");
+        let message = fields.get("detail").cloned().or(message);
+        let transaction = fields.get("path").cloned();
+        Report {
+            event_id: Uuid::from_bytes(id),
+            timestamp: SystemTime::UNIX_EPOCH + Duration::from_micros(micros),
+            level: sentry::Level::Error,
+            logger: Some(target.to_owned()),
+            message: message.map(text),
+            transaction: transaction.map(text),
+            extra: fields,
+            ..Report::default()
+        }
     }
 }
 
-struct Fields(Map<String, Value>);
+fn text(value: Value) -> String {
+    match value {
+        Value::String(text) => text,
+        other => other.to_string(),
+    }
+}
+
+/// The fields of a log line.
+struct Fields(BTreeMap<String, Value>);
 
 impl Fields {
     fn put(&mut self, field: &Field, value: impl Into<Value>) {
@@ -264,9 +219,9 @@ mod tests {
                 "http://sentry.lan:9000/sub/folder/api/7/envelope/",
             ),
         ] {
-            let dsn = Dsn::parse(dsn).unwrap();
-            assert_eq!(dsn.url, url);
-            assert_eq!(dsn.key, "k");
+            let dsn = parse(dsn).unwrap();
+            assert_eq!(envelope_url(&dsn).unwrap(), url);
+            assert_eq!(dsn.public_key(), "k");
         }
     }
 
@@ -280,7 +235,7 @@ mod tests {
             "file:///k",
             "ftp://k@sentry.io/1",
         ] {
-            assert!(Dsn::parse(dsn).is_none(), "{dsn}");
+            assert!(parse(dsn).is_err(), "{dsn}");
         }
     }
 }

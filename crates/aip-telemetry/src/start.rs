@@ -80,7 +80,7 @@ pub fn init(
     if let Some(traces) = &config.traces {
         let (layer, task) = otlp::exporter(
             traces,
-            service.clone(),
+            &service,
             Arc::clone(clock),
             Arc::clone(rng),
             stopped.clone(),
@@ -92,7 +92,7 @@ pub fn init(
     if let Some(config) = &config.errors {
         let (layer, task) = sentry::exporter(
             config,
-            service.clone(),
+            &service,
             Arc::clone(clock),
             Arc::clone(rng),
             stopped.clone(),

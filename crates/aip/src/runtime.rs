@@ -133,7 +133,7 @@ impl Runtime {
         check_keys(&*self.storage, &master_keys, &*rng).await?;
         let scope = &config.client_document.scope;
         Ok(Application::new(Setup {
-            external_base: loaded.external_base.as_str().to_owned(),
+            external_base: loaded.external_base.clone(),
             worker_id: config.server.worker_id.clone().unwrap_or_else(worker_id),
             brand: config.brand.name.clone(),
             scopes_supported: format!("{OPENID_SCOPES} {scope}")

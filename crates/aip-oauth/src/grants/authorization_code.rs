@@ -31,12 +31,12 @@ impl AuthorizationServer {
             Some(None) => return Err(Unusable::Verifier.into()),
             challenge => challenge.flatten(),
         };
-        if TokenKind::Code.parse(code).is_err() {
-            return Err(Unusable::Malformed.into());
-        }
+        let code = TokenKind::Code
+            .parse(code)
+            .map_err(|_| Unusable::Malformed)?;
         let minted = self.mint(client, TokenKind::RefreshToken.mint(&*self.rng), None);
         let redemption = CodeRedemption {
-            code: self.hasher.hash(code),
+            code: self.hasher.hash_token(code),
             client_id: client.id.clone(),
             redirect_uri: redirect_uri.map(RedirectUri::from_checked),
             challenge,

@@ -36,11 +36,11 @@ impl AuthorizationServer {
         let presented = params
             .get("refresh_token")
             .ok_or_else(|| missing("refresh_token"))?;
-        if TokenKind::RefreshToken.parse(presented).is_err() {
-            return Err(Unusable::Malformed.into());
-        }
+        let presented = TokenKind::RefreshToken
+            .parse(presented)
+            .map_err(|_| Unusable::Malformed)?;
         let now = self.clock.now();
-        let hash = self.hasher.hash(presented);
+        let hash = self.hasher.hash_token(presented);
         let asked = match params.get("scope") {
             Some(text) => Some(
                 text.parse::<ScopeSet>()
@@ -53,7 +53,7 @@ impl AuthorizationServer {
             Some(asked) => self.narrowed(&client.id, &hash, &asked).await?,
             None => None,
         };
-        let successor = self.hasher.derive(TokenKind::RefreshToken, presented);
+        let successor = self.hasher.successor(presented);
         let minted = self.mint(client, successor, narrowed);
         let rotation = Rotation {
             refresh: hash,

@@ -114,7 +114,7 @@ impl PdsClient {
     ) -> Result<Posted, ExchangeError> {
         let origin = server.issuer.origin();
         let key = NonceKey {
-            session: &keys.session,
+            session: keys.session,
             role: ServerRole::Authorization,
             origin,
         };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use aip_atproto::ScopeSet;
+use aip_base::RowId;
 use aip_jose::SigningKey;
 use url::form_urlencoded;
 
@@ -27,8 +28,8 @@ pub enum ClientIdentity {
 /// What one upstream session (or one sign-in) signs with.
 #[derive(Debug, Clone)]
 pub struct SessionKeys {
-    /// A name of the session for its nonces; not sent anywhere.
-    pub session: String,
+    /// Which session it is, for its nonces; not sent anywhere.
+    pub session: RowId,
     /// Who AIP is in this session.
     pub client: ClientIdentity,
     /// The `DPoP` key, of this session only.

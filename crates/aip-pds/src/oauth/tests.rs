@@ -38,7 +38,7 @@ fn keys() -> SessionKeys {
         key: key(Some("k1")),
     };
     SessionKeys {
-        session: "session-1".to_owned(),
+        session: "0192f3a4-7b1c-7def-8abc-0123456789ab".parse().unwrap(),
         client,
         dpop: key(None),
     }

@@ -148,7 +148,7 @@ async fn setup(
     };
     let sandbox = &running.sandbox;
     Ok(Setup {
-        external_base: url,
+        external_base: url.parse()?,
         worker_id: "sandbox".to_owned(),
         brand: "AIP sandbox".to_owned(),
         scopes_supported: DEMO_SCOPE.parse()?,

@@ -310,7 +310,7 @@ impl Keeper {
     fn keys(&self, id: RowId, oauth: &OAuthCredential) -> Result<SessionKeys, KeeperError> {
         let kid = oauth.client_key_id.as_deref();
         Ok(SessionKeys {
-            session: id.to_string(),
+            session: id,
             client: self.identity.for_session(&oauth.upstream_client_id, kid)?,
             dpop: self.sealer.open_key(&oauth.dpop_key, id)?,
         })

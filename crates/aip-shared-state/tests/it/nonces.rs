@@ -79,9 +79,12 @@ impl Pair {
         }
     }
 
-    fn of<'a>(&'a self, session: &'a str) -> NonceKey<'a> {
+    /// Of a session for each name of one letter.
+    fn of(&self, session: &str) -> NonceKey<'_> {
+        let letter = session.as_bytes()[0];
+        let id = format!("0192f3a4-7b1c-7def-8abc-0123456789{letter:02x}");
         NonceKey {
-            session,
+            session: id.parse().unwrap(),
             role: ServerRole::Authorization,
             origin: &self.origin,
         }

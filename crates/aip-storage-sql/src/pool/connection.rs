@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use aip_storage::query_stats::{self, QueryStats};
+use aip_base::{QueryStats, RequestNotes};
 use tokio::time::{Instant, timeout};
 
 use super::config::PoolConfig;
@@ -115,8 +115,8 @@ async fn within<T>(
 }
 
 /// Adds statements and the time since `began` to the statistics of the caller.
-fn count(statements: u32, began: Instant) {
-    query_stats::add(QueryStats {
+fn count(statements: u64, began: Instant) {
+    RequestNotes::note_query(QueryStats {
         statements,
         execute_time: began.elapsed(),
         ..QueryStats::default()

@@ -16,7 +16,7 @@ use std::fmt;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 
-use aip_storage::query_stats::{self, QueryStats};
+use aip_base::{QueryStats, RequestNotes};
 use deadpool::managed::PoolError;
 use tokio::time::{Instant, timeout};
 
@@ -68,7 +68,7 @@ impl<D: Driver> Pool<D> {
         metrics::histogram!("aip_database_wait_seconds", "pool" => manager.config.name)
             .record(waited.as_secs_f64());
         report(&self.0);
-        query_stats::add(QueryStats {
+        RequestNotes::note_query(QueryStats {
             acquire_time: waited,
             ..QueryStats::default()
         });

@@ -13,7 +13,7 @@ use super::{Driver, Pool, PoolConfig, PooledConnection, Row, Statement};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Longer than anything here may take.
-const TEST_TIMEOUT: Duration = Duration::from_secs(60);
+const TEST_TIMEOUT: Duration = Duration::from_mins(1);
 
 #[derive(Default)]
 struct Server {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aip_storage::StorageError;
 use aip_storage::grant::{Approval, RevokeReason};
-use aip_storage::{StorageError, query_stats};
 use aip_storage_sql::{Database, PgOptions};
 use sqlx::{Connection as _, Executor as _};
 use tokio::time::{Instant, timeout};
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 async fn work_is_told_what_it_used_of_the_database(world: World) {
     let client = world.client("app").await;
 
-    let (found, one) = query_stats::measure(world.storage.client(&client)).await;
+    let (found, one) = crate::world::measure(world.storage.client(&client)).await;
     found.unwrap().unwrap();
     assert_eq!(one.statements, 1);
     assert!(one.execute_time > Duration::ZERO);
@@ -31,7 +31,7 @@ async fn work_is_told_what_it_used_of_the_database(world: World) {
     let revoke = world
         .storage
         .revoke_grant(grant.id, RevokeReason::ByPerson, NOW);
-    let (done, several) = query_stats::measure(revoke).await;
+    let (done, several) = crate::world::measure(revoke).await;
     done.unwrap();
     assert!(several.statements > 1, "{several:?}");
 }

@@ -2,7 +2,6 @@
 
 use aip_storage::account::Account;
 use aip_storage::grant::{Approve, Grant, NewTokens, RedeemCode, RevokeReason};
-use aip_storage::query_stats;
 use aip_storage::session_status::TokenWithSession;
 use aip_storage::upstream::{Credential, TakeLease, UpstreamSession, UpstreamState};
 
@@ -51,7 +50,7 @@ async fn a_token_is_read_with_its_session_and_account_in_one_statement(world: Wo
     world.storage.put_account(&account).await.unwrap();
 
     let read = world.storage.access_token_with_session(&tokens.access, NOW);
-    let (found, used) = query_stats::measure(read).await;
+    let (found, used) = crate::world::measure(read).await;
     let found = found.unwrap().unwrap();
 
     assert_eq!(used.statements, 1);

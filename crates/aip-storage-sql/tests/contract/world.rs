@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aip_atproto::{Did, Issuer, Origin, ScopeSet};
-use aip_base::{Clock, RowId, SystemRng, Timestamp};
+use aip_base::{Clock, QueryStats, RequestNotes, RowId, SystemRng, Timestamp};
 use aip_keys::{Sealed, TokenHash};
 use aip_storage::Storage;
 use aip_storage::browser::BrowserSession;
@@ -456,4 +456,11 @@ where
         results.push(task.await.unwrap());
     }
     results
+}
+
+/// Does the work and tells what it cost the database.
+pub(crate) async fn measure<T>(work: impl Future<Output = T>) -> (T, QueryStats) {
+    let notes = Arc::<RequestNotes>::default();
+    let output = Arc::clone(&notes).during(work).await;
+    (output, notes.query_stats())
 }

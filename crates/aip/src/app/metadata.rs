@@ -1,7 +1,7 @@
 //! AIP's own client metadata document, which PDSs fetch
 //! (<https://atproto.com/specs/oauth#clients>).
 
-use aip_atproto::ScopeSet;
+use aip_atproto::{Origin, ScopeSet};
 use aip_http::UpstreamDocument;
 use aip_sessions::UpstreamIdentity;
 use serde_json::json;
@@ -23,10 +23,14 @@ pub struct ClientDocument {
 
 impl ClientDocument {
     /// The document; `None` for a loopback client, whose document the PDS makes up.
-    pub(crate) fn make(&self, identity: &UpstreamIdentity, base: &str) -> Option<UpstreamDocument> {
+    pub(crate) fn make(
+        &self,
+        identity: &UpstreamIdentity,
+        base: &Origin,
+    ) -> Option<UpstreamDocument> {
         let mut document = json!({
             "client_id": identity.document_url()?,
-            "client_uri": base,
+            "client_uri": base.as_str(),
             "application_type": "web",
             "grant_types": ["authorization_code", "refresh_token"],
             "response_types": ["code"],
@@ -34,7 +38,7 @@ impl ClientDocument {
             "token_endpoint_auth_method": "private_key_jwt",
             "token_endpoint_auth_signing_alg": "ES256",
             "dpop_bound_access_tokens": true,
-            "jwks_uri": format!("{base}/oauth/upstream/jwks.json"),
+            "jwks_uri": base.join("/oauth/upstream/jwks.json"),
         });
         let optional = [
             ("client_name", &self.name),

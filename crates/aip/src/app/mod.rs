@@ -40,7 +40,7 @@ const NONCES: usize = 50_000;
 /// What the application is built from.
 pub struct Setup {
     /// The public base URL, without a trailing slash.
-    pub external_base: String,
+    pub external_base: Origin,
     /// The name of this process in leases and logs.
     pub worker_id: String,
     /// The name on the pages.
@@ -129,7 +129,7 @@ impl Application {
         let keys = Arc::new(KeyRing::new(setup.keys));
         let hasher = Arc::new(setup.master_keys.token_hasher());
         let sealer = SessionSealer::new(Arc::new(setup.master_keys.sealer()), Arc::clone(&rng));
-        let identity = UpstreamIdentity::new(&setup.external_base, Arc::clone(&keys));
+        let identity = UpstreamIdentity::new(setup.external_base.clone(), Arc::clone(&keys));
         let resolver = Arc::new(Resolver::new(
             Arc::clone(&http),
             setup.dns,
@@ -159,7 +159,7 @@ impl Application {
             in_flight: Arc::default(),
         });
         let server = AuthorizationServer {
-            issuer: Issuer::new(&setup.external_base),
+            issuer: Issuer::new(setup.external_base.clone()),
             storage: Arc::clone(&storage),
             known_clients: aip_oauth::KnownClients::default(),
             emails: Arc::new(PdsEmails(AccountEmails {

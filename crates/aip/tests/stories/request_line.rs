@@ -43,9 +43,13 @@ async fn the_line_of_a_call_counts_the_refresh_that_it_waited_for(world: &World)
     assert_eq!(fresh["account"], world.alice().did.as_str());
     assert_eq!(fresh["upstream_calls"], 1, "the call");
     assert!(fresh["upstream_ms"].as_f64().unwrap() > 0.0);
-    assert!(fresh["statements"].as_u64().unwrap() > 0);
+    let statements = |line: &Value| line["statements"].as_u64().unwrap();
+    assert!(statements(&fresh) > 0);
 
     let id = stale.header("x-request-id");
+    // Lease, journal and the new tokens, and the session read again.
+    let refreshed = statements(&request_line(world, id)) - statements(&fresh);
+    assert!(refreshed >= 4, "{refreshed}");
     let calls = &request_line(world, id)["upstream_calls"];
     // The proof of the identity takes more than one.
     assert!(calls.as_u64().unwrap() > 3, "{calls}");

@@ -82,7 +82,7 @@ impl World {
         let clock = Arc::new(ManualClock::new());
         let master = MasterKeys::generate(&SystemRng);
         let server = AuthorizationServer {
-            issuer: Issuer::new(issuer),
+            issuer: Issuer::new(issuer.parse().unwrap()),
             storage: Arc::clone(&storage),
             known_clients: aip_oauth::KnownClients::default(),
             emails: Arc::new(MailStandIn),

@@ -88,7 +88,7 @@ pub(super) async fn start(
     let dns = StandInDns(sandbox.dns.clone());
     let life = Lifecycle::new();
     let app = Application::new(Setup {
-        external_base: BASE.to_owned(),
+        external_base: Origin::parse(BASE).unwrap(),
         worker_id: "story".to_owned(),
         brand: "AIP".to_owned(),
         scopes_supported: UPSTREAM_SCOPES.parse().unwrap(),
