@@ -1,43 +1,32 @@
-//! Deploys AIP on Kubernetes: stack file → typed configuration → objects → plan → apply → rollout.
+//! Deploys AIP on Kubernetes: the command line over `aip-stack` and `aip-apply`.
 //!
 //! | module | what | I/O |
 //! | --- | --- | --- |
-//! | [`target`] | the selected stack with its objects | files |
-//! | [`config`] | the typed configuration, every problem with its line | none |
-//! | [`cli_context`] | project, stack, backend and secrets, from flags, environment and files | files, store |
-//! | [`desired`] | what the cluster should hold | none |
-//! | [`signing_keys`] | the keys that a stack gives to AIP, and their rotation | none |
-//! | [`store`] | inventory, history and lease in an object store | store |
-//! | [`guard`] | the only way to a cluster: the right one, or an error | cluster |
-//! | [`cluster`] | reads, dry runs, applies, deletes, watches | cluster |
+//! | [`cli`] | the command line | all |
+//! | [`context`] | what a command starts from: terminal, environment, the selected stack | files, store |
+//! | [`commands`] | one file per command, and the table of them | all |
+//! | [`workflow`] | deploy and destroy: plan, ask, take the lease, apply, record | cluster, store |
+//! | `signals` | the signals that end a command | system |
+//! | [`pulumi_state`] | checkpoint and locks that Pulumi left | store |
 //! | [`outputs`] | what other programs want to know: the load balancer's address | cluster |
-//! | [`plan`] | live objects compared with a dry run; trees and diffs | none |
-//! | [`apply`] | intent, phases, waiting, pruning | cluster, store |
-//! | [`rollout`] | a Deployment down to its containers, with a verdict | cluster |
-//! | `error_text` | messages of other libraries' errors, without secrets | none |
+//! | [`present`] | plans, results and rollouts in the look of Pulumi | none |
+//! | [`exit`] | exit codes, and which error has which | none |
+//! | `operator` | who works here and where | system |
 //! | [`option_variables`] | flags from the environment | none |
 //! | [`pulumi_cli`] | flags and commands of Pulumi that are ignored or refused | none |
-//! | [`commands`] | one file per command | all |
 //! | [`ui`] | colours, prompts, terminal or pipe | terminal |
 
-pub mod adoption;
-pub mod apply;
 pub mod aws_http;
 pub mod cli;
-pub mod cli_context;
-pub mod cluster;
 pub mod commands;
-pub mod config;
-pub mod desired;
-mod error_text;
+pub mod context;
 pub mod exit;
-pub mod guard;
+mod operator;
 pub mod option_variables;
 pub mod outputs;
-pub mod plan;
+pub mod present;
 pub mod pulumi_cli;
-pub mod rollout;
-pub mod signing_keys;
-pub mod store;
-pub mod target;
+pub mod pulumi_state;
+mod signals;
 pub mod ui;
+pub mod workflow;

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
+use aip_base::Environment;
 use aip_deploy::cli;
-use pulumi_files::Environment;
 
 #[tokio::main]
 async fn main() -> ExitCode {

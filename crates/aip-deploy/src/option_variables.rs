@@ -3,10 +3,10 @@
 
 use std::ffi::OsString;
 
+use aip_base::Environment;
 use clap::{Arg, ArgAction, Command};
-use pulumi_files::Environment;
 use pulumi_files::coerce::ValueType;
-use pulumi_files::yaml::Tree;
+use yaml_lossless::Tree;
 
 const VARIABLE_PREFIX: &str = "PULUMI_OPTION_";
 

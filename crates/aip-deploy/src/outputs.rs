@@ -1,10 +1,8 @@
 //! What other programs may want to know of a stack. Nothing here is secret.
 
+use aip_apply::cluster::{ApiError, GuardedCluster};
+use aip_stack::desired::{Desired, ObjectRef};
 use serde_json::Value;
-
-use crate::cluster::ApiError;
-use crate::desired::{Desired, ObjectRef};
-use crate::guard::GuardedCluster;
 
 /// Where the load balancer of a stack is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,9 +41,9 @@ impl Address {
 /// The Service with a load balancer, if the stack has one.
 pub fn load_balancer(desired: &[Desired]) -> Option<ObjectRef> {
     let service = desired.iter().find(|desired| {
-        desired.kind.kind == "Service" && desired.object.data["spec"]["type"] == "LoadBalancer"
+        desired.object().kind == "Service" && desired.manifest()["spec"]["type"] == "LoadBalancer"
     });
-    service.map(Desired::reference)
+    service.map(|service| service.object().clone())
 }
 
 #[cfg(test)]

@@ -3,49 +3,29 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
+#[path = "../../aip-apply/tests/contract/mod.rs"]
 mod contract;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use aip_base::{Http, Limits, SystemClock, SystemRng};
+use aip_apply::store::StateStore as _;
+use aip_aws::{Aws, Credentials};
+use aip_base::{Environment, SystemClock, SystemRng};
 use aip_deploy::aws_http::AwsHttp;
-use aip_deploy::store::StateStore as _;
-use bytes::Bytes;
+use aws_sdk_kms::config::{BehaviorVersion, Region};
 use cluster::Moto;
 use contract::{TestStore, contract};
-use http::Request;
-use pulumi_files::yaml::Tree;
-use pulumi_files::{ConfigPath, Environment, Keyring, Prompt, StackFile};
+use pulumi_files::{ConfigPath, Keyring, Prompt, StackFile};
 use secrecy::{ExposeSecret as _, SecretString};
+use yaml_lossless::Tree;
 
-fn http() -> AwsHttp {
-    AwsHttp::new().unwrap()
-}
+const REGION: &str = "us-east-1";
 
-fn environment(url: &str) -> Environment {
-    Environment::new([
-        ("AWS_ACCESS_KEY_ID", "test"),
-        ("AWS_SECRET_ACCESS_KEY", "test"),
-        ("AWS_ENDPOINT_URL", url),
-        ("AWS_REGION", "us-east-1"),
-    ])
-}
-
-/// The answer to a request, once it is signed: the key service is known by the signature.
-async fn send(moto: &Moto, request: Request<Bytes>) -> Bytes {
-    let environment = environment(&moto.url());
-    let config = pulumi_files::aws::AwsConfig::default();
-    let credentials = pulumi_files::aws::resolve(&config, &environment, &http()).await;
-    let scope = pulumi_files::aws::Scope {
-        region: "us-east-1",
-        service: "kms",
-    };
-    let now = aip_base::Clock::now(&SystemClock);
-    let request = pulumi_files::aws::sign(request, &credentials.unwrap(), scope, now).unwrap();
-    let answer = http().fetch(request, Limits::DOCUMENT).await.unwrap();
-    assert!(answer.status.is_success(), "{answer:?}");
-    answer.body
+fn aws() -> Aws {
+    let credentials = Credentials::new("test", "test", None, None, "test");
+    let http = Arc::new(AwsHttp::new().unwrap());
+    Aws::new(http, Arc::new(SystemClock)).with_credentials(credentials, Some(REGION))
 }
 
 struct BucketStore {
@@ -58,10 +38,10 @@ async fn bucket_store() -> BucketStore {
     let moto = Moto::start().await;
     moto.create_bucket("state").await;
     let url = format!(
-        "s3://state/team/a?endpoint={}&disableSSL=true&s3ForcePathStyle=true&region=us-east-1",
+        "s3://state/team/a?endpoint={}&disableSSL=true&s3ForcePathStyle=true",
         moto.address()
     );
-    let store = TestStore::new(&url, &environment(&moto.url()), Arc::new(http()));
+    let store = TestStore::new(&url, &Environment::default(), &aws());
     BucketStore { moto, store }
 }
 
@@ -88,8 +68,8 @@ async fn a_bucket_honours_conditional_writes_and_a_missing_one_is_named() {
     let address = bucket_store.moto.address();
     let missing = TestStore::new(
         &format!("s3://missing?endpoint={address}&disableSSL=true"),
-        &environment(&bucket_store.moto.url()),
-        Arc::new(http()),
+        &Environment::default(),
+        &aws(),
     );
     let error = missing.stacks.probe().await.unwrap_err().to_string();
     assert!(error.contains("there is no such bucket"), "{error}");
@@ -107,36 +87,40 @@ impl Prompt for NonInteractivePrompt {
     }
 }
 
+/// Makes keys, which no command does.
+fn admin(moto: &Moto) -> aws_sdk_kms::Client {
+    let config = aws_sdk_kms::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .credentials_provider(Credentials::new("test", "test", None, None, "test"))
+        .region(Region::new(REGION))
+        .endpoint_url(moto.url())
+        .http_client(aip_aws::SdkHttp(Arc::new(AwsHttp::new().unwrap())));
+    aws_sdk_kms::Client::from_conf(config.build())
+}
+
 #[tokio::test]
 async fn a_stack_under_a_kms_key_opens_with_its_context_only() {
     let moto = Moto::start().await;
-    let call = |target: &str, body: String| {
-        Request::post(moto.url())
-            .header("content-type", "application/x-amz-json-1.1")
-            .header("x-amz-target", format!("TrentService.{target}"))
-            .body(Bytes::from(body))
-            .unwrap()
-    };
-    let key = send(&moto, call("CreateKey", "{}".to_owned())).await;
-    let key: serde_json::Value = serde_json::from_slice(&key).unwrap();
-    let id = key["KeyMetadata"]["KeyId"].as_str().unwrap();
-    let alias = serde_json::json!({"AliasName": "alias/Example", "TargetKeyId": id});
-    send(&moto, call("CreateAlias", alias.to_string())).await;
+    let admin = admin(&moto);
+    let key = admin.create_key().send().await.unwrap();
+    let id = key.key_metadata.unwrap().key_id;
+    let alias = admin.create_alias().alias_name("alias/Example");
+    alias.target_key_id(&id).send().await.unwrap();
 
     let keys = Keyring {
-        environment: environment(&moto.url()),
+        environment: Environment::default(),
         prompt: Arc::new(NonInteractivePrompt),
-        http: Arc::new(http()),
-        clock: Arc::new(SystemClock),
+        aws: aws(),
         rng: Arc::new(SystemRng),
     };
+    let endpoint = moto.url();
     for url in [
-        "awskms://alias/Example?context_app=aip",
-        &format!("awskms://{id}?region=us-east-1&context_app=aip"),
+        format!("awskms://alias/Example?endpoint={endpoint}&context_app=aip"),
+        format!("awskms://{id}?region={REGION}&endpoint={endpoint}&context_app=aip"),
     ] {
         let mut file =
             StackFile::parse(Path::new("Pulumi.main.yaml"), String::new(), "aip").unwrap();
-        let (crypter, encryption) = keys.create(url, None).await.unwrap();
+        let (crypter, encryption) = keys.create(&url, None).await.unwrap();
         file.set_encryption(&encryption).unwrap();
         let ciphertext = crypter.encrypt("s3cret", &SystemRng).unwrap();
         file.set(

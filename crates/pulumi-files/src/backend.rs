@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use aip_base::Environment;
 use url::Url;
-
-use crate::environment::Environment;
 
 /// A place for state.
 #[derive(Debug, Clone, PartialEq, Eq)]

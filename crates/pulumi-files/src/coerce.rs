@@ -1,7 +1,7 @@
 //! What type a value from the command line has: by its look (Pulumi's rule for paths) or as asked
 //! for with `--type`.
 
-use crate::yaml::Tree;
+use yaml_lossless::Tree;
 
 /// A type asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

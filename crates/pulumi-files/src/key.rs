@@ -5,7 +5,7 @@
 
 use std::fmt::{self, Write as _};
 
-use crate::yaml::Segment;
+use yaml_lossless::Segment;
 
 /// A configuration key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

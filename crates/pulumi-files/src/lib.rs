@@ -7,13 +7,10 @@
 //!
 //! Start at [`Project`], which finds [`StackFile`]s, and [`Keyring`], which opens their secrets.
 
-pub mod aws;
 pub mod coerce;
-pub mod yaml;
 
 mod atomic;
 mod backend;
-mod environment;
 mod key;
 mod project;
 mod secrets;
@@ -22,12 +19,9 @@ mod stack_name;
 mod workspace;
 
 pub use backend::{Backend, BackendError, Bucket};
-pub use environment::Environment;
 pub use key::{ConfigKey, ConfigPath, KeyError};
 pub use project::{Default as ProjectDefault, Project, ProjectError};
-pub use secrets::{
-    Crypter, CrypterError, Encryption, Keyring, PassphraseError, Prompt, SecretsError,
-};
-pub use stack_file::{Entry, Secret, StackFile, StackFileError};
+pub use secrets::{Crypter, CrypterError, Keyring, PassphraseError, Prompt, SecretsError};
+pub use stack_file::{Encryption, Entry, Secret, StackFile, StackFileError};
 pub use stack_name::{StackName, StackNameError};
 pub use workspace::{Origin, Workspace, WorkspaceError};

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use yaml_lossless::{Content, Document, Node, ScalarKind, YamlError};
+
 use crate::atomic;
 use crate::key::ConfigKey;
 use crate::stack_name::StackName;
-use crate::yaml::{Content, Document, Node, ScalarKind, YamlError};
 
 /// The project that a folder belongs to.
 #[derive(Debug, Clone)]

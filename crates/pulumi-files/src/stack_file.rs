@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::atomic;
-use crate::key::{ConfigKey, ConfigPath, KeyError};
-use crate::secrets::Encryption;
-use crate::yaml::{
+use yaml_lossless::{
     Change, Content, Document, EditError, Node, ScalarKind, Segment, Tree, YamlError,
 };
+
+use crate::atomic;
+use crate::key::{ConfigKey, ConfigPath, KeyError};
 
 /// A stack file, or the empty one that a new stack begins with.
 #[derive(Debug, Clone)]
@@ -41,6 +41,17 @@ pub struct Secret {
 }
 
 /// What a stack file says about its encryption.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Encryption {
+    /// `secretsprovider`: a URL, `passphrase` or `default`.
+    pub provider: Option<String>,
+    /// `encryptedkey`: the data key, wrapped by the provider.
+    pub encrypted_key: Option<String>,
+    /// `encryptionsalt`: the passphrase's salt and check.
+    pub salt: Option<String>,
+}
+
+/// The keys of [`Encryption`], in the order of its fields.
 const ENCRYPTION_KEYS: [&str; 3] = ["secretsprovider", "encryptedkey", "encryptionsalt"];
 
 /// Why a stack file is not read or changed.

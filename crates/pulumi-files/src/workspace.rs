@@ -4,11 +4,11 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use aip_base::Environment;
 use aws_lc_rs::digest;
 use serde_json::{Map, Value};
 
 use crate::atomic;
-use crate::environment::Environment;
 use crate::project::Project;
 use crate::stack_name::{StackName, StackNameError};
 

@@ -8,13 +8,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aip_base::{Body, Http, HttpError};
+use aip_base::{Body, Environment, Http, HttpError};
 use async_trait::async_trait;
 use common::passphrase;
 use http::{Request, Response};
-use pulumi_files::yaml::Tree;
-use pulumi_files::{ConfigPath, Environment, Keyring, StackFile, StackFileError};
+use pulumi_files::{ConfigPath, Keyring, StackFile, StackFileError};
 use secrecy::{ExposeSecret as _, SecretString};
+use yaml_lossless::Tree;
 
 /// No network.
 struct Offline;

@@ -38,7 +38,7 @@ const PAGES: &[Page] = &[
         render: commands::render,
     },
     Page {
-        file: "docs/reference/stack-values.md",
+        file: "docs/reference/stack-file.md",
         program: "aip-deploy",
         render: stack::render,
     },

@@ -23,7 +23,7 @@ fn page(schema: &Value) -> Result<String> {
 }
 
 /// One table of plain settings, then the sections inside.
-pub(super) fn section(root: &Value, schema: &Value, path: &str, page: &mut String) -> Result<()> {
+fn section(root: &Value, schema: &Value, path: &str, page: &mut String) -> Result<()> {
     let properties = schema["properties"]
         .as_object()
         .context("a section of the schema has no properties")?;
@@ -68,7 +68,7 @@ pub(super) fn section(root: &Value, schema: &Value, path: &str, page: &mut Strin
 }
 
 /// Follows `$ref`, and the one real alternative of an optional value.
-fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
+pub(super) fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
     if let Some(pointer) = schema["$ref"].as_str().and_then(|r| r.strip_prefix('#')) {
         return root.pointer(pointer).unwrap_or(schema);
     }
@@ -78,7 +78,7 @@ fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
     real.map_or(schema, |one| resolve(root, one))
 }
 
-fn kind(schema: &Value) -> String {
+pub(super) fn kind(schema: &Value) -> String {
     if let Some(values) = schema["enum"].as_array() {
         let values: Vec<String> = values.iter().map(|value| format!("`{value}`")).collect();
         return values.join(" or ");
@@ -96,7 +96,7 @@ fn kind(schema: &Value) -> String {
 }
 
 /// Text that stays inside one cell of a table.
-fn cell(text: &str) -> String {
+pub(super) fn cell(text: &str) -> String {
     text.split_whitespace()
         .collect::<Vec<_>>()
         .join(" ")

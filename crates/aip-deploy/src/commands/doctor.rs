@@ -1,18 +1,16 @@
 //! `doctor`: everything a deployment needs, checked one by one without changing anything.
 
+use aip_apply::apply::lease::describe;
+use aip_apply::cluster::{ApiError, GuardedCluster};
+use aip_apply::plan::Deleting;
+use aip_apply::store::Lease;
+use aip_stack::Target;
+use aip_stack::desired::Desired;
 use clap::Args;
 use serde_json::json;
 
-use crate::apply::lease::describe;
-use crate::cli_context::CliContext;
-use crate::cluster::namespace;
-use crate::commands::deploy_context::DeployContext;
 use crate::commands::failure::CommandError;
-use crate::guard::GuardedCluster;
-use crate::plan::Deleting;
-use crate::store::Lease;
-use crate::target::Target;
-use crate::ui::Screen;
+use crate::context::{Context, OpenStack, SecretsMode};
 use crate::ui::style::{self, paint};
 use crate::ui::table::columns;
 
@@ -58,9 +56,9 @@ impl Report {
 
 impl DoctorArgs {
     /// Checks; exits with 1 if anything fails.
-    pub async fn run(self, cli: &CliContext, screen: &Screen) -> Result<(), CommandError> {
+    pub async fn run(self, ctx: &Context) -> Result<(), CommandError> {
         let mut report = Report::default();
-        check(cli, screen, &mut report).await;
+        check(ctx, &mut report).await;
         let failed = report.0.iter().filter(|check| !check.passed).count();
         if self.json {
             let checks: Vec<_> = report
@@ -68,10 +66,11 @@ impl DoctorArgs {
                 .iter()
                 .map(|check| json!({"check": check.name, "ok": check.passed, "found": check.found}))
                 .collect();
-            screen.line(format!("{:#}", json!({"checks": checks, "failed": failed})));
+            ctx.screen
+                .line(format!("{:#}", json!({"checks": checks, "failed": failed})));
         } else {
             let rows: Vec<Vec<String>> = report.0.iter().flat_map(rows).collect();
-            screen.lines(columns(&rows, &[]));
+            ctx.screen.lines(columns(&rows, &[]));
         }
         if failed == 0 {
             Ok(())
@@ -109,17 +108,16 @@ fn not_locked(lease: Option<Lease>) -> Result<Option<Lease>, String> {
     }
 }
 
-async fn check(cli: &CliContext, screen: &Screen, report: &mut Report) {
-    let ctx = DeployContext::open(cli, screen).await;
-    let named = |ctx: &DeployContext<'_>| format!("{}/{}", ctx.project.name, ctx.stack.as_str());
-    let Some(ctx) = report.record("stack", ctx, named) else {
+async fn check(ctx: &Context, report: &mut Report) {
+    let named = |open: &OpenStack<'_>| format!("{}/{}", open.stack.project.name, open.stack.name);
+    let Some(stack) = report.record("stack", ctx.open_stack().await, named) else {
         return;
     };
-    let target = ctx.target().await;
+    let target = stack.target(SecretsMode::Decrypted).await;
     let target = report.record("configuration", target, |target| {
         format!("image {}", target.image)
     });
-    let inventory = ctx.store.inventory().await;
+    let inventory = stack.store.inventory().await;
     let inventory = report.record("state backend", inventory, |inventory| {
         format!(
             "{} object(s), {} unfinished deployment(s)",
@@ -127,7 +125,7 @@ async fn check(cli: &CliContext, screen: &Screen, report: &mut Report) {
             inventory.intents.len()
         )
     });
-    let lease = ctx.store.lease().await;
+    let lease = stack.store.lease().await;
     let lease = lease
         .map_err(|error| error.to_string())
         .and_then(not_locked);
@@ -137,7 +135,7 @@ async fn check(cli: &CliContext, screen: &Screen, report: &mut Report) {
     let (Some(target), Some(inventory)) = (target, inventory) else {
         return;
     };
-    let cluster = ctx.cluster(&target.context, &inventory).await;
+    let cluster = stack.cluster(&target.context, &inventory).await;
     let identity = |cluster: &GuardedCluster| {
         let pinned = if cluster.is_pinned() {
             "pinned"
@@ -157,7 +155,9 @@ async fn check(cli: &CliContext, screen: &Screen, report: &mut Report) {
 
 async fn check_cluster(cluster: &GuardedCluster, target: &Target, report: &mut Report) {
     report.record("API server", cluster.version().await, Clone::clone);
-    let found = cluster.read(&namespace(&target.namespace)).await;
+    let found = cluster
+        .read(Desired::namespace(&target.namespace).object())
+        .await;
     let found = found.map_err(|error| error.to_string()).and_then(|live| {
         match live.as_ref().and_then(Deleting::of) {
             Some(deleting) => Err(format!("{} {}", target.namespace, deleting.text())),
@@ -191,20 +191,16 @@ async fn check_cluster(cluster: &GuardedCluster, target: &Target, report: &mut R
 async fn missing_rights(
     cluster: &GuardedCluster,
     target: &Target,
-) -> Result<Vec<String>, crate::cluster::ApiError> {
+) -> Result<Vec<String>, ApiError> {
     let mut asked: Vec<(String, &'static str)> = Vec::new();
     let mut missing = Vec::new();
-    for object in target
-        .desired
-        .iter()
-        .map(crate::desired::Desired::reference)
-    {
+    for object in target.desired.iter().map(Desired::object) {
         for verb in ["get", "create", "patch", "delete"] {
             let question = (object.plural.clone(), verb);
             if asked.contains(&question) {
                 continue;
             }
-            if !cluster.can_i(verb, &object).await? {
+            if !cluster.can_i(verb, object).await? {
                 missing.push(format!("{verb} {}", object.plural));
             }
             asked.push(question);

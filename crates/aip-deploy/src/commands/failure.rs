@@ -1,15 +1,14 @@
 //! Why a command that talks to a cluster ended without success, and with which exit code.
 
-use crate::apply::lease::LeaseError;
-use crate::apply::{ApplyError, PlanChanged};
-use crate::cli_context::CliContextError;
-use crate::cluster::ApiError;
-use crate::exit::Exit;
-use crate::guard::GuardError;
-use crate::plan::Incomplete;
-use crate::rollout::{Failure, FollowError};
-use crate::store::{Revision, StoreError};
-use crate::target::TargetError;
+use aip_apply::apply::lease::LeaseError;
+use aip_apply::apply::{ApplyError, PlanChanged};
+use aip_apply::cluster::{ApiError, GuardError};
+use aip_apply::plan::Incomplete;
+use aip_apply::rollout::{Failure, FollowError};
+use aip_apply::store::{Revision, StoreError};
+
+use crate::context::ContextError;
+use crate::exit::{ErrorExit as _, Exit};
 use crate::ui::PromptError;
 
 /// Failure of a command that works on a cluster.
@@ -17,10 +16,7 @@ use crate::ui::PromptError;
 pub enum CommandError {
     /// Project, stack, stack file or state backend could not be resolved.
     #[error(transparent)]
-    CliContext(#[from] CliContextError),
-    /// The configuration of another revision.
-    #[error(transparent)]
-    Target(#[from] TargetError),
+    Context(#[from] ContextError),
     /// No connection, or the cluster is not the pinned one.
     #[error(transparent)]
     Guard(#[from] GuardError),
@@ -108,8 +104,7 @@ impl CommandError {
     /// that a new error has to say which one it has.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::CliContext(error) => error.exit(),
-            Self::Target(error) => error.exit(),
+            Self::Context(error) => error.exit(),
             Self::Guard(error) => error.exit(),
             Self::Api(error) => error.exit(),
             Self::Store(error) | Self::Lease(LeaseError::Store(error)) => error.exit(),
@@ -140,12 +135,12 @@ impl CommandError {
 
 #[cfg(test)]
 mod tests {
+    use aip_aws::{CredentialsError, KmsError};
     use kube::core::Status;
     use pulumi_files::SecretsError;
-    use pulumi_files::aws::{CredentialsError, KmsError};
 
     use super::*;
-    use crate::cluster::ConnectError;
+    use aip_apply::cluster::ConnectError;
 
     fn status(code: u16) -> ApiError {
         ApiError::Status(Status::failure("no", "").with_code(code).boxed())
@@ -172,8 +167,8 @@ mod tests {
         }
     }
 
-    fn secrets(source: KmsError) -> CliContextError {
-        CliContextError::Secrets {
+    fn secrets(source: KmsError) -> ContextError {
+        ContextError::Secrets {
             file: "Pulumi.main.yaml".into(),
             source: SecretsError::Kms(source),
         }
@@ -181,7 +176,7 @@ mod tests {
 
     #[test]
     fn the_same_cause_has_the_same_exit_code_wherever_it_arises() {
-        let object = || crate::cluster::namespace("n");
+        let object = || aip_stack::desired::Desired::namespace("n").object().clone();
         let identity = |source| GuardError::Identity {
             context: "c".to_owned(),
             source,
@@ -219,10 +214,7 @@ mod tests {
             (GuardError::Store(denied()).into(), Exit::Authentication),
             (LeaseError::Store(denied()).into(), Exit::Authentication),
             (ApplyError::Store(denied()).into(), Exit::Authentication),
-            (
-                CliContextError::Store(denied()).into(),
-                Exit::Authentication,
-            ),
+            (ContextError::Store(denied()).into(), Exit::Authentication),
             (
                 secrets(kms("AccessDeniedException")).into(),
                 Exit::Authentication,
@@ -236,11 +228,7 @@ mod tests {
                 Exit::Authentication,
             ),
             (
-                secrets(CredentialsError::None.into()).into(),
-                Exit::Authentication,
-            ),
-            (
-                TargetError::from(secrets(kms("DisabledException"))).into(),
+                secrets(CredentialsError::NotFound(None).into()).into(),
                 Exit::Authentication,
             ),
             // What is not there.
@@ -258,10 +246,7 @@ mod tests {
             // What is configured wrong.
             (secrets(KmsError::NoRegion).into(), Exit::Usage),
             (secrets(kms("NotFoundException")).into(), Exit::Usage),
-            (
-                TargetError::from(CliContextError::NoStack).into(),
-                Exit::Stack,
-            ),
+            (ContextError::NoStack.into(), Exit::Stack),
         ];
         for (error, exit) in errors {
             assert_eq!(error.exit(), exit, "{error:?}");

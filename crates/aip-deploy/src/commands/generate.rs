@@ -2,10 +2,11 @@
 
 use std::io;
 
-use clap::{Args, Command};
+use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 
-use crate::cli_context::CliContext;
+use crate::cli::Cli;
+use crate::context::Context;
 use crate::exit::Exit;
 
 /// Print a completion script for a shell
@@ -25,9 +26,10 @@ pub struct VersionArgs {}
 
 impl VersionArgs {
     /// Prints the version as Pulumi prints its own.
-    pub fn run(self, cli: &CliContext) {
+    pub fn run(self, ctx: &Context) -> Result<(), GenerateError> {
         let version = concat!("v", env!("CARGO_PKG_VERSION"));
-        cli.terminal.data(version);
+        ctx.screen.line(version);
+        Ok(())
     }
 }
 
@@ -45,22 +47,22 @@ impl GenerateError {
 
 impl CompletionsArgs {
     /// Prints the script.
-    pub fn run(self, cli: &CliContext, mut command: Command) -> Result<(), GenerateError> {
+    pub fn run(self, ctx: &Context) -> Result<(), GenerateError> {
+        let mut command = Cli::command();
         let name = command.get_name().to_owned();
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut command, name, &mut script);
-        cli.terminal
-            .data(String::from_utf8_lossy(&script).trim_end());
+        ctx.screen.line(String::from_utf8_lossy(&script).trim_end());
         Ok(())
     }
 }
 
 impl ManArgs {
     /// Prints the page, in roff.
-    pub fn run(self, cli: &CliContext, command: Command) -> Result<(), GenerateError> {
+    pub fn run(self, ctx: &Context) -> Result<(), GenerateError> {
         let mut page = Vec::new();
-        clap_mangen::Man::new(command).render(&mut page)?;
-        cli.terminal.data(String::from_utf8_lossy(&page).trim_end());
+        clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+        ctx.screen.line(String::from_utf8_lossy(&page).trim_end());
         Ok(())
     }
 }

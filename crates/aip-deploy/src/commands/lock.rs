@@ -1,14 +1,12 @@
 //! `lock`, `unlock`, `cancel`: the lease by hand.
 
+use aip_apply::apply::lease::{LOCK_COMMAND, LeaseError, describe};
+use aip_apply::store::{AcquireOutcome, Lease};
 use clap::Args;
 
-use crate::apply::lease::{LOCK_COMMAND, LeaseError, describe};
-use crate::cli_context::CliContext;
-use crate::commands::deploy_context::DeployContext;
 use crate::commands::failure::CommandError;
-use crate::store::{AcquireOutcome, Lease};
-use crate::ui::Screen;
-use crate::ui::prompt::{Answer, ask, confirm_by_typing};
+use crate::context::{Context, OpenStack};
+use crate::ui::prompt::{Answer, ask};
 
 /// Lock the stack against changes until `unlock`
 #[derive(Debug, Args)]
@@ -30,15 +28,16 @@ fn reason(text: &str) -> Result<String, String> {
 
 impl LockArgs {
     /// Acquires the lease without expiry.
-    pub async fn run(self, cli: &CliContext, screen: &Screen) -> Result<(), CommandError> {
-        let ctx = DeployContext::open(cli, screen).await?;
+    pub async fn run(self, ctx: &Context) -> Result<(), CommandError> {
+        let stack = ctx.open_stack().await?;
         let command = match &self.reason {
             Some(reason) => format!("{LOCK_COMMAND}: {reason}"),
             None => LOCK_COMMAND.to_owned(),
         };
-        match ctx.store.acquire(&ctx.holder(&command, None)).await? {
+        match stack.store.acquire(&stack.holder(&command, None)).await? {
             AcquireOutcome::Acquired(_) => {
-                screen.status(format!("Stack {} is locked", ctx.stack.as_str()));
+                ctx.screen
+                    .status(format!("Stack {} is locked", stack.stack.name.as_str()));
                 Ok(())
             }
             AcquireOutcome::HeldBy(lease) => Err(LeaseError::HeldBy(Box::new(lease)).into()),
@@ -56,20 +55,21 @@ pub struct UnlockArgs {
 
 impl UnlockArgs {
     /// Shows whose lock it is, asks, opens it.
-    pub async fn run(self, cli: &CliContext, screen: &Screen) -> Result<(), CommandError> {
-        let ctx = DeployContext::open(cli, screen).await?;
-        let lease = current_lease(&ctx).await?;
+    pub async fn run(self, ctx: &Context) -> Result<(), CommandError> {
+        let stack = ctx.open_stack().await?;
+        let lease = current_lease(&stack).await?;
         if lease.expires.is_some() {
-            screen.status(describe(&lease));
+            ctx.screen.status(describe(&lease));
             return Err(CommandError::NotLocked(
                 "held by a running command, not by `lock`; `aip-deploy cancel` releases its lease",
             ));
         }
-        screen.status(describe(&lease));
-        if !self.yes && ask(screen, "Do you want to release this lock?", false)? != Answer::Yes {
+        ctx.screen.status(describe(&lease));
+        if !self.yes && ask(&ctx.screen, "Do you want to release this lock?", false)? != Answer::Yes
+        {
             return Err(CommandError::Declined("unlock"));
         }
-        remove(&ctx, &lease).await
+        remove(&stack, &lease).await
     }
 }
 
@@ -84,30 +84,31 @@ pub struct CancelArgs {
 impl CancelArgs {
     /// Shows whose lease it is, wants the stack's name, removes it. A command that still runs
     /// notices it before its next write.
-    pub async fn run(self, cli: &CliContext, screen: &Screen) -> Result<(), CommandError> {
-        let ctx = DeployContext::open(cli, screen).await?;
-        let lease = current_lease(&ctx).await?;
-        screen.status(describe(&lease));
+    pub async fn run(self, ctx: &Context) -> Result<(), CommandError> {
+        let stack = ctx.open_stack().await?;
+        let lease = current_lease(&stack).await?;
+        ctx.screen.status(describe(&lease));
         let question =
             "This releases the lease; the command that holds it stops before its next write.";
-        let stack = ctx.stack.as_str();
-        if !self.yes && !confirm_by_typing(screen, question, stack)? {
+        let label = "Type the stack name to confirm";
+        let name = stack.stack.name.as_str();
+        if !self.yes && !ctx.screen.confirm_by_typing(question, label, name)? {
             return Err(CommandError::Declined("cancel"));
         }
-        remove(&ctx, &lease).await
+        remove(&stack, &lease).await
     }
 }
 
-async fn current_lease(ctx: &DeployContext<'_>) -> Result<Lease, CommandError> {
-    let lease = ctx.store.lease().await?;
+async fn current_lease(stack: &OpenStack<'_>) -> Result<Lease, CommandError> {
+    let lease = stack.store.lease().await?;
     lease.ok_or(CommandError::NotLocked("no lease is held on this stack"))
 }
 
-async fn remove(ctx: &DeployContext<'_>, lease: &Lease) -> Result<(), CommandError> {
-    if ctx.store.break_lease(lease).await? {
-        ctx.screen.status(format!(
+async fn remove(stack: &OpenStack<'_>, lease: &Lease) -> Result<(), CommandError> {
+    if stack.store.break_lease(lease).await? {
+        stack.ctx.screen.status(format!(
             "Released the lease of stack {}",
-            ctx.stack.as_str()
+            stack.stack.name.as_str()
         ));
         Ok(())
     } else {

@@ -3,7 +3,8 @@
 use clap::Args;
 use pulumi_files::Origin;
 
-use crate::cli_context::{CliContext, CliContextError};
+use crate::context::{Context, ContextError};
+use crate::operator::{host, user};
 
 /// Log in to a state backend: `s3://BUCKET/PREFIX` or `file://FOLDER`
 #[derive(Debug, Args)]
@@ -20,22 +21,22 @@ pub struct LoginArgs {
 
 impl LoginArgs {
     /// Tries the store, then remembers it.
-    pub async fn run(self, cli: &CliContext) -> Result<(), CliContextError> {
+    pub async fn run(self, ctx: &Context) -> Result<(), ContextError> {
         let local = self.local.then(|| "file://~".to_owned());
         let Some(url) = self.url.or(self.cloud_url).or(local) else {
-            return WhoamiArgs { verbose: true }.run(cli);
+            return WhoamiArgs { verbose: true }.run(ctx);
         };
-        let store = cli.open(&url, None)?;
+        let store = ctx.open_backend(&url, None)?;
         store.probe().await?;
-        let workspace = cli.workspace()?;
+        let workspace = ctx.workspace()?;
         workspace.set_backend_url(Some(&url))?;
-        let terminal = &cli.terminal;
-        terminal.status(&format!(
+        let screen = &ctx.screen;
+        screen.status(format!(
             "Logged in to {} as {} ({url})",
-            host(cli),
-            user(cli)
+            host(&ctx.environment),
+            user(&ctx.environment)
         ));
-        let project = cli.project().ok();
+        let project = ctx.project().ok();
         if let Some((effective, origin)) = workspace.backend_url(project.as_ref())?
             && effective != url
         {
@@ -43,7 +44,7 @@ impl LoginArgs {
                 Origin::Variable => "PULUMI_BACKEND_URL",
                 _ => "`backend.url` in the project file",
             };
-            terminal.status(&format!(
+            screen.status(format!(
                 "warning: {by} is set to {effective}, which takes precedence over this login"
             ));
         }
@@ -57,15 +58,15 @@ pub struct LogoutArgs {}
 
 impl LogoutArgs {
     /// Forgets the login; the state stays where it is.
-    pub fn run(self, cli: &CliContext) -> Result<(), CliContextError> {
-        let workspace = cli.workspace()?;
+    pub fn run(self, ctx: &Context) -> Result<(), ContextError> {
+        let workspace = ctx.workspace()?;
         match workspace.backend_url(None)? {
             Some((url, Origin::Chosen)) => {
                 workspace.set_backend_url(None)?;
-                cli.terminal.status(&format!("Logged out of {url}"));
+                ctx.screen.status(format!("Logged out of {url}"));
                 Ok(())
             }
-            _ => Err(CliContextError::NotLoggedIn),
+            _ => Err(ContextError::NotLoggedIn),
         }
     }
 }
@@ -80,56 +81,16 @@ pub struct WhoamiArgs {
 
 impl WhoamiArgs {
     /// Prints the user.
-    pub fn run(self, cli: &CliContext) -> Result<(), CliContextError> {
-        let project = cli.project().ok();
-        let url = cli.backend_url(project.as_ref())?;
+    pub fn run(self, ctx: &Context) -> Result<(), ContextError> {
+        let project = ctx.project().ok();
+        let url = ctx.backend_url(project.as_ref())?;
         if self.verbose {
-            cli.terminal.data(&format!("User: {}", user(cli)));
-            cli.terminal.data(&format!("Host: {}", host(cli)));
-            cli.terminal.data(&format!("Backend URL: {url}"));
+            ctx.screen.line(format!("User: {}", user(&ctx.environment)));
+            ctx.screen.line(format!("Host: {}", host(&ctx.environment)));
+            ctx.screen.line(format!("Backend URL: {url}"));
         } else {
-            cli.terminal.data(&user(cli));
+            ctx.screen.line(user(&ctx.environment));
         }
         Ok(())
-    }
-}
-
-/// Who works here, as history and leases name them: the shell's word, else the system's.
-pub fn user(cli: &CliContext) -> String {
-    let environment = &cli.environment;
-    let named = ["USER", "LOGNAME", "USERNAME"]
-        .into_iter()
-        .find_map(|name| environment.non_empty(name));
-    named
-        .map(str::to_owned)
-        .or_else(|| known(whoami::username()))
-        .unwrap_or_else(|| "unknown".to_owned())
-}
-
-/// The machine, as history and leases name it: the shell's word, else the system's.
-pub fn host(cli: &CliContext) -> String {
-    let named = cli.environment.non_empty("HOSTNAME");
-    named
-        .map(|name| name.trim().to_owned())
-        .or_else(|| known(whoami::hostname()))
-        .unwrap_or_else(|| "unknown".to_owned())
-}
-
-/// What the system says, if it says anything. Every system has a call for it; `/proc` is Linux's.
-fn known(said: whoami::Result<String>) -> Option<String> {
-    said.ok()
-        .map(|name| name.trim().to_owned())
-        .filter(|name| !name.is_empty())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_system_names_the_user_and_the_machine_without_a_shell() {
-        assert!(known(whoami::username()).is_some());
-        assert!(known(whoami::hostname()).is_some());
-        assert_eq!(known(Ok(" \n".to_owned())), None);
     }
 }

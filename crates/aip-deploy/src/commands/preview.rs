@@ -2,11 +2,10 @@
 
 use clap::Args;
 
-use crate::cli_context::CliContext;
-use crate::commands::deploy_context::{DeployContext, plan};
 use crate::commands::failure::CommandError;
-use crate::commands::print;
-use crate::ui::Screen;
+use crate::context::{Context, SecretsMode};
+use crate::present::print;
+use crate::workflow::plan::plan;
 
 /// Show what `up` would change
 #[allow(
@@ -31,18 +30,18 @@ pub struct PreviewArgs {
 
 impl PreviewArgs {
     /// Computes and prints the plan; writes nothing anywhere.
-    pub async fn run(self, cli: &CliContext, screen: &Screen) -> Result<(), CommandError> {
-        let ctx = DeployContext::open(cli, screen).await?;
-        let target = ctx.target().await?;
-        let inventory = ctx.store.inventory().await?;
-        let cluster = ctx.cluster(&target.context, &inventory).await?;
+    pub async fn run(self, ctx: &Context) -> Result<(), CommandError> {
+        let stack = ctx.open_stack().await?;
+        let target = stack.target(SecretsMode::Decrypted).await?;
+        let inventory = stack.store.inventory().await?;
+        let cluster = stack.cluster(&target.context, &inventory).await?;
         let plan = plan(&cluster, &target, &inventory).await?;
-        let stack_info = ctx.stack_info(&target.notices);
+        let stack_info = stack.stack_info(&target.notices);
         if self.json {
-            print::plan_json(screen, &plan, stack_info);
+            print::plan_json(&ctx.screen, &plan, stack_info);
         } else {
             print::plan(
-                screen,
+                &ctx.screen,
                 "Previewing update",
                 &plan,
                 stack_info,

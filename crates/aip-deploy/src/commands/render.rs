@@ -1,9 +1,9 @@
 //! `render`: the objects as YAML, for `GitOps` and Tilt. Standard output holds nothing else.
 
 use clap::{Args, ValueEnum};
-use pulumi_files::yaml::Tree;
+use yaml_lossless::Tree;
 
-use crate::cli_context::{CliContext, CliContextError, SecretsMode};
+use crate::context::{Context, ContextError, SecretsMode};
 
 /// Print the objects of the stack as YAML
 #[derive(Debug, Args)]
@@ -26,19 +26,19 @@ enum RenderSecrets {
 
 impl RenderArgs {
     /// Prints the objects in the order of an apply.
-    pub async fn run(self, cli: &CliContext) -> Result<(), CliContextError> {
+    pub async fn run(self, ctx: &Context) -> Result<(), ContextError> {
         // Names follow from the values, so without Secrets the values are needed all the same.
         let reveal = if self.secrets == RenderSecrets::Stub {
             SecretsMode::Placeholder
         } else {
             SecretsMode::Decrypted
         };
-        let target = cli.target(reveal).await?;
+        let target = ctx.stack().await?.target(ctx, reveal).await?;
         for notice in &target.notices {
-            cli.terminal.status(&format!("note: {notice}"));
+            ctx.screen.status(format!("note: {notice}"));
         }
         if self.secrets == RenderSecrets::Stub {
-            cli.terminal.status(
+            ctx.screen.status(
                 "note: Secrets contain placeholders, and their names are derived from them; `--secrets \
                  include` prints the values",
             );
@@ -46,11 +46,11 @@ impl RenderArgs {
         let kept = target
             .desired
             .iter()
-            .filter(|o| self.secrets != RenderSecrets::Skip || o.kind.kind != "Secret");
+            .filter(|o| self.secrets != RenderSecrets::Skip || o.object().kind != "Secret");
         let documents: Vec<String> = kept
-            .map(|object| Tree::from(object.value()).to_yaml())
+            .map(|object| Tree::from(object.manifest().clone()).to_yaml())
             .collect();
-        cli.terminal.data(documents.join("---\n").trim_end());
+        ctx.screen.line(documents.join("---\n").trim_end());
         Ok(())
     }
 }

@@ -1,15 +1,12 @@
 //! `rollback`: deploys an earlier revision, from the stack file the history kept.
 
+use aip_apply::store::{HISTORY_LIMIT, Revision};
 use clap::Args;
 
-use crate::cli_context::CliContext;
-use crate::commands::deploy::{DeployRequest, deploy};
-use crate::commands::deploy_context::DeployContext;
+use crate::commands::apply_flags::ApplyFlags;
 use crate::commands::failure::CommandError;
-use crate::commands::up::ApplyFlags;
-use crate::store::{HISTORY_LIMIT, Revision};
-use crate::target::Targets as _;
-use crate::ui::Screen;
+use crate::context::{Context, OpenStack};
+use crate::workflow::{Deployment, Operation};
 
 /// Deploy an earlier revision
 #[derive(Debug, Args)]
@@ -22,38 +19,29 @@ pub struct RollbackArgs {
 
 impl RollbackArgs {
     /// Goes back. The stack file is left alone: it says what is wanted, not what is there.
-    pub async fn run(self, cli: &CliContext, screen: &Screen) -> Result<(), CommandError> {
-        let ctx = DeployContext::open(cli, screen).await?;
+    pub async fn run(self, ctx: &Context) -> Result<(), CommandError> {
+        let stack = ctx.open_stack().await?;
         let revision = match self.revision {
             Some(number) => Revision(number),
-            None => previous_good_revision(&ctx).await?,
+            None => previous_good_revision(&stack).await?,
         };
-        let record = ctx.store.revision(revision).await?;
+        let record = stack.store.revision(revision).await?;
         let record = record.ok_or(CommandError::NoRevision(revision))?;
-        let mut target = cli.with_stack_file(&record.stack_file).await?;
+        let mut target = stack.target_of_revision(&record.stack_file).await?;
         target.notices.push(format!(
             "this deploys revision {} of {}; the stack file and the database schema are not changed (run \
              `aip-deploy config refresh` afterwards to restore its stack file)",
             revision.0, record.started
         ));
-        let request = DeployRequest {
-            command: "rollback",
-            operation: "rollback",
-            preview_heading: "Previewing rollback",
-            progress_heading: "Rolling back",
-            rollback_on_failure: false,
-            expect_no_changes: false,
-            adopted_objects: None,
-            is_auto_rollback: false,
-            flags: &self.flags,
-        };
-        deploy(&ctx, &target, request).await
+        Deployment::new(&stack, &target, Operation::Rollback, &self.flags)
+            .run()
+            .await
     }
 }
 
 /// The revision before the one that is deployed now.
-async fn previous_good_revision(ctx: &DeployContext<'_>) -> Result<Revision, CommandError> {
-    let history = ctx.store.history(HISTORY_LIMIT).await?;
+async fn previous_good_revision(stack: &OpenStack<'_>) -> Result<Revision, CommandError> {
+    let history = stack.store.history(HISTORY_LIMIT).await?;
     let mut good = history
         .into_iter()
         .filter(|(_, record)| record.is_good())

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
+use aip_apply::apply::Reporter as _;
+use aip_apply::rollout::{AwaitedKind, FollowOutcome, Following};
+use aip_stack::desired::Desired;
 use clap::Args;
 
-use crate::apply::Reporter as _;
-use crate::cli_context::{CliContext, SecretsMode};
-use crate::commands::deploy_context::DeployContext;
 use crate::commands::failure::CommandError;
-use crate::commands::reporter::ProgressView;
-use crate::rollout::{FollowOutcome, follow};
-use crate::ui::Screen;
+use crate::context::{Context, SecretsMode};
+use crate::present::progress::ProgressView;
 
 /// Watch the rollout
 #[derive(Debug, Args)]
@@ -22,38 +21,39 @@ pub struct RolloutArgs {
 
 impl RolloutArgs {
     /// Watches; writes nothing.
-    pub async fn run(self, cli: &CliContext, screen: &Screen) -> Result<(), CommandError> {
-        let ctx = DeployContext::open(cli, screen).await?;
+    pub async fn run(self, ctx: &Context) -> Result<(), CommandError> {
+        let stack = ctx.open_stack().await?;
         // Names of Deployments do not depend on secrets: no passphrase is needed.
-        let target = cli.target(SecretsMode::Placeholder).await?;
-        let inventory = ctx.store.inventory().await?;
-        let cluster = ctx.cluster(&target.context, &inventory).await?;
-        let deployments = target
-            .desired
-            .iter()
-            .filter(|desired| desired.kind.kind == "Deployment");
-        for name in deployments.map(|desired| desired.reference().name) {
-            let mut view = ProgressView::new(screen, ctx.stack_info(&[]), "Watching");
-            let ended = follow(
-                &cluster,
-                &target.namespace,
-                &name,
-                cli.clock.as_ref(),
-                Duration::from_secs(self.timeout),
-                |rollout| view.rollout(rollout),
-            )
-            .await?;
+        let target = stack.target(SecretsMode::Placeholder).await?;
+        let inventory = stack.store.inventory().await?;
+        let cluster = stack.cluster(&target.context, &inventory).await?;
+        let objects = target.desired.iter().map(Desired::object);
+        let deployments =
+            objects.filter(|object| AwaitedKind::of(object) == Some(AwaitedKind::Deployment));
+        for name in deployments.map(|object| object.name.as_str()) {
+            let mut view = ProgressView::new(&ctx.screen, stack.stack_info(&[]), "Watching");
+            let following = Following {
+                cluster: &cluster,
+                namespace: &target.namespace,
+                clock: ctx.clock.as_ref(),
+                timeout: Duration::from_secs(self.timeout),
+            };
+            let ended = AwaitedKind::Deployment
+                .follow(following, name, |state| view.awaited(state))
+                .await?;
             view.finish();
             match ended {
-                FollowOutcome::Done => screen.line(format!("Deployment {name} is rolled out")),
+                FollowOutcome::Done(_) => {
+                    ctx.screen.line(format!("Deployment {name} is rolled out"));
+                }
                 FollowOutcome::Failed(failure, log) => {
-                    view.log(failure.container.as_deref().unwrap_or(&name), &log);
+                    view.log(failure.container.as_deref().unwrap_or(name), &log);
                     return Err(CommandError::Rollout(failure));
                 }
                 FollowOutcome::TimedOut(pending, log) => {
                     let lagging = pending.lagging.as_ref();
                     let container = lagging.and_then(|lagging| lagging.container.as_deref());
-                    view.log(container.unwrap_or(&name), &log);
+                    view.log(container.unwrap_or(name), &log);
                     return Err(CommandError::TimedOut(pending.to_string()));
                 }
             }

@@ -10,7 +10,7 @@ use std::ffi::OsString;
 
 use clap::{Arg, ArgAction, Command};
 use pulumi_files::coerce::ValueType;
-use pulumi_files::yaml::Tree;
+use yaml_lossless::Tree;
 
 use table::FlagHandling::{Ignored, Refused};
 use table::FlagValue::{Nothing, Value};

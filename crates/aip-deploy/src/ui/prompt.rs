@@ -125,7 +125,7 @@ impl Select {
 
 /// Asks. `details` offers the third answer.
 pub fn ask(screen: &Screen, question: &str, details: bool) -> Result<Answer, PromptError> {
-    if !screen.is_interactive() {
+    if !screen.can_choose() {
         return Err(PromptError::NotInteractive);
     }
     let mut options = vec![Answer::Yes, Answer::No];
@@ -152,16 +152,6 @@ pub fn ask(screen: &Screen, question: &str, details: bool) -> Result<Answer, Pro
             }
         }
     }
-}
-
-/// Asks for a word that shows that the operator knows what is meant, such as the stack's name.
-pub fn confirm_by_typing(screen: &Screen, question: &str, word: &str) -> Result<bool, PromptError> {
-    if !screen.is_interactive() {
-        return Err(PromptError::NotInteractive);
-    }
-    screen.line(format!("{question}\nType `{word}` to confirm: "));
-    let typed = Term::stdout().read_line().map_err(PromptError::Terminal)?;
-    Ok(typed.trim() == word)
 }
 
 #[cfg(test)]

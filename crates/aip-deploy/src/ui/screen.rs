@@ -13,7 +13,8 @@ use super::style::width;
 #[derive(Clone)]
 pub struct Screen {
     inner: Arc<Mutex<Inner>>,
-    interactive: bool,
+    can_ask: bool,
+    can_choose: bool,
     redraws: bool,
 }
 
@@ -38,7 +39,8 @@ impl Screen {
                 err: Box::new(AutoStream::new(io::stderr(), colour)),
                 drawn: 0,
             })),
-            interactive: ask && terminal && io::stdin().is_terminal(),
+            can_ask: ask && io::stdin().is_terminal() && io::stderr().is_terminal(),
+            can_choose: ask && terminal && io::stdin().is_terminal(),
             redraws: ask && terminal,
         }
     }
@@ -52,14 +54,20 @@ impl Screen {
                 err: plain(err),
                 drawn: 0,
             })),
-            interactive: false,
+            can_ask: false,
+            can_choose: false,
             redraws: false,
         }
     }
 
-    /// Whether questions can be asked.
-    pub fn is_interactive(&self) -> bool {
-        self.interactive
+    /// Whether a line can be asked for: standard input and standard error are a terminal.
+    pub fn can_ask(&self) -> bool {
+        self.can_ask
+    }
+
+    /// Whether answers can be offered to choose from: standard input and standard output are one.
+    pub fn can_choose(&self) -> bool {
+        self.can_choose
     }
 
     /// Whether a region can be redrawn.

@@ -1,13 +1,6 @@
-//! Times as documents hold them and as people say them.
+//! Times as people say them.
 
 use aip_base::Timestamp;
-
-/// The time in the form of every document: RFC 3339, UTC.
-pub fn rfc3339(at: Timestamp) -> String {
-    jiff::Timestamp::from_microsecond(at.as_micros())
-        .unwrap_or_default()
-        .to_string()
-}
 
 /// How long ago an RFC 3339 time was: `7 seconds ago`.
 pub fn ago(time: &str, now: Timestamp) -> String {

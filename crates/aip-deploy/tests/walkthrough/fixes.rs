@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use aip_deploy::config::{ConfigInput, Remedy, SecretsAccess, read};
-use pulumi_files::yaml::{Content, Node};
+use aip_stack::config::{ConfigInput, Remedy, SecretsAccess, resolve};
 use pulumi_files::{Project, StackFile};
+use rows::{KEYS, MASTER_KEYS, Row, complete, rows};
+use yaml_lossless::{Content, Node};
 
 use crate::test_project::{PASSPHRASE, STACK, TestProject};
-use rows::{KEYS, MASTER_KEYS, Row, complete, rows};
 
 /// Every single value by its path.
 fn leaves(text: &str) -> BTreeMap<String, String> {
@@ -45,7 +45,7 @@ fn leaves(text: &str) -> BTreeMap<String, String> {
 /// The fixes of a kind for a text, as the library writes them.
 fn offered(project: &TestProject, row: &Row) -> Vec<String> {
     let file = StackFile::parse(Path::new("Pulumi.main.yaml"), row.text.clone(), "aip").unwrap();
-    let read = read(ConfigInput {
+    let read = resolve(ConfigInput {
         file: &file,
         project: &Project::find(project.folder.path()).unwrap(),
         stack: &"main".parse().unwrap(),

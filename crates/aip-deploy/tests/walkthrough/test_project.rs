@@ -4,7 +4,8 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-pub(crate) const STACK: &str = include_str!("../fixtures/Pulumi.main.yaml");
+pub(crate) const STACK: &str =
+    include_str!("../../../pulumi-files/tests/fixtures/Pulumi.main.yaml");
 pub(crate) const PASSPHRASE: &str = "fixture passphrase";
 
 /// A project folder with the recorded stack `main`, logged in to a folder, `main` selected.

@@ -7,32 +7,20 @@ pub(crate) mod testing;
 
 use std::sync::Arc;
 
-use aip_base::{Clock, Http, Rng};
+use aip_aws::{Aws, Kms, KmsError};
+use aip_base::{Environment, Rng};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret as _, SecretString};
+use yaml_lossless::{Change, Tree};
 use zeroize::Zeroizing;
 
-use crate::aws::{Kms, KmsError};
-use crate::environment::Environment;
-use crate::stack_file::{StackFile, StackFileError};
-use crate::yaml::{Change, Tree};
+use crate::stack_file::{Encryption, StackFile, StackFileError};
 
 pub use crypter::{Crypter, CrypterError};
 pub use passphrase::{PassphraseError, Prompt};
 
 use crypter::KEY_BYTES;
-
-/// What a stack file says about its encryption.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Encryption {
-    /// `secretsprovider`: a URL, `passphrase` or `default`.
-    pub provider: Option<String>,
-    /// `encryptedkey`: the data key, wrapped by the provider.
-    pub encrypted_key: Option<String>,
-    /// `encryptionsalt`: the passphrase's salt and check.
-    pub salt: Option<String>,
-}
 
 /// Everything that opening a crypter may need.
 #[derive(Clone)]
@@ -41,10 +29,8 @@ pub struct Keyring {
     pub environment: Environment,
     /// Asks for a passphrase.
     pub prompt: Arc<dyn Prompt>,
-    /// The way to a key service.
-    pub http: Arc<dyn Http>,
-    /// The time, for signatures.
-    pub clock: Arc<dyn Clock>,
+    /// How a key service is reached.
+    pub aws: Aws,
     /// Randomness for salts, keys and nonces.
     pub rng: Arc<dyn Rng>,
 }
@@ -98,13 +84,9 @@ enum Provider<'a> {
     AwsKms(&'a str),
 }
 
-impl Encryption {
-    fn provider(&self) -> Result<Provider<'_>, SecretsError> {
-        match self.provider.as_deref() {
-            None | Some("" | "passphrase" | "default") => Ok(Provider::Passphrase),
-            Some(url) => provider_of(url),
-        }
-    }
+/// The provider of a file; without `secretsprovider` it is a passphrase.
+fn provider_of_file(encryption: &Encryption) -> Result<Provider<'_>, SecretsError> {
+    provider_of(encryption.provider.as_deref().unwrap_or("passphrase"))
 }
 
 fn provider_of(text: &str) -> Result<Provider<'_>, SecretsError> {
@@ -120,7 +102,7 @@ fn provider_of(text: &str) -> Result<Provider<'_>, SecretsError> {
 impl Keyring {
     /// Opens the crypter of a stack file; an error if it has none.
     pub async fn open(&self, encryption: &Encryption) -> Result<Crypter, SecretsError> {
-        match encryption.provider()? {
+        match provider_of_file(encryption)? {
             Provider::Passphrase => {
                 let salt = encryption
                     .salt
@@ -151,7 +133,7 @@ impl Keyring {
     /// Opens the crypter of a stack file, or gives the file one.
     pub async fn open_or_create(&self, file: &mut StackFile) -> Result<Crypter, SecretsError> {
         let encryption = file.encryption();
-        let fresh = match encryption.provider()? {
+        let fresh = match provider_of_file(&encryption)? {
             Provider::Passphrase => encryption.salt.is_none(),
             Provider::AwsKms(_) => encryption.encrypted_key.is_none(),
         };
@@ -200,12 +182,7 @@ impl Keyring {
     }
 
     fn kms(&self, url: &str) -> Result<Kms, SecretsError> {
-        Ok(Kms::new(
-            url,
-            &self.environment,
-            Arc::clone(&self.http),
-            Arc::clone(&self.clock),
-        )?)
+        Ok(Kms::new(url, &self.aws)?)
     }
 
     /// Encrypts every value again under `provider`. All or nothing: one value that does not

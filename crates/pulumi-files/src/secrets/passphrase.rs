@@ -5,7 +5,7 @@
 
 use std::num::NonZeroU32;
 
-use aip_base::Rng;
+use aip_base::{Environment, Rng};
 use aws_lc_rs::pbkdf2;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,7 +13,6 @@ use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
 use super::crypter::{Crypter, CrypterError, KEY_BYTES};
-use crate::environment::Environment;
 
 const PBKDF2_ITERATIONS: NonZeroU32 = match NonZeroU32::new(1_000_000) {
     Some(rounds) => rounds,

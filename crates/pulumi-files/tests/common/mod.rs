@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use aip_base::{Http, SystemClock, SystemRng};
-use pulumi_files::{Environment, Keyring, Prompt};
+use aip_aws::{Aws, Credentials};
+use aip_base::{Environment, Http, SystemClock, SystemRng};
+use pulumi_files::{Keyring, Prompt};
 use secrecy::SecretString;
 
 /// Nobody at the terminal.
@@ -23,12 +24,13 @@ pub(crate) fn passphrase(text: &str) -> Environment {
     Environment::new([("PULUMI_CONFIG_PASSPHRASE", text)])
 }
 
+/// With the credentials of nobody, and a region only where a test names one.
 pub(crate) fn keyring(environment: Environment, http: Arc<dyn Http>) -> Keyring {
+    let credentials = Credentials::new("AKID", "secret", None, None, "test");
     Keyring {
         environment,
         prompt: Arc::new(NonInteractivePrompt),
-        http,
-        clock: Arc::new(SystemClock),
+        aws: Aws::new(http, Arc::new(SystemClock)).with_credentials(credentials, None),
         rng: Arc::new(SystemRng),
     }
 }

@@ -8,14 +8,14 @@ use cluster::{ControlPlane, eventually};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
-use pulumi_files::yaml::{Document, Tree};
 use serde_json::{Value, json};
+use yaml_lossless::Document;
 
 use crate::test_project::{CommandOutput, TestProject};
 
 const LIVE: &str =
-    include_str!("../../../../crates/aip-deploy/tests/fixtures/live-objects-after-update.yaml");
-const STACK: &str = include_str!("../../../../crates/aip-deploy/tests/fixtures/Pulumi.main.yaml");
+    include_str!("../../../../crates/aip-apply/tests/fixtures/live-objects-after-update.yaml");
+const STACK: &str = include_str!("../../../../crates/pulumi-files/tests/fixtures/Pulumi.main.yaml");
 const PROJECT: &str = include_str!("recorded/Pulumi.yaml");
 const CHECKPOINT: &str = include_str!("recorded/checkpoint.json");
 const PASSPHRASE: &str = "fixture passphrase";
@@ -74,7 +74,7 @@ impl PulumiProject {
             .create(&PostParams::default(), &namespace)
             .await
             .unwrap();
-        let recorded = value(&Document::parse(LIVE).unwrap().root().to_tree());
+        let recorded = Value::from(&Document::parse(LIVE).unwrap().root().to_tree());
         for object in recorded["items"].as_array().unwrap() {
             self.create_one(object).await;
         }
@@ -169,19 +169,6 @@ fn claims(object: &Value) -> Vec<&Value> {
         manager.starts_with("pulumi-kubernetes")
     };
     entries.iter().filter(pulumis).collect()
-}
-
-/// A YAML document as JSON.
-pub(crate) fn value(tree: &Tree) -> Value {
-    match tree {
-        Tree::String(text) => text.clone().into(),
-        Tree::Plain(text) => serde_json::from_str(text).unwrap(),
-        Tree::List(items) => items.iter().map(value).collect(),
-        Tree::Map(entries) => entries
-            .iter()
-            .map(|(key, below)| (key.clone(), value(below)))
-            .collect(),
-    }
 }
 
 fn read(path: &Path) -> String {

@@ -1,10 +1,9 @@
 //! Users with few rights, and namespaces with strict rules.
 
 use cluster::ControlPlane;
-use pulumi_files::yaml::Document;
-use serde_json::json;
+use serde_json::{Value, json};
+use yaml_lossless::Document;
 
-use crate::adoption::value;
 use crate::test_project::{TestProject, server};
 
 /// The role that the documentation names.
@@ -83,7 +82,7 @@ async fn who_may_only_read_gets_an_estimate_and_who_may_nothing_a_reason() {
 async fn the_documented_role_is_enough_for_every_command() {
     let mut project = TestProject::new("role").await;
     let group = "rbac.authorization.k8s.io";
-    let role = value(&Document::parse(ROLE).unwrap().root().to_tree());
+    let role = Value::from(&Document::parse(ROLE).unwrap().root().to_tree());
     project.apply(group, "ClusterRole", role).await;
     let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
         "metadata": {"name": "aip-deploy"},

@@ -1,13 +1,13 @@
 //! `config cp`: values of one stack for another, encrypted for it.
 
 use clap::Args;
-use pulumi_files::yaml::{Content, Node, Tree};
 use pulumi_files::{ConfigPath, Crypter, StackName};
 use secrecy::ExposeSecret as _;
+use yaml_lossless::{Content, Node, Tree};
 
 use super::ConfigError;
 use super::value;
-use crate::cli_context::{CliContext, CliContextError};
+use crate::context::{Context, ContextError};
 
 #[derive(Debug, Args)]
 pub(super) struct CopyArgs {
@@ -22,26 +22,27 @@ pub(super) struct CopyArgs {
 }
 
 impl CopyArgs {
-    pub(super) async fn run(self, cli: &CliContext) -> Result<(), ConfigError> {
-        let project = cli.project()?;
-        let stack = cli.stack(&project).await?;
-        let destination = StackName::of_reference(&self.dest, &project.name)
+    pub(super) async fn run(self, ctx: &Context) -> Result<(), ConfigError> {
+        let stack = ctx.stack().await?;
+        let destination = StackName::of_reference(&self.dest, &stack.project.name)
             .map_err(|error| ConfigError::Argument(error.to_string()))?;
-        if destination == stack {
+        if destination == stack.name {
             return Err(ConfigError::Argument(
                 "source and destination stack are the same: choose another --dest".to_owned(),
             ));
         }
-        cli.require(&project, &destination).await?;
-        let from = cli.stack_file(&project, &stack)?;
-        let mut to =
-            pulumi_files::StackFile::load(&project.stack_file(&destination), &project.name)?;
+        ctx.require(&stack.project, &destination).await?;
+        let from = stack.load()?;
+        let mut to = pulumi_files::StackFile::load(
+            &stack.project.stack_file(&destination),
+            &stack.project.name,
+        )?;
         let values: Vec<(ConfigPath, &Node)> = match &self.key {
             Some(key) => {
-                let path = CliContext::config_path(&project, key, self.path)?;
+                let path = stack.config_path(key, self.path)?;
                 let missing = || ConfigError::NotFound {
-                    key: path.display(&project.name),
-                    stack: stack.to_string(),
+                    key: path.display(&stack.project.name),
+                    stack: stack.name.to_string(),
                 };
                 let node = from.at(&path).ok_or_else(missing)?;
                 vec![(path, node)]
@@ -61,12 +62,12 @@ impl CopyArgs {
                 .collect(),
         };
         let crypters = if values.iter().any(|(_, node)| value::has_secret(node)) {
-            let old = cli.crypter(&from).await?;
-            let in_file = |source| CliContextError::Secrets {
-                file: project.stack_file(&destination),
+            let old = ctx.crypter(&from).await?;
+            let in_file = |source| ContextError::Secrets {
+                file: stack.project.stack_file(&destination),
                 source,
             };
-            let new = cli
+            let new = ctx
                 .keyring()
                 .open_or_create(&mut to)
                 .await
@@ -77,7 +78,7 @@ impl CopyArgs {
         };
         for (path, node) in values {
             let tree = match &crypters {
-                Some((old, new)) => sealed_again(node, old, new, cli)?,
+                Some((old, new)) => sealed_again(node, old, new, ctx)?,
                 None => node.to_tree(),
             };
             to.set(&path, tree)?;
@@ -91,25 +92,25 @@ fn sealed_again(
     node: &Node,
     old: &Crypter,
     new: &Crypter,
-    cli: &CliContext,
+    ctx: &Context,
 ) -> Result<Tree, ConfigError> {
     if let Some(ciphertext) = node.secret() {
         let value = old.decrypt(ciphertext)?;
         return Ok(Tree::secret(
-            new.encrypt(value.expose_secret(), cli.rng.as_ref())?,
+            new.encrypt(value.expose_secret(), ctx.rng.as_ref())?,
         ));
     }
     match &node.content {
         Content::Scalar(_) => Ok(node.to_tree()),
         Content::List(items) => {
-            let items = items.iter().map(|item| sealed_again(item, old, new, cli));
+            let items = items.iter().map(|item| sealed_again(item, old, new, ctx));
             Ok(Tree::List(items.collect::<Result<_, _>>()?))
         }
         Content::Map(pairs) => {
             let pairs = pairs.iter().map(|pair| {
                 Ok((
                     pair.name().to_owned(),
-                    sealed_again(&pair.value, old, new, cli)?,
+                    sealed_again(&pair.value, old, new, ctx)?,
                 ))
             });
             Ok(Tree::Map(pairs.collect::<Result<_, ConfigError>>()?))

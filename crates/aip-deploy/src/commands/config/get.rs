@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::ConfigError;
 use super::value::{self, Show};
-use crate::cli_context::CliContext;
+use crate::context::Context;
 
 #[derive(Debug, Args)]
 pub(super) struct GetArgs {
@@ -20,12 +20,12 @@ pub(super) struct GetArgs {
 }
 
 impl GetArgs {
-    pub(super) async fn run(self, cli: &CliContext) -> Result<(), ConfigError> {
-        let project = cli.project()?;
-        let stack = cli.stack(&project).await?;
-        let file = cli.stack_file(&project, &stack)?;
-        let path = CliContext::config_path(&project, &self.key, self.path)?;
-        let default = project
+    pub(super) async fn run(self, ctx: &Context) -> Result<(), ConfigError> {
+        let stack = ctx.stack().await?;
+        let file = stack.load()?;
+        let path = stack.config_path(&self.key, self.path)?;
+        let default = stack
+            .project
             .defaults
             .iter()
             .find(|default| default.key == path.key);
@@ -35,27 +35,27 @@ impl GetArgs {
         };
         let Some(node) = found else {
             return Err(ConfigError::NotFound {
-                key: path.display(&project.name),
-                stack: stack.to_string(),
+                key: path.display(&stack.project.name),
+                stack: stack.name.to_string(),
             });
         };
         let secret = value::has_secret(node);
         let crypter = if secret {
-            Some(cli.crypter(&file).await?)
+            Some(ctx.crypter(&file).await?)
         } else {
             None
         };
         let show = crypter.as_deref().map_or(Show::Hidden, Show::Decrypted);
         let text = value::text(node, show)?;
         if !self.json {
-            cli.terminal.data(&text);
+            ctx.screen.line(&text);
             return Ok(());
         }
         let mut entry = json!({"value": text, "secret": secret});
         if node.scalar().is_none() && node.secret().is_none() {
             entry["objectValue"] = value::json(node, show)?;
         }
-        cli.terminal.data(&format!("{entry:#}"));
+        ctx.screen.line(format!("{entry:#}"));
         Ok(())
     }
 }

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use pulumi_files::yaml::Node;
 use serde_json::{Map, Value, json};
+use yaml_lossless::Node;
 
 use super::ConfigError;
 use super::value::{self, Show};
-use crate::cli_context::CliContext;
+use crate::context::Context;
 use crate::ui::table::columns;
 
 #[derive(Debug, Args)]
@@ -27,25 +27,24 @@ impl ListArgs {
         self.show_secrets || self.json
     }
 
-    pub(super) async fn run(self, cli: &CliContext) -> Result<(), ConfigError> {
-        let project = cli.project()?;
-        let stack = cli.stack(&project).await?;
-        let file = cli.stack_file(&project, &stack)?;
+    pub(super) async fn run(self, ctx: &Context) -> Result<(), ConfigError> {
+        let stack = ctx.stack().await?;
+        let file = stack.load()?;
         let mut values: BTreeMap<String, (&Node, bool)> = BTreeMap::new();
-        for default in &project.defaults {
+        for default in &stack.project.defaults {
             values.insert(default.key.to_string(), (&default.value, default.secret));
         }
         for entry in file.entries() {
             if entry.value.is_null() {
-                let name = entry.key.display(&project.name);
-                cli.terminal.status(&format!(
+                let name = entry.key.display(&stack.project.name);
+                ctx.screen.status(format!(
                     "warning: `{name}` has no value and is treated as an empty string"
                 ));
             }
             values.insert(entry.key.to_string(), (entry.value, false));
         }
         let crypter = if self.show_secrets && !file.secrets().is_empty() {
-            Some(cli.crypter(&file).await?)
+            Some(ctx.crypter(&file).await?)
         } else {
             None
         };
@@ -55,11 +54,11 @@ impl ListArgs {
             for (key, (node, secret)) in values {
                 out.insert(key, entry_json(node, secret, self.show_secrets, show)?);
             }
-            cli.terminal.data(&format!("{:#}", Value::Object(out)));
+            ctx.screen.line(format!("{:#}", Value::Object(out)));
             return Ok(());
         }
         let mut rows = vec![vec!["KEY".to_owned(), "VALUE".to_owned()]];
-        let prefix = format!("{}:", project.name);
+        let prefix = format!("{}:", stack.project.name);
         for (key, (node, secret)) in values {
             let text = if secret && !self.show_secrets {
                 "[secret]".to_owned()
@@ -72,7 +71,7 @@ impl ListArgs {
             ]);
         }
         for line in columns(&rows, &[]) {
-            cli.terminal.data(&line);
+            ctx.screen.line(&line);
         }
         Ok(())
     }

@@ -4,10 +4,10 @@
 //! long password of plain words. What AIP is known to keep secret is judged by its field. All are
 //! answered with `--secret` or `--plaintext`.
 
-use pulumi_files::yaml::Segment;
 use pulumi_files::{ConfigPath, Project};
 use serde_json::Value;
 use url::Url;
+use yaml_lossless::Segment;
 
 /// The parts of a name that promise a secret.
 const SECRET_NAME_PARTS: [&str; 4] = ["pass", "pwd", "secret", "token"];

@@ -11,12 +11,13 @@ mod set;
 mod set_all;
 mod value;
 
+use aip_apply::store::StoreError;
+use aip_stack::config::schema;
 use clap::{Args, Subcommand};
 use pulumi_files::coerce::CoerceError;
 use pulumi_files::{CrypterError, KeyError, ProjectError, StackFileError};
 
-use crate::cli_context::{CliContext, CliContextError};
-use crate::config::schema;
+use crate::context::{Context, ContextError, SecretsMode, from_context_errors};
 use crate::exit::Exit;
 
 /// Manage the configuration of a stack
@@ -58,7 +59,7 @@ enum ConfigCommand {
 pub enum ConfigError {
     /// Project, stack, stack file or state backend could not be resolved.
     #[error(transparent)]
-    CliContext(#[from] CliContextError),
+    Context(#[from] ContextError),
     /// The stack file could not be read, edited or saved.
     #[error(transparent)]
     File(#[from] StackFileError),
@@ -126,11 +127,13 @@ pub enum ConfigError {
     Argument(String),
 }
 
+from_context_errors!(ConfigError: StoreError);
+
 impl ConfigError {
     /// Exit code of a command that fails with this error.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::CliContext(error) => error.exit(),
+            Self::Context(error) => error.exit(),
             Self::NotFound { .. }
             | Self::NoValue
             | Self::Input(_)
@@ -157,47 +160,44 @@ impl ConfigError {
 
 impl ConfigArgs {
     /// Dispatches to the subcommand.
-    pub async fn run(self, cli: &CliContext) -> Result<(), ConfigError> {
+    pub async fn run(self, ctx: &Context) -> Result<(), ConfigError> {
         if self.command.is_some() && self.list.is_given() {
             let message =
                 "--json and --show-secrets have no effect before a subcommand: put them after it";
             return Err(ConfigError::Argument(message.to_owned()));
         }
         match self.command {
-            None => self.list.run(cli).await,
-            Some(ConfigCommand::Get(args)) => args.run(cli).await,
-            Some(ConfigCommand::Set(args)) => args.run(cli).await,
-            Some(ConfigCommand::Rm(args)) => args.run(cli).await,
-            Some(ConfigCommand::RmAll(args)) => args.run(cli).await,
-            Some(ConfigCommand::Cp(args)) => args.run(cli).await,
-            Some(ConfigCommand::SetAll(args)) => args.run(cli).await,
-            Some(ConfigCommand::Refresh(args)) => args.run(cli).await,
-            Some(ConfigCommand::Check) => check(cli).await,
+            None => self.list.run(ctx).await,
+            Some(ConfigCommand::Get(args)) => args.run(ctx).await,
+            Some(ConfigCommand::Set(args)) => args.run(ctx).await,
+            Some(ConfigCommand::Rm(args)) => args.run(ctx).await,
+            Some(ConfigCommand::RmAll(args)) => args.run(ctx).await,
+            Some(ConfigCommand::Cp(args)) => args.run(ctx).await,
+            Some(ConfigCommand::SetAll(args)) => args.run(ctx).await,
+            Some(ConfigCommand::Refresh(args)) => args.run(ctx).await,
+            Some(ConfigCommand::Check) => check(ctx).await,
             Some(ConfigCommand::Schema) => {
                 // Editors may ask before there is a project.
-                let name = match cli.project() {
+                let name = match ctx.project() {
                     Ok(project) => project.name,
-                    Err(CliContextError::Project(ProjectError::NotFound { .. })) => {
-                        "aip".to_owned()
-                    }
+                    Err(ContextError::Project(ProjectError::NotFound { .. })) => "aip".to_owned(),
                     Err(error) => return Err(error.into()),
                 };
-                cli.terminal.data(&format!("{:#}", schema(&name)));
+                ctx.screen.line(format!("{:#}", schema(&name)));
                 Ok(())
             }
         }
     }
 }
 
-async fn check(cli: &CliContext) -> Result<(), ConfigError> {
-    let target = cli
-        .target(crate::cli_context::SecretsMode::Decrypted)
-        .await?;
+async fn check(ctx: &Context) -> Result<(), ConfigError> {
+    let stack = ctx.stack().await?;
+    let target = stack.target(ctx, SecretsMode::Decrypted).await?;
     for notice in &target.notices {
-        cli.terminal.status(&format!("note: {notice}"));
+        ctx.screen.status(format!("note: {notice}"));
     }
     let count = target.desired.len();
-    cli.terminal.status(&format!(
+    ctx.screen.status(format!(
         "the configuration of stack '{}' is complete: {count} objects",
         target.stack
     ));

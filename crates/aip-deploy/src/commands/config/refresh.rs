@@ -1,11 +1,11 @@
 //! `config refresh`: the stack file of the last successful deployment, from the history.
 
+use aip_apply::store::last_good;
 use clap::Args;
 use pulumi_files::{Encryption, StackFile};
 
 use super::ConfigError;
-use crate::cli_context::{CliContext, CliContextError};
-use crate::store::last_good;
+use crate::context::Context;
 
 #[derive(Debug, Args)]
 pub(super) struct RefreshArgs {
@@ -15,23 +15,23 @@ pub(super) struct RefreshArgs {
 }
 
 impl RefreshArgs {
-    pub(super) async fn run(self, cli: &CliContext) -> Result<(), ConfigError> {
-        let project = cli.project()?;
-        let stack = cli.stack(&project).await?;
-        let state = cli.stacks(Some(&project))?.state(&project.name, &stack);
-        let last = last_good(&state).await.map_err(CliContextError::from)?;
-        let never = || ConfigError::NeverDeployed(stack.to_string());
+    pub(super) async fn run(self, ctx: &Context) -> Result<(), ConfigError> {
+        let stack = ctx.stack().await?;
+        let state = stack.state(ctx)?;
+        let last = last_good(&state).await?;
+        let never = || ConfigError::NeverDeployed(stack.name.to_string());
         let (revision, record) = last.ok_or_else(never)?;
-        let mut file = cli.stack_file(&project, &stack)?;
+        let mut file = stack.load()?;
         if file.text() == record.stack_file {
-            cli.terminal.status(&format!(
-                "stack '{stack}' already has the configuration of revision {}",
-                revision.0
+            ctx.screen.status(format!(
+                "stack '{}' already has the configuration of revision {}",
+                stack.name, revision.0
             ));
             return Ok(());
         }
-        let deployed = StackFile::parse(file.path(), record.stack_file.clone(), &project.name)?;
-        if let Err(reason) = check_decryptable(cli, &deployed, &file.encryption()).await {
+        let deployed =
+            StackFile::parse(file.path(), record.stack_file.clone(), &stack.project.name)?;
+        if let Err(reason) = check_decryptable(ctx, &deployed, &file.encryption()).await {
             return Err(ConfigError::Sealed {
                 revision: revision.0,
                 reason: reason.to_string(),
@@ -41,14 +41,14 @@ impl RefreshArgs {
         file.replace_with(record.stack_file)?;
         file.save()?;
         if let Some(former) = former {
-            cli.terminal.status(&format!(
+            ctx.screen.status(format!(
                 "backed up existing configuration file to {}",
                 former.display()
             ));
         }
-        cli.terminal.status(&format!(
-            "refreshed configuration for stack '{stack}' from revision {}",
-            revision.0
+        ctx.screen.status(format!(
+            "refreshed configuration for stack '{}' from revision {}",
+            stack.name, revision.0
         ));
         Ok(())
     }
@@ -57,7 +57,7 @@ impl RefreshArgs {
 /// That the values of that time can still be read, if they are under another key than today's: a
 /// file that nobody can open must not take the place of one that somebody can.
 async fn check_decryptable(
-    cli: &CliContext,
+    ctx: &Context,
     deployed: &StackFile,
     today: &Encryption,
 ) -> Result<(), ConfigError> {
@@ -66,7 +66,7 @@ async fn check_decryptable(
     if same_key || secrets.is_empty() {
         return Ok(());
     }
-    let crypter = cli.crypter(deployed).await?;
+    let crypter = ctx.crypter(deployed).await?;
     for secret in secrets {
         crypter.decrypt(&secret.ciphertext)?;
     }

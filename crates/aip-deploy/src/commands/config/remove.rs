@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::ConfigError;
-use crate::cli_context::CliContext;
+use crate::context::Context;
 
 #[derive(Debug, Args)]
 pub(super) struct RemoveArgs {
@@ -25,24 +25,23 @@ pub(super) struct RemoveAllArgs {
 }
 
 impl RemoveArgs {
-    pub(super) async fn run(self, cli: &CliContext) -> Result<(), ConfigError> {
-        remove(cli, &[self.key], self.path).await
+    pub(super) async fn run(self, ctx: &Context) -> Result<(), ConfigError> {
+        remove(ctx, &[self.key], self.path).await
     }
 }
 
 impl RemoveAllArgs {
-    pub(super) async fn run(self, cli: &CliContext) -> Result<(), ConfigError> {
-        remove(cli, &self.keys, self.path).await
+    pub(super) async fn run(self, ctx: &Context) -> Result<(), ConfigError> {
+        remove(ctx, &self.keys, self.path).await
     }
 }
 
 /// Removes values; one that is not there is fine.
-async fn remove(cli: &CliContext, keys: &[String], path: bool) -> Result<(), ConfigError> {
-    let project = cli.project()?;
-    let stack = cli.stack(&project).await?;
-    let mut file = cli.stack_file(&project, &stack)?;
+async fn remove(ctx: &Context, keys: &[String], path: bool) -> Result<(), ConfigError> {
+    let stack = ctx.stack().await?;
+    let mut file = stack.load()?;
     for key in keys {
-        file.remove(&CliContext::config_path(&project, key, path)?)?;
+        file.remove(&stack.config_path(key, path)?)?;
     }
     Ok(file.save()?)
 }

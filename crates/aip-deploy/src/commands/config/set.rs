@@ -1,15 +1,15 @@
 //! `config set`: one value, of the type its field has.
 
+use aip_stack::config::{Shape, shape_at};
 use clap::{Args, ValueEnum};
 use pulumi_files::coerce::{ValueType, by_look};
-use pulumi_files::yaml::{Segment, Tree};
 use pulumi_files::{ConfigPath, Project};
 use secrecy::{ExposeSecret as _, SecretString};
+use yaml_lossless::{Segment, Tree};
 
 use super::ConfigError;
 use super::looks_secret::is_secret;
-use crate::cli_context::CliContext;
-use crate::config::{Shape, shape_at};
+use crate::context::Context;
 
 #[derive(Debug, Args)]
 #[allow(clippy::struct_excessive_bools, reason = "one per flag")]
@@ -56,29 +56,28 @@ impl From<TypeName> for ValueType {
 }
 
 impl SetArgs {
-    pub(super) async fn run(self, cli: &CliContext) -> Result<(), ConfigError> {
-        let project = cli.project()?;
-        let stack = cli.stack(&project).await?;
-        let path = CliContext::config_path(&project, &self.key, self.path)?;
-        let mut file = cli.stack_file(&project, &stack)?;
+    pub(super) async fn run(self, ctx: &Context) -> Result<(), ConfigError> {
+        let stack = ctx.stack().await?;
+        let path = stack.config_path(&self.key, self.path)?;
+        let mut file = stack.load()?;
         if self.secret && self.value.is_some() {
-            cli.terminal.status(
+            ctx.screen.status(
                 "warning: other users of this machine can see secrets on the command line, and the shell keeps \
                  them in its history; omit the value to be prompted, or pipe it in",
             );
         }
-        let value = self.read_value(cli)?;
+        let value = self.read_value(ctx)?;
         let value = value.expose_secret();
         let tree = if self.secret {
-            let crypter = cli.crypter_or_new(&mut file).await?;
-            Tree::secret(crypter.encrypt(value, cli.rng.as_ref())?)
+            let crypter = ctx.crypter_or_new(&mut file).await?;
+            Tree::secret(crypter.encrypt(value, ctx.rng.as_ref())?)
         } else {
-            let shown = path.display(&project.name);
-            if !self.plaintext && is_secret(&project, &path, value) {
+            let shown = path.display(&stack.project.name);
+            if !self.plaintext && is_secret(&stack.project, &path, value) {
                 return Err(ConfigError::LooksSecret(shown));
             }
             if file.at(&path).is_some_and(|node| node.secret().is_some()) {
-                cli.terminal.status(&format!(
+                ctx.screen.status(format!(
                     "warning: `{shown}` was encrypted and is now in plain text"
                 ));
             }
@@ -86,8 +85,8 @@ impl SetArgs {
                 Some(name) => ValueType::from(name)
                     .coerce(value)
                     .map_err(|source| ConfigError::Type { key: shown, source })?,
-                None => typed(&project, &path, value, &|warning| {
-                    cli.terminal.status(warning);
+                None => typed(&stack.project, &path, value, &|warning| {
+                    ctx.screen.status(warning);
                 })?,
             }
         };
@@ -95,11 +94,11 @@ impl SetArgs {
         Ok(file.save()?)
     }
 
-    fn read_value(&self, cli: &CliContext) -> Result<SecretString, ConfigError> {
+    fn read_value(&self, ctx: &Context) -> Result<SecretString, ConfigError> {
         if let Some(value) = &self.value {
             return Ok(SecretString::from(value.clone()));
         }
-        if let Some(mut piped) = cli.terminal.read_stdin().map_err(ConfigError::Input)? {
+        if let Some(mut piped) = ctx.screen.read_stdin().map_err(ConfigError::Input)? {
             if !self.raw && piped.ends_with('\n') {
                 piped.pop();
                 if piped.ends_with('\r') {
@@ -108,16 +107,13 @@ impl SetArgs {
             }
             return Ok(SecretString::from(piped));
         }
-        if !cli.terminal.is_interactive() {
+        if !ctx.screen.can_ask() {
             return Err(ConfigError::NoValue);
         }
         if self.secret {
-            return cli
-                .terminal
-                .read_secret("value")
-                .map_err(ConfigError::Input);
+            return ctx.screen.read_secret("value").map_err(ConfigError::Input);
         }
-        cli.terminal
+        ctx.screen
             .read_line("value")
             .map(SecretString::from)
             .map_err(ConfigError::Input)
@@ -161,10 +157,8 @@ pub(super) fn typed(
             _ => Err(misfit()),
         },
         Shape::Word(words) if words.contains(&value) => Ok(text()),
-        Shape::Word(_)
-        | Shape::StringList
-        | Shape::StringMap
-        | Shape::Env(_)
-        | Shape::Object(_) => Err(misfit()),
+        Shape::Word(_) | Shape::StringList | Shape::StringMap | Shape::Env(_) | Shape::Group(_) => {
+            Err(misfit())
+        }
     }
 }

@@ -1,15 +1,16 @@
 //! `config set-all`: several values in one write.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use pulumi_files::ConfigPath;
-use pulumi_files::yaml::Tree;
 use serde::Deserialize;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use yaml_lossless::Tree;
 
 use super::ConfigError;
 use super::set::typed;
-use crate::cli_context::CliContext;
+use crate::context::Context;
 
 #[derive(Debug, Args)]
 pub(super) struct SetAllArgs {
@@ -38,29 +39,25 @@ struct JsonEntry {
 }
 
 impl SetAllArgs {
-    pub(super) async fn run(self, cli: &CliContext) -> Result<(), ConfigError> {
-        let project = cli.project()?;
-        let stack = cli.stack(&project).await?;
-        let mut file = cli.stack_file(&project, &stack)?;
+    pub(super) async fn run(self, ctx: &Context) -> Result<(), ConfigError> {
+        let stack = ctx.stack().await?;
+        let mut file = stack.load()?;
         let mut plain: Vec<(ConfigPath, Tree)> = Vec::new();
         let mut secret: Vec<(ConfigPath, String)> = Vec::new();
         for pair in &self.plaintext {
             let (key, value) = split(pair, self.path)?;
-            let path = CliContext::config_path(&project, key, self.path)?;
-            let tree = typed(&project, &path, value, &|warning| {
-                cli.terminal.status(warning);
+            let path = stack.config_path(key, self.path)?;
+            let tree = typed(&stack.project, &path, value, &|warning| {
+                ctx.screen.status(warning);
             })?;
             plain.push((path, tree));
         }
         for pair in &self.secret {
             let (key, value) = split(pair, self.path)?;
-            secret.push((
-                CliContext::config_path(&project, key, self.path)?,
-                value.to_owned(),
-            ));
+            secret.push((stack.config_path(key, self.path)?, value.to_owned()));
         }
         for (key, given) in self.given()? {
-            let path = CliContext::config_path(&project, &key, false)?;
+            let path = stack.config_path(&key, false)?;
             match given {
                 JsonEntry {
                     object_value: Some(_),
@@ -92,10 +89,10 @@ impl SetAllArgs {
             }
         }
         for (path, value) in secret {
-            let crypter = cli.crypter_or_new(&mut file).await?;
+            let crypter = ctx.crypter_or_new(&mut file).await?;
             plain.push((
                 path,
-                Tree::secret(crypter.encrypt(&value, cli.rng.as_ref())?),
+                Tree::secret(crypter.encrypt(&value, ctx.rng.as_ref())?),
             ));
         }
         for (path, tree) in plain {

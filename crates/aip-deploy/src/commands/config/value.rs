@@ -1,10 +1,9 @@
 //! Values as text and as JSON, with their secrets shown or hidden.
 
-use pulumi_files::Crypter;
-use pulumi_files::CrypterError;
-use pulumi_files::yaml::{Content, Node, ScalarKind};
+use pulumi_files::{Crypter, CrypterError};
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Number, Value};
+use yaml_lossless::{Content, Node, ScalarKind};
 
 /// What a reader sees in place of a secret.
 const REDACTED_VALUE: &str = "[secret]";

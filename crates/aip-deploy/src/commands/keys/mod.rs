@@ -4,16 +4,18 @@
 mod rotate;
 mod status;
 
+use aip_apply::store::StoreError;
+use aip_stack::config::key_ids;
+use aip_stack::signing_keys::{SigningKeys, SigningKeysError};
 use clap::{Args, Subcommand};
-use pulumi_files::yaml::Tree;
-use pulumi_files::{ConfigPath, CrypterError, Project, StackFile, StackFileError};
+use pulumi_files::{ConfigPath, CrypterError, StackFile, StackFileError};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
+use yaml_lossless::Tree;
 
-use crate::cli_context::{CliContext, CliContextError};
-use crate::config::key_ids;
+use crate::context::{Context, ContextError, Stack, from_context_errors};
 use crate::exit::Exit;
-use crate::signing_keys::{SigningKeys, SigningKeysError};
+use crate::ui::PromptError;
 
 const KEY_SET: &str = "aip_config.signing_keys_json_string";
 const ACTIVE: &str = "ACTIVE_SIGNING_KEYS";
@@ -39,7 +41,7 @@ enum KeysCommand {
 pub enum KeysError {
     /// Project, stack, stack file or state backend could not be resolved.
     #[error(transparent)]
-    CliContext(#[from] CliContextError),
+    Context(#[from] ContextError),
     /// The stack file could not be read, edited or saved.
     #[error(transparent)]
     File(#[from] StackFileError),
@@ -92,11 +94,22 @@ pub enum KeysError {
     Input(#[source] std::io::Error),
 }
 
+from_context_errors!(KeysError: StoreError);
+
+impl From<PromptError> for KeysError {
+    fn from(error: PromptError) -> Self {
+        match error {
+            PromptError::Terminal(error) => Self::Input(error),
+            PromptError::NotInteractive | PromptError::Cancelled => Self::NeedsYes,
+        }
+    }
+}
+
 impl KeysError {
     /// Exit code of a command that fails with this error.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::CliContext(error) => error.exit(),
+            Self::Context(error) => error.exit(),
             Self::NotDeployed(_)
             | Self::TooSoon { .. }
             | Self::Declined
@@ -116,48 +129,44 @@ impl KeysError {
 
 impl KeysArgs {
     /// Dispatches to the subcommand.
-    pub async fn run(self, cli: &CliContext) -> Result<(), KeysError> {
+    pub async fn run(self, ctx: &Context) -> Result<(), KeysError> {
         match self.command {
-            KeysCommand::Status(args) => args.run(cli).await,
-            KeysCommand::Rotate(args) => args.run(cli).await,
+            KeysCommand::Status(args) => args.run(ctx).await,
+            KeysCommand::Rotate(args) => args.run(ctx).await,
         }
     }
 }
 
 /// The keys as a stack file has them.
-async fn read(
-    cli: &CliContext,
-    project: &Project,
-    file: &StackFile,
-) -> Result<SigningKeys, KeysError> {
-    let json = value(cli, project, file, KEY_SET).await?;
+async fn read(ctx: &Context, stack: &Stack, file: &StackFile) -> Result<SigningKeys, KeysError> {
+    let json = value(ctx, stack, file, KEY_SET).await?;
     let json = json.ok_or(KeysError::NoKeys)?;
-    let active = ids(cli, project, file, ACTIVE).await?;
-    let service = ids(cli, project, file, SERVICE).await?;
+    let active = ids(ctx, stack, file, ACTIVE).await?;
+    let service = ids(ctx, stack, file, SERVICE).await?;
     Ok(SigningKeys::parse(json.expose_secret(), active, service)?)
 }
 
 /// Puts the keys into the stack file and saves it, whole or not at all. The key set is encrypted
 /// even if it was not before.
 async fn write(
-    cli: &CliContext,
-    project: &Project,
+    ctx: &Context,
+    stack: &Stack,
     file: &mut StackFile,
     keys: &SigningKeys,
 ) -> Result<(), KeysError> {
-    let crypter = cli.crypter_or_new(file).await?;
+    let crypter = ctx.crypter_or_new(file).await?;
     let seal = |text: &str, path: &str| {
-        let sealed = crypter.encrypt(text, cli.rng.as_ref());
+        let sealed = crypter.encrypt(text, ctx.rng.as_ref());
         let in_value = |source| KeysError::Crypter {
             path: path.to_owned(),
             source,
         };
         sealed.map(Tree::secret).map_err(in_value)
     };
-    if ids(cli, project, file, ACTIVE).await? != keys.active() {
-        let path = variable(project, file, ACTIVE)?;
+    if ids(ctx, stack, file, ACTIVE).await? != keys.active() {
+        let path = variable(stack, file, ACTIVE)?;
         let text = Value::from(keys.active().to_vec()).to_string();
-        let at = CliContext::config_path(project, &path, true)?;
+        let at = stack.config_path(&path, true)?;
         let plain = file.at(&at).is_some_and(|node| node.secret().is_none());
         let tree = if plain {
             Tree::String(text)
@@ -167,19 +176,19 @@ async fn write(
         file.set(&at, tree)?;
     }
     let sealed = seal(keys.to_json().expose_secret(), KEY_SET)?;
-    file.set(&CliContext::config_path(project, KEY_SET, true)?, sealed)?;
+    file.set(&stack.config_path(KEY_SET, true)?, sealed)?;
     Ok(file.save()?)
 }
 
 /// The ids that a variable of the environment names.
 async fn ids(
-    cli: &CliContext,
-    project: &Project,
+    ctx: &Context,
+    stack: &Stack,
     file: &StackFile,
     name: &str,
 ) -> Result<Vec<String>, KeysError> {
-    let path = variable(project, file, name)?;
-    match value(cli, project, file, &path).await? {
+    let path = variable(stack, file, name)?;
+    match value(ctx, stack, file, &path).await? {
         None => Ok(Vec::new()),
         Some(text) => {
             key_ids(text.expose_secret()).map_err(|reason| KeysError::Ids { path, reason })
@@ -188,8 +197,8 @@ async fn ids(
 }
 
 /// Where the file has a variable of the required environment, which has two names.
-fn variable(project: &Project, file: &StackFile, name: &str) -> Result<String, KeysError> {
-    let other: ConfigPath = CliContext::config_path(project, "aip_config.env_config", true)?;
+fn variable(stack: &Stack, file: &StackFile, name: &str) -> Result<String, KeysError> {
+    let other: ConfigPath = stack.config_path("aip_config.env_config", true)?;
     let map = match file.at(&other) {
         Some(_) => "env_config",
         None => "required_env",
@@ -199,17 +208,17 @@ fn variable(project: &Project, file: &StackFile, name: &str) -> Result<String, K
 
 /// A text of the file, opened; none if it is missing or empty.
 async fn value(
-    cli: &CliContext,
-    project: &Project,
+    ctx: &Context,
+    stack: &Stack,
     file: &StackFile,
     path: &str,
 ) -> Result<Option<SecretString>, KeysError> {
-    let Some(node) = file.at(&CliContext::config_path(project, path, true)?) else {
+    let Some(node) = file.at(&stack.config_path(path, true)?) else {
         return Ok(None);
     };
     let text = match node.secret() {
         Some(ciphertext) => {
-            let crypter = cli.crypter(file).await?;
+            let crypter = ctx.crypter(file).await?;
             let opened = crypter.decrypt(ciphertext);
             opened.map_err(|source| KeysError::Crypter {
                 path: path.to_owned(),

@@ -1,10 +1,10 @@
 //! `keys status`: every key, as it may be shown.
 
+use aip_stack::signing_keys::{KeyView, Purpose};
 use clap::Args;
 
 use super::KeysError;
-use crate::cli_context::CliContext;
-use crate::signing_keys::{KeyView, Purpose};
+use crate::context::Context;
 use crate::ui::table::columns;
 
 #[derive(Debug, Args)]
@@ -15,22 +15,21 @@ pub(super) struct StatusArgs {
 }
 
 impl StatusArgs {
-    pub(super) async fn run(self, cli: &CliContext) -> Result<(), KeysError> {
-        let project = cli.project()?;
-        let stack = cli.stack(&project).await?;
-        let file = cli.stack_file(&project, &stack)?;
-        let keys = super::read(cli, &project, &file).await?.list();
+    pub(super) async fn run(self, ctx: &Context) -> Result<(), KeysError> {
+        let stack = ctx.stack().await?;
+        let file = stack.load()?;
+        let keys = super::read(ctx, stack, &file).await?.list();
         if self.json {
             // A list of strings and truth values is always serialisable.
             let list = serde_json::to_value(&keys).unwrap_or_default();
-            cli.terminal.data(&format!("{list:#}"));
+            ctx.screen.line(format!("{list:#}"));
             return Ok(());
         }
         let header = ["KID", "ALG", "STATE", "SIGNS"].map(str::to_owned);
         let mut rows = vec![header.to_vec()];
         rows.extend(keys.iter().map(row));
         for line in columns(&rows, &[]) {
-            cli.terminal.data(&line);
+            ctx.screen.line(&line);
         }
         Ok(())
     }

@@ -1,10 +1,12 @@
 //! `stack history`.
 
+use aip_apply::store::{Outcome, StateStore as _};
 use clap::Args;
+use serde_json::json;
 
 use super::StackError;
-use crate::cli_context::{CliContext, CliContextError};
-use crate::store::{Outcome, StateStore as _};
+use crate::context::Context;
+use crate::present::resource_counts;
 use crate::ui::style::{CREATE, DELETE, UPDATE, paint};
 use crate::ui::time::{ago, took};
 
@@ -25,36 +27,33 @@ pub(super) struct HistoryArgs {
 }
 
 impl HistoryArgs {
-    pub(super) async fn run(self, cli: &CliContext) -> Result<(), StackError> {
-        let project = cli.project()?;
-        let stack = cli.stack(&project).await?;
-        let state = cli.stacks(Some(&project))?.state(&project.name, &stack);
+    pub(super) async fn run(self, ctx: &Context) -> Result<(), StackError> {
+        let stack = ctx.stack().await?;
+        let state = stack.state(ctx)?;
         let skip = self.page.saturating_sub(1).saturating_mul(self.page_size);
-        let entries = state
-            .history(skip.saturating_add(self.page_size))
-            .await
-            .map_err(CliContextError::from)?;
+        let entries = state.history(skip.saturating_add(self.page_size)).await?;
         let entries: Vec<_> = entries.into_iter().skip(skip).collect();
         if self.json {
             let list = entries.iter().map(|(revision, record)| {
                 let mut value = serde_json::to_value(record).unwrap_or_default();
                 value["version"] = revision.0.into();
+                value["counts"] = json!(resource_counts(record.counts));
                 if let Some(map) = value.as_object_mut() {
                     // It may hold values that nobody encrypted; `config refresh` brings it back.
                     map.remove("stack_file");
                 }
                 value
             });
-            cli.terminal
-                .data(&format!("{:#}", list.collect::<serde_json::Value>()));
+            ctx.screen
+                .line(format!("{:#}", list.collect::<serde_json::Value>()));
             return Ok(());
         }
         if entries.is_empty() {
-            cli.terminal
-                .status(&format!("Stack '{stack}' has never been updated"));
+            ctx.screen
+                .status(format!("Stack '{}' has never been updated", stack.name));
         }
         for (revision, record) in entries {
-            let counts = record.counts;
+            let counts = resource_counts(record.counts);
             let status = match record.outcome {
                 Outcome::Succeeded => paint(CREATE, "succeeded"),
                 Outcome::Failed => paint(DELETE, "failed"),
@@ -63,7 +62,7 @@ impl HistoryArgs {
             let when = if self.full_dates {
                 record.ended.clone()
             } else {
-                ago(&record.ended, cli.clock.now())
+                ago(&record.ended, ctx.clock.now())
             };
             let mut lines = vec![
                 format!("Version: {}", revision.0),
@@ -87,7 +86,7 @@ impl HistoryArgs {
             );
             lines.push(String::new());
             for line in lines {
-                cli.terminal.data(&line);
+                ctx.screen.line(&line);
             }
         }
         Ok(())

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use aip_apply::store::StateStore as _;
 use clap::Args;
 use pulumi_files::{Project, StackName};
 use serde_json::json;
 
 use super::StackError;
-use crate::cli_context::{CliContext, CliContextError};
-use crate::store::StateStore as _;
+use crate::context::Context;
 use crate::ui::style::{HEADLINE, paint};
 use crate::ui::table::columns;
 use crate::ui::time::ago;
@@ -31,22 +31,19 @@ struct Row {
 }
 
 impl ListArgs {
-    pub(super) async fn run(self, cli: &CliContext) -> Result<(), StackError> {
-        let project = cli.project()?;
-        let stacks = cli.stacks(Some(&project))?;
-        let url = cli.backend_url(Some(&project))?;
-        let current = cli
-            .workspace()?
-            .stack(None, &project, &url)
-            .map_err(CliContextError::from)?;
+    pub(super) async fn run(self, ctx: &Context) -> Result<(), StackError> {
+        let project = ctx.project()?;
+        let stacks = ctx.stacks(Some(&project))?;
+        let url = ctx.backend_url(Some(&project))?;
+        let current = ctx.workspace()?.stack(None, &project, &url)?;
         let mut named: Vec<(String, StackName)> = Vec::new();
-        for name in existing_stacks(cli, &project).await? {
+        for name in existing_stacks(ctx, &project).await? {
             named.push((project.name.clone(), name));
         }
         if self.all {
-            for other in stacks.projects().await.map_err(CliContextError::from)? {
+            for other in stacks.projects().await? {
                 if other != project.name {
-                    let theirs = stacks.names(&other).await.map_err(CliContextError::from)?;
+                    let theirs = stacks.names(&other).await?;
                     named.extend(theirs.into_iter().map(|name| (other.clone(), name)));
                 }
             }
@@ -55,8 +52,8 @@ impl ListArgs {
         let mut rows = Vec::new();
         for (of, name) in named {
             let state = stacks.state(&of, &name);
-            let history = state.history(1).await.map_err(CliContextError::from)?;
-            let inventory = state.inventory().await.map_err(CliContextError::from)?;
+            let history = state.history(1).await?;
+            let inventory = state.inventory().await?;
             let updated = history.into_iter().next().map(|(_, record)| record.ended);
             let is_current = current
                 .as_ref()
@@ -83,8 +80,8 @@ impl ListArgs {
                     "resourceCount": row.objects,
                 })
             });
-            cli.terminal
-                .data(&format!("{:#}", list.collect::<serde_json::Value>()));
+            ctx.screen
+                .line(format!("{:#}", list.collect::<serde_json::Value>()));
             return Ok(());
         }
         let mut table = vec![
@@ -101,7 +98,7 @@ impl ListArgs {
             let not_yet = || "n/a".to_owned();
             let updated = row
                 .updated
-                .map_or_else(not_yet, |at| ago(&at, cli.clock.now()));
+                .map_or_else(not_yet, |at| ago(&at, ctx.clock.now()));
             table.push(vec![
                 name,
                 updated,
@@ -109,7 +106,7 @@ impl ListArgs {
             ]);
         }
         for line in columns(&table, &[]) {
-            cli.terminal.data(&line);
+            ctx.screen.line(&line);
         }
         Ok(())
     }
@@ -117,14 +114,11 @@ impl ListArgs {
 
 /// The stacks that have a file or state.
 pub(super) async fn existing_stacks(
-    cli: &CliContext,
+    ctx: &Context,
     project: &Project,
 ) -> Result<BTreeSet<StackName>, StackError> {
-    let stacks = cli.stacks(Some(project))?;
-    let mut names = stacks
-        .names(&project.name)
-        .await
-        .map_err(CliContextError::from)?;
+    let stacks = ctx.stacks(Some(project))?;
+    let mut names = stacks.names(&project.name).await?;
     names.extend(project.stacks_with_files());
     Ok(names)
 }

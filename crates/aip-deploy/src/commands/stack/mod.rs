@@ -9,12 +9,15 @@ mod provider;
 mod remove;
 mod select;
 
+use aip_apply::store::StoreError;
 use clap::{Args, Subcommand};
-use pulumi_files::StackNameError;
+use pulumi_files::{ProjectError, StackFileError, StackNameError, WorkspaceError};
 
-use crate::cli_context::{CliContext, CliContextError};
 use crate::commands::failure::CommandError;
+use crate::context::from_context_errors;
+use crate::context::{Context, ContextError};
 use crate::exit::Exit;
+use crate::ui::PromptError;
 
 /// Manage stacks
 #[derive(Debug, Args)]
@@ -55,7 +58,7 @@ enum StackCommand {
 pub enum StackError {
     /// Project, stack, stack file or state backend could not be resolved.
     #[error(transparent)]
-    CliContext(#[from] CliContextError),
+    Context(#[from] ContextError),
     /// The stack name is invalid.
     #[error(transparent)]
     Name(#[from] StackNameError),
@@ -117,11 +120,22 @@ pub enum StackError {
     },
 }
 
+from_context_errors!(StackError: ProjectError, StackFileError, StoreError, WorkspaceError);
+
+impl From<PromptError> for StackError {
+    fn from(error: PromptError) -> Self {
+        match error {
+            PromptError::Terminal(error) => Self::Input(error),
+            PromptError::NotInteractive | PromptError::Cancelled => Self::NeedsYes,
+        }
+    }
+}
+
 impl StackError {
     /// Exit code of a command that fails with this error.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::CliContext(error) => error.exit(),
+            Self::Context(error) => error.exit(),
             Self::Cluster(error) => error.exit(),
             Self::Name(_) | Self::NeedsYes | Self::NoName | Self::OtherProject { .. } => {
                 Exit::Usage
@@ -139,18 +153,18 @@ impl StackError {
 
 impl StackArgs {
     /// Runs the command; without one, the selected stack is shown.
-    pub async fn run(self, cli: &CliContext) -> Result<(), StackError> {
+    pub async fn run(self, ctx: &Context) -> Result<(), StackError> {
         match self.command {
-            None => select::show(cli, self.show_name).await,
-            Some(StackCommand::Init(args)) => args.run(cli).await,
-            Some(StackCommand::Select(args)) => args.run(cli).await,
-            Some(StackCommand::Unselect) => select::unselect(cli),
-            Some(StackCommand::Ls(args)) => args.run(cli).await,
-            Some(StackCommand::Rm(args)) => args.run(cli).await,
-            Some(StackCommand::History(args)) => args.run(cli).await,
-            Some(StackCommand::Output(args)) => args.run(cli).await,
-            Some(StackCommand::Export) => export::run(cli).await,
-            Some(StackCommand::ChangeSecretsProvider(args)) => args.run(cli).await,
+            None => select::show(ctx, self.show_name).await,
+            Some(StackCommand::Init(args)) => args.run(ctx).await,
+            Some(StackCommand::Select(args)) => args.run(ctx).await,
+            Some(StackCommand::Unselect) => select::unselect(ctx),
+            Some(StackCommand::Ls(args)) => args.run(ctx).await,
+            Some(StackCommand::Rm(args)) => args.run(ctx).await,
+            Some(StackCommand::History(args)) => args.run(ctx).await,
+            Some(StackCommand::Output(args)) => args.run(ctx).await,
+            Some(StackCommand::Export) => export::run(ctx).await,
+            Some(StackCommand::ChangeSecretsProvider(args)) => args.run(ctx).await,
         }
     }
 }

@@ -1,17 +1,15 @@
 //! `stack output`: what other programs may want to know of a stack. Nothing here is secret.
 
+use aip_apply::store::StateStore as _;
+use aip_stack::Target;
+use aip_stack::config::namespace_of;
 use clap::Args;
 use serde_json::{Map, Value};
 
 use super::StackError;
-use crate::cli_context::{CliContext, CliContextError, SecretsMode};
-use crate::cluster::Access;
 use crate::commands::failure::CommandError;
-use crate::config::namespace_of;
-use crate::guard::GuardedCluster;
+use crate::context::{Context, ContextError, SecretsMode};
 use crate::outputs::{Address, load_balancer};
-use crate::store::StateStore as _;
-use crate::target::Target;
 use crate::ui::table::columns;
 
 #[derive(Debug, Args)]
@@ -24,44 +22,49 @@ pub(super) struct OutputArgs {
 }
 
 impl OutputArgs {
-    pub(super) async fn run(self, cli: &CliContext) -> Result<(), StackError> {
-        let target = match cli.target(SecretsMode::Placeholder).await {
+    pub(super) async fn run(self, ctx: &Context) -> Result<(), StackError> {
+        let target = match ctx
+            .stack()
+            .await?
+            .target(ctx, SecretsMode::Placeholder)
+            .await
+        {
             Ok(target) => target,
-            Err(CliContextError::Configuration(problems)) => {
-                return match undeployed(cli).await? {
-                    Some(outputs) => self.print_undeployed(cli, outputs),
-                    None => Err(CliContextError::Configuration(problems).into()),
+            Err(ContextError::Configuration(problems)) => {
+                return match undeployed(ctx).await? {
+                    Some(outputs) => self.print_undeployed(ctx, outputs),
+                    None => Err(ContextError::Configuration(problems).into()),
                 };
             }
             Err(error) => return Err(error.into()),
         };
         if let Some(name) = &self.name {
-            let value = output_value(cli, &target, name).await?;
-            self.print_one(cli, value);
+            let value = output_value(ctx, &target, name).await?;
+            self.print_one(ctx, value);
             return Ok(());
         }
         let mut outputs: Vec<(&str, Option<String>)> = from_files(&target)
             .map(|(name, value)| (name, Some(value.to_owned())))
             .to_vec();
-        match address(cli, &target).await {
+        match address(ctx, &target).await {
             Ok(None) => {}
             Ok(Some(address)) => {
                 outputs.insert(0, (Address::NAME, address.known().map(str::to_owned)));
             }
-            Err(error) => cli.terminal.status(&format!(
+            Err(error) => ctx.screen.status(format!(
                 "warning: cannot read the address of the load balancer: {error}"
             )),
         }
-        self.print_all(cli, outputs);
+        self.print_all(ctx, outputs);
         Ok(())
     }
 
     /// A stack that was never deployed has few outputs, and needs no complete configuration.
-    fn print_undeployed(&self, cli: &CliContext, outputs: Undeployed) -> Result<(), StackError> {
+    fn print_undeployed(&self, ctx: &Context, outputs: Undeployed) -> Result<(), StackError> {
         let Some(name) = &self.name else {
             let outputs = outputs.known.into_iter();
             self.print_all(
-                cli,
+                ctx,
                 outputs.map(|(name, value)| (name, Some(value))).collect(),
             );
             return Ok(());
@@ -69,7 +72,7 @@ impl OutputArgs {
         let mut known = outputs.known.into_iter();
         match known.find(|(known, _)| known == name) {
             Some((_, value)) => {
-                self.print_one(cli, value);
+                self.print_one(ctx, value);
                 Ok(())
             }
             None => Err(StackError::NoOutput {
@@ -79,22 +82,22 @@ impl OutputArgs {
         }
     }
 
-    fn print_one(&self, cli: &CliContext, value: String) {
+    fn print_one(&self, ctx: &Context, value: String) {
         let text = if self.json {
             Value::from(value).to_string()
         } else {
             value
         };
-        cli.terminal.data(&text);
+        ctx.screen.line(&text);
     }
 
-    fn print_all(&self, cli: &CliContext, outputs: Vec<(&str, Option<String>)>) {
+    fn print_all(&self, ctx: &Context, outputs: Vec<(&str, Option<String>)>) {
         if self.json {
             let map: Map<String, Value> = outputs
                 .into_iter()
                 .map(|(name, value)| (name.to_owned(), value.into()))
                 .collect();
-            cli.terminal.data(&format!("{:#}", Value::Object(map)));
+            ctx.screen.line(format!("{:#}", Value::Object(map)));
             return;
         }
         let mut rows = vec![vec!["OUTPUT".to_owned(), "VALUE".to_owned()]];
@@ -103,7 +106,7 @@ impl OutputArgs {
             vec![name.to_owned(), value]
         }));
         for line in columns(&rows, &[]) {
-            cli.terminal.data(&line);
+            ctx.screen.line(&line);
         }
     }
 }
@@ -115,27 +118,26 @@ struct Undeployed {
 }
 
 /// The outputs of the selected stack if it was never deployed.
-async fn undeployed(cli: &CliContext) -> Result<Option<Undeployed>, StackError> {
-    let project = cli.project()?;
-    let stack = cli.stack(&project).await?;
-    let state = cli.stacks(Some(&project))?.state(&project.name, &stack);
-    let inventory = state.inventory().await.map_err(CliContextError::from)?;
+async fn undeployed(ctx: &Context) -> Result<Option<Undeployed>, StackError> {
+    let stack = ctx.stack().await?;
+    let state = stack.state(ctx)?;
+    let inventory = state.inventory().await?;
     if inventory.pin.is_some() {
         return Ok(None);
     }
-    let file = cli.stack_file(&project, &stack)?;
-    let context = file.at(&CliContext::config_path(&project, "k8s_context", false)?);
+    let file = stack.load()?;
+    let context = file.at(&stack.config_path("k8s_context", false)?);
     let context = context
         .and_then(|node| node.scalar())
         .map(|scalar| scalar.text.clone());
     let mut known = vec![
-        ("namespace", namespace_of(&stack)),
-        ("stack", stack.to_string()),
+        ("namespace", namespace_of(&stack.name)),
+        ("stack", stack.name.to_string()),
     ];
     known.extend(context.map(|context| ("context", context)));
     known.sort();
     Ok(Some(Undeployed {
-        stack: stack.to_string(),
+        stack: stack.name.to_string(),
         known,
     }))
 }
@@ -150,7 +152,7 @@ fn from_files(target: &Target) -> [(&'static str, &str); 4] {
     ]
 }
 
-async fn output_value(cli: &CliContext, target: &Target, name: &str) -> Result<String, StackError> {
+async fn output_value(ctx: &Context, target: &Target, name: &str) -> Result<String, StackError> {
     let found = from_files(target)
         .into_iter()
         .find(|(known, _)| *known == name);
@@ -158,7 +160,7 @@ async fn output_value(cli: &CliContext, target: &Target, name: &str) -> Result<S
         return Ok(value.to_owned());
     }
     let address = match name {
-        Address::NAME => address(cli, target).await?,
+        Address::NAME => address(ctx, target).await?,
         _ => None,
     };
     match address {
@@ -172,20 +174,17 @@ async fn output_value(cli: &CliContext, target: &Target, name: &str) -> Result<S
 }
 
 /// Where the load balancer is, if the stack has one. Nobody is asked before the first `up`.
-async fn address(cli: &CliContext, target: &Target) -> Result<Option<Address>, Box<CommandError>> {
+async fn address(ctx: &Context, target: &Target) -> Result<Option<Address>, Box<CommandError>> {
     let ask = async {
         let Some(service) = load_balancer(&target.desired) else {
             return Ok(None);
         };
-        let project = cli.project()?;
-        let stack = cli.stack(&project).await?;
-        let state = cli.stacks(Some(&project))?.state(&project.name, &stack);
-        let Some(pin) = state.inventory().await?.pin else {
+        let stack = ctx.open_stack().await?;
+        let inventory = stack.store.inventory().await?;
+        if inventory.pin.is_none() {
             return Ok(Some(Address::Pending));
-        };
-        let access = Access::new(&cli.environment);
-        let cluster =
-            GuardedCluster::open(&access, &target.context, Some(&pin), cli.clock.as_ref()).await?;
+        }
+        let cluster = stack.cluster(&target.context, &inventory).await?;
         Ok(Some(Address::of(&cluster, &service).await?))
     };
     ask.await.map_err(Box::new)

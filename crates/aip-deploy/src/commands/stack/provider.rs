@@ -4,7 +4,7 @@ use clap::Args;
 use secrecy::SecretString;
 
 use super::StackError;
-use crate::cli_context::{CliContext, CliContextError};
+use crate::context::{Context, ContextError};
 
 #[derive(Debug, Args)]
 pub(super) struct ProviderArgs {
@@ -13,25 +13,25 @@ pub(super) struct ProviderArgs {
 }
 
 impl ProviderArgs {
-    pub(super) async fn run(self, cli: &CliContext) -> Result<(), StackError> {
-        let project = cli.project()?;
-        let stack = cli.stack(&project).await?;
-        let mut file = cli.stack_file(&project, &stack)?;
+    pub(super) async fn run(self, ctx: &Context) -> Result<(), StackError> {
+        let stack = ctx.stack().await?;
+        let mut file = stack.load()?;
         let passphrase = if self.provider == "passphrase" {
-            Some(new_passphrase(cli)?)
+            Some(new_passphrase(ctx)?)
         } else {
             None
         };
         let path = file.path().to_owned();
-        let in_file = |source| CliContextError::Secrets { file: path, source };
-        let changed = cli
+        let in_file = |source| ContextError::Secrets { file: path, source };
+        let changed = ctx
             .keyring()
             .change_provider(&mut file, &self.provider, passphrase)
             .await;
         let count = changed.map_err(in_file)?;
-        file.save().map_err(CliContextError::from)?;
-        cli.terminal.status(&format!(
-            "{count} values of stack '{stack}' are encrypted with the new key"
+        file.save()?;
+        ctx.screen.status(format!(
+            "{count} values of stack '{}' are encrypted with the new key",
+            stack.name
         ));
         Ok(())
     }
@@ -39,13 +39,13 @@ impl ProviderArgs {
 
 /// The *new* passphrase: the environment holds the old one. Without a terminal it is the first
 /// line of standard input; an empty input is refused rather than taken for an empty passphrase.
-fn new_passphrase(cli: &CliContext) -> Result<SecretString, StackError> {
-    let terminal = &cli.terminal;
-    if terminal.is_interactive() {
-        let first = terminal
+fn new_passphrase(ctx: &Context) -> Result<SecretString, StackError> {
+    let screen = &ctx.screen;
+    if screen.can_ask() {
+        let first = screen
             .read_secret("Enter your new passphrase to protect config/secrets")
             .map_err(StackError::Input)?;
-        let again = terminal
+        let again = screen
             .read_secret("Re-enter your new passphrase to confirm")
             .map_err(StackError::Input)?;
         let same = secrecy::ExposeSecret::expose_secret(&first)
@@ -56,7 +56,7 @@ fn new_passphrase(cli: &CliContext) -> Result<SecretString, StackError> {
             Err(StackError::Declined)
         };
     }
-    let piped = terminal
+    let piped = screen
         .read_stdin()
         .map_err(StackError::Input)?
         .unwrap_or_default();

@@ -1,10 +1,10 @@
 //! `stack rm`.
 
+use aip_apply::store::StateStore as _;
 use clap::Args;
 
 use super::StackError;
-use crate::cli_context::{CliContext, CliContextError};
-use crate::store::StateStore as _;
+use crate::context::Context;
 
 #[derive(Debug, Args)]
 pub(super) struct RemoveArgs {
@@ -22,19 +22,15 @@ pub(super) struct RemoveArgs {
 }
 
 impl RemoveArgs {
-    pub(super) async fn run(self, cli: &CliContext) -> Result<(), StackError> {
-        let project = cli.project()?;
-        let stack = match cli.named(self.name.as_deref(), &project)? {
+    pub(super) async fn run(self, ctx: &Context) -> Result<(), StackError> {
+        let project = ctx.project()?;
+        let stack = match ctx.named(self.name.as_deref(), &project)? {
             Some(stack) => stack,
-            None => cli.stack(&project).await?,
+            None => ctx.stack().await?.name.clone(),
         };
-        cli.require(&project, &stack).await?;
-        let stacks = cli.stacks(Some(&project))?;
-        let inventory = stacks
-            .state(&project.name, &stack)
-            .inventory()
-            .await
-            .map_err(CliContextError::from)?;
+        ctx.require(&project, &stack).await?;
+        let stacks = ctx.stacks(Some(&project))?;
+        let inventory = stacks.state(&project.name, &stack).inventory().await?;
         let count = inventory.owned.len()
             + inventory
                 .intents
@@ -48,45 +44,35 @@ impl RemoveArgs {
             });
         }
         if !self.yes {
-            if !cli.terminal.is_interactive() {
-                return Err(StackError::NeedsYes);
-            }
             let kept = if self.preserve_config {
                 ""
             } else {
                 " and its configuration file"
             };
-            cli.terminal
-                .status(&format!("This removes the stack '{stack}'{kept}."));
-            let answer = cli
-                .terminal
-                .read_line("Type the stack name to confirm")
-                .map_err(StackError::Input)?;
-            if answer.trim() != stack.as_str() {
+            let consequence = format!("This removes the stack '{stack}'{kept}.");
+            let label = "Type the stack name to confirm";
+            if !ctx
+                .screen
+                .confirm_by_typing(&consequence, label, stack.as_str())?
+            {
                 return Err(StackError::Declined);
             }
         }
-        stacks
-            .remove(&project.name, &stack)
-            .await
-            .map_err(CliContextError::from)?;
+        stacks.remove(&project.name, &stack).await?;
         let path = project.stack_file(&stack);
         if !self.preserve_config && path.is_file() {
             std::fs::remove_file(&path).map_err(|source| StackError::File { path, source })?;
         }
-        let url = cli.backend_url(Some(&project))?;
-        let workspace = cli.workspace()?;
+        let url = ctx.backend_url(Some(&project))?;
+        let workspace = ctx.workspace()?;
         if workspace
-            .stack(None, &project, &url)
-            .map_err(CliContextError::from)?
+            .stack(None, &project, &url)?
             .is_some_and(|(name, _)| name == stack)
         {
-            workspace
-                .select(&project, &url, None)
-                .map_err(CliContextError::from)?;
+            workspace.select(&project, &url, None)?;
         }
-        cli.terminal
-            .status(&format!("Stack '{stack}' has been removed!"));
+        ctx.screen
+            .status(format!("Stack '{stack}' has been removed!"));
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use clap::Args;
 use pulumi_files::{Project, StackName};
 
 use super::StackError;
-use crate::cli_context::{CliContext, CliContextError};
+use crate::context::{Context, ContextError};
 
 #[derive(Debug, Args)]
 pub(super) struct SelectArgs {
@@ -19,78 +19,69 @@ pub(super) struct SelectArgs {
 }
 
 impl SelectArgs {
-    pub(super) async fn run(self, cli: &CliContext) -> Result<(), StackError> {
-        let project = cli.project()?;
-        let name = match cli.named(self.name.as_deref(), &project)? {
+    pub(super) async fn run(self, ctx: &Context) -> Result<(), StackError> {
+        let project = ctx.project()?;
+        let name = match ctx.named(self.name.as_deref(), &project)? {
             Some(name) => name,
-            None if cli.terminal.is_interactive() => {
-                let stacks = super::list::existing_stacks(cli, &project).await?;
+            None if ctx.screen.can_ask() => {
+                let stacks = super::list::existing_stacks(ctx, &project).await?;
                 for stack in &stacks {
-                    cli.terminal.status(&format!("  {stack}"));
+                    ctx.screen.status(format!("  {stack}"));
                 }
-                let name = cli.terminal.read_line("Please choose a stack");
+                let name = ctx.screen.read_line("Please choose a stack");
                 StackName::of_reference(name.map_err(StackError::Input)?.trim(), &project.name)?
             }
-            None => return Err(CliContextError::NoStack.into()),
+            None => return Err(ContextError::NoStack.into()),
         };
-        match cli.require(&project, &name).await {
-            Err(CliContextError::UnknownStack(_)) if self.create => {
-                super::init::create(cli, &project, &name, &self.secrets_provider, None).await?;
+        match ctx.require(&project, &name).await {
+            Err(ContextError::UnknownStack(_)) if self.create => {
+                super::init::create(ctx, &project, &name, &self.secrets_provider, None).await?;
             }
             outcome => outcome?,
         }
-        select(cli, &project, &name)
+        select(ctx, &project, &name)
     }
 }
 
 /// Remembers the stack.
-pub(super) fn select(
-    cli: &CliContext,
-    project: &Project,
-    name: &StackName,
-) -> Result<(), StackError> {
-    let url = cli.backend_url(Some(project))?;
-    let workspace = cli.workspace()?;
-    workspace
-        .select(project, &url, Some(name))
-        .map_err(CliContextError::from)?;
-    if let Some(other) = cli
+pub(super) fn select(ctx: &Context, project: &Project, name: &StackName) -> Result<(), StackError> {
+    let url = ctx.backend_url(Some(project))?;
+    let workspace = ctx.workspace()?;
+    workspace.select(project, &url, Some(name))?;
+    if let Some(other) = ctx
         .environment
         .non_empty("PULUMI_STACK")
         .filter(|other| *other != name.as_str())
     {
-        cli.terminal.status(&format!(
+        ctx.screen.status(format!(
             "warning: PULUMI_STACK is set to {other}, which takes precedence over this selection"
         ));
     }
     Ok(())
 }
 
-pub(super) fn unselect(cli: &CliContext) -> Result<(), StackError> {
-    let project = cli.project()?;
-    let url = cli.backend_url(Some(&project))?;
-    cli.workspace()?
-        .select(&project, &url, None)
-        .map_err(CliContextError::from)?;
-    cli.terminal.status("Stack was unselected");
+pub(super) fn unselect(ctx: &Context) -> Result<(), StackError> {
+    let project = ctx.project()?;
+    let url = ctx.backend_url(Some(&project))?;
+    ctx.workspace()?.select(&project, &url, None)?;
+    ctx.screen.status("Stack was unselected");
     Ok(())
 }
 
-pub(super) async fn show(cli: &CliContext, name_only: bool) -> Result<(), StackError> {
-    let project = cli.project()?;
-    let stack = cli.stack(&project).await?;
+pub(super) async fn show(ctx: &Context, name_only: bool) -> Result<(), StackError> {
+    let stack = ctx.stack().await?;
     if name_only {
-        cli.terminal.data(stack.as_str());
+        ctx.screen.line(stack.name.as_str());
         return Ok(());
     }
-    cli.terminal.data(&format!("Current stack is {stack}:"));
-    cli.terminal.data(&format!(
+    ctx.screen.line(format!("Current stack is {}:", stack.name));
+    ctx.screen.line(format!(
         "    Backend: {}",
-        cli.backend_url(Some(&project))?
+        ctx.backend_url(Some(&stack.project))?
     ));
-    cli.terminal.data(&format!(
+    ctx.screen.line(format!(
         "    File: {}",
-        project.stack_file(&stack).display()
+        stack.project.stack_file(&stack.name).display()
     ));
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! A problem for each kind of fix, and more for those that are easily written wrong.
 
-use aip_deploy::config::Remedy;
+use aip_stack::config::Remedy;
 
 use crate::test_project::STACK;
 

@@ -1,0 +1,226 @@
+//! Carries out an approved plan: intent, phases, waiting, pruning, in this order. Killed at any
+//! point, the next run converges: the cluster is the truth, and what it may hold was written down
+//! before the first write.
+
+mod approval;
+pub mod lease;
+mod phases;
+mod prune;
+mod pulumi_ownership;
+mod wait;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aip_base::{Clock, Rng, random_token};
+use aip_stack::desired::{ObjectRef, Phase};
+
+use crate::cluster::{ApiError, PinnedCluster};
+use crate::plan::{Plan, fields};
+use crate::rollout::{AwaitedView, Failure, FollowError};
+use crate::store::{FieldSet, Intent, Inventory, OwnedObject, StateStore, StoreError};
+use crate::time::rfc3339;
+
+pub use approval::{Approval, ApprovedPlan, PlanChanged};
+pub use lease::{LeaseLost, LeaseRenewer};
+pub use prune::{RemainingObject, delete_all};
+pub use pulumi_ownership::is_pulumi;
+
+/// What an apply needs besides the plan.
+pub struct ApplyContext<'a> {
+    /// Target of every write; its identity matched the pin.
+    pub cluster: &'a PinnedCluster,
+    /// Records intents, migrations and the final inventory.
+    pub store: &'a Arc<dyn StateStore>,
+    /// Checked before every write.
+    pub lease: &'a LeaseRenewer,
+    /// Combined with the API server's clock skew for verdicts.
+    pub clock: &'a dyn Clock,
+    /// Makes the ids of intents.
+    pub rng: &'a dyn Rng,
+    /// `aip-<stack>`.
+    pub namespace: &'a str,
+    /// The inventory as the plan saw it.
+    pub inventory: &'a Inventory,
+    /// Waiting, time limit and adoption.
+    pub options: ApplyOptions,
+}
+
+/// Waiting, time limit and adoption of one apply.
+#[derive(Debug, Clone, Copy)]
+pub struct ApplyOptions {
+    /// Whether to wait for the rollout.
+    pub wait: bool,
+    /// How long everything that is waited for may take together.
+    pub timeout: Duration,
+    /// Whether Pulumi's claims to fields are removed afterwards.
+    pub release_pulumi_ownership: bool,
+}
+
+/// Progress of one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Not started.
+    Waiting,
+    /// Elapsed time so far.
+    Running(Duration),
+    /// Elapsed time.
+    Done(Duration),
+    /// It failed.
+    Failed,
+}
+
+/// Receives the progress of an apply, to display it.
+pub trait Reporter: Send {
+    /// Called when a step starts or ends; `progress` has one entry per step of the plan.
+    fn progress(&mut self, plan: &Plan, progress: &[Progress]);
+    /// Called with every new state of an object that is waited for.
+    fn awaited(&mut self, view: AwaitedView<'_>);
+    /// The last log lines of a container that failed, or of a migration that completed.
+    fn log(&mut self, container: &str, lines: &[String]);
+}
+
+/// An apply that stopped early. What was applied before stays recorded as an intent.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The API server rejected a write.
+    #[error("{object}: {}", source.describe_for(object))]
+    Object {
+        /// API version, kind, namespace and name.
+        object: ObjectRef,
+        /// The underlying error.
+        source: ApiError,
+    },
+    /// An object of the same name does not go away.
+    #[error(
+        "{object} is still being deleted{}; run the command again once it is gone",
+        kept_by(finalizers)
+    )]
+    BeingDeleted {
+        /// API version, kind, namespace and name.
+        object: ObjectRef,
+        /// Its `metadata.finalizers`.
+        finalizers: Vec<String>,
+    },
+    /// The migration failed; nothing that serves was touched.
+    #[error("the migration failed; no running Pods were changed: {0}")]
+    Migration(Failure),
+    /// The rollout cannot succeed by waiting longer.
+    #[error("the rollout failed: {0}")]
+    Rollout(Failure),
+    /// `--timeout` elapsed first.
+    #[error("timed out after {} s: {waiting_for}", after.as_secs())]
+    TimedOut {
+        /// The value of `--timeout`.
+        after: Duration,
+        /// The last pending condition, as the rollout reported it.
+        waiting_for: String,
+    },
+    /// A watch was refused, or the object disappeared.
+    #[error(transparent)]
+    Follow(#[from] FollowError),
+    /// Detected before a write.
+    #[error(transparent)]
+    LeaseLost(#[from] LeaseLost),
+    /// A read failed.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// The state backend failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What keeps an object that is being deleted.
+pub fn kept_by(finalizers: &[String]) -> String {
+    if finalizers.is_empty() {
+        String::new()
+    } else {
+        format!(" (blocked by finalizers: {})", finalizers.join(", "))
+    }
+}
+
+/// Applies the plan: intent, phases in order, waiting, prune, and promotion of the inventory.
+pub async fn run(
+    ctx: &ApplyContext<'_>,
+    approved: &ApprovedPlan,
+    reporter: &mut dyn Reporter,
+) -> Result<(), ApplyError> {
+    let plan = approved.plan();
+    record_intent(ctx, plan).await?;
+    let mut executor = phases::PhaseExecutor::new(ctx, approved);
+    if plan.creates_namespace {
+        executor.namespace().await?;
+    }
+    let deadline = tokio::time::Instant::now() + ctx.options.timeout;
+    for phase in Phase::ALL {
+        if phase == Phase::Workload {
+            prune::release_autoscalers(ctx, plan, deadline).await?;
+        }
+        executor.apply(phase, deadline, reporter).await?;
+        wait::phase(ctx, &executor, phase, deadline, reporter).await?;
+    }
+    if ctx.options.release_pulumi_ownership {
+        pulumi_ownership::release_pulumi_ownership(ctx, plan).await?;
+    }
+    let kept = prune::prune(ctx, plan).await?;
+    promote(ctx, plan, &executor, kept).await
+}
+
+/// Before the first write: whatever this run may create can be found again. A plan that creates
+/// nothing adds nothing to what the inventory lists.
+async fn record_intent(ctx: &ApplyContext<'_>, plan: &Plan) -> Result<(), ApplyError> {
+    let creates = plan
+        .steps
+        .iter()
+        .any(|step| step.desired.is_some() && step.uid.is_none());
+    let known = |object: &ObjectRef| {
+        let owned = &ctx.inventory.owned;
+        owned
+            .iter()
+            .any(|recorded| recorded.object.is_same_object(object))
+    };
+    if !creates && plan.steps.iter().all(|step| known(&step.object)) {
+        return Ok(());
+    }
+    let intent = Intent {
+        id: random_token::<16>(ctx.rng),
+        started: rfc3339(ctx.clock.now()),
+        // What is pruned is in it too: an adopted object is in no inventory before.
+        objects: plan.steps.iter().map(|step| step.object.clone()).collect(),
+    };
+    ctx.lease.check()?;
+    ctx.store.record_intent(&intent).await?;
+    Ok(())
+}
+
+/// After the prune: what is there now is the last good state.
+async fn promote(
+    ctx: &ApplyContext<'_>,
+    plan: &Plan,
+    executor: &phases::PhaseExecutor<'_>,
+    kept: Vec<ObjectRef>,
+) -> Result<(), ApplyError> {
+    let applied_before = |object: &ObjectRef| {
+        let mut all = ctx.inventory.owned.iter();
+        let recorded = all.find(|recorded| recorded.object.is_same_object(object));
+        recorded.map_or(FieldSet::Null, |recorded| recorded.fields.clone())
+    };
+    let desired = plan.steps.iter().filter(|step| step.desired.is_some());
+    let owned: Vec<OwnedObject> = desired
+        .map(|step| step.object.clone())
+        .chain(kept)
+        .map(|object| OwnedObject {
+            fields: match executor.applied(&object) {
+                Some(live) => fields::owned(live),
+                None => applied_before(&object),
+            },
+            object,
+        })
+        .collect();
+    if owned == ctx.inventory.owned && ctx.inventory.intents.is_empty() {
+        return Ok(());
+    }
+    ctx.lease.check()?;
+    ctx.store.promote(owned).await?;
+    Ok(())
+}

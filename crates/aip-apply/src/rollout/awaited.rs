@@ -1,0 +1,81 @@
+//! The table of kinds that are waited for after they were applied. A new one is a file that
+//! implements `Awaited`, a variant of each enum here, and its lines in the presentation.
+
+use aip_stack::desired::ObjectRef;
+
+use super::deployment::DeploymentWatch;
+use super::follow::{FollowError, FollowOutcome, Following, follow};
+use super::job::JobWatch;
+use super::model::{JobView, Rollout};
+
+/// A kind that is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AwaitedKind {
+    /// Until its Pods serve.
+    Deployment,
+    /// Until it has run to its end.
+    Job,
+}
+
+/// The state of an object that is waited for.
+#[derive(Debug, Clone, Copy)]
+pub enum AwaitedView<'v> {
+    /// A Deployment down to its containers.
+    Deployment(&'v Rollout),
+    /// A Job with its Pods.
+    Job(&'v JobView),
+}
+
+impl AwaitedKind {
+    /// How an object is waited for; none if nobody waits for its kind.
+    pub fn of(object: &ObjectRef) -> Option<Self> {
+        match (object.group(), object.kind.as_str()) {
+            ("apps", "Deployment") => Some(Self::Deployment),
+            ("batch", "Job") => Some(Self::Job),
+            _ => None,
+        }
+    }
+
+    /// Follows the object `name` of this kind; `changed` is called with every new state.
+    pub async fn follow(
+        self,
+        following: Following<'_>,
+        name: &str,
+        mut changed: impl FnMut(AwaitedView<'_>),
+    ) -> Result<FollowOutcome, FollowError> {
+        match self {
+            Self::Deployment => {
+                let changed = |view: &Rollout| changed(AwaitedView::Deployment(view));
+                follow::<DeploymentWatch>(following, name, changed).await
+            }
+            Self::Job => {
+                let changed = |view: &JobView| changed(AwaitedView::Job(view));
+                follow::<JobWatch>(following, name, changed).await
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::apps::v1::Deployment;
+    use k8s_openapi::api::batch::v1::Job;
+    use k8s_openapi::api::core::v1::Service;
+
+    use super::*;
+
+    #[test]
+    fn deployments_and_jobs_are_waited_for_and_nothing_of_another_group() {
+        let deployment = ObjectRef::of::<Deployment>(Some("n"), "aip");
+        assert_eq!(AwaitedKind::of(&deployment), Some(AwaitedKind::Deployment));
+        let job = ObjectRef::of::<Job>(Some("n"), "aip-migrate");
+        assert_eq!(AwaitedKind::of(&job), Some(AwaitedKind::Job));
+        let service = ObjectRef::of::<Service>(Some("n"), "aip");
+        assert_eq!(AwaitedKind::of(&service), None);
+        let foreign = ObjectRef {
+            api_version: "example.com/v1".to_owned(),
+            ..job
+        };
+        assert_eq!(AwaitedKind::of(&foreign), None);
+    }
+}

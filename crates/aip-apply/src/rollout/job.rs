@@ -1,0 +1,95 @@
+//! A Job is done when it has the condition `Complete`. It has failed with the condition `Failed`,
+//! or when its Pods cannot run by waiting longer: an image that does not exist, Pods that are
+//! refused, a Job that is suspended or being deleted. `verdict.rs` has the rules. A Job that is done
+//! says what it did: its log is shown.
+
+use futures_util::stream::SelectAll;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::jiff::Timestamp;
+use kube::Client;
+use kube::runtime::watcher;
+
+use super::cache::{Cache, WatchStream, best_effort, watch};
+use super::follow::Awaited;
+use super::model::JobView;
+use super::verdict::{Verdict, judge_job};
+
+pub(super) enum WatchEvent {
+    Job(Box<watcher::Event<Job>>),
+    Pod(Box<watcher::Event<Pod>>),
+    JobEvent(Box<watcher::Event<Event>>),
+    PodEvent(Box<watcher::Event<Event>>),
+}
+
+#[derive(Default)]
+pub(super) struct JobWatch {
+    jobs: Cache<Job>,
+    pods: Cache<Pod>,
+    about_job: Cache<Event>,
+    about_pods: Cache<Event>,
+}
+
+impl Awaited for JobWatch {
+    type Event = WatchEvent;
+    type View = JobView;
+    const KIND: &'static str = "Job";
+
+    fn watches(client: &Client, namespace: &str, name: &str) -> SelectAll<WatchStream<WatchEvent>> {
+        let all = watcher::Config::default();
+        let by_name = all.clone().fields(&format!("metadata.name={name}"));
+        let of_job = format!("batch.kubernetes.io/job-name={name}");
+        let about_job = format!("involvedObject.kind=Job,involvedObject.name={name}");
+        let mut watches = SelectAll::new();
+        watches.push(watch(client, namespace, by_name, |event| {
+            WatchEvent::Job(Box::new(event))
+        }));
+        watches.push(watch(
+            client,
+            namespace,
+            all.clone().labels(&of_job),
+            |event| WatchEvent::Pod(Box::new(event)),
+        ));
+        let about_job = all.clone().fields(&about_job);
+        watches.push(best_effort(watch(client, namespace, about_job, |event| {
+            WatchEvent::JobEvent(Box::new(event))
+        })));
+        let about_pods = all.fields("involvedObject.kind=Pod");
+        watches.push(best_effort(watch(client, namespace, about_pods, |event| {
+            WatchEvent::PodEvent(Box::new(event))
+        })));
+        watches
+    }
+
+    fn observe(&mut self, event: WatchEvent) {
+        match event {
+            WatchEvent::Job(event) => self.jobs.observe(*event),
+            WatchEvent::Pod(event) => self.pods.observe(*event),
+            WatchEvent::JobEvent(event) => self.about_job.observe(*event),
+            WatchEvent::PodEvent(event) => self.about_pods.observe(*event),
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.jobs.is_complete() && self.pods.is_complete()
+    }
+
+    fn view(&self, name: &str) -> Option<JobView> {
+        let mut events = self.about_job.all();
+        events.extend(self.about_pods.all());
+        let job = self.jobs.get(name)?;
+        Some(JobView::read(job, &self.pods.all(), &events))
+    }
+
+    fn judge(view: &JobView, now: Timestamp) -> Verdict {
+        judge_job(view, now)
+    }
+
+    fn logs_when_done(view: &JobView) -> Vec<(String, String)> {
+        let containers = view.pods.iter().flat_map(|pod| {
+            let own = pod.containers.iter().filter(|container| !container.init);
+            own.map(|container| (pod.name.clone(), container.name.clone()))
+        });
+        containers.collect()
+    }
+}

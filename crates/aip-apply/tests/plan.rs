@@ -1,0 +1,131 @@
+//! What a plan makes of a stack: what is changed, replaced, kept and pruned.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
+mod recorded;
+
+use aip_apply::plan::{Namespace, Observed, Op, Proposed, Stale, build, fields};
+use aip_stack::desired::{Desired, ObjectRef, PROTECT_ANNOTATION};
+use recorded::{after_a_rotation, desired, new_tag, observed, plan_after};
+use serde_json::{Value, json};
+
+#[test]
+fn a_former_secret_is_kept_while_a_replica_set_refers_to_it_and_pruned_afterwards() {
+    let plan = after_a_rotation(&["old", "older", "gone"]);
+    let leftovers: Vec<(&str, &Op)> = plan
+        .steps
+        .iter()
+        .filter(|step| step.desired.is_none())
+        .map(|step| (step.object.name.as_str(), &step.op))
+        .collect();
+    assert_eq!(
+        leftovers,
+        [
+            ("aip-env-main-old", &Op::Retain),
+            ("aip-env-main-older", &Op::Prune)
+        ]
+    );
+}
+
+#[test]
+fn an_approval_holds_although_former_replica_sets_were_trimmed_meanwhile() {
+    let trimmed = after_a_rotation(&["older"]);
+    assert!(after_a_rotation(&["old", "older"]).does_the_same_as(&trimmed));
+    assert!(!trimmed.does_the_same_as(&plan_after("Deployment", new_tag)));
+}
+
+#[test]
+fn an_object_that_the_stack_gives_up_is_a_change() {
+    let pairs = recorded::objects()
+        .into_iter()
+        .map(|live| (desired(&live), observed(Some(live.clone()), live)))
+        .collect();
+    let given_up = Stale {
+        object: ObjectRef {
+            name: "extra".to_owned(),
+            logical_name: "extra".to_owned(),
+            ..desired(&recorded::objects()[1]).object().clone()
+        },
+        live: Some(json!({"metadata": {"uid": "u"}})),
+    };
+    let plan = build(pairs, vec![given_up], &[], Namespace::Exists);
+    assert_eq!(plan.counts().delete, 1);
+    assert_eq!(plan.counts().changes(), 1);
+}
+
+#[test]
+fn a_protected_object_that_the_stack_gives_up_is_kept() {
+    let database = Desired::namespace("n").protected();
+    let mut live = database.manifest().clone();
+    live["metadata"]["uid"] = "u".into();
+    let given_up = |live: &Value| Stale {
+        object: database.object().clone(),
+        live: Some(live.clone()),
+    };
+    let plan = |live: &Value| build(Vec::new(), vec![given_up(live)], &[], Namespace::Exists);
+    assert_eq!(plan(&live).steps[0].op, Op::Protect);
+    assert_eq!(plan(&live).counts().changes(), 0);
+    live["metadata"]["annotations"][PROTECT_ANNOTATION] = "false".into();
+    assert_eq!(plan(&live).steps[0].op, Op::Delete);
+}
+
+#[test]
+fn a_plan_stands_for_another_one_only_if_it_does_the_same_to_the_same_objects() {
+    let plan = plan_after("Deployment", new_tag);
+    assert!(plan.does_the_same_as(&plan_after("Deployment", new_tag)));
+    assert!(!plan.does_the_same_as(&plan_after("none", |_| {})));
+    let mut recreated = plan_after("Deployment", new_tag);
+    recreated.steps[0].uid = Some("another".to_owned());
+    assert!(!plan.does_the_same_as(&recreated));
+}
+
+#[test]
+fn a_job_that_came_to_its_end_is_unchanged_even_if_it_was_cleaned_away() {
+    let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "aip-migrate-1", "namespace": "n"}});
+    let observed = |finished| Observed {
+        finished,
+        ..observed(None, job.clone())
+    };
+    let plan = |finished| {
+        let pair = (desired(&job), observed(finished));
+        build(vec![pair], Vec::new(), &[], Namespace::Exists)
+    };
+    assert_eq!(plan(false).steps[0].op, Op::Create);
+    let step = &plan(true).steps[0];
+    assert!(step.op == Op::Same && !step.must_be_sent());
+}
+
+#[test]
+fn the_end_of_autoscaling_takes_the_replicas_back_and_somebody_elses_autoscaler_keeps_them() {
+    let scaled_by_others = |autoscaler: &str| {
+        let pairs = recorded::objects()
+            .into_iter()
+            .filter(|live| live["kind"] == "Deployment")
+            .map(|live| {
+                let message =
+                    "conflict with \"kube-controller-manager\" with subresource \"scale\"";
+                let conflict = fields::conflict(fields::REPLICAS_PATH, message, None);
+                let observed = Observed {
+                    proposed: Proposed::Forced(live.clone(), vec![conflict]),
+                    ..observed(Some(live.clone()), live.clone())
+                };
+                (desired(&live), observed)
+            })
+            .collect();
+        let object = ObjectRef {
+            api_version: "autoscaling/v2".to_owned(),
+            kind: "HorizontalPodAutoscaler".to_owned(),
+            plural: "horizontalpodautoscalers".to_owned(),
+            namespace: Some("aip-main".to_owned()),
+            name: autoscaler.to_owned(),
+            logical_name: autoscaler.to_owned(),
+        };
+        let stale = Stale {
+            live: Some(json!({"metadata": {"uid": "h"}})),
+            object,
+        };
+        build(pairs, vec![stale], &[], Namespace::Exists)
+    };
+    assert_eq!(scaled_by_others("aip").check(false), Ok(()));
+    assert!(scaled_by_others("other").check(false).is_err());
+}

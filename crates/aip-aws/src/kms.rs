@@ -1,0 +1,279 @@
+//! A data key, wrapped and unwrapped by the Key Management Service.
+//!
+//! The wrapping key is named by a URL, as in go-cloud's `awskms`: `awskms://alias/NAME`,
+//! `awskms://KEY-ID`, `awskms:///ARN`, with `region`, `profile`, `endpoint` and `context_NAME` as
+//! parameters.
+
+use std::collections::HashMap;
+
+use aws_sdk_kms::Client;
+use aws_sdk_kms::error::SdkError;
+use aws_sdk_kms::primitives::Blob;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use http::StatusCode;
+use url::Url;
+use zeroize::Zeroizing;
+
+use crate::access::{Aws, Profile};
+use crate::credentials::CredentialsError;
+use crate::text::{causes, printable, xml_field};
+
+/// A key of the service and the way to reach it.
+pub struct Kms {
+    aws: Aws,
+    key_id: String,
+    context: HashMap<String, String>,
+    profile: Profile,
+    region: Option<String>,
+    endpoint: Option<String>,
+}
+
+/// Why a data key is not wrapped or unwrapped.
+#[derive(Debug, thiserror::Error)]
+pub enum KmsError {
+    /// The URL does not name a key.
+    #[error("`{url}` does not name a key: {reason}")]
+    Url {
+        /// The URL.
+        url: String,
+        /// What the parser or check reported; never a secret value.
+        reason: String,
+    },
+    /// No region is known.
+    #[error("the region of the key is not known: add ?region=… to the URL or set AWS_REGION")]
+    NoRegion,
+    /// There are no credentials.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// The service is not reachable.
+    #[error("AWS KMS in {region} cannot be reached: {reason}")]
+    Unreachable {
+        /// The region of the key.
+        region: String,
+        /// The innermost cause.
+        reason: String,
+    },
+    /// The service refuses.
+    #[error("AWS KMS refused: {code}: {message}")]
+    Refused {
+        /// Its code, such as `AccessDeniedException`.
+        code: String,
+        /// Its words.
+        message: String,
+    },
+    /// Something answered that is not the service, or the service is ill.
+    #[error("AWS KMS in {region} answered {status}{said}")]
+    NotTheService {
+        /// The region of the key.
+        region: String,
+        /// The HTTP status.
+        status: StatusCode,
+        /// What else is known.
+        said: &'static str,
+    },
+    /// The answer or the request is not understood.
+    #[error("AWS KMS returned an invalid response")]
+    Answer,
+}
+
+/// Refusals of the caller or of the key: other credentials, other rights or another state of the
+/// key are needed.
+/// (<https://docs.aws.amazon.com/kms/latest/APIReference/CommonErrors.html>)
+const DENIED_CODES: [&str; 13] = [
+    "AccessDeniedException",
+    "DisabledException",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "IncompleteSignature",
+    "InvalidClientTokenId",
+    "InvalidSignatureException",
+    "KMSInvalidStateException",
+    "MissingAuthenticationToken",
+    "MissingAuthenticationTokenException",
+    "NotAuthorized",
+    "OptInRequired",
+    "UnrecognizedClientException",
+];
+
+impl KmsError {
+    /// Whether other credentials, other rights or another state of the key are needed.
+    pub fn is_denied(&self) -> bool {
+        match self {
+            Self::Credentials(error) => error.is_denied(),
+            Self::Refused { code, .. } => DENIED_CODES.contains(&code.as_str()),
+            Self::Url { .. }
+            | Self::NoRegion
+            | Self::Unreachable { .. }
+            | Self::NotTheService { .. }
+            | Self::Answer => false,
+        }
+    }
+
+    /// Whether the URL names no key that the service has, or not the one of the value.
+    pub fn is_misconfigured(&self) -> bool {
+        match self {
+            Self::Url { .. } | Self::NoRegion => true,
+            Self::Refused { code, .. } => matches!(
+                code.as_str(),
+                "NotFoundException"
+                    | "IncorrectKeyException"
+                    | "InvalidCiphertextException"
+                    | "ValidationException"
+                    | "InvalidKeyUsageException"
+            ),
+            Self::Credentials(_)
+            | Self::Unreachable { .. }
+            | Self::NotTheService { .. }
+            | Self::Answer => false,
+        }
+    }
+}
+
+impl Kms {
+    /// The key that `url` names.
+    pub fn new(url: &str, aws: &Aws) -> Result<Self, KmsError> {
+        let bad = |reason: String| KmsError::Url {
+            url: url.to_owned(),
+            reason,
+        };
+        let parsed = Url::parse(url).map_err(|e| bad(e.to_string()))?;
+        if parsed.scheme() != "awskms" {
+            return Err(bad(
+                "only awskms:// keys and passphrases are supported".to_owned()
+            ));
+        }
+        // `Url` leaves an empty host out of `awskms:///arn…`.
+        let key_id = format!("{}{}", parsed.host_str().unwrap_or(""), parsed.path());
+        let key_id = key_id.trim_start_matches('/').to_owned();
+        if key_id.is_empty() {
+            return Err(bad("the key is missing".to_owned()));
+        }
+        // `arn:aws:kms:REGION:ACCOUNT:key/ID`: no other region has that key.
+        let of_arn = key_id
+            .starts_with("arn:")
+            .then(|| key_id.split(':').nth(3).map(str::to_owned))
+            .flatten();
+        let mut kms = Self {
+            aws: aws.clone(),
+            key_id,
+            context: HashMap::new(),
+            profile: Profile::default(),
+            region: None,
+            endpoint: None,
+        };
+        for (name, value) in parsed.query_pairs() {
+            let value = value.into_owned();
+            match name.as_ref() {
+                "region" => kms.region = Some(value),
+                "profile" => kms.profile = Profile(Some(value)),
+                "endpoint" => kms.endpoint = Some(value),
+                // Which SDK a Go program uses; there is one here.
+                "awssdk" => {}
+                name => match name.strip_prefix("context_") {
+                    Some(name) => drop(kms.context.insert(name.to_owned(), value)),
+                    None => return Err(bad(format!("unknown parameter `{name}`"))),
+                },
+            }
+        }
+        kms.region = of_arn.or(kms.region);
+        Ok(kms)
+    }
+
+    /// Wraps a data key.
+    pub async fn encrypt(&self, plaintext: &[u8]) -> Result<Vec<u8>, KmsError> {
+        let (client, region) = self.client().await?;
+        let request = client
+            .encrypt()
+            .key_id(&self.key_id)
+            .plaintext(Blob::new(plaintext))
+            .set_encryption_context(Some(self.context.clone()));
+        let answer = request
+            .send()
+            .await
+            .map_err(|error| call_error(&error, region))?;
+        let blob = answer.ciphertext_blob.ok_or(KmsError::Answer)?;
+        Ok(blob.into_inner())
+    }
+
+    /// Unwraps a data key. The blob names its key, so this works whatever the URL calls it.
+    pub async fn decrypt(&self, blob: &[u8]) -> Result<Zeroizing<Vec<u8>>, KmsError> {
+        let (client, region) = self.client().await?;
+        let request = client
+            .decrypt()
+            .ciphertext_blob(Blob::new(blob))
+            .set_encryption_context(Some(self.context.clone()));
+        let answer = request
+            .send()
+            .await
+            .map_err(|error| call_error(&error, region))?;
+        let plaintext = answer.plaintext.ok_or(KmsError::Answer)?;
+        Ok(Zeroizing::new(plaintext.into_inner()))
+    }
+
+    /// A client with its credentials: what is wrong with them is told apart from what is wrong with
+    /// the call.
+    async fn client(&self) -> Result<(Client, String), KmsError> {
+        let region = match &self.region {
+            Some(region) => region.clone(),
+            None => self
+                .aws
+                .region(&self.profile)
+                .await
+                .ok_or(KmsError::NoRegion)?,
+        };
+        let credentials = self.aws.credentials(&self.profile, Some(&region)).await;
+        let config = self
+            .aws
+            .client_config(&self.profile, region.clone())
+            .credentials_provider(credentials.get().await?);
+        let mut config = aws_sdk_kms::config::Builder::from(&config.load().await);
+        if let Some(endpoint) = &self.endpoint {
+            config = config.endpoint_url(endpoint);
+        }
+        Ok((Client::from_conf(config.build()), region))
+    }
+}
+
+/// What went wrong, in our own words: the SDK's say where in it an error arose.
+fn call_error<E>(error: &SdkError<E, HttpResponse>, region: String) -> KmsError
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let refused = |code: &str, message: &str| KmsError::Refused {
+        code: printable(code),
+        message: printable(message),
+    };
+    let Some(raw) = error.raw_response() else {
+        let innermost = causes(error).last().map(ToString::to_string);
+        return KmsError::Unreachable {
+            region,
+            reason: printable(&innermost.unwrap_or_default()),
+        };
+    };
+    if let Some(code) = error.code() {
+        return refused(code, error.message().unwrap_or_default());
+    }
+    let body = raw.body().bytes().unwrap_or_default();
+    // XML where the credentials are refused before the service is asked.
+    let text = String::from_utf8_lossy(body);
+    if let Some(code) = xml_field(&text, "Code") {
+        return refused(&code, &xml_field(&text, "Message").unwrap_or_default());
+    }
+    let is_markup = body.trim_ascii_start().starts_with(b"<");
+    let Ok(status) = StatusCode::from_u16(raw.status().as_u16()) else {
+        return KmsError::Answer;
+    };
+    if status.is_success() && !is_markup {
+        return KmsError::Answer;
+    }
+    KmsError::NotTheService {
+        region,
+        status,
+        said: if is_markup {
+            " with an HTML page: something else is answering, such as a proxy that requires a login"
+        } else {
+            ""
+        },
+    }
+}

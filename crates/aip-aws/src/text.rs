@@ -1,0 +1,26 @@
+//! What may be shown of what AWS, or something in its place, says.
+
+use std::error::Error;
+
+/// The longest text of somebody else that is shown, in characters.
+const MAX_CHARS: usize = 300;
+
+/// The text of an element of a flat XML answer, as far as it can be shown: printable and short.
+pub fn xml_field(answer: &str, name: &str) -> Option<String> {
+    let rest = answer.split_once(&format!("<{name}>"))?.1;
+    let text = rest.split_once(&format!("</{name}>"))?.0;
+    Some(printable(text))
+}
+
+/// The beginning of a text, without control characters.
+pub(crate) fn printable(text: &str) -> String {
+    let printable = |c: char| if c.is_control() { ' ' } else { c };
+    text.trim().chars().take(MAX_CHARS).map(printable).collect()
+}
+
+/// An error and its causes, outermost first.
+pub(crate) fn causes<'e>(
+    error: &'e (dyn Error + 'static),
+) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| (*error).source())
+}

@@ -1,0 +1,201 @@
+//! What a command starts from: the terminal, the environment, and what flags, environment and files
+//! select.
+
+mod error;
+mod open_stack;
+mod secrets;
+mod stack;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use aip_apply::store::Stacks;
+use aip_aws::Aws;
+use aip_base::{Clock, Environment, Rng};
+use pulumi_files::{
+    Backend, ConfigPath, Crypter, Encryption, Project, StackName, Workspace, WorkspaceError,
+};
+use tokio::sync::{Mutex, OnceCell};
+
+use crate::ui::Screen;
+
+pub(crate) use error::from_context_errors;
+pub use error::{ContextError, secrets_exit};
+pub use open_stack::OpenStack;
+pub use secrets::SecretsMode;
+pub use stack::Stack;
+
+/// Global flags, environment and I/O. Project and stack are resolved once, when a command first
+/// wants them.
+pub struct Context {
+    /// Output, questions and standard input.
+    pub screen: Screen,
+    /// Snapshot of the process environment; nothing else reads it.
+    pub environment: Environment,
+    /// `--cwd`, else `.`.
+    pub folder: PathBuf,
+    /// Credentials and requests for KMS, and credentials for S3.
+    pub aws: Aws,
+    /// This machine's clock.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub rng: Arc<dyn Rng>,
+    /// `--stack`.
+    stack_flag: Option<String>,
+    /// `--config-file`.
+    config_file: Option<PathBuf>,
+    stack: OnceCell<Stack>,
+    /// The key derivation takes a quarter of a second: once per process.
+    crypter: Mutex<Option<(Encryption, Arc<Crypter>)>>,
+}
+
+/// Flags that every command has.
+#[derive(Debug, Default)]
+pub struct GlobalFlags {
+    /// `--stack`.
+    pub stack: Option<String>,
+    /// `--config-file`.
+    pub config_file: Option<PathBuf>,
+    /// `--cwd`.
+    pub cwd: Option<PathBuf>,
+}
+
+impl Context {
+    /// Nothing is resolved yet.
+    pub fn new(
+        screen: Screen,
+        environment: Environment,
+        flags: GlobalFlags,
+        aws: Aws,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+    ) -> Self {
+        Self {
+            screen,
+            environment,
+            folder: flags.cwd.unwrap_or_else(|| PathBuf::from(".")),
+            aws,
+            clock,
+            rng,
+            stack_flag: flags.stack,
+            config_file: flags.config_file,
+            stack: OnceCell::new(),
+            crypter: Mutex::new(None),
+        }
+    }
+
+    /// The project of the folder or the nearest folder above it.
+    pub fn project(&self) -> Result<Project, ContextError> {
+        Ok(Project::find(&self.folder)?)
+    }
+
+    /// The choices in `~/.pulumi`.
+    pub fn workspace(&self) -> Result<Workspace, ContextError> {
+        Ok(Workspace::new(&self.environment)?)
+    }
+
+    /// `PULUMI_BACKEND_URL`, else the project's, else the login.
+    pub fn backend_url(&self, project: Option<&Project>) -> Result<String, ContextError> {
+        let url = self.workspace()?.backend_url(project)?.map(|(url, _)| url);
+        url.ok_or(ContextError::NotLoggedIn)
+    }
+
+    /// The state backend.
+    pub fn stacks(&self, project: Option<&Project>) -> Result<Stacks, ContextError> {
+        let url = self.backend_url(project)?;
+        self.open_backend(&url, project)
+    }
+
+    /// The backend of `url`; sends nothing yet.
+    pub fn open_backend(
+        &self,
+        url: &str,
+        project: Option<&Project>,
+    ) -> Result<Stacks, ContextError> {
+        let relative_to = project
+            .and_then(|project| project.file.parent())
+            .unwrap_or(&self.folder);
+        let backend = Backend::parse(url, relative_to, &self.environment)?;
+        Ok(Stacks::open(
+            &backend,
+            &self.environment,
+            &self.aws,
+            Arc::clone(&self.clock),
+            Arc::clone(&self.rng),
+        ))
+    }
+
+    /// The stack that a command's own argument or `--stack` names, which may not contradict one
+    /// another.
+    pub fn named(
+        &self,
+        argument: Option<&str>,
+        project: &Project,
+    ) -> Result<Option<StackName>, ContextError> {
+        let parse = |name: Option<&str>| {
+            let stack = name.map(|name| StackName::of_reference(name, &project.name));
+            stack.transpose().map_err(WorkspaceError::from)
+        };
+        match (parse(argument)?, parse(self.stack_flag.as_deref())?) {
+            (Some(argument), Some(flag)) if argument != flag => {
+                Err(ContextError::TwoStacks(argument, flag))
+            }
+            (argument, flag) => Ok(argument.or(flag)),
+        }
+    }
+
+    /// The selected stack, which has a file or is known to the state backend.
+    pub async fn stack(&self) -> Result<&Stack, ContextError> {
+        self.stack.get_or_try_init(|| self.resolve_stack()).await
+    }
+
+    async fn resolve_stack(&self) -> Result<Stack, ContextError> {
+        let project = self.project()?;
+        let url = self
+            .workspace()?
+            .backend_url(Some(&project))?
+            .map(|(url, _)| url);
+        let flag = self.stack_flag.as_deref();
+        if url.is_none() && flag.is_none() && self.environment.non_empty("PULUMI_STACK").is_none() {
+            return Err(ContextError::NotLoggedIn);
+        }
+        let chosen = self
+            .workspace()?
+            .stack(flag, &project, url.as_deref().unwrap_or_default())?;
+        let (name, _) = chosen.ok_or(ContextError::NoStack)?;
+        self.require(&project, &name).await?;
+        let file = match &self.config_file {
+            Some(path) => self.folder.join(path),
+            None => project.stack_file(&name),
+        };
+        Ok(Stack {
+            project,
+            name,
+            file,
+        })
+    }
+
+    /// Fails unless the stack has a file or state.
+    pub async fn require(&self, project: &Project, stack: &StackName) -> Result<(), ContextError> {
+        if project.stack_file(stack).is_file() || self.config_file.is_some() {
+            return Ok(());
+        }
+        match self.stacks(Some(project)) {
+            Ok(stacks) if stacks.names(&project.name).await?.contains(stack) => Ok(()),
+            Ok(_) | Err(ContextError::NotLoggedIn) => {
+                Err(ContextError::UnknownStack(stack.clone()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// A key, or with `path` a key and the way into its value.
+pub fn config_path(project: &Project, text: &str, path: bool) -> Result<ConfigPath, ContextError> {
+    let parse = if path {
+        ConfigPath::parse
+    } else {
+        ConfigPath::key
+    };
+    Ok(parse(text, &project.name)?)
+}

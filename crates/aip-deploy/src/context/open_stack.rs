@@ -1,0 +1,82 @@
+//! What every command on a cluster starts from: the stack, its state, and the guarded cluster.
+
+use std::sync::Arc;
+
+use aip_apply::cluster::{Access, GuardError, GuardedCluster};
+use aip_apply::store::{Inventory, LeaseHolder, StateStore};
+use aip_stack::Target;
+
+use super::{Context, ContextError, SecretsMode, Stack};
+use crate::operator::{host, user};
+use crate::present::tree::StackInfo;
+use crate::pulumi_state::PulumiState;
+
+/// The selected stack with its state backend.
+pub struct OpenStack<'c> {
+    /// Terminal, environment, clock.
+    pub ctx: &'c Context,
+    /// The stack.
+    pub stack: &'c Stack,
+    /// Inventory, lease and history of the stack.
+    pub store: Arc<dyn StateStore>,
+    /// Pulumi's checkpoint and locks; read only.
+    pub pulumi: PulumiState,
+}
+
+impl Context {
+    /// Opens the state of the selected stack.
+    pub async fn open_stack(&self) -> Result<OpenStack<'_>, ContextError> {
+        let stack = self.stack().await?;
+        let stacks = self.stacks(Some(&stack.project))?;
+        let (project, name) = (stack.project.name.as_str(), &stack.name);
+        Ok(OpenStack {
+            ctx: self,
+            stack,
+            store: Arc::new(stacks.state(project, name)),
+            pulumi: PulumiState::new(stacks, project, name),
+        })
+    }
+}
+
+impl OpenStack<'_> {
+    /// The objects that the stack file asks for.
+    pub async fn target(&self, mode: SecretsMode) -> Result<Target, ContextError> {
+        self.stack.target(self.ctx, mode).await
+    }
+
+    /// The objects of a stack file of the history.
+    pub async fn target_of_revision(&self, text: &str) -> Result<Target, ContextError> {
+        self.stack.target_of_revision(self.ctx, text).await
+    }
+
+    /// The cluster the stack belongs to. Every command that talks to a cluster gets it here.
+    pub async fn cluster(
+        &self,
+        context: &str,
+        inventory: &Inventory,
+    ) -> Result<GuardedCluster, GuardError> {
+        let access = Access::new(&self.ctx.environment);
+        let clock = self.ctx.clock.as_ref();
+        GuardedCluster::open(&access, context, inventory.pin.as_ref(), clock).await
+    }
+
+    /// Project, stack and notices, as plans print them.
+    pub fn stack_info<'n>(&'n self, notices: &'n [String]) -> StackInfo<'n> {
+        StackInfo {
+            project: &self.stack.project.name,
+            stack: self.stack.name.as_str(),
+            notices,
+        }
+    }
+
+    /// User, host and process, as lease and history record them.
+    pub fn holder(&self, command: &str, ttl: Option<std::time::Duration>) -> LeaseHolder {
+        LeaseHolder {
+            user: user(&self.ctx.environment),
+            host: host(&self.ctx.environment),
+            pid: std::process::id(),
+            command: command.to_owned(),
+            ttl,
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! The lease around the work of one command.
+
+use std::sync::Arc;
+
+use aip_apply::apply::lease::{LEASE_DURATION, LeaseRenewer};
+
+use super::Operation;
+use crate::commands::failure::CommandError;
+use crate::context::OpenStack;
+use crate::signals::interrupted;
+
+/// Takes the lease, works until the end or an interrupt, and gives the lease back.
+pub(super) async fn with_lease(
+    stack: &OpenStack<'_>,
+    operation: Operation<'_>,
+    work: impl AsyncFnOnce(&LeaseRenewer) -> Result<(), CommandError>,
+) -> Result<(), CommandError> {
+    let holder = stack.holder(operation.command(), Some(LEASE_DURATION));
+    let lease = LeaseRenewer::acquire(Arc::clone(&stack.store), &holder).await?;
+    let result = tokio::select! {
+        result = work(&lease) => result,
+        () = interrupted() => Err(CommandError::Cancelled),
+    };
+    stack.ctx.screen.clear_region();
+    let released = lease.release().await;
+    result?;
+    Ok(released?)
+}

@@ -1,0 +1,126 @@
+//! The operations that change what is deployed, and their words.
+
+use aip_stack::desired::ObjectRef;
+
+/// Which operation changes the cluster.
+#[derive(Clone, Copy)]
+pub enum Operation<'o> {
+    /// The stack file is deployed.
+    Up {
+        /// Deploy the last good revision if the rollout fails or times out.
+        rollback_on_failure: bool,
+        /// Fail with exit code 7 if anything changed.
+        expect_no_changes: bool,
+    },
+    /// An earlier revision is deployed because the operator asked for it.
+    Rollback,
+    /// The last good revision is deployed because an `up` failed.
+    AutoRollback,
+    /// A stack is taken over from Pulumi.
+    Adopt {
+        /// The objects that Pulumi made.
+        objects: &'o [ObjectRef],
+    },
+    /// Everything is deleted.
+    Destroy,
+}
+
+impl<'o> Operation<'o> {
+    /// The command, as lease and history name it.
+    pub fn command(self) -> &'static str {
+        match self {
+            Self::Up { .. } => "up",
+            Self::Rollback | Self::AutoRollback => "rollback",
+            Self::Adopt { .. } => "adopt",
+            Self::Destroy => "destroy",
+        }
+    }
+
+    /// What the question is about: `Do you want to perform this update?`
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::Up { .. } => "update",
+            Self::Rollback | Self::AutoRollback => "rollback",
+            Self::Adopt { .. } => "adoption",
+            Self::Destroy => "destroy",
+        }
+    }
+
+    /// Heading of progress and result.
+    pub fn heading(self) -> &'static str {
+        match self {
+            Self::Up { .. } => "Updating",
+            Self::Rollback | Self::AutoRollback => "Rolling back",
+            Self::Adopt { .. } => "Adopting",
+            Self::Destroy => "Destroying",
+        }
+    }
+
+    /// Heading of the preview.
+    pub fn preview_heading(self) -> String {
+        format!("Previewing {}", self.noun())
+    }
+
+    /// The objects that Pulumi made, if they are adopted.
+    pub fn adopted(self) -> Option<&'o [ObjectRef]> {
+        match self {
+            Self::Adopt { objects } => Some(objects),
+            Self::Up { .. } | Self::Rollback | Self::AutoRollback | Self::Destroy => None,
+        }
+    }
+
+    /// Whether a rollout that fails is followed by [`Operation::AutoRollback`].
+    pub fn rolls_back_on_failure(self) -> bool {
+        matches!(
+            self,
+            Self::Up {
+                rollback_on_failure: true,
+                ..
+            }
+        )
+    }
+
+    /// Whether changes are an error.
+    pub fn expects_no_changes(self) -> bool {
+        matches!(
+            self,
+            Self::Up {
+                expect_no_changes: true,
+                ..
+            }
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_up_that_asks_for_it_rolls_back_or_expects_no_changes() {
+        let up = |rollback_on_failure, expect_no_changes| Operation::Up {
+            rollback_on_failure,
+            expect_no_changes,
+        };
+        assert!(up(true, false).rolls_back_on_failure());
+        assert!(!up(true, false).expects_no_changes());
+        assert!(up(false, true).expects_no_changes());
+        let others = [
+            Operation::Rollback,
+            Operation::AutoRollback,
+            Operation::Adopt { objects: &[] },
+            Operation::Destroy,
+        ];
+        for other in others {
+            assert!(!other.rolls_back_on_failure() && !other.expects_no_changes());
+        }
+    }
+
+    #[test]
+    fn lease_and_history_name_the_command() {
+        assert_eq!(Operation::AutoRollback.command(), "rollback");
+        assert_eq!(Operation::Destroy.preview_heading(), "Previewing destroy");
+        assert!(Operation::Adopt { objects: &[] }.adopted().is_some());
+        assert!(Operation::Rollback.adopted().is_none());
+    }
+}

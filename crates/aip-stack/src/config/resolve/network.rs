@@ -1,0 +1,163 @@
+//! Who reaches the Pods, how many there are, and what they reach.
+
+use std::collections::BTreeMap;
+
+use url::Url;
+
+use crate::config::checks;
+use crate::config::choices::{AnnotationsStyle, ServiceType};
+use crate::config::fields::{
+    ALLOW_CIDRS, ANNOTATIONS_STYLE, AUTOSCALING, CPU_PERCENT, DATABASE_URL, LOAD_BALANCER_CLASS,
+    MAX_REPLICAS, MIN_REPLICAS, NETWORK_POLICY, NETWORK_POLICY_ENABLED, PLAIN_HTTP, REDIS_DSN,
+    REPLICAS, SERVICE_TYPE, SSL_CERT_ARN, TRUSTED_PROXIES,
+};
+use crate::config::fix::{Edit, Fix, Remedy};
+use crate::config::value::ConfigString;
+use crate::config::values::Values;
+use crate::config::{Autoscaling, Exposure, LoadBalancer, NetworkPolicy};
+
+use super::Resolver;
+
+impl Resolver<'_> {
+    /// How the Pods are exposed; none if the load balancer lacks what it needs.
+    pub(super) fn exposure(&mut self, values: &Values) -> Option<Exposure> {
+        if values.get(&SERVICE_TYPE) == ServiceType::ClusterIp {
+            return Some(Exposure::ClusterIp);
+        }
+        let Some(certificate_arn) = values.get(&SSL_CERT_ARN) else {
+            self.parser.missing(
+                values.line(),
+                SSL_CERT_ARN.path(),
+                "is missing: the AWS load balancer needs a certificate for port 443; behind an ingress or \
+                 gateway, set aip_config.service.type to cluster_ip instead",
+                Fix::new(Remedy::Certificate, SSL_CERT_ARN.path(), Edit::Prompt),
+            );
+            return None;
+        };
+        let outcome = checks::arn(&certificate_arn, "acm", "certificate/");
+        self.checked(values, &SSL_CERT_ARN, outcome);
+        if values.get(&PLAIN_HTTP) {
+            self.notices.push(
+                "the load balancer also serves unencrypted HTTP on port 80; set aip_config.service.plain_http \
+                 to false to disable it"
+                    .to_owned(),
+            );
+        }
+        let class = values.get(&LOAD_BALANCER_CLASS).or_else(|| {
+            let controller = values.get(&ANNOTATIONS_STYLE) == AnnotationsStyle::Controller;
+            controller.then(|| "service.k8s.aws/nlb".to_owned())
+        });
+        Some(Exposure::LoadBalancer(LoadBalancer {
+            certificate_arn,
+            class,
+        }))
+    }
+
+    pub(super) fn autoscaling(&mut self, values: &Values) -> Option<Autoscaling> {
+        let line = values.line_of_group(&AUTOSCALING)?;
+        let scaling = Autoscaling {
+            min_replicas: values.get(&MIN_REPLICAS),
+            max_replicas: values.get(&MAX_REPLICAS),
+            cpu_percent: values.get(&CPU_PERCENT),
+        };
+        if scaling.min_replicas > scaling.max_replicas {
+            let message = "min_replicas is larger than max_replicas";
+            let most = Edit::Set(scaling.min_replicas.to_string());
+            let fix = Fix::new(Remedy::MaxReplicas, MAX_REPLICAS.path(), most);
+            self.parser
+                .problem(Some(line), AUTOSCALING.path(), message, Some(fix));
+        }
+        if values.is_set(&REPLICAS) {
+            let message =
+                "conflicts with aip_config.autoscaling, which controls the number of Pods";
+            let path = REPLICAS.path();
+            let fix = Fix::new(Remedy::AutoscaledReplicas, path, Edit::Remove);
+            self.parser.problem(Some(line), path, message, Some(fix));
+        }
+        Some(scaling)
+    }
+
+    /// The networks of the reverse proxies before the Pods. The load balancers of the stack forward
+    /// connections with the caller's address and write no header, so nobody is to be trusted there.
+    /// What stands before a Service inside the cluster is not known here.
+    pub(super) fn trusted_proxies(
+        &mut self,
+        values: &Values,
+        restricted: bool,
+        required: &BTreeMap<String, ConfigString>,
+        extra: &BTreeMap<String, ConfigString>,
+    ) {
+        const VARIABLE: &str = "AIP_TRUSTED_PROXIES";
+        let path = TRUSTED_PROXIES.path();
+        let said = values.is_set(&TRUSTED_PROXIES)
+            || required.contains_key(VARIABLE)
+            || extra.contains_key(VARIABLE);
+        if restricted && values.get(&SERVICE_TYPE) == ServiceType::ClusterIp && !said {
+            let add = Fix::new(Remedy::Proxies, &format!("{path}[0]"), Edit::Prompt);
+            self.notices.push(format!(
+                "{path} is not set: behind an ingress controller or gateway, all clients share its address and \
+                 its rate limits; `{add}` prompts for its network, `{path}: []` declares that there is none"
+            ));
+        }
+        let networks = values.get(&TRUSTED_PROXIES);
+        self.blocks(values.line(), path, &networks);
+        if let Some(index) = networks.iter().position(|network| network.ends_with("/0")) {
+            let path = format!("{path}[{index}]");
+            let message = "trusts X-Forwarded-For from every client";
+            let line = values.line_of(&TRUSTED_PROXIES);
+            let fix = Fix::new(Remedy::Proxies, &path, Edit::Prompt);
+            self.parser.problem(line, &path, message, Some(fix));
+        }
+    }
+
+    /// That each of a list is a block of addresses.
+    fn blocks(&mut self, line: Option<usize>, path: &str, blocks: &[String]) {
+        for (index, block) in blocks.iter().enumerate() {
+            if let Err(message) = checks::cidr(block) {
+                let path = format!("{path}[{index}]");
+                let edit = match block.parse::<std::net::IpAddr>() {
+                    Ok(std::net::IpAddr::V4(address)) => Edit::Set(format!("{address}/32")),
+                    Ok(std::net::IpAddr::V6(address)) => Edit::Set(format!("{address}/128")),
+                    Err(_) => Edit::Prompt,
+                };
+                let fix = Fix::new(Remedy::CidrBlock, &path, edit);
+                self.parser.problem(line, &path, message, Some(fix));
+            }
+        }
+    }
+
+    pub(super) fn network_policy(
+        &mut self,
+        values: &Values,
+        restricted: bool,
+        required: &BTreeMap<String, ConfigString>,
+        extra: &BTreeMap<String, ConfigString>,
+    ) -> Option<NetworkPolicy> {
+        if !restricted || !values.get(&NETWORK_POLICY_ENABLED) {
+            return None;
+        }
+        let line = values.line_of_group(&NETWORK_POLICY);
+        self.blocks(line, ALLOW_CIDRS.path(), &values.get(&ALLOW_CIDRS));
+        let port = |name: &str, default: u16| {
+            let url = Url::parse(required.get(name)?.plaintext()?).ok()?;
+            (url.scheme() != "sqlite").then(|| url.port().unwrap_or(default))
+        };
+        let mut ports: Vec<u16> = [port(DATABASE_URL.name, 5432), port(REDIS_DSN.name, 6379)]
+            .into_iter()
+            .flatten()
+            .collect();
+        ports.sort_unstable();
+        ports.dedup();
+        let statsd = extra.contains_key("TELEGRAF_HOST").then(|| {
+            let port = extra
+                .get("TELEGRAF_PORT")
+                .and_then(ConfigString::plaintext)
+                .and_then(|port| port.parse().ok());
+            port.unwrap_or(8125)
+        });
+        Some(NetworkPolicy {
+            ports,
+            udp_ports: statsd.into_iter().collect(),
+        })
+    }
+}

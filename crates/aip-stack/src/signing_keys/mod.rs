@@ -1,0 +1,279 @@
+//! The private keys that a stack gives to AIP: a JWK Set (RFC 7517 §5), and the ids that sign.
+//!
+//! What a key is for and where it is in its life are the members `aip_purpose` and `aip_state` of
+//! its JWK. A set without them is one of an older AIP, where `ACTIVE_SIGNING_KEYS` says it all.
+//! Members that are not understood here stay as they are.
+
+#[cfg(test)]
+mod tests;
+
+use aip_base::{Clock, Rng, RowId};
+use aip_jose::{Alg, KeyError, SigningKey};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+const PURPOSE: &str = "aip_purpose";
+const STATE: &str = "aip_state";
+const ACTIVE: &str = "active";
+const PUBLISHED: &str = "published";
+const RETIRED: &str = "retired";
+
+/// The JWK Set of a stack and the ids that sign.
+pub struct SigningKeys {
+    keys: Vec<Value>,
+    /// Other members of the set.
+    others: Map<String, Value>,
+    active: Vec<String>,
+    service: Vec<String>,
+}
+
+/// What a key signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Purpose {
+    /// Signs requests to PDSs.
+    Upstream,
+    /// Signs tokens for apps.
+    Oidc,
+}
+
+impl Purpose {
+    /// As `aip_purpose` of the JWK says it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Upstream => "upstream",
+            Self::Oidc => "oidc",
+        }
+    }
+}
+
+/// The public facts of a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KeyView {
+    /// Its id.
+    pub kid: String,
+    /// Its algorithm, where it is known here.
+    pub alg: Option<&'static str>,
+    /// What it signs.
+    pub purpose: Purpose,
+    /// `active`, `published` or `retired`.
+    pub state: &'static str,
+    /// Whether `SERVICE_AUTH_KEYS` names it.
+    pub service_auth: bool,
+}
+
+/// Why the keys are not what was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum SigningKeysError {
+    /// Not a JWK Set with ids.
+    #[error("is not a JWK Set whose keys have a `kid`")]
+    Malformed,
+    /// No such key.
+    #[error("there is no key `{0}`")]
+    Unknown(String),
+    /// The key is already active.
+    #[error("the key `{0}` is active already")]
+    AlreadyActive(String),
+    /// It has no place in the published set any more.
+    #[error("the key `{0}` is retired")]
+    Retired(String),
+    /// Refused: the key is active.
+    #[error("the key `{0}` is active: activate another one first")]
+    Active(String),
+    /// A key that something else signs with would be lost.
+    #[error("the key `{0}` is one of SERVICE_AUTH_KEYS: remove it there first")]
+    Service(String),
+    /// The set does not tell purposes apart.
+    #[error("the set has no keys for apps yet: `aip` generates a set with both purposes")]
+    OnePurpose,
+    /// No published key is waiting.
+    #[error("no key is waiting for activation: `aip-deploy keys rotate` adds one")]
+    NoneWaiting,
+    /// There are several that could be meant.
+    #[error("several keys are waiting for activation, specify one: {}", .0.join(" or "))]
+    Which(Vec<String>),
+    /// The crypto library failed.
+    #[error("the key was not generated: {0}")]
+    Library(#[from] KeyError),
+}
+
+impl SigningKeys {
+    /// Reads a JWK Set. `active` and `service` are the ids that the environment names.
+    pub fn parse(
+        json: &str,
+        active: Vec<String>,
+        service: Vec<String>,
+    ) -> Result<Self, SigningKeysError> {
+        let mut set: Map<String, Value> =
+            serde_json::from_str(json).map_err(|_| SigningKeysError::Malformed)?;
+        match set.remove("keys") {
+            Some(Value::Array(keys)) if keys.iter().all(|key| key["kid"].is_string()) => Ok(Self {
+                keys,
+                others: set,
+                active,
+                service,
+            }),
+            _ => Err(SigningKeysError::Malformed),
+        }
+    }
+
+    /// The JWK Set, with its private members.
+    pub fn to_json(&self) -> SecretString {
+        let mut set = self.others.clone();
+        set.insert("keys".to_owned(), self.keys.clone().into());
+        Value::Object(set).to_string().into()
+    }
+
+    /// What `ACTIVE_SIGNING_KEYS` has to say.
+    pub fn active(&self) -> &[String] {
+        &self.active
+    }
+
+    /// Every key, as it may be shown.
+    pub fn list(&self) -> Vec<KeyView> {
+        self.keys.iter().map(|key| self.view(key)).collect()
+    }
+
+    /// Whether there is a key of this id.
+    pub fn has(&self, kid: &str) -> bool {
+        self.keys.iter().any(|key| key["kid"] == kid)
+    }
+
+    /// Generates an ES256 key, published and not active. Returns its id.
+    pub fn add(
+        &mut self,
+        purpose: Purpose,
+        clock: &dyn Clock,
+        rng: &dyn Rng,
+    ) -> Result<String, SigningKeysError> {
+        let states = self.has_states();
+        if purpose == Purpose::Oidc && !states {
+            return Err(SigningKeysError::OnePurpose);
+        }
+        // Ids sort by time, as those do that `aip` makes.
+        let kid = RowId::new(clock, rng).to_string();
+        let jwk = SigningKey::generate(Alg::Es256, Some(kid.clone()))?.to_private_jwk_json()?;
+        let mut key: Value =
+            serde_json::from_str(jwk.expose_secret()).map_err(|_| SigningKeysError::Malformed)?;
+        if states {
+            key[PURPOSE] = purpose.as_str().into();
+            key[STATE] = PUBLISHED.into();
+        }
+        self.keys.push(key);
+        Ok(kid)
+    }
+
+    /// The one key that is published and waits for its activation.
+    pub fn waiting(&self, purpose: Purpose) -> Result<String, SigningKeysError> {
+        let all = self.list();
+        // Those before the active one were active themselves.
+        let last_active = all
+            .iter()
+            .rposition(|key| key.purpose == purpose && key.state == ACTIVE);
+        let candidates = all
+            .into_iter()
+            .skip(last_active.map_or(0, |at| at + 1))
+            .filter(|key| key.purpose == purpose && key.state == PUBLISHED);
+        let mut kids: Vec<String> = candidates.map(|key| key.kid).collect();
+        if kids.len() > 1 {
+            return Err(SigningKeysError::Which(kids));
+        }
+        kids.pop().ok_or(SigningKeysError::NoneWaiting)
+    }
+
+    /// Lets a published key sign. Those that signed before stay published: sessions at PDSs are
+    /// bound to the key they began with.
+    pub fn activate(&mut self, kid: &str) -> Result<(), SigningKeysError> {
+        let chosen = self.find(kid)?;
+        match chosen.state {
+            ACTIVE => return Err(SigningKeysError::AlreadyActive(chosen.kid)),
+            RETIRED => return Err(SigningKeysError::Retired(chosen.kid)),
+            _ => {}
+        }
+        let others: Vec<bool> = self
+            .list()
+            .iter()
+            .map(|key| key.purpose == chosen.purpose && key.alg == chosen.alg)
+            .collect();
+        if self.has_states() {
+            for (key, same) in self.keys.iter_mut().zip(others) {
+                if key["kid"] == kid {
+                    key[STATE] = ACTIVE.into();
+                } else if same && key[STATE] == ACTIVE {
+                    key[STATE] = PUBLISHED.into();
+                }
+            }
+        }
+        if chosen.purpose == Purpose::Upstream {
+            self.active = vec![kid.to_owned()];
+        }
+        Ok(())
+    }
+
+    /// Forgets a key that nothing signs with any more.
+    pub fn remove(&mut self, kid: &str) -> Result<(), SigningKeysError> {
+        let key = self.find(kid)?;
+        if key.state == ACTIVE {
+            return Err(SigningKeysError::Active(key.kid));
+        }
+        if key.service_auth {
+            return Err(SigningKeysError::Service(key.kid));
+        }
+        self.keys.retain(|key| key["kid"] != kid);
+        Ok(())
+    }
+
+    fn find(&self, kid: &str) -> Result<KeyView, SigningKeysError> {
+        let mut all = self.list().into_iter();
+        all.find(|key| key.kid == kid)
+            .ok_or_else(|| SigningKeysError::Unknown(kid.to_owned()))
+    }
+
+    fn has_states(&self) -> bool {
+        self.keys.iter().any(|key| !key[STATE].is_null())
+    }
+
+    fn view(&self, key: &Value) -> KeyView {
+        let kid = key["kid"].as_str().unwrap_or_default();
+        let alg = alg(key);
+        let purpose = match key[PURPOSE].as_str() {
+            Some(text) if text == Purpose::Oidc.as_str() => Purpose::Oidc,
+            // No PDS takes RSA, so this can only be meant for apps.
+            None if alg == Some(Alg::Rs256) => Purpose::Oidc,
+            _ => Purpose::Upstream,
+        };
+        let named = self.active.iter().any(|active| active == kid);
+        let state = match (purpose, key[STATE].as_str()) {
+            (_, Some(RETIRED)) => RETIRED,
+            // The environment counts more than the file.
+            (Purpose::Upstream, _) if !self.active.is_empty() => {
+                if named {
+                    ACTIVE
+                } else {
+                    PUBLISHED
+                }
+            }
+            (_, Some(ACTIVE)) => ACTIVE,
+            _ if named => ACTIVE,
+            _ => PUBLISHED,
+        };
+        KeyView {
+            kid: kid.to_owned(),
+            alg: alg.map(Alg::as_str),
+            purpose,
+            state,
+            service_auth: self.service.iter().any(|service| service == kid),
+        }
+    }
+}
+
+/// The algorithm that a key of this type has here; each has one.
+fn alg(key: &Value) -> Option<Alg> {
+    match (key["kty"].as_str()?, key["crv"].as_str()) {
+        ("EC", Some("P-256")) => Some(Alg::Es256),
+        ("EC", Some("secp256k1")) => Some(Alg::Es256k),
+        ("RSA", _) => Some(Alg::Rs256),
+        _ => None,
+    }
+}
