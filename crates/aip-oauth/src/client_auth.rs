@@ -83,14 +83,14 @@ impl AuthorizationServer {
             .parse()
             .map_err(|_| ClientAuthError::Unknown)?;
         let known = self.known_clients.get(&id);
-        let client = match known.filter(|it| self.check(it, &presented).is_ok()) {
-            Some(client) => client,
-            None => {
-                let client = self.read_client(&id).await?;
-                let client = client.ok_or(ClientAuthError::Unknown)?;
-                self.check(&client, &presented)?;
-                client
-            }
+        let known = known.filter(|it| self.check(it, &presented).is_ok());
+        let client = if let Some(client) = known {
+            client
+        } else {
+            let client = self.read_client(&id).await?;
+            let client = client.ok_or(ClientAuthError::Unknown)?;
+            self.check(&client, &presented)?;
+            client
         };
         RequestNotes::note_client(client.id.as_str());
         Ok(AuthenticatedClient(client))

@@ -107,12 +107,12 @@ pub(crate) fn exporter(
 
 async fn run(mut batches: Batches<SpanData>, exporter: SpanExporter) {
     while let Some(spans) = batches.next().await {
-        let exported = spans.len();
+        let total = spans.len();
         let outcome = exporter.export(spans).await;
         count(
             EXPORTER,
             if outcome.is_ok() { "sent" } else { "failed" },
-            exported,
+            total,
         );
     }
 }

@@ -107,6 +107,31 @@ async fn send(address: &str, head: &str, body: &str) -> String {
     answer
 }
 
+/// Head and body of requests with a secret wherever one can be.
+fn requests(token: &str) -> [(String, String); 3] {
+    [
+        (
+            format!("GET /{SECRET}?token={SECRET} HTTP/1.1"),
+            String::new(),
+        ),
+        (
+            format!(
+                "POST /oauth/token?code={SECRET} HTTP/1.1\r\nauthorization: Basic {SECRET}\r\n\
+                 dpop: {SECRET}\r\ncookie: __Host-aip={SECRET}"
+            ),
+            format!("grant_type=refresh_token&refresh_token={SECRET}&client_secret={SECRET}"),
+        ),
+        (
+            format!(
+                "GET /xrpc/app.bsky.feed.getTimeline?cursor={SECRET} HTTP/1.1\r\n\
+                 authorization: Bearer {token}\r\ntraceparent: 00-{TRACE}-00f067aa0ba902b7-01\r\n\
+                 tracestate: vendor={SECRET}\r\nbaggage: key={SECRET}"
+            ),
+            String::new(),
+        ),
+    ]
+}
+
 #[tokio::test]
 async fn what_leaves_the_program_for_operators_holds_no_secret() {
     let folder = TempDir::new().unwrap();
@@ -150,27 +175,7 @@ async fn what_leaves_the_program_for_operators_holds_no_secret() {
 
     let token = TokenKind::AccessToken.mint(&SystemRng);
     let token = token.expose_secret();
-    let requests = [
-        (
-            format!("GET /{SECRET}?token={SECRET} HTTP/1.1"),
-            String::new(),
-        ),
-        (
-            format!(
-                "POST /oauth/token?code={SECRET} HTTP/1.1\r\nauthorization: Basic {SECRET}\r\n\
-                 dpop: {SECRET}\r\ncookie: __Host-aip={SECRET}"
-            ),
-            format!("grant_type=refresh_token&refresh_token={SECRET}&client_secret={SECRET}"),
-        ),
-        (
-            format!(
-                "GET /xrpc/app.bsky.feed.getTimeline?cursor={SECRET} HTTP/1.1\r\n\
-                 authorization: Bearer {token}\r\ntraceparent: 00-{TRACE}-00f067aa0ba902b7-01\r\n\
-                 tracestate: vendor={SECRET}\r\nbaggage: key={SECRET}"
-            ),
-            String::new(),
-        ),
-    ];
+    let requests = requests(token);
     for (head, body) in &requests {
         let answer = send(&public, head, body).await;
         assert!(answer.starts_with("HTTP/1.1 40"), "{answer}");

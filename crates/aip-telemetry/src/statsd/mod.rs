@@ -6,7 +6,7 @@
 //! Two exporters were looked at on 2026-11-29, and neither is used:
 //! * `metrics-exporter-statsd` 0.9.0: in its source, `Gauge::increment` and `decrement` do nothing, so
 //!   `aip_connections_open` and `aip_http_requests_in_flight` would be lost.
-//! * `metrics-exporter-dogstatsd` 0.9.8, run with what this program records, writes the DogStatsD form
+//! * `metrics-exporter-dogstatsd` 0.9.8, run with what this program records, writes the `DogStatsD` form
 //!   and not that of StatsD: `aip_http_requests_total:1|c|#status:5xx`, several samples as
 //!   `0.012:0.013|d`, a negative gauge as `-2.5|g`, which in StatsD is a change by that much.
 //!
