@@ -60,7 +60,7 @@ fn dependencies() -> Result<()> {
         say::line("  advisories: NOT CHECKED, the advisory database is unreachable from here");
         return Ok(());
     }
-    process::run(deny()?.args(["check", "--disable-fetch", "advisories"]))
+    process::run(deny()?.args(["--offline", "check", "advisories"]))
 }
 
 fn unused_dependencies() -> Result<()> {

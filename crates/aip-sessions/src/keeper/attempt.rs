@@ -5,10 +5,9 @@ use std::convert::Infallible;
 use std::fmt::Display;
 use std::time::Duration;
 
-use aip_atproto::Origin;
 use aip_pds::{
-    AppPassword, PasswordSessionError, ProofError, ProvenIdentity, ProvenPds, RefreshError,
-    TokenSet, UpstreamCredentials,
+    AppPassword, PasswordSessionError, ProofError, ProvenPds, RefreshError, TokenSet,
+    UpstreamCredentials,
 };
 use aip_storage::StorageError;
 use aip_storage::audit::{AuditEvent, AuditKind};
@@ -19,7 +18,7 @@ use aip_storage::upstream::{
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::step::{OWNER_GRACE, Outcome, PriorSend, prior_send, settle};
-use super::store_tokens::WRITE_RETRY;
+use super::store_tokens::{Received, ReceivedTokens, WRITE_RETRY};
 use super::{Keeper, KeeperError, LEASE_DURATION, LEASE_EXTEND_INTERVAL};
 use crate::session_sealer::Column;
 
@@ -34,25 +33,6 @@ const PROOF_TIMEOUT: Duration = Duration::from_secs(20);
 const INVALID_GRANT_RETRY_DELAY: Duration = Duration::from_secs(2);
 /// How long a failure is tried to be settled: a database that restarts is back by then.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The result of a successful attempt.
-pub(super) struct Received {
-    pub(super) tokens: ReceivedTokens,
-    pub(super) pds: Origin,
-    /// For revoking the tokens, if it is an OAuth session.
-    pub(super) proven: Option<ProvenIdentity>,
-}
-
-/// The tokens that came. The one that was sent is spent, so every one of them is kept.
-pub(super) enum ReceivedTokens {
-    Tokens(TokenSet),
-    /// An answer without an access token that can be used.
-    RefreshOnly {
-        refresh: SecretString,
-        /// What it lacks, in words without a secret.
-        error: String,
-    },
-}
 
 /// An attempt without new tokens.
 struct Failed {

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use aip_atproto::Origin;
 use aip_base::Backoff;
-use aip_pds::ProvenIdentity;
+use aip_pds::{ProvenIdentity, TokenSet};
 use aip_storage::StorageError;
 use aip_storage::notices::Notice;
 use aip_storage::upstream::{
@@ -12,7 +13,6 @@ use aip_storage::upstream::{
 };
 use secrecy::SecretString;
 
-use super::attempt::{Received, ReceivedTokens};
 use super::step::{keep_alive_at, next_try};
 use super::{Keeper, KeeperError};
 use crate::session_sealer::Column;
@@ -24,6 +24,25 @@ pub(super) const WRITE_RETRY: Backoff = Backoff {
 };
 /// A database that has not stored tokens by then is taken to be away.
 const SPILL_AFTER: Duration = Duration::from_millis(500);
+
+/// The result of a successful attempt.
+pub(super) struct Received {
+    pub(super) tokens: ReceivedTokens,
+    pub(super) pds: Origin,
+    /// For revoking the tokens, if it is an OAuth session.
+    pub(super) proven: Option<ProvenIdentity>,
+}
+
+/// The tokens that came. The one that was sent is spent, so every one of them is kept.
+pub(super) enum ReceivedTokens {
+    Tokens(TokenSet),
+    /// An answer without an access token that can be used.
+    RefreshOnly {
+        refresh: SecretString,
+        /// What it lacks, in words without a secret.
+        error: String,
+    },
+}
 
 impl Keeper {
     /// Stores new tokens.
