@@ -1,5 +1,6 @@
 //! A request on its way to a handler: its head and its collected form.
 
+use aip_base::{AmbiguousHeader, single_header};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderName};
 use http::request::Parts as Head;
@@ -55,27 +56,12 @@ impl IncomingRequest {
 
     /// The `Authorization` header.
     pub(crate) fn authorization(&self) -> Result<Option<&str>, ApiError> {
-        single(self.headers(), &AUTHORIZATION)
-            .map_err(|Repeated| ApiError::request("the Authorization header is repeated"))
+        single_header(self.headers(), AUTHORIZATION)
+            .map_err(|_| ApiError::request("the Authorization header is repeated"))
     }
 
     /// The `DPoP` header. RFC 9449 §4.3: "There is not more than one".
-    pub(crate) fn dpop(&self) -> Result<Option<&str>, Repeated> {
-        single(self.headers(), &DPOP)
+    pub(crate) fn dpop(&self) -> Result<Option<&str>, AmbiguousHeader> {
+        single_header(self.headers(), DPOP)
     }
-}
-
-/// A header that must be there once is there twice, or is no text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Repeated;
-
-fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Repeated> {
-    let mut values = headers.get_all(name).iter();
-    let first = values.next();
-    if values.next().is_some() {
-        return Err(Repeated);
-    }
-    first
-        .map(|value| value.to_str().map_err(|_| Repeated))
-        .transpose()
 }

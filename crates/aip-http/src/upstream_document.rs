@@ -1,10 +1,11 @@
 //! AIP's own client metadata document, which PDSs fetch: made again when a client has changed, and
 //! not for each of the many anonymous requests for it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aip_atproto::ScopeSet;
+use aip_base::lock;
 use aip_oauth::AuthorizationServer;
 use aip_storage::StorageError;
 use aip_storage::client::ClientsVersion;
@@ -63,12 +64,11 @@ impl UpstreamDocument {
             at,
             body: body.clone(),
         };
-        *self.made.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(made));
+        *lock(&self.made) = Some(Arc::new(made));
         Ok(body)
     }
 
     fn last(&self) -> Option<Arc<Made>> {
-        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        made.clone()
+        lock(&self.made).clone()
     }
 }

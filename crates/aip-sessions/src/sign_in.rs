@@ -380,6 +380,12 @@ impl SignIn {
                 "the sealed secrets are not readable",
             )
         })?;
+        // Before the code is sent: what comes back must have its place.
+        let client = client_of(
+            flow.id,
+            flow.request.is_some(),
+            secrets.client_id.as_deref(),
+        )?;
         let key_id = secrets.client_key_id.as_deref();
         let keys = SessionKeys {
             session: flow.id,
@@ -435,11 +441,6 @@ impl SignIn {
                 actual: actual.clone(),
             });
         }
-        let client = secrets.client_id.as_deref().map(str::parse).transpose();
-        let client = client.map_err(|_| {
-            let what = "the sealed client is not readable";
-            StorageError::inconsistent("upstream_flows", &flow.id, what)
-        })?;
         let stored = self
             .store(flow, client, &keys, &signed_in, secrets.authenticates)
             .await;
@@ -588,7 +589,45 @@ impl SignIn {
     }
 }
 
+/// The app that the flow `id` is for, if it is for one.
+fn client_of(
+    id: RowId,
+    is_for_app: bool,
+    client_id: Option<&str>,
+) -> Result<Option<ClientId>, SignInFailure> {
+    match client_id {
+        _ if !is_for_app => Ok(None),
+        // Flows of the release before do not say it, and their requests are not read here.
+        None => Err(SignInFailure::UnknownState("an older release began it")),
+        Some(client_id) => client_id.parse().map(Some).map_err(|_| {
+            let what = "the sealed client is not readable";
+            StorageError::inconsistent("upstream_flows", &id, what).into()
+        }),
+    }
+}
+
 fn to_json(secrets: &FlowSecrets) -> SecretString {
     // Strings alone cannot fail to serialise.
     serde_json::to_string(secrets).unwrap_or_default().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_app_of_a_flow_is_known_before_its_code_is_sent() {
+        let id = "0192f3a4-7b1c-7def-8abc-0123456789ab".parse().unwrap();
+        let app = client_of(id, true, Some("app")).unwrap();
+        assert_eq!(app, Some("app".parse().unwrap()));
+        assert_eq!(client_of(id, false, None).unwrap(), None);
+        assert!(matches!(
+            client_of(id, true, None),
+            Err(SignInFailure::UnknownState(_))
+        ));
+        assert!(matches!(
+            client_of(id, true, Some("")),
+            Err(SignInFailure::Storage(StorageError::Inconsistent { .. }))
+        ));
+    }
 }

@@ -2,8 +2,9 @@
 //! a region at the end may be redrawn; elsewhere every line is written once.
 
 use std::io::{self, IsTerminal as _, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use aip_base::lock;
 use anstream::{AutoStream, ColorChoice};
 use console::Term;
 
@@ -129,7 +130,7 @@ impl Screen {
 
     fn with(&self, write: impl FnOnce(&mut Inner)) {
         // A panic while writing does not make the stream unusable.
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = lock(&self.inner);
         write(&mut inner);
         let _ = inner.out.flush();
     }

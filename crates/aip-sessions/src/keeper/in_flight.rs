@@ -3,10 +3,10 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use aip_base::RowId;
+use aip_base::{RowId, lock};
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
@@ -45,8 +45,7 @@ pub(super) struct Waiter<'a> {
 
 impl InFlight {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Consistent after each operation, so a panic elsewhere poisons nothing.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Registers a waiter for a session.

@@ -2,9 +2,10 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
+use aip_base::lock;
 use deadpool::managed::{self, Metrics, Object, QueueMode, RecycleError, RecycleResult, WeakPool};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
@@ -67,13 +68,11 @@ impl<D: Driver> Manager<D> {
 
     /// Why the server refused the last attempt to connect while it was starting up, if it did.
     pub(super) fn take_refusal(&self) -> Option<sqlx::Error> {
-        let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
-        refusal.take()
+        lock(&self.refusal).take()
     }
 
     fn note_refusal(&self, error: sqlx::Error) {
-        let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
-        *refusal = Some(error);
+        *lock(&self.refusal) = Some(error);
     }
 
     /// Closes idle connections for which `keep` is false.
