@@ -21,6 +21,8 @@ pub struct InFlight {
 #[derive(Default)]
 struct State {
     running: HashSet<RowId>,
+    /// Batches that are being claimed.
+    claims: usize,
     waiting: HashMap<RowId, Waiters>,
 }
 
@@ -35,6 +37,9 @@ pub(super) struct InFlightGuard {
     in_flight: Arc<InFlight>,
     id: RowId,
 }
+
+/// Marks that a batch of sessions is being claimed, until their refreshes are in flight.
+pub(super) struct ClaimGuard(Arc<InFlight>);
 
 /// A caller that waits for a session to settle.
 pub(super) struct Waiter<'a> {
@@ -73,9 +78,10 @@ impl InFlight {
         self.lock().running.contains(&id)
     }
 
-    /// How many refreshes are in flight.
+    /// How many refreshes are in flight, or batches of them about to be.
     pub(super) fn running(&self) -> usize {
-        self.lock().running.len()
+        let state = self.lock();
+        state.running.len() + state.claims
     }
 }
 
@@ -108,6 +114,14 @@ impl InFlightGuard {
     }
 }
 
+impl ClaimGuard {
+    /// Held by everybody who is not in flight yet.
+    pub(super) fn begin(in_flight: &Arc<InFlight>) -> Arc<Self> {
+        in_flight.lock().claims += 1;
+        Arc::new(Self(Arc::clone(in_flight)))
+    }
+}
+
 impl Waiter<'_> {
     /// Completes at the next wake-up after this call.
     pub(super) fn notified(&self) -> OwnedNotified {
@@ -121,6 +135,13 @@ impl Drop for InFlightGuard {
         in_flight.lock().running.remove(&self.id);
         in_flight.wake(self.id);
         in_flight.idle.notify_waiters();
+    }
+}
+
+impl Drop for ClaimGuard {
+    fn drop(&mut self) {
+        self.0.lock().claims -= 1;
+        self.0.idle.notify_waiters();
     }
 }
 
@@ -173,5 +194,19 @@ mod tests {
         assert_eq!(began.elapsed(), PATIENCE);
         drop(held);
         assert!(in_flight.lock().waiting.is_empty(), "no waiter is left");
+    }
+
+    #[tokio::test]
+    async fn a_claim_is_in_flight_until_the_last_refresh_of_its_batch_is() {
+        let in_flight = Arc::<InFlight>::default();
+        let claim = ClaimGuard::begin(&in_flight);
+        let of_attempt = Arc::clone(&claim);
+        drop(claim);
+        assert_eq!(in_flight.running(), 1);
+        let guard = InFlightGuard::take(&in_flight, ID.parse().unwrap());
+        drop(of_attempt);
+        assert_eq!(in_flight.running(), 1);
+        drop(guard);
+        assert_eq!(in_flight.running(), 0);
     }
 }

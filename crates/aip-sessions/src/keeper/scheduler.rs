@@ -18,9 +18,9 @@ use aip_storage::upstream::{
 use futures_util::StreamExt as _;
 use strum::IntoEnumIterator as _;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
-use super::in_flight::InFlightGuard;
+use super::in_flight::{ClaimGuard, InFlightGuard};
 use super::step::{PriorSend, prior_send};
 use super::{Keeper, KeeperError, LEASE_DURATION};
 
@@ -53,9 +53,17 @@ struct Workers {
     at: HashMap<Origin, usize>,
 }
 
+/// A batch that was claimed.
+struct Claimed {
+    /// The refreshes that were started, with their PDSs.
+    attempts: Vec<(Origin, JoinHandle<()>)>,
+    /// Whether more may be due.
+    more: bool,
+}
+
 impl Keeper {
-    /// Does all of it until it is aborted. That loses nothing: refreshes run in tasks of their
-    /// own, and everything else is one statement at a time.
+    /// Does all of it until it is aborted. That loses nothing: claims and refreshes run in tasks of
+    /// their own, and everything else is one statement at a time.
     pub async fn run(self: Arc<Self>) {
         tokio::join!(
             self.refresh_loop(),
@@ -123,6 +131,28 @@ impl Keeper {
         }
         let mut except = self.pds.origins().throttled();
         except.extend(workers.full());
+        let (keeper, guard) = (Arc::clone(self), ClaimGuard::begin(&self.in_flight));
+        // In a task of its own, which a shutdown does not abort: leases under which nobody works would
+        // hold up everybody until they lapse.
+        let claimed = tokio::spawn(async move { keeper.claim_batch(&except, guard).await });
+        // A panic is a defect that was logged.
+        let Ok(claimed) = claimed.await else {
+            return Ok(false);
+        };
+        let Claimed { attempts, more } = claimed?;
+        for (pds, attempt) in attempts {
+            workers.add(pds, attempt);
+        }
+        Ok(more)
+    }
+
+    /// Claims a batch and starts its refreshes, each in a task of its own. `guard` is held until they
+    /// are in flight.
+    async fn claim_batch(
+        self: &Arc<Self>,
+        except: &[Origin],
+        guard: Arc<ClaimGuard>,
+    ) -> Result<Claimed, KeeperError> {
         let now = self.clock.now();
         let claimed = self
             .storage
@@ -131,16 +161,18 @@ impl Keeper {
                 length: LEASE_DURATION,
                 now,
                 limit: u32::try_from(CLAIM_BATCH_SIZE).unwrap_or(u32::MAX),
-                except: &except,
+                except,
             })
             .await?;
         let more = claimed.len() == CLAIM_BATCH_SIZE;
         let mut lag = Duration::ZERO;
+        let mut attempts = Vec::with_capacity(claimed.len());
         for claimed in claimed {
             match claimed {
                 Ok((session, claim)) => {
                     lag = lag.max(now.since(session.next_refresh_at));
-                    self.spawn(workers, session, claim);
+                    let (pds, guard) = (session.pds.clone(), Arc::clone(&guard));
+                    attempts.push((pds, self.spawn_attempt(session, claim, guard)));
                 }
                 Err(error) => {
                     tracing::error!(%error, "skipping unreadable session");
@@ -148,25 +180,21 @@ impl Keeper {
             }
         }
         metrics::gauge!("aip_keeper_due_lag_seconds").set(lag.as_secs_f64());
-        Ok(more)
+        Ok(Claimed { attempts, more })
     }
 
-    fn spawn(self: &Arc<Self>, workers: &mut Workers, session: UpstreamSession, claim: Claim) {
-        let pds = session.pds.clone();
-        *workers.at.entry(pds.clone()).or_default() += 1;
+    fn spawn_attempt(
+        self: &Arc<Self>,
+        session: UpstreamSession,
+        claim: Claim,
+        guard: Arc<ClaimGuard>,
+    ) -> JoinHandle<()> {
         let keeper = Arc::clone(self);
-        // The attempt has a task of its own, which outlives this one.
-        let attempt = tokio::spawn(async move {
-            let id = session.id;
-            if let Err(error) = keeper.attempt_claimed(&session, &claim).await {
-                tracing::warn!(session = %id, %error, "scheduled refresh failed");
+        tokio::spawn(async move {
+            if let Err(error) = keeper.attempt_claimed(&session, &claim, guard).await {
+                tracing::warn!(session = %session.id, %error, "scheduled refresh failed");
             }
-        });
-        workers.tasks.spawn(async move {
-            // A panic is a defect that was logged; the lease lapses by itself.
-            drop(attempt.await);
-            pds
-        });
+        })
     }
 
     /// Callers rarely wait for these, and poll: no notice is published for them.
@@ -174,6 +202,7 @@ impl Keeper {
         self: &Arc<Self>,
         session: &UpstreamSession,
         claim: &Claim,
+        claim_guard: Arc<ClaimGuard>,
     ) -> Result<(), KeeperError> {
         // Whoever has the guard may have lost its lease and still hold tokens that are not stored:
         // the journal knows. A caller that is only about to ask for the lease is soon told that it
@@ -187,6 +216,7 @@ impl Keeper {
         let Some(_guard) = guard else {
             return self.extend_lease_for_sender(session, claim).await;
         };
+        drop(claim_guard);
         if let Some(pause) = self.pause_of(session)
             && prior_send(claim) != PriorSend::Unsettled
         {
@@ -238,6 +268,16 @@ impl Keeper {
 }
 
 impl Workers {
+    /// Counts an attempt that was started.
+    fn add(&mut self, pds: Origin, attempt: JoinHandle<()>) {
+        *self.at.entry(pds.clone()).or_default() += 1;
+        self.tasks.spawn(async move {
+            // A panic is a defect that was logged; the lease lapses by itself.
+            drop(attempt.await);
+            pds
+        });
+    }
+
     /// Waits until one is done. Whether there was one.
     async fn join_next_worker(&mut self) -> bool {
         let Some(done) = self.tasks.join_next().await else {

@@ -25,6 +25,7 @@ on_both_engines!(
     a_sign_in_is_finished_though_its_browser_has_left,
     tokens_that_nobody_needs_are_revoked_though_the_browser_has_left,
     a_caller_that_leaves_while_its_lease_is_taken_holds_up_nobody,
+    sessions_that_a_scheduler_claims_while_it_is_stopped_are_refreshed,
     a_session_that_is_claimed_while_a_caller_asks_for_its_lease_is_refreshed_at_once,
 );
 
@@ -309,13 +310,34 @@ async fn a_session_that_is_claimed_while_a_caller_asks_for_its_lease_is_refreshe
         let scheduled = aip.run(async move { keeper.round().await.unwrap() });
         let used = app.query(&tokens.access, GET_SESSION);
         let release = async {
-            until_in_flight(world, 1).await;
+            // The claim of the scheduler, and the caller.
+            until_in_flight(world, 2).await;
             away.release().await;
         };
         let both = async { tokio::join!(used, release, scheduled) };
         let (used, (), scheduled) = tokio::time::timeout(AT_ONCE, both).await.unwrap();
         used.ok();
         scheduled.unwrap();
+        assert_eq!(refreshes(world), round);
+    }
+}
+
+async fn sessions_that_a_scheduler_claims_while_it_is_stopped_are_refreshed(world: &World) {
+    app_with_session(world).await;
+    for round in 1..=3 {
+        world.pass(STALE);
+        world
+            .texts("UPDATE upstream_sessions SET next_refresh_at = 0 RETURNING id")
+            .await;
+        let away = world.block_writes().await;
+        let aip = world.aip();
+        let scheduler = aip.run(Arc::clone(&aip.app.keeper).run());
+        until_in_flight(world, 1).await;
+        scheduler.abort();
+        assert!(scheduler.await.is_err(), "it was stopped");
+        away.release().await;
+        // What a process that ends waits for.
+        assert_eq!(aip.app.keeper.drain(AT_ONCE).await, 0);
         assert_eq!(refreshes(world), round);
     }
 }
