@@ -1,16 +1,18 @@
 //! What apps call all the time, on PostgreSQL: refreshing, introspecting, asking who signed in
-//! and how the session at the PDS is, and calls on the PDS, over 16 and over 64 connections.
+//! and how the session at the PDS is, calls on the PDS, and the documents that describe AIP, over
+//! 16 and over 64 connections, in turns with servers that do nothing else.
 
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::lab::Lab;
 use crate::load::Caller;
+use crate::peer::{Peer, Statement};
 use crate::people::sign_in_many;
 use crate::report::Measurement;
-use crate::round::{self, Watched};
+use crate::round::{self, Figures, Watched};
 use harness::postgres::Postgres;
 use harness::scratch::Scratch;
 use harness::sign_in::Tokens;
@@ -37,6 +39,17 @@ pub(crate) enum Call {
     Session,
     /// `/xrpc/com.atproto.server.getSession`, which the stand-in of the PDS answers.
     Xrpc,
+    /// `/.well-known/openid-configuration`.
+    Discovery,
+    /// `/oauth/jwks.json`.
+    Jwks,
+}
+
+/// A server with its callers and what was measured of it, by load.
+struct Side<'a> {
+    watched: Watched<'a>,
+    callers: Vec<Caller>,
+    figures: [Vec<Figures>; LOADS.len()],
 }
 
 pub(crate) async fn measure(
@@ -48,30 +61,81 @@ pub(crate) async fn measure(
     let settings = [("AIP_DATABASE_URL", postgres.url())];
     let lab = Lab::start(program, &scratch.folder("aip")?, ACCOUNTS, &settings).await?;
     let tokens = sign_in_many(&lab, SESSIONS).await?;
-    let watched = Watched {
-        server: &lab.server,
-        postgres: Some(&postgres),
-    };
-    let mut callers = callers(call, &lab, &tokens).await?;
-    let mut figures = LOADS.map(|_| Vec::new());
-    // In turns, so that what changes on the machine meanwhile changes both.
+    let mut aip = callers(call, &lab, &tokens).await?;
+    let peers = peers(call, &mut aip, scratch, &postgres).await?;
+    let mut sides = vec![Side::new(Watched::aip(&lab.server, Some(&postgres)), aip)];
+    for peer in &peers {
+        let mut callers = callers(call, &lab, &tokens).await?;
+        for caller in &mut callers {
+            caller.call_instead(peer).await?;
+        }
+        sides.push(Side::new(Watched::peer(peer, &postgres), callers));
+    }
+    // In turns, so that what changes on the machine meanwhile changes all.
     for round in 0..=ROUNDS {
-        for ((connections, _), figures) in LOADS.iter().zip(&mut figures) {
-            let resting = callers.split_off((*connections).min(callers.len()));
-            let time = if round == 0 { WARM_UP } else { ROUND };
-            let done;
-            (callers, done) = round::run(callers, time, watched).await?;
-            callers.extend(resting);
-            if round > 0 {
-                figures.push(done);
+        for load in 0..LOADS.len() {
+            for side in &mut sides {
+                side.run(load, round).await?;
             }
         }
     }
     let mut results = Vec::new();
-    for ((_, suffix), figures) in LOADS.iter().zip(&figures) {
-        results.extend(round::results(figures, "request", suffix)?);
+    for (load, (_, suffix)) in LOADS.iter().enumerate() {
+        let mut figures = sides.iter().map(|side| &side.figures[load]);
+        let aip = figures.next().context("AIP was measured")?;
+        results.extend(round::results(aip, "request", suffix)?);
+        for (peer, figures) in peers.iter().zip(figures) {
+            results.extend(round::beside(aip, figures, peer.name, suffix)?);
+        }
     }
     Ok(results)
+}
+
+impl<'a> Side<'a> {
+    fn new(watched: Watched<'a>, callers: Vec<Caller>) -> Self {
+        Self {
+            watched,
+            callers,
+            figures: LOADS.map(|_| Vec::new()),
+        }
+    }
+
+    /// One round at one load; the first is for warming up.
+    async fn run(&mut self, load: usize, round: usize) -> Result<()> {
+        let mut callers = std::mem::take(&mut self.callers);
+        let resting = callers.split_off(LOADS[load].0.min(callers.len()));
+        let time = if round == 0 { WARM_UP } else { ROUND };
+        let figures;
+        (self.callers, figures) = round::run(callers, time, self.watched).await?;
+        self.callers.extend(resting);
+        if round > 0 {
+            self.figures[load].push(figures);
+        }
+        Ok(())
+    }
+}
+
+/// What AIP is measured beside. All answer with what AIP answers. None for calls on the PDS: a
+/// server that forwards to it would need tokens of the PDS.
+async fn peers(
+    call: Call,
+    aip: &mut [Caller],
+    scratch: &Scratch,
+    postgres: &Postgres,
+) -> Result<Vec<Peer>> {
+    let first = aip.first_mut().context("there are callers")?;
+    let statement = match call {
+        Call::Xrpc => return Ok(Vec::new()),
+        Call::Refresh => Some((Statement::Write, postgres)),
+        Call::Introspect | Call::Userinfo | Call::Session => Some((Statement::Read, postgres)),
+        Call::Discovery | Call::Jwks => None,
+    };
+    let body = first.body().await?;
+    let mut peers = vec![Peer::limit(&scratch.folder("limit")?, &body, statement).await?];
+    if matches!(call, Call::Discovery | Call::Jwks) {
+        peers.push(Peer::nginx(&scratch.folder("nginx")?, &body).await?);
+    }
+    Ok(peers)
 }
 
 /// One caller per connection of the highest load.

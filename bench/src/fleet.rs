@@ -12,6 +12,7 @@ use crate::lab::Lab;
 use crate::people::sign_in_many;
 use crate::report::Measurement;
 use crate::round::{Sample, Watched};
+use crate::server::Server;
 use harness::postgres::Postgres;
 use harness::scratch::Scratch;
 
@@ -48,18 +49,14 @@ pub(crate) async fn measure(program: &Path, scratch: &Scratch) -> Result<Vec<Mea
     let settings = [("AIP_DATABASE_URL", postgres.url())];
     let lab = Lab::start(program, &scratch.folder("aip")?, ACCOUNTS, &settings).await?;
     sign_in_many(&lab, DUE as usize).await?;
-    let watched = Watched {
-        server: &lab.server,
-        postgres: Some(&postgres),
-    };
     // The first round is for warming up, and for the memory that a small fleet takes.
-    let alone = round(watched, &postgres).await?;
+    let alone = round(&lab.server, &postgres).await?;
     let before = size(&postgres).await?;
     store_idle(&postgres).await?;
     let bytes_per_session = (size(&postgres).await? - before) / f64::from(STORED);
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
-        rounds.push(round(watched, &postgres).await?);
+        rounds.push(round(&lab.server, &postgres).await?);
     }
     let table: [(&str, &str, Read); 7] = [
         ("refreshes_per_second", "1/s", |it| it.per_second),
@@ -90,9 +87,9 @@ pub(crate) async fn measure(program: &Path, scratch: &Scratch) -> Result<Vec<Mea
 }
 
 /// Makes the live sessions due and waits until each was refreshed.
-async fn round(watched: Watched<'_>, postgres: &Postgres) -> Result<Round> {
-    let server = watched.server;
-    let before = refreshed(watched).await?;
+async fn round(server: &Server, postgres: &Postgres) -> Result<Round> {
+    let watched = Watched::aip(server, Some(postgres));
+    let before = refreshed(server).await?;
     let due = postgres
         .run(&format!(
             "WITH due AS (UPDATE upstream_sessions SET next_refresh_at = 0
@@ -104,7 +101,7 @@ async fn round(watched: Watched<'_>, postgres: &Postgres) -> Result<Round> {
     let mut first = None;
     let end = before + u64::from(DUE);
     loop {
-        let now = refreshed(watched).await?;
+        let now = refreshed(server).await?;
         if now > before && first.is_none() {
             first = Some((Sample::take(watched).await?, now));
         }
@@ -145,8 +142,8 @@ async fn round(watched: Watched<'_>, postgres: &Postgres) -> Result<Round> {
 }
 
 /// How many refreshes have succeeded; the counter appears with the first.
-async fn refreshed(watched: Watched<'_>) -> Result<u64> {
-    Ok(watched.server.counter(REFRESHED).await.unwrap_or_default())
+async fn refreshed(server: &Server) -> Result<u64> {
+    Ok(server.counter(REFRESHED).await.unwrap_or_default())
 }
 
 /// Stores sessions that come due in a thousand years: copies of a live one, each with an account

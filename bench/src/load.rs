@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use crate::apps::Call;
 use crate::lab::Lab;
+use crate::peer::Peer;
 use crate::round::Worker;
 use harness::connection::{Connection, get, post};
 use harness::sign_in::Tokens;
@@ -18,17 +19,20 @@ pub(crate) struct Caller {
 /// What is sent again and again.
 enum Work {
     /// The newest refresh token, in exchange for the next.
-    Rotate {
-        host: String,
-        authorization: String,
-        refresh_token: String,
-    },
+    Rotate(Rotation),
     /// Requests that were written beforehand, one after the other; a good answer begins so.
     Repeat {
         requests: Vec<Vec<u8>>,
         next: usize,
         good: &'static str,
     },
+}
+
+/// A refresh token and how it is sent.
+struct Rotation {
+    host: String,
+    authorization: String,
+    refresh_token: String,
 }
 
 #[derive(Deserialize)]
@@ -42,7 +46,7 @@ impl Caller {
         let host = lab.server.address.to_string();
         let authorization = lab.app.authorization.clone();
         let work = match call {
-            Call::Refresh => Work::Rotate {
+            Call::Refresh => Work::Rotate(Rotation {
                 host,
                 authorization,
                 refresh_token: tokens
@@ -50,7 +54,7 @@ impl Caller {
                     .context("nobody signed in")?
                     .refresh_token
                     .clone(),
-            },
+            }),
             Call::Introspect => Work::repeat(tokens, r#"{"active":true,"#, |token| {
                 let form = format!("token={token}");
                 post(&host, "/oauth/introspect", &authorization, &form)
@@ -68,15 +72,65 @@ impl Caller {
                 let path = "/xrpc/com.atproto.server.getSession";
                 get(&host, path, &authorization)
             }),
+            Call::Discovery => Work::one(get(&host, "/.well-known/openid-configuration", "")),
+            Call::Jwks => Work::one(get(&host, "/oauth/jwks.json", "")),
         };
         Ok(Self {
             connection: Connection::open(lab.server.address).await?,
             work,
         })
     }
+
+    /// Sends a request; the body of the answer.
+    pub(crate) async fn body(&mut self) -> Result<Vec<u8>> {
+        match &mut self.work {
+            Work::Rotate(rotation) => rotation.rotate(&mut self.connection).await,
+            Work::Repeat { requests, .. } => {
+                let request = requests.first().context("there is a request")?;
+                let answer = self.connection.exchange(request).await?;
+                Ok(answer.expect(200)?.body.to_vec())
+            }
+        }
+    }
+
+    /// From now on the same requests go to `peer`, which rotates no token.
+    pub(crate) async fn call_instead(&mut self, peer: &Peer) -> Result<()> {
+        self.connection = Connection::open(peer.address).await?;
+        if let Work::Rotate(rotation) = &self.work {
+            self.work = Work::one(rotation.request());
+        }
+        Ok(())
+    }
+}
+
+impl Rotation {
+    fn request(&self) -> Vec<u8> {
+        let token = &self.refresh_token;
+        let form = format!("grant_type=refresh_token&refresh_token={token}");
+        post(&self.host, "/oauth/token", &self.authorization, &form)
+    }
+
+    /// Exchanges the token for the next; the body of the answer.
+    async fn rotate(&mut self, connection: &mut Connection) -> Result<Vec<u8>> {
+        let request = self.request();
+        let answer = connection.exchange(&request).await?;
+        let body = answer.expect(200)?.body;
+        let renewed: Renewed<'_> = serde_json::from_slice(body)?;
+        ensure!(renewed.refresh_token != self.refresh_token, "no rotation");
+        renewed.refresh_token.clone_into(&mut self.refresh_token);
+        Ok(body.to_vec())
+    }
 }
 
 impl Work {
+    fn one(request: Vec<u8>) -> Self {
+        Self::Repeat {
+            requests: vec![request],
+            next: 0,
+            good: "{",
+        }
+    }
+
     fn repeat(tokens: &[&Tokens], good: &'static str, request: impl Fn(&str) -> Vec<u8>) -> Self {
         let requests = tokens.iter().map(|it| request(&it.access_token));
         Self::Repeat {
@@ -90,18 +144,7 @@ impl Work {
 impl Worker for Caller {
     async fn step(&mut self) -> Result<()> {
         match &mut self.work {
-            Work::Rotate {
-                host,
-                authorization,
-                refresh_token,
-            } => {
-                let form = format!("grant_type=refresh_token&refresh_token={refresh_token}");
-                let request = post(host, "/oauth/token", authorization, &form);
-                let answer = self.connection.exchange(&request).await?;
-                let renewed: Renewed<'_> = serde_json::from_slice(answer.expect(200)?.body)?;
-                ensure!(renewed.refresh_token != *refresh_token, "no rotation");
-                renewed.refresh_token.clone_into(refresh_token);
-            }
+            Work::Rotate(rotation) => rotation.rotate(&mut self.connection).await.map(drop),
             Work::Repeat {
                 requests,
                 next,
@@ -112,8 +155,8 @@ impl Worker for Caller {
                 let answer = self.connection.exchange(request).await?;
                 let text = answer.expect(200)?.text()?;
                 ensure!(text.starts_with(*good), "not a good answer: {text}");
+                Ok(())
             }
         }
-        Ok(())
     }
 }

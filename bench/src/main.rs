@@ -8,6 +8,7 @@ mod apps;
 mod fleet;
 mod lab;
 mod load;
+mod peer;
 mod people;
 mod preview;
 mod report;
@@ -60,6 +61,10 @@ enum Bench {
     Session,
     /// Calls on the PDS, forwarded, on PostgreSQL.
     Xrpc,
+    /// The metadata of AIP as an OpenID provider.
+    Discovery,
+    /// The keys of AIP.
+    Jwks,
     /// The keeper: a fleet of stored sessions, of which some are due, on PostgreSQL.
     Keeper,
     /// `aip-deploy` against a local API server.
@@ -76,6 +81,8 @@ impl Bench {
             Self::Userinfo => "userinfo",
             Self::Session => "session",
             Self::Xrpc => "xrpc",
+            Self::Discovery => "discovery",
+            Self::Jwks => "jwks",
             Self::Keeper => "keeper",
             Self::Preview => "preview",
         }
@@ -92,6 +99,8 @@ impl Bench {
             Self::Userinfo => apps::measure(Call::Userinfo, program, &scratch).await,
             Self::Session => apps::measure(Call::Session, program, &scratch).await,
             Self::Xrpc => apps::measure(Call::Xrpc, program, &scratch).await,
+            Self::Discovery => apps::measure(Call::Discovery, program, &scratch).await,
+            Self::Jwks => apps::measure(Call::Jwks, program, &scratch).await,
             Self::Keeper => fleet::measure(program, &scratch).await,
             Self::Preview => preview::measure(program, &scratch).await,
         }

@@ -37,10 +37,7 @@ pub(crate) struct Doorman {
 
 pub(crate) async fn measure(program: &Path, scratch: &Scratch) -> Result<Vec<Measurement>> {
     let lab = Lab::start(program, &scratch.folder("aip")?, ACCOUNTS, &[]).await?;
-    let watched = Watched {
-        server: &lab.server,
-        postgres: None,
-    };
+    let watched = Watched::aip(&lab.server, None);
     let mut doormen = Doorman::team(&lab, false).await?;
     (doormen, _) = round::run(doormen, WARM_UP, watched).await?;
     let mut rounds = Vec::new();

@@ -8,6 +8,7 @@ use anyhow::Result;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::peer::Peer;
 use crate::report::Measurement;
 use crate::server::Server;
 use harness::machine;
@@ -23,8 +24,28 @@ pub(crate) trait Worker: Send + Sized + 'static {
 /// What is watched beside the clock.
 #[derive(Clone, Copy)]
 pub(crate) struct Watched<'a> {
-    pub(crate) server: &'a Server,
-    pub(crate) postgres: Option<&'a Postgres>,
+    process: Process,
+    /// AIP, if it is what is measured: it counts its statements.
+    aip: Option<&'a Server>,
+    postgres: Option<&'a Postgres>,
+}
+
+impl<'a> Watched<'a> {
+    pub(crate) fn aip(server: &'a Server, postgres: Option<&'a Postgres>) -> Self {
+        Self {
+            process: server.process,
+            aip: Some(server),
+            postgres,
+        }
+    }
+
+    pub(crate) fn peer(peer: &Peer, postgres: &'a Postgres) -> Self {
+        Self {
+            process: peer.process,
+            aip: None,
+            postgres: Some(postgres),
+        }
+    }
 }
 
 /// Counters before or after a round.
@@ -35,6 +56,7 @@ pub(crate) struct Sample {
     pub(crate) load_cpu: Duration,
     /// Of everybody.
     machine_cpu: Duration,
+    /// Of AIP.
     pub(crate) sql_statements: u64,
 }
 
@@ -61,12 +83,16 @@ impl Sample {
 
     pub(crate) async fn take(watched: Watched<'_>) -> Result<Self> {
         let postgres = watched.postgres.map(|it| it.process.cpu_with_children());
+        let sql_statements = match watched.aip {
+            Some(aip) => aip.sql_statements().await?,
+            None => 0,
+        };
         Ok(Self {
-            server_cpu: watched.server.process.cpu()?,
+            server_cpu: watched.process.cpu_with_children()?,
             postgres_cpu: postgres.transpose()?,
             load_cpu: Process::this().cpu()?,
             machine_cpu: machine::busy()?,
-            sql_statements: watched.server.sql_statements().await?,
+            sql_statements,
             at: Instant::now(),
         })
     }
@@ -78,7 +104,7 @@ pub(crate) async fn run<W: Worker>(
     time: Duration,
     watched: Watched<'_>,
 ) -> Result<(Vec<W>, Figures)> {
-    watched.server.process.forget_peak()?;
+    watched.process.forget_peak()?;
     let before = Sample::take(watched).await?;
     let end = before.at + time;
     let mut running = JoinSet::new();
@@ -92,7 +118,7 @@ pub(crate) async fn run<W: Worker>(
         latencies.extend(its_latencies);
     }
     let after = Sample::take(watched).await?;
-    let peak_rss_mb = watched.server.process.peak_rss_mb()?;
+    let peak_rss_mb = watched.process.peak_rss_mb()?;
     Ok((
         workers,
         Figures::of(&before, &after, latencies, peak_rss_mb),
@@ -191,6 +217,31 @@ pub(crate) fn results(rounds: &[Figures], thing: &str, suffix: &str) -> Result<V
         .collect()
 }
 
+/// How fast a peer was, and AIP beside it: the rounds of both, taken in turns.
+pub(crate) fn beside(
+    aip: &[Figures],
+    peer: &[Figures],
+    name: &str,
+    suffix: &str,
+) -> Result<[Measurement; 3]> {
+    let of_peer = |read: fn(&Figures) -> f64| peer.iter().map(read).collect();
+    let ratios = aip.iter().zip(peer);
+    let ratios = ratios.map(|(aip, peer)| aip.per_second / peer.per_second);
+    Ok([
+        Measurement::of(
+            &format!("{name}_requests_per_second{suffix}"),
+            "1/s",
+            of_peer(|it| it.per_second),
+        )?,
+        Measurement::of(
+            &format!("{name}_cpu_us_per_request{suffix}"),
+            "µs",
+            of_peer(|it| it.server_cpu_us + it.postgres_cpu_us.unwrap_or_default()),
+        )?,
+        Measurement::of(&format!("ratio_to_{name}{suffix}"), "", ratios.collect())?,
+    ])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -240,6 +291,27 @@ mod tests {
                 "peak_rss_mb_c64 20",
             ]
         );
+    }
+
+    #[test]
+    fn a_ratio_is_of_two_rounds_that_followed_one_another() {
+        let now = Instant::now();
+        let figures = |requests: usize, seconds| {
+            let latencies = vec![Duration::from_millis(3); requests];
+            Figures::of(
+                &sample(now, 0, 0, 0),
+                &sample(now, seconds, 100, 0),
+                latencies,
+                20.0,
+            )
+        };
+        // The machine was twice as slow in the second round.
+        let aip = [figures(500, 1), figures(500, 2)];
+        let peer = [figures(1000, 1), figures(1000, 2)];
+        let results = beside(&aip, &peer, "limit", "_c64").unwrap();
+        let ratio = results.last().unwrap();
+        assert_eq!(ratio.name, "ratio_to_limit_c64");
+        assert!((ratio.min - 0.5).abs() < 1e-9 && (ratio.max - 0.5).abs() < 1e-9);
     }
 
     struct Sleeper(u32);

@@ -1,5 +1,5 @@
-//! `cargo xtask bench NAME`: builds release binaries as an operator does, then lets the `bench`
-//! package measure them and write the figures down.
+//! `cargo xtask bench NAME`: builds the program in the profile that is released, then lets the
+//! `bench` package measure it and write the figures down.
 
 use std::path::PathBuf;
 
@@ -8,13 +8,16 @@ use anyhow::Result;
 use crate::test::cluster;
 use crate::{paths, process, say};
 
+/// The cargo profile of released programs.
+const PROFILE: &str = "dist";
+
 /// Measured against a Kubernetes control plane; all others measure `aip`.
 const PREVIEW: &str = "preview";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// What to measure.
-    #[arg(value_parser = ["start", "signin", "refresh", "introspect", "userinfo", "session", "xrpc", "keeper", PREVIEW])]
+    #[arg(value_parser = ["start", "signin", "refresh", "introspect", "userinfo", "session", "xrpc", "discovery", "jwks", "keeper", PREVIEW])]
     name: String,
 
     /// Where to write the figures; `bench/results/NAME.json` unless told.
@@ -23,7 +26,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let binaries = paths::target().join("release");
+    let binaries = paths::target().join(PROFILE);
     let mut measure = process::command(binaries.join("bench"));
     // Whoever measures, and for `preview` the server in the Pods, which is part of `cluster`.
     let (program, measuring): (_, &[&str]) = if args.name == PREVIEW {
@@ -40,7 +43,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let selection = packages.iter().flat_map(|package| ["-p", package]);
         process::run(
             process::cargo()
-                .args(["build", "--release", "--locked"])
+                .args(["build", "--profile", PROFILE, "--locked"])
                 .args(selection),
         )?;
     }
