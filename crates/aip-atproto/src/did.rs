@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn d2_row61_other_methods_and_web_paths_are_refused_with_their_reason() {
+    fn other_methods_and_web_paths_are_refused_with_their_reason() {
         let refused = [
             (
                 "did:key:zQ3shZc2QzApp2oymGvQbzP8eKheVshBHbU4ZYjeXqwSKEn6N",

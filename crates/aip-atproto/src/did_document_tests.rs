@@ -66,7 +66,7 @@ fn the_older_format_with_relative_ids_and_legacy_keys_is_read() {
 }
 
 #[test]
-fn d2_row61_of_two_pds_services_the_first_counts() {
+fn of_two_pds_services_the_first_counts() {
     let service = |endpoint: &str, kind: &str| json!({"id": "#atproto_pds", "type": kind, "serviceEndpoint": endpoint});
     let good = service("https://second.example", "AtprotoPersonalDataServer");
 
@@ -101,7 +101,7 @@ fn another_did_s_service_and_key_do_not_count() {
 }
 
 #[test]
-fn d2_row61_a_document_about_another_did_is_refused() {
+fn a_document_about_another_did_is_refused() {
     let asked = Did::parse("did:web:example.com").unwrap();
     let json = json!({ "id": DID }).to_string();
     let error = DidDocument::parse_for(&asked, json.as_bytes()).unwrap_err();

@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn d2_row61_disallowed_top_level_domains_are_not_resolved() {
+    fn disallowed_top_level_domains_are_not_resolved() {
         for tld in UNRESOLVABLE {
             let handle = Handle::parse(&format!("alice.{}", tld.to_uppercase())).unwrap();
             assert!(!handle.is_resolvable(true), "{handle}");

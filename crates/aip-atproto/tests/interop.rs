@@ -60,7 +60,7 @@ fn nsids_are_kept_as_written() {
 }
 
 #[test]
-fn d2_row61_of_all_valid_dids_only_those_of_blessed_methods_are_accepted() {
+fn of_all_valid_dids_only_those_of_blessed_methods_are_accepted() {
     let blessed = [REAL_DID, "did:web:example.com", "did:web:localhost%3A1234"];
     let (accepted, others): (Vec<_>, Vec<_>) = lines(include_str!("vectors/did_syntax_valid.txt"))
         .into_iter()

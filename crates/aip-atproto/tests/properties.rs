@@ -142,7 +142,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn d2_row77_atproto_parsers_never_panic(
+    fn atproto_parsers_never_panic(
         bytes in prop::collection::vec(any::<u8>(), 0..256),
         pieces in prop::collection::vec(select(&PIECES), 0..12),
         text in any::<String>(),

@@ -9,15 +9,19 @@ mod blame;
 mod clock;
 mod collect;
 mod credentials;
+mod database_url;
 mod dns;
 mod environment;
 mod excerpt;
 mod headers;
+#[cfg(feature = "runtime")]
 mod http;
 mod id;
 mod lock;
+#[cfg(feature = "runtime")]
 mod paced;
 mod peer;
+#[cfg(feature = "runtime")]
 mod request_notes;
 mod rng;
 
@@ -26,16 +30,20 @@ pub use blame::Blame;
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use collect::{CollectError, collect};
 pub use credentials::without_credentials;
+pub use database_url::{DatabaseUrl, InvalidDatabaseUrl};
 pub use dns::{DnsError, DnsTxt};
 pub use environment::Environment;
 pub use excerpt::excerpt;
 pub use headers::{AmbiguousHeader, retry_after, single_header};
+#[cfg(feature = "runtime")]
 pub use http::{
     Body, BodyError, Fetched, Http, HttpError, Limits, OnBehalfOf, Partial, Share, empty, full,
 };
 pub use id::RowId;
 pub use lock::lock;
+#[cfg(feature = "runtime")]
 pub use paced::{Pace, Paced, Slowness};
 pub use peer::PeerAddr;
+#[cfg(feature = "runtime")]
 pub use request_notes::{QueryStats, RequestNotes};
 pub use rng::{Rng, SystemRng, random_name, random_token};

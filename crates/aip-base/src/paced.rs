@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn d2_row60_one_byte_per_second_is_cut_off() {
+    async fn one_byte_per_second_is_cut_off() {
         let start = Instant::now();
         let body = paced(1, 3600);
         let slowness = body.slowness();

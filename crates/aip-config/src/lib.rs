@@ -32,6 +32,4 @@ pub use settings::{
 pub use show::DisplayRow;
 pub use source::Source;
 pub use sources::{CONFIG_FILE_VARIABLE, ConfigFile, Flag, Sources};
-pub use types::{
-    DatabaseUrl, DevelopmentHost, JsonWebKeys, LogFilter, LogFormat, NameServer, RedisUrl,
-};
+pub use types::{DevelopmentHost, JsonWebKeys, LogFilter, LogFormat, NameServer, RedisUrl};

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use aip_atproto::Origin;
+use aip_base::DatabaseUrl;
 
 use crate::checks::{self, CHECKS};
 use crate::reader::{Reader, Reading};
-use crate::types::{DatabaseUrl, JsonWebKeys};
+use crate::types::JsonWebKeys;
 use crate::{Config, ConfigError, LogFormat, Problem, Source, Sources, older_names, warnings};
 
 /// A configuration that can be used.
@@ -57,7 +58,7 @@ impl LoadedConfig {
     /// The database: the given one, or the SQLite file in the data folder.
     pub fn database_url(&self) -> DatabaseUrl {
         let given = self.config.database.url.clone();
-        given.unwrap_or_else(|| DatabaseUrl::sqlite(&self.config.server.data_dir.join("aip.db")))
+        given.unwrap_or_else(|| DatabaseUrl::Sqlite(self.config.server.data_dir.join("aip.db")))
     }
 
     /// The files outside the data folder that secrets are read from.

@@ -6,14 +6,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use aip_atproto::Origin;
+use aip_base::DatabaseUrl;
 use http::HeaderName;
 use ipnet::IpNet;
 use secrecy::SecretString;
 
 use crate::table::settings;
-use crate::types::{
-    DatabaseUrl, DevelopmentHost, JsonWebKeys, LogFilter, LogFormat, NameServer, RedisUrl,
-};
+use crate::types::{DevelopmentHost, JsonWebKeys, LogFilter, LogFormat, NameServer, RedisUrl};
 
 settings! {
     /// The listeners, and where the world finds them.
@@ -145,6 +144,13 @@ settings! {
             ["AIP_REFRESH_TOKEN_TTL", "CLIENT_DEFAULT_REFRESH_TOKEN_EXPIRATION"];
         /// How long a repeated refresh gets the same answer: 0 to 60 seconds.
         refresh_grace: Duration = "30s", ["AIP_REFRESH_GRACE"];
+    }
+
+    /// What all clients must do.
+    clients: Clients {
+        /// Whether every client must push its authorization requests (RFC 9126). Otherwise those
+        /// must that are registered with `--require-par`.
+        require_pushed_requests: bool = "false", ["AIP_REQUIRE_PUSHED_REQUESTS"];
     }
 
     /// The look of the pages.

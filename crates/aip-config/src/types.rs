@@ -1,15 +1,12 @@
 //! Types of single settings.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use aip_base::{DatabaseUrl, InvalidDatabaseUrl};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::value::{Shape, Value};
-
-/// A database URL. It may hold a password.
-#[derive(Debug, Clone)]
-pub struct DatabaseUrl(SecretString);
 
 /// The URL of a Valkey or Redis server. It may hold a password.
 #[derive(Debug, Clone)]
@@ -52,32 +49,13 @@ pub enum LogFormat {
     Pretty,
 }
 
-impl DatabaseUrl {
-    /// The SQLite file `path`.
-    pub(crate) fn sqlite(path: &Path) -> Self {
-        Self(format!("sqlite://{}", path.display()).into())
-    }
-
-    /// The URL, to connect with.
-    pub fn expose(&self) -> &str {
-        self.0.expose_secret()
-    }
-}
-
 impl Value for DatabaseUrl {
     const SHAPE: Shape = Shape::Text;
     const SECRET: bool = true;
 
     fn parse(text: &str) -> Result<Self, String> {
-        // The older form names a Python driver.
-        let schemes = ["postgres", "postgresql", "postgresql+asyncpg"];
-        match text.split_once("://") {
-            Some(("sqlite", path)) if !path.is_empty() => Ok(Self(text.into())),
-            Some((scheme, rest)) if schemes.contains(&scheme) && !rest.is_empty() => {
-                Ok(Self(format!("postgres://{rest}").into()))
-            }
-            _ => Err("expected `postgres://…` or `sqlite://PATH`".to_owned()),
-        }
+        text.parse()
+            .map_err(|error: InvalidDatabaseUrl| error.to_string())
     }
 }
 

@@ -38,7 +38,8 @@ pub(crate) enum Asked {
     Stored(Box<Pending>),
 }
 
-/// An app's request that the page carries.
+/// An app's request that the page carries. One that was pushed is carried as its `request_uri`,
+/// which is spent when the form is sent.
 pub(crate) struct Carried {
     field: String,
     pub(crate) valid: ValidRequest,
@@ -86,6 +87,15 @@ impl Asked {
             Err(AuthorizeError::Page(error)) => return Err(error.into()),
             Err(AuthorizeError::Storage(error)) => return Err(error.into()),
         })
+    }
+
+    /// The token under which the request of a form is stored: a form that is sent twice makes one
+    /// request.
+    pub(crate) fn token(app: &AppState, flow: &FlowCookie, field: &str) -> TokenHash {
+        let binding = flow.binding(app);
+        app.server()
+            .hasher
+            .hash(&format!("request {binding} {field}"))
     }
 
     /// What URL and form say.
@@ -137,13 +147,17 @@ impl Asked {
             Self::Stored(pending) => return Ok(Some(Held::Live(pending.clone()))),
             Self::Carried(carried) => carried,
         };
-        let (binding, field) = (flow.binding(app), &carried.field);
-        let token = app
-            .server()
-            .hasher
-            .hash(&format!("request {binding} {field}"));
+        let token = Self::token(app, flow, &carried.field);
         let request = app.server().request_of(&carried.valid, browser, token);
-        if app.storage().put_request(&request).await? {
+        let is_first = match request.pushed {
+            Some(_) => {
+                app.storage()
+                    .begin_pushed_request(&request, app.now())
+                    .await?
+            }
+            None => app.storage().put_request(&request).await?,
+        };
+        if is_first {
             let pending = Pending::new(request, Arc::clone(&carried.valid.client), browser);
             return Ok(Some(Held::Live(Box::new(pending))));
         }

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn d2_row20_only_our_own_origin_may_send_forms() {
+    fn only_our_own_origin_may_send_forms() {
         assert!(judged(&[]));
         assert!(judged(&[(ORIGIN, "https://aip.example")]));
         assert!(judged(&[(SEC_FETCH_SITE, "same-origin"), (ORIGIN, "null")]));

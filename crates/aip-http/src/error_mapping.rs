@@ -2,7 +2,7 @@
 
 use aip_base::{Blame, HttpError, Share};
 use aip_jose::Alg;
-use aip_oauth::authorize::PageError;
+use aip_oauth::authorize::{PageError, PushError};
 use aip_oauth::client_auth::ClientAuthError;
 use aip_oauth::dpop::ProofError;
 use aip_oauth::grants::TokenError;
@@ -78,14 +78,34 @@ impl From<TokenError> for ApiError {
                 bad("invalid_grant", words).with_detail(Blame::Caller, refusal.reason())
             }
             TokenError::Scope(_) => bad("invalid_scope", words),
-            TokenError::Proof(ProofError::Nonce) => bad("use_dpop_nonce", words),
-            TokenError::Proof(ProofError::Invalid(_) | ProofError::Replayed) => {
-                bad("invalid_dpop_proof", words)
-            }
-            TokenError::Proof(ProofError::Storage(error)) | TokenError::Storage(error) => {
-                error.into()
-            }
+            TokenError::Proof(error) => error.into(),
+            TokenError::Storage(error) => error.into(),
             TokenError::IdToken(_) => Self::internal(words),
+        }
+    }
+}
+
+impl From<ProofError> for ApiError {
+    /// At an endpoint of the authorization server (RFC 9449 §5, §8).
+    fn from(error: ProofError) -> Self {
+        let words = error.to_string();
+        match error {
+            ProofError::Nonce => bad("use_dpop_nonce", words),
+            ProofError::Invalid(_) | ProofError::Replayed => bad("invalid_dpop_proof", words),
+            ProofError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<PushError> for ApiError {
+    /// RFC 9126 §2.3.
+    fn from(error: PushError) -> Self {
+        match error {
+            PushError::Client(error) => error.into(),
+            PushError::Proof(error) => error.into(),
+            PushError::Redirect(error) => error.into(),
+            PushError::Refused(code, words) => bad(code.as_str(), words),
+            PushError::Storage(error) => error.into(),
         }
     }
 }
@@ -148,6 +168,7 @@ impl From<PageError> for ApiError {
         let words = error.to_string();
         match error {
             PageError::UnknownRedirect(uri) => Self::unregistered(words, &uri),
+            PageError::UnknownRequestUri => bad("invalid_request_uri", words),
             PageError::NoClient | PageError::UnknownClient | PageError::NoRedirect => {
                 Self::request(words)
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use aip_atproto::{Did, ScopeSet, for_upstream};
 use aip_base::{RequestNotes, RowId};
 use aip_keys::TokenHash;
-use aip_oauth::authorize::RefusalCode;
+use aip_oauth::authorize::{Refusal, RefusalCode, ValidRequest};
 use aip_oauth::interaction::{ConsentReason, InteractionInput, consent_reason, granted_scope};
 use aip_storage::StorageError;
 use aip_storage::browser::BrowserAccount;
@@ -18,7 +18,7 @@ use axum::response::Response;
 
 use crate::api_error::ApiError;
 use crate::hash_text::encode;
-use crate::respond::{over, see_other, to_app};
+use crate::respond::{over, refused, see_other, to_app};
 use crate::state::AppState;
 
 /// An app's request that waits for the person.
@@ -239,6 +239,29 @@ impl AppState {
         }
         let refusal = self.server().refusal_of(&request, code, detail);
         Ok(to_app(&self.server().refuse(&refusal)))
+    }
+
+    /// Tells the app that it gets nothing for a request that no browser has begun. If it was
+    /// pushed, its `request_uri` is spent by that.
+    pub(crate) async fn refuse_unstored(
+        &self,
+        valid: &ValidRequest,
+        code: RefusalCode,
+        detail: &str,
+    ) -> Result<Response, ApiError> {
+        if let Some(request_uri) = valid.request_uri {
+            self.storage()
+                .drop_pushed_request(&request_uri.hash)
+                .await?;
+        }
+        let refusal = Refusal {
+            client_id: valid.client.id.clone(),
+            redirect_uri: valid.params.redirect_uri.clone(),
+            state: valid.params.state.clone(),
+            code,
+            detail: detail.to_owned(),
+        };
+        Ok(refused(self, &refusal))
     }
 
     /// The same decision once more, by a person who clicked twice: the same answer, if the app

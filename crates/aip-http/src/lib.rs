@@ -4,7 +4,7 @@
 //! and the reference page derive; `serve` is the one way from a request to an answer; each file
 //! under `endpoints` turns one request into one answer, with the steps in `flow`, `bearer` and
 //! `sign_in_form` that several share; `error_mapping` is where errors become statuses.
-//! What this crate needs of others and does not know is behind the traits of [`ports`].
+//! Signing in and the health of the process are behind the traits of [`ports`].
 
 mod account_names;
 mod api_error;

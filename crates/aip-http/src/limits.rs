@@ -26,6 +26,11 @@ pub(crate) enum Limit {
     ClientFailures,
     /// Failed authentications of one client, from wherever they come.
     FailuresOfClient,
+    /// Requests pushed in the name of clients that cannot prove who they are, by network. Each is
+    /// a row.
+    PushedRequests,
+    /// Requests pushed by one client that proved who it is.
+    PushedRequestsOfClient,
 }
 
 /// What is counted together.
@@ -75,6 +80,22 @@ impl Limit {
                     every: Duration::from_secs(1),
                 },
                 words: "Too many authentications of this client failed.",
+            },
+            Self::PushedRequests => Rule {
+                name: "pushed_requests",
+                quota: Quota {
+                    burst: 60,
+                    every: Duration::from_secs(1),
+                },
+                words: "Too many requests were pushed from your network.",
+            },
+            Self::PushedRequestsOfClient => Rule {
+                name: "pushed_requests_of_client",
+                quota: Quota {
+                    burst: 1000,
+                    every: Duration::from_millis(10),
+                },
+                words: "This client pushed too many requests.",
             },
         }
     }

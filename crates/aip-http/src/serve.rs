@@ -55,8 +55,10 @@ pub fn router(app: AppState) -> Router {
 /// Answers a request that changes something in a task of its own. The server drops what it does for
 /// a client that closes the connection, and a sign-in that is dropped between two of its steps has
 /// spent its `state` and its code for nothing and leaves a session at the PDS that nobody keeps.
+/// The task is among [`Parts::handlers`](crate::Parts::handlers), which a shutdown waits for.
 async fn serve_to_completion(app: AppState, endpoint: Endpoint, request: Request) -> Response {
-    let work = tokio::spawn(async move { serve(&app, Some(endpoint), request).await });
+    let handlers = app.parts().handlers.clone();
+    let work = handlers.spawn(async move { serve(&app, Some(endpoint), request).await });
     // Panics become an answer in `serve`; what is left is that the process ends.
     work.await
         .unwrap_or_else(|_| StatusCode::SERVICE_UNAVAILABLE.into_response())

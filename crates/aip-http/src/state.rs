@@ -5,13 +5,16 @@ use std::sync::Arc;
 use aip_atproto::ScopeSet;
 use aip_base::Timestamp;
 use aip_oauth::{AuthorizationServer, Issuer};
+use aip_sessions::Keeper;
 use aip_storage::Storage;
+use aip_xrpc::Forwarder;
+use tokio_util::task::TaskTracker;
 
 use crate::api_error::ApiError;
 use crate::caller::{Caller, TrustedProxies};
 use crate::incoming_request::IncomingRequest;
 use crate::limits::{Counted, Limit, RateLimiter};
-use crate::ports::{Health, Sessions, SignIn, XrpcProxy};
+use crate::ports::{Health, SignIn};
 use crate::upstream_document::UpstreamDocument;
 
 /// What the binary hands in.
@@ -21,9 +24,12 @@ pub struct Parts {
     /// Signing in at PDSs.
     pub sign_in: Arc<dyn SignIn>,
     /// Sessions at PDSs.
-    pub sessions: Arc<dyn Sessions>,
+    pub keeper: Arc<Keeper>,
     /// Calls on PDSs.
-    pub xrpc: Arc<dyn XrpcProxy>,
+    pub forwarder: Forwarder,
+    /// The tasks of requests that are answered to the end even if the client leaves. Whoever shuts
+    /// the listener down waits for them.
+    pub handlers: TaskTracker,
     /// How the process is.
     pub health: Arc<dyn Health>,
     /// Rate limits.
@@ -86,6 +92,12 @@ impl AppState {
         self.0.limiter.count(limit, network, self.now()).await
     }
 
+    /// Counts a call by its client, unless that is one too many.
+    pub(crate) async fn count_for_client(&self, limit: Limit, id: &str) -> Result<(), ApiError> {
+        let client = Counted::Client(id);
+        self.0.limiter.count(limit, client, self.now()).await
+    }
+
     /// Counts a failed authentication, by network and by `client`, whose secret was wrong.
     pub(crate) async fn count_failure(
         &self,
@@ -94,10 +106,7 @@ impl AppState {
     ) -> Result<(), ApiError> {
         let by_network = self.count(Limit::ClientFailures, incoming).await;
         let by_client = match client {
-            Some(id) => {
-                let (limit, counted) = (Limit::FailuresOfClient, Counted::Client(id));
-                self.0.limiter.count(limit, counted, self.now()).await
-            }
+            Some(id) => self.count_for_client(Limit::FailuresOfClient, id).await,
             None => Ok(()),
         };
         by_network.and(by_client)

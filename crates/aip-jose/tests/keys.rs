@@ -61,7 +61,7 @@ fn private_members_of_another_key_are_refused() {
 }
 
 #[test]
-fn d2_row51_a_public_key_never_shows_private_members() {
+fn a_public_key_never_shows_private_members() {
     for alg in Alg::iter() {
         let key = generate(alg);
         let public = serde_json::to_value(key.public()).unwrap();
@@ -86,7 +86,7 @@ fn d2_row51_a_public_key_never_shows_private_members() {
 }
 
 #[test]
-fn d2_row51_a_private_jwk_is_never_taken_for_a_public_one() {
+fn a_private_jwk_is_never_taken_for_a_public_one() {
     for alg in Alg::iter() {
         let private = private_json(&generate(alg));
         assert_eq!(

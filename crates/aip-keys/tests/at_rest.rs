@@ -51,7 +51,7 @@ fn what_was_sealed_opens_in_its_place() {
 }
 
 #[test]
-fn d2_row72_ciphertext_moved_to_another_row_fails() {
+fn ciphertext_moved_to_another_row_fails() {
     let keys = MasterKeys::generate(&SystemRng);
     let sealed = seal(&keys);
     for elsewhere in [
@@ -82,7 +82,7 @@ fn d2_row72_ciphertext_moved_to_another_row_fails() {
 }
 
 #[test]
-fn d2_row72_an_old_master_key_still_opens_and_the_new_one_seals() {
+fn an_old_master_key_still_opens_and_the_new_one_seals() {
     let mut keys = MasterKeys::generate(&SystemRng);
     let old = seal(&keys);
     let first = keys.primary().to_owned();
@@ -197,7 +197,7 @@ fn secret_part(bytes: &[u8; 32]) -> String {
 }
 
 #[test]
-fn d2_row43_secrets_are_compared_in_constant_time() {
+fn secrets_are_compared_in_constant_time() {
     // The comparisons are those of `subtle`, which look at every byte …
     fn constant_time<T: ConstantTimeEq + PartialEq>(one: &T, other: &T) -> bool {
         assert_eq!(bool::from(one.ct_eq(other)), one == other);
@@ -226,7 +226,7 @@ fn d2_row43_secrets_are_compared_in_constant_time() {
 
 proptest! {
     #[test]
-    fn d2_row77_anything_in_a_sealed_column_is_refused_without_a_panic(text in "(v1\\.)?.{0,120}") {
+    fn anything_in_a_sealed_column_is_refused_without_a_panic(text in "(v1\\.)?.{0,120}") {
         let keys = MasterKeys::generate(&SystemRng);
         let own = text.replacen("v1.", &format!("v1.{}.", keys.primary()), 1);
         for text in [text, own] {

@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::task::TaskTracker;
 
 use crate::connection::{self, HttpService};
 use crate::networks::{ConnectionSlot, Networks};
@@ -24,6 +25,7 @@ pub struct Server {
     address: SocketAddr,
     config: Arc<ListenConfig>,
     tls: Option<Arc<Tls>>,
+    handlers: TaskTracker,
 }
 
 /// The listener cannot be had.
@@ -37,10 +39,12 @@ pub struct BindError {
 }
 
 /// How a drain ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Drained {
     /// Connections whose request was still running at the deadline and was cut off.
     pub cut: usize,
+    /// Handlers that went on without their connection and had not finished at the deadline.
+    pub unfinished_handlers: usize,
 }
 
 impl Server {
@@ -53,7 +57,16 @@ impl Server {
             listener,
             config: Arc::new(config),
             tls: None,
+            handlers: TaskTracker::new(),
         })
+    }
+
+    /// The drain waits for the tasks of `handlers`, too: those in which the service finishes what it
+    /// has begun, whether or not the client has left.
+    #[must_use]
+    pub fn with_handlers(mut self, handlers: TaskTracker) -> Self {
+        self.handlers = handlers;
+        self
     }
 
     /// Speaks TLS, each handshake with the certificate that is current then.
@@ -70,7 +83,7 @@ impl Server {
 
     /// Serves until `drain` completes, then stops accepting, closes idle connections, lets running
     /// requests finish (answered with `Connection: close`) and cuts off what is left at the
-    /// deadline.
+    /// deadline. Handlers that are left then go on until the process ends.
     pub async fn run(self, service: impl HttpService, drain: impl Future<Output = ()>) -> Drained {
         let slots = Arc::new(Semaphore::new(
             self.config.max_connections.min(Semaphore::MAX_PERMITS),
@@ -103,7 +116,7 @@ impl Server {
             connections.spawn(connection.serve(service.clone()));
         }
         drop(self.listener);
-        end(connections, graceful, &self.config).await
+        end(connections, graceful, &self.handlers, &self.config).await
     }
 
     /// The next connection, once there is a slot for it.
@@ -209,6 +222,7 @@ fn report(ended: &Result<(), tokio::task::JoinError>) {
 async fn end(
     mut connections: JoinSet<()>,
     graceful: GracefulShutdown,
+    handlers: &TaskTracker,
     config: &ListenConfig,
 ) -> Drained {
     let drained = async {
@@ -216,15 +230,20 @@ async fn end(
         while let Some(ended) = connections.join_next().await {
             report(&ended);
         }
+        handlers.close();
+        handlers.wait().await;
     };
     if tokio::time::timeout(config.drain_timeout, drained)
         .await
         .is_ok()
     {
-        return Drained { cut: 0 };
+        return Drained::default();
     }
     reap(&mut connections);
     let cut = connections.len();
     connections.shutdown().await;
-    Drained { cut }
+    Drained {
+        cut,
+        unfinished_handlers: handlers.len(),
+    }
 }

@@ -37,7 +37,7 @@ impl AuthorizationServer {
     ) -> Result<PersonClaims, StorageError> {
         let mut claims = PersonClaims::default();
         if scope.contains(&Scope::OpenId(OpenIdScope::Profile)) {
-            let account = self.storage.account(&grant.did).await?;
+            let account = self.storage.account(&grant.subject).await?;
             let handle = account.and_then(|account| account.handle);
             claims.name = handle.as_ref().map(|it| it.as_str().to_owned());
             claims.preferred_username =

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use aip_base::{Blame, RequestNotes};
+use aip_base::RequestNotes;
 use aip_storage::StorageError;
 use aip_storage::client::{Client, ClientAuthMethod, ClientId};
 use base64::Engine as _;
@@ -14,7 +14,22 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::time::Instant;
 
 use crate::AuthorizationServer;
+use crate::dpop::Target;
 use crate::params::Params;
+
+/// A request of a client that arrived over HTTP, at the token endpoint or at the one for pushed
+/// requests.
+#[derive(Clone, Copy)]
+pub struct ClientRequest<'a> {
+    /// The form body.
+    pub body: &'a [u8],
+    /// The `Authorization` header.
+    pub authorization: Option<&'a str>,
+    /// The `DPoP` header; the caller made sure that there is at most one.
+    pub dpop: Option<&'a str>,
+    /// What a proof must be about.
+    pub target: Target<'a>,
+}
 
 /// A client that proved who it is (a confidential one) or said who it is (a public one).
 /// Made only by [`AuthorizationServer::authenticate_client`].
@@ -67,6 +82,11 @@ impl AuthenticatedClient {
     /// The client.
     pub fn client(&self) -> &Client {
         &self.0
+    }
+
+    /// The same, for whoever keeps it.
+    pub(crate) fn shared(&self) -> Arc<Client> {
+        Arc::clone(&self.0)
     }
 }
 
@@ -189,15 +209,4 @@ fn form_decode(encoded: &str) -> Option<String> {
         .decode_utf8()
         .ok()
         .map(std::borrow::Cow::into_owned)
-}
-
-impl ClientAuthError {
-    /// Whose fault it is.
-    pub fn blame(&self) -> Blame {
-        if matches!(self, Self::Storage(_)) {
-            Blame::Ours
-        } else {
-            Blame::Caller
-        }
-    }
 }

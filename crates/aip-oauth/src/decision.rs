@@ -70,7 +70,8 @@ impl AuthorizationServer {
         let grant = Grant {
             id,
             client_id: request.client_id.clone(),
-            did: who.did.clone(),
+            subject: who.did.clone(),
+            actor: who.did.clone(),
             scope,
             asked: params.asked.clone(),
             upstream_session: who.upstream_session,

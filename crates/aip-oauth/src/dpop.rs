@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use aip_base::{Blame, Timestamp};
+use aip_base::Timestamp;
 use aip_jose::dpop::{DpopError, Expected, verify};
 use aip_storage::StorageError;
 use aip_storage::replay::Claim;
@@ -57,17 +57,6 @@ impl ProvenKey {
     /// The thumbprint (RFC 7638), as kept with a grant.
     pub fn thumbprint(&self) -> &str {
         &self.0
-    }
-}
-
-impl ProofError {
-    /// Whose fault it is.
-    pub fn blame(&self) -> Blame {
-        if matches!(self, Self::Storage(_)) {
-            Blame::Ours
-        } else {
-            Blame::Caller
-        }
     }
 }
 

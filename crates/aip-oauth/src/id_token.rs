@@ -76,7 +76,7 @@ impl AuthorizationServer {
             .ok_or(IdTokenError::NoKey(client.id_token_alg.as_str()))?;
         let claims = Claims {
             iss: self.issuer.as_str(),
-            sub: about.grant.did.as_str(),
+            sub: about.grant.subject.as_str(),
             aud: client.id.as_str(),
             iat: now.as_secs(),
             exp: (now + TTL).as_secs(),

@@ -8,7 +8,7 @@
 use aip_atproto::{AccountAttr, Did, OpenIdScope, Scope, ScopeSet};
 use aip_base::Timestamp;
 use aip_storage::browser::BrowserAccount;
-use aip_storage::client::{Client, RedirectUri};
+use aip_storage::client::{Client, RedirectTarget, RedirectUri};
 use aip_storage::prompt::{Prompt, Prompts};
 
 use crate::authorize::RefusalCode;
@@ -132,7 +132,7 @@ pub fn consent_reason(
 /// Whether any program on the person's device could have sent this request and could receive the
 /// answer: there is neither a secret nor a claimed https address that ties the app to its id.
 fn is_unproven(input: &InteractionInput<'_>) -> bool {
-    !input.client.is_confidential() && !input.redirect_uri.as_str().starts_with("https://")
+    !input.client.is_confidential() && input.redirect_uri.target() != RedirectTarget::Https
 }
 
 /// What an app gets of what it asked for: what the person left ticked at their PDS, which says

@@ -84,6 +84,7 @@ mod tests {
             post_logout_redirect_uris: Vec::new(),
             scope: "atproto".parse().unwrap(),
             require_pkce: true,
+            require_par: false,
             first_party: false,
             id_token_alg: IdTokenAlg::Es256,
             claims_in_id_token: false,

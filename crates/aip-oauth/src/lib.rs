@@ -46,6 +46,8 @@ pub struct AuthorizationServer {
     pub issuer: Issuer,
     /// Where things are kept.
     pub storage: Arc<dyn Storage>,
+    /// Whether every client must push its authorization requests (RFC 9126).
+    pub require_par: bool,
     /// Clients that need not be read again yet.
     pub known_clients: KnownClients,
     /// Knows the e-mail addresses of accounts.
@@ -93,7 +95,7 @@ impl AuthorizationServer {
         let detail = format!("grant {}: {why}", grant.id);
         let event = AuditEvent::new(&*self.clock, &*self.rng, kind, &detail);
         self.storage
-            .record(&event.of_account(&grant.did).of_client(&grant.client_id))
+            .record(&event.of_account(&grant.subject).of_client(&grant.client_id))
             .await
     }
 }

@@ -4,7 +4,6 @@
 //! asked. The browser is sent on only to an address that the app registered for this.
 
 use aip_atproto::Did;
-use aip_base::Blame;
 use aip_jose::{Audience, JwsError, UnverifiedJws};
 use aip_storage::StorageError;
 use aip_storage::client::{Client, ClientId};
@@ -58,17 +57,6 @@ struct Hint {
     iss: String,
     sub: String,
     aud: Audience,
-}
-
-impl LogoutError {
-    /// Whose fault it is.
-    pub fn blame(&self) -> Blame {
-        if matches!(self, Self::Storage(_)) {
-            Blame::Ours
-        } else {
-            Blame::Caller
-        }
-    }
 }
 
 impl AuthorizationServer {

@@ -9,12 +9,13 @@ use aip_keys::{TokenHash, TokenKind};
 use aip_storage::StorageError;
 use aip_storage::client::{
     ApplicationType, Client, ClientAuthMethod, ClientId, CreateClient, IdTokenAlg, RedirectUri,
+    RedirectUriError,
 };
 use secrecy::SecretString;
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory as _};
 
 use crate::AuthorizationServer;
-use crate::redirect::{self, RedirectRefusal};
+use crate::redirect;
 
 /// The most redirect URIs of one client.
 const MAX_REDIRECTS: usize = 20;
@@ -55,6 +56,8 @@ pub struct ClientSettings {
     pub scope: ScopeSet,
     /// Whether an authorization without PKCE is refused.
     pub require_pkce: bool,
+    /// Whether an authorization request that was not pushed (RFC 9126) is refused.
+    pub require_par: bool,
     /// The operator's own app: people are not asked.
     pub first_party: bool,
     /// How its `id_token`s are signed.
@@ -77,7 +80,7 @@ pub enum RegistrationError {
     RedirectCount(usize),
     /// A redirect URI that must not be registered.
     #[error("redirect URI {0}")]
-    Redirect(#[from] RedirectRefusal),
+    Redirect(#[from] RedirectUriError),
     /// No usable name.
     #[error(
         "a client's name has 1 to {MAX_NAME} characters, none of them a control character or invisible; {0:?} does not fit"
@@ -285,6 +288,7 @@ impl AuthorizationServer {
             post_logout_redirect_uris,
             scope: settings.scope,
             require_pkce: settings.require_pkce,
+            require_par: settings.require_par,
             first_party: settings.first_party,
             id_token_alg: settings.id_token_alg,
             claims_in_id_token: settings.claims_in_id_token,

@@ -4,7 +4,7 @@
 //! tokens bound to a key. A bound token presented as Bearer is refused, and the reverse.
 
 use aip_atproto::Handle;
-use aip_base::{Blame, RequestNotes};
+use aip_base::RequestNotes;
 use aip_keys::{PresentedToken, TokenKind};
 use aip_storage::StorageError;
 use aip_storage::grant::AccessToken;
@@ -112,17 +112,6 @@ impl<'a> Presented<'a> {
     }
 }
 
-impl ResourceError {
-    /// Whose fault it is.
-    pub fn blame(&self) -> Blame {
-        match self {
-            Self::Storage(_) => Blame::Ours,
-            Self::Proof(error) => error.blame(),
-            _ => Blame::Caller,
-        }
-    }
-}
-
 impl AuthorizationServer {
     /// Checks the credential of a call.
     pub async fn authorize_call(
@@ -179,7 +168,7 @@ impl AuthorizationServer {
             (None, true) | (Some(_), false) => return Err(ResourceError::WrongScheme),
         }
         RequestNotes::note_client(found.grant.client_id.as_str());
-        RequestNotes::note_account(found.grant.did.as_str());
+        RequestNotes::note_account(found.grant.subject.as_str());
         Ok(AuthorizedCall(found))
     }
 }

@@ -1,6 +1,6 @@
 //! Revocation (RFC 7009) and introspection (RFC 7662) of AIP's own tokens.
 
-use aip_base::{Blame, Timestamp};
+use aip_base::Timestamp;
 use aip_keys::{PresentedToken, TokenKind};
 use aip_storage::StorageError;
 use aip_storage::audit::AuditKind;
@@ -49,17 +49,6 @@ pub struct Introspection {
 impl From<ParamsError> for TokenManagementError {
     fn from(error: ParamsError) -> Self {
         Self::Request(error.to_string())
-    }
-}
-
-impl TokenManagementError {
-    /// Whose fault it is.
-    pub fn blame(&self) -> Blame {
-        match self {
-            Self::Client(error) => error.blame(),
-            Self::Storage(_) => Blame::Ours,
-            Self::PublicClient | Self::Request(_) => Blame::Caller,
-        }
     }
 }
 

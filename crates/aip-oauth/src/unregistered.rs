@@ -152,10 +152,7 @@ mod tests {
     use super::*;
 
     fn of(registered: &[&str], sent: &str) -> UnregisteredUri {
-        let registered: Vec<_> = registered
-            .iter()
-            .map(|uri| RedirectUri::from_checked((*uri).to_owned()))
-            .collect();
+        let registered: Vec<_> = registered.iter().map(|uri| uri.parse().unwrap()).collect();
         UnregisteredUri::new("app".parse().unwrap(), &registered, sent)
     }
 

@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn d2_row59_special_addresses_are_not_public() {
+    fn special_addresses_are_not_public() {
         for special in [
             "0.0.0.0",
             "0.1.2.3",

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn d2_row59_hostile_urls_are_refused_before_any_look_up() {
+    fn hostile_urls_are_refused_before_any_look_up() {
         use GuardRefusal as R;
         let ip = |text: &str| R::IpLiteral(text.parse().unwrap());
         let local = |text: &str| R::LocalName(text.to_owned());

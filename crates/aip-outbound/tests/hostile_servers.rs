@@ -88,7 +88,7 @@ async fn get(client: &Outbound, url: &str) -> Result<aip_base::Fetched, HttpErro
 }
 
 #[tokio::test]
-async fn d2_row60_an_endless_body_is_cut_at_the_limit() {
+async fn an_endless_body_is_cut_at_the_limit() {
     let server = serve(async |mut stream: TcpStream| {
         stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
         loop {
@@ -176,7 +176,7 @@ async fn no_content_coding_is_asked_for_and_one_that_comes_all_the_same_is_named
 }
 
 #[tokio::test]
-async fn d2_row60_endless_headers_are_cut() {
+async fn endless_headers_are_cut() {
     let server = serve(async |mut stream: TcpStream| {
         stream.write_all(b"HTTP/1.1 200 OK\r\n").await?;
         loop {
@@ -191,7 +191,7 @@ async fn d2_row60_endless_headers_are_cut() {
 }
 
 #[tokio::test]
-async fn d2_row60_one_endless_header_is_cut() {
+async fn one_endless_header_is_cut() {
     let server = serve(async |mut stream: TcpStream| {
         stream.write_all(b"HTTP/1.1 200 OK\r\nx-padding: ").await?;
         loop {
@@ -204,7 +204,7 @@ async fn d2_row60_one_endless_header_is_cut() {
 }
 
 #[tokio::test]
-async fn d2_row60_a_body_that_drips_ends_at_the_deadline() {
+async fn a_body_that_drips_ends_at_the_deadline() {
     let server = serve(async |mut stream: TcpStream| {
         stream
             .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\n")
@@ -228,7 +228,7 @@ async fn d2_row60_a_body_that_drips_ends_at_the_deadline() {
 }
 
 #[tokio::test]
-async fn d2_row60_a_compressed_body_is_not_decompressed() {
+async fn a_compressed_body_is_not_decompressed() {
     let server = serve(async |mut stream: TcpStream| {
         let head = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 4\r\n\r\n";
         stream.write_all(head).await?;
@@ -241,7 +241,7 @@ async fn d2_row60_a_compressed_body_is_not_decompressed() {
 }
 
 #[tokio::test]
-async fn d2_row59_a_redirect_is_an_answer_and_not_followed() {
+async fn a_redirect_is_an_answer_and_not_followed() {
     let inside = serve(async |_| Ok(())).await;
     let location = inside.url.clone();
     let outside = serve(move |mut stream: TcpStream| {
@@ -256,7 +256,7 @@ async fn d2_row59_a_redirect_is_an_answer_and_not_followed() {
 }
 
 #[tokio::test]
-async fn d2_row59_without_the_development_switch_loopback_is_refused() {
+async fn without_the_development_switch_loopback_is_refused() {
     let server = serve(async |_| Ok(())).await;
     let client = client_with(|config| config.development = None);
     let https = server.url.replace("http:", "https:");

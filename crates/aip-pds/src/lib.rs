@@ -49,9 +49,9 @@ pub use oauth::{
     Callback, CallbackError, ClientIdentity, ExchangeError, PushedRequest, RefreshError,
     SessionKeys, SignInError, SignedIn, StartedSignIn, TokenRefusal, TokenSet, UpstreamCredentials,
 };
-pub use origins::{Admission, Origins, Paused};
+pub use origins::{Origins, Paused};
 pub use proof::{ProofError, ProvenIdentity, ProvenPds};
-pub use request_timer::RequestTimer;
+pub use request::SendError;
 pub use resolve::{Freshness, ResolveError, Resolver, ResolverConfig, VerifiedIdentity};
 pub use resource::{AccountEmail, CallAuth, CallHeaders, EmailError, PdsCall};
 pub use trace::{Step, Trace};

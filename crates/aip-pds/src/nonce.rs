@@ -140,7 +140,7 @@ mod tests {
     use crate::testing::ManualClock;
 
     #[tokio::test]
-    async fn d2_row11_a_nonce_stays_with_its_role_and_origin() {
+    async fn a_nonce_stays_with_its_role_and_origin() {
         let nonces = MemoryNonces::new(10, Arc::new(ManualClock::default()));
         let (one, two) = (origin("https://one.org"), origin("https://two.org"));
         let key = |role, origin| NonceKey {

@@ -43,7 +43,7 @@ pub struct Paused(pub Duration);
 
 /// A request that may be sent, until it is known how it went.
 #[must_use = "the breaker learns from how a request went"]
-pub struct Admission<'a> {
+pub(crate) struct Admission<'a> {
     origins: &'a Origins,
     origin: &'a Origin,
     probe: bool,
@@ -75,7 +75,7 @@ impl Origins {
     }
 
     /// Asks whether a request may be sent to `origin` now.
-    pub fn admit<'a>(&'a self, origin: &'a Origin) -> Result<Admission<'a>, Paused> {
+    pub(crate) fn admit<'a>(&'a self, origin: &'a Origin) -> Result<Admission<'a>, Paused> {
         let now = self.clock.now();
         let probe = match lock(&self.states).get_mut(origin) {
             Some(state) => {
@@ -115,7 +115,7 @@ impl Origins {
 
     /// Learns from an answer what the server can take. `own`: the answer of an endpoint that only
     /// AIP calls; what others called forth holds back nobody who waits.
-    pub fn learn_limits(
+    pub(crate) fn learn_limits(
         &self,
         origin: &Origin,
         status: StatusCode,
@@ -200,13 +200,13 @@ impl State {
 
 impl Admission<'_> {
     /// The server answered, whatever it said.
-    pub fn answered(mut self) {
+    pub(crate) fn answered(mut self) {
         self.origins.answered(self.origin);
         self.probe = false;
     }
 
     /// The server did not answer, or that it cannot.
-    pub fn failed(mut self) {
+    pub(crate) fn failed(mut self) {
         self.origins.failed(self.origin, self.probe);
         self.probe = false;
     }

@@ -1,17 +1,17 @@
-//! One request of AIP's own to a server: not while the server is to be left alone, measured, and
-//! learnt from.
+//! One request to a server, of AIP's own or a call of an app: not while the server is to be left
+//! alone, measured, and learnt from.
 
 use std::time::Duration;
 
 use aip_atproto::Origin;
-use aip_base::{HttpError, Limits, Partial};
+use aip_base::{Body, HttpError, Limits, Partial};
 use bytes::Bytes;
-use http::Request;
+use http::{HeaderMap, Request, Response, StatusCode};
 
 use crate::client::PdsClient;
 use crate::content_coding::decode;
 use crate::document::DOCUMENT;
-use crate::origins::Paused;
+use crate::origins::{Admission, Origins, Paused};
 use crate::request_timer::RequestTimer;
 
 /// How long a server may take whose answer can be asked for again. One that takes longer counts as
@@ -33,18 +33,101 @@ pub(crate) enum RequestError {
     MayHaveArrived(HttpError),
 }
 
+/// Why a call of an app has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// Nothing was sent.
+    #[error(transparent)]
+    Paused(#[from] Paused),
+    /// No answer came.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+}
+
+/// A request that is under way: breaker, metrics and limits learn how it goes.
+struct Pending<'a> {
+    origins: &'a Origins,
+    origin: &'a Origin,
+    /// `None` once the breaker knows enough.
+    admission: Option<Admission<'a>>,
+    timer: RequestTimer<'a>,
+}
+
+impl Pending<'_> {
+    /// The answer is late, which others need not wait so long to learn.
+    fn is_late(&mut self) {
+        if let Some(admission) = self.admission.take() {
+            admission.failed();
+        }
+    }
+
+    /// No answer came. `is_fault`: that says something about the server.
+    fn unanswered(mut self, is_fault: bool) {
+        if is_fault {
+            self.is_late();
+        }
+        self.timer.failed();
+    }
+
+    /// An answer came. `own`: of an endpoint that only AIP calls. `is_fault`: the server says that it
+    /// cannot.
+    fn answered(mut self, status: StatusCode, headers: &HeaderMap, own: bool, is_fault: bool) {
+        if is_fault {
+            self.is_late();
+        }
+        if let Some(admission) = self.admission {
+            admission.answered();
+        }
+        self.timer.answered(status);
+        self.origins.learn_limits(self.origin, status, headers, own);
+    }
+}
+
 impl PdsClient {
-    /// Sends `request` to `origin` and waits for its answer until `deadline`. An answer that is
-    /// compressed is decoded, and one that breaks off is an answer too: what came of it may have been
-    /// given only once.
+    fn begin<'a>(&'a self, origin: &'a Origin) -> Result<Pending<'a>, Paused> {
+        Ok(Pending {
+            origins: &self.origins,
+            origin,
+            admission: Some(self.origins.admit(origin)?),
+            timer: RequestTimer::begin(&*self.clock, origin),
+        })
+    }
+
+    /// Sends a call of an app to `pds` and returns the head of the answer, which may take until
+    /// `deadline` after the whole request has left; its body still streams.
+    ///
+    /// An app may ask for what fails, takes too long, or too often. So no answer counts against the
+    /// server, nor a call that may have arrived, and its limits hold back nobody who waits.
+    pub async fn send_call(
+        &self,
+        pds: &Origin,
+        request: Request<Body>,
+        deadline: Duration,
+    ) -> Result<Response<Body>, SendError> {
+        let pending = self.begin(pds)?;
+        match self.http.send(request, deadline).await {
+            Ok(response) => {
+                pending.answered(response.status(), response.headers(), false, false);
+                Ok(response)
+            }
+            Err(error) => {
+                let is_busy = matches!(error, HttpError::Busy(_));
+                pending.unanswered(!error.may_have_arrived() && !is_busy);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Sends a request of AIP's own to `origin` and waits for its answer until `deadline`. An answer
+    /// that is compressed is decoded, and one that breaks off is an answer too: what came of it may
+    /// have been given only once.
     pub(crate) async fn send_request(
         &self,
         origin: &Origin,
         request: Request<Bytes>,
         deadline: Duration,
     ) -> Result<Partial, RequestError> {
-        let mut admission = Some(self.origins.admit(origin).map_err(RequestError::Paused)?);
-        let timer = RequestTimer::begin(&*self.clock, origin);
+        let mut pending = self.begin(origin).map_err(RequestError::Paused)?;
         let limits = Limits {
             deadline,
             ..DOCUMENT
@@ -54,19 +137,13 @@ impl PdsClient {
         let outcome = if let Ok(outcome) = in_time {
             outcome
         } else {
-            // Others need not wait so long to learn that this server is in trouble.
-            if let Some(admission) = admission.take() {
-                admission.failed();
-            }
+            pending.is_late();
             answer.await
         };
-        let answer = match outcome {
+        let Partial { fetched, broke } = match outcome {
             Ok(answer) => answer,
             Err(error) => {
-                timer.failed();
-                if let Some(admission) = admission {
-                    admission.failed();
-                }
+                pending.unanswered(true);
                 return Err(if error.may_have_arrived() {
                     RequestError::MayHaveArrived(error)
                 } else {
@@ -74,16 +151,8 @@ impl PdsClient {
                 });
             }
         };
-        let Partial { fetched, broke } = answer;
-        timer.answered(fetched.status);
-        self.origins
-            .learn_limits(origin, fetched.status, &fetched.headers, true);
-        let failed = fetched.status.is_server_error() || broke.is_some();
-        match admission {
-            Some(admission) if failed => admission.failed(),
-            Some(admission) => admission.answered(),
-            None => {}
-        }
+        let is_fault = fetched.status.is_server_error() || broke.is_some();
+        pending.answered(fetched.status, &fetched.headers, true, is_fault);
         let fetched = decode(fetched);
         let unread = fetched.content_coding().map(HttpError::Compressed);
         Ok(Partial {

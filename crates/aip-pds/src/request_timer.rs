@@ -8,7 +8,7 @@ use crate::origins::class;
 
 /// A request whose answer is not there yet.
 #[must_use = "a measurement is recorded at its end"]
-pub struct RequestTimer<'a> {
+pub(crate) struct RequestTimer<'a> {
     clock: &'a dyn Clock,
     origin: &'a Origin,
     at: Timestamp,
@@ -16,7 +16,7 @@ pub struct RequestTimer<'a> {
 
 impl<'a> RequestTimer<'a> {
     /// Begins.
-    pub fn begin(clock: &'a dyn Clock, origin: &'a Origin) -> Self {
+    pub(crate) fn begin(clock: &'a dyn Clock, origin: &'a Origin) -> Self {
         Self {
             clock,
             origin,
@@ -25,7 +25,7 @@ impl<'a> RequestTimer<'a> {
     }
 
     /// Ends with the head of an answer.
-    pub fn answered(self, status: StatusCode) {
+    pub(crate) fn answered(self, status: StatusCode) {
         self.end(match status.as_u16() {
             200..=299 => "2xx",
             429 => "429",
@@ -36,7 +36,7 @@ impl<'a> RequestTimer<'a> {
     }
 
     /// Ends without an answer.
-    pub fn failed(self) {
+    pub(crate) fn failed(self) {
         self.end("none");
     }
 

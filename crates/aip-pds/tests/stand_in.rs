@@ -182,7 +182,7 @@ async fn alice_signs_in_by_her_handle_and_stays_signed_in() {
 }
 
 #[tokio::test]
-async fn d2_row06_a_denial_comes_back_as_an_error_with_its_issuer() {
+async fn a_denial_comes_back_as_an_error_with_its_issuer() {
     let story = Story::begin().await;
     let input = SubjectInput::parse(story.sandbox.pds.origin()).unwrap();
     let found = story
@@ -214,7 +214,7 @@ async fn d2_row06_a_denial_comes_back_as_an_error_with_its_issuer() {
 }
 
 #[tokio::test]
-async fn d2_row13_outages_are_told_apart_by_whether_the_token_may_be_used_up() {
+async fn outages_are_told_apart_by_whether_the_token_may_be_used_up() {
     let story = Story::begin().await;
     let signed_in = story.sign_in().await;
     let session = story.credentials(&signed_in);
@@ -264,7 +264,7 @@ async fn d2_row13_outages_are_told_apart_by_whether_the_token_may_be_used_up() {
 }
 
 #[tokio::test]
-async fn d2_row17_an_account_that_moved_is_told_by_the_proof() {
+async fn an_account_that_moved_is_told_by_the_proof() {
     let story = Story::begin().await;
     story.sign_in().await;
     let new = story

@@ -8,31 +8,21 @@
 use std::sync::Arc;
 
 use aip_atproto::Did;
-use aip_base::{Blame, Clock, Rng, RowId};
-use aip_pds::{AppPassword, NotAnAppPassword, PasswordSessionError, PdsClient};
-use aip_storage::audit::{AuditEvent, AuditKind};
+use aip_base::{Blame, RowId};
+use aip_pds::{AppPassword, NotAnAppPassword, PasswordSessionError};
+use aip_storage::StorageError;
+use aip_storage::audit::AuditKind;
 use aip_storage::client::ClientId;
 use aip_storage::upstream::{Credential, EndReason, SessionKind, UpstreamSession, UpstreamState};
-use aip_storage::{Storage, StorageError};
 
 use crate::keeper::step::keep_alive_at;
 use crate::keeper::{Keeper, KeeperError};
-use crate::session_sealer::{Column, SealerError, SessionSealer};
+use crate::session_sealer::{Column, SealerError};
+use crate::upstream::Upstream;
 
 /// Takes app passwords in and gives them back.
 pub struct AppPasswords {
-    /// Towards PDSs.
-    pub pds: Arc<PdsClient>,
-    /// Looks after the sessions.
-    pub keeper: Arc<Keeper>,
-    /// Where they are kept.
-    pub storage: Arc<dyn Storage>,
-    /// Seals them.
-    pub sealer: SessionSealer,
-    /// The wall clock.
-    pub clock: Arc<dyn Clock>,
-    /// Randomness.
-    pub rng: Arc<dyn Rng>,
+    keeper: Arc<Keeper>,
 }
 
 /// Why an app password is not kept.
@@ -71,6 +61,15 @@ impl AppPasswordError {
 }
 
 impl AppPasswords {
+    /// With the keeper that looks after their sessions.
+    pub fn new(keeper: Arc<Keeper>) -> Self {
+        Self { keeper }
+    }
+
+    fn upstream(&self) -> &Upstream {
+        &self.keeper.upstream
+    }
+
     /// Tries `password` at the PDS of `did` and keeps it for `client`, in place of the one before.
     /// Returns the session.
     pub async fn set(
@@ -87,8 +86,9 @@ impl AppPasswords {
             }
             Err(_) => return outcome.map(|session| session.id),
         };
-        let event = AuditEvent::new(&*self.clock, &*self.rng, kind, &detail);
-        self.storage
+        let event = self.upstream().audit_event(kind, &detail);
+        self.upstream()
+            .storage
             .record(&event.of_account(did).of_client(client))
             .await?;
         outcome.map(|session| session.id)
@@ -102,11 +102,16 @@ impl AppPasswords {
     ) -> Result<UpstreamSession, AppPasswordError> {
         let password = AppPassword::parse(password)?;
         let proven = self
+            .upstream()
             .pds
             .prove_pds(did)
             .await
             .map_err(|error| AppPasswordError::Unavailable(error.to_string()))?;
-        let created = self.pds.create_password_session(&proven, &password).await;
+        let created = self
+            .upstream()
+            .pds
+            .create_password_session(&proven, &password)
+            .await;
         let tokens = created.map_err(|error| {
             if error.is_final() {
                 AppPasswordError::Refused(error)
@@ -114,21 +119,21 @@ impl AppPasswords {
                 AppPasswordError::Unavailable(error.to_string())
             }
         })?;
-        let now = self.clock.now();
-        let id = RowId::new(&*self.clock, &*self.rng);
+        let now = self.upstream().clock.now();
+        let id = self.upstream().new_id();
         let session = UpstreamSession {
             id,
             client_id: client.clone(),
             did: did.clone(),
             pds: proven.pds().clone(),
-            credential: Credential::AppPassword(self.sealer.seal(
+            credential: Credential::AppPassword(self.upstream().sealer.seal(
                 password.secret(),
                 Column::AppPassword,
                 id,
             )?),
             scope: tokens.scope.clone(),
             email: None,
-            tokens: self.sealer.seal_tokens(&tokens, id)?,
+            tokens: self.upstream().sealer.seal_tokens(&tokens, id)?,
             generation: 0,
             state: UpstreamState::Active,
             next_refresh_at: keep_alive_at(now),
@@ -138,7 +143,10 @@ impl AppPasswords {
             refreshed_at: tokens.asked_at,
             created_at: now,
         };
-        self.storage.replace_app_password_session(&session).await?;
+        self.upstream()
+            .storage
+            .replace_app_password_session(&session)
+            .await?;
         Ok(session)
     }
 
@@ -155,8 +163,9 @@ impl AppPasswords {
             .await?;
         if ended {
             let kind = AuditKind::AppPasswordRemoved;
-            let event = AuditEvent::new(&*self.clock, &*self.rng, kind, session.pds.as_str());
-            self.storage
+            let event = self.upstream().audit_event(kind, session.pds.as_str());
+            self.upstream()
+                .storage
                 .record(&event.of_account(did).of_client(client))
                 .await?;
         }

@@ -53,13 +53,13 @@ impl AccountEmails {
     /// The address that the PDS tells to that session; `None` if it does not tell one to it, or
     /// cannot be asked at present.
     pub async fn of_session(&self, id: RowId) -> Result<Option<KnownEmail>, StorageError> {
-        let Some(session) = self.keeper.storage.upstream_session(id).await? else {
+        let Some(session) = self.keeper.upstream.storage.upstream_session(id).await? else {
             return Ok(None);
         };
         if !session.scope.allows_account(AccountAttr::Email, false) {
             return Ok(None);
         }
-        let now = self.keeper.clock.now();
+        let now = self.keeper.upstream.clock.now();
         if let Some(reading) = &session.email
             && is_current(reading, &session, now)
         {
@@ -80,7 +80,11 @@ impl AccountEmails {
                 }
             }
         };
-        self.keeper.storage.store_email(id, &reading).await?;
+        self.keeper
+            .upstream
+            .storage
+            .store_email(id, &reading)
+            .await?;
         Ok(self.judge(&reading))
     }
 
@@ -90,6 +94,7 @@ impl AccountEmails {
         let email = match &usable.auth {
             CallAuth::Dpop(keys) if may_read => {
                 self.keeper
+                    .upstream
                     .pds
                     .session_email(keys, &usable.access, &usable.pds)
                     .await?
@@ -102,7 +107,7 @@ impl AccountEmails {
                 confirmed: it.confirmed,
             }),
             pds: usable.pds,
-            read_at: self.keeper.clock.now(),
+            read_at: self.keeper.upstream.clock.now(),
         })
     }
 

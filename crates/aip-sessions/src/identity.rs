@@ -3,19 +3,14 @@
 
 use std::sync::Arc;
 
-use aip_atproto::{Origin, ScopeSet};
+use aip_atproto::ScopeSet;
 use aip_keys::KeyRing;
 use aip_pds::ClientIdentity;
-
-/// Where AIP's metadata document is served. At this path PDSs show just the domain name.
-const DOCUMENT_PATH: &str = "/oauth-client-metadata.json";
-/// Where PDSs send people back to.
-const CALLBACK_PATH: &str = "/oauth/atp/callback";
 
 /// Who AIP is towards PDSs.
 #[derive(Clone)]
 pub struct UpstreamIdentity {
-    base: Origin,
+    document_url: Option<String>,
     redirect_uri: String,
     keys: Arc<KeyRing>,
 }
@@ -26,11 +21,12 @@ pub struct UpstreamIdentity {
 pub struct MissingKey(pub String);
 
 impl UpstreamIdentity {
-    /// From AIP's external base URL.
-    pub fn new(base: Origin, keys: Arc<KeyRing>) -> Self {
+    /// A client whose metadata document is at `document_url`, or the development client if there is
+    /// none. PDSs send people back to `redirect_uri`.
+    pub fn new(document_url: Option<String>, redirect_uri: String, keys: Arc<KeyRing>) -> Self {
         Self {
-            redirect_uri: base.join(CALLBACK_PATH),
-            base,
+            document_url,
+            redirect_uri,
             keys,
         }
     }
@@ -42,15 +38,15 @@ impl UpstreamIdentity {
 
     /// The `client_id` of the confidential client, which is the URL of its document; `None` when
     /// AIP runs on loopback and is a development client.
-    pub fn document_url(&self) -> Option<String> {
-        self.base.is_https().then(|| self.base.join(DOCUMENT_PATH))
+    pub fn document_url(&self) -> Option<&str> {
+        self.document_url.as_deref()
     }
 
     /// The identity of a session that begins now.
     pub fn for_new_session(&self, scope: &ScopeSet) -> ClientIdentity {
         match self.document_url() {
             Some(client_id) => ClientIdentity::Confidential {
-                client_id,
+                client_id: client_id.to_owned(),
                 key: Arc::clone(self.keys.current().upstream_active()),
             },
             None => ClientIdentity::loopback(&self.redirect_uri, scope),

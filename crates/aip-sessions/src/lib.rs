@@ -11,12 +11,14 @@ mod keeper;
 mod session_sealer;
 mod sign_in;
 mod spill;
+mod upstream;
 
 pub use app_password::{AppPasswordError, AppPasswords};
 pub use emails::{AccountEmails, KnownEmail};
 pub use identity::{MissingKey, UpstreamIdentity};
 pub use keeper::step;
-pub use keeper::{ActiveSession, InFlight, Keeper, KeeperError};
+pub use keeper::{ActiveSession, Keeper, KeeperError};
 pub use session_sealer::{SealerError, SessionSealer};
 pub use sign_in::{BeginError, FlowRequest, SignIn, SignInFailure, SignInRequest, SignInResult};
 pub use spill::Spill;
+pub use upstream::Upstream;

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aip_atproto::{AccountAttr, AtIdentifier, Did, ScopeSet, for_upstream};
-use aip_base::{Blame, Clock, Rng, RowId, Timestamp, excerpt, random_token};
+use aip_base::{Blame, RowId, Timestamp, excerpt, random_token};
 use aip_jose::{Alg, KeyError, SigningKey};
-use aip_keys::{TokenHash, TokenHasher};
+use aip_keys::TokenHash;
 use aip_pds::{
-    Callback, CallbackError, DiscoverError, ExchangeError, Freshness, PdsClient, ProofError,
-    PushedRequest, SessionKeys, SignInError, SignedIn, SubjectInput, SubjectInputError, Trace,
+    Callback, CallbackError, DiscoverError, ExchangeError, Freshness, ProofError, PushedRequest,
+    SessionKeys, SignInError, SignedIn, SubjectInput, SubjectInputError, Trace,
 };
+use aip_storage::StorageError;
 use aip_storage::account::Account;
 use aip_storage::audit::{AuditEvent, AuditKind};
 use aip_storage::client::ClientId;
@@ -22,33 +23,20 @@ use aip_storage::request::{AuthorizationRequest, FlowBrowser, TakeFlow, Upstream
 use aip_storage::upstream::{
     Credential, Email, EmailReading, OAuthCredential, UpstreamSession, UpstreamState,
 };
-use aip_storage::{Storage, StorageError};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
-use crate::identity::{MissingKey, UpstreamIdentity, key_id};
+use crate::identity::{MissingKey, key_id};
 use crate::keeper::step::keep_alive_at;
-use crate::session_sealer::{Column, SealerError, SessionSealer};
+use crate::session_sealer::{Column, SealerError};
+use crate::upstream::Upstream;
 
 /// How long a person may stay at their PDS: its own limit is five minutes of inactivity.
 const FLOW_TTL: Duration = Duration::from_mins(30);
 
 /// Signs people in.
 pub struct SignIn {
-    /// Towards PDSs.
-    pub pds: Arc<PdsClient>,
-    /// Who AIP is there.
-    pub identity: UpstreamIdentity,
-    /// Where flows and sessions are kept.
-    pub storage: Arc<dyn Storage>,
-    /// Seals them.
-    pub sealer: SessionSealer,
-    /// Hashes `state`.
-    pub hasher: Arc<TokenHasher>,
-    /// The wall clock.
-    pub clock: Arc<dyn Clock>,
-    /// Randomness.
-    pub rng: Arc<dyn Rng>,
+    upstream: Upstream,
 }
 
 /// A sign-in to begin.
@@ -241,11 +229,16 @@ impl SignInFailure {
 }
 
 impl SignIn {
+    /// Signs people in as that client of PDSs.
+    pub fn new(upstream: Upstream) -> Self {
+        Self { upstream }
+    }
+
     /// Begins a sign-in and returns the URL at the PDS to send the browser to.
     pub async fn begin(&self, start: SignInRequest<'_>) -> Result<String, BeginError> {
         let input = SubjectInput::parse(start.subject)?;
         let mut trace = Trace::default();
-        let destination = match self.pds.discover(&input, &mut trace).await {
+        let destination = match self.upstream.pds.discover(&input, &mut trace).await {
             Ok(destination) => destination,
             Err(error) => return Err(BeginError::Discover { error, trace }),
         };
@@ -253,19 +246,20 @@ impl SignIn {
             Some(request) => for_upstream(&request.params.scope),
             None => for_upstream(&ScopeSet::default()),
         };
-        let id = RowId::new(&*self.clock, &*self.rng);
+        let id = self.upstream.new_id();
         let keys = SessionKeys {
             session: id,
-            client: self.identity.for_new_session(&scope),
+            client: self.upstream.identity.for_new_session(&scope),
             dpop: Arc::new(SigningKey::generate(Alg::Es256, None)?),
         };
-        let state = random_token::<32>(&*self.rng);
+        let state = random_token::<32>(&*self.upstream.rng);
         let started = self
+            .upstream
             .pds
             .start_sign_in(PushedRequest {
                 server: &destination.server,
                 keys: &keys,
-                redirect_uri: self.identity.redirect_uri(),
+                redirect_uri: self.upstream.identity.redirect_uri(),
                 scope: &scope,
                 state: &state,
                 login_hint: destination.login_hint.as_deref(),
@@ -282,18 +276,19 @@ impl SignIn {
             typed: start.typed,
         };
         let flow = UpstreamFlow {
-            state: self.hasher.hash(&state),
+            state: self.upstream.hasher.hash(&state),
             id,
             browser: start.browser,
             request: start.request.map(|it| it.token),
             issuer: destination.server.issuer.clone(),
             expected: destination.expected.map(|it| it.did),
             sealed: self
+                .upstream
                 .sealer
                 .seal(&to_json(&secrets), Column::FlowSecrets, id)?,
-            expires_at: self.clock.now() + FLOW_TTL,
+            expires_at: self.upstream.clock.now() + FLOW_TTL,
         };
-        self.storage.put_flow(&flow).await?;
+        self.upstream.storage.put_flow(&flow).await?;
         Ok(started.authorization_url.into())
     }
 
@@ -304,7 +299,7 @@ impl SignIn {
         query: &str,
     ) -> Result<SignInResult, SignInFailure> {
         let callback = Callback::parse(query)?;
-        let state = self.hasher.hash(callback.state());
+        let state = self.upstream.hasher.hash(callback.state());
         let flow = self.take_flow(browser, &state).await?;
         let code = callback
             .code_from(&flow.issuer)
@@ -330,9 +325,9 @@ impl SignIn {
             Ok(_) | Err(_) => None,
         };
         if let Some(check) = check {
-            let event = AuditEvent::new(&*self.clock, &*self.rng, AuditKind::SignInRefused, &check);
+            let event = self.upstream.audit_event(AuditKind::SignInRefused, &check);
             let event = flow.expected.iter().fold(event, AuditEvent::of_account);
-            self.storage.record(&event).await?;
+            self.upstream.storage.record(&event).await?;
         }
         outcome
     }
@@ -343,7 +338,10 @@ impl SignIn {
         browser: &FlowBrowser<'_>,
         state: &TokenHash,
     ) -> Result<Box<UpstreamFlow>, SignInFailure> {
-        let taken = self.storage.take_flow(state, browser, self.clock.now());
+        let taken = self
+            .upstream
+            .storage
+            .take_flow(state, browser, self.upstream.clock.now());
         match taken.await? {
             TakeFlow::Taken(flow) => Ok(flow),
             TakeFlow::OtherBrowser => Err(SignInFailure::UnknownState("another browser began it")),
@@ -371,6 +369,7 @@ impl SignIn {
             what,
         };
         let secrets = self
+            .upstream
             .sealer
             .open(&flow.sealed, Column::FlowSecrets, flow.id)?;
         let secrets: FlowSecrets = serde_json::from_str(secrets.expose_secret()).map_err(|_| {
@@ -390,6 +389,7 @@ impl SignIn {
         let keys = SessionKeys {
             session: flow.id,
             client: self
+                .upstream
                 .identity
                 .for_session(&secrets.upstream_client_id, key_id)?,
             dpop: Arc::new(
@@ -397,6 +397,7 @@ impl SignIn {
             ),
         };
         let server = self
+            .upstream
             .pds
             .server(&flow.issuer, &mut Trace::default())
             .await
@@ -407,11 +408,12 @@ impl SignIn {
                     refused(error.to_string())
                 }
             })?;
-        let redirect_uri = self.identity.redirect_uri();
+        let redirect_uri = self.upstream.identity.redirect_uri();
         let verifier = SecretString::from(secrets.verifier);
         // Whoever signed in is proven to be that account; whether it is the one that was asked
         // for is judged below.
         let signed_in = self
+            .upstream
             .pds
             .complete_sign_in(&keys, &server, redirect_uri, code, &verifier, None)
             .await
@@ -460,21 +462,27 @@ impl SignIn {
         signed_in: &SignedIn,
         authenticated: bool,
     ) -> Result<SignInResult, SignInFailure> {
-        let now = self.clock.now();
+        let now = self.upstream.clock.now();
         let did = signed_in.identity.did().clone();
-        self.storage
+        self.upstream
+            .storage
             .put_account(&self.describe(signed_in, now).await)
             .await?;
         let pds = signed_in.identity.pds().as_str();
-        let mut event =
-            AuditEvent::new(&*self.clock, &*self.rng, AuditKind::SignedIn, pds).of_account(&did);
+        let mut event = self
+            .upstream
+            .audit_event(AuditKind::SignedIn, pds)
+            .of_account(&did);
         if let Some(client) = client {
             let mut session = self.new_session(flow.id, &client, keys, signed_in, now)?;
             session.email = self.read_email(keys, signed_in, now).await;
-            self.storage.create_upstream_session(&session).await?;
+            self.upstream
+                .storage
+                .create_upstream_session(&session)
+                .await?;
             event = event.of_client(&client);
         }
-        self.storage.record(&event).await?;
+        self.upstream.storage.record(&event).await?;
         Ok(SignInResult {
             signed_in_at: now,
             auth_time: authenticated.then_some(now),
@@ -503,11 +511,11 @@ impl SignIn {
                 issuer: signed_in.identity.server().issuer.clone(),
                 upstream_client_id: keys.client.client_id().to_owned(),
                 client_key_id: key_id(&keys.client),
-                dpop_key: self.sealer.seal_key(&keys.dpop, id)?,
+                dpop_key: self.upstream.sealer.seal_key(&keys.dpop, id)?,
             }),
             scope: tokens.scope.clone(),
             email: None,
-            tokens: self.sealer.seal_tokens(tokens, id)?,
+            tokens: self.upstream.sealer.seal_tokens(tokens, id)?,
             generation: 0,
             state: UpstreamState::Active,
             next_refresh_at: keep_alive_at(now),
@@ -523,7 +531,7 @@ impl SignIn {
     /// nothing, so that a failure leaves it out.
     async fn describe(&self, signed_in: &SignedIn, now: Timestamp) -> Account {
         let did = signed_in.identity.did();
-        let resolver = self.pds.resolver();
+        let resolver = self.upstream.pds.resolver();
         let identity = resolver
             .resolve(
                 &AtIdentifier::Did(did.clone()),
@@ -560,7 +568,12 @@ impl SignIn {
             return None;
         }
         let pds = signed_in.identity.pds();
-        match self.pds.session_email(keys, &tokens.access, pds).await {
+        match self
+            .upstream
+            .pds
+            .session_email(keys, &tokens.access, pds)
+            .await
+        {
             Ok(email) => Some(EmailReading {
                 email: email.map(|it| Email {
                     address: it.address,
@@ -580,6 +593,7 @@ impl SignIn {
         let tokens = &signed_in.tokens;
         let token = tokens.refresh.as_ref().unwrap_or(&tokens.access);
         if let Err(error) = self
+            .upstream
             .pds
             .revoke(keys, signed_in.identity.server(), token)
             .await

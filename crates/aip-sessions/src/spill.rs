@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use aip_base::{RowId, Timestamp};
 use aip_keys::Sealed;
-use aip_storage::upstream::{Refreshed, SealedTokens, Trouble};
+use aip_storage::refresh::{Refreshed, Trouble};
+use aip_storage::upstream::SealedTokens;
 use serde::{Deserialize, Serialize};
 
 /// How many files there may be. There is one for each refresh that was under way when the database

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use aip_storage::nonces::SharedNonces;
-use aip_storage::notices::Notices;
+use aip_storage::notices::{LocalNotices, Notices};
 use aip_storage::rates::RateLimits;
 
 use crate::fallback::Fallback;
-use crate::local::{LocalNotices, LocalRates};
+use crate::local::LocalRates;
 use crate::valkey::Valkey;
 
 /// What replicas share besides the database.

@@ -1,7 +1,6 @@
 //! The parameters of an authorization request as one JSON document. Members that this release does
 //! not know are ignored; a document that lacks one that it needs is an inconsistency.
 
-use aip_storage::client::RedirectUri;
 use aip_storage::request::AuthorizationParams;
 use serde::{Deserialize, Serialize};
 
@@ -52,7 +51,7 @@ impl Stored for AuthorizationParams {
     fn from_column(column: String) -> Option<Self> {
         let document: Document = serde_json::from_str(&column).ok()?;
         Some(Self {
-            redirect_uri: RedirectUri::from_checked(document.redirect_uri),
+            redirect_uri: document.redirect_uri.parse().ok()?,
             state: document.state,
             scope: document.scope.parse().ok()?,
             asked: document.asked.parse().ok()?,
@@ -72,7 +71,7 @@ mod tests {
 
     fn smallest() -> AuthorizationParams {
         AuthorizationParams {
-            redirect_uri: RedirectUri::from_checked("https://app.example/cb".to_owned()),
+            redirect_uri: "https://app.example/cb".parse().unwrap(),
             state: None,
             scope: "atproto".parse().unwrap(),
             asked: "atproto".parse().unwrap(),
@@ -117,6 +116,7 @@ mod tests {
             with("\"prompt\":\"nonsense\""),
             with("\"prompt\":\"none login\""),
             with("\"max_age\":-1"),
+            column.replace("https://", "javascript:"),
             column.replace("https", "\u{0}\\"),
             column.replace("\"scope\":\"atproto\"", "\"scope\":7"),
         ] {

@@ -58,7 +58,16 @@ macro_rules! stored_as_text {
     )*};
 }
 
-stored_as_text!(ClientId, Did, Handle, Issuer, Origin, RowId, ScopeSet);
+stored_as_text!(
+    ClientId,
+    Did,
+    Handle,
+    Issuer,
+    Origin,
+    RedirectUri,
+    RowId,
+    ScopeSet
+);
 
 /// Closed lists of words, read by `FromStr` or from the type's `ALL`.
 macro_rules! stored_as_word {
@@ -157,18 +166,6 @@ impl Stored for Sealed {
     }
 }
 
-impl Stored for RedirectUri {
-    type Column = String;
-
-    fn to_column(&self) -> String {
-        self.as_str().to_owned()
-    }
-
-    fn from_column(column: String) -> Option<Self> {
-        Some(Self::from_checked(column))
-    }
-}
-
 /// A JSON array of strings: the one list in a column.
 impl Stored for Vec<RedirectUri> {
     type Column = String;
@@ -180,7 +177,7 @@ impl Stored for Vec<RedirectUri> {
 
     fn from_column(column: String) -> Option<Self> {
         let uris: Vec<String> = serde_json::from_str(&column).ok()?;
-        Some(uris.into_iter().map(RedirectUri::from_checked).collect())
+        uris.iter().map(|uri| uri.parse().ok()).collect()
     }
 }
 
@@ -230,8 +227,10 @@ mod tests {
     #[test]
     fn redirect_uris_come_back_byte_for_byte() {
         let uris = vec![
-            RedirectUri::from_checked("https://app.example/cb?a=\"b\"&c=[1,2]".to_owned()),
-            RedirectUri::from_checked("app.example:/cb".to_owned()),
+            "https://app.example/cb?a=\"b\"&c=[1,2]"
+                .parse::<RedirectUri>()
+                .unwrap(),
+            "app.example:/cb".parse::<RedirectUri>().unwrap(),
         ];
         assert_eq!(Vec::from_column(uris.to_column()), Some(uris));
     }

@@ -1,9 +1,8 @@
-//! The one entry: a URL becomes a database, and a database whose schema fits becomes storage.
+//! The one entry: a `DatabaseUrl` becomes a database, and a database whose schema fits becomes storage.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use aip_base::Rng;
+use aip_base::{DatabaseUrl, Rng};
 use aip_storage::Storage;
 use aip_storage::nonces::SharedNonces;
 use aip_storage::notices::Notices;
@@ -25,9 +24,6 @@ pub enum Database {
 /// No database.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The URL names no engine that there is.
-    #[error("a database URL begins with `sqlite://`, `postgres://` or `postgresql://`")]
-    Scheme,
     /// SQLite.
     #[error(transparent)]
     Sqlite(#[from] OpenSqliteError),
@@ -36,21 +32,23 @@ pub enum ConnectError {
     Postgres(#[from] ConnectPgError),
 }
 
-impl Database {
-    /// Opens or connects. `sqlite://` is followed by a path, which may be relative; `options`
-    /// concern PostgreSQL alone.
-    pub async fn connect(url: &str, options: PgOptions) -> Result<Self, ConnectError> {
-        let (scheme, rest) = url.split_once(':').ok_or(ConnectError::Scheme)?;
-        match scheme {
-            "sqlite" => {
-                let path = rest.strip_prefix("//").unwrap_or(rest);
-                Ok(Self::Sqlite(SqliteStorage::open(Path::new(path)).await?))
-            }
-            "postgres" | "postgresql" | "postgresql+asyncpg" => {
-                Ok(Self::Postgres(PgStorage::connect(url, options).await?))
-            }
-            _ => Err(ConnectError::Scheme),
+/// The same on either engine.
+macro_rules! on_engine {
+    ($database:expr, $it:ident => $work:expr) => {
+        match $database {
+            Database::Sqlite($it) => $work,
+            Database::Postgres($it) => $work,
         }
+    };
+}
+
+impl Database {
+    /// Opens or connects; `options` concern PostgreSQL alone.
+    pub async fn connect(url: &DatabaseUrl, options: PgOptions) -> Result<Self, ConnectError> {
+        Ok(match url {
+            DatabaseUrl::Sqlite(path) => Self::Sqlite(SqliteStorage::open(path).await?),
+            DatabaseUrl::Postgres(url) => Self::Postgres(PgStorage::connect(url, options).await?),
+        })
     }
 
     /// `sqlite` or `postgres`, for logs and metrics.
@@ -63,45 +61,30 @@ impl Database {
 
     /// How far the schema is. Refuses one of a newer program.
     pub async fn status(&self) -> Result<Status, SchemaError> {
-        match self {
-            Self::Sqlite(database) => database.status().await,
-            Self::Postgres(database) => database.status().await,
-        }
+        on_engine!(self, database => database.status().await)
     }
 
     /// Brings the schema up to this program; the versions that were applied.
     pub async fn migrate(&self) -> Result<Vec<i64>, SchemaError> {
-        match self {
-            Self::Sqlite(database) => database.migrate().await,
-            Self::Postgres(database) => database.migrate().await,
-        }
+        on_engine!(self, database => database.migrate().await)
     }
 
     /// The storage, if the schema is this program's.
     pub async fn storage(&self) -> Result<Arc<dyn Storage>, SchemaError> {
         self.status().await?.require_current()?;
-        Ok(match self {
-            Self::Sqlite(database) => Arc::new(database.clone()),
-            Self::Postgres(database) => Arc::new(database.clone()),
-        })
+        Ok(on_engine!(self, database => Arc::new(database.clone())))
     }
 
     /// The nonces that all processes on this database share. Needs the schema of
     /// [`Self::storage`].
     pub fn shared_nonces(&self) -> Arc<dyn SharedNonces> {
-        match self {
-            Self::Sqlite(database) => Arc::new(database.clone()),
-            Self::Postgres(database) => Arc::new(database.clone()),
-        }
+        on_engine!(self, database => Arc::new(database.clone()))
     }
 
     /// The rate limits that all processes on this database share. Needs the schema of
     /// [`Self::storage`].
     pub fn rate_limits(&self) -> Arc<dyn RateLimits> {
-        match self {
-            Self::Sqlite(database) => Arc::new(database.clone()),
-            Self::Postgres(database) => Arc::new(database.clone()),
-        }
+        on_engine!(self, database => Arc::new(database.clone()))
     }
 
     /// Notices between all processes on this database; to be called once, within a runtime. On
@@ -116,9 +99,6 @@ impl Database {
 
     /// Closes the connections once their statements are done.
     pub async fn close(&self) {
-        match self {
-            Self::Sqlite(database) => database.close().await,
-            Self::Postgres(database) => database.close().await,
-        }
+        on_engine!(self, database => database.close().await);
     }
 }

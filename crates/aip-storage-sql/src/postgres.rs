@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use aip_base::Rng;
 use aip_storage::StorageError;
+use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
 use tokio::time::timeout;
@@ -99,9 +100,8 @@ impl Default for PgOptions {
 }
 
 impl PgStorage {
-    /// Connects. Accepts `postgres://`, `postgresql://` and, from earlier deployments,
-    /// `postgresql+asyncpg://`.
-    pub async fn connect(url: &str, options: PgOptions) -> Result<Self, ConnectPgError> {
+    /// Connects to the server of a `postgres://` URL.
+    pub async fn connect(url: &SecretString, options: PgOptions) -> Result<Self, ConnectPgError> {
         let mut connect_options = connect_options(url)?;
         let pooled = timeout(ACQUIRE_TIMEOUT, pooler::multiplexes(&connect_options))
             .await
@@ -173,12 +173,9 @@ impl fmt::Debug for PgStorage {
     }
 }
 
-fn connect_options(url: &str) -> Result<PgConnectOptions, ConnectPgError> {
-    let url = match url.strip_prefix("postgresql+asyncpg://") {
-        Some(rest) => format!("postgresql://{rest}"),
-        None => url.to_owned(),
-    };
-    let options = PgConnectOptions::from_str(&url).map_err(|_| ConnectPgError::Url)?;
+fn connect_options(url: &SecretString) -> Result<PgConnectOptions, ConnectPgError> {
+    let options =
+        PgConnectOptions::from_str(url.expose_secret()).map_err(|_| ConnectPgError::Url)?;
     // No column is a fraction, and poolers refuse parameters that they do not know.
     Ok(options
         .application_name("aip")
@@ -191,23 +188,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_scheme_of_earlier_deployments_is_understood() {
-        for scheme in ["postgres", "postgresql", "postgresql+asyncpg"] {
-            let options = connect_options(&format!("{scheme}://u:p@db.example:6432/aip")).unwrap();
-            assert_eq!(
-                (options.get_host(), options.get_port()),
-                ("db.example", 6432)
-            );
-            assert_eq!(
-                (options.get_username(), options.get_database()),
-                ("u", Some("aip"))
-            );
-        }
-    }
-
-    #[test]
     fn a_malformed_url_is_not_repeated_in_the_error() {
-        let error = connect_options("postgres://u:secret@db:port/aip").unwrap_err();
+        let error = connect_options(&"postgres://u:secret@db:port/aip".into()).unwrap_err();
         assert!(!error.to_string().contains("secret"), "{error}");
     }
 }

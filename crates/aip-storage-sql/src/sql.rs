@@ -24,13 +24,9 @@ impl<D: Driver> Sql<D> {
         Self(sqlx::query(text))
     }
 
-    /// Binds the next value.
-    pub(crate) fn bind<T>(self, value: &T) -> Self
-    where
-        T: Stored,
-        T::Column: Encode<'static, D::Engine> + Type<D::Engine>,
-    {
-        Self(self.0.bind(value.to_column()))
+    /// Binds the next value, or the next values of a tuple.
+    pub(crate) fn bind(self, values: impl Values<D>) -> Self {
+        Self(values.bind_to(self.0))
     }
 
     /// Runs it for its effect; the number of rows it touched.
@@ -52,7 +48,50 @@ impl<D: Driver> Sql<D> {
     pub(crate) async fn first(self, on: impl Executor<D>) -> Result<Option<Row<D>>, StorageError> {
         Ok(self.all(on).await?.into_iter().next())
     }
+
+    /// What its first row holds.
+    pub(crate) async fn one<T>(
+        self,
+        on: impl Executor<D>,
+        read: impl FnOnce(&Row<D>) -> Result<T, StorageError>,
+    ) -> Result<Option<T>, StorageError> {
+        self.first(on).await?.as_ref().map(read).transpose()
+    }
 }
+
+/// One value, or a tuple of them, for the next parameters of a statement.
+pub(crate) trait Values<D: Driver> {
+    /// Adds them.
+    fn bind_to(self, statement: Statement<D>) -> Statement<D>;
+}
+
+impl<D: Driver, T: Stored> Values<D> for &T
+where
+    T::Column: Encode<'static, D::Engine> + Type<D::Engine>,
+{
+    fn bind_to(self, statement: Statement<D>) -> Statement<D> {
+        statement.bind(self.to_column())
+    }
+}
+
+macro_rules! values_of_tuple {
+    ($($value:ident)+) => {
+        impl<D: Driver, $($value: Values<D>),+> Values<D> for ($($value,)+) {
+            #[allow(non_snake_case, reason = "a value is named like its type")]
+            fn bind_to(self, statement: Statement<D>) -> Statement<D> {
+                let ($($value,)+) = self;
+                $(let statement = $value.bind_to(statement);)+
+                statement
+            }
+        }
+    };
+}
+
+values_of_tuple!(A B);
+values_of_tuple!(A B C);
+values_of_tuple!(A B C E);
+values_of_tuple!(A B C E F);
+values_of_tuple!(A B C E F G);
 
 /// Where a statement can be run.
 pub(crate) trait Executor<D: Driver>: Send {

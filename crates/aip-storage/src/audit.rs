@@ -3,6 +3,7 @@
 use aip_atproto::Did;
 use aip_base::{Clock, Rng, RowId, Timestamp};
 use async_trait::async_trait;
+use strum::{EnumIter, EnumString, IntoStaticStr};
 
 use crate::StorageError;
 use crate::client::ClientId;
@@ -11,9 +12,7 @@ use crate::client::ClientId;
 const MAX_DETAIL: usize = 500;
 
 /// What happened. The names are stable: operators build alerts on them.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, strum::EnumIter, strum::IntoStaticStr, strum::EnumString,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, IntoStaticStr, EnumString)]
 #[strum(serialize_all = "snake_case")]
 pub enum AuditKind {
     /// A person signed in through their PDS.
@@ -93,11 +92,4 @@ pub trait Audit: Send + Sync {
 
     /// The newest events, newest first, at most `limit`.
     async fn audit_events(&self, limit: u32) -> Result<Vec<AuditEvent>, StorageError>;
-}
-
-impl AuditKind {
-    /// The stable name.
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
 }

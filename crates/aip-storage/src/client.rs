@@ -8,8 +8,10 @@ use aip_atproto::ScopeSet;
 use aip_base::{Rng, Timestamp, random_name};
 use aip_keys::TokenHash;
 use async_trait::async_trait;
+use strum::{EnumString, IntoStaticStr};
 
 use crate::StorageError;
+pub use crate::redirect_uri::{RedirectTarget, RedirectUri, RedirectUriError};
 
 /// The `client_id` of an app: 1 to 255 visible ASCII characters without space, quote or backslash.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,23 +22,23 @@ pub struct ClientId(String);
 #[error("a client id has 1 to 255 visible ASCII characters, without space, quote or backslash")]
 pub struct InvalidClientId;
 
-/// Where an app receives its answer. Kept exactly as registered: comparison is by bytes.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RedirectUri(String);
-
 /// How a client proves itself at the token endpoint (`token_endpoint_auth_method`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, EnumString)]
 pub enum ClientAuthMethod {
     /// A public client: it cannot keep a secret.
+    #[strum(serialize = "none")]
     None,
     /// HTTP Basic (RFC 6749 §2.3.1).
+    #[strum(serialize = "client_secret_basic")]
     SecretBasic,
     /// `client_secret` in the form body.
+    #[strum(serialize = "client_secret_post")]
     SecretPost,
 }
 
 /// Whether the app runs on a server or in a browser (`web`), or on the person's device (`native`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, EnumString)]
+#[strum(serialize_all = "snake_case")]
 pub enum ApplicationType {
     /// Redirects are `https`, compared exactly.
     Web,
@@ -45,7 +47,8 @@ pub enum ApplicationType {
 }
 
 /// The algorithm of a client's `id_token`s.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, EnumString)]
+#[strum(serialize_all = "UPPERCASE")]
 pub enum IdTokenAlg {
     /// ECDSA on P-256, the default.
     Es256,
@@ -81,6 +84,8 @@ pub struct Client {
     pub scope: ScopeSet,
     /// Whether an authorization without PKCE is refused. Always true for public clients.
     pub require_pkce: bool,
+    /// Whether an authorization request that was not pushed (RFC 9126) is refused.
+    pub require_par: bool,
     /// The operator's own app: people are not asked for consent.
     pub first_party: bool,
     /// How its `id_token`s are signed.
@@ -186,86 +191,5 @@ impl FromStr for ClientId {
 impl fmt::Display for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-impl RedirectUri {
-    /// Takes a URI that registration has checked (`aip-oauth`), or one read back from storage.
-    pub fn from_checked(uri: String) -> Self {
-        Self(uri)
-    }
-
-    /// The URI, byte for byte as registered or sent.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl ClientAuthMethod {
-    /// The registered name (RFC 7591 §2).
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::SecretBasic => "client_secret_basic",
-            Self::SecretPost => "client_secret_post",
-        }
-    }
-}
-
-impl ApplicationType {
-    /// `web` or `native`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Web => "web",
-            Self::Native => "native",
-        }
-    }
-}
-
-impl IdTokenAlg {
-    /// The JWS name (RFC 7518 §3.1).
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Es256 => "ES256",
-            Self::Rs256 => "RS256",
-        }
-    }
-}
-
-/// A stored word outside its list: the row was not written by this program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not one of the known words")]
-pub struct UnknownWord;
-
-impl FromStr for ClientAuthMethod {
-    type Err = UnknownWord;
-
-    fn from_str(s: &str) -> Result<Self, Self::Err> {
-        [Self::None, Self::SecretBasic, Self::SecretPost]
-            .into_iter()
-            .find(|it| it.as_str() == s)
-            .ok_or(UnknownWord)
-    }
-}
-
-impl FromStr for ApplicationType {
-    type Err = UnknownWord;
-
-    fn from_str(s: &str) -> Result<Self, Self::Err> {
-        [Self::Web, Self::Native]
-            .into_iter()
-            .find(|it| it.as_str() == s)
-            .ok_or(UnknownWord)
-    }
-}
-
-impl FromStr for IdTokenAlg {
-    type Err = UnknownWord;
-
-    fn from_str(s: &str) -> Result<Self, Self::Err> {
-        [Self::Es256, Self::Rs256]
-            .into_iter()
-            .find(|it| it.as_str() == s)
-            .ok_or(UnknownWord)
     }
 }

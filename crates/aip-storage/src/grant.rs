@@ -10,6 +10,7 @@ use aip_atproto::{Did, ScopeSet};
 use aip_base::{RowId, Timestamp};
 use aip_keys::TokenHash;
 use async_trait::async_trait;
+use strum::{EnumIter, EnumString, IntoStaticStr};
 
 use crate::StorageError;
 use crate::client::{ClientId, RedirectUri};
@@ -22,8 +23,10 @@ pub struct Grant {
     pub id: RowId,
     /// The app.
     pub client_id: ClientId,
-    /// The person.
-    pub did: Did,
+    /// Whose account at their PDS the grant is for: the `sub` of its tokens.
+    pub subject: Did,
+    /// Who allowed it and acts with it. The subject, until accounts can be delegated.
+    pub actor: Did,
     /// What was allowed: by the person here, and by their PDS.
     pub scope: ScopeSet,
     /// What the app had asked for, which may be more than was allowed.
@@ -52,9 +55,7 @@ pub struct Revoked {
 }
 
 /// Why a grant ended. The words are shown to apps as `error_description`.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, strum::EnumIter, strum::IntoStaticStr, strum::EnumString,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, IntoStaticStr, EnumString)]
 #[strum(serialize_all = "snake_case")]
 pub enum RevokeReason {
     /// The app gave its tokens back (RFC 7009).
@@ -137,9 +138,9 @@ pub struct CodeRedemption {
     pub code: TokenHash,
     /// The client that authenticated.
     pub client_id: ClientId,
-    /// The `redirect_uri` of the token request. It may be left out where the code has a PKCE
-    /// challenge (OAuth 2.1 §10.2).
-    pub redirect_uri: Option<RedirectUri>,
+    /// The `redirect_uri` of the token request, as sent: it is compared with that of the code, byte
+    /// for byte. It may be left out where the code has a PKCE challenge (OAuth 2.1 §10.2).
+    pub redirect_uri: Option<String>,
     /// The S256 transform of the `code_verifier`, if one was sent.
     pub challenge: Option<String>,
     /// The key of the DPoP proof, if one was sent. It must be the code's, where that names one;
@@ -270,27 +271,42 @@ pub struct RefreshToken {
     pub expires_at: Timestamp,
 }
 
-/// Grants, codes and tokens.
+/// Codes at the token endpoint.
 #[async_trait]
-pub trait Grants: Send + Sync {
-    /// Finishes a request with a yes: spends the request and stores grant, code and consent, in
-    /// one transaction. The present instant is the grant's `created_at`.
-    async fn approve(&self, approval: &Approval) -> Result<Approve, StorageError>;
-
+pub trait Codes: Send + Sync {
     /// Spends a code and stores its tokens, in one transaction.
     async fn redeem_code(&self, redemption: &CodeRedemption) -> Result<RedeemCode, StorageError>;
-
-    /// Spends or repeats a refresh token and stores its successor, in one transaction.
-    async fn rotate_refresh_token(&self, rotation: &Rotation) -> Result<Rotate, StorageError>;
 
     /// Why a code was refused. Read afterwards, for the log alone.
     async fn why_code_refused(
         &self,
         redemption: &CodeRedemption,
     ) -> Result<TokenFault, StorageError>;
+}
+
+/// Refresh tokens.
+#[async_trait]
+pub trait RefreshTokens: Send + Sync {
+    /// Spends or repeats a refresh token and stores its successor, in one transaction.
+    async fn rotate_refresh_token(&self, rotation: &Rotation) -> Result<Rotate, StorageError>;
 
     /// Why a refresh token was refused. Read afterwards, for the log alone.
     async fn why_refresh_refused(&self, rotation: &Rotation) -> Result<TokenFault, StorageError>;
+
+    /// The refresh token of that hash, used or not, if it has not expired and its grant is live.
+    async fn refresh_token(
+        &self,
+        hash: &TokenHash,
+        now: Timestamp,
+    ) -> Result<Option<RefreshToken>, StorageError>;
+}
+
+/// Grants and access tokens.
+#[async_trait]
+pub trait Grants: Send + Sync {
+    /// Finishes a request with a yes: spends the request and stores grant, code and consent, in
+    /// one transaction. The present instant is the grant's `created_at`.
+    async fn approve(&self, approval: &Approval) -> Result<Approve, StorageError>;
 
     /// The access token of that hash, if it and its grant are live.
     async fn access_token(
@@ -305,13 +321,6 @@ pub trait Grants: Send + Sync {
         hash: &TokenHash,
         now: Timestamp,
     ) -> Result<Option<TokenWithSession>, StorageError>;
-
-    /// The refresh token of that hash, used or not, if it has not expired and its grant is live.
-    async fn refresh_token(
-        &self,
-        hash: &TokenHash,
-        now: Timestamp,
-    ) -> Result<Option<RefreshToken>, StorageError>;
 
     /// Deletes one access token; its grant lives on. `false`: not there, or another client's.
     async fn revoke_access_token(
@@ -329,23 +338,16 @@ pub trait Grants: Send + Sync {
         now: Timestamp,
     ) -> Result<(), StorageError>;
 
-    /// The live grants of an account, newest first.
-    async fn grants_of(&self, did: &Did) -> Result<Vec<Grant>, StorageError>;
+    /// The live grants for the account `subject`, newest first.
+    async fn grants_of(&self, subject: &Did) -> Result<Vec<Grant>, StorageError>;
 
-    /// Ends every live grant of that client and account as [`Grants::revoke_grant`] does, and
-    /// forgets the consents. Returns how many there were.
+    /// Ends every live grant of that client for the account `subject` as [`Grants::revoke_grant`]
+    /// does, and forgets the consents that `subject` gave it. Returns how many there were.
     async fn revoke_client_grants(
         &self,
         client: &ClientId,
-        did: &Did,
+        subject: &Did,
         reason: RevokeReason,
         now: Timestamp,
     ) -> Result<u64, StorageError>;
-}
-
-impl RevokeReason {
-    /// The stable name, as stored.
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
 }

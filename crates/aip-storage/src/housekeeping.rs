@@ -20,13 +20,14 @@ use std::time::Duration;
 
 use aip_base::Timestamp;
 use async_trait::async_trait;
+use strum::{EnumIter, IntoStaticStr};
 
 use crate::StorageError;
 
 const DAY: Duration = Duration::from_hours(24);
 
 /// What is kept for a time only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumIter, strum::IntoStaticStr)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum RetentionClass {
     /// Apps' authorization requests in flight.
@@ -97,11 +98,6 @@ pub trait Housekeeping: Send + Sync {
 }
 
 impl RetentionClass {
-    /// The stable name, for metrics.
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
-
     /// How long it is kept after its time has come.
     pub fn kept_for(self) -> Duration {
         match self {

@@ -17,6 +17,8 @@ pub mod notices;
 pub mod operations;
 pub mod prompt;
 pub mod rates;
+mod redirect_uri;
+pub mod refresh;
 pub mod replay;
 pub mod request;
 pub mod session_status;
@@ -26,31 +28,55 @@ mod error;
 
 pub use error::StorageError;
 
-/// Everything the application keeps, behind one object.
-pub trait Storage:
-    account::Accounts
-    + audit::Audit
-    + browser::Browsers
-    + client::Clients
-    + grant::Grants
-    + housekeeping::Housekeeping
-    + operations::Operations
-    + replay::Replays
-    + request::Requests
-    + upstream::UpstreamSessions
-{
+/// `as_str` of closed lists of words, which are written in databases, logs and metrics.
+macro_rules! stable_names {
+    ($($type:ty),*) => {$(
+        impl $type {
+            /// The stable name, as stored.
+            pub fn as_str(self) -> &'static str {
+                self.into()
+            }
+        }
+    )*};
 }
 
-impl<T> Storage for T where
-    T: account::Accounts
-        + audit::Audit
-        + browser::Browsers
-        + client::Clients
-        + grant::Grants
-        + housekeeping::Housekeeping
-        + operations::Operations
-        + replay::Replays
-        + request::Requests
-        + upstream::UpstreamSessions
-{
+stable_names!(
+    audit::AuditKind,
+    client::ApplicationType,
+    client::ClientAuthMethod,
+    client::IdTokenAlg,
+    grant::RevokeReason,
+    housekeeping::RetentionClass,
+    nonces::ServerRole,
+    prompt::Prompt,
+    upstream::EndReason,
+    upstream::ReauthReason,
+    upstream::SessionKind,
+    upstream::StateName
+);
+
+/// Makes [`Storage`] of the traits of all families of records.
+macro_rules! storage_of {
+    ($($family:path),+ $(,)?) => {
+        /// Everything the application keeps, behind one object.
+        pub trait Storage: $($family +)+ {}
+
+        impl<T: $($family +)+> Storage for T {}
+    };
 }
+
+storage_of!(
+    account::Accounts,
+    audit::Audit,
+    browser::Browsers,
+    client::Clients,
+    grant::Codes,
+    grant::Grants,
+    grant::RefreshTokens,
+    housekeeping::Housekeeping,
+    operations::Operations,
+    refresh::Refreshes,
+    replay::Replays,
+    request::Requests,
+    upstream::UpstreamSessions
+);

@@ -5,11 +5,13 @@
 use aip_atproto::Origin;
 use aip_base::Timestamp;
 use async_trait::async_trait;
+use strum::IntoStaticStr;
 
 use crate::StorageError;
 
 /// In which role a server gave a nonce. Nonces never cross over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum ServerRole {
     /// Authorization server.
     Authorization,
@@ -43,14 +45,4 @@ pub trait SharedNonces: Send + Sync + 'static {
         origin: &Origin,
         given: &GivenNonce,
     ) -> Result<(), StorageError>;
-}
-
-impl ServerRole {
-    /// The stable name, as stored.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Authorization => "authorization",
-            Self::Resource => "resource",
-        }
-    }
 }

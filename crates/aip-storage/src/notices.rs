@@ -6,7 +6,12 @@
 use aip_atproto::Did;
 use aip_base::RowId;
 use async_trait::async_trait;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{BoxStream, unfold};
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+
+/// Notices that a subscriber may be behind before it misses the oldest.
+const BACKLOG_NOTICES: usize = 1024;
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +31,48 @@ pub trait Notices: Send + Sync + 'static {
     /// What all replicas publish from now on, this one included. The stream reconnects by itself
     /// and never ends.
     fn subscribe(&self) -> BoxStream<'static, Notice>;
+}
+
+/// Hands notices to the subscribers of this process: all there is where one process is alone, and
+/// otherwise those that its one connection receives. Shared by clones.
+#[derive(Clone)]
+pub struct LocalNotices(broadcast::Sender<Notice>);
+
+impl Default for LocalNotices {
+    fn default() -> Self {
+        Self(broadcast::Sender::new(BACKLOG_NOTICES))
+    }
+}
+
+impl LocalNotices {
+    /// Tells the subscribers of this process.
+    pub fn tell(&self, notice: Notice) {
+        // An error says that nobody listens.
+        let _ = self.0.send(notice);
+    }
+}
+
+#[async_trait]
+impl Notices for LocalNotices {
+    async fn publish(&self, notice: &Notice) {
+        self.tell(notice.clone());
+    }
+
+    fn subscribe(&self) -> BoxStream<'static, Notice> {
+        let subscriber = (self.clone(), self.0.subscribe());
+        Box::pin(unfold(subscriber, |(sender, mut received)| async move {
+            loop {
+                match received.recv().await {
+                    Ok(notice) => return Some((notice, (sender, received))),
+                    Err(RecvError::Lagged(missed)) => {
+                        tracing::debug!(missed, "subscriber lagged, notices dropped");
+                    }
+                    // Never while the stream holds a sender.
+                    Err(RecvError::Closed) => return None,
+                }
+            }
+        }))
+    }
 }
 
 impl Notice {

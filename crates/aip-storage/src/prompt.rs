@@ -3,10 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use strum::{EnumIter, EnumString, IntoStaticStr};
+
 /// A `prompt` value (OpenID Connect Core §3.1.2.1, Initiating User Registration 1.0).
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, strum::EnumIter, strum::IntoStaticStr, strum::EnumString,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, IntoStaticStr, EnumString)]
 #[strum(serialize_all = "snake_case")]
 pub enum Prompt {
     /// No page may be shown.
@@ -24,13 +24,6 @@ pub enum Prompt {
 /// The `prompt` values of a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Prompts(Vec<Prompt>);
-
-impl Prompt {
-    /// The value on the wire.
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
-}
 
 impl Prompts {
     /// Whether the app asked for that.

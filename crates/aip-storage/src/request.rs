@@ -46,6 +46,8 @@ pub struct AuthorizationRequest {
     /// The browser that began it; no other one can see or finish it. `None`: none has, as for a
     /// request that the app pushed (RFC 9126).
     pub browser: Option<RowId>,
+    /// The keyed hash of the `request_uri` under which the app pushed it; `None` if it did not.
+    pub pushed: Option<TokenHash>,
     /// The app.
     pub client_id: ClientId,
     /// What it asked for.
@@ -54,6 +56,15 @@ pub struct AuthorizationRequest {
     pub signed_in: Option<SignedIn>,
     /// When it is forgotten.
     pub expires_at: Timestamp,
+}
+
+/// A request that an app pushed (RFC 9126), as its `request_uri` leads to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PushedRequest {
+    /// What the app asked for.
+    pub params: AuthorizationParams,
+    /// Whether a browser has begun it: then its `request_uri` is spent.
+    pub begun: bool,
 }
 
 /// A live request of a browser, with what decides how it goes on.
@@ -158,6 +169,26 @@ pub trait Requests: Send + Sync {
     /// Stores an authorization request. `false`: there is one of that token already, or there was
     /// and it is answered; it stays as it is.
     async fn put_request(&self, request: &AuthorizationRequest) -> Result<bool, StorageError>;
+
+    /// The live request that this client pushed under `pushed`, begun or not.
+    async fn pushed_request(
+        &self,
+        pushed: &TokenHash,
+        client: &ClientId,
+        now: Timestamp,
+    ) -> Result<Option<PushedRequest>, StorageError>;
+
+    /// Begins the pushed request `request.pushed` of its client: gives it the token, the browser
+    /// and the end of `request`, in the one statement that spends its `request_uri`. `false`: it
+    /// was begun before, is answered, or expired.
+    async fn begin_pushed_request(
+        &self,
+        request: &AuthorizationRequest,
+        now: Timestamp,
+    ) -> Result<bool, StorageError>;
+
+    /// Forgets a pushed request that was answered before any browser began it.
+    async fn drop_pushed_request(&self, pushed: &TokenHash) -> Result<(), StorageError>;
 
     /// The live request of that token, for that browser only.
     async fn request(

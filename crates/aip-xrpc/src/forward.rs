@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use aip_atproto::{Nsid, Origin, ScopeSet};
 use aip_base::{
-    AmbiguousHeader, Blame, Body, BodyError, CollectError, Http, HttpError, OnBehalfOf, Pace,
-    Paced, RowId, Share, collect, empty, full, single_header,
+    AmbiguousHeader, Blame, Body, BodyError, CollectError, HttpError, OnBehalfOf, Pace, Paced,
+    RowId, Share, collect, empty, full, single_header,
 };
 use aip_jose::SignError;
-use aip_pds::{NonceTries, PdsCall, PdsClient, RequestTimer, nonce_of};
+use aip_pds::{NonceTries, PdsCall, SendError, nonce_of};
 use aip_sessions::{ActiveSession, Keeper, KeeperError};
 use aip_storage::nonces::ServerRole;
 use aip_storage::upstream::ReauthReason;
@@ -21,7 +21,7 @@ use http_body_util::BodyExt as _;
 
 use crate::headers;
 use crate::permit::{
-    CallHead, Judgement, Refusal, XrpcPermit, permit, permit_default_service, permit_write,
+    CallHead, Judgement, PermittedCall, Refusal, permit, permit_default_service, permit_write,
 };
 use crate::quota::{Allowance, CallQuota, OverQuota};
 use crate::session;
@@ -41,12 +41,8 @@ const HEAD_DEADLINE: Duration = Duration::from_mins(1);
 
 /// Forwards calls.
 pub struct Forwarder {
-    /// Hands out the tokens.
+    /// Hands out the tokens, signs the calls and sends them.
     pub keeper: Arc<Keeper>,
-    /// Signs the calls.
-    pub pds: Arc<PdsClient>,
-    /// Sends them.
-    pub http: Arc<dyn Http>,
     /// Counts them, if they are limited.
     pub quota: Option<CallQuota>,
 }
@@ -153,52 +149,51 @@ impl Forwarder {
             proxy: single(call.headers, "atproto-proxy")?,
         };
         let mut to_pds = headers::to_pds(call.headers);
-        let judgement = permit(call.scope, head)?;
-        let (mut permitted, body) = match judgement {
-            Judgement::Allowed(permit) => (Some(permit), call.body),
+        let (permitted, body) = match permit(call.scope, head)? {
+            Judgement::Allowed(permitted) => (Some(permitted), call.body),
             Judgement::NeedsBody => {
                 let body = collect(call.body, MAX_WRITE).await?;
-                let permit = permit_write(call.scope, &call.nsid, &body)?;
                 headers::declare_json(&mut to_pds);
-                (Some(permit), empty())
+                (Some(permit_write(call.scope, head, &body)?), empty())
             }
             Judgement::NeedsSession => (None, call.body),
         };
         // The body first, which may be slow: a token is asked for when it can be used.
-        let judged = permitted.as_mut().and_then(XrpcPermit::take_body);
+        let judged = permitted.as_ref().and_then(PermittedCall::judged_body);
         let payload = match judged {
-            Some(judged) => Payload::Kept(judged),
+            Some(judged) => Payload::Kept(judged.clone()),
             None if call.method != Method::POST => Payload::Kept(Bytes::new()),
             None => payload(call.headers, body).await?,
         };
         let active = self.keeper.active_session(call.session).await?;
-        let permit = match permitted {
-            Some(permit) => permit,
+        let permitted = match permitted {
+            Some(permitted) => permitted,
             None => permit_default_service(call.scope, &active.scope, head)?,
         };
         let allowance = self.count(call.client, &active)?;
-        let narrow = session::withholds_email(&call.nsid, call.scope);
+        let narrow = session::withholds_email(permitted.name(), call.scope);
         if narrow {
             // The answer is read here, so it must come whole and as it is.
             headers::ask_for_the_whole(&mut to_pds);
             to_pds.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         let outgoing = Outgoing {
-            path: match permit.query() {
-                Some(query) => format!("/xrpc/{}?{query}", call.nsid),
-                None => format!("/xrpc/{}", call.nsid),
-            },
-            method: call.method.clone(),
+            call: permitted,
             headers: to_pds,
             caller: OnBehalfOf {
                 account: active.did.to_string(),
                 client: call.client.to_owned(),
             },
         };
-        let response = self.send(&outgoing, active, payload, &permit).await?;
-        if session::changes_email(&call.nsid)
+        let response = self.send(&outgoing, active, payload).await?;
+        if session::changes_email(outgoing.call.name())
             && response.status().is_success()
-            && let Err(error) = self.keeper.storage.forget_email(call.session).await
+            && let Err(error) = self
+                .keeper
+                .upstream
+                .storage
+                .forget_email(call.session)
+                .await
         {
             tracing::warn!(session = %call.session, %error, "invalidating the cached e-mail address failed");
         }
@@ -230,7 +225,7 @@ impl Forwarder {
         let Some(quota) = &self.quota else {
             return Ok(None);
         };
-        let now = self.keeper.clock.now();
+        let now = self.keeper.upstream.clock.now();
         let taken = quota.take(client, &active.did, &active.pds, now);
         if taken.is_err() {
             metrics::counter!("aip_rate_limited_total", "limit" => "xrpc").increment(1);
@@ -243,7 +238,6 @@ impl Forwarder {
         outgoing: &Outgoing,
         mut active: ActiveSession,
         payload: Payload,
-        _permit: &XrpcPermit,
     ) -> Result<Response<Body>, ForwardError> {
         match payload {
             Payload::Kept(bytes) => self.send_kept(outgoing, active, bytes).await,
@@ -264,7 +258,7 @@ impl Forwarder {
                 let response = tries.run(attempt).await?;
                 tries.end(nonce_of(response.headers()).map(str::to_owned));
                 // A 401 about AIP's session must not look to the app like one about its own token.
-                match judge(response, &active.auth, &outgoing.path).await? {
+                match judge(response, &active.auth, outgoing.call.name()).await? {
                     Verdict::Good(response) => Ok(response),
                     _ => Err(ForwardError::Rejected),
                 }
@@ -315,7 +309,11 @@ impl Forwarder {
 
     /// The tries of a call to `pds`, once it is its turn.
     async fn tries<'a>(&'a self, pds: &'a Origin) -> NonceTries<'a> {
-        self.pds.nonce_tries(ServerRole::Resource, pds).await
+        self.keeper
+            .upstream
+            .pds
+            .nonce_tries(ServerRole::Resource, pds)
+            .await
     }
 
     /// Sends a body that can be sent again, and again with the nonce that the PDS demands. The
@@ -330,7 +328,7 @@ impl Forwarder {
         let mut is_repeated = false;
         loop {
             // What the first try took may have brought the token close to its end.
-            if is_repeated && self.keeper.clock.now() >= active.usable_until {
+            if is_repeated && self.keeper.upstream.clock.now() >= active.usable_until {
                 return Ok(Err(close_to_its_end()));
             }
             is_repeated = true;
@@ -343,7 +341,7 @@ impl Forwarder {
             let attempt = self.attempt(outgoing, active, body, nonce.as_deref());
             let response = tries.run(attempt).await?;
             let given = nonce_of(response.headers()).map(str::to_owned);
-            let nonce = match judge(response, &active.auth, &outgoing.path).await? {
+            let nonce = match judge(response, &active.auth, outgoing.call.name()).await? {
                 Verdict::NewNonce(nonce) => nonce,
                 Verdict::Good(response) => {
                     tries.end(given);
@@ -396,47 +394,31 @@ impl Forwarder {
         body: Body,
         nonce: Option<&str>,
     ) -> Result<Response<Body>, ForwardError> {
-        let url = active.pds.join(&outgoing.path);
+        let url = active.pds.join(&outgoing.call.path());
         let mut request = Request::new(body);
-        *request.method_mut() = outgoing.method.clone();
+        *request.method_mut() = outgoing.call.method().clone();
         *request.uri_mut() = url
             .parse()
             .map_err(|_| HttpError::Refused("not a URL".to_owned()))?;
         *request.headers_mut() = outgoing.headers.clone();
         request.extensions_mut().insert(outgoing.caller.clone());
         let call = PdsCall {
-            method: &outgoing.method,
+            method: outgoing.call.method(),
             pds: &active.pds,
             url: &url,
             nonce,
         };
-        let signed = self
-            .pds
-            .call_headers(&active.auth, &active.access, call)
-            .await?;
+        let pds = &self.keeper.upstream.pds;
+        let signed = pds.call_headers(&active.auth, &active.access, call).await?;
         signed.apply(request.headers_mut());
-        let origins = self.pds.origins();
-        let admitted = origins.admit(&active.pds);
-        let admission = admitted.map_err(|paused| KeeperError::Later(paused.0))?;
-        let timed = RequestTimer::begin(&*self.keeper.clock, &active.pds);
-        let response = match self.http.send(request, HEAD_DEADLINE).await {
-            Ok(response) => response,
-            Err(error) => {
-                timed.failed();
-                // An app may ask for what takes too long, or too often; that says nothing about the
-                // server.
-                if !error.may_have_arrived() && !matches!(error, HttpError::Busy(_)) {
-                    admission.failed();
-                }
-                return Err(error.into());
-            }
-        };
-        timed.answered(response.status());
-        admission.answered();
-        let headers = response.headers();
-        origins.learn_limits(&active.pds, response.status(), headers, false);
-        self.pds
-            .learn_nonce(&active.auth, &active.pds, headers)
+        let response = pds
+            .send_call(&active.pds, request, HEAD_DEADLINE)
+            .await
+            .map_err(|error| match error {
+                SendError::Paused(paused) => KeeperError::Later(paused.0).into(),
+                SendError::Http(error) => ForwardError::from(error),
+            })?;
+        pds.learn_nonce(&active.auth, &active.pds, response.headers())
             .await;
         Ok(response)
     }
@@ -444,8 +426,7 @@ impl Forwarder {
 
 /// What every attempt of a call has in common.
 struct Outgoing {
-    method: Method,
-    path: String,
+    call: PermittedCall,
     headers: HeaderMap,
     caller: OnBehalfOf,
 }
@@ -453,10 +434,8 @@ struct Outgoing {
 impl Outgoing {
     /// A call that every session may make, for the same caller.
     fn probe(other: &Self) -> Self {
-        let path = "/xrpc/com.atproto.server.getSession".to_owned();
         Self {
-            method: Method::GET,
-            path,
+            call: PermittedCall::get_session(),
             headers: HeaderMap::new(),
             caller: other.caller.clone(),
         }
@@ -512,7 +491,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn d2_row63_a_header_that_could_be_read_in_two_ways_is_refused() {
+    fn a_header_that_could_be_read_in_two_ways_is_refused() {
         const NAME: &str = "atproto-proxy";
         let mut headers = HeaderMap::new();
         assert!(matches!(single(&headers, NAME), Ok(None)));

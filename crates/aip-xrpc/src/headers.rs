@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn d2_row64_only_listed_headers_of_a_request_cross() {
+    fn only_listed_headers_of_a_request_cross() {
         let sent = map(&[
             ("authorization", "Bearer x"),
             ("dpop", "proof"),
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn d2_row64_only_listed_headers_of_an_answer_cross() {
+    fn only_listed_headers_of_an_answer_cross() {
         let answered = map(&[
             ("set-cookie", "a=b"),
             ("dpop-nonce", "n"),

@@ -5,6 +5,8 @@
 //! what the PDS will execute: a permit therefore holds the parts of the request that were judged,
 //! written anew, and these are sent instead of the app's own.
 
+use std::borrow::Cow;
+
 use aip_atproto::{
     Audience, IdentityAttr, Nsid, Scope, ScopeSet, ServiceRef, ServiceRefError, Transition,
 };
@@ -13,21 +15,28 @@ use http::Method;
 use url::form_urlencoded;
 
 use crate::methods::{Known, Lookup, Needs, look_up};
+use crate::session;
 use crate::writes::{self, BodyRefusal};
 
-/// A call that the token allows. Made only by [`permit`], [`permit_write`] and
-/// [`permit_default_service`].
-#[derive(Debug)]
-pub struct XrpcPermit {
+/// A call that the token allows, and all of it that was judged. Made only by [`permit`],
+/// [`permit_write`] and [`permit_default_service`], and for the one call of AIP itself by
+/// [`PermittedCall::get_session`].
+#[derive(Debug, Clone)]
+pub struct PermittedCall {
+    method: Method,
+    /// The name of the XRPC method.
+    name: Cow<'static, str>,
+    /// Written anew where it was judged, otherwise the raw query.
     query: Option<String>,
-    body: Option<Bytes>,
+    /// JSON that was judged and written anew; `None`: the body does not matter.
+    judged_body: Option<Bytes>,
 }
 
 /// What it takes to judge a call.
 #[derive(Debug)]
 pub enum Judgement {
     /// It is allowed.
-    Allowed(XrpcPermit),
+    Allowed(PermittedCall),
     /// The body decides: read it (it is small JSON) and ask [`permit_write`].
     NeedsBody,
     /// The PDS chooses the service: ask [`permit_default_service`] with the session's scope.
@@ -92,22 +101,48 @@ pub struct CallHead<'a> {
     pub proxy: Option<&'a str>,
 }
 
-impl XrpcPermit {
+impl PermittedCall {
     fn for_head(call: CallHead<'_>) -> Self {
         Self {
+            method: call.verb.clone(),
+            name: call.nsid.to_string().into(),
             query: call.query.map(str::to_owned),
-            body: None,
+            judged_body: None,
         }
     }
 
-    /// The query to send.
-    pub(crate) fn query(&self) -> Option<&str> {
-        self.query.as_deref()
+    /// `com.atproto.server.getSession`, which AIP asks for itself: every session may make that
+    /// call, and no app sees the answer.
+    pub(crate) fn get_session() -> Self {
+        Self {
+            method: Method::GET,
+            name: session::GET_SESSION.into(),
+            query: None,
+            judged_body: None,
+        }
+    }
+
+    /// The HTTP method.
+    pub(crate) fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// The name of the XRPC method.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Path and query at the PDS.
+    pub(crate) fn path(&self) -> String {
+        match &self.query {
+            Some(query) => format!("/xrpc/{}?{query}", self.name),
+            None => format!("/xrpc/{}", self.name),
+        }
     }
 
     /// The JSON to send, where the body was judged; otherwise the app's body is sent as it is.
-    pub(crate) fn take_body(&mut self) -> Option<Bytes> {
-        self.body.take()
+    pub(crate) fn judged_body(&self) -> Option<&Bytes> {
+        self.judged_body.as_ref()
     }
 }
 
@@ -150,26 +185,31 @@ pub fn permit(scope: &ScopeSet, call: CallHead<'_>) -> Result<Judgement, Refusal
             return Ok(Judgement::NeedsBody);
         }
         Needs::Blob => blob(scope, call.content_type)?,
-        Needs::ServiceToken => return service_token(scope, call.query.unwrap_or_default()),
+        Needs::ServiceToken => return service_token(scope, call),
         Needs::Account(attr) => require(scope.allows_account(attr, true), || {
             format!("account:{}?action=manage", attr.as_str())
         })?,
         Needs::Identity(attr) => identity(scope, attr)?,
     }
-    Ok(Judgement::Allowed(XrpcPermit::for_head(call)))
+    Ok(Judgement::Allowed(PermittedCall::for_head(call)))
 }
 
-/// Judges a write by its body.
-pub fn permit_write(scope: &ScopeSet, nsid: &Nsid, body: &[u8]) -> Result<XrpcPermit, Refusal> {
-    let judged = writes::parse(nsid.as_str(), body)?;
+/// Judges a write by its body. Its query means nothing, and is not sent.
+pub fn permit_write(
+    scope: &ScopeSet,
+    call: CallHead<'_>,
+    body: &[u8],
+) -> Result<PermittedCall, Refusal> {
+    let judged = writes::parse(call.nsid.as_str(), body)?;
     for (collection, action) in &judged.touches {
         require(scope.allows_repo(collection, *action), || {
             format!("repo:{collection}?action={}", action.as_str())
         })?;
     }
-    Ok(XrpcPermit {
+    Ok(PermittedCall {
         query: None,
-        body: Some(judged.body),
+        judged_body: Some(judged.body),
+        ..PermittedCall::for_head(call)
     })
 }
 
@@ -180,7 +220,7 @@ pub fn permit_default_service(
     scope: &ScopeSet,
     session: &ScopeSet,
     call: CallHead<'_>,
-) -> Result<XrpcPermit, Refusal> {
+) -> Result<PermittedCall, Refusal> {
     const ANY: &str = "*";
     let nsid = call.nsid;
     let everywhere = scope.allows_rpc(nsid, ANY);
@@ -195,7 +235,7 @@ pub fn permit_default_service(
     };
     let covered = (everywhere || !session.allows_rpc(nsid, ANY)) && session.iter().all(no_further);
     require(covered, || format!("rpc:{nsid}?aud=*"))?;
-    Ok(XrpcPermit::for_head(call))
+    Ok(PermittedCall::for_head(call))
 }
 
 fn check_verb(known: &Known, verb: &Method) -> Result<(), Refusal> {
@@ -226,7 +266,8 @@ fn identity(scope: &ScopeSet, attr: IdentityAttr) -> Result<(), InsufficientScop
 }
 
 /// `com.atproto.server.getServiceAuth`: a token for calling `lxm` at `aud`.
-fn service_token(scope: &ScopeSet, query: &str) -> Result<Judgement, Refusal> {
+fn service_token(scope: &ScopeSet, call: CallHead<'_>) -> Result<Judgement, Refusal> {
+    let query = call.query.unwrap_or_default();
     // The PDS judges the query by its own reading of it. So there is nothing in it that could be
     // read in two ways: a repetition, or `lxm[]` for `lxm`.
     let (mut aud, mut lxm, mut exp) = (None, None, None);
@@ -259,9 +300,9 @@ fn service_token(scope: &ScopeSet, query: &str) -> Result<Judgement, Refusal> {
             judged.append_pair(key, &value);
         }
     }
-    Ok(Judgement::Allowed(XrpcPermit {
+    Ok(Judgement::Allowed(PermittedCall {
         query: Some(judged.finish()),
-        body: None,
+        ..PermittedCall::for_head(call)
     }))
 }
 

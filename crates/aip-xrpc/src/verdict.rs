@@ -37,12 +37,12 @@ struct XrpcError {
     error: String,
 }
 
-/// Judges an answer to a call of `path`. The bodies of 400 and 401 are read for it: they have
+/// Judges an answer to a call of `method`. The bodies of 400 and 401 are read for it: they have
 /// names in them where headers are missing, and for app passwords there are no others.
 pub(crate) async fn judge(
     response: Response<Body>,
     auth: &CallAuth,
-    path: &str,
+    method: &str,
 ) -> Result<Verdict, ForwardError> {
     let (status, headers) = (response.status(), response.headers());
     let dpop = matches!(auth, CallAuth::Dpop(_));
@@ -74,8 +74,6 @@ pub(crate) async fn judge(
     {
         return Ok(Verdict::NewNonce(nonce));
     }
-    let method = path.strip_prefix("/xrpc/").unwrap_or(path);
-    let method = method.split('?').next().unwrap_or_default();
     let about_another = status == StatusCode::BAD_REQUEST
         && WITH_OTHER_TOKENS
             .iter()
@@ -120,7 +118,7 @@ mod tests {
         status: u16,
         challenge: Option<&'static str>,
         body: &'static str,
-        path: &str,
+        method: &str,
     ) -> &'static str {
         let mut response = Response::new(full(body));
         *response.status_mut() = StatusCode::from_u16(status).unwrap();
@@ -128,7 +126,7 @@ mod tests {
             let challenge = HeaderValue::from_static(challenge);
             response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
         }
-        match judge(response, &CallAuth::Bearer, path).await.unwrap() {
+        match judge(response, &CallAuth::Bearer, method).await.unwrap() {
             Verdict::Good(_) => "good",
             Verdict::NewNonce(_) => "nonce",
             Verdict::Rejected(_) => "rejected",
@@ -138,11 +136,11 @@ mod tests {
     #[tokio::test]
     async fn a_definite_rejection_of_the_token_is_seen_in_header_and_body() {
         let (post, confirm) = (
-            "/xrpc/com.atproto.repo.createRecord",
-            "/xrpc/com.atproto.server.confirmEmail",
+            "com.atproto.repo.createRecord",
+            "com.atproto.server.confirmEmail",
         );
         let expired = r#"{"error":"ExpiredToken","message":"Token has expired"}"#;
-        for (status, challenge, body, path, expected) in [
+        for (status, challenge, body, method, expected) in [
             (401, Some("DPoP error=invalid_token"), "", post, "rejected"),
             (
                 401,
@@ -157,7 +155,7 @@ mod tests {
                 401,
                 None,
                 r#"{"error":"invalid_token"}"#,
-                "/xrpc/a.b.c?d=e",
+                "a.b.c",
                 "rejected",
             ),
             (400, None, expired, confirm, "good"),
@@ -175,8 +173,8 @@ mod tests {
             (403, None, expired, post, "good"),
             (200, None, expired, post, "good"),
         ] {
-            let found = verdict(status, challenge, body, path).await;
-            assert_eq!(found, expected, "{status} {challenge:?} {body} {path}");
+            let found = verdict(status, challenge, body, method).await;
+            assert_eq!(found, expected, "{status} {challenge:?} {body} {method}");
         }
     }
 }

@@ -142,7 +142,7 @@ mod tests {
     const BATCH: &str = "com.atproto.repo.applyWrites";
 
     #[test]
-    fn d2_row66_only_json_in_utf8_without_coding_is_read() {
+    fn only_json_in_utf8_without_coding_is_read() {
         for content_type in [
             "application/json",
             "Application/JSON",
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn d2_row66_what_was_judged_is_what_is_sent() {
+    fn what_was_judged_is_what_is_sent() {
         let sent = |method: &str, body: &str| {
             let writes = parse(method, body.as_bytes()).unwrap();
             let json: Value = serde_json::from_slice(&writes.body).unwrap();
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn d2_row66_a_body_that_could_be_read_in_two_ways_is_refused() {
+    fn a_body_that_could_be_read_in_two_ways_is_refused() {
         for body in [
             r#"{"collection":"a.b.one","Collection":"a.b.two"}"#,
             r#"{"collection":"a.b.one","__proto__":{"collection":"a.b.two"}}"#,

@@ -16,7 +16,7 @@ use crate::output::{self, Format};
 #[derive(Parser)]
 #[command(
     name = "aip",
-    version,
+    version = aip_version::version(),
     about = "Identity provider of the AT Protocol: sign people in with their own PDS"
 )]
 pub(crate) struct Cli {

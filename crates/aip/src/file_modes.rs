@@ -4,6 +4,7 @@ use std::fmt;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use aip_base::DatabaseUrl;
 use aip_config::LoadedConfig;
 
 use crate::data_dir::{MASTER_KEYS, SIGNING_KEYS};
@@ -55,8 +56,10 @@ pub(crate) fn too_open(loaded: &LoadedConfig) -> Vec<TooOpen> {
 
 /// The file of a SQLite database.
 pub(crate) fn database_file(loaded: &LoadedConfig) -> Option<PathBuf> {
-    let url = loaded.database_url();
-    url.expose().strip_prefix("sqlite://").map(PathBuf::from)
+    match loaded.database_url() {
+        DatabaseUrl::Sqlite(path) => Some(path),
+        DatabaseUrl::Postgres(_) => None,
+    }
 }
 
 fn mode(path: &Path) -> Option<u32> {

@@ -3,25 +3,27 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aip_base::{Clock, Rng, SystemClock, SystemRng, without_credentials};
+use aip_base::{SystemClock, SystemRng};
 use aip_config::LoadedConfig;
-use aip_keys::{KeySet, MasterKeys};
+use aip_keys::{KeyRing, KeySet, MasterKeys};
 use aip_listen::Lifecycle;
+use aip_oauth::AuthorizationServer;
+use aip_oauth::claims::{ClaimedEmail, Emails};
 use aip_outbound::{Dns, Outbound};
+use aip_sessions::Keeper;
 use aip_shared_state::SharedState;
 use aip_shared_state::valkey::{Valkey, ValkeyConfig};
+use aip_storage::grant::Grant;
 use aip_storage::{Storage, StorageError};
 use aip_storage_sql::{Database, PgOptions};
-use anyhow::Context as _;
+use async_trait::async_trait;
 
-use crate::app::{Application, ClientDocument, Setup};
+use crate::app::{self, Application, Keys, Platform, Stores};
 use crate::data_dir::DataDir;
+use crate::failure::Failure;
 use crate::file_modes::database_file;
 use crate::rekeying::check_keys;
 use crate::{output, settings};
-
-/// The scopes that are AIP's own to give; everything else is the PDS's.
-const OPENID_SCOPES: &str = "openid profile email offline_access";
 
 /// What the configuration leads to.
 pub(crate) struct Runtime {
@@ -30,11 +32,10 @@ pub(crate) struct Runtime {
     pub(crate) storage: Arc<dyn Storage>,
 }
 
-/// What an application needs besides the database. All of it is read before the database is opened,
-/// so that a mistake in it is told before anything is changed there.
+/// What talking to PDSs needs besides the database. All of it is read before the database is
+/// opened, so that a mistake in it is told before anything is changed there.
 pub(crate) struct Materials {
-    signing_keys: KeySet,
-    master_keys: MasterKeys,
+    keys: Keys,
     network: Network,
     valkey: Option<ValkeyConfig>,
 }
@@ -48,20 +49,37 @@ pub(crate) struct Network {
 impl Materials {
     /// Reads keys, certificates and URLs; keys that are not there yet are made.
     pub(crate) fn read(loaded: &LoadedConfig) -> anyhow::Result<Self> {
-        let data_dir = DataDir::open(&loaded.config.server.data_dir)?;
         Ok(Self {
             network: Network::new(loaded)?,
             valkey: settings::valkey(&loaded.config.redis)?,
-            signing_keys: signing_keys(&data_dir, loaded)?,
-            master_keys: master_keys(&data_dir, loaded)?,
+            keys: read_keys(loaded)?,
         })
+    }
+
+    fn platform(&self) -> Platform {
+        Platform {
+            http: Arc::clone(&self.network.http) as _,
+            dns: Arc::clone(&self.network.dns) as _,
+            clock: Arc::new(SystemClock),
+            rng: Arc::new(SystemRng),
+        }
+    }
+}
+
+/// Nobody's: what only administers clients makes no tokens that would name one.
+struct NoEmails;
+
+#[async_trait]
+impl Emails for NoEmails {
+    async fn email(&self, _grant: &Grant) -> Result<Option<ClaimedEmail>, StorageError> {
+        Ok(None)
     }
 }
 
 impl Runtime {
     /// As [`Runtime::new`], for a command beside the server: it tells when it has made a database,
     /// for then it is most likely not the one of the server.
-    pub(crate) async fn beside(loaded: &LoadedConfig) -> anyhow::Result<Self> {
+    async fn beside(loaded: &LoadedConfig) -> anyhow::Result<Self> {
         let missing = database_file(loaded).filter(|path| !path.exists());
         let runtime = Self::new(loaded, false).await?;
         if let Some(path) = missing {
@@ -90,90 +108,80 @@ impl Runtime {
         })
     }
 
-    /// The application on it, if these are the keys of the database. It shares state with other
-    /// replicas.
+    /// The application on it, if these are the keys of the database.
     pub(crate) async fn application(
         &self,
         loaded: &LoadedConfig,
-        mut materials: Materials,
-        life: Lifecycle,
-    ) -> anyhow::Result<Application> {
-        let valkey = materials.valkey.take();
-        let shared = shared_state(valkey, &self.database, Arc::new(SystemRng));
-        self.application_with(shared, loaded, materials, life).await
-    }
-
-    /// The application for a command that only reads and changes the database: it opens no
-    /// connection to Valkey, nor one that listens for notices.
-    pub(crate) async fn database_application(
-        &self,
-        loaded: &LoadedConfig,
-        materials: Materials,
-    ) -> anyhow::Result<Application> {
-        let shared = SharedState::local();
-        self.application_with(shared, loaded, materials, Lifecycle::new())
-            .await
-    }
-
-    async fn application_with(
-        &self,
-        shared: SharedState,
-        loaded: &LoadedConfig,
         materials: Materials,
         life: Lifecycle,
     ) -> anyhow::Result<Application> {
-        let (clock, rng) = (Arc::new(SystemClock), Arc::new(SystemRng));
-        let config = &loaded.config;
-        let Materials {
-            signing_keys,
-            master_keys,
-            network,
-            ..
-        } = materials;
-        check_keys(&*self.storage, &master_keys, &*rng).await?;
-        let scope = &config.client_document.scope;
-        Ok(Application::new(Setup {
-            external_base: loaded.external_base.clone(),
-            worker_id: config.server.worker_id.clone().unwrap_or_else(worker_id),
-            brand: config.brand.name.clone(),
-            scopes_supported: format!("{OPENID_SCOPES} {scope}")
-                .parse()
-                .context("client_document.scope")?,
-            email_verifiers: config.upstream.email_verifiers.clone(),
-            client_document: ClientDocument {
-                name: Some(config.client_document.name.clone()),
-                logo_uri: config.client_document.logo.clone(),
-                tos_uri: config.client_document.tos.clone(),
-                policy_uri: config.client_document.policy.clone(),
-                scope: scope.parse().context("client_document.scope")?,
-            },
-            resolver: settings::resolver(&config.upstream),
+        let config = settings::app(loaded)?;
+        let platform = materials.platform();
+        let stores = self.stores(&materials.keys, materials.valkey).await?;
+        let keys = &materials.keys;
+        Ok(Application::new(config, stores, keys, platform, life))
+    }
+
+    /// The keeper alone, for a command that does something with a session at its PDS.
+    pub(crate) async fn keeper(
+        &self,
+        loaded: &LoadedConfig,
+        materials: Materials,
+    ) -> anyhow::Result<Arc<Keeper>> {
+        let config = settings::app(loaded)?;
+        let platform = materials.platform();
+        let stores = self.stores(&materials.keys, materials.valkey).await?;
+        Ok(app::keeper(&config, stores, &materials.keys, platform))
+    }
+
+    /// The authorization server alone, for a command that administers clients. It uses nothing but
+    /// the database.
+    pub(crate) async fn authorization_server(
+        &self,
+        loaded: &LoadedConfig,
+        keys: &Keys,
+    ) -> anyhow::Result<AuthorizationServer> {
+        check_keys(&*self.storage, &keys.master, &SystemRng).await?;
+        Ok(app::authorization_server(
+            &loaded.external_base,
+            Arc::clone(&self.storage),
+            keys,
+            Arc::new(NoEmails),
+            Arc::new(SystemClock),
+            Arc::new(SystemRng),
+        ))
+    }
+
+    async fn stores(&self, keys: &Keys, valkey: Option<ValkeyConfig>) -> anyhow::Result<Stores> {
+        check_keys(&*self.storage, &keys.master, &SystemRng).await?;
+        Ok(Stores {
             storage: Arc::clone(&self.storage),
-            shared,
-            rate_limits: config.server.rate_limits,
-            call_limits: settings::call_limits(&config.server),
-            trusted_proxies: config.server.trusted_proxies.clone(),
-            forwarded_header: config.server.forwarded_header.clone(),
             spill: self.data_dir.spill()?,
-            keys: signing_keys,
-            master_keys,
-            http: network.http,
-            dns: network.dns,
-            clock: clock as Arc<dyn Clock>,
-            rng: rng as Arc<dyn Rng>,
-            life,
-        }))
+            shared: shared_state(valkey, &self.database),
+        })
     }
+}
+
+/// Runs a command beside the server that needs the database.
+pub(crate) fn on_database(
+    loaded: &LoadedConfig,
+    action: impl AsyncFnOnce(&Runtime) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let runtime = Runtime::beside(loaded).await?;
+        let done = action(&runtime).await;
+        runtime.database.close().await;
+        done
+    })
 }
 
 /// What replicas share: in Valkey if there is one, otherwise in the database; what one process
 /// keeps for itself stays in its memory.
-fn shared_state(
-    valkey: Option<ValkeyConfig>,
-    database: &Database,
-    rng: Arc<dyn Rng>,
-) -> SharedState {
-    let shared = match database.notices(Arc::clone(&rng)) {
+fn shared_state(valkey: Option<ValkeyConfig>, database: &Database) -> SharedState {
+    let shared = match database.notices(Arc::new(SystemRng)) {
         None => SharedState::local(),
         Some(notices) => SharedState {
             nonces: Some(database.shared_nonces()),
@@ -182,9 +190,18 @@ fn shared_state(
         },
     };
     match valkey {
-        Some(valkey) => shared.behind(&Arc::new(Valkey::start(valkey, rng))),
+        Some(valkey) => shared.behind(&Arc::new(Valkey::start(valkey, Arc::new(SystemRng)))),
         None => shared,
     }
+}
+
+/// All keys; those that are not there yet are made.
+pub(crate) fn read_keys(loaded: &LoadedConfig) -> anyhow::Result<Keys> {
+    let data_dir = DataDir::open(&loaded.config.server.data_dir)?;
+    Ok(Keys {
+        signing: Arc::new(KeyRing::new(signing_keys(&data_dir, loaded)?)),
+        master: master_keys(&data_dir, loaded)?,
+    })
 }
 
 /// The keys that AIP signs with.
@@ -208,7 +225,7 @@ pub(crate) async fn pinned_keys(storage: &dyn Storage) -> Result<Vec<(String, u6
 /// Where the database is, for people: the file, or the URL without its password.
 pub(crate) fn whereabouts(loaded: &LoadedConfig) -> String {
     database_file(loaded).map_or_else(
-        || without_credentials(loaded.database_url().expose()).into_owned(),
+        || loaded.database_url().to_string(),
         |path| absolute(&path).display().to_string(),
     )
 }
@@ -219,7 +236,7 @@ fn absolute(path: &Path) -> PathBuf {
 
 /// Opens or connects to the database.
 pub(crate) async fn connect(loaded: &LoadedConfig) -> anyhow::Result<Database> {
-    Ok(Database::connect(loaded.database_url().expose(), PgOptions::default()).await?)
+    Ok(Database::connect(&loaded.database_url(), PgOptions::default()).await?)
 }
 
 impl Network {
@@ -233,10 +250,4 @@ impl Network {
             dns,
         })
     }
-}
-
-/// The host's name and the process id: two processes of one host must not share a name.
-pub(crate) fn worker_id() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!("{}-{}", host.trim(), std::process::id())
 }

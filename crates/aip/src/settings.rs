@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use aip_config::{DevelopmentHost, LoadedConfig, Log, LogFormat, Redis, Server, Upstream};
+use aip_http::TrustedProxies;
 use aip_listen::{ListenConfig, Tls, TlsError, TlsFiles};
 use aip_outbound::{Development, OutboundConfig};
 use aip_pds::ResolverConfig;
@@ -11,6 +12,43 @@ use aip_shared_state::valkey::ValkeyConfig;
 use aip_telemetry::LogConfig;
 use aip_xrpc::quota::CallLimits;
 use anyhow::Context as _;
+
+use crate::app::{AppConfig, ClientDocument};
+
+/// The scopes that are AIP's own to give; everything else is the PDS's.
+const OPENID_SCOPES: &str = "openid profile email offline_access";
+
+/// The application.
+pub(crate) fn app(loaded: &LoadedConfig) -> anyhow::Result<AppConfig> {
+    let config = &loaded.config;
+    let document = &config.client_document;
+    let scope = &document.scope;
+    let server = &config.server;
+    Ok(AppConfig {
+        external_base: loaded.external_base.clone(),
+        worker_id: server.worker_id.clone().unwrap_or_else(worker_id),
+        brand: config.brand.name.clone(),
+        scopes_supported: format!("{OPENID_SCOPES} {scope}")
+            .parse()
+            .context("client_document.scope")?,
+        email_verifiers: config.upstream.email_verifiers.clone(),
+        client_document: ClientDocument {
+            name: Some(document.name.clone()),
+            logo_uri: document.logo.clone(),
+            tos_uri: document.tos.clone(),
+            policy_uri: document.policy.clone(),
+            scope: scope.parse().context("client_document.scope")?,
+        },
+        resolver: resolver(&config.upstream),
+        require_par: config.clients.require_pushed_requests,
+        rate_limits: server.rate_limits,
+        call_limits: call_limits(server),
+        proxies: TrustedProxies::new(
+            server.trusted_proxies.clone(),
+            server.forwarded_header.clone(),
+        ),
+    })
+}
 
 /// The log.
 pub(crate) fn log(log: &Log) -> LogConfig {
@@ -48,7 +86,7 @@ pub(crate) fn tls(server: &Server) -> Result<Option<Arc<Tls>>, TlsError> {
 }
 
 /// How many calls on PDSs an app may make.
-pub(crate) fn call_limits(server: &Server) -> Option<CallLimits> {
+fn call_limits(server: &Server) -> Option<CallLimits> {
     server.rate_limits.then_some(CallLimits {
         account: server.xrpc_calls_per_account,
         client: server.xrpc_calls_per_app,
@@ -120,4 +158,10 @@ pub(crate) fn resolver(upstream: &Upstream) -> ResolverConfig {
         development: upstream.development,
         ..ResolverConfig::default()
     }
+}
+
+/// The host's name and the process id: two processes of one host must not share a name.
+pub(crate) fn worker_id() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}-{}", host.trim(), std::process::id())
 }

@@ -9,7 +9,7 @@ use aip_telemetry::{Config, ErrorsConfig, Service, StatsdConfig, Telemetry, Trac
 use anyhow::Context as _;
 
 use crate::failure::Failure;
-use crate::{runtime, settings};
+use crate::settings;
 
 /// Starts the log, the metrics and the exporters of the process.
 pub(crate) fn start(loaded: &LoadedConfig) -> Result<Telemetry, Failure> {
@@ -59,7 +59,7 @@ fn config(loaded: &LoadedConfig) -> anyhow::Result<Config> {
         errors: errors.transpose()?,
         service: Service {
             version: env!("CARGO_PKG_VERSION"),
-            instance: server.worker_id.clone().unwrap_or_else(runtime::worker_id),
+            instance: server.worker_id.clone().unwrap_or_else(settings::worker_id),
         },
     })
 }

@@ -37,6 +37,17 @@ fn setting(shown: &str, name: &str) -> Value {
 }
 
 #[test]
+fn the_version_says_number_commit_and_day() {
+    let said = aip(Path::new("."), &[], &["--version"]);
+    assert_eq!(said.code, 0, "{}", said.talk);
+    let begin = concat!("aip ", env!("CARGO_PKG_VERSION"), " (");
+    let rest = said.result.trim_end().strip_prefix(begin).unwrap();
+    let (commit, day) = rest.strip_suffix(')').unwrap().split_once(' ').unwrap();
+    assert!(commit.len() == 12 || commit == "commit", "{rest}");
+    assert!(day.len() == 10 || day == "unknown", "{rest}");
+}
+
+#[test]
 fn config_show_tells_value_and_source_and_hides_secrets() {
     let folder = TempDir::new().unwrap();
     std::fs::write(folder.path().join("aip.toml"), "[log]\nformat = \"json\"\n").unwrap();

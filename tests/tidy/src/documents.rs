@@ -86,6 +86,23 @@ fn the_architecture_names_every_crate_and_no_other() {
     );
 }
 
+/// What is wrong with the last column of a row of a table, which names tests of `code`.
+pub(crate) fn named_tests_that_are_missing(row: &str, code: &str) -> Vec<String> {
+    let last = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+    let tests: Vec<&str> = quoted(last).collect();
+    if tests.is_empty() {
+        return vec![format!("no test: {row}")];
+    }
+    let exists = |test: &str| {
+        let name = test.rsplit("::").next().unwrap();
+        code.contains(&format!("fn {name}("))
+    };
+    let missing = tests.into_iter().filter(|test| !exists(test));
+    missing
+        .map(|test| format!("no such test: {test}"))
+        .collect()
+}
+
 /// In the table of invariants the last column names tests.
 #[test]
 fn every_invariant_names_a_test_that_exists() {
@@ -103,17 +120,7 @@ fn every_invariant_names_a_test_that_exists() {
     assert!(!rows.is_empty(), "{ARCHITECTURE} lists no invariant");
     let mut findings = Vec::new();
     for row in rows {
-        let last = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
-        let tests: Vec<&str> = quoted(last).collect();
-        if tests.is_empty() {
-            findings.push(format!("no test: {row}"));
-        }
-        for test in tests {
-            let name = test.rsplit("::").next().unwrap();
-            if !code.contains(&format!("fn {name}(")) {
-                findings.push(format!("no such test: {test}"));
-            }
-        }
+        findings.extend(named_tests_that_are_missing(row, &code));
     }
     assert_clean(
         &findings,

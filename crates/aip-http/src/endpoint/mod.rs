@@ -5,6 +5,8 @@
 mod spec;
 mod table;
 
+use aip_atproto::Origin;
+
 pub(crate) use self::spec::FORM_LIMIT;
 pub use self::spec::{CachePolicy, Cors, ErrorFormat, Payload, Spec, Verb};
 
@@ -27,6 +29,8 @@ pub enum Endpoint {
     Logout,
     /// Where PDSs send people back to.
     Callback,
+    /// RFC 9126.
+    PushedAuthorizationRequest,
     /// OAuth 2.1 §3.2.
     Token,
     /// RFC 7009.
@@ -55,4 +59,11 @@ pub enum Endpoint {
     Alive,
     /// Can it take requests?
     Ready,
+}
+
+impl Endpoint {
+    /// The URL of this endpoint, which has no variable part, at the public base URL.
+    pub fn url(self, base: &Origin) -> String {
+        base.join(self.spec().path)
+    }
 }

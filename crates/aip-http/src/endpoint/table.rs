@@ -99,6 +99,14 @@ impl Endpoint {
                 standard: "AT Protocol OAuth",
                 ..PAGE
             },
+            Self::PushedAuthorizationRequest => Spec {
+                path: "/oauth/par",
+                metadata: Some("pushed_authorization_request_endpoint"),
+                clients: true,
+                summary: "Pushed authorization requests",
+                standard: "RFC 9126",
+                ..API
+            },
             Self::Token => Spec {
                 path: "/oauth/token",
                 metadata: Some("token_endpoint"),

@@ -5,7 +5,7 @@
 //! before the person has done something.
 
 use aip_atproto::{AtIdentifier, Did, ScopeSet};
-use aip_oauth::authorize::{AuthorizeError, Refusal, RefusalCode, ValidRequest};
+use aip_oauth::authorize::{AuthorizeError, PageError, RefusalCode, ValidRequest};
 use aip_oauth::interaction::{
     ConsentReason, InteractionInput, NextStep, consent_reason, next_step,
 };
@@ -38,6 +38,9 @@ pub(super) async fn handle(
         Err(AuthorizeError::Storage(error)) => return Err(error.into()),
         Err(AuthorizeError::Refused(refusal)) => return Ok(refused(app, &refusal)),
     };
+    if valid.request_uri.is_some_and(|it| it.begun) {
+        return Err(PageError::UnknownRequestUri.into());
+    }
     if !app.brings_cookies(incoming)
         && let Some(navigation) = as_navigation(app, incoming, Endpoint::Authorize)
     {
@@ -60,7 +63,7 @@ pub(super) async fn handle(
         (_, Some(session)) => session.accounts.as_slice(),
     };
     match (next_step(&input, accounts, app.now()), &browser) {
-        (NextStep::Refuse(code), _) => Ok(refuse(app, &valid, code, NO_PAGE)),
+        (NextStep::Refuse(code), _) => app.refuse_unstored(&valid, code, NO_PAGE).await,
         (NextStep::Use(account), Some(browser)) => {
             go_on_as(app, incoming, &valid, &input, browser, &account).await
         }
@@ -239,7 +242,7 @@ async fn go_on_as(
             (None, Some(_)) => None,
         };
         if let Some((code, detail)) = missing {
-            return Ok(refuse(app, valid, code, detail));
+            return app.refuse_unstored(valid, code, detail).await;
         }
     }
     if let Some((who, _)) = who {
@@ -256,16 +259,4 @@ async fn go_on_as(
         typed: false,
     };
     form.submit(app, incoming).await
-}
-
-/// Tells the app why it gets nothing without a page.
-fn refuse(app: &AppState, valid: &ValidRequest, code: RefusalCode, detail: &str) -> Response {
-    let refusal = Refusal {
-        client_id: valid.client.id.clone(),
-        redirect_uri: valid.params.redirect_uri.clone(),
-        state: valid.params.state.clone(),
-        code,
-        detail: detail.to_owned(),
-    };
-    refused(app, &refusal)
 }

@@ -62,6 +62,10 @@ pub(super) fn authorization_server(app: &AppState) -> Response {
         "authorization_response_iss_parameter_supported",
         json!(true),
     );
+    put(
+        "require_pushed_authorization_requests",
+        json!(app.server().require_par),
+    );
     put("request_parameter_supported", json!(false));
     put("request_uri_parameter_supported", json!(false));
     put("claims_parameter_supported", json!(false));

@@ -1,6 +1,6 @@
 //! `/login`: who are you? For an app's request, or for AIP's own account page.
 
-use aip_oauth::authorize::{Refusal, RefusalCode};
+use aip_oauth::authorize::RefusalCode;
 use aip_oauth::interaction::is_fresh;
 use aip_oauth::params::Params;
 use aip_storage::browser::BrowserAccount;
@@ -13,7 +13,7 @@ use crate::asked::{Asked, Held};
 use crate::browser::Browser;
 use crate::flow_cookie::FlowCookie;
 use crate::incoming_request::IncomingRequest;
-use crate::respond::{refused, see_other};
+use crate::respond::see_other;
 use crate::sign_in_form::SignInForm;
 use crate::state::AppState;
 
@@ -27,9 +27,18 @@ pub(super) async fn handle(
     let field = params.get("request");
     if incoming.is_post() {
         let flow = app.check_login_csrf(incoming, &params, field)?;
-        return match Asked::read(app, browser.as_ref(), field).await? {
-            Ok(asked) => take(app, incoming, &params, browser.as_ref(), &flow, &asked).await,
-            Err(answer) => Ok(answer),
+        return match Asked::read(app, browser.as_ref(), field).await {
+            Ok(Ok(asked)) => take(app, incoming, &params, browser.as_ref(), &flow, &asked).await,
+            Ok(Err(answer)) => Ok(answer),
+            // Sent twice, and answered meanwhile: a pushed request is then not there any more.
+            Err(error) => match (&browser, field) {
+                (Some(browser), Some(field)) => {
+                    let token = Asked::token(app, &flow, field);
+                    let repeated = app.repeat(&token, browser.session.id, None).await;
+                    repeated.map_err(|_| error)
+                }
+                _ => Err(error),
+            },
         };
     }
     let asked = match Asked::read(app, browser.as_ref(), field).await? {
@@ -115,15 +124,6 @@ async fn back_to_app(
     match asked {
         Asked::Nothing => Ok(see_other("/")),
         Asked::Stored(pending) => app.refuse(pending, code, detail).await,
-        Asked::Carried(it) => Ok(refused(
-            app,
-            &Refusal {
-                client_id: it.valid.client.id.clone(),
-                redirect_uri: it.valid.params.redirect_uri.clone(),
-                state: it.valid.params.state.clone(),
-                code,
-                detail: detail.to_owned(),
-            },
-        )),
+        Asked::Carried(it) => app.refuse_unstored(&it.valid, code, detail).await,
     }
 }

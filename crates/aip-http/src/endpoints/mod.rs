@@ -9,6 +9,7 @@ mod discovery;
 mod home;
 mod login;
 mod logout;
+mod par;
 mod probes;
 mod session;
 mod token;
@@ -41,6 +42,7 @@ pub(crate) async fn dispatch(
         Endpoint::Authorize => authorize::handle(app, incoming).await,
         Endpoint::Logout => logout::handle(app, incoming).await,
         Endpoint::Callback => callback::handle(app, incoming).await,
+        Endpoint::PushedAuthorizationRequest => par::handle(app, incoming).await,
         Endpoint::Token => token::token(app, incoming).await,
         Endpoint::Revoke => token::revoke(app, incoming).await,
         Endpoint::Introspect => token::introspect(app, incoming).await,

@@ -6,7 +6,8 @@
 use aip_atproto::Handle;
 use aip_base::Timestamp;
 use aip_oauth::claims::INVALID_HANDLE;
-use aip_sessions::KeeperError;
+use aip_pds::usable_until;
+use aip_sessions::{KeeperError, step};
 use aip_storage::grant::AccessToken;
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
@@ -48,7 +49,7 @@ async fn session(app: &AppState, incoming: &IncomingRequest) -> Result<Response,
     let authorized = authorize_session(app, incoming, Endpoint::Session.spec().path).await?;
     let AccessToken { grant, scope, .. } = authorized.token();
     let live = match authorized.session() {
-        Some(read) => app.parts().sessions.live(read.clone()).await,
+        Some(read) => app.parts().keeper.active_status(read.clone()).await,
         None => Err(KeeperError::Unknown),
     };
     let live = live.map_err(|error| {
@@ -56,12 +57,12 @@ async fn session(app: &AppState, incoming: &IncomingRequest) -> Result<Response,
         challenge(&metadata, incoming).no_session(error)
     })?;
     let session = Session {
-        did: grant.did.as_str(),
+        did: grant.subject.as_str(),
         handle: authorized.handle().map_or(INVALID_HANDLE, Handle::as_str),
         pds_endpoint: live.pds.as_str().to_owned(),
         scopes: scope.iter().map(ToString::to_string).collect(),
-        expires_at: live.usable_until.as_secs(),
-        ends_at: live.ends_at.map(Timestamp::as_secs),
+        expires_at: usable_until(live.refreshed_at, live.access_expires_at).as_secs(),
+        ends_at: step::ends_at(&live).map(Timestamp::as_secs),
     };
     Ok(Json(session).into_response())
 }

@@ -1,7 +1,8 @@
 //! `/oauth/token`, `/oauth/revoke`, `/oauth/introspect` (OAuth 2.1 §3.2, RFC 7009, RFC 7662).
 
+use aip_oauth::client_auth::ClientRequest;
 use aip_oauth::dpop::Target;
-use aip_oauth::grants::{TokenRequest, TokenResponse};
+use aip_oauth::grants::TokenResponse;
 use aip_oauth::tokens::Introspection;
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
@@ -75,6 +76,15 @@ pub(super) async fn token(
 }
 
 async fn redeem(app: &AppState, incoming: &IncomingRequest) -> Result<TokenResponse, ApiError> {
+    let request = client_request(incoming, Endpoint::Token)?;
+    Ok(app.server().token(request).await?)
+}
+
+/// What a client sends to an endpoint where it authenticates and may prove a key.
+pub(super) fn client_request(
+    incoming: &IncomingRequest,
+    endpoint: Endpoint,
+) -> Result<ClientRequest<'_>, ApiError> {
     let dpop = incoming.dpop().map_err(|_| {
         ApiError::caller(
             http::StatusCode::BAD_REQUEST,
@@ -82,16 +92,15 @@ async fn redeem(app: &AppState, incoming: &IncomingRequest) -> Result<TokenRespo
             TWO_PROOFS,
         )
     })?;
-    let request = TokenRequest {
+    Ok(ClientRequest {
         body: &incoming.form,
         authorization: incoming.authorization()?,
         dpop,
         target: Target {
             method: incoming.head.method.as_str(),
-            path: Endpoint::Token.spec().path,
+            path: endpoint.spec().path,
         },
-    };
-    Ok(app.server().token(request).await?)
+    })
 }
 
 /// Revokes a token; unknown ones, too, as far as the caller can see.
@@ -126,7 +135,7 @@ pub(super) async fn introspect(
         }) => Json(Live {
             active: true,
             iss: app.issuer().as_str(),
-            sub: grant.did.as_str(),
+            sub: grant.subject.as_str(),
             client_id: grant.client_id.as_str(),
             scope: &scope,
             token_type,

@@ -39,7 +39,7 @@ async fn claims(app: &AppState, incoming: &IncomingRequest) -> Result<Response, 
         return Err(challenge(&resource_metadata, incoming).scope("openid"));
     }
     let claims = Claims {
-        sub: grant.did.as_str(),
+        sub: grant.subject.as_str(),
         person: app.server().person_claims(grant, scope).await?,
     };
     Ok(Json(claims).into_response())

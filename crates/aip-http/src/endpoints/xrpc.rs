@@ -12,10 +12,9 @@ use http_body_util::BodyExt as _;
 
 use crate::api_error::ApiError;
 use crate::bearer::{authorize, challenge, protected_resource_url, with_nonce};
+use crate::endpoint::Endpoint;
 use crate::incoming_request::IncomingRequest;
 use crate::state::AppState;
-
-const PREFIX: &str = "/xrpc/";
 
 /// Checks the call and forwards it.
 pub(super) async fn handle(
@@ -34,8 +33,9 @@ async fn forward(
 ) -> Result<Response, ApiError> {
     let path = incoming.head.uri.path();
     // The path as sent: an encoded slash or dot is no part of an NSID, so it is refused here.
+    let prefix = Endpoint::Xrpc.spec().path.trim_end_matches("{nsid}");
     let nsid = path
-        .strip_prefix(PREFIX)
+        .strip_prefix(prefix)
         .and_then(|it| Nsid::parse(it).ok());
     let nsid = nsid.ok_or_else(|| {
         ApiError::caller(
@@ -46,7 +46,7 @@ async fn forward(
     })?;
     let authorized = authorize(app, incoming, path).await?;
     let AccessToken { grant, scope, .. } = authorized.token();
-    let forwarded = app.parts().xrpc.forward(XrpcCall {
+    let forwarded = app.parts().forwarder.forward(XrpcCall {
         session: grant.upstream_session,
         client: grant.client_id.as_str(),
         scope,

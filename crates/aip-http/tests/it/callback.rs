@@ -3,7 +3,7 @@
 use crate::support::{ALICE, ALICE_HANDLE, ISSUER, World};
 
 #[tokio::test]
-async fn d2_row04_a_callback_of_no_sign_in_is_a_page_and_nothing_is_sent() {
+async fn a_callback_of_no_sign_in_is_a_page_and_nothing_is_sent() {
     let world = World::new().await;
     let app = world.app().await;
     let mut browser = world.browser();
@@ -15,7 +15,7 @@ async fn d2_row04_a_callback_of_no_sign_in_is_a_page_and_nothing_is_sent() {
 }
 
 #[tokio::test]
-async fn d2_row05_a_callback_in_another_browser_signs_nobody_in() {
+async fn a_callback_in_another_browser_signs_nobody_in() {
     let world = World::new().await;
     let app = world.app().await;
     let mut browser = world.browser();
@@ -36,7 +36,7 @@ async fn d2_row05_a_callback_in_another_browser_signs_nobody_in() {
 }
 
 #[tokio::test]
-async fn d2_row06_a_no_at_the_pds_is_told_to_the_app_with_its_state_and_our_iss() {
+async fn a_no_at_the_pds_is_told_to_the_app_with_its_state_and_our_iss() {
     let world = World::new().await;
     let app = world.app().await;
     for (outcome, code) in [

@@ -49,7 +49,7 @@ async fn the_page_says_who_wants_what_from_whom_and_where_it_leads() {
 }
 
 #[tokio::test]
-async fn d2_row19_an_app_cannot_ride_on_what_another_app_was_allowed() {
+async fn an_app_cannot_ride_on_what_another_app_was_allowed() {
     let world = World::new().await;
     let first = world.app().await;
     let mut browser = world.browser();
@@ -71,7 +71,7 @@ async fn d2_row19_an_app_cannot_ride_on_what_another_app_was_allowed() {
 }
 
 #[tokio::test]
-async fn d2_row20_a_decision_without_or_with_a_wrong_csrf_token_is_refused() {
+async fn a_decision_without_or_with_a_wrong_csrf_token_is_refused() {
     let world = World::new().await;
     let app = world.app().await;
     let mut browser = world.browser();
@@ -94,7 +94,7 @@ async fn d2_row20_a_decision_without_or_with_a_wrong_csrf_token_is_refused() {
 }
 
 #[tokio::test]
-async fn d2_row20_a_decision_from_another_site_is_refused() {
+async fn a_decision_from_another_site_is_refused() {
     let world = World::new().await;
     let app = world.app().await;
     let mut browser = world.browser();
@@ -117,7 +117,7 @@ async fn d2_row20_a_decision_from_another_site_is_refused() {
 }
 
 #[tokio::test]
-async fn d2_row20_another_browser_can_neither_see_nor_decide_a_request() {
+async fn another_browser_can_neither_see_nor_decide_a_request() {
     let world = World::new().await;
     let app = world.app().await;
     let mut browser = world.browser();
@@ -139,7 +139,7 @@ async fn d2_row20_another_browser_can_neither_see_nor_decide_a_request() {
 }
 
 #[tokio::test]
-async fn d2_row20_a_consent_holds_for_that_client_and_those_scopes_only() {
+async fn a_consent_holds_for_that_client_and_those_scopes_only() {
     let world = World::new().await;
     let app = world.app().await;
     let mut browser = world.browser();

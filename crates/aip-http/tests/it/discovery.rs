@@ -18,7 +18,7 @@ async fn both_discovery_documents_are_one() {
 }
 
 #[tokio::test]
-async fn d2_row80_what_is_advertised_is_mounted_and_answers() {
+async fn what_is_advertised_is_mounted_and_answers() {
     let world = World::new().await;
     let document = world.get("/.well-known/openid-configuration").await.json();
     let urls = document
@@ -37,11 +37,11 @@ async fn d2_row80_what_is_advertised_is_mounted_and_answers() {
         assert!(answers.iter().all(|it| it.status != 404), "{path}");
         assert!(answers.iter().any(|it| it.status != 405), "{path}");
     }
-    assert_eq!(count, 7);
+    assert_eq!(count, 8);
 }
 
 #[tokio::test]
-async fn d2_row80_what_is_mounted_is_advertised() {
+async fn what_is_mounted_is_advertised() {
     let world = World::new().await;
     let document = world.get("/.well-known/openid-configuration").await.json();
     for endpoint in Endpoint::iter() {
@@ -57,12 +57,12 @@ async fn d2_row80_what_is_mounted_is_advertised() {
 }
 
 #[tokio::test]
-async fn d2_row80_every_advertised_method_of_authentication_and_grant_works_and_no_other() {
+async fn every_advertised_method_of_authentication_and_grant_works_and_no_other() {
     let world = World::new().await;
     let document = world.get("/.well-known/openid-configuration").await.json();
     let list =
         |name: &str| -> Vec<String> { serde_json::from_value(document[name].clone()).unwrap() };
-    // `client_auth`, `codes`, `refresh` and `dpop` exercise each of these.
+    // The stories `client_auth`, `tokens`, `rotation`, `dpop` and `par` exercise each of these.
     assert_eq!(
         list("token_endpoint_auth_methods_supported"),
         ["client_secret_basic", "client_secret_post", "none"]
@@ -85,10 +85,10 @@ async fn d2_row80_every_advertised_method_of_authentication_and_grant_works_and_
     );
     assert_eq!(document["request_parameter_supported"], false);
     assert_eq!(document["claims_parameter_supported"], false);
+    assert_eq!(document["require_pushed_authorization_requests"], false);
     for phantom in [
         "registration_endpoint",
         "device_authorization_endpoint",
-        "pushed_authorization_request_endpoint",
         "op_policy_uri",
     ] {
         assert_eq!(document[phantom], Value::Null, "{phantom}");
@@ -110,7 +110,7 @@ async fn the_resource_is_the_issuer_and_names_it_as_its_server() {
 }
 
 #[tokio::test]
-async fn d2_row51_published_keys_are_public_and_apart_by_purpose() {
+async fn published_keys_are_public_and_apart_by_purpose() {
     let world = World::new().await;
     let towards_apps = world.get("/.well-known/jwks.json").await.json();
     let towards_pds = world.get("/oauth/upstream/jwks.json").await.json();

@@ -32,7 +32,7 @@ async fn a_valid_hint_signs_the_account_out_and_leads_back_to_the_app() {
 }
 
 #[tokio::test]
-async fn d2_row54_without_a_hint_the_person_is_asked() {
+async fn without_a_hint_the_person_is_asked() {
     let world = World::new().await;
     let app = world.app().await;
     let mut browser = world.browser();
@@ -62,7 +62,7 @@ async fn d2_row54_without_a_hint_the_person_is_asked() {
 }
 
 #[tokio::test]
-async fn d2_row54_an_unregistered_address_or_a_wrong_hint_is_a_page_and_no_redirect() {
+async fn an_unregistered_address_or_a_wrong_hint_is_a_page_and_no_redirect() {
     let world = World::new().await;
     let (app, other) = (world.app().await, world.app().await);
     let mut browser = world.browser();

@@ -71,7 +71,7 @@ async fn accounts_of_this_browser_are_offered_and_need_no_second_sign_in() {
 }
 
 #[tokio::test]
-async fn d2_row20_the_sign_in_form_is_bound_to_its_page() {
+async fn the_sign_in_form_is_bound_to_its_page() {
     let world = World::new().await;
     let mut browser = world.browser();
     browser.get("/login").await;
@@ -83,7 +83,7 @@ async fn d2_row20_the_sign_in_form_is_bound_to_its_page() {
 }
 
 #[tokio::test]
-async fn d2_row31_no_page_can_be_framed() {
+async fn no_page_can_be_framed() {
     let world = World::new().await;
     for path in ["/", "/login", "/account", "/oauth/authorize", "/nowhere"] {
         let answer = world.get(path).await;
@@ -97,7 +97,7 @@ async fn d2_row31_no_page_can_be_framed() {
 }
 
 #[tokio::test]
-async fn d2_row32_what_others_wrote_is_escaped_on_every_page() {
+async fn what_others_wrote_is_escaped_on_every_page() {
     let world = World::new().await;
     let payload = "<script>alert(1)</script>\"'&";
     let app = world

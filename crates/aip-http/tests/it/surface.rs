@@ -24,7 +24,7 @@ async fn send(world: &World, method: &Method, path: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn d2_row78_other_methods_get_405_with_the_right_ones() {
+async fn other_methods_get_405_with_the_right_ones() {
     let world = World::new().await;
     for endpoint in Endpoint::iter() {
         let verbs = endpoint.spec().verbs;
@@ -49,7 +49,7 @@ async fn d2_row78_other_methods_get_405_with_the_right_ones() {
 }
 
 #[tokio::test]
-async fn d2_row78_a_header_or_parameter_does_not_change_the_method() {
+async fn a_header_or_parameter_does_not_change_the_method() {
     let world = World::new().await;
     let request =
         Request::get("/oauth/token?_method=POST").header("x-http-method-override", "POST");
@@ -58,7 +58,7 @@ async fn d2_row78_a_header_or_parameter_does_not_change_the_method() {
 }
 
 #[tokio::test]
-async fn d2_row78_a_form_larger_than_64_kib_is_413_and_another_type_is_400() {
+async fn a_form_larger_than_64_kib_is_413_and_another_type_is_400() {
     let world = World::new().await;
     let large = "x".repeat(64 * 1024);
     for path in [
@@ -77,7 +77,7 @@ async fn d2_row78_a_form_larger_than_64_kib_is_413_and_another_type_is_400() {
 }
 
 #[tokio::test]
-async fn d2_row79_preflights_are_answered_where_scripts_may_come() {
+async fn preflights_are_answered_where_scripts_may_come() {
     let world = World::new().await;
     for endpoint in Endpoint::iter() {
         let request = Request::options(path(endpoint))
@@ -96,7 +96,7 @@ async fn d2_row79_preflights_are_answered_where_scripts_may_come() {
 }
 
 #[tokio::test]
-async fn d2_row79_scripts_may_read_what_dpop_needs_even_from_errors() {
+async fn scripts_may_read_what_dpop_needs_even_from_errors() {
     let world = World::new().await;
     let answer = world.post("/oauth/token", &[]).await;
     assert_eq!(answer.status, 400);
@@ -110,7 +110,7 @@ async fn d2_row79_scripts_may_read_what_dpop_needs_even_from_errors() {
 }
 
 #[tokio::test]
-async fn d2_row79_every_answer_carries_the_security_headers() {
+async fn every_answer_carries_the_security_headers() {
     let world = World::new().await;
     let paths = Endpoint::iter().map(path).collect::<Vec<_>>();
     for path in paths.iter().map(String::as_str).chain(["/nowhere"]) {
@@ -132,7 +132,7 @@ async fn d2_row79_every_answer_carries_the_security_headers() {
 }
 
 #[tokio::test]
-async fn d2_row79_pages_and_errors_are_kept_by_nobody() {
+async fn pages_and_errors_are_kept_by_nobody() {
     let world = World::new().await;
     for path in [
         "/",

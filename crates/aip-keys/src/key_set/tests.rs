@@ -35,7 +35,7 @@ fn a_fresh_set_signs_for_every_purpose() {
 }
 
 #[test]
-fn d2_row51_upstream_keys_and_keys_towards_apps_never_mix() {
+fn upstream_keys_and_keys_towards_apps_never_mix() {
     let mut set = generate();
     set.add(Purpose::Upstream, Alg::Es256, &SystemClock, &SystemRng)
         .unwrap();
@@ -53,7 +53,7 @@ fn d2_row51_upstream_keys_and_keys_towards_apps_never_mix() {
 }
 
 #[test]
-fn d2_row51_one_key_cannot_serve_two_purposes() {
+fn one_key_cannot_serve_two_purposes() {
     let mut upstream = private(Alg::Es256, Some("a"));
     let mut oidc = upstream.clone();
     upstream["aip_purpose"] = "upstream".into();
@@ -66,7 +66,7 @@ fn d2_row51_one_key_cannot_serve_two_purposes() {
 }
 
 #[test]
-fn d2_row51_published_sets_carry_no_private_member() {
+fn published_sets_carry_no_private_member() {
     let set = generate();
     let private = set.to_json().unwrap();
     let private: Value = serde_json::from_str(private.expose_secret()).unwrap();

@@ -20,7 +20,7 @@ async fn a_request_is_answered_and_knows_its_peer() {
 }
 
 #[tokio::test]
-async fn d2_row78_headers_that_are_too_large_or_too_many_are_431() {
+async fn headers_that_are_too_large_or_too_many_are_431() {
     let server = Running::plain(ListenConfig::default()).await;
     let large = format!("X-Large: {}\r\n", "a".repeat(40 * 1024));
     let many = "X-Many: a\r\n".repeat(200);
@@ -34,7 +34,7 @@ async fn d2_row78_headers_that_are_too_large_or_too_many_are_431() {
 
 /// A front end that goes by the other length would take the rest for a second request.
 #[tokio::test]
-async fn d2_row78_content_length_beside_chunked_hides_no_second_request() {
+async fn content_length_beside_chunked_hides_no_second_request() {
     let server = Running::plain(ListenConfig::default()).await;
     let lengths = [
         "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n",
@@ -52,7 +52,7 @@ async fn d2_row78_content_length_beside_chunked_hides_no_second_request() {
 }
 
 #[tokio::test]
-async fn d2_row78_ambiguous_lengths_and_headers_are_400() {
+async fn ambiguous_lengths_and_headers_are_400() {
     let server = Running::plain(ListenConfig::default()).await;
     let ambiguous = [
         "Content-Length: 4\r\nContent-Length: 5\r\n",
@@ -72,7 +72,7 @@ async fn d2_row78_ambiguous_lengths_and_headers_are_400() {
 }
 
 #[tokio::test]
-async fn d2_row78_a_slow_loris_is_cut_off_after_the_header_timeout() {
+async fn a_slow_loris_is_cut_off_after_the_header_timeout() {
     let server = Running::plain(ListenConfig {
         header_read_timeout: Duration::from_millis(200),
         ..ListenConfig::default()
@@ -86,7 +86,7 @@ async fn d2_row78_a_slow_loris_is_cut_off_after_the_header_timeout() {
 }
 
 #[tokio::test]
-async fn d2_row78_head_options_and_unknown_methods_do_nothing() {
+async fn head_options_and_unknown_methods_do_nothing() {
     let server = Running::plain(ListenConfig::default()).await;
     let expected = [
         ("HEAD / HTTP/1.1", "200"),

@@ -11,12 +11,15 @@ use axum::extract::Extension;
 use axum::routing::{get, post};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     pub(crate) life: Lifecycle,
-    /// Lets requests of `/slow` go on, one for each permit.
+    /// Lets requests of `/slow` and `/detached` go on, one for each permit.
     pub(crate) go_on: Arc<Semaphore>,
+    /// The handlers of `/detached`.
+    pub(crate) handlers: TaskTracker,
     requests: Arc<AtomicUsize>,
     task: JoinHandle<Drained>,
 }
@@ -24,7 +27,9 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) async fn start(config: ListenConfig, tls: Option<Arc<Tls>>) -> Self {
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server = Server::bind(any_port, config).await.unwrap();
+        let handlers = TaskTracker::new();
+        let server = Server::bind(any_port, config).await.unwrap();
+        let mut server = server.with_handlers(handlers.clone());
         if let Some(tls) = tls {
             server = server.with_tls(tls);
         }
@@ -33,7 +38,7 @@ impl Running {
         life.advance(Stage::Ready);
         let go_on = Arc::new(Semaphore::new(0));
         let requests = Arc::default();
-        let routes = routes(Arc::clone(&go_on), Arc::clone(&requests));
+        let routes = routes(Arc::clone(&go_on), handlers.clone(), Arc::clone(&requests));
         let drain = life.clone();
         let task = tokio::spawn(async move {
             let drain = async move { drain.reached(Stage::Draining).await };
@@ -43,6 +48,7 @@ impl Running {
             address,
             life,
             go_on,
+            handlers,
             requests,
             task,
         }
@@ -62,7 +68,7 @@ impl Running {
     }
 }
 
-fn routes(go_on: Arc<Semaphore>, requests: Arc<AtomicUsize>) -> Router {
+fn routes(go_on: Arc<Semaphore>, handlers: TaskTracker, requests: Arc<AtomicUsize>) -> Router {
     let slow = move || {
         let go_on = Arc::clone(&go_on);
         async move {
@@ -70,12 +76,18 @@ fn routes(go_on: Arc<Semaphore>, requests: Arc<AtomicUsize>) -> Router {
             "done"
         }
     };
+    let in_its_own_task = slow.clone();
+    let detached = move || {
+        let task = handlers.spawn(in_its_own_task());
+        async move { task.await.unwrap() }
+    };
     let peer = |Extension(PeerAddr(peer)): Extension<PeerAddr>| async move { peer.to_string() };
     Router::new()
         .route("/", get(async || "hello"))
         .route("/echo", post(async |body: String| body))
         .route("/peer", get(peer))
         .route("/slow", get(slow))
+        .route("/detached", get(detached))
         .layer(axum::middleware::map_request(move |request| {
             requests.fetch_add(1, Ordering::SeqCst);
             std::future::ready::<axum::extract::Request>(request)

@@ -1,6 +1,5 @@
 //! Errors of the authorization endpoint (RFC 6749 §4.1.2.1, OpenID Connect Core §3.1.2.6).
 
-use aip_base::Blame;
 use aip_storage::StorageError;
 use aip_storage::client::{ClientId, RedirectUri};
 
@@ -32,6 +31,12 @@ pub enum PageError {
     /// There is no (single) `redirect_uri`.
     #[error("The app did not say where to send you back: `redirect_uri` is missing or repeated.")]
     NoRedirect,
+    /// No request was pushed under that `request_uri`, or not by this client; or it was used before
+    /// or expired.
+    #[error(
+        "This link from the app is over: it was used before, or it is too old. Go back to the app and start again."
+    )]
+    UnknownRequestUri,
     /// Not one of the client's redirect URIs.
     #[error("The app wants you sent to an address that is not registered for it.")]
     UnknownRedirect(Box<UnregisteredUri>),
@@ -122,19 +127,5 @@ impl RefusalCode {
         ]
         .into_iter()
         .find(|it| it.as_str() == code)
-    }
-}
-
-impl AuthorizeError {
-    /// Whose fault it is.
-    pub fn blame(&self) -> Blame {
-        match self {
-            Self::Page(_) => Blame::Caller,
-            Self::Refused(refusal) => match refusal.code {
-                RefusalCode::ServerError | RefusalCode::TemporarilyUnavailable => Blame::Upstream,
-                _ => Blame::Caller,
-            },
-            Self::Storage(_) => Blame::Ours,
-        }
     }
 }

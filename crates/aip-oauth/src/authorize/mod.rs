@@ -6,6 +6,7 @@
 
 mod checks;
 mod error;
+mod pushed;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use aip_storage::request::{AuthorizationParams, AuthorizationRequest};
 
 use self::checks::AskedScope;
 pub use self::error::{AuthorizeError, PageError, Refusal, RefusalCode};
+pub use self::pushed::{CheckedPush, PushError, PushedResponse, RequestUri};
 use crate::AuthorizationServer;
 use crate::params::{Lenient, Params};
 use crate::redirect;
@@ -32,6 +34,8 @@ pub struct ValidRequest {
     pub client: Arc<Client>,
     /// What it asks for.
     pub params: AuthorizationParams,
+    /// How the app pushed it; `None` if it did not.
+    pub request_uri: Option<RequestUri>,
 }
 
 /// A client whose redirect URI is verified: from here on errors may be redirected.
@@ -50,14 +54,18 @@ impl AuthorizationServer {
         let params = Lenient::parse(encoded);
         let id = params.get("client_id").ok_or(PageError::NoClient)?;
         let id: ClientId = id.parse().map_err(|_| PageError::UnknownClient)?;
+        if let Some(name) = params.get("request_uri").and_then(pushed::name_in) {
+            return self.pushed_request(&id, name).await;
+        }
         // What is remembered of a client lets it in, and never turns it away.
         if let Some(known) = self.known_clients.get(&id)
-            && let Ok(valid) = check(known, &params, encoded)
+            && let Ok(valid) = check(known, &params, encoded).and_then(|it| self.require_pushed(it))
         {
             return Ok(valid);
         }
         let client = self.read_client(&id).await?;
-        check(client.ok_or(PageError::UnknownClient)?, &params, encoded)
+        let valid = check(client.ok_or(PageError::UnknownClient)?, &params, encoded)?;
+        self.require_pushed(valid)
     }
 
     /// A checked request as it is stored for that browser, under the hash of the token that names
@@ -71,6 +79,7 @@ impl AuthorizationServer {
         AuthorizationRequest {
             token,
             browser: Some(browser),
+            pushed: valid.request_uri.map(|it| it.hash),
             client_id: valid.client.id.clone(),
             params: valid.params.clone(),
             signed_in: None,
@@ -101,15 +110,16 @@ fn check(
 /// The first phase: one of the client's redirect URIs.
 fn verify_redirect(client: Arc<Client>, params: &Lenient) -> Result<WithRedirect, PageError> {
     let sent = params.get("redirect_uri").ok_or(PageError::NoRedirect)?;
-    if !redirect::matches(&client.redirect_uris, client.application_type, sent) {
-        let unregistered = UnregisteredUri::new(client.id.clone(), &client.redirect_uris, sent);
+    let registered = &client.redirect_uris;
+    let Some(redirect_uri) = redirect::find(registered, client.application_type, sent) else {
+        let unregistered = UnregisteredUri::new(client.id.clone(), registered, sent);
         return Err(PageError::UnknownRedirect(Box::new(unregistered)));
-    }
+    };
     // However long it is: an app takes an answer without its `state` for a forged one.
     let state = params.get("state").map(str::to_owned);
     Ok(WithRedirect {
-        redirect_uri: RedirectUri::from_checked(sent.to_owned()),
         client,
+        redirect_uri,
         state,
     })
 }
@@ -147,5 +157,6 @@ fn check_rest(
             prompts,
             max_age,
         },
+        request_uri: None,
     })
 }

@@ -2,7 +2,6 @@
 
 use aip_keys::TokenKind;
 use aip_storage::audit::AuditKind;
-use aip_storage::client::RedirectUri;
 use aip_storage::grant::{CodeRedemption, RedeemCode, RevokeReason};
 
 use super::{GrantRefusal, Redeeming, TokenError, TokenResponse, Unusable, missing};
@@ -38,7 +37,7 @@ impl AuthorizationServer {
         let redemption = CodeRedemption {
             code: self.hasher.hash_token(code),
             client_id: client.id.clone(),
-            redirect_uri: redirect_uri.map(RedirectUri::from_checked),
+            redirect_uri,
             challenge,
             dpop_jkt: key.as_ref().map(ProvenKey::thumbprint).map(str::to_owned),
             tokens: minted.tokens.clone(),

@@ -4,7 +4,7 @@ mod authorization_code;
 mod refresh_token;
 
 use aip_atproto::{OpenIdScope, Scope, ScopeSet};
-use aip_base::{Blame, RequestNotes};
+use aip_base::RequestNotes;
 use aip_keys::{TokenHash, TokenKind};
 use aip_storage::StorageError;
 use aip_storage::client::Client;
@@ -14,8 +14,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::AuthorizationServer;
 use crate::claims::PersonClaims;
-use crate::client_auth::{AuthenticatedClient, ClientAuthError};
-use crate::dpop::{ProofError, ProvenKey, Target};
+use crate::client_auth::{AuthenticatedClient, ClientAuthError, ClientRequest};
+use crate::dpop::{ProofError, ProvenKey};
 use crate::id_token::{IdTokenError, IdTokenSubject};
 use crate::offending::quoted;
 use crate::params::{Params, ParamsError};
@@ -30,19 +30,6 @@ pub enum GrantType {
     AuthorizationCode,
     /// A refresh token.
     RefreshToken,
-}
-
-/// A token request that arrived over HTTP.
-#[derive(Clone, Copy)]
-pub struct TokenRequest<'a> {
-    /// The form body.
-    pub body: &'a [u8],
-    /// The `Authorization` header.
-    pub authorization: Option<&'a str>,
-    /// The `DPoP` header; the caller made sure that there is at most one.
-    pub dpop: Option<&'a str>,
-    /// What a proof must be about.
-    pub target: Target<'a>,
 }
 
 /// Tokens for an app.
@@ -160,24 +147,10 @@ impl From<ParamsError> for TokenError {
     }
 }
 
-impl TokenError {
-    /// Whose fault it is.
-    pub fn blame(&self) -> Blame {
-        match self {
-            Self::Client(error) => error.blame(),
-            Self::Proof(error) => error.blame(),
-            Self::Storage(_) | Self::IdToken(_) => Blame::Ours,
-            Self::Request(_) | Self::GrantType(_) | Self::Grant(_) | Self::Scope(_) => {
-                Blame::Caller
-            }
-        }
-    }
-}
-
 impl AuthorizationServer {
     /// Answers a token request: client first, then the proof, then the grant, so that a failure
     /// of an earlier one spends nothing of a later one.
-    pub async fn token(&self, request: TokenRequest<'_>) -> Result<TokenResponse, TokenError> {
+    pub async fn token(&self, request: ClientRequest<'_>) -> Result<TokenResponse, TokenError> {
         let params = Params::parse(request.body)?;
         let name = params
             .get("grant_type")
@@ -260,7 +233,7 @@ impl AuthorizationServer {
         minted: Minted,
         bound: bool,
     ) -> Result<TokenResponse, TokenError> {
-        RequestNotes::note_account(grant.did.as_str());
+        RequestNotes::note_account(grant.subject.as_str());
         let scope = minted
             .tokens
             .access_scope

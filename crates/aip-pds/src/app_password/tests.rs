@@ -41,7 +41,7 @@ fn password() -> AppPassword {
 }
 
 #[test]
-fn d2_row70_only_what_looks_like_an_app_password_is_one() {
+fn only_what_looks_like_an_app_password_is_one() {
     for good in ["abcd-efgh-ijkl-mnop", " 2bcd-3fgh-4jkl-5nop\n"] {
         assert!(AppPassword::parse(good).is_ok(), "{good:?}");
     }
@@ -130,7 +130,7 @@ async fn the_life_of_a_token_counts_from_when_it_was_asked_for_whatever_the_cloc
 }
 
 #[tokio::test]
-async fn d2_row70_the_tokens_of_a_main_password_are_given_back() {
+async fn the_tokens_of_a_main_password_are_given_back() {
     let world = World::new();
     let proven = proven(&world).await;
     let access = jwt(&json!({ "exp": 2_000_000_000, "scope": "com.atproto.access" }));
@@ -142,7 +142,7 @@ async fn d2_row70_the_tokens_of_a_main_password_are_given_back() {
 }
 
 #[tokio::test]
-async fn d2_row70_the_tokens_of_another_account_are_given_back() {
+async fn the_tokens_of_another_account_are_given_back() {
     let world = World::new();
     let proven = proven(&world).await;
     let mut other = session("opaque");

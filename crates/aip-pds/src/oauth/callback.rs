@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn d2_row03_the_code_is_given_out_only_for_the_right_issuer() {
+    fn the_code_is_given_out_only_for_the_right_issuer() {
         assert_eq!(
             code("state=s&code=c&iss=https%3A%2F%2Fpds.org"),
             Ok("c".to_owned())
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn d2_row06_an_error_without_a_code_is_told_apart_and_needs_the_issuer_too() {
+    fn an_error_without_a_code_is_told_apart_and_needs_the_issuer_too() {
         let query = "state=s&error=access_denied&error_description=No+thanks";
         assert_eq!(code(query), Err(CallbackError::NoIssuer));
         let denied = CallbackError::Denied {
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn d2_row24_repeated_missing_and_contradicting_parameters_are_refused() {
+    fn repeated_missing_and_contradicting_parameters_are_refused() {
         use CallbackError as E;
         for (query, error) in [
             ("state=s&state=t&code=c", E::Repeated("state")),

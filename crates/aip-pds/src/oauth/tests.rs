@@ -211,7 +211,7 @@ async fn a_loopback_client_is_public_and_names_itself_in_its_id() {
 }
 
 #[tokio::test]
-async fn d2_row10_one_nonce_challenge_is_answered_with_a_new_proof_and_a_new_assertion() {
+async fn one_nonce_challenge_is_answered_with_a_new_proof_and_a_new_assertion() {
     let world = World::with_alice();
     world
         .network
@@ -234,7 +234,7 @@ async fn d2_row10_one_nonce_challenge_is_answered_with_a_new_proof_and_a_new_ass
 }
 
 #[tokio::test]
-async fn d2_row10_a_server_that_is_never_content_with_its_nonces_is_given_up() {
+async fn a_server_that_is_never_content_with_its_nonces_is_given_up() {
     let world = World::with_alice();
     world
         .network
@@ -266,7 +266,7 @@ async fn a_challenge_without_a_nonce_is_not_answered() {
 }
 
 #[tokio::test]
-async fn d2_row11_nonces_of_authorization_and_resource_server_do_not_mix() {
+async fn nonces_of_authorization_and_resource_server_do_not_mix() {
     let world = World::with_alice();
     // One origin in both roles, as with most self-hosted PDSs.
     let pds = Origin::parse(AUTH).unwrap();
@@ -299,7 +299,7 @@ async fn d2_row11_nonces_of_authorization_and_resource_server_do_not_mix() {
 }
 
 #[tokio::test]
-async fn d2_row01_tokens_of_a_server_that_lies_about_the_account_are_revoked() {
+async fn tokens_of_a_server_that_lies_about_the_account_are_revoked() {
     let world = World::with_alice();
     let victim = "did:plc:bbbbbbbbbbbbbbbbbbbbbbbb";
     let mut response = tokens();
@@ -404,7 +404,7 @@ async fn a_refresh_gives_new_tokens_for_the_same_account() {
 }
 
 #[tokio::test]
-async fn d2_row13_failures_of_a_refresh_are_told_apart_by_what_they_mean() {
+async fn failures_of_a_refresh_are_told_apart_by_what_they_mean() {
     type Meaning = fn(&RefreshError) -> bool;
     let oauth = |status, error: &str| {
         let body = json!({ "error": error, "error_description": "why" }).to_string();

@@ -215,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn d2_row07_a_lifetime_is_any_number_or_digits_and_five_minutes_without_one() {
+    fn a_lifetime_is_any_number_or_digits_and_five_minutes_without_one() {
         let secs = Duration::from_secs;
         for (expires_in, lifetime) in [
             (json!(900), secs(900)),

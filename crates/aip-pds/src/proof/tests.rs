@@ -47,7 +47,7 @@ async fn the_accounts_own_server_is_proved() {
 }
 
 #[tokio::test]
-async fn d2_row01_another_server_cannot_speak_for_the_account() {
+async fn another_server_cannot_speak_for_the_account() {
     let world = World::with_alice();
     let evil = issuer("https://evil.org");
     let error = world.client.prove(&alice(), &evil, None).await.unwrap_err();
@@ -60,7 +60,7 @@ async fn d2_row01_another_server_cannot_speak_for_the_account() {
 }
 
 #[tokio::test]
-async fn d2_row02_another_account_of_the_same_server_is_not_the_expected_one() {
+async fn another_account_of_the_same_server_is_not_the_expected_one() {
     let world = World::with_alice();
     let bob = Did::parse("did:plc:bbbbbbbbbbbbbbbbbbbbbbbb").unwrap();
     let error = world
@@ -78,7 +78,7 @@ async fn d2_row02_another_account_of_the_same_server_is_not_the_expected_one() {
 }
 
 #[tokio::test]
-async fn d2_row17_an_account_that_moved_is_not_proved_at_its_old_server() {
+async fn an_account_that_moved_is_not_proved_at_its_old_server() {
     let world = World::with_alice();
     world
         .client
@@ -103,7 +103,7 @@ async fn d2_row17_an_account_that_moved_is_not_proved_at_its_old_server() {
 }
 
 #[tokio::test]
-async fn d2_row62_the_proof_reads_document_and_resource_metadata_anew_each_time() {
+async fn the_proof_reads_document_and_resource_metadata_anew_each_time() {
     let world = World::with_alice();
     for n in 1..=3 {
         world

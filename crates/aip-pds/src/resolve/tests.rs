@@ -78,7 +78,7 @@ async fn every_step_is_told_in_words() {
 }
 
 #[tokio::test]
-async fn d2_row61_two_dids_in_dns_are_a_failure_even_if_the_host_knows_one() {
+async fn two_dids_in_dns_are_a_failure_even_if_the_host_knows_one() {
     let world = World::with_alice();
     let records = [format!("did={ALICE}"), format!("did={BOB}")];
     world
@@ -93,7 +93,7 @@ async fn d2_row61_two_dids_in_dns_are_a_failure_even_if_the_host_knows_one() {
 }
 
 #[tokio::test]
-async fn d2_row61_other_records_and_repeated_records_do_not_matter() {
+async fn other_records_and_repeated_records_do_not_matter() {
     let world = World::with_alice();
     let record = format!("did={ALICE}");
     world
@@ -103,7 +103,7 @@ async fn d2_row61_other_records_and_repeated_records_do_not_matter() {
 }
 
 #[tokio::test]
-async fn d2_row61_records_are_parsed_before_they_are_compared() {
+async fn records_are_parsed_before_they_are_compared() {
     let bare = format!("did={ALICE}");
     for records in [
         vec![format!("did={ALICE} ")],
@@ -181,7 +181,7 @@ async fn handles_that_are_shown_at_a_sign_in_are_at_most_ten_minutes_old() {
 }
 
 #[tokio::test]
-async fn d2_row61_dns_wins_over_the_host() {
+async fn dns_wins_over_the_host() {
     let world = World::with_alice();
     world.network.on(WELL_KNOWN, || answer(200, BOB, &[]));
     assert_eq!(did_of(&world, "alice.org").await.unwrap(), ALICE);
@@ -231,7 +231,7 @@ async fn nowhere_known_and_nobody_reachable_are_told_apart() {
 }
 
 #[tokio::test]
-async fn d2_row61_a_handle_that_the_document_does_not_claim_is_not_shown() {
+async fn a_handle_that_the_document_does_not_claim_is_not_shown() {
     let world = World::with_alice();
     let document = did_document(ALICE, "somebody-else.org", PDS);
     world
@@ -245,7 +245,7 @@ async fn d2_row61_a_handle_that_the_document_does_not_claim_is_not_shown() {
 }
 
 #[tokio::test]
-async fn d2_row61_a_claimed_handle_that_leads_elsewhere_is_not_shown() {
+async fn a_claimed_handle_that_leads_elsewhere_is_not_shown() {
     let world = World::with_alice();
     world
         .dns
@@ -254,7 +254,7 @@ async fn d2_row61_a_claimed_handle_that_leads_elsewhere_is_not_shown() {
 }
 
 #[tokio::test]
-async fn d2_row61_disallowed_top_level_domains_are_never_looked_up() {
+async fn disallowed_top_level_domains_are_never_looked_up() {
     let world = World::new();
     for name in ["alice.test", "alice.local", "alice.onion", "alice.internal"] {
         world
@@ -269,7 +269,7 @@ async fn d2_row61_disallowed_top_level_domains_are_never_looked_up() {
 }
 
 #[tokio::test]
-async fn d2_row61_a_document_of_another_did_is_refused() {
+async fn a_document_of_another_did_is_refused() {
     let world = World::new();
     let document = did_document(BOB, "alice.org", PDS);
     for plc in ["mirror", "plc"] {
@@ -282,7 +282,7 @@ async fn d2_row61_a_document_of_another_did_is_refused() {
 }
 
 #[tokio::test]
-async fn d2_row61_a_tombstone_is_final() {
+async fn a_tombstone_is_final() {
     let world = World::new();
     world
         .network
@@ -302,7 +302,7 @@ async fn d2_row61_a_tombstone_is_final() {
 }
 
 #[tokio::test]
-async fn d2_row61_the_first_pds_service_counts() {
+async fn the_first_pds_service_counts() {
     let world = World::with_alice();
     let mut document = did_document(ALICE, "alice.org", PDS);
     let mut second = document["service"][0].clone();
@@ -391,7 +391,7 @@ async fn documents_are_cached_and_many_callers_share_one_fetch() {
 }
 
 #[tokio::test]
-async fn d2_row62_an_uncached_resolution_does_not_see_the_cache() {
+async fn an_uncached_resolution_does_not_see_the_cache() {
     let world = World::with_alice();
     resolve(&world, ALICE).await.unwrap();
     let moved = did_document(ALICE, "alice.org", "https://new.org");

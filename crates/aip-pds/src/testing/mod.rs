@@ -1,42 +1,18 @@
-//! Stand-ins for unit tests: a clock moved by hand, a network with a script, DNS with a table.
+//! Stand-ins for unit tests: a network with a script, DNS with a table.
 
 mod documents;
 
+pub(crate) use aip_testkit::clock::ManualClock;
 pub(crate) use documents::{ALICE, AUTH, PDS, did_document, resource_metadata, server_metadata};
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aip_base::{
-    Body, Clock, DnsError, DnsTxt, Fetched, Http, HttpError, Limits, Partial, Timestamp,
-};
+use aip_base::{Body, Clock, DnsError, DnsTxt, Fetched, Http, HttpError, Limits, Partial};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
-
-/// A clock that stands still until it is moved.
-pub(crate) struct ManualClock(AtomicI64);
-
-impl Default for ManualClock {
-    fn default() -> Self {
-        Self(AtomicI64::new(1_790_000_000_000_000))
-    }
-}
-
-impl ManualClock {
-    pub(crate) fn advance(&self, by: Duration) {
-        self.0
-            .fetch_add(i64::try_from(by.as_micros()).unwrap(), Ordering::SeqCst);
-    }
-}
-
-impl Clock for ManualClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_micros(self.0.load(Ordering::SeqCst))
-    }
-}
 
 /// The header with which a scripted answer says that its connection breaks at its end.
 pub(crate) const CUT: &str = "x-cut";

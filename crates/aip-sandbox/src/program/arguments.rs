@@ -10,7 +10,7 @@ use crate::server::DEMO_SCOPE;
 /// AIP, a PDS, a PLC directory and a demo app on this machine, with the accounts alice.test and
 /// bob.test.
 #[derive(Parser)]
-#[command(version)]
+#[command(version = aip_version::version())]
 pub(crate) struct Arguments {
     /// Registers an app of yours with this redirect URI, and prints its id and secret; may be
     /// repeated

@@ -3,13 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aip::app::{Application, ClientDocument, Setup};
-use aip_base::{Clock, Rng, SystemClock, SystemRng};
-use aip_keys::{KeySet, MasterKeys};
+use aip::app::{AppConfig, Application, Keys, Platform, Stores};
+use aip_base::{DatabaseUrl, SystemClock, SystemRng};
+use aip_keys::{KeyRing, KeySet, MasterKeys};
 use aip_listen::{Lifecycle, ListenConfig, Stage};
 use aip_oauth::registration::ClientSettings;
 use aip_outbound::{Development, Dns, Outbound, OutboundConfig};
@@ -80,15 +79,25 @@ impl Server {
     ) -> anyhow::Result<Serving> {
         let folder = tempfile::tempdir()?;
         let database = folder.path().join("aip.db");
-        let database = Database::connect(
-            &format!("sqlite://{}", database.display()),
-            PgOptions::default(),
-        )
-        .await?;
+        let database =
+            Database::connect(&DatabaseUrl::Sqlite(database), PgOptions::default()).await?;
         database.migrate().await?;
         let life = Lifecycle::new();
+        let stores = Stores {
+            storage: database.storage().await?,
+            spill: Spill::open(&folder.path().join("spill"))?,
+            shared: SharedState::local(),
+        };
+        let keys = Keys {
+            signing: Arc::new(KeyRing::new(KeySet::generate(&SystemClock, &SystemRng)?)),
+            master: MasterKeys::generate(&SystemRng),
+        };
         let application = Application::new(
-            setup(self.url(), folder.path(), &database, running, life.clone()).await?,
+            app_config(&self.url(), running)?,
+            stores,
+            &keys,
+            platform(running)?,
+            life.clone(),
         );
         if let Some(demo) = running.demo_url() {
             let settings = public_client("Demo app", vec![format!("{demo}/callback")])?;
@@ -103,7 +112,8 @@ impl Server {
         };
         let background_tasks = application.start_background_tasks();
         let draining = life.clone();
-        let listener = tokio::spawn(self.0.run(application.public, async move {
+        let server = self.0.with_handlers(application.handlers.clone());
+        let listener = tokio::spawn(server.run(application.public, async move {
             draining.reached(Stage::Draining).await;
         }));
         life.advance(Stage::Ready);
@@ -129,53 +139,36 @@ impl Serving {
     }
 }
 
-async fn setup(
-    url: String,
-    folder: &Path,
-    database: &Database,
-    running: &Running,
-    life: Lifecycle,
-) -> anyhow::Result<Setup> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let rng: Arc<dyn Rng> = Arc::new(SystemRng);
-    let development = Development {
-        hosts: BTreeMap::new(),
-        allow_loopback: true,
-    };
-    let outbound = OutboundConfig {
-        development: Some(development),
-        ..OutboundConfig::default()
-    };
+/// Everybody here is the developer, so nothing is limited.
+fn app_config(url: &str, running: &Running) -> anyhow::Result<AppConfig> {
     let sandbox = &running.sandbox;
-    Ok(Setup {
-        external_base: url.parse()?,
+    let resolver = ResolverConfig {
+        plc: vec![sandbox.plc.origin().parse()?],
+        handle_fallback: vec![sandbox.pds.origin().parse()?],
+        development: true,
+        ..ResolverConfig::default()
+    };
+    Ok(AppConfig {
         worker_id: "sandbox".to_owned(),
         brand: "AIP sandbox".to_owned(),
-        scopes_supported: DEMO_SCOPE.parse()?,
-        email_verifiers: Vec::new(),
-        client_document: ClientDocument::default(),
-        resolver: ResolverConfig {
-            plc: vec![sandbox.plc.origin().parse()?],
-            handle_fallback: vec![sandbox.pds.origin().parse()?],
-            development: true,
-            ..ResolverConfig::default()
-        },
-        storage: database.storage().await?,
-        shared: SharedState::local(),
-        // Everybody here is the developer.
-        rate_limits: false,
-        call_limits: None,
-        trusted_proxies: Vec::new(),
-        forwarded_header: http::header::FORWARDED,
-        spill: Spill::open(&folder.join("spill"))?,
-        keys: KeySet::generate(&*clock, &*rng)?,
-        master_keys: MasterKeys::generate(&*rng),
+        ..AppConfig::new(url.parse()?, DEMO_SCOPE.parse()?, resolver)
+    })
+}
+
+fn platform(running: &Running) -> anyhow::Result<Platform> {
+    let outbound = OutboundConfig {
+        development: Some(Development {
+            hosts: BTreeMap::new(),
+            allow_loopback: true,
+        }),
+        ..OutboundConfig::default()
+    };
+    Ok(Platform {
         // Every host here is loopback, so the resolver is never asked for an address.
         http: Arc::new(Outbound::new(outbound, Arc::new(Dns::new(&[])?))?),
-        dns: Arc::new(sandbox.dns.clone()),
-        clock,
-        rng,
-        life,
+        dns: Arc::new(running.sandbox.dns.clone()),
+        clock: Arc::new(SystemClock),
+        rng: Arc::new(SystemRng),
     })
 }
 
@@ -210,6 +203,7 @@ fn public_client(name: &str, redirect_uris: Vec<String>) -> anyhow::Result<Clien
         post_logout_redirect_uris: Vec::new(),
         scope: DEMO_SCOPE.parse()?,
         require_pkce: true,
+        require_par: false,
         first_party: false,
         id_token_alg: IdTokenAlg::Es256,
         claims_in_id_token: false,

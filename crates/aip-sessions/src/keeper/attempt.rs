@@ -10,11 +10,9 @@ use aip_pds::{
     UpstreamCredentials,
 };
 use aip_storage::StorageError;
-use aip_storage::audit::{AuditEvent, AuditKind};
-use aip_storage::upstream::{
-    Claim, Credential, FailedRefresh, JournalEntry, OAuthCredential, ReauthReason, RefreshFailure,
-    Settle, UpstreamSession,
-};
+use aip_storage::audit::AuditKind;
+use aip_storage::refresh::{Claim, FailedRefresh, JournalEntry, RefreshFailure, Settle};
+use aip_storage::upstream::{Credential, OAuthCredential, ReauthReason, UpstreamSession};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::step::{OWNER_GRACE, Outcome, PriorSend, prior_send, settle};
@@ -122,8 +120,9 @@ impl Keeper {
         claim: &Claim,
     ) -> Result<(), KeeperError> {
         tracing::warn!(session = %session.id, fence = claim.lease.fence, "unsettled refresh found, extending the lease for its sender");
-        let (fence, now) = (claim.lease.fence, self.clock.now());
-        self.storage
+        let (fence, now) = (claim.lease.fence, self.upstream.clock.now());
+        self.upstream
+            .storage
             .hold_lease(session.id, fence, OWNER_GRACE, now)
             .await?;
         Ok(())
@@ -142,10 +141,14 @@ impl Keeper {
         };
         let credentials = UpstreamCredentials {
             keys: self.keys(session.id, oauth)?,
-            refresh_token: self.sealer.open(sealed, Column::RefreshToken, session.id)?,
+            refresh_token: self
+                .upstream
+                .sealer
+                .open(sealed, Column::RefreshToken, session.id)?,
             scope: session.scope.clone(),
         };
         let proof = self
+            .upstream
             .pds
             .prove(&session.did, &oauth.issuer, Some(&session.did));
         let proven = self.prove_in_time(session, proof).await?;
@@ -155,11 +158,11 @@ impl Keeper {
         self.journal_send(session, claim, &credentials.refresh_token)
             .await?;
         let refresh = async {
-            let first = self.pds.refresh(&credentials, &proven).await;
+            let first = self.upstream.pds.refresh(&credentials, &proven).await;
             let refused = matches!(first, Err(RefreshError::InvalidGrant { .. }));
             if refused && prior_send(claim) == PriorSend::Unsent {
                 tokio::time::sleep(INVALID_GRANT_RETRY_DELAY).await;
-                return self.pds.refresh(&credentials, &proven).await;
+                return self.upstream.pds.refresh(&credentials, &proven).await;
             }
             first
         };
@@ -196,13 +199,20 @@ impl Keeper {
         let Credential::AppPassword(sealed) = &session.credential else {
             return Err(Failed::not_spent(&"not a session of an app password").into());
         };
-        let password = self.sealer.open(sealed, Column::AppPassword, session.id)?;
+        let password = self
+            .upstream
+            .sealer
+            .open(sealed, Column::AppPassword, session.id)?;
         let refresh = session.tokens.refresh.as_ref();
         let refresh = refresh
-            .map(|sealed| self.sealer.open(sealed, Column::RefreshToken, session.id))
+            .map(|sealed| {
+                self.upstream
+                    .sealer
+                    .open(sealed, Column::RefreshToken, session.id)
+            })
             .transpose()?;
         let proven = self
-            .prove_in_time(session, self.pds.prove_pds(&session.did))
+            .prove_in_time(session, self.upstream.pds.prove_pds(&session.did))
             .await?;
         // The tokens of the PDS that the account has left are worth nothing at its new one.
         let stays = *proven.pds() == session.pds;
@@ -238,7 +248,12 @@ impl Keeper {
         password: &SecretString,
     ) -> Result<TokenSet, PasswordSessionError> {
         if let Some(refresh) = refresh {
-            match self.pds.refresh_password_session(proven, &refresh).await {
+            match self
+                .upstream
+                .pds
+                .refresh_password_session(proven, &refresh)
+                .await
+            {
                 Err(error) if error.is_final() => {
                     tracing::info!(pds = %proven.pds(), %error, "creating a new session with the app password");
                 }
@@ -247,7 +262,10 @@ impl Keeper {
         }
         let password = AppPassword::parse(password.expose_secret())
             .map_err(|_| PasswordSessionError::MainPassword)?;
-        self.pds.create_password_session(proven, &password).await
+        self.upstream
+            .pds
+            .create_password_session(proven, &password)
+            .await
     }
 
     /// Runs `work` and extends the lease meanwhile: a refresh that was sent is not abandoned, and
@@ -269,8 +287,9 @@ impl Keeper {
         let (id, fence) = (session.id, claim.lease.fence);
         loop {
             tokio::time::sleep(LEASE_EXTEND_INTERVAL).await;
-            let now = self.clock.now();
+            let now = self.upstream.clock.now();
             match self
+                .upstream
                 .storage
                 .hold_lease(id, fence, LEASE_DURATION, now)
                 .await
@@ -317,10 +336,10 @@ impl Keeper {
         let entry = JournalEntry {
             id: session.id,
             fence: claim.lease.fence,
-            refresh: self.hasher.hash(token.expose_secret()),
-            sent_at: self.clock.now(),
+            refresh: self.upstream.hasher.hash(token.expose_secret()),
+            sent_at: self.upstream.clock.now(),
         };
-        match self.storage.journal_sent(&entry).await? {
+        match self.upstream.storage.journal_sent(&entry).await? {
             Settle::Stored => Ok(()),
             Settle::Superseded => {
                 Err(Failed::not_spent(&"the lease lapsed before anything was sent").into())
@@ -335,8 +354,8 @@ impl Keeper {
         failed: Failed,
         repeated: bool,
     ) -> Result<(), KeeperError> {
-        let now = self.clock.now();
-        let failure = settle(failed.outcome, repeated, session, now, &*self.rng);
+        let now = self.upstream.clock.now();
+        let failure = settle(failed.outcome, repeated, session, now, &*self.upstream.rng);
         metrics::counter!("aip_upstream_refreshes_total", "outcome" => label(&failure))
             .increment(1);
         let settled = self
@@ -362,9 +381,9 @@ impl Keeper {
         let late = tokio::time::Instant::now() + SETTLE_TIMEOUT;
         let mut attempt = 0;
         loop {
-            match self.storage.settle_failure(failed).await {
+            match self.upstream.storage.settle_failure(failed).await {
                 Err(StorageError::Unavailable(_)) if tokio::time::Instant::now() < late => {
-                    tokio::time::sleep(WRITE_RETRY.delay(attempt, &*self.rng)).await;
+                    tokio::time::sleep(WRITE_RETRY.delay(attempt, &*self.upstream.rng)).await;
                     attempt = attempt.saturating_add(1);
                 }
                 outcome => return Ok(outcome?),
@@ -389,9 +408,9 @@ impl Keeper {
         kind: AuditKind,
         detail: &str,
     ) -> Result<(), KeeperError> {
-        let event = AuditEvent::new(&*self.clock, &*self.rng, kind, detail);
+        let event = self.upstream.audit_event(kind, detail);
         let event = event.of_account(&session.did).of_client(&session.client_id);
-        Ok(self.storage.record(&event).await?)
+        Ok(self.upstream.storage.record(&event).await?)
     }
 }
 

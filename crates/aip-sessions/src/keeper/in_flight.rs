@@ -13,7 +13,7 @@ use tokio::sync::futures::OwnedNotified;
 /// The refreshes in flight. Waiters are woken as soon as a session settles; shutdown waits until
 /// none is in flight.
 #[derive(Default)]
-pub struct InFlight {
+pub(super) struct InFlight {
     state: Mutex<State>,
     pub(super) idle: Notify,
 }

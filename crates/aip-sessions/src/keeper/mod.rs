@@ -14,26 +14,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aip_atproto::{Did, Issuer, Origin, ScopeSet};
-use aip_base::{Blame, Clock, RequestNotes, Rng, RowId, Timestamp};
-use aip_keys::TokenHasher;
-use aip_pds::{CallAuth, PdsClient, SessionKeys, usable_until};
+use aip_base::{Blame, RequestNotes, RowId, Timestamp};
+use aip_pds::{CallAuth, SessionKeys, usable_until};
+use aip_storage::StorageError;
 use aip_storage::client::ClientId;
 use aip_storage::notices::{Notice, Notices};
+use aip_storage::refresh::TakeLease;
 use aip_storage::session_status::SessionStatus;
 use aip_storage::upstream::{
-    Credential, EndReason, OAuthCredential, ReauthReason, SessionKind, TakeLease, UpstreamSession,
+    Credential, EndReason, OAuthCredential, ReauthReason, SessionKind, UpstreamSession,
 };
-use aip_storage::{Storage, StorageError};
 use secrecy::SecretString;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-pub use self::in_flight::InFlight;
-use self::in_flight::{InFlightGuard, Waiter};
+use self::in_flight::{InFlight, InFlightGuard, Waiter};
 use self::step::{Plan, Trigger, is_token_usable, plan};
-use crate::identity::{MissingKey, UpstreamIdentity};
-use crate::session_sealer::{Column, SealerError, SessionSealer};
+use crate::identity::MissingKey;
+use crate::session_sealer::{Column, SealerError};
 use crate::spill::Spill;
+use crate::upstream::Upstream;
 
 /// How long a lease runs: 20 s for the identity proof, the rest for the exchange and the write. While
 /// an answer is awaited, the lease is extended.
@@ -48,28 +48,12 @@ const REFRESH_WAIT_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// Keeps upstream sessions alive and hands out their tokens.
 pub struct Keeper {
-    /// Towards PDSs.
-    pub pds: Arc<PdsClient>,
-    /// Who AIP is there.
-    pub identity: UpstreamIdentity,
-    /// Where sessions are kept.
-    pub storage: Arc<dyn Storage>,
-    /// Opens and seals them.
-    pub sealer: SessionSealer,
-    /// Holds refreshed tokens while the database cannot store them.
-    pub spill: Spill,
-    /// Notices to and from other replicas about settled sessions.
-    pub notices: Arc<dyn Notices>,
-    /// Hashes refresh tokens for the journal.
-    pub hasher: Arc<TokenHasher>,
-    /// The wall clock.
-    pub clock: Arc<dyn Clock>,
-    /// Randomness.
-    pub rng: Arc<dyn Rng>,
-    /// The name of this process in leases.
-    pub owner: String,
-    /// Refreshes in flight in this process, and their waiters.
-    pub in_flight: Arc<InFlight>,
+    /// What its sessions are reached and stored with.
+    pub upstream: Upstream,
+    spill: Spill,
+    notices: Arc<dyn Notices>,
+    owner: String,
+    in_flight: Arc<InFlight>,
 }
 
 /// A session ready for one call.
@@ -131,6 +115,24 @@ impl KeeperError {
 }
 
 impl Keeper {
+    /// A keeper that holds refreshed tokens in `spill` while the database cannot store them, tells
+    /// other replicas by `notices` which sessions are settled, and takes leases as `owner`, the
+    /// name of this process.
+    pub fn new(upstream: Upstream, spill: Spill, notices: Arc<dyn Notices>, owner: String) -> Self {
+        Self {
+            upstream,
+            spill,
+            notices,
+            owner,
+            in_flight: Arc::default(),
+        }
+    }
+
+    /// The name of this process in leases.
+    pub fn owner(&self) -> &str {
+        &self.owner
+    }
+
     /// The session `id`, refreshed if it is stale.
     pub async fn active_session(self: &Arc<Self>, id: RowId) -> Result<ActiveSession, KeeperError> {
         let session = self.get_active(id, Trigger::Use).await?;
@@ -143,7 +145,7 @@ impl Keeper {
         self: &Arc<Self>,
         read: SessionStatus,
     ) -> Result<SessionStatus, KeeperError> {
-        if plan(&read, Trigger::Use, self.clock.now()) == Plan::Use {
+        if plan(&read, Trigger::Use, self.upstream.clock.now()) == Plan::Use {
             return Ok(read);
         }
         Ok(self.get_active(read.id, Trigger::Use).await?.status())
@@ -169,6 +171,7 @@ impl Keeper {
         kind: SessionKind,
     ) -> Result<Option<UpstreamSession>, KeeperError> {
         Ok(self
+            .upstream
             .storage
             .usable_upstream_session(kind, client, did)
             .await?)
@@ -187,11 +190,12 @@ impl Keeper {
             // Registered before the session is read, so that no wake-up is missed in between.
             let notified = waiter.as_ref().map(Waiter::notified);
             let session = self
+                .upstream
                 .storage
                 .upstream_session(id)
                 .await?
                 .ok_or(KeeperError::Unknown)?;
-            let now = self.clock.now();
+            let now = self.upstream.clock.now();
             let trigger = if session.generation > *began_with.get_or_insert(session.generation) {
                 Trigger::Renewed
             } else {
@@ -229,7 +233,7 @@ impl Keeper {
 
     /// How long the servers of a session are to be left alone, if they are.
     fn pause_of(&self, session: &UpstreamSession) -> Option<Duration> {
-        let origins = self.pds.origins();
+        let origins = self.upstream.pds.origins();
         let issuer = session.issuer().map(Issuer::origin);
         let issuer = issuer.and_then(|origin| origins.refresh_wait(origin));
         origins.refresh_wait(&session.pds).max(issuer)
@@ -268,6 +272,7 @@ impl Keeper {
         now: Timestamp,
     ) -> Result<Option<Timestamp>, KeeperError> {
         let taken = self
+            .upstream
             .storage
             .lease(
                 session.id,
@@ -299,9 +304,11 @@ impl Keeper {
             pds: session.pds.clone(),
             scope: session.scope.clone(),
             auth,
-            access: self
-                .sealer
-                .open(&session.tokens.access, Column::AccessToken, session.id)?,
+            access: self.upstream.sealer.open(
+                &session.tokens.access,
+                Column::AccessToken,
+                session.id,
+            )?,
             usable_until: usable_until(session.refreshed_at, session.tokens.access_expires_at),
             generation: session.generation,
         })
@@ -311,8 +318,11 @@ impl Keeper {
         let kid = oauth.client_key_id.as_deref();
         Ok(SessionKeys {
             session: id,
-            client: self.identity.for_session(&oauth.upstream_client_id, kid)?,
-            dpop: self.sealer.open_key(&oauth.dpop_key, id)?,
+            client: self
+                .upstream
+                .identity
+                .for_session(&oauth.upstream_client_id, kid)?,
+            dpop: self.upstream.sealer.open_key(&oauth.dpop_key, id)?,
         })
     }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use aip_base::{RowId, Timestamp};
 use aip_storage::audit::AuditKind;
 use aip_storage::notices::Notice;
-use aip_storage::upstream::{EndReason, ReauthReason, Settle, UpstreamSession, UpstreamState};
+use aip_storage::refresh::Settle;
+use aip_storage::upstream::{EndReason, ReauthReason, UpstreamSession, UpstreamState};
 use tokio::time::Instant;
 
 use super::{Keeper, KeeperError, POLL_INTERVAL, REFRESH_WAIT_TIMEOUT};
@@ -24,7 +25,7 @@ impl Keeper {
             UpstreamState::Ended(reason) => return Err(KeeperError::Ended(*reason)),
             UpstreamState::Active | UpstreamState::Refreshing(_) | UpstreamState::Uncertain => {}
         }
-        let now = self.clock.now();
+        let now = self.upstream.clock.now();
         let deadline = Instant::now() + REFRESH_WAIT_TIMEOUT;
         if let Some(until) = self.refresh(&before, now, deadline).await? {
             return Err(KeeperError::Later(until.since(now).max(POLL_INTERVAL)));
@@ -54,8 +55,9 @@ impl Keeper {
     pub(crate) async fn end(&self, id: RowId, reason: EndReason) -> Result<bool, KeeperError> {
         let session = self.session(id).await?;
         let ended = self
+            .upstream
             .storage
-            .end_upstream_session(id, reason, self.clock.now())
+            .end_upstream_session(id, reason, self.upstream.clock.now())
             .await?;
         if ended {
             self.audit(&session, AuditKind::UpstreamEnded, reason.as_str())
@@ -70,11 +72,15 @@ impl Keeper {
     /// refresh has just replaced it: then the rejection says nothing about the session.
     pub async fn rejected_for_good(&self, id: RowId, generation: i64) -> Result<bool, KeeperError> {
         let session = self.session(id).await?;
-        let now = self.clock.now();
+        let now = self.upstream.clock.now();
         if !is_beyond_doubt_fresh(&session, now) {
             return Ok(false);
         }
-        let settled = self.storage.reject_tokens(id, generation, now).await?;
+        let settled = self
+            .upstream
+            .storage
+            .reject_tokens(id, generation, now)
+            .await?;
         if settled != Settle::Stored {
             return Ok(false);
         }
@@ -87,7 +93,7 @@ impl Keeper {
     }
 
     pub(super) async fn session(&self, id: RowId) -> Result<UpstreamSession, KeeperError> {
-        let session = self.storage.upstream_session(id).await?;
+        let session = self.upstream.storage.upstream_session(id).await?;
         session.ok_or(KeeperError::Unknown)
     }
 

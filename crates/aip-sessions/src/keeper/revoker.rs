@@ -20,8 +20,9 @@ const CLAIM_BATCH_SIZE: u32 = 20;
 impl Keeper {
     /// Revokes what is due at its PDS.
     pub(super) async fn revoke_due(self: &Arc<Self>) -> Result<(), KeeperError> {
-        let now = self.clock.now();
+        let now = self.upstream.clock.now();
         let due = self
+            .upstream
             .storage
             .claim_revocations(now, now + RETRY, CLAIM_BATCH_SIZE)
             .await?;
@@ -44,7 +45,7 @@ impl Keeper {
                 tracing::error!(session = %id, what, "revocation at the PDS failed, giving up");
             }
         }
-        Ok(self.storage.revocation_done(id).await?)
+        Ok(self.upstream.storage.revocation_done(id).await?)
     }
 
     /// The error is words for the log.
@@ -53,8 +54,12 @@ impl Keeper {
         let words = |error: &dyn std::fmt::Display| error.to_string();
         let tokens = &session.tokens;
         let token = match &tokens.refresh {
-            Some(refresh) => self.sealer.open(refresh, Column::RefreshToken, session.id),
+            Some(refresh) => self
+                .upstream
+                .sealer
+                .open(refresh, Column::RefreshToken, session.id),
             None => self
+                .upstream
                 .sealer
                 .open(&tokens.access, Column::AccessToken, session.id),
         };
@@ -62,17 +67,22 @@ impl Keeper {
         let oauth = match &session.credential {
             Credential::OAuth(oauth) => oauth,
             Credential::AppPassword(_) => {
-                let deleted = self.pds.delete_password_session(&session.pds, &token);
+                let deleted = self
+                    .upstream
+                    .pds
+                    .delete_password_session(&session.pds, &token);
                 return deleted.await.map_err(|e| words(&e));
             }
         };
         let keys = self.keys(session.id, oauth).map_err(|e| words(&e))?;
         let server = self
+            .upstream
             .pds
             .server(&oauth.issuer, &mut Trace::default())
             .await
             .map_err(|e| words(&e))?;
-        self.pds
+        self.upstream
+            .pds
             .revoke(&keys, &server, &token)
             .await
             .map_err(|e| words(&e))

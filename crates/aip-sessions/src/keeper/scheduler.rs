@@ -12,9 +12,8 @@ use std::time::Duration;
 
 use aip_atproto::Origin;
 use aip_storage::notices::Notice;
-use aip_storage::upstream::{
-    Claim, ClaimDue, FailedRefresh, RefreshFailure, SessionKind, StateName, UpstreamSession,
-};
+use aip_storage::refresh::{Claim, ClaimDue, FailedRefresh, RefreshFailure};
+use aip_storage::upstream::{SessionKind, StateName, UpstreamSession};
 use futures_util::StreamExt as _;
 use strum::IntoEnumIterator as _;
 use tokio::sync::Semaphore;
@@ -129,7 +128,7 @@ impl Keeper {
         if workers.tasks.len() + CLAIM_BATCH_SIZE > MAX_IN_FLIGHT {
             return Ok(true);
         }
-        let mut except = self.pds.origins().throttled();
+        let mut except = self.upstream.pds.origins().throttled();
         except.extend(workers.full());
         let (keeper, guard) = (Arc::clone(self), ClaimGuard::begin(&self.in_flight));
         // In a task of its own, which a shutdown does not abort: leases under which nobody works would
@@ -153,8 +152,9 @@ impl Keeper {
         except: &[Origin],
         guard: Arc<ClaimGuard>,
     ) -> Result<Claimed, KeeperError> {
-        let now = self.clock.now();
+        let now = self.upstream.clock.now();
         let claimed = self
+            .upstream
             .storage
             .claim_due(ClaimDue {
                 owner: &self.owner,
@@ -220,7 +220,7 @@ impl Keeper {
         if let Some(pause) = self.pause_of(session)
             && prior_send(claim) != PriorSend::Unsettled
         {
-            let now = self.clock.now();
+            let now = self.upstream.clock.now();
             let failed = FailedRefresh {
                 id: session.id,
                 generation: session.generation,
@@ -229,7 +229,7 @@ impl Keeper {
                 error: "",
                 now,
             };
-            self.storage.settle_failure(failed).await?;
+            self.upstream.storage.settle_failure(failed).await?;
             return Ok(());
         }
         self.attempt(session, claim).await
@@ -240,14 +240,14 @@ impl Keeper {
         while let Some(notice) = notices.next().await {
             match notice {
                 Notice::SessionSettled(id) => self.in_flight.wake(id),
-                Notice::IdentityChanged(did) => self.pds.resolver().forget(&did),
+                Notice::IdentityChanged(did) => self.upstream.pds.resolver().forget(&did),
             }
         }
     }
 
     async fn count_sessions(&self) -> Result<(), KeeperError> {
-        let now = self.clock.now();
-        let counted = self.storage.count_upstream_sessions(now).await?;
+        let now = self.upstream.clock.now();
+        let counted = self.upstream.storage.count_upstream_sessions(now).await?;
         for kind in SessionKind::iter() {
             for state in StateName::iter() {
                 let count = counted

@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use aip_base::{Backoff, Rng, Timestamp};
 use aip_pds::usable_until;
+use aip_storage::refresh::{Claim, RefreshFailure};
 use aip_storage::session_status::SessionStatus;
-use aip_storage::upstream::{
-    Claim, EndReason, ReauthReason, RefreshFailure, UpstreamSession, UpstreamState,
-};
+use aip_storage::upstream::{EndReason, ReauthReason, UpstreamSession, UpstreamState};
 
 /// A token closer to its end than this is refreshed before use. Far more than the time in which it
 /// is not used at all ([`usable_until`]), so that a refresh that fails does not keep callers waiting.

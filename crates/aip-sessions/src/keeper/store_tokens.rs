@@ -8,9 +8,8 @@ use aip_base::Backoff;
 use aip_pds::{ProvenIdentity, TokenSet};
 use aip_storage::StorageError;
 use aip_storage::notices::Notice;
-use aip_storage::upstream::{
-    Credential, Refreshed, SealedTokens, Settle, Trouble, UpstreamSession, UpstreamState,
-};
+use aip_storage::refresh::{Refreshed, Settle, Trouble};
+use aip_storage::upstream::{Credential, SealedTokens, UpstreamSession, UpstreamState};
 use secrecy::SecretString;
 
 use super::step::{keep_alive_at, next_try};
@@ -57,7 +56,7 @@ impl Keeper {
             pds,
             proven,
         } = received;
-        let now = self.clock.now();
+        let now = self.upstream.clock.now();
         let refreshed = Refreshed {
             id: session.id,
             generation: session.generation,
@@ -72,7 +71,7 @@ impl Keeper {
         let (refreshed, last) = match tokens {
             ReceivedTokens::Tokens(tokens) => {
                 let new = Refreshed {
-                    tokens: self.sealer.seal_tokens(&tokens, session.id)?,
+                    tokens: self.upstream.sealer.seal_tokens(&tokens, session.id)?,
                     scope: tokens.scope,
                     asked_at: tokens.asked_at,
                     ..refreshed
@@ -81,9 +80,10 @@ impl Keeper {
             }
             // The old access token is used as long as it lives, at the PDS that gave it.
             ReceivedTokens::RefreshOnly { refresh, error } => {
-                let sealed = self
-                    .sealer
-                    .seal(&refresh, Column::RefreshToken, session.id)?;
+                let sealed =
+                    self.upstream
+                        .sealer
+                        .seal(&refresh, Column::RefreshToken, session.id)?;
                 let ends = session.tokens.access_expires_at;
                 let stays = refreshed.pds == session.pds;
                 let failures = session.failures.saturating_add(1);
@@ -93,7 +93,7 @@ impl Keeper {
                         access_expires_at: if stays { ends } else { now },
                         ..refreshed.tokens
                     },
-                    next_refresh_at: next_try(failures, now, &*self.rng),
+                    next_refresh_at: next_try(failures, now, &*self.upstream.rng),
                     trouble: Some(Trouble { failures, error }),
                     ..refreshed
                 };
@@ -132,10 +132,17 @@ impl Keeper {
     ) -> Result<(), String> {
         if let (Credential::OAuth(oauth), Some(proven)) = (&session.credential, proven) {
             let keys = self.keys(session.id, oauth).map_err(|e| e.to_string())?;
-            let revoked = self.pds.revoke(&keys, proven.server(), token).await;
+            let revoked = self
+                .upstream
+                .pds
+                .revoke(&keys, proven.server(), token)
+                .await;
             return revoked.map_err(|e| e.to_string());
         }
-        let deleted = self.pds.delete_password_session(&refreshed.pds, token);
+        let deleted = self
+            .upstream
+            .pds
+            .delete_password_session(&refreshed.pds, token);
         deleted.await.map_err(|e| e.to_string())
     }
 
@@ -145,7 +152,7 @@ impl Keeper {
         let mut spilled = false;
         let mut attempt = 0;
         loop {
-            let store = self.storage.store_refreshed(refreshed);
+            let store = self.upstream.storage.store_refreshed(refreshed);
             tokio::pin!(store);
             let outcome = if spilled {
                 store.await
@@ -170,7 +177,7 @@ impl Keeper {
                     if !spilled {
                         spilled = self.spill(refreshed).await;
                     }
-                    tokio::time::sleep(WRITE_RETRY.delay(attempt, &*self.rng)).await;
+                    tokio::time::sleep(WRITE_RETRY.delay(attempt, &*self.upstream.rng)).await;
                     attempt = attempt.saturating_add(1);
                 }
                 Err(error) => return Err(error.into()),
@@ -200,7 +207,7 @@ impl Keeper {
 
     /// A connection may break after the database has stored them and before it says so.
     async fn is_stored(&self, refreshed: &Refreshed) -> Result<bool, KeeperError> {
-        let stored = self.storage.upstream_session(refreshed.id).await?;
+        let stored = self.upstream.storage.upstream_session(refreshed.id).await?;
         Ok(stored.is_some_and(|stored| {
             stored.generation == refreshed.generation + 1
                 && stored.tokens.access.as_str() == refreshed.tokens.access.as_str()
@@ -208,7 +215,7 @@ impl Keeper {
     }
 
     async fn has_ended(&self, refreshed: &Refreshed) -> Result<bool, KeeperError> {
-        let stored = self.storage.upstream_session(refreshed.id).await?;
+        let stored = self.upstream.storage.upstream_session(refreshed.id).await?;
         Ok(stored.is_some_and(|it| matches!(it.state, UpstreamState::Ended(_))))
     }
 
@@ -226,7 +233,7 @@ impl Keeper {
             if self.in_flight.is_running(refreshed.id) {
                 continue;
             }
-            let stored = match self.storage.store_refreshed(&refreshed).await? {
+            let stored = match self.upstream.storage.store_refreshed(&refreshed).await? {
                 Settle::Stored => true,
                 Settle::Superseded => self.is_stored(&refreshed).await?,
             };

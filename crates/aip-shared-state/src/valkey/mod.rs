@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use aip_base::{Backoff, Rng};
 use aip_storage::StorageError;
+use aip_storage::notices::LocalNotices;
 use redis::{Cmd, Value};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -29,7 +30,6 @@ use tokio::time::{Instant, sleep, timeout};
 pub use self::connect::ConnectError;
 use self::connect::Connection;
 pub use self::url::{HostPort, Login, Sentinels, Servers, ValkeyUrl, ValkeyUrlError};
-use crate::local::LocalNotices;
 
 /// How long a command may take.
 pub const COMMAND_TIMEOUT: Duration = Duration::from_millis(500);

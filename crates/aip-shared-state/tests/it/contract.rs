@@ -1,7 +1,8 @@
 //! The contract of the traits, on each implementation.
 
 use aip_shared_state::SharedState;
-use aip_shared_state::local::{LocalNotices, LocalRates};
+use aip_shared_state::local::LocalRates;
+use aip_storage::notices::LocalNotices;
 use aip_testkit::shared_state::{notices_hold, rate_limits_hold, shared_nonces_hold};
 use aip_testkit::valkey::ValkeyServer;
 

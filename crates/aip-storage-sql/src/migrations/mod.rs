@@ -54,6 +54,8 @@ const MIGRATIONS: &[Migration] = migrations! {
     6 "grants apart" in "0006_grants_apart";
     7 "parallel pages" in "0007_parallel_pages";
     8 "authorization params" in "0008_authorization_params";
+    9 "grant actor" in "0009_grant_actor";
+    10 "pushed requests" in "0010_pushed_requests";
 };
 
 /// The migrations of SQLite, in order.

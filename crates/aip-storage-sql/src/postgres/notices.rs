@@ -1,21 +1,18 @@
 //! Notices between processes, by `LISTEN` and `NOTIFY`.
 
-mod broadcast;
-
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aip_base::{Backoff, Rng};
-use aip_storage::notices::{Notice, Notices};
+use aip_storage::notices::{LocalNotices, Notice, Notices};
 use async_trait::async_trait;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{BoxStream, StreamExt as _};
 use sqlx::Executor as _;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use self::broadcast::Broadcast;
 use super::PgStorage;
 use super::statements::sql::sql;
 use crate::failure::DriverError;
@@ -39,7 +36,7 @@ const RETRY: Backoff = Backoff {
 /// this or a stream of it lives. Behind a pooler of transactions nobody can listen.
 pub(crate) struct PgNotices {
     store: PgStorage,
-    broadcast: Broadcast,
+    received: LocalNotices,
     listening: Arc<JoinSet<()>>,
 }
 
@@ -63,15 +60,15 @@ impl From<sqlx::Error> for ListenError {
 impl PgNotices {
     /// Starts to listen.
     pub(super) fn new(store: PgStorage, rng: Arc<dyn Rng>) -> Self {
-        let broadcast = Broadcast::new();
+        let received = LocalNotices::default();
         let mut listening = JoinSet::new();
         if !store.pooled {
             let options = Arc::clone(&store.options);
-            listening.spawn(listen(options, broadcast.clone(), rng));
+            listening.spawn(listen(options, received.clone(), rng));
         }
         Self {
             store,
-            broadcast,
+            received,
             listening: Arc::new(listening),
         }
     }
@@ -81,8 +78,7 @@ impl PgNotices {
 impl Notices for PgNotices {
     async fn publish(&self, notice: &Notice) {
         let told = sql("SELECT pg_notify($1, $2)")
-            .bind(&CHANNEL.to_owned())
-            .bind(&notice.to_text())
+            .bind((&CHANNEL.to_owned(), &notice.to_text()))
             .execute(self.store.writer())
             .await;
         if let Err(error) = told {
@@ -91,15 +87,23 @@ impl Notices for PgNotices {
     }
 
     fn subscribe(&self) -> BoxStream<'static, Notice> {
-        self.broadcast.subscribe(Arc::clone(&self.listening))
+        let listening = Arc::clone(&self.listening);
+        let received = self.received.subscribe();
+        received
+            .map(move |notice| {
+                // The stream keeps alive what feeds it.
+                let _ = &listening;
+                notice
+            })
+            .boxed()
     }
 }
 
 /// Listens for ever.
-async fn listen(options: Arc<PgConnectOptions>, broadcast: Broadcast, rng: Arc<dyn Rng>) {
+async fn listen(options: Arc<PgConnectOptions>, received: LocalNotices, rng: Arc<dyn Rng>) {
     let mut failures = 0;
     loop {
-        let Err(error) = listen_once(&options, &broadcast, &mut failures).await;
+        let Err(error) = listen_once(&options, &received, &mut failures).await;
         tracing::warn!(%error, "LISTEN connection lost, reconnecting");
         sleep(RETRY.delay(failures, &*rng)).await;
         failures = failures.saturating_add(1);
@@ -109,7 +113,7 @@ async fn listen(options: Arc<PgConnectOptions>, broadcast: Broadcast, rng: Arc<d
 /// Listens until the connection fails.
 async fn listen_once(
     options: &PgConnectOptions,
-    broadcast: &Broadcast,
+    received: &LocalNotices,
     failures: &mut u32,
 ) -> Result<Infallible, ListenError> {
     let own = PgPoolOptions::new()
@@ -128,7 +132,7 @@ async fn listen_once(
             Ok(Ok(Some(heard))) => {
                 // What a newer release says is not for this one.
                 if let Some(notice) = Notice::from_text(heard.payload()) {
-                    broadcast.publish(notice);
+                    received.tell(notice);
                 }
             }
             Ok(Ok(None)) => return Err(ListenError::Closed),

@@ -30,12 +30,11 @@ pub(super) async fn spend(
         " FROM grants g JOIN spent ON g.id = spent.grant_id"
     ));
     let tokens = &rotation.tokens;
-    let row = bind_spending(statement, rotation)
+    bind_spending(statement, rotation)
         .bind(&tokens.refresh_expires_at)
         .bind(&tokens.access)
         .bind(&tokens.access_scope)
         .bind(&tokens.access_expires_at)
-        .first(store.writer())
-        .await?;
-    row.as_ref().map(read_grant).transpose()
+        .one(store.writer(), read_grant)
+        .await
 }

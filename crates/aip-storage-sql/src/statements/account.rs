@@ -27,12 +27,11 @@ impl Accounts for Store {
     }
 
     async fn account(&self, did: &Did) -> Result<Option<Account>, StorageError> {
-        let row = sql("SELECT did, handle, pds, proven_at
+        sql("SELECT did, handle, pds, proven_at
              FROM accounts WHERE did = $1")
         .bind(did)
-        .first(self.reader())
-        .await?;
-        row.as_ref().map(read_account).transpose()
+        .one(self.reader(), read_account)
+        .await
     }
 }
 

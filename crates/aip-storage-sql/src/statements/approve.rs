@@ -7,7 +7,7 @@ use aip_storage::grant::{Approval, Approve, Grant};
 use aip_storage::request::{AnsweredRequest, RequestAnswer};
 
 use super::request::note_answer;
-use super::sql::{Fields, sql, unavailable};
+use super::sql::{Fields, Row, sql, unavailable};
 use super::{DbConnection, Store};
 
 pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approve, StorageError> {
@@ -21,10 +21,7 @@ pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approv
     let mut tx = store.begin().await?;
     let spent = sql("DELETE FROM authorization_requests
          WHERE token = $1 AND browser_id = $2 AND client_id = $3 AND expires_at > $4")
-    .bind(request)
-    .bind(browser)
-    .bind(&grant.client_id)
-    .bind(&grant.created_at)
+    .bind((request, browser, &grant.client_id, &grant.created_at))
     .execute(&mut *tx)
     .await?;
     if spent == 0 {
@@ -34,7 +31,7 @@ pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approv
         client_id: grant.client_id.clone(),
         redirect_uri: code.redirect_uri.clone(),
         state: state.clone(),
-        did: Some(grant.did.clone()),
+        did: Some(grant.actor.clone()),
         answer: RequestAnswer::Granted(grant.id),
     };
     if !note_answer(&mut tx, request, *browser, &answered, grant.created_at).await? {
@@ -45,20 +42,21 @@ pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approv
     let granted = sql(concat!(
         "INSERT INTO grants
              (id, client_id, did, scope, upstream_session, dpop_jkt, auth_time, created_at,
-              authenticated_at, asked)
-         SELECT $1, $2, $3, $4, s.id, $6, $7, $7, $8, $9 FROM upstream_sessions s
+              authenticated_at, asked, actor)
+         SELECT $1, $2, $3, $4, s.id, $6, $7, $7, $8, $9, $10 FROM upstream_sessions s
          WHERE s.id = $5 AND s.state IN ('active', 'uncertain')",
         for_update!()
     ))
     .bind(&grant.id)
     .bind(&grant.client_id)
-    .bind(&grant.did)
+    .bind(&grant.subject)
     .bind(&grant.scope)
     .bind(&grant.upstream_session)
     .bind(&grant.dpop_jkt)
     .bind(&grant.created_at)
     .bind(&grant.auth_time)
     .bind(&grant.asked)
+    .bind(&grant.actor)
     .execute(&mut *tx)
     .await?;
     if granted == 0 {
@@ -96,7 +94,7 @@ async fn add_consent(
     )
     .bind(&browser)
     .bind(&grant.client_id)
-    .bind(&grant.did)
+    .bind(&grant.actor)
     .bind(&grant.scope)
     .bind(&grant.created_at)
     .execute(&mut *conn)
@@ -104,19 +102,15 @@ async fn add_consent(
     if inserted == 1 {
         return Ok(());
     }
-    let row = sql(concat!(
+    let read = |row: &Row| Fields::of("consents", "browser_id", row)?.get("scope");
+    let allowed: Option<ScopeSet> = sql(concat!(
         "SELECT browser_id, scope FROM consents
          WHERE browser_id = $1 AND client_id = $2 AND did = $3",
         for_update!()
     ))
-    .bind(&browser)
-    .bind(&grant.client_id)
-    .bind(&grant.did)
-    .first(&mut *conn)
+    .bind((&browser, &grant.client_id, &grant.actor))
+    .one(&mut *conn, read)
     .await?;
-    let allowed: Option<ScopeSet> = row
-        .map(|row| Fields::of("consents", "browser_id", &row)?.get("scope"))
-        .transpose()?;
     // Both together may be too many for one set. Then the latest decision stands alone, and the
     // person is asked again for what was allowed before.
     let both = allowed.and_then(|allowed| allowed.union(&grant.scope).ok());
@@ -124,7 +118,7 @@ async fn add_consent(
          WHERE browser_id = $1 AND client_id = $2 AND did = $3")
     .bind(&browser)
     .bind(&grant.client_id)
-    .bind(&grant.did)
+    .bind(&grant.actor)
     .bind(both.as_ref().unwrap_or(&grant.scope))
     .bind(&grant.created_at)
     .execute(conn)

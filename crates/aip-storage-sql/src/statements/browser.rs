@@ -45,9 +45,7 @@ impl Browsers for Store {
                  AND b.expires_at > $2
              ORDER BY a.auth_time DESC, a.did",
         )
-        .bind(token)
-        .bind(&now)
-        .bind(&(now - COOKIE_OVERLAP))
+        .bind((token, &now, &(now - COOKIE_OVERLAP)))
         .all(self.reader())
         .await?;
         read_session(&rows)
@@ -69,12 +67,7 @@ impl Browsers for Store {
                  added_did = (SELECT $6 WHERE NOT EXISTS (SELECT 1 FROM browser_accounts
                      WHERE browser_id = $1 AND did = $6))
              WHERE id = $1 AND token = $2")
-        .bind(&id)
-        .bind(presented)
-        .bind(next)
-        .bind(&expires_at)
-        .bind(&now)
-        .bind(&account.did)
+        .bind((&id, presented, next, &expires_at, &now, &account.did))
         .execute(&mut *tx)
         .await?;
         if replaced == 0 {
@@ -115,15 +108,12 @@ impl Browsers for Store {
         client: &ClientId,
         did: &Did,
     ) -> Result<Option<ScopeSet>, StorageError> {
-        let row = sql("SELECT browser_id, scope FROM consents
+        let read = |row: &Row| Fields::of("consents", "browser_id", row)?.get("scope");
+        sql("SELECT browser_id, scope FROM consents
              WHERE browser_id = $1 AND client_id = $2 AND did = $3")
-        .bind(&browser)
-        .bind(client)
-        .bind(did)
-        .first(self.reader())
-        .await?;
-        row.map(|row| Fields::of("consents", "browser_id", &row)?.get("scope"))
-            .transpose()
+        .bind((&browser, client, did))
+        .one(self.reader(), read)
+        .await
     }
 }
 

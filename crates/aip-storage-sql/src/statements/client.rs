@@ -1,6 +1,6 @@
 //! Registered apps.
 
-use aip_base::{RowId, Timestamp};
+use aip_base::Timestamp;
 use aip_keys::TokenHash;
 use aip_storage::StorageError;
 use aip_storage::client::{Client, ClientId, Clients, ClientsVersion, CreateClient};
@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use super::Store;
 use super::ending::end_session;
-use super::sql::{Fields, Row, Sql, readable, sql, unavailable};
+use super::sql::{Fields, Row, Sql, ids, readable, sql, unavailable};
 
 /// The columns that [`read_client`] reads, of the table `clients` or of its alias in a join.
 macro_rules! client_columns {
@@ -20,7 +20,7 @@ macro_rules! client_columns {
         client_columns!(@ $table id name application_type auth_method secret_hash redirect_uris
             scope require_pkce first_party id_token_alg access_token_ttl refresh_token_ttl
             refresh_grace updated_at post_logout_redirect_uris auth_method_pinned
-            claims_in_id_token; created_at)
+            claims_in_id_token require_par; created_at)
     };
     (@ $table:literal $($column:ident)*; $last:ident) => {
         concat!($($table, ".", stringify!($column), ", ",)* $table, ".", stringify!($last))
@@ -35,9 +35,9 @@ impl Clients for Store {
                  (id, name, application_type, auth_method, redirect_uris, scope, require_pkce,
                   first_party, id_token_alg, access_token_ttl, refresh_token_ttl, refresh_grace,
                   updated_at, post_logout_redirect_uris, auth_method_pinned, claims_in_id_token,
-                  secret_hash, created_at)
+                  require_par, secret_hash, created_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-                 $18)
+                 $18, $19)
              ON CONFLICT (id) DO NOTHING";
         let inserted = bind_changeable(sql(insert), client)
             .bind(&client.created_at)
@@ -51,33 +51,32 @@ impl Clients for Store {
     }
 
     async fn client(&self, id: &ClientId) -> Result<Option<Client>, StorageError> {
-        let row = sql(concat!(
+        sql(concat!(
             "SELECT ",
             client_columns!(),
             " FROM clients WHERE id = $1"
         ))
         .bind(id)
-        .first(self.reader())
-        .await?;
-        row.as_ref().map(read_client).transpose()
+        .one(self.reader(), read_client)
+        .await
     }
 
     async fn clients_version(&self) -> Result<ClientsVersion, StorageError> {
-        let row =
-            sql("SELECT 'all' AS id, COUNT(*) AS n, MAX(updated_at) AS changed_at FROM clients")
-                .first(self.reader())
-                .await?;
-        let Some(row) = row else {
-            return Ok(ClientsVersion {
-                count: 0,
-                changed_at: None,
-            });
+        let read = |row: &Row| {
+            let fields = Fields::of("clients", "id", row)?;
+            Ok(ClientsVersion {
+                count: fields.get("n")?,
+                changed_at: fields.get("changed_at")?,
+            })
         };
-        let fields = Fields::of("clients", "id", &row)?;
-        Ok(ClientsVersion {
-            count: fields.get("n")?,
-            changed_at: fields.get("changed_at")?,
-        })
+        let version =
+            sql("SELECT 'all' AS id, COUNT(*) AS n, MAX(updated_at) AS changed_at FROM clients")
+                .one(self.reader(), read)
+                .await?;
+        Ok(version.unwrap_or(ClientsVersion {
+            count: 0,
+            changed_at: None,
+        }))
     }
 
     async fn list_clients(&self) -> Result<Vec<Client>, StorageError> {
@@ -98,10 +97,11 @@ impl Clients for Store {
                      access_token_ttl = $10, refresh_token_ttl = $11, refresh_grace = $12,
                      updated_at = $13, post_logout_redirect_uris = $14,
                      auth_method_pinned = $15, claims_in_id_token = $16,
+                     require_par = $17,
                      secret_hash = CASE WHEN $4 = 'none' THEN NULL
-                         WHEN auth_method = 'none' THEN $17 ELSE secret_hash END
+                         WHEN auth_method = 'none' THEN $18 ELSE secret_hash END
                  WHERE id = $1
-                     AND ($4 = 'none' OR auth_method <> 'none' OR $17 IS NOT NULL)"),
+                     AND ($4 = 'none' OR auth_method <> 'none' OR $18 IS NOT NULL)"),
             client,
         )
         .execute(self.writer())
@@ -117,9 +117,7 @@ impl Clients for Store {
     ) -> Result<bool, StorageError> {
         let replaced = sql("UPDATE clients SET secret_hash = $2, updated_at = $3
              WHERE id = $1 AND auth_method <> 'none'")
-        .bind(id)
-        .bind(secret)
-        .bind(&now)
+        .bind((id, secret, &now))
         .execute(self.writer())
         .await?;
         Ok(replaced == 1)
@@ -148,9 +146,7 @@ impl Clients for Store {
         .bind(id)
         .all(&mut *tx)
         .await?;
-        for session in readable(&sessions, |row| {
-            Fields::of("upstream_sessions", "id", row)?.get::<RowId>("id")
-        }) {
+        for session in ids("upstream_sessions", &sessions) {
             end_session(&mut tx, session, EndReason::ClientDeleted, now).await?;
         }
         tx.commit().await.map_err(unavailable)?;
@@ -158,7 +154,7 @@ impl Clients for Store {
     }
 }
 
-/// Binds `$1` to `$17`: the id and every column that an update may change.
+/// Binds `$1` to `$18`: the id and every column that an update may change.
 fn bind_changeable(statement: Sql, client: &Client) -> Sql {
     statement
         .bind(&client.id)
@@ -177,6 +173,7 @@ fn bind_changeable(statement: Sql, client: &Client) -> Sql {
         .bind(&client.post_logout_redirect_uris)
         .bind(&client.auth_method_pinned)
         .bind(&client.claims_in_id_token)
+        .bind(&client.require_par)
         .bind(&client.secret_hash)
 }
 
@@ -193,6 +190,7 @@ pub(super) fn read_client(row: &Row) -> Result<Client, StorageError> {
         post_logout_redirect_uris: fields.get("post_logout_redirect_uris")?,
         scope: fields.get("scope")?,
         require_pkce: fields.get("require_pkce")?,
+        require_par: fields.get("require_par")?,
         first_party: fields.get("first_party")?,
         id_token_alg: fields.get("id_token_alg")?,
         claims_in_id_token: fields.get("claims_in_id_token")?,

@@ -1,61 +1,112 @@
 //! Redeeming a code (RFC 6749 §4.1.3, RFC 7636 §4.6).
 
+use aip_base::Timestamp;
 use aip_storage::StorageError;
-use aip_storage::grant::{CodeRedemption, RedeemCode, RedeemedCode, RevokeReason};
+use aip_storage::client::{ClientId, RedirectUri};
+use aip_storage::grant::{
+    CodeRedemption, Codes, RedeemCode, RedeemedCode, RevokeReason, TokenFault,
+};
+use async_trait::async_trait;
 
 use super::sql::{Fields, sql, unavailable};
 use super::tokens::{insert_access_token, insert_refresh_token};
 use super::{DbConnection, Store, grant_row, revoke};
 
-pub(super) async fn redeem(
-    store: &Store,
-    redemption: &CodeRedemption,
-) -> Result<RedeemCode, StorageError> {
-    let mut tx = store.begin().await?;
-    let spent = sql("UPDATE codes SET spent_at = $1
-         WHERE hash = $2 AND client_id = $3
-             AND (redirect_uri = $4 OR ($4 IS NULL AND code_challenge IS NOT NULL))
-             AND code_challenge IS NOT DISTINCT FROM $5
-             AND (dpop_jkt IS NULL OR dpop_jkt = $6)
-             AND expires_at > $1 AND spent_at IS NULL
-             AND EXISTS (SELECT 1 FROM grants
-                 WHERE grants.id = codes.grant_id AND grants.revoked_at IS NULL)
-         RETURNING grant_id, nonce")
-    .bind(&redemption.now)
-    .bind(&redemption.code)
-    .bind(&redemption.client_id)
-    .bind(&redemption.redirect_uri)
-    .bind(&redemption.challenge)
-    .bind(&redemption.dpop_jkt)
-    .first(&mut *tx)
-    .await?;
-    let Some(row) = spent else {
-        let outcome = explain_refusal(&mut tx, redemption).await?;
-        tx.commit().await.map_err(unavailable)?;
-        return Ok(outcome);
-    };
-    let fields = Fields::of("codes", "grant_id", &row)?;
-    let id = fields.get("grant_id")?;
-    let bound = sql("UPDATE grants SET dpop_jkt = $2 WHERE id = $1 AND revoked_at IS NULL")
-        .bind(&id)
+#[async_trait]
+impl Codes for Store {
+    async fn redeem_code(&self, redemption: &CodeRedemption) -> Result<RedeemCode, StorageError> {
+        let mut tx = self.begin().await?;
+        let spent = sql("UPDATE codes SET spent_at = $1
+             WHERE hash = $2 AND client_id = $3
+                 AND (redirect_uri = $4 OR ($4 IS NULL AND code_challenge IS NOT NULL))
+                 AND code_challenge IS NOT DISTINCT FROM $5
+                 AND (dpop_jkt IS NULL OR dpop_jkt = $6)
+                 AND expires_at > $1 AND spent_at IS NULL
+                 AND EXISTS (SELECT 1 FROM grants
+                     WHERE grants.id = codes.grant_id AND grants.revoked_at IS NULL)
+             RETURNING grant_id, nonce")
+        .bind(&redemption.now)
+        .bind(&redemption.code)
+        .bind(&redemption.client_id)
+        .bind(&redemption.redirect_uri)
+        .bind(&redemption.challenge)
         .bind(&redemption.dpop_jkt)
-        .execute(&mut *tx)
+        .first(&mut *tx)
         .await?;
-    if bound == 0 {
-        // Revoked since the first statement; what that one wrote is rolled back.
-        return Ok(RedeemCode::Refused);
+        let Some(row) = spent else {
+            let outcome = explain_refusal(&mut tx, redemption).await?;
+            tx.commit().await.map_err(unavailable)?;
+            return Ok(outcome);
+        };
+        let fields = Fields::of("codes", "grant_id", &row)?;
+        let id = fields.get("grant_id")?;
+        let bound = sql("UPDATE grants SET dpop_jkt = $2 WHERE id = $1 AND revoked_at IS NULL")
+            .bind((&id, &redemption.dpop_jkt))
+            .execute(&mut *tx)
+            .await?;
+        if bound == 0 {
+            // Revoked since the first statement; what that one wrote is rolled back.
+            return Ok(RedeemCode::Refused);
+        }
+        let grant = grant_row::existing(&mut tx, id).await?;
+        let nonce = fields.get("nonce")?;
+        let tokens = &redemption.tokens;
+        insert_refresh_token(&mut tx, &grant, tokens, redemption.now).await?;
+        let jkt = redemption.dpop_jkt.as_ref();
+        insert_access_token(&mut tx, &grant, tokens, jkt, redemption.now).await?;
+        tx.commit().await.map_err(unavailable)?;
+        Ok(RedeemCode::Redeemed(Box::new(RedeemedCode {
+            grant,
+            nonce,
+        })))
     }
-    let grant = grant_row::existing(&mut tx, id).await?;
-    let nonce = fields.get("nonce")?;
-    let tokens = &redemption.tokens;
-    insert_refresh_token(&mut tx, &grant, tokens, redemption.now).await?;
-    let jkt = redemption.dpop_jkt.as_ref();
-    insert_access_token(&mut tx, &grant, tokens, jkt, redemption.now).await?;
-    tx.commit().await.map_err(unavailable)?;
-    Ok(RedeemCode::Redeemed(Box::new(RedeemedCode {
-        grant,
-        nonce,
-    })))
+
+    async fn why_code_refused(
+        &self,
+        redemption: &CodeRedemption,
+    ) -> Result<TokenFault, StorageError> {
+        let row = sql(
+            "SELECT c.client_id, c.redirect_uri, c.code_challenge, c.dpop_jkt, c.expires_at,
+                 g.revoked_at IS NOT NULL AS ended
+             FROM codes c JOIN grants g ON g.id = c.grant_id WHERE c.hash = $1",
+        )
+        .bind(&redemption.code)
+        .first(self.reader())
+        .await?;
+        let Some(row) = row else {
+            return Ok(TokenFault::Unknown);
+        };
+        let fields = Fields::of("codes", "client_id", &row)?;
+        let client: ClientId = fields.get("client_id")?;
+        let redirect: RedirectUri = fields.get("redirect_uri")?;
+        let challenge: Option<String> = fields.get("code_challenge")?;
+        let key: Option<String> = fields.get("dpop_jkt")?;
+        let expires_at: Timestamp = fields.get("expires_at")?;
+        let ended: bool = fields.get("ended")?;
+        let redirect_fits = match &redemption.redirect_uri {
+            Some(sent) => sent == redirect.as_str(),
+            None => challenge.is_some(),
+        };
+        Ok(if client != redemption.client_id {
+            TokenFault::OtherClient(client)
+        } else if !redirect_fits {
+            TokenFault::OtherRedirect(redirect)
+        } else if challenge != redemption.challenge {
+            match (challenge, &redemption.challenge) {
+                (Some(_), None) => TokenFault::NoVerifier,
+                (None, Some(_)) => TokenFault::NoChallenge,
+                _ => TokenFault::OtherVerifier,
+            }
+        } else if key.is_some() && key != redemption.dpop_jkt {
+            TokenFault::OtherKey
+        } else if expires_at <= redemption.now {
+            TokenFault::Expired(expires_at)
+        } else if ended {
+            TokenFault::GrantEnded
+        } else {
+            TokenFault::Raced
+        })
+    }
 }
 
 /// Only the client that the code was made for can prove a replay, and only with what belongs to

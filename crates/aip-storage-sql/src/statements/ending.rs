@@ -33,9 +33,7 @@ pub(super) async fn end_session(
              state = 'ended', reason = $2, ended_at = $3, revoke_due_at = $3,
              lease_owner = NULL, lease_until = NULL
          WHERE id = $1 AND state <> 'ended'")
-    .bind(&id)
-    .bind(&reason)
-    .bind(&now)
+    .bind((&id, &reason, &now))
     .execute(conn)
     .await?;
     Ok(ended == 1)
@@ -64,8 +62,7 @@ pub(super) async fn end_unused_session(
         " AND NOT EXISTS (SELECT 1 FROM authorization_requests r
               WHERE r.signed_in_session = s.id AND r.expires_at > $2)"
     ))
-    .bind(&id)
-    .bind(&now)
+    .bind((&id, &now))
     .first(&mut *conn)
     .await?;
     if unused.is_some() {
@@ -84,9 +81,7 @@ pub(super) async fn end_grants(
 ) -> Result<(), StorageError> {
     sql("UPDATE grants SET revoked_at = $2, revoke_reason = $3
          WHERE upstream_session = $1 AND revoked_at IS NULL")
-    .bind(&session)
-    .bind(&now)
-    .bind(&reason)
+    .bind((&session, &now, &reason))
     .execute(conn)
     .await?;
     Ok(())

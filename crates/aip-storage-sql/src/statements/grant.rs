@@ -6,17 +6,15 @@ use aip_base::{RowId, Timestamp};
 use aip_keys::TokenHash;
 use aip_storage::StorageError;
 use aip_storage::client::ClientId;
-use aip_storage::grant::{
-    AccessToken, Approval, Approve, CodeRedemption, Grant, Grants, RedeemCode, RefreshToken,
-    RevokeReason, Rotate, Rotation, TokenFault,
-};
+use aip_storage::grant::{AccessToken, Approval, Approve, Grant, Grants, RevokeReason};
 use aip_storage::session_status::TokenWithSession;
 use async_trait::async_trait;
 
 use super::grant_row::{grant_columns, read_grant};
+use super::revoke::revoke_grant;
 use super::session_row::{read_status, status_columns};
-use super::sql::{Fields, Row, readable, sql, unavailable};
-use super::{Store, approve, code, faults, refresh, revoke};
+use super::sql::{Fields, Row, ids, readable, sql, unavailable};
+use super::{Store, approve};
 
 /// The columns of an access token, under the alias `t`, and of its grant, under `g`.
 macro_rules! access_token_columns {
@@ -35,41 +33,20 @@ impl Grants for Store {
         approve::approve(self, approval).await
     }
 
-    async fn redeem_code(&self, redemption: &CodeRedemption) -> Result<RedeemCode, StorageError> {
-        code::redeem(self, redemption).await
-    }
-
-    async fn rotate_refresh_token(&self, rotation: &Rotation) -> Result<Rotate, StorageError> {
-        refresh::rotate(self, rotation).await
-    }
-
-    async fn why_code_refused(
-        &self,
-        redemption: &CodeRedemption,
-    ) -> Result<TokenFault, StorageError> {
-        faults::of_code(self, redemption).await
-    }
-
-    async fn why_refresh_refused(&self, rotation: &Rotation) -> Result<TokenFault, StorageError> {
-        faults::of_refresh_token(self, rotation).await
-    }
-
     async fn access_token(
         &self,
         hash: &TokenHash,
         now: Timestamp,
     ) -> Result<Option<AccessToken>, StorageError> {
-        let row = sql(concat!(
+        sql(concat!(
             "SELECT ",
             access_token_columns!(),
             " FROM access_tokens t JOIN grants g ON g.id = t.grant_id
              WHERE t.hash = $1 AND t.expires_at > $2 AND g.revoked_at IS NULL"
         ))
-        .bind(hash)
-        .bind(&now)
-        .first(self.reader())
-        .await?;
-        row.as_ref().map(read_access_token).transpose()
+        .bind((hash, &now))
+        .one(self.reader(), read_access_token)
+        .await
     }
 
     async fn access_token_with_session(
@@ -77,7 +54,14 @@ impl Grants for Store {
         hash: &TokenHash,
         now: Timestamp,
     ) -> Result<Option<TokenWithSession>, StorageError> {
-        let row = sql(concat!(
+        let read = |row: &Row| {
+            Ok(TokenWithSession {
+                token: read_access_token(row)?,
+                session: read_status(row)?,
+                handle: Fields::of("accounts", "did", row)?.get("handle")?,
+            })
+        };
+        sql(concat!(
             "SELECT a.handle, ",
             access_token_columns!(),
             ", ",
@@ -87,41 +71,9 @@ impl Grants for Store {
              LEFT JOIN accounts a ON a.did = g.did
              WHERE t.hash = $1 AND t.expires_at > $2 AND g.revoked_at IS NULL"
         ))
-        .bind(hash)
-        .bind(&now)
-        .first(self.reader())
-        .await?;
-        let Some(row) = row else { return Ok(None) };
-        Ok(Some(TokenWithSession {
-            token: read_access_token(&row)?,
-            session: read_status(&row)?,
-            handle: Fields::of("accounts", "did", &row)?.get("handle")?,
-        }))
-    }
-
-    async fn refresh_token(
-        &self,
-        hash: &TokenHash,
-        now: Timestamp,
-    ) -> Result<Option<RefreshToken>, StorageError> {
-        let row = sql(concat!(
-            "SELECT t.issued_at, t.expires_at, t.successor IS NOT NULL AS spent, ",
-            grant_columns!(),
-            " FROM refresh_tokens t JOIN grants g ON g.id = t.grant_id
-             WHERE t.hash = $1 AND t.expires_at > $2 AND g.revoked_at IS NULL"
-        ))
-        .bind(hash)
-        .bind(&now)
-        .first(self.reader())
-        .await?;
-        let Some(row) = row else { return Ok(None) };
-        let fields = Fields::of("grants", "id", &row)?;
-        Ok(Some(RefreshToken {
-            grant: read_grant(&row)?,
-            spent: fields.get("spent")?,
-            issued_at: fields.get("issued_at")?,
-            expires_at: fields.get("expires_at")?,
-        }))
+        .bind((hash, &now))
+        .one(self.reader(), read)
+        .await
     }
 
     async fn revoke_access_token(
@@ -130,8 +82,7 @@ impl Grants for Store {
         client: &ClientId,
     ) -> Result<bool, StorageError> {
         let deleted = sql("DELETE FROM access_tokens WHERE hash = $1 AND client_id = $2")
-            .bind(hash)
-            .bind(client)
+            .bind((hash, client))
             .execute(self.writer())
             .await?;
         Ok(deleted == 1)
@@ -144,18 +95,18 @@ impl Grants for Store {
         now: Timestamp,
     ) -> Result<(), StorageError> {
         let mut tx = self.begin().await?;
-        revoke::revoke_grant(&mut tx, id, reason, now).await?;
+        revoke_grant(&mut tx, id, reason, now).await?;
         tx.commit().await.map_err(unavailable)
     }
 
-    async fn grants_of(&self, did: &Did) -> Result<Vec<Grant>, StorageError> {
+    async fn grants_of(&self, subject: &Did) -> Result<Vec<Grant>, StorageError> {
         let rows = sql(concat!(
             "SELECT ",
             grant_columns!(),
             " FROM grants g WHERE g.did = $1 AND g.revoked_at IS NULL
              ORDER BY g.created_at DESC, g.id DESC"
         ))
-        .bind(did)
+        .bind(subject)
         .all(self.reader())
         .await?;
         Ok(readable(&rows, read_grant))
@@ -164,11 +115,27 @@ impl Grants for Store {
     async fn revoke_client_grants(
         &self,
         client: &ClientId,
-        did: &Did,
+        subject: &Did,
         reason: RevokeReason,
         now: Timestamp,
     ) -> Result<u64, StorageError> {
-        revoke::revoke_client_grants(self, client, did, reason, now).await
+        let mut tx = self.begin().await?;
+        sql("DELETE FROM consents WHERE client_id = $1 AND did = $2")
+            .bind((client, subject))
+            .execute(&mut *tx)
+            .await?;
+        // In the order of their ids, so that two callers cannot wait for each other.
+        let rows = sql("SELECT id FROM grants
+             WHERE client_id = $1 AND did = $2 AND revoked_at IS NULL ORDER BY id")
+        .bind((client, subject))
+        .all(&mut *tx)
+        .await?;
+        let mut ended = 0;
+        for id in ids("grants", &rows) {
+            ended += u64::from(revoke_grant(&mut tx, id, reason, now).await?);
+        }
+        tx.commit().await.map_err(unavailable)?;
+        Ok(ended)
     }
 }
 

@@ -1,6 +1,6 @@
 //! How a grant lies in its row.
 
-use aip_atproto::ScopeSet;
+use aip_atproto::{Did, ScopeSet};
 use aip_base::RowId;
 use aip_storage::StorageError;
 use aip_storage::grant::{Grant, Revoked};
@@ -8,10 +8,11 @@ use aip_storage::grant::{Grant, Revoked};
 use super::DbConnection;
 use super::sql::{Fields, Row, sql};
 
-/// The columns of a grant, under the alias `g`.
+/// The columns of a grant, under the alias `g`. `did` is the subject; without an actor, whom the
+/// release before does not know, the subject acts.
 macro_rules! grant_columns {
     () => {
-        "g.id, g.client_id, g.did, g.scope, g.asked, g.upstream_session, g.dpop_jkt, \
+        "g.id, g.client_id, g.did, g.actor, g.scope, g.asked, g.upstream_session, g.dpop_jkt, \
          g.authenticated_at, g.created_at, g.revoked_at, g.revoke_reason"
     };
 }
@@ -19,22 +20,19 @@ pub(crate) use grant_columns;
 
 /// The grant that a row just read refers to.
 pub(crate) async fn existing(conn: &mut DbConnection, id: RowId) -> Result<Grant, StorageError> {
-    let row = sql(concat!(
+    let grant = sql(concat!(
         "SELECT ",
         grant_columns!(),
         " FROM grants g WHERE g.id = $1"
     ))
     .bind(&id)
-    .first(conn)
+    .one(conn, read_grant)
     .await?;
-    match row {
-        Some(row) => read_grant(&row),
-        None => Err(StorageError::Inconsistent {
-            table: "grants",
-            row: id.to_string(),
-            what: "missing".to_owned(),
-        }),
-    }
+    grant.ok_or_else(|| StorageError::Inconsistent {
+        table: "grants",
+        row: id.to_string(),
+        what: "missing".to_owned(),
+    })
 }
 
 pub(crate) fn read_grant(row: &Row) -> Result<Grant, StorageError> {
@@ -46,10 +44,13 @@ pub(crate) fn read_grant(row: &Row) -> Result<Grant, StorageError> {
     };
     let scope: ScopeSet = fields.get("scope")?;
     let asked: Option<ScopeSet> = fields.get("asked")?;
+    let subject: Did = fields.get("did")?;
+    let actor: Option<Did> = fields.get("actor")?;
     Ok(Grant {
         id: fields.get("id")?,
         client_id: fields.get("client_id")?,
-        did: fields.get("did")?,
+        actor: actor.unwrap_or_else(|| subject.clone()),
+        subject,
         asked: asked.unwrap_or_else(|| scope.clone()),
         scope,
         upstream_session: fields.get("upstream_session")?,

@@ -11,7 +11,7 @@ use strum::IntoEnumIterator as _;
 
 use super::Store;
 use super::revoke::revoke_grant;
-use super::sql::{Fields, readable, sql, unavailable};
+use super::sql::{ids, sql, unavailable};
 
 #[async_trait]
 impl Housekeeping for Store {
@@ -23,8 +23,7 @@ impl Housekeeping for Store {
         for kind in RetentionClass::iter() {
             let before = now - kind.kept_for();
             let count = sql(statement(kind))
-                .bind(&before)
-                .bind(&batch)
+                .bind((&before, &batch))
                 .execute(self.writer())
                 .await?;
             purged.more |= count >= u64::from(batch);
@@ -49,9 +48,7 @@ impl Housekeeping for Store {
                  AND NOT EXISTS (SELECT 1 FROM refresh_tokens r
                      WHERE r.grant_id = g.id AND r.expires_at > $2)
              ORDER BY g.id LIMIT $3")
-        .bind(&before)
-        .bind(&now)
-        .bind(&batch)
+        .bind((&before, &now, &batch))
         .all(self.reader())
         .await?;
         let mut ended = 0;
@@ -59,7 +56,7 @@ impl Housekeeping for Store {
             return Ok(ended);
         }
         let mut tx = self.begin().await?;
-        for id in readable(&rows, |row| Fields::of("grants", "id", row)?.get("id")) {
+        for id in ids("grants", &rows) {
             ended += u64::from(revoke_grant(&mut tx, id, RevokeReason::Expired, now).await?);
         }
         tx.commit().await.map_err(unavailable)?;
@@ -81,10 +78,7 @@ impl Housekeeping for Store {
              WHERE leaders.owner = excluded.owner OR leaders.lead_until < ",
             database_now!("$4")
         ))
-        .bind(&task.to_owned())
-        .bind(&owner.to_owned())
-        .bind(&length)
-        .bind(&now)
+        .bind((&task.to_owned(), &owner.to_owned(), &length, &now))
         .execute(self.writer())
         .await?;
         Ok(leads == 1)
@@ -95,66 +89,68 @@ impl Housekeeping for Store {
     }
 }
 
+/// The statement that deletes up to `$2` rows of `$table`, each named by `$key`, of those that
+/// match the condition.
+macro_rules! delete_batch {
+    ($table:literal, $key:literal, $condition:literal) => {
+        concat!(
+            "DELETE FROM ",
+            $table,
+            " WHERE (",
+            $key,
+            ") IN (SELECT ",
+            $key,
+            " FROM ",
+            $table,
+            " WHERE ",
+            $condition,
+            " LIMIT $2)"
+        )
+    };
+}
+
 /// Deletes up to `$2` rows whose time came before `$1`.
 fn statement(kind: RetentionClass) -> &'static str {
     match kind {
         RetentionClass::AuthorizationRequests => {
-            "DELETE FROM authorization_requests WHERE token IN
-                 (SELECT token FROM authorization_requests WHERE expires_at <= $1 LIMIT $2)"
+            delete_batch!("authorization_requests", "token", "expires_at <= $1")
         }
         RetentionClass::AnsweredRequests => {
-            "DELETE FROM answered_requests WHERE token IN
-                 (SELECT token FROM answered_requests WHERE expires_at <= $1 LIMIT $2)"
+            delete_batch!("answered_requests", "token", "expires_at <= $1")
         }
         RetentionClass::UpstreamFlows => {
-            "DELETE FROM upstream_flows WHERE id IN
-                 (SELECT id FROM upstream_flows WHERE expires_at <= $1 LIMIT $2)"
+            delete_batch!("upstream_flows", "id", "expires_at <= $1")
         }
-        RetentionClass::Codes => {
-            // What a live grant hangs from leads to it when it is over (`end_expired_grants`).
-            "DELETE FROM codes WHERE hash IN
-                 (SELECT c.hash FROM codes c WHERE c.expires_at <= $1
-                      AND (c.spent_at IS NOT NULL OR NOT EXISTS (SELECT 1 FROM grants g
-                          WHERE g.id = c.grant_id AND g.revoked_at IS NULL)) LIMIT $2)"
-        }
+        // What a live grant hangs from leads to it when it is over (`end_expired_grants`).
+        RetentionClass::Codes => delete_batch!(
+            "codes",
+            "hash",
+            "expires_at <= $1 AND (spent_at IS NOT NULL OR NOT EXISTS (SELECT 1 FROM grants g
+                 WHERE g.id = codes.grant_id AND g.revoked_at IS NULL))"
+        ),
+        RetentionClass::RefreshTokens => delete_batch!(
+            "refresh_tokens",
+            "hash",
+            "expires_at <= $1 AND (successor IS NOT NULL OR NOT EXISTS (SELECT 1 FROM grants g
+                 WHERE g.id = refresh_tokens.grant_id AND g.revoked_at IS NULL))"
+        ),
         RetentionClass::AccessTokens => {
-            "DELETE FROM access_tokens WHERE hash IN
-                 (SELECT hash FROM access_tokens WHERE expires_at <= $1 LIMIT $2)"
+            delete_batch!("access_tokens", "hash", "expires_at <= $1")
         }
-        RetentionClass::RefreshTokens => {
-            "DELETE FROM refresh_tokens WHERE hash IN
-                 (SELECT r.hash FROM refresh_tokens r WHERE r.expires_at <= $1
-                      AND (r.successor IS NOT NULL OR NOT EXISTS (SELECT 1 FROM grants g
-                          WHERE g.id = r.grant_id AND g.revoked_at IS NULL)) LIMIT $2)"
-        }
-        RetentionClass::Replays => {
-            "DELETE FROM replays WHERE hash IN
-                 (SELECT hash FROM replays WHERE expires_at <= $1 LIMIT $2)"
-        }
+        RetentionClass::Replays => delete_batch!("replays", "hash", "expires_at <= $1"),
         RetentionClass::BrowserSessions => {
-            "DELETE FROM browser_sessions WHERE id IN
-                 (SELECT id FROM browser_sessions WHERE expires_at <= $1 LIMIT $2)"
+            delete_batch!("browser_sessions", "id", "expires_at <= $1")
         }
-        RetentionClass::Grants => {
-            "DELETE FROM grants WHERE id IN
-                 (SELECT id FROM grants WHERE revoked_at <= $1 LIMIT $2)"
-        }
+        RetentionClass::Grants => delete_batch!("grants", "id", "revoked_at <= $1"),
         RetentionClass::UpstreamSessions => {
-            "DELETE FROM upstream_sessions WHERE id IN
-                 (SELECT id FROM upstream_sessions
-                  WHERE ended_at <= $1 AND revoke_due_at IS NULL LIMIT $2)"
+            delete_batch!(
+                "upstream_sessions",
+                "id",
+                "ended_at <= $1 AND revoke_due_at IS NULL"
+            )
         }
-        RetentionClass::Nonces => {
-            "DELETE FROM nonces WHERE (role, origin) IN
-                 (SELECT role, origin FROM nonces WHERE given_at <= $1 LIMIT $2)"
-        }
-        RetentionClass::RateLimits => {
-            "DELETE FROM rate_limits WHERE key IN
-                 (SELECT key FROM rate_limits WHERE arrival <= $1 LIMIT $2)"
-        }
-        RetentionClass::AuditEvents => {
-            "DELETE FROM audit_events WHERE id IN
-                 (SELECT id FROM audit_events WHERE at <= $1 LIMIT $2)"
-        }
+        RetentionClass::Nonces => delete_batch!("nonces", "role, origin", "given_at <= $1"),
+        RetentionClass::RateLimits => delete_batch!("rate_limits", "key", "arrival <= $1"),
+        RetentionClass::AuditEvents => delete_batch!("audit_events", "id", "at <= $1"),
     }
 }

@@ -6,7 +6,7 @@ use aip_storage::nonces::{GivenNonce, ServerRole, SharedNonces};
 use async_trait::async_trait;
 
 use super::Store;
-use super::sql::{Fields, sql};
+use super::sql::{Fields, Row, sql};
 
 #[async_trait]
 impl SharedNonces for Store {
@@ -15,17 +15,17 @@ impl SharedNonces for Store {
         role: ServerRole,
         origin: &Origin,
     ) -> Result<Option<GivenNonce>, StorageError> {
-        let row = sql("SELECT origin, nonce, given_at FROM nonces WHERE role = $1 AND origin = $2")
-            .bind(&role.as_str().to_owned())
-            .bind(origin)
-            .first(self.reader())
-            .await?;
-        let Some(row) = row else { return Ok(None) };
-        let fields = Fields::of("nonces", "origin", &row)?;
-        Ok(Some(GivenNonce {
-            nonce: fields.get("nonce")?,
-            at: fields.get("given_at")?,
-        }))
+        let read = |row: &Row| {
+            let fields = Fields::of("nonces", "origin", row)?;
+            Ok(GivenNonce {
+                nonce: fields.get("nonce")?,
+                at: fields.get("given_at")?,
+            })
+        };
+        sql("SELECT origin, nonce, given_at FROM nonces WHERE role = $1 AND origin = $2")
+            .bind((&role.as_str().to_owned(), origin))
+            .one(self.reader(), read)
+            .await
     }
 
     async fn offer_nonce(
@@ -40,10 +40,7 @@ impl SharedNonces for Store {
                  nonce = excluded.nonce, given_at = excluded.given_at
              WHERE nonces.given_at < excluded.given_at",
         )
-        .bind(&role.as_str().to_owned())
-        .bind(origin)
-        .bind(&given.nonce)
-        .bind(&given.at)
+        .bind((&role.as_str().to_owned(), origin, &given.nonce, &given.at))
         .execute(self.writer())
         .await?;
         Ok(())

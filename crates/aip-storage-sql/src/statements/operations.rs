@@ -73,24 +73,22 @@ fn column_sql(column: SealedColumn) -> ColumnSql {
 #[async_trait]
 impl Operations for Store {
     async fn database_time(&self, now: Timestamp) -> Result<Timestamp, StorageError> {
-        let row = sql(concat!(
+        let read = |row: &Row| Fields::of("the clock", "id", row)?.get("now");
+        let there = sql(concat!(
             "SELECT 'clock' AS id, ",
             database_now!("$1"),
             " AS now"
         ))
         .bind(&now)
-        .first(self.reader())
+        .one(self.reader(), read)
         .await?;
-        row.map_or(Ok(now), |row| {
-            Fields::of("the clock", "id", &row)?.get("now")
-        })
+        Ok(there.unwrap_or(now))
     }
 
     async fn key_check(&self) -> Result<Option<KeyCheck>, StorageError> {
-        let row = sql("SELECT name, sealed, pepper FROM key_checks")
-            .first(self.reader())
-            .await?;
-        row.as_ref().map(read_check).transpose()
+        sql("SELECT name, sealed, pepper FROM key_checks")
+            .one(self.reader(), read_check)
+            .await
     }
 
     async fn begin_key_check(&self, check: &KeyCheck) -> Result<bool, StorageError> {
@@ -98,8 +96,7 @@ impl Operations for Store {
             "INSERT INTO key_checks (name, sealed, pepper) VALUES ('database', $1, $2)
              ON CONFLICT (name) DO NOTHING",
         )
-        .bind(&check.sealed)
-        .bind(&check.pepper)
+        .bind((&check.sealed, &check.pepper))
         .execute(self.writer())
         .await?;
         Ok(written == 1)
@@ -107,8 +104,7 @@ impl Operations for Store {
 
     async fn renew_key_check(&self, old: &Sealed, check: &Sealed) -> Result<bool, StorageError> {
         let written = sql("UPDATE key_checks SET sealed = $2 WHERE sealed = $1")
-            .bind(old)
-            .bind(check)
+            .bind((old, check))
             .execute(self.writer())
             .await?;
         Ok(written == 1)
@@ -134,8 +130,9 @@ impl Operations for Store {
     }
 
     async fn any_sealed(&self, column: SealedColumn) -> Result<Option<SealedValue>, StorageError> {
-        let row = sql(column_sql(column).any).first(self.reader()).await?;
-        row.map(|row| read_value(column, &row)).transpose()
+        sql(column_sql(column).any)
+            .one(self.reader(), |row| read_value(column, row))
+            .await
     }
 
     async fn sealed_otherwise(
@@ -146,22 +143,19 @@ impl Operations for Store {
         limit: u32,
     ) -> Result<Vec<SealedValue>, StorageError> {
         let rows = sql(column_sql(column).otherwise)
-            .bind(&prefix.to_owned())
-            .bind(&after.to_owned())
-            .bind(&limit)
+            .bind((&prefix.to_owned(), &after.to_owned(), &limit))
             .all(self.reader())
             .await?;
         rows.iter().map(|row| read_value(column, row)).collect()
     }
 
     async fn count_sealed(&self, column: SealedColumn, prefix: &str) -> Result<u64, StorageError> {
-        let row = sql(column_sql(column).count)
+        let read = |row: &Row| Fields::of(column.table(), "id", row)?.get("number");
+        let count = sql(column_sql(column).count)
             .bind(&prefix.to_owned())
-            .first(self.reader())
+            .one(self.reader(), read)
             .await?;
-        row.map_or(Ok(0), |row| {
-            Fields::of(column.table(), "id", &row)?.get("number")
-        })
+        Ok(count.unwrap_or(0))
     }
 
     async fn reseal(
@@ -173,9 +167,7 @@ impl Operations for Store {
         let mut written = 0;
         for (old, fresh) in values {
             written += sql(column_sql(column).reseal)
-                .bind(&old.row)
-                .bind(&old.sealed)
-                .bind(fresh)
+                .bind((&old.row, &old.sealed, fresh))
                 .execute(&mut *tx)
                 .await?;
         }

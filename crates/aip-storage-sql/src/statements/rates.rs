@@ -6,7 +6,7 @@ use aip_storage::rates::{Quota, RateLimits, Verdict};
 use async_trait::async_trait;
 
 use super::Store;
-use super::sql::{Fields, sql};
+use super::sql::{Fields, Row, sql};
 
 #[async_trait]
 impl RateLimits for Store {
@@ -16,10 +16,7 @@ impl RateLimits for Store {
              ON CONFLICT (key) DO UPDATE SET arrival = $3
                  + CASE WHEN rate_limits.arrival > $2 THEN rate_limits.arrival ELSE $2 END
              WHERE rate_limits.arrival <= $4")
-        .bind(&key.to_owned())
-        .bind(&now)
-        .bind(&quota.every)
-        .bind(&latest)
+        .bind((&key.to_owned(), &now, &quota.every, &latest))
         .execute(self.writer())
         .await?;
         if counted == 1 {
@@ -27,14 +24,11 @@ impl RateLimits for Store {
         }
         // Refused, and nothing was written. When to come back is only advice: it may change
         // between the two statements.
-        let row = sql("SELECT key, arrival FROM rate_limits WHERE key = $1")
+        let read = |row: &Row| Fields::of("rate_limits", "key", row)?.get::<Timestamp>("arrival");
+        let arrival = sql("SELECT key, arrival FROM rate_limits WHERE key = $1")
             .bind(&key.to_owned())
-            .first(self.reader())
+            .one(self.reader(), read)
             .await?;
-        let arrival: Option<Timestamp> = match &row {
-            Some(row) => Some(Fields::of("rate_limits", "key", row)?.get("arrival")?),
-            None => None,
-        };
         Ok(Verdict::Refused {
             retry_after: arrival.map_or(quota.every, |arrival| arrival.since(latest)),
         })

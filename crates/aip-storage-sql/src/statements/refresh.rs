@@ -1,21 +1,83 @@
 //! Rotation of refresh tokens (RFC 9700 §4.14.2): one successor, set by compare-and-set.
 
+use aip_base::Timestamp;
+use aip_keys::TokenHash;
 use aip_storage::StorageError;
-use aip_storage::grant::{Grant, RevokeReason, Rotate, Rotation};
+use aip_storage::client::ClientId;
+use aip_storage::grant::{
+    Grant, RefreshToken, RefreshTokens, RevokeReason, Rotate, Rotation, TokenFault,
+};
+use async_trait::async_trait;
 
 use super::super::rotation;
 use super::grant_row::{existing, grant_columns, read_grant};
-use super::sql::{Fields, sql, unavailable};
+use super::sql::{Fields, Row, sql, unavailable};
 use super::{DbConnection, Store, revoke};
 
-pub(super) async fn rotate(store: &Store, rotation: &Rotation) -> Result<Rotate, StorageError> {
-    if let Some(grant) = rotation::spend(store, rotation).await? {
-        return Ok(Rotate::Rotated(Box::new(grant)));
+#[async_trait]
+impl RefreshTokens for Store {
+    async fn rotate_refresh_token(&self, rotation: &Rotation) -> Result<Rotate, StorageError> {
+        if let Some(grant) = rotation::spend(self, rotation).await? {
+            return Ok(Rotate::Rotated(Box::new(grant)));
+        }
+        let mut tx = self.begin().await?;
+        let outcome = repeat_or_revoke(&mut tx, rotation).await?;
+        tx.commit().await.map_err(unavailable)?;
+        Ok(outcome)
     }
-    let mut tx = store.begin().await?;
-    let outcome = repeat_or_revoke(&mut tx, rotation).await?;
-    tx.commit().await.map_err(unavailable)?;
-    Ok(outcome)
+
+    async fn why_refresh_refused(&self, rotation: &Rotation) -> Result<TokenFault, StorageError> {
+        let row = sql("SELECT r.client_id, r.expires_at, g.dpop_jkt,
+                 g.revoked_at IS NOT NULL AS ended
+             FROM refresh_tokens r JOIN grants g ON g.id = r.grant_id WHERE r.hash = $1")
+        .bind(&rotation.refresh)
+        .first(self.reader())
+        .await?;
+        let Some(row) = row else {
+            return Ok(TokenFault::Unknown);
+        };
+        let fields = Fields::of("refresh_tokens", "client_id", &row)?;
+        let client: ClientId = fields.get("client_id")?;
+        let key: Option<String> = fields.get("dpop_jkt")?;
+        let expires_at: Timestamp = fields.get("expires_at")?;
+        let ended: bool = fields.get("ended")?;
+        Ok(if client != rotation.client_id {
+            TokenFault::OtherClient(client)
+        } else if key != rotation.dpop_jkt && !rotation.any_key {
+            TokenFault::OtherKey
+        } else if expires_at <= rotation.now {
+            TokenFault::Expired(expires_at)
+        } else if ended {
+            TokenFault::GrantEnded
+        } else {
+            TokenFault::Raced
+        })
+    }
+
+    async fn refresh_token(
+        &self,
+        hash: &TokenHash,
+        now: Timestamp,
+    ) -> Result<Option<RefreshToken>, StorageError> {
+        let read = |row: &Row| {
+            let fields = Fields::of("grants", "id", row)?;
+            Ok(RefreshToken {
+                grant: read_grant(row)?,
+                spent: fields.get("spent")?,
+                issued_at: fields.get("issued_at")?,
+                expires_at: fields.get("expires_at")?,
+            })
+        };
+        sql(concat!(
+            "SELECT t.issued_at, t.expires_at, t.successor IS NOT NULL AS spent, ",
+            grant_columns!(),
+            " FROM refresh_tokens t JOIN grants g ON g.id = t.grant_id
+             WHERE t.hash = $1 AND t.expires_at > $2 AND g.revoked_at IS NULL"
+        ))
+        .bind((hash, &now))
+        .one(self.reader(), read)
+        .await
+    }
 }
 
 /// The presented token could not be spent: says why, serves a repeat within the grace, and ends

@@ -15,8 +15,7 @@ impl Replays for Store {
         let claimed = sql(
             "INSERT INTO replays (hash, expires_at) VALUES ($1, $2) ON CONFLICT (hash) DO NOTHING",
         )
-        .bind(key)
-        .bind(&until)
+        .bind((key, &until))
         .execute(self.writer())
         .await?;
         Ok(if claimed == 1 {

@@ -5,9 +5,11 @@ use aip_atproto::ScopeSet;
 use aip_base::{RowId, Timestamp};
 use aip_keys::TokenHash;
 use aip_storage::StorageError;
+use aip_storage::client::ClientId;
 use aip_storage::request::{
     ANSWER_REPEATED_FOR, AnsweredRequest, AuthorizationRequest, FlowBrowser, MAX_FLOW_COOKIES,
-    OpenRequest, RequestAccount, RequestAnswer, Requests, SignedIn, TakeFlow, UpstreamFlow,
+    OpenRequest, PushedRequest, RequestAccount, RequestAnswer, Requests, SignedIn, TakeFlow,
+    UpstreamFlow,
 };
 use async_trait::async_trait;
 
@@ -18,7 +20,7 @@ use super::{DbConnection, Store};
 /// The columns that [`read_request`] reads, each after the prefix.
 macro_rules! request_columns {
     ($prefix:literal) => {
-        request_columns!(@ $prefix token browser_id client_id params signed_in_did
+        request_columns!(@ $prefix token browser_id pushed client_id params signed_in_did
             signed_in_session signed_in_at authenticated_at; expires_at)
     };
     (@ $prefix:literal $($column:ident)*; $last:ident) => {
@@ -32,8 +34,8 @@ impl Requests for Store {
         let who = request.signed_in.as_ref();
         let stored = sql("INSERT INTO authorization_requests
                  (token, browser_id, client_id, params, signed_in_did, signed_in_session,
-                  signed_in_at, authenticated_at, expires_at)
-             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9
+                  signed_in_at, authenticated_at, expires_at, pushed)
+             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10
              WHERE NOT EXISTS (SELECT 1 FROM answered_requests WHERE token = $1)
              ON CONFLICT (token) DO NOTHING")
         .bind(&request.token)
@@ -44,10 +46,55 @@ impl Requests for Store {
         .bind(&who.map(|who| who.upstream_session))
         .bind(&who.map(|who| who.signed_in_at))
         .bind(&who.and_then(|who| who.auth_time))
-        .bind(&request.expires_at)
+        .bind((&request.expires_at, &request.pushed))
         .execute(self.writer())
         .await?;
         Ok(stored == 1)
+    }
+
+    async fn pushed_request(
+        &self,
+        pushed: &TokenHash,
+        client: &ClientId,
+        now: Timestamp,
+    ) -> Result<Option<PushedRequest>, StorageError> {
+        let read = |row: &Row| {
+            let fields = Fields::of("authorization_requests", "client_id", row)?;
+            Ok(PushedRequest {
+                params: fields.get("params")?,
+                begun: fields.get("begun")?,
+            })
+        };
+        sql(
+            "SELECT client_id, params, browser_id IS NOT NULL AS begun FROM authorization_requests
+             WHERE pushed = $1 AND client_id = $2 AND expires_at > $3",
+        )
+        .bind((pushed, client, &now))
+        .one(self.reader(), read)
+        .await
+    }
+
+    async fn begin_pushed_request(
+        &self,
+        request: &AuthorizationRequest,
+        now: Timestamp,
+    ) -> Result<bool, StorageError> {
+        let begun = sql("UPDATE authorization_requests
+             SET token = $1, browser_id = $2, expires_at = $3
+             WHERE pushed = $4 AND client_id = $5 AND expires_at > $6 AND browser_id IS NULL")
+        .bind((&request.token, &request.browser, &request.expires_at))
+        .bind((&request.pushed, &request.client_id, &now))
+        .execute(self.writer())
+        .await?;
+        Ok(begun == 1)
+    }
+
+    async fn drop_pushed_request(&self, pushed: &TokenHash) -> Result<(), StorageError> {
+        sql("DELETE FROM authorization_requests WHERE pushed = $1 AND browser_id IS NULL")
+            .bind(pushed)
+            .execute(self.writer())
+            .await?;
+        Ok(())
     }
 
     async fn request(
@@ -56,7 +103,7 @@ impl Requests for Store {
         browser: RowId,
         now: Timestamp,
     ) -> Result<Option<OpenRequest>, StorageError> {
-        let row = sql(concat!(
+        sql(concat!(
             "SELECT ",
             request_columns!("r."),
             ", ",
@@ -71,12 +118,9 @@ impl Requests for Store {
              WHERE r.token = $1 AND r.browser_id = $2 AND r.expires_at > $3
                  AND r.params IS NOT NULL"
         ))
-        .bind(token)
-        .bind(&browser)
-        .bind(&now)
-        .first(self.reader())
-        .await?;
-        row.as_ref().map(read_open_request).transpose()
+        .bind((token, &browser, &now))
+        .one(self.reader(), read_open_request)
+        .await
     }
 
     async fn sign_in_request(
@@ -118,9 +162,7 @@ impl Requests for Store {
              RETURNING ",
             request_columns!("")
         ))
-        .bind(token)
-        .bind(&browser)
-        .bind(&now)
+        .bind((token, &browser, &now))
         .first(&mut *tx)
         .await?;
         let Some(row) = row else { return Ok(None) };
@@ -145,7 +187,7 @@ impl Requests for Store {
         browser: RowId,
         now: Timestamp,
     ) -> Result<Option<AnsweredRequest>, StorageError> {
-        let row = sql(
+        sql(
             "SELECT browser_id, client_id, redirect_uri, state, did, grant_id, error
              FROM answered_requests a
              WHERE token = $1 AND browser_id = $2 AND expires_at > $3
@@ -153,12 +195,9 @@ impl Requests for Store {
                      WHERE c.grant_id = a.grant_id AND c.spent_at IS NULL
                          AND c.expires_at > $3))",
         )
-        .bind(token)
-        .bind(&browser)
-        .bind(&now)
-        .first(self.reader())
-        .await?;
-        row.as_ref().map(read_answered).transpose()
+        .bind((token, &browser, &now))
+        .one(self.reader(), read_answered)
+        .await
     }
 
     async fn put_flow(&self, flow: &UpstreamFlow) -> Result<(), StorageError> {
@@ -190,8 +229,7 @@ impl Requests for Store {
                      WHERE token IN ($4, $5, $6, $7, $8, $9) AND expires_at > $2))
              RETURNING
                  state_hash, id, browser_id, request, issuer, expected_did, sealed, expires_at")
-        .bind(state)
-        .bind(&now)
+        .bind((state, &now))
         .bind(&browser.session);
         let taken = (0..MAX_FLOW_COOKIES).fold(taken, |taken, at| {
             taken.bind(&browser.flow_cookies.get(at).copied())
@@ -201,8 +239,7 @@ impl Requests for Store {
         }
         let elsewhere = sql("SELECT id FROM upstream_flows
              WHERE state_hash = $1 AND expires_at > $2")
-        .bind(state)
-        .bind(&now)
+        .bind((state, &now))
         .first(self.reader())
         .await?;
         Ok(if elsewhere.is_some() {
@@ -253,6 +290,7 @@ fn read_request(row: &Row) -> Result<AuthorizationRequest, StorageError> {
     Ok(AuthorizationRequest {
         token: fields.get("token")?,
         browser: fields.get("browser_id")?,
+        pushed: fields.get("pushed")?,
         client_id: fields.get("client_id")?,
         params: fields.get("params")?,
         signed_in,

@@ -6,10 +6,11 @@
 
 use aip_keys::Sealed;
 use aip_storage::StorageError;
+use aip_storage::refresh::Claim;
 use aip_storage::session_status::SessionStatus;
 use aip_storage::upstream::{
-    Claim, Credential, Email, EmailReading, Lease, OAuthCredential, Rejections, SealedTokens,
-    SessionKind, StateName, UpstreamSession, UpstreamState,
+    Credential, Email, EmailReading, Lease, OAuthCredential, Rejections, SealedTokens, SessionKind,
+    StateName, UpstreamSession, UpstreamState,
 };
 
 use super::sql::{Fields, Row, Sql, sql};
@@ -65,7 +66,6 @@ impl<'a> StateColumns<'a> {
 /// The statement that inserts a session.
 pub(super) fn insert_session(session: &UpstreamSession) -> Sql {
     let state = StateColumns::of(&session.state);
-    let nothing = || Sealed::from_stored(String::new());
     let email = session.email.as_ref().and_then(|it| it.email.as_ref());
     let (oauth, password) = match &session.credential {
         Credential::OAuth(oauth) => (Some(oauth), None),
@@ -75,17 +75,17 @@ pub(super) fn insert_session(session: &UpstreamSession) -> Sql {
         "INSERT INTO upstream_sessions (",
         session_columns!(),
         ", revoke_attempts)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
+         VALUES ($1, $2, $3, COALESCE($4, ''), $5, COALESCE($6, ''), $7, COALESCE($8, ''), $9, $10, $11, $12, $13, $14, $15, $16, $17,
              $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, 0)"
     ))
     .bind(&session.id)
     .bind(&session.client_id)
     .bind(&session.did)
-    .bind(&oauth.map_or_else(String::new, |it| it.issuer.to_string()))
+    .bind(&oauth.map(|it| it.issuer.clone()))
     .bind(&session.pds)
-    .bind(&oauth.map_or_else(String::new, |it| it.upstream_client_id.clone()))
+    .bind(&oauth.map(|it| it.upstream_client_id.clone()))
     .bind(&oauth.and_then(|it| it.client_key_id.clone()))
-    .bind(&oauth.map_or_else(nothing, |it| it.dpop_key.clone()))
+    .bind(&oauth.map(|it| it.dpop_key.clone()))
     .bind(&session.scope)
     .bind(&session.tokens.access)
     .bind(&session.tokens.refresh)

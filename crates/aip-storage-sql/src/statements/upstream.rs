@@ -1,24 +1,21 @@
 //! Upstream sessions: stored, found, ended, revoked at their PDS. The keeper's verbs are in
 //! `keeper`.
 
-use std::time::Duration;
-
 use aip_atproto::{Did, ScopeSet};
 use aip_base::{RowId, Timestamp};
 use aip_storage::StorageError;
 use aip_storage::client::ClientId;
 use aip_storage::grant::RevokeReason;
 use aip_storage::upstream::{
-    Claim, ClaimDue, DueRevocation, EmailReading, EndReason, FailedRefresh, JournalEntry,
-    Refreshed, SessionCounts, SessionFilter, SessionKind, Settle, TakeLease, UpstreamSession,
-    UpstreamSessions,
+    DueRevocation, EmailReading, EndReason, SessionCounts, SessionFilter, SessionKind,
+    UpstreamSession, UpstreamSessions,
 };
 use async_trait::async_trait;
 
+use super::Store;
 use super::ending::{end_grants, end_session, end_unused_session, unused};
 use super::session_row::{insert_session, read_session, session_columns};
-use super::sql::{Fields, readable, sql, unavailable};
-use super::{Store, keeper, session_list};
+use super::sql::{Fields, Row, ids, readable, sql, unavailable};
 
 /// How many sessions of one client and account are compared with what is needed.
 const MOST_COMPARED: u32 = 500;
@@ -34,15 +31,14 @@ impl UpstreamSessions for Store {
     }
 
     async fn upstream_session(&self, id: RowId) -> Result<Option<UpstreamSession>, StorageError> {
-        let row = sql(concat!(
+        sql(concat!(
             "SELECT ",
             session_columns!(),
             " FROM upstream_sessions WHERE id = $1"
         ))
         .bind(&id)
-        .first(self.reader())
-        .await?;
-        row.as_ref().map(read_session).transpose()
+        .one(self.reader(), read_session)
+        .await
     }
 
     async fn usable_upstream_session(
@@ -51,19 +47,16 @@ impl UpstreamSessions for Store {
         client: &ClientId,
         did: &Did,
     ) -> Result<Option<UpstreamSession>, StorageError> {
-        let row = sql(concat!(
+        sql(concat!(
             "SELECT ",
             session_columns!(),
             " FROM upstream_sessions
              WHERE client_id = $1 AND did = $2 AND kind = $3 AND state IN ('active', 'uncertain')
              ORDER BY created_at DESC, id DESC LIMIT 1"
         ))
-        .bind(client)
-        .bind(did)
-        .bind(&kind)
-        .first(self.reader())
-        .await?;
-        row.as_ref().map(read_session).transpose()
+        .bind((client, did, &kind))
+        .one(self.reader(), read_session)
+        .await
     }
 
     async fn fitting_upstream_session(
@@ -82,10 +75,7 @@ impl UpstreamSessions for Store {
         let rows = sql("SELECT id, scope FROM upstream_sessions
              WHERE client_id = $1 AND did = $2 AND kind = $3 AND state IN ('active', 'uncertain')
              ORDER BY created_at DESC, id DESC LIMIT $4")
-        .bind(client)
-        .bind(did)
-        .bind(&SessionKind::OAuth)
-        .bind(&MOST_COMPARED)
+        .bind((client, did, &SessionKind::OAuth, &MOST_COMPARED))
         .all(self.reader())
         .await?;
         let scopes = readable(&rows, |row| {
@@ -158,64 +148,53 @@ impl UpstreamSessions for Store {
         after: Option<RowId>,
         limit: u32,
     ) -> Result<Vec<Result<UpstreamSession, StorageError>>, StorageError> {
-        session_list::list(self, filter, after, limit).await
+        // A filter that is not set is NULL, whose type an engine must be told.
+        let rows = sql(concat!(
+            "SELECT ",
+            session_columns!(),
+            " FROM upstream_sessions
+             WHERE (CAST($1 AS TEXT) IS NULL OR id > $1)
+                 AND (CAST($2 AS TEXT) IS NULL OR state = $2)
+                 AND (CAST($3 AS TEXT) IS NULL OR did = $3)
+                 AND (CAST($4 AS TEXT) IS NULL OR client_id = $4)
+             ORDER BY id LIMIT $5"
+        ))
+        .bind(&after)
+        .bind(&filter.state)
+        .bind(&filter.did)
+        .bind(&filter.client_id)
+        .bind(&limit)
+        .all(self.reader())
+        .await?;
+        Ok(rows.iter().map(read_session).collect())
     }
 
     async fn count_upstream_sessions(&self, now: Timestamp) -> Result<SessionCounts, StorageError> {
-        session_list::count(self, now).await
-    }
-
-    async fn lease(
-        &self,
-        id: RowId,
-        generation: i64,
-        owner: &str,
-        length: Duration,
-        now: Timestamp,
-    ) -> Result<TakeLease, StorageError> {
-        keeper::lease(self, id, generation, owner, length, now).await
-    }
-
-    async fn claim_due(
-        &self,
-        claim: ClaimDue<'_>,
-    ) -> Result<Vec<Result<(UpstreamSession, Claim), StorageError>>, StorageError> {
-        keeper::claim_due(self, claim).await
-    }
-
-    async fn hold_lease(
-        &self,
-        id: RowId,
-        fence: i64,
-        length: Duration,
-        now: Timestamp,
-    ) -> Result<Settle, StorageError> {
-        keeper::hold_lease(self, id, fence, length, now).await
-    }
-
-    async fn journal_sent(&self, entry: &JournalEntry) -> Result<Settle, StorageError> {
-        keeper::journal_sent(self, entry).await
-    }
-
-    async fn journalled(&self, id: RowId) -> Result<Option<JournalEntry>, StorageError> {
-        keeper::journalled(self, id).await
-    }
-
-    async fn store_refreshed(&self, refreshed: &Refreshed) -> Result<Settle, StorageError> {
-        keeper::store_refreshed(self, refreshed).await
-    }
-
-    async fn settle_failure(&self, failed: FailedRefresh<'_>) -> Result<Settle, StorageError> {
-        keeper::settle_failure(self, failed).await
-    }
-
-    async fn reject_tokens(
-        &self,
-        id: RowId,
-        generation: i64,
-        now: Timestamp,
-    ) -> Result<Settle, StorageError> {
-        keeper::reject_tokens(self, id, generation, now).await
+        let rows = sql(
+            "SELECT kind, state, COUNT(*) AS number FROM upstream_sessions
+             GROUP BY kind, state ORDER BY kind, state",
+        )
+        .all(self.reader())
+        .await?;
+        let counts = rows.iter().map(|row| {
+            let fields = Fields::of("upstream_sessions", "state", row)?;
+            Ok((
+                fields.get("kind")?,
+                fields.get("state")?,
+                fields.get("number")?,
+            ))
+        });
+        let read = |row: &Row| Fields::of("upstream_sessions", "id", row)?.get("next_refresh_at");
+        let oldest_due = sql("SELECT id, next_refresh_at FROM upstream_sessions
+             WHERE state IN ('active', 'uncertain') AND next_refresh_at <= $1
+             ORDER BY next_refresh_at LIMIT 1")
+        .bind(&now)
+        .one(self.reader(), read)
+        .await?;
+        Ok(SessionCounts {
+            counts: counts.collect::<Result<_, StorageError>>()?,
+            oldest_due,
+        })
     }
 
     async fn end_upstream_session(
@@ -258,8 +237,7 @@ impl UpstreamSessions for Store {
                 unused!(),
                 " ORDER BY s.created_at, s.id LIMIT $2"
             ))
-            .bind(&before)
-            .bind(&ABANDONED_BATCH)
+            .bind((&before, &ABANDONED_BATCH))
             .all(self.reader())
             .await?;
             if rows.is_empty() {
@@ -267,9 +245,7 @@ impl UpstreamSessions for Store {
             }
             let mut ended_now = 0;
             let mut tx = self.begin().await?;
-            for id in readable(&rows, |row| {
-                Fields::of("upstream_sessions", "id", row)?.get("id")
-            }) {
+            for id in ids("upstream_sessions", &rows) {
                 ended_now +=
                     u64::from(end_unused_session(&mut tx, id, EndReason::Abandoned, now).await?);
             }
@@ -297,9 +273,7 @@ impl UpstreamSessions for Store {
             ") RETURNING revoke_attempts, ",
             session_columns!()
         ))
-        .bind(&now)
-        .bind(&retry_at)
-        .bind(&limit)
+        .bind((&now, &retry_at, &limit))
         .all(self.writer())
         .await?;
         Ok(readable(&rows, |row| {

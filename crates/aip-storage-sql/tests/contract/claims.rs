@@ -6,7 +6,7 @@ use std::time::Duration;
 use aip_atproto::Origin;
 use aip_base::{RowId, Timestamp};
 use aip_storage::Storage;
-use aip_storage::upstream::ClaimDue;
+use aip_storage::refresh::ClaimDue;
 
 use crate::world::{HOUR, MINUTE, NOW, World, alice, at_once, new_session};
 

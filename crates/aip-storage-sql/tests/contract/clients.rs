@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use aip_storage::StorageError;
-use aip_storage::client::{
-    ApplicationType, Client, ClientAuthMethod, CreateClient, IdTokenAlg, RedirectUri,
-};
+use aip_storage::client::{ApplicationType, Client, ClientAuthMethod, CreateClient, IdTokenAlg};
 use aip_storage::grant::Rotate;
 use aip_storage::upstream::{EndReason, UpstreamState};
 
@@ -88,6 +86,7 @@ async fn an_update_writes_everything_but_the_secret(world: World) {
         redirect_uris: Vec::new(),
         scope: scope("atproto"),
         require_pkce: false,
+        require_par: true,
         first_party: true,
         id_token_alg: IdTokenAlg::Es256,
         claims_in_id_token: true,
@@ -263,12 +262,10 @@ fn confidential_client(id: &str) -> Client {
     Client {
         auth_method: ClientAuthMethod::SecretPost,
         secret_hash: Some(new_hash()),
-        post_logout_redirect_uris: vec![RedirectUri::from_checked(
-            "https://app.example/bye".to_owned(),
-        )],
+        post_logout_redirect_uris: vec!["https://app.example/bye".parse().unwrap()],
         redirect_uris: vec![
-            RedirectUri::from_checked("https://app.example/cb?x=\"1\"".to_owned()),
-            RedirectUri::from_checked("https://app.example/other".to_owned()),
+            "https://app.example/cb?x=\"1\"".parse().unwrap(),
+            "https://app.example/other".parse().unwrap(),
         ],
         id_token_alg: IdTokenAlg::Rs256,
         ..public_client(id)

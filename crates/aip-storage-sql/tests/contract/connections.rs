@@ -97,7 +97,9 @@ async fn who_waits_too_long_for_a_connection_is_told_that_the_database_is_away()
         pool_size: 1,
         ..PgOptions::default()
     };
-    let narrow = Database::connect(&world.url, options).await.unwrap();
+    let narrow = Database::connect(&world.url.parse().unwrap(), options)
+        .await
+        .unwrap();
     let storage = narrow.storage().await.unwrap();
     let client = world.client("app").await;
     let mut locking = sqlx::PgConnection::connect(&world.url).await.unwrap();
@@ -128,7 +130,9 @@ async fn a_statement_that_takes_too_long_is_given_up_with_its_connection() {
         pool_size: 1,
         statement_time: Duration::from_millis(300),
     };
-    let hasty = Database::connect(&world.url, options).await.unwrap();
+    let hasty = Database::connect(&world.url.parse().unwrap(), options)
+        .await
+        .unwrap();
     let storage = hasty.storage().await.unwrap();
     let client = world.client("app").await;
     let mut locking = sqlx::PgConnection::connect(&world.url).await.unwrap();

@@ -16,8 +16,8 @@ use aip_storage::grant::{
 use aip_storage::nonces::{GivenNonce, ServerRole};
 use aip_storage::operations::KeyCheck;
 use aip_storage::rates::Quota;
+use aip_storage::refresh::{JournalEntry, TakeLease};
 use aip_storage::request::UpstreamFlow;
-use aip_storage::upstream::{JournalEntry, TakeLease};
 
 use crate::world::{
     DAY, HOUR, MINUTE, NOW, World, issuer, new_hash, new_id, new_request, new_session, new_tokens,
@@ -138,7 +138,8 @@ async fn sign_in(world: &World, client: &ClientId, day: u32, n: u32, now: Timest
         grant: Grant {
             id: new_id(),
             client_id: client.clone(),
-            did,
+            subject: did.clone(),
+            actor: did,
             scope: scope("atproto"),
             asked: scope("atproto"),
             upstream_session: session.id,
@@ -171,7 +172,7 @@ async fn sign_in(world: &World, client: &ClientId, day: u32, n: u32, now: Timest
         client_id: None,
         detail: String::new(),
     };
-    event.did = Some(approval.grant.did.clone());
+    event.did = Some(approval.grant.subject.clone());
     storage.record(&event).await.unwrap();
     shared_state(world, day, n, now).await;
     Visitor {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use aip_atproto::Origin;
 use aip_base::{RowId, Timestamp};
 use aip_storage::grant::{RevokeReason, Rotate};
-use aip_storage::upstream::{
-    Claim, EndReason, FailedRefresh, JournalEntry, Lease, ReauthReason, RefreshFailure, Refreshed,
-    Rejections, Settle, TakeLease, UpstreamState,
+use aip_storage::refresh::{
+    Claim, FailedRefresh, JournalEntry, RefreshFailure, Refreshed, Settle, TakeLease,
 };
+use aip_storage::upstream::{EndReason, Lease, ReauthReason, Rejections, UpstreamState};
 use strum::IntoEnumIterator as _;
 
 use crate::claims;

@@ -7,7 +7,7 @@ use crate::world::{NOW, SECOND, World, at_once, origin};
 
 super::on_both_engines!(
     the_newest_nonce_stays_whatever_the_order_of_arrival,
-    d2_row11_a_shared_nonce_stays_with_its_role_and_origin,
+    a_shared_nonce_stays_with_its_role_and_origin,
 );
 
 async fn the_newest_nonce_stays_whatever_the_order_of_arrival(world: World) {
@@ -35,7 +35,7 @@ async fn the_newest_nonce_stays_whatever_the_order_of_arrival(world: World) {
     assert_eq!(newest, Some(given("nonce-0", NOW)));
 }
 
-async fn d2_row11_a_shared_nonce_stays_with_its_role_and_origin(world: World) {
+async fn a_shared_nonce_stays_with_its_role_and_origin(world: World) {
     let nonces = world.database.shared_nonces();
     let (one, two) = (origin("https://one.example"), origin("https://two.example"));
     let of_one = given("nonce of one", NOW);

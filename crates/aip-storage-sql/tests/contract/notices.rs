@@ -52,7 +52,7 @@ async fn a_subscriber_that_does_not_listen_holds_nobody_up() {
 #[tokio::test]
 async fn a_notice_reaches_the_other_processes_on_a_server() {
     let world = World::postgres().await;
-    let elsewhere = Database::connect(&world.url, PgOptions::default())
+    let elsewhere = Database::connect(&world.url.parse().unwrap(), PgOptions::default())
         .await
         .unwrap();
     let (here, there) = (listening(&world.database), listening(&elsewhere));

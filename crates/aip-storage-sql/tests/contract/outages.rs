@@ -103,6 +103,7 @@ async fn a_server_that_is_not_there_is_told_at_once_and_without_the_password() {
         "postgres://aip:secret@db:port/aip".to_owned(),
     ] {
         let began = Instant::now();
+        let url = url.parse().unwrap();
         let connect = Database::connect(&url, PgOptions::default());
         let refused = timeout(PATIENCE, connect).await.unwrap().err().unwrap();
         assert!(matches!(refused, ConnectError::Postgres(_)), "{refused:?}");
@@ -123,7 +124,9 @@ async fn what_is_no_database_file_is_refused() {
     .unwrap();
     for path in [text.as_path(), directory.path()] {
         let url = format!("sqlite://{}", path.display());
-        let refused = Database::connect(&url, PgOptions::default()).await.err();
+        let refused = Database::connect(&url.parse().unwrap(), PgOptions::default())
+            .await
+            .err();
         assert!(
             matches!(refused, Some(ConnectError::Sqlite(_))),
             "{refused:?}"

@@ -38,7 +38,7 @@ async fn a_second_process_behind_the_pooler_finds_the_schema() {
     let world = World::pooled().await;
     let pooled = aip_testkit::postgres::behind_pooler(&world.url).await;
     for _ in 0..3 {
-        let database = Database::connect(&pooled, PgOptions::default())
+        let database = Database::connect(&pooled.parse().unwrap(), PgOptions::default())
             .await
             .unwrap();
         assert_eq!(database.migrate().await.unwrap(), [] as [i64; 0]);

@@ -12,17 +12,17 @@ use crate::world::{
 
 super::on_both_engines_and_behind_a_pooler!(
     a_rotation_gives_new_tokens_and_spends_the_old_one,
-    d2_row38_a_repeat_within_the_grace_gets_the_same_successor,
-    d2_row38_a_repeat_after_the_grace_ends_the_family,
-    d2_row38_a_repeat_after_the_successor_was_used_ends_the_family,
-    d2_row38_a_repeat_that_names_another_successor_ends_the_family,
-    d2_row38_parallel_rotations_make_one_family,
+    a_repeat_within_the_grace_gets_the_same_successor,
+    a_repeat_after_the_grace_ends_the_family,
+    a_repeat_after_the_successor_was_used_ends_the_family,
+    a_repeat_that_names_another_successor_ends_the_family,
+    parallel_rotations_make_one_family,
     without_a_grace_every_repeat_ends_the_family,
-    d2_row39_a_refresh_works_after_the_access_token_expired,
-    d2_row40_another_client_can_neither_use_nor_kill_a_token,
-    d2_row40_another_key_is_refused_and_changes_nothing,
-    d2_row40_a_confidential_client_refreshes_with_any_key_and_not_without,
-    d2_row40_a_narrower_scope_does_not_stick,
+    a_refresh_works_after_the_access_token_expired,
+    another_client_can_neither_use_nor_kill_a_token,
+    another_key_is_refused_and_changes_nothing,
+    a_confidential_client_refreshes_with_any_key_and_not_without,
+    a_narrower_scope_does_not_stick,
     an_expired_token_is_refused_and_ends_nothing,
     a_token_of_an_ended_grant_says_why_it_ended,
 );
@@ -62,7 +62,7 @@ async fn a_rotation_gives_new_tokens_and_spends_the_old_one(world: World) {
     );
 }
 
-async fn d2_row38_a_repeat_within_the_grace_gets_the_same_successor(world: World) {
+async fn a_repeat_within_the_grace_gets_the_same_successor(world: World) {
     let client = world.client("app").await;
     let (_, tokens) = world.redeemed(&client, &alice()).await;
     let first = rotation_of(&client, &tokens);
@@ -97,7 +97,7 @@ async fn d2_row38_a_repeat_within_the_grace_gets_the_same_successor(world: World
     );
 }
 
-async fn d2_row38_a_repeat_after_the_grace_ends_the_family(world: World) {
+async fn a_repeat_after_the_grace_ends_the_family(world: World) {
     let client = world.client("app").await;
     let (_, tokens) = world.redeemed(&client, &alice()).await;
     let first = rotation_of(&client, &tokens);
@@ -112,7 +112,7 @@ async fn d2_row38_a_repeat_after_the_grace_ends_the_family(world: World) {
     assert_replayed(&world, &outcome, &first, &late).await;
 }
 
-async fn d2_row38_a_repeat_after_the_successor_was_used_ends_the_family(world: World) {
+async fn a_repeat_after_the_successor_was_used_ends_the_family(world: World) {
     let client = world.client("app").await;
     let (_, tokens) = world.redeemed(&client, &alice()).await;
     let first = rotation_of(&client, &tokens);
@@ -126,7 +126,7 @@ async fn d2_row38_a_repeat_after_the_successor_was_used_ends_the_family(world: W
     assert_replayed(&world, &outcome, &next, &again).await;
 }
 
-async fn d2_row38_a_repeat_that_names_another_successor_ends_the_family(world: World) {
+async fn a_repeat_that_names_another_successor_ends_the_family(world: World) {
     let client = world.client("app").await;
     let (_, tokens) = world.redeemed(&client, &alice()).await;
     let first = rotation_of(&client, &tokens);
@@ -138,7 +138,7 @@ async fn d2_row38_a_repeat_that_names_another_successor_ends_the_family(world: W
     assert_replayed(&world, &outcome, &first, &other).await;
 }
 
-async fn d2_row38_parallel_rotations_make_one_family(world: World) {
+async fn parallel_rotations_make_one_family(world: World) {
     let client = world.client("app").await;
     let (grant, tokens) = world.redeemed(&client, &alice()).await;
     let first = rotation_of(&client, &tokens);
@@ -193,7 +193,7 @@ async fn without_a_grace_every_repeat_ends_the_family(world: World) {
     assert_replayed(&world, &outcome, &first, &again).await;
 }
 
-async fn d2_row39_a_refresh_works_after_the_access_token_expired(world: World) {
+async fn a_refresh_works_after_the_access_token_expired(world: World) {
     let client = world.client("app").await;
     let (_, tokens) = world.redeemed(&client, &alice()).await;
     let later = Rotation {
@@ -215,7 +215,7 @@ async fn d2_row39_a_refresh_works_after_the_access_token_expired(world: World) {
     assert!(matches!(outcome, Rotate::Rotated(_)), "{outcome:?}");
 }
 
-async fn d2_row40_another_client_can_neither_use_nor_kill_a_token(world: World) {
+async fn another_client_can_neither_use_nor_kill_a_token(world: World) {
     let client = world.client("app").await;
     let stranger = world.client("stranger").await;
     let (_, tokens) = world.redeemed(&client, &alice()).await;
@@ -252,7 +252,7 @@ async fn d2_row40_another_client_can_neither_use_nor_kill_a_token(world: World) 
     );
 }
 
-async fn d2_row40_another_key_is_refused_and_changes_nothing(world: World) {
+async fn another_key_is_refused_and_changes_nothing(world: World) {
     let client = world.client("app").await;
     let approval = world.approved(&client, &alice()).await;
     let mut redemption = redemption_of(&approval);
@@ -283,7 +283,7 @@ async fn d2_row40_another_key_is_refused_and_changes_nothing(world: World) {
     assert!(matches!(outcome, Rotate::Refused), "{outcome:?}");
 }
 
-async fn d2_row40_a_confidential_client_refreshes_with_any_key_and_not_without(world: World) {
+async fn a_confidential_client_refreshes_with_any_key_and_not_without(world: World) {
     let client = world.client("app").await;
     let approval = world.approved(&client, &alice()).await;
     let mut redemption = redemption_of(&approval);
@@ -322,7 +322,7 @@ async fn d2_row40_a_confidential_client_refreshes_with_any_key_and_not_without(w
     }
 }
 
-async fn d2_row40_a_narrower_scope_does_not_stick(world: World) {
+async fn a_narrower_scope_does_not_stick(world: World) {
     let client = world.client("app").await;
     let session = world.session(&client, &alice()).await;
     let mut approval = world.pending(&client, &alice(), session.id).await;

@@ -48,7 +48,9 @@ async fn the_rows_of_the_release_before_are_accepted(world: World) {
         Database::Sqlite(_) => {
             let (url, directory) = empty_sqlite();
             // Opening makes the file.
-            Database::connect(&url, PgOptions::default()).await.unwrap();
+            Database::connect(&url.parse().unwrap(), PgOptions::default())
+                .await
+                .unwrap();
             (url, Some(directory))
         }
         Database::Postgres(_) => (empty_postgres().await, None),

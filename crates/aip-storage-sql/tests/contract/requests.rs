@@ -5,8 +5,10 @@ use std::sync::Arc;
 use aip_base::RowId;
 use aip_keys::TokenHash;
 use aip_storage::StorageError;
+use aip_storage::client::ClientId;
 use aip_storage::request::{
-    ANSWER_REPEATED_FOR, FlowBrowser, RequestAnswer, SignedIn, TakeFlow, UpstreamFlow,
+    ANSWER_REPEATED_FOR, AuthorizationRequest, FlowBrowser, PushedRequest, RequestAnswer, SignedIn,
+    TakeFlow, UpstreamFlow,
 };
 use aip_storage::upstream::EndReason;
 
@@ -32,9 +34,120 @@ super::on_both_engines!(
     a_grant_is_no_answer_any_more_once_its_code_is_spent,
     a_request_moves_to_the_session_of_who_signed_in,
     a_session_that_a_waiting_request_needs_is_not_ended,
+    a_pushed_request_is_begun_once_however_many_ask,
+    a_pushed_request_is_its_clients_own_and_for_its_time,
+    a_pushed_request_that_was_answered_at_once_is_gone,
 );
 
 const DENIED: &str = "access_denied";
+
+/// A request that a client has pushed and no browser has begun.
+async fn pushed(world: &World, client: &ClientId) -> AuthorizationRequest {
+    let hash = new_hash();
+    let request = AuthorizationRequest {
+        token: hash,
+        browser: None,
+        pushed: Some(hash),
+        ..new_request(client, new_id())
+    };
+    assert!(world.storage.put_request(&request).await.unwrap());
+    request
+}
+
+/// The same as a browser begins it.
+async fn begun_at(world: &World, request: &AuthorizationRequest) -> AuthorizationRequest {
+    AuthorizationRequest {
+        token: new_hash(),
+        browser: Some(world.browser().await),
+        expires_at: NOW + HOUR + HOUR,
+        ..request.clone()
+    }
+}
+
+async fn a_pushed_request_is_begun_once_however_many_ask(world: World) {
+    let client = world.client("app").await;
+    let request = pushed(&world, &client).await;
+    let mut attempts = Vec::new();
+    for _ in 0..50 {
+        attempts.push(begun_at(&world, &request).await);
+    }
+    let attempts = Arc::new(attempts);
+
+    let outcomes = at_once(50, |n| {
+        let (storage, attempts) = (Arc::clone(&world.storage), Arc::clone(&attempts));
+        async move {
+            let begun = storage.begin_pushed_request(&attempts[n], NOW);
+            begun.await.unwrap()
+        }
+    })
+    .await;
+
+    assert_eq!(outcomes.iter().filter(|begun| **begun).count(), 1);
+    for (attempt, begun) in attempts.iter().zip(outcomes) {
+        let browser = attempt.browser.unwrap();
+        let open = world.storage.request(&attempt.token, browser, NOW).await;
+        let open = open.unwrap().map(|it| it.request);
+        assert_eq!(open.is_some(), begun);
+        if let Some(open) = open {
+            assert_eq!(format!("{open:?}"), format!("{attempt:?}"));
+        }
+    }
+    let hash = request.pushed.unwrap();
+    let found = world.storage.pushed_request(&hash, &client, NOW).await;
+    let params = request.params;
+    assert_eq!(
+        found.unwrap(),
+        Some(PushedRequest {
+            params,
+            begun: true
+        })
+    );
+}
+
+async fn a_pushed_request_is_its_clients_own_and_for_its_time(world: World) {
+    let (client, other) = (world.client("app").await, world.client("other").await);
+    let request = pushed(&world, &client).await;
+    let hash = request.pushed.unwrap();
+    let storage = &world.storage;
+    let found = async |client, now| storage.pushed_request(&hash, client, now).await.unwrap();
+    assert!(found(&client, NOW).await.is_some_and(|it| !it.begun));
+    assert_eq!(found(&other, NOW).await, None);
+    assert_eq!(found(&client, NOW + HOUR).await, None);
+
+    let begun = begun_at(&world, &request).await;
+    let others = AuthorizationRequest {
+        client_id: other.clone(),
+        ..begun.clone()
+    };
+    assert!(!storage.begin_pushed_request(&others, NOW).await.unwrap());
+    let late = storage.begin_pushed_request(&begun, NOW + HOUR).await;
+    assert!(!late.unwrap());
+    assert!(storage.begin_pushed_request(&begun, NOW).await.unwrap());
+    // It lives as long as any other request from then on.
+    assert!(found(&client, NOW + HOUR).await.is_some_and(|it| it.begun));
+    let denied = storage.refuse_request(&begun.token, begun.browser.unwrap(), DENIED, NOW);
+    assert!(denied.await.unwrap().is_some());
+    assert_eq!(found(&client, NOW).await, None);
+}
+
+async fn a_pushed_request_that_was_answered_at_once_is_gone(world: World) {
+    let client = world.client("app").await;
+    let (request, begun) = (pushed(&world, &client).await, pushed(&world, &client).await);
+    let storage = &world.storage;
+    let at_browser = begun_at(&world, &begun).await;
+    assert!(
+        storage
+            .begin_pushed_request(&at_browser, NOW)
+            .await
+            .unwrap()
+    );
+    for (request, stays) in [(&request, false), (&begun, true)] {
+        let hash = request.pushed.unwrap();
+        storage.drop_pushed_request(&hash).await.unwrap();
+        let found = storage.pushed_request(&hash, &client, NOW).await.unwrap();
+        assert_eq!(found.is_some(), stays);
+    }
+}
 
 async fn a_request_of_a_token_that_is_there_is_not_stored_again(world: World) {
     let client = world.client("app").await;

@@ -30,7 +30,7 @@ async fn with_verify_full_only_the_server_that_was_meant_is_talked_to() {
             cluster.port(),
             at(roots).display()
         );
-        Database::connect(&url, PgOptions::default()).await
+        Database::connect(&url.parse().unwrap(), PgOptions::default()).await
     };
 
     let database = connect("localhost", "trusted.pem").await.unwrap();

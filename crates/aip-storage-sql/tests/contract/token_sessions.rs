@@ -2,8 +2,9 @@
 
 use aip_storage::account::Account;
 use aip_storage::grant::{Approve, Grant, NewTokens, RedeemCode, RevokeReason};
+use aip_storage::refresh::TakeLease;
 use aip_storage::session_status::TokenWithSession;
-use aip_storage::upstream::{Credential, TakeLease, UpstreamSession, UpstreamState};
+use aip_storage::upstream::{Credential, UpstreamSession, UpstreamState};
 
 use crate::world::{
     HOUR, MINUTE, NOW, World, alice, credential, new_hash, new_session, origin, redemption_of,
@@ -55,7 +56,7 @@ async fn a_token_is_read_with_its_session_and_account_in_one_statement(world: Wo
 
     assert_eq!(used.statements, 1);
     assert_eq!(found.token.grant.id, grant.id);
-    assert_eq!(found.token.grant.did, alice());
+    assert_eq!(found.token.grant.subject, alice());
     assert_eq!(found.token.scope, scope("atproto"));
     assert_eq!(found.token.expires_at, NOW + HOUR);
     assert_eq!(found.session, Some(session.status()));

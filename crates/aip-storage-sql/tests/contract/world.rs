@@ -11,7 +11,7 @@ use aip_keys::{Sealed, TokenHash};
 use aip_storage::Storage;
 use aip_storage::browser::BrowserSession;
 use aip_storage::client::{
-    ApplicationType, Client, ClientAuthMethod, ClientId, CreateClient, IdTokenAlg, RedirectUri,
+    ApplicationType, Client, ClientAuthMethod, ClientId, CreateClient, IdTokenAlg,
 };
 use aip_storage::grant::{
     Approval, Approve, CodeRedemption, Grant, NewCode, NewTokens, RedeemCode, Rotation,
@@ -84,7 +84,9 @@ impl World {
     }
 
     async fn migrated(url: String, directory: Option<TempDir>) -> Self {
-        let database = Database::connect(&url, PgOptions::default()).await.unwrap();
+        let database = Database::connect(&url.parse().unwrap(), PgOptions::default())
+            .await
+            .unwrap();
         database.migrate().await.unwrap();
         let storage = database.storage().await.unwrap();
         Self {
@@ -210,7 +212,8 @@ impl World {
             grant: Grant {
                 id: new_id(),
                 client_id: client.clone(),
-                did: did.clone(),
+                subject: did.clone(),
+                actor: did.clone(),
                 scope: scope("atproto"),
                 asked: scope("atproto"),
                 upstream_session: session,
@@ -285,7 +288,7 @@ pub(crate) fn redemption_of(approval: &Approval) -> CodeRedemption {
     CodeRedemption {
         code: approval.code.hash,
         client_id: approval.grant.client_id.clone(),
-        redirect_uri: Some(approval.code.redirect_uri.clone()),
+        redirect_uri: Some(approval.code.redirect_uri.to_string()),
         challenge: approval.code.code_challenge.clone(),
         dpop_jkt: approval.code.dpop_jkt.clone(),
         tokens: new_tokens(),
@@ -327,9 +330,10 @@ pub(crate) fn new_request(client: &ClientId, browser: RowId) -> AuthorizationReq
     AuthorizationRequest {
         token: new_hash(),
         browser: Some(browser),
+        pushed: None,
         client_id: client.clone(),
         params: AuthorizationParams {
-            redirect_uri: RedirectUri::from_checked("https://app.example/cb".to_owned()),
+            redirect_uri: "https://app.example/cb".parse().unwrap(),
             state: Some("state".to_owned()),
             scope: scope("atproto"),
             asked: scope("atproto"),
@@ -392,11 +396,10 @@ pub(crate) fn public_client(id: &str) -> Client {
         auth_method_pinned: false,
         secret_hash: None,
         post_logout_redirect_uris: Vec::new(),
-        redirect_uris: vec![RedirectUri::from_checked(
-            "https://app.example/cb".to_owned(),
-        )],
+        redirect_uris: vec!["https://app.example/cb".parse().unwrap()],
         scope: scope("atproto transition:generic"),
         require_pkce: true,
+        require_par: false,
         first_party: false,
         id_token_alg: IdTokenAlg::Es256,
         claims_in_id_token: false,

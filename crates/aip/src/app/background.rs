@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aip_base::Clock;
-use aip_sessions::Keeper;
+use aip_sessions::{Keeper, Upstream};
 use aip_storage::{Storage, StorageError};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
@@ -25,9 +25,10 @@ const ABANDONED_AFTER: Duration = Duration::from_hours(1);
 
 /// Runs until it is aborted. That loses nothing: refreshes run in tasks of their own, and each
 /// clean-up is one transaction. Neither waits for the other: a round takes as long as PDSs do.
-pub(super) async fn run(keeper: Arc<Keeper>, storage: Arc<dyn Storage>, clock: Arc<dyn Clock>) {
+pub(super) async fn run(keeper: Arc<Keeper>) {
+    let Upstream { storage, clock, .. } = &keeper.upstream;
     let keeping = Arc::clone(&keeper).run();
-    tokio::join!(keeping, forget(&*storage, &keeper.owner, &*clock));
+    tokio::join!(keeping, forget(&**storage, keeper.owner(), &**clock));
 }
 
 async fn forget(storage: &dyn Storage, owner: &str, clock: &dyn Clock) {

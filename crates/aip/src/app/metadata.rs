@@ -2,7 +2,7 @@
 //! (<https://atproto.com/specs/oauth#clients>).
 
 use aip_atproto::{Origin, ScopeSet};
-use aip_http::UpstreamDocument;
+use aip_http::{Endpoint, UpstreamDocument};
 use aip_sessions::UpstreamIdentity;
 use serde_json::json;
 
@@ -38,7 +38,7 @@ impl ClientDocument {
             "token_endpoint_auth_method": "private_key_jwt",
             "token_endpoint_auth_signing_alg": "ES256",
             "dpop_bound_access_tokens": true,
-            "jwks_uri": base.join("/oauth/upstream/jwks.json"),
+            "jwks_uri": Endpoint::UpstreamJwks.url(base),
         });
         let optional = [
             ("client_name", &self.name),

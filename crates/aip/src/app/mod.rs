@@ -4,6 +4,7 @@
 //! randomness, network and storage.
 
 mod background;
+mod emails;
 mod health;
 mod metadata;
 
@@ -11,14 +12,14 @@ use std::sync::Arc;
 
 use aip_atproto::{Origin, ScopeSet};
 use aip_base::{Clock, DnsTxt, Http, Rng};
-use aip_http::ports::{Health, PdsEmails};
-use aip_http::{AppState, Parts, RateLimiter, TrustedProxies};
-use aip_keys::{KeyRing, KeySet, MasterKeys};
+use aip_http::ports::Health;
+use aip_http::{AppState, Endpoint, Parts, RateLimiter, TrustedProxies};
+use aip_keys::{KeyRing, MasterKeys};
 use aip_listen::Lifecycle;
-use aip_oauth::{AuthorizationServer, Issuer};
+use aip_oauth::{AuthorizationServer, Issuer, KnownClients, claims};
 use aip_pds::{MemoryNonces, NonceStore, PdsClient, Resolver, ResolverConfig};
 use aip_sessions::{
-    AccountEmails, AppPasswords, Keeper, SessionSealer, SignIn, Spill, UpstreamIdentity,
+    AccountEmails, Keeper, SessionSealer, SignIn, Spill, Upstream, UpstreamIdentity,
 };
 use aip_shared_state::{SharedState, TieredNonces};
 use aip_storage::Storage;
@@ -27,18 +28,18 @@ use aip_storage::rates::RateLimits;
 use aip_xrpc::Forwarder;
 use aip_xrpc::quota::{CallLimits, CallQuota};
 use axum::Router;
-use http::HeaderName;
-use ipnet::IpNet;
 use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 
+use self::emails::PdsEmails;
 use self::health::ServerHealth;
 pub use self::metadata::ClientDocument;
 
 /// How many sessions' DPoP nonces are remembered in this process.
-const NONCES: usize = 50_000;
+const MAX_NONCES: usize = 50_000;
 
-/// What the application is built from.
-pub struct Setup {
+/// How the application behaves.
+pub struct AppConfig {
     /// The public base URL, without a trailing slash.
     pub external_base: Origin,
     /// The name of this process in leases and logs.
@@ -53,25 +54,62 @@ pub struct Setup {
     pub email_verifiers: Vec<Origin>,
     /// How handles and DIDs are resolved.
     pub resolver: ResolverConfig,
-    /// Where things are kept.
+    /// Whether every client must push its authorization requests (RFC 9126).
+    pub require_par: bool,
+    /// Whether calls are limited by the network they come from.
+    pub rate_limits: bool,
+    /// How many calls on PDSs an app may make; `None` for any number.
+    pub call_limits: Option<CallLimits>,
+    /// The proxies in front of the process.
+    pub proxies: TrustedProxies,
+}
+
+impl AppConfig {
+    /// For one process that nothing is in front of: no limits, no proxy, nothing in the client
+    /// document but what follows from the address.
+    pub fn new(
+        external_base: Origin,
+        scopes_supported: ScopeSet,
+        resolver: ResolverConfig,
+    ) -> Self {
+        Self {
+            external_base,
+            worker_id: "aip".to_owned(),
+            brand: "AIP".to_owned(),
+            scopes_supported,
+            client_document: ClientDocument::default(),
+            email_verifiers: Vec::new(),
+            resolver,
+            require_par: false,
+            rate_limits: false,
+            call_limits: None,
+            proxies: TrustedProxies::new(Vec::new(), http::header::FORWARDED),
+        }
+    }
+}
+
+/// Where state is kept.
+pub struct Stores {
+    /// The database.
     pub storage: Arc<dyn Storage>,
     /// Where tokens wait that cannot be stored.
     pub spill: Spill,
     /// What replicas share besides.
     pub shared: SharedState,
-    /// Whether calls are limited by the network they come from.
-    pub rate_limits: bool,
-    /// How many calls on PDSs an app may make; `None` for any number.
-    pub call_limits: Option<CallLimits>,
-    /// The networks of the proxies in front of the process.
-    pub trusted_proxies: Vec<IpNet>,
-    /// The header in which they tell whom they serve.
-    pub forwarded_header: HeaderName,
-    /// The keys that AIP signs with.
-    pub keys: KeySet,
-    /// The keys that protect the storage.
-    pub master_keys: MasterKeys,
-    /// The way out.
+}
+
+/// The keys of this installation.
+pub struct Keys {
+    /// Sign `id_token`s, and prove to PDSs who AIP is.
+    pub signing: Arc<KeyRing>,
+    /// Protect the database.
+    pub master: MasterKeys,
+}
+
+/// What is outside the program: the network, time and randomness.
+#[derive(Clone)]
+pub struct Platform {
+    /// Sends every request.
     pub http: Arc<dyn Http>,
     /// DNS.
     pub dns: Arc<dyn DnsTxt>,
@@ -79,13 +117,11 @@ pub struct Setup {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub rng: Arc<dyn Rng>,
-    /// How far the process has come.
-    pub life: Lifecycle,
 }
 
 /// The newest nonces of PDSs: in memory, and behind that what replicas share.
 fn nonces(shared: Option<Arc<dyn SharedNonces>>, clock: &Arc<dyn Clock>) -> Arc<dyn NonceStore> {
-    let own = MemoryNonces::new(NONCES, Arc::clone(clock));
+    let own = MemoryNonces::new(MAX_NONCES, Arc::clone(clock));
     match shared {
         Some(shared) => Arc::new(TieredNonces::new(own, shared, Arc::clone(clock))),
         None => Arc::new(own),
@@ -100,131 +136,150 @@ fn limiter(enabled: bool, rates: Arc<dyn RateLimits>) -> RateLimiter {
     }
 }
 
+/// The keeper, with all that sessions at PDSs need.
+pub(crate) fn keeper(
+    config: &AppConfig,
+    stores: Stores,
+    keys: &Keys,
+    platform: Platform,
+) -> Arc<Keeper> {
+    let Platform {
+        http,
+        dns,
+        clock,
+        rng,
+    } = platform;
+    let SharedState {
+        nonces: shared_nonces,
+        notices,
+        ..
+    } = stores.shared;
+    let base = &config.external_base;
+    let resolver = Resolver::new(
+        Arc::clone(&http),
+        dns,
+        Arc::clone(&clock),
+        config.resolver.clone(),
+    );
+    let pds = PdsClient::new(
+        http,
+        Arc::clone(&clock),
+        Arc::clone(&rng),
+        nonces(shared_nonces, &clock),
+        Arc::new(resolver),
+    );
+    let upstream = Upstream {
+        pds: Arc::new(pds),
+        identity: UpstreamIdentity::new(
+            base.is_https().then(|| Endpoint::ClientMetadata.url(base)),
+            Endpoint::Callback.url(base),
+            Arc::clone(&keys.signing),
+        ),
+        storage: stores.storage,
+        sealer: SessionSealer::new(Arc::new(keys.master.sealer()), Arc::clone(&rng)),
+        hasher: Arc::new(keys.master.token_hasher()),
+        clock,
+        rng,
+    };
+    let owner = config.worker_id.clone();
+    Arc::new(Keeper::new(upstream, stores.spill, notices, owner))
+}
+
+/// The authorization server, which talks to nobody but the storage and `emails`.
+pub(crate) fn authorization_server(
+    external_base: &Origin,
+    storage: Arc<dyn Storage>,
+    keys: &Keys,
+    emails: Arc<dyn claims::Emails>,
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
+) -> AuthorizationServer {
+    AuthorizationServer {
+        issuer: Issuer::new(external_base.clone()),
+        require_par: false,
+        storage,
+        known_clients: KnownClients::default(),
+        emails,
+        keys: Arc::clone(&keys.signing),
+        hasher: Arc::new(keys.master.token_hasher()),
+        clock,
+        rng,
+    }
+}
+
 /// The application, ready to be served.
 pub struct Application {
-    /// The authorization server, for the administration commands too.
+    /// The authorization server.
     pub server: AuthorizationServer,
     /// Keeps upstream sessions alive.
     pub keeper: Arc<Keeper>,
-    /// Takes app passwords.
-    pub app_passwords: Arc<AppPasswords>,
-    /// Resolves handles and DIDs.
-    pub pds: Arc<PdsClient>,
     /// How the process is.
     pub health: Arc<dyn Health>,
     /// The public listener.
     pub public: Router,
+    /// The handlers of the public listener that go on when their client leaves, for
+    /// [`Server::with_handlers`](aip_listen::Server::with_handlers).
+    pub handlers: TaskTracker,
 }
 
 impl Application {
-    /// Wires the crates together. Nothing runs yet.
-    pub fn new(setup: Setup) -> Self {
-        let Setup {
-            storage,
-            http,
-            clock,
-            rng,
-            ..
-        } = setup;
-        let keys = Arc::new(KeyRing::new(setup.keys));
-        let hasher = Arc::new(setup.master_keys.token_hasher());
-        let sealer = SessionSealer::new(Arc::new(setup.master_keys.sealer()), Arc::clone(&rng));
-        let identity = UpstreamIdentity::new(setup.external_base.clone(), Arc::clone(&keys));
-        let resolver = Arc::new(Resolver::new(
-            Arc::clone(&http),
-            setup.dns,
-            Arc::clone(&clock),
-            setup.resolver,
-        ));
-        let nonces = nonces(setup.shared.nonces, &clock);
-        let pds = Arc::new(PdsClient::new(
-            Arc::clone(&http),
-            Arc::clone(&clock),
-            Arc::clone(&rng),
-            nonces,
-            resolver,
-        ));
-        let limiter = limiter(setup.rate_limits, setup.shared.rates);
-        let keeper = Arc::new(Keeper {
-            pds: Arc::clone(&pds),
-            identity: identity.clone(),
-            storage: Arc::clone(&storage),
-            sealer: sealer.clone(),
-            spill: setup.spill,
-            notices: setup.shared.notices,
-            hasher: Arc::clone(&hasher),
-            clock: Arc::clone(&clock),
-            rng: Arc::clone(&rng),
-            owner: setup.worker_id,
-            in_flight: Arc::default(),
-        });
-        let server = AuthorizationServer {
-            issuer: Issuer::new(setup.external_base.clone()),
-            storage: Arc::clone(&storage),
-            known_clients: aip_oauth::KnownClients::default(),
-            emails: Arc::new(PdsEmails(AccountEmails {
-                keeper: Arc::clone(&keeper),
-                trusted: setup.email_verifiers,
-            })),
+    /// Wires the crates together. Nothing runs yet. `life` says how far the process has come.
+    pub fn new(
+        config: AppConfig,
+        stores: Stores,
+        keys: &Keys,
+        platform: Platform,
+        life: Lifecycle,
+    ) -> Self {
+        let storage = Arc::clone(&stores.storage);
+        let limiter = limiter(config.rate_limits, Arc::clone(&stores.shared.rates));
+        let keeper = keeper(&config, stores, keys, platform);
+        let upstream = &keeper.upstream;
+        let mut server = authorization_server(
+            &config.external_base,
+            Arc::clone(&storage),
             keys,
-            hasher: Arc::clone(&hasher),
-            clock: Arc::clone(&clock),
-            rng: Arc::clone(&rng),
-        };
-        let app_passwords = Arc::new(AppPasswords {
-            pds: Arc::clone(&pds),
-            keeper: Arc::clone(&keeper),
-            storage: Arc::clone(&storage),
-            sealer: sealer.clone(),
-            clock: Arc::clone(&clock),
-            rng: Arc::clone(&rng),
-        });
-        let client_metadata = setup.client_document.make(&identity, &setup.external_base);
-        let sign_in = SignIn {
-            pds: Arc::clone(&pds),
-            identity,
-            storage: Arc::clone(&storage),
-            sealer,
-            hasher,
-            clock,
-            rng,
-        };
+            Arc::new(PdsEmails(AccountEmails {
+                keeper: Arc::clone(&keeper),
+                trusted: config.email_verifiers,
+            })),
+            Arc::clone(&upstream.clock),
+            Arc::clone(&upstream.rng),
+        );
+        server.require_par = config.require_par;
         let forwarder = Forwarder {
             keeper: Arc::clone(&keeper),
-            pds: Arc::clone(&pds),
-            http,
-            quota: setup.call_limits.map(CallQuota::new),
+            quota: config.call_limits.map(CallQuota::new),
         };
-        let health: Arc<dyn Health> = Arc::new(ServerHealth {
-            life: setup.life,
-            storage,
-        });
+        let health: Arc<dyn Health> = Arc::new(ServerHealth { life, storage });
+        let handlers = TaskTracker::new();
+        let client_metadata = config
+            .client_document
+            .make(&upstream.identity, &config.external_base);
         let public = aip_http::router(AppState::new(Parts {
             server: server.clone(),
-            sign_in: Arc::new(sign_in),
-            sessions: Arc::new(Arc::clone(&keeper)),
-            xrpc: Arc::new(forwarder),
+            sign_in: Arc::new(SignIn::new(upstream.clone())),
+            keeper: Arc::clone(&keeper),
+            forwarder,
+            handlers: handlers.clone(),
             health: Arc::clone(&health),
             limiter,
-            proxies: TrustedProxies::new(setup.trusted_proxies, setup.forwarded_header),
-            brand: setup.brand,
-            scopes_supported: setup.scopes_supported,
+            proxies: config.proxies,
+            brand: config.brand,
+            scopes_supported: config.scopes_supported,
             client_metadata,
         }));
         Self {
             server,
             keeper,
-            app_passwords,
-            pds,
             health,
             public,
+            handlers,
         }
     }
 
     /// Starts what the process does unasked.
     pub fn start_background_tasks(&self) -> JoinHandle<()> {
-        let storage = Arc::clone(&self.server.storage);
-        let clock = Arc::clone(&self.server.clock);
-        tokio::spawn(background::run(Arc::clone(&self.keeper), storage, clock))
+        tokio::spawn(background::run(Arc::clone(&self.keeper)))
     }
 }

@@ -18,7 +18,7 @@ use crate::cli::Global;
 use crate::environment::load;
 use crate::failure::Failure;
 use crate::output::{self, Format, Row};
-use crate::runtime::{Materials, Runtime, whereabouts};
+use crate::runtime::{on_database, read_keys, whereabouts};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -94,6 +94,9 @@ struct Changes {
     /// Whether an authorization without PKCE is refused; true by default
     #[arg(long, value_name = "BOOL")]
     require_pkce: Option<bool>,
+    /// Whether an authorization request that was not pushed (RFC 9126) is refused; false by default
+    #[arg(long, value_name = "BOOL")]
+    require_par: Option<bool>,
     /// Your own app: people are not asked for consent
     #[arg(long, value_name = "BOOL")]
     first_party: Option<bool>,
@@ -160,6 +163,7 @@ struct ClientRow {
     post_logout_redirect_uris: Vec<String>,
     scope: String,
     require_pkce: bool,
+    require_pushed_authorization_requests: bool,
     first_party: bool,
     id_token_signed_response_alg: &'static str,
     claims_in_id_token: bool,
@@ -193,29 +197,16 @@ impl Row for ClientRow {
 
 pub(crate) fn run(args: Args, global: &Global) -> Result<(), Failure> {
     let loaded = load(global)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let materials = Materials::read(&loaded)?;
-        let runtime = Runtime::beside(&loaded).await?;
-        let application = runtime.database_application(&loaded, materials).await?;
-        let tokens = &loaded.config.tokens;
-        let defaults = Ttls {
-            access: tokens.access_ttl,
-            refresh: tokens.refresh_ttl,
-            grace: tokens.refresh_grace,
-        };
-        let done = act(
-            args.action,
-            &application.server,
-            &defaults,
-            &loaded,
-            global.output,
-        )
-        .await;
-        runtime.database.close().await;
-        done
+    let keys = read_keys(&loaded)?;
+    let tokens = &loaded.config.tokens;
+    let defaults = Ttls {
+        access: tokens.access_ttl,
+        refresh: tokens.refresh_ttl,
+        grace: tokens.refresh_grace,
+    };
+    on_database(&loaded, async |runtime| {
+        let server = runtime.authorization_server(&loaded, &keys).await?;
+        act(args.action, &server, &defaults, &loaded, global.output).await
     })
 }
 
@@ -307,6 +298,7 @@ fn new_client(defaults: &Ttls) -> ClientSettings {
         post_logout_redirect_uris: Vec::new(),
         scope: DEFAULT_SCOPE.parse().unwrap_or_default(),
         require_pkce: true,
+        require_par: false,
         first_party: false,
         id_token_alg: IdTokenAlg::Es256,
         claims_in_id_token: false,
@@ -326,6 +318,7 @@ fn settings_of(client: &Client) -> ClientSettings {
         post_logout_redirect_uris: texts(&client.post_logout_redirect_uris),
         scope: client.scope.clone(),
         require_pkce: client.require_pkce,
+        require_par: client.require_par,
         first_party: client.first_party,
         id_token_alg: client.id_token_alg,
         claims_in_id_token: client.claims_in_id_token,
@@ -363,6 +356,7 @@ impl Changes {
             ),
             scope: scope.unwrap_or(base.scope),
             require_pkce: self.require_pkce.unwrap_or(base.require_pkce),
+            require_par: self.require_par.unwrap_or(base.require_par),
             first_party: self.first_party.unwrap_or(base.first_party),
             id_token_alg: self.id_token_alg.map_or(base.id_token_alg, Into::into),
             claims_in_id_token: self.claims_in_id_token.unwrap_or(base.claims_in_id_token),
@@ -440,6 +434,10 @@ fn members(shown: &ClientRow, client: &Client) -> Vec<(&'static str, String)> {
         ),
         ("scope", text(&shown.scope)),
         ("require_pkce", shown.require_pkce.to_string()),
+        (
+            "require_pushed_authorization_requests",
+            shown.require_pushed_authorization_requests.to_string(),
+        ),
         ("first_party", shown.first_party.to_string()),
         (
             "id_token_signed_response_alg",
@@ -478,6 +476,7 @@ fn shown(client: &Client, secret: Option<&SecretString>) -> ClientRow {
         post_logout_redirect_uris: texts(&client.post_logout_redirect_uris),
         scope: client.scope.to_string(),
         require_pkce: client.require_pkce,
+        require_pushed_authorization_requests: client.require_par,
         first_party: client.first_party,
         id_token_signed_response_alg: client.id_token_alg.as_str(),
         claims_in_id_token: client.claims_in_id_token,

@@ -10,6 +10,7 @@ use aip_outbound::{Development, Dns, Outbound, OutboundConfig};
 use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
 use http::Request;
+use tokio::time::{Instant, sleep, timeout};
 use url::{Host, Url};
 
 use crate::cli::Global;
@@ -19,6 +20,8 @@ use crate::settings;
 
 /// The probe of the internal listener.
 const READY: &str = "/internal/ready";
+/// How soon a server that is starting is asked again.
+const BETWEEN_TRIES: Duration = Duration::from_millis(250);
 /// A name for an address: names are what the way out takes.
 const SERVER: &str = "aip.invalid";
 
@@ -30,6 +33,9 @@ pub(crate) struct Args {
     /// How many seconds it may take
     #[arg(long, value_name = "SECONDS", default_value_t = 3)]
     timeout: u64,
+    /// For how many seconds a server that is still starting is asked again
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    wait: u64,
 }
 
 pub(crate) fn run(args: &Args, global: &Global) -> Result<(), Failure> {
@@ -42,9 +48,17 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<(), Failure> {
         Some(url) => url.clone(),
         None => internal_url(&loaded)?,
     };
-    let asked = runtime
-        .block_on(async { tokio::time::timeout(patience, ask(&url, &loaded, patience)).await });
-    let asked = asked.unwrap_or_else(|_| Err(anyhow!("no answer within {patience:?}")));
+    let asked = runtime.block_on(async {
+        let deadline = Instant::now() + Duration::from_secs(args.wait);
+        loop {
+            let asked = timeout(patience, ask(&url, &loaded, patience)).await;
+            let asked = asked.unwrap_or_else(|_| Err(anyhow!("no answer within {patience:?}")));
+            if asked.is_ok() || Instant::now() >= deadline {
+                break asked;
+            }
+            sleep(BETWEEN_TRIES).await;
+        }
+    });
     Ok(asked.with_context(|| url.to_string())?)
 }
 

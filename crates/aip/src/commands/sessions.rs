@@ -1,11 +1,12 @@
 //! `aip sessions`: the sessions at PDSs, how they are, and what can be done about them. A token is
 //! never shown.
 
+use std::sync::Arc;
+
 use aip_atproto::Did;
 use aip_base::{Clock as _, RowId, SystemClock, Timestamp};
 use aip_config::LoadedConfig;
-use aip_listen::Lifecycle;
-use aip_sessions::KeeperError;
+use aip_sessions::{Keeper, KeeperError};
 use aip_storage::StorageError;
 use aip_storage::client::ClientId;
 use aip_storage::upstream::{SessionFilter, StateName, UpstreamSession, UpstreamState};
@@ -14,12 +15,11 @@ use clap::{Subcommand, ValueEnum};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::app::Application;
 use crate::cli::Global;
 use crate::environment::load;
 use crate::failure::Failure;
 use crate::output::{self, Format, Row, words_for};
-use crate::runtime::{Materials, Runtime};
+use crate::runtime::{Materials, Runtime, on_database};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -158,19 +158,11 @@ impl Row for Shown {
 
 pub(crate) fn run(args: Args, global: &Global) -> Result<(), Failure> {
     let loaded = load(global)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let runtime = Runtime::beside(&loaded).await?;
-        let done = match args.action {
-            Action::List(wanted) => list(wanted, &runtime, global.output).await,
-            Action::Show(Named { id }) => show(id, &runtime, global.output).await,
-            Action::Refresh(Named { id }) => refresh(id, &runtime, &loaded, global.output).await,
-            Action::Revoke(Named { id }) => revoke(id, &runtime, &loaded, global.output).await,
-        };
-        runtime.database.close().await;
-        done
+    on_database(&loaded, async |runtime| match args.action {
+        Action::List(wanted) => list(wanted, runtime, global.output).await,
+        Action::Show(Named { id }) => show(id, runtime, global.output).await,
+        Action::Refresh(Named { id }) => refresh(id, runtime, &loaded, global.output).await,
+        Action::Revoke(Named { id }) => revoke(id, runtime, &loaded, global.output).await,
     })
 }
 
@@ -252,8 +244,8 @@ async fn refresh(
     loaded: &LoadedConfig,
     format: Format,
 ) -> Result<(), Failure> {
-    let application = application(runtime, loaded).await?;
-    match application.keeper.refresh_now(id).await {
+    let keeper = keeper(runtime, loaded).await?;
+    match keeper.refresh_now(id).await {
         Ok(_) => show(id, runtime, format).await,
         Err(error @ KeeperError::Later(_)) => {
             let last = find(id, runtime).await?.last_error.unwrap_or_default();
@@ -269,8 +261,8 @@ async fn revoke(
     loaded: &LoadedConfig,
     format: Format,
 ) -> Result<(), Failure> {
-    let application = application(runtime, loaded).await?;
-    let ended = application.keeper.revoke(id).await?;
+    let keeper = keeper(runtime, loaded).await?;
+    let ended = keeper.revoke(id).await?;
     let words = if ended {
         format!(
             "Ended {id}, and all that apps hold of it. Its PDS is told by the server in the next \
@@ -282,11 +274,8 @@ async fn revoke(
     Ok(format.done(&json!({"id": id.to_string(), "ended_now": ended}), &words)?)
 }
 
-async fn application(runtime: &Runtime, loaded: &LoadedConfig) -> anyhow::Result<Application> {
-    let materials = Materials::read(loaded)?;
-    runtime
-        .application(loaded, materials, Lifecycle::new())
-        .await
+async fn keeper(runtime: &Runtime, loaded: &LoadedConfig) -> anyhow::Result<Arc<Keeper>> {
+    runtime.keeper(loaded, Materials::read(loaded)?).await
 }
 
 fn shown(session: &UpstreamSession, now: Timestamp) -> Shown {

@@ -25,7 +25,9 @@ const DAY: Duration = Duration::from_hours(24);
 /// The SQLite database of a folder in which `aip` ran.
 pub(crate) async fn storage(folder: &Path) -> Arc<dyn Storage> {
     let url = format!("sqlite://{}", folder.join("aip-data/aip.db").display());
-    let database = Database::connect(&url, PgOptions::default()).await.unwrap();
+    let database = Database::connect(&url.parse().unwrap(), PgOptions::default())
+        .await
+        .unwrap();
     database.storage().await.unwrap()
 }
 

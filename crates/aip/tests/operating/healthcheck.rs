@@ -28,6 +28,27 @@ fn a_ready_server_is_healthy_and_one_that_leaves_or_is_gone_is_not() {
 }
 
 #[test]
+fn a_server_that_is_starting_is_waited_for() {
+    let folder = TempDir::new().unwrap();
+    let words = ["healthcheck", "--wait", "1"];
+    let nobody = [("AIP_INTERNAL_LISTEN", "127.0.0.1:9")];
+    aip(folder.path(), &nobody, &words).failed_with("no connection");
+
+    // A port that nobody listens on yet.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let internal = free.local_addr().unwrap().to_string();
+    drop(free);
+    let path = folder.path().to_owned();
+    let address = internal.clone();
+    let waiting = std::thread::spawn(move || {
+        let variables = [("AIP_INTERNAL_LISTEN", &*address)];
+        aip(&path, &variables, &["healthcheck", "--wait", "60"]).ok();
+    });
+    let _server = Server::start(folder.path(), &[("AIP_INTERNAL_LISTEN", &internal)]);
+    waiting.join().unwrap();
+}
+
+#[test]
 fn another_address_and_tls_can_be_asked() {
     let folder = TempDir::new().unwrap();
     let certificates =

@@ -21,14 +21,14 @@ use crate::on_both_engines;
 use crate::world::World;
 
 on_both_engines!(
-    d2_row07_a_refresh_is_kept_whatever_form_its_answer_has,
-    d2_row07_a_refresh_without_an_access_token_keeps_the_session_and_is_tried_again_later,
-    d2_row07_only_another_account_in_a_refresh_ends_the_session,
+    a_refresh_is_kept_whatever_form_its_answer_has,
+    a_refresh_without_an_access_token_keeps_the_session_and_is_tried_again_later,
+    only_another_account_in_a_refresh_ends_the_session,
     a_sign_in_at_a_server_that_compresses_works_and_an_unusable_answer_is_told_as_it_is,
     the_session_of_an_app_password_is_kept_whatever_form_its_answer_has,
-    d2_row68_a_rejection_is_understood_in_every_form_that_pds_give_it,
+    a_rejection_is_understood_in_every_form_that_pds_give_it,
     a_refusal_that_is_not_about_the_token_is_never_told_to_the_app_as_one,
-    d2_row10_calls_side_by_side_succeed_at_a_pds_that_takes_only_its_newest_nonce,
+    calls_side_by_side_succeed_at_a_pds_that_takes_only_its_newest_nonce,
 );
 
 /// What is made of an honest answer.
@@ -111,7 +111,7 @@ const FORMS: [(&str, Change); 12] = [
     }),
 ];
 
-async fn d2_row07_a_refresh_is_kept_whatever_form_its_answer_has(world: &World) {
+async fn a_refresh_is_kept_whatever_form_its_answer_has(world: &World) {
     let (app, tokens) = app_with_session(world).await;
     let scope = session(world).await.scope;
     for (number, (form, change)) in FORMS.into_iter().enumerate() {
@@ -137,7 +137,7 @@ async fn d2_row07_a_refresh_is_kept_whatever_form_its_answer_has(world: &World) 
     );
 }
 
-async fn d2_row07_a_refresh_without_an_access_token_keeps_the_session_and_is_tried_again_later(
+async fn a_refresh_without_an_access_token_keeps_the_session_and_is_tried_again_later(
     world: &World,
 ) {
     let (app, tokens) = app_with_session(world).await;
@@ -170,7 +170,7 @@ async fn d2_row07_a_refresh_without_an_access_token_keeps_the_session_and_is_tri
     assert!(world.pds().requests_to(Endpoint::Revoke).is_empty());
 }
 
-async fn d2_row07_only_another_account_in_a_refresh_ends_the_session(world: &World) {
+async fn only_another_account_in_a_refresh_ends_the_session(world: &World) {
     let (app, tokens) = app_with_session(world).await;
     world.pass(STALE);
     let bob = world.bob().did.to_string();
@@ -256,7 +256,7 @@ async fn the_session_of_an_app_password_is_kept_whatever_form_its_answer_has(wor
     assert_eq!(world.pds().requests_to(create).len(), 1);
 }
 
-async fn d2_row68_a_rejection_is_understood_in_every_form_that_pds_give_it(world: &World) {
+async fn a_rejection_is_understood_in_every_form_that_pds_give_it(world: &World) {
     let (app, tokens) = app_with_session(world).await;
     let method = Endpoint::Method(GET_SESSION);
     let xrpc = |error: &str| json!({ "error": error, "message": "on order of the story" });
@@ -322,9 +322,7 @@ async fn a_refusal_that_is_not_about_the_token_is_never_told_to_the_app_as_one(w
     assert_eq!(session(world).await.state, UpstreamState::Active);
 }
 
-async fn d2_row10_calls_side_by_side_succeed_at_a_pds_that_takes_only_its_newest_nonce(
-    world: &World,
-) {
+async fn calls_side_by_side_succeed_at_a_pds_that_takes_only_its_newest_nonce(world: &World) {
     let (app, tokens) = app_with_session(world).await;
     world.pds().set_nonce_per_answer(true);
     for _ in 0..3 {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aip_base::{Http as _, Limits};
 use aip_pds::{CallAuth, PdsCall};
 use aip_sandbox::{Endpoint, PdsOptions};
-use aip_sessions::{AppPasswordError, KeeperError};
+use aip_sessions::{AppPasswordError, AppPasswords, KeeperError};
 use aip_storage::audit::AuditKind;
 use aip_storage::client::ClientId;
 use aip_storage::upstream::{ReauthReason, SessionKind, UpstreamSession};
@@ -22,9 +22,9 @@ use crate::world::World;
 
 on_both_engines!(
     an_app_password_is_kept_refreshed_and_begun_anew,
-    d2_row70_what_the_pds_refuses_is_not_kept,
-    d2_row70_an_account_that_moved_is_served_at_its_new_pds,
-    d2_row13_an_outage_keeps_the_session_of_an_app_password,
+    what_the_pds_refuses_is_not_kept,
+    an_account_that_moved_is_served_at_its_new_pds,
+    an_outage_keeps_the_session_of_an_app_password,
     an_app_password_that_was_revoked_ends_its_session_alone,
     an_app_password_that_is_taken_back_is_forgotten,
 );
@@ -74,7 +74,7 @@ pub(crate) async fn app_with_password(world: &World) -> (App<'_>, String) {
     let app = app.await;
     let tokens = app.sign_in(&world.browser(), world.alice()).await;
     let password = make_password(world).await;
-    let set = world.aip().app.app_passwords.clone();
+    let set = AppPasswords::new(world.aip().app.keeper.clone());
     set.set(&app.id, &world.alice().did, &password)
         .await
         .unwrap();
@@ -94,7 +94,7 @@ pub(crate) async fn use_it(world: &World, client: &ClientId) -> Result<i64, Keep
     let usable = keeper.active_session(id).await?;
     assert!(matches!(usable.auth, CallAuth::Bearer));
     let url = usable.pds.join(&format!("/xrpc/{GET_SESSION}"));
-    let pds = &world.aip().app.pds;
+    let pds = &keeper.upstream.pds;
     let call = PdsCall {
         method: &http::Method::GET,
         pds: &usable.pds,
@@ -129,10 +129,10 @@ async fn an_app_password_is_kept_refreshed_and_begun_anew(world: &World) {
     assert_eq!(world.audit(AuditKind::AppPasswordGiven).await.len(), 1);
 }
 
-async fn d2_row70_what_the_pds_refuses_is_not_kept(world: &World) {
+async fn what_the_pds_refuses_is_not_kept(world: &World) {
     let app = world.app().await;
     app.sign_in(&world.browser(), world.alice()).await;
-    let set = world.aip().app.app_passwords.clone();
+    let set = AppPasswords::new(world.aip().app.keeper.clone());
     let alice = world.alice();
     let asked = world.pds().requests().len();
     let main = set.set(&app.id, &alice.did, &alice.password).await;
@@ -148,7 +148,7 @@ async fn d2_row70_what_the_pds_refuses_is_not_kept(world: &World) {
     world.secrets.learn("an app password", &of_alice);
 }
 
-async fn d2_row70_an_account_that_moved_is_served_at_its_new_pds(world: &World) {
+async fn an_account_that_moved_is_served_at_its_new_pds(world: &World) {
     let (app, _) = app_with_password(world).await;
     let new_home = world.sandbox.another_pds(PdsOptions::default());
     let new_home = new_home.await.unwrap();
@@ -165,7 +165,7 @@ async fn d2_row70_an_account_that_moved_is_served_at_its_new_pds(world: &World) 
     assert_eq!(moved.pds.as_str(), new_home.origin());
 }
 
-async fn d2_row13_an_outage_keeps_the_session_of_an_app_password(world: &World) {
+async fn an_outage_keeps_the_session_of_an_app_password(world: &World) {
     let (app, _) = app_with_password(world).await;
     for outage in ["unavailable", "limited", "no answer"] {
         world.pass(STALE);
@@ -204,7 +204,7 @@ async fn an_app_password_that_was_revoked_ends_its_session_alone(world: &World) 
 
 async fn an_app_password_that_is_taken_back_is_forgotten(world: &World) {
     let (app, access) = app_with_password(world).await;
-    let passwords = world.aip().app.app_passwords.clone();
+    let passwords = AppPasswords::new(world.aip().app.keeper.clone());
     let alice = &world.alice().did;
     let delete = Endpoint::Method("com.atproto.server.deleteSession");
     assert!(passwords.remove(&app.id, alice).await.unwrap());

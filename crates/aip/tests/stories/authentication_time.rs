@@ -13,8 +13,8 @@ use crate::on_both_engines;
 use crate::world::World;
 
 on_both_engines!(
-    d2_row29_a_pds_that_remembered_the_person_proves_no_time,
-    d2_row29_prompt_login_and_max_age_make_the_person_authenticate,
+    a_pds_that_remembered_the_person_proves_no_time,
+    prompt_login_and_max_age_make_the_person_authenticate,
 );
 
 async fn claims(app: &App<'_>, errand: &Errand, back: &url::Url) -> Value {
@@ -35,7 +35,7 @@ async fn sign_in(app: &App<'_>, browser: &Browser<'_>, changes: &[(&str, &str)])
     claims(app, &errand, &back).await
 }
 
-async fn d2_row29_a_pds_that_remembered_the_person_proves_no_time(world: &World) {
+async fn a_pds_that_remembered_the_person_proves_no_time(world: &World) {
     let app = world.app().await;
     let mut browser = world.browser();
     browser.remembered = true;
@@ -53,7 +53,7 @@ async fn d2_row29_a_pds_that_remembered_the_person_proves_no_time(world: &World)
     assert!(claims.get("auth_time").is_none(), "{claims}");
 }
 
-async fn d2_row29_prompt_login_and_max_age_make_the_person_authenticate(world: &World) {
+async fn prompt_login_and_max_age_make_the_person_authenticate(world: &World) {
     let app = world.app().await;
     for asking in [("prompt", "login"), ("max_age", "3600")] {
         let mut browser = world.browser();

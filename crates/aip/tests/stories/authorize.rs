@@ -7,10 +7,10 @@ use crate::on_both_engines;
 use crate::world::{BASE, World};
 
 on_both_engines!(
-    d2_row21_an_unknown_app_or_redirect_is_a_page_and_never_a_redirect,
-    d2_row24_a_repeated_parameter_is_refused,
-    d2_row25_other_response_types_are_refused_by_redirect_with_state_and_iss,
-    d2_row26_without_a_good_challenge_nothing_begins,
+    an_unknown_app_or_redirect_is_a_page_and_never_a_redirect,
+    a_repeated_parameter_is_refused,
+    other_response_types_are_refused_by_redirect_with_state_and_iss,
+    without_a_good_challenge_nothing_begins,
     a_refusal_names_the_value_that_was_sent_and_what_would_be_right,
     an_unregistered_redirect_is_told_to_the_developer_on_the_page_and_to_the_log,
 );
@@ -24,7 +24,7 @@ async fn expect_refused(app: &App<'_>, errand: &Errand, error: &str) {
     assert_eq!(app.world.dump().await, before, "{}", errand.url);
 }
 
-async fn d2_row21_an_unknown_app_or_redirect_is_a_page_and_never_a_redirect(world: &World) {
+async fn an_unknown_app_or_redirect_is_a_page_and_never_a_redirect(world: &World) {
     let app = world.app().await;
     let before = world.dump().await;
     for changes in [
@@ -53,7 +53,7 @@ async fn d2_row21_an_unknown_app_or_redirect_is_a_page_and_never_a_redirect(worl
     assert_eq!(world.dump().await, before);
 }
 
-async fn d2_row24_a_repeated_parameter_is_refused(world: &World) {
+async fn a_repeated_parameter_is_refused(world: &World) {
     let app = world.app().await;
     for name in [
         "scope",
@@ -86,7 +86,7 @@ async fn d2_row24_a_repeated_parameter_is_refused(world: &World) {
         .logged("repeated");
 }
 
-async fn d2_row25_other_response_types_are_refused_by_redirect_with_state_and_iss(world: &World) {
+async fn other_response_types_are_refused_by_redirect_with_state_and_iss(world: &World) {
     let app = world.app().await;
     for response_type in ["token", "id_token", "code id_token", "code token", "none"] {
         let errand = app.errand(&[("response_type", response_type)]);
@@ -96,7 +96,7 @@ async fn d2_row25_other_response_types_are_refused_by_redirect_with_state_and_is
     expect_refused(&app, &errand, "invalid_request").await;
 }
 
-async fn d2_row26_without_a_good_challenge_nothing_begins(world: &World) {
+async fn without_a_good_challenge_nothing_begins(world: &World) {
     let (confidential, public) = (world.app().await, world.public_app().await);
     for app in [&confidential, &public] {
         for changes in [

@@ -11,12 +11,12 @@ use crate::on_both_engines;
 use crate::world::{World, until};
 
 on_both_engines!(
-    d2_row42_wrong_credentials_are_refused_with_a_challenge_and_cost_nothing,
-    d2_row43_a_nearly_right_secret_is_refused_like_any_other,
+    wrong_credentials_are_refused_with_a_challenge_and_cost_nothing,
+    a_nearly_right_secret_is_refused_like_any_other,
     a_secret_replaced_by_another_process_works_at_once_and_ends_the_old_one_soon,
 );
 
-async fn d2_row42_wrong_credentials_are_refused_with_a_challenge_and_cost_nothing(world: &World) {
+async fn wrong_credentials_are_refused_with_a_challenge_and_cost_nothing(world: &World) {
     let app = world.app().await;
     let tokens = app.sign_in(&world.browser(), world.alice()).await;
     let (id, secret) = (app.id.as_str(), app.secret.as_deref().unwrap());
@@ -32,6 +32,11 @@ async fn d2_row42_wrong_credentials_are_refused_with_a_challenge_and_cost_nothin
         (
             basic(secret),
             vec![("client_secret", secret)],
+            "more than one",
+        ),
+        (
+            basic(secret),
+            vec![("client_id", "another")],
             "more than one",
         ),
         (
@@ -54,7 +59,7 @@ async fn d2_row42_wrong_credentials_are_refused_with_a_challenge_and_cost_nothin
             .post_as("/oauth/token", authorization.as_deref(), &form)
             .await;
         answer.expect(401, "invalid_client").logged(logged);
-        assert!(answer.header("www-authenticate").starts_with("Basic "));
+        assert_eq!(answer.header("www-authenticate"), "Basic realm=\"aip\"");
         assert_eq!(
             answer.json()["error_description"],
             "client authentication failed"
@@ -68,14 +73,14 @@ async fn d2_row42_wrong_credentials_are_refused_with_a_challenge_and_cost_nothin
         encoded
     });
     let joined = STANDARD.encode(format!("{id}:{encoded}"));
-    let authorization = format!("Basic {joined}");
+    let authorization = format!("basic {joined}");
     let answer = app
         .post_as("/oauth/token", Some(&authorization), &refresh)
         .await;
     world.secrets.learn_tokens(&answer.ok());
 }
 
-async fn d2_row43_a_nearly_right_secret_is_refused_like_any_other(world: &World) {
+async fn a_nearly_right_secret_is_refused_like_any_other(world: &World) {
     let app = world.app().await;
     let secret = app.secret.clone().unwrap();
     let mut nearly = secret.clone();

@@ -12,17 +12,17 @@ use crate::on_both_engines;
 use crate::world::{BASE, World};
 
 on_both_engines!(
-    d2_row19_a_new_app_cannot_ride_on_the_silent_sign_in_of_the_pds,
-    d2_row20_a_decision_that_our_page_did_not_send_is_refused,
-    d2_row20_a_consent_is_for_one_app_and_its_scopes_only,
-    d2_row27_what_the_query_of_a_page_says_changes_no_stored_request,
+    a_new_app_cannot_ride_on_the_silent_sign_in_of_the_pds,
+    a_decision_that_our_page_did_not_send_is_refused,
+    a_consent_is_for_one_app_and_its_scopes_only,
+    what_the_query_of_a_page_says_changes_no_stored_request,
     a_person_is_asked_once_in_each_browser,
     without_pages_the_app_is_told_what_is_missing,
 );
 
 const WIDER: &str = "atproto openid profile repo:app.bsky.feed.like repo:app.bsky.feed.post";
 
-async fn d2_row19_a_new_app_cannot_ride_on_the_silent_sign_in_of_the_pds(world: &World) {
+async fn a_new_app_cannot_ride_on_the_silent_sign_in_of_the_pds(world: &World) {
     let mut browser = world.browser();
     browser.remembered = true;
     world.app().await.sign_in(&browser, world.alice()).await;
@@ -57,7 +57,7 @@ async fn d2_row19_a_new_app_cannot_ride_on_the_silent_sign_in_of_the_pds(world: 
     errand.code(&browser.allow(&page).await);
 }
 
-async fn d2_row20_a_decision_that_our_page_did_not_send_is_refused(world: &World) {
+async fn a_decision_that_our_page_did_not_send_is_refused(world: &World) {
     let app = world.app().await;
     let browser = world.browser();
     let errand = app.errand(&[]);
@@ -106,7 +106,7 @@ async fn d2_row20_a_decision_that_our_page_did_not_send_is_refused(world: &World
     errand.code(&browser.submit(form, "allow").await.away());
 }
 
-async fn d2_row20_a_consent_is_for_one_app_and_its_scopes_only(world: &World) {
+async fn a_consent_is_for_one_app_and_its_scopes_only(world: &World) {
     let (app, other) = (world.app().await, world.app().await);
     let browser = world.browser();
     app.sign_in(&browser, world.alice()).await;
@@ -132,7 +132,7 @@ async fn d2_row20_a_consent_is_for_one_app_and_its_scopes_only(world: &World) {
     assert_eq!(world.dump().await, before);
 }
 
-async fn d2_row27_what_the_query_of_a_page_says_changes_no_stored_request(world: &World) {
+async fn what_the_query_of_a_page_says_changes_no_stored_request(world: &World) {
     let app = world.app().await;
     let browser = world.browser();
     let errand = app.errand(&[]);

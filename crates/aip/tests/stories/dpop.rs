@@ -9,28 +9,28 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::Request;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
-use crate::app::{App, Tokens, s256};
+use crate::app::{App, Tokens, basic_credential, s256};
 use crate::on_both_engines;
 use crate::world::{BASE, World};
 
 on_both_engines!(
-    d2_row41_bound_tokens_say_so_and_are_worthless_without_a_proof,
-    d2_row46_every_flaw_of_a_proof_is_refused,
-    d2_row46_a_proof_is_good_once_on_all_replicas,
-    d2_row46_a_proof_is_good_once_although_valkey_forgets,
-    d2_row46_an_old_or_missing_nonce_is_answered_with_a_new_one,
-    d2_row47_neither_scheme_opens_what_the_other_is_for,
-    d2_row48_the_url_of_a_proof_is_ours_whatever_the_headers_say,
+    bound_tokens_say_so_and_are_worthless_without_a_proof,
+    every_flaw_of_a_proof_is_refused,
+    a_proof_is_good_once_on_all_replicas,
+    a_proof_is_good_once_although_valkey_forgets,
+    an_old_or_missing_nonce_is_answered_with_a_new_one,
+    neither_scheme_opens_what_the_other_is_for,
+    the_url_of_a_proof_is_ours_whatever_the_headers_say,
 );
 
 const USERINFO: &str = "/oauth/userinfo";
 
-async fn d2_row41_bound_tokens_say_so_and_are_worthless_without_a_proof(world: &World) {
+async fn bound_tokens_say_so_and_are_worthless_without_a_proof(world: &World) {
     let app = world.app().await.with_dpop();
     let tokens = app.sign_in(&world.browser(), world.alice()).await;
     assert_eq!(tokens.answer["token_type"], "DPoP");
@@ -42,6 +42,16 @@ async fn d2_row41_bound_tokens_say_so_and_are_worthless_without_a_proof(world: &
     let before = world.state().await;
     let answer = app.without_key().refresh(&tokens.refresh).await;
     answer.expect(400, "invalid_grant").logged("caller");
+    let garbage = Request::post(format!("{BASE}/oauth/token"))
+        .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .header(
+            AUTHORIZATION,
+            basic_credential(app.id.as_str(), app.secret.as_deref().unwrap()),
+        )
+        .header("dpop", "garbage")
+        .body(format!("grant_type=refresh_token&refresh_token={}", tokens.refresh).into());
+    let answer = world.send(garbage.unwrap()).await;
+    answer.expect(400, "invalid_dpop_proof").logged("caller");
     assert_eq!(
         world.state().await,
         before,
@@ -51,7 +61,7 @@ async fn d2_row41_bound_tokens_say_so_and_are_worthless_without_a_proof(world: &
     assert_eq!(renewed.answer["token_type"], "DPoP");
 }
 
-async fn d2_row47_neither_scheme_opens_what_the_other_is_for(world: &World) {
+async fn neither_scheme_opens_what_the_other_is_for(world: &World) {
     let (bound, free) = (world.app().await.with_dpop(), world.app().await);
     let bound_tokens = bound.sign_in(&world.browser(), world.alice()).await;
     let free_tokens = free.sign_in(&world.browser(), world.alice()).await;
@@ -174,7 +184,7 @@ fn another_key() -> SigningKey {
     SigningKey::generate(Alg::Es256, None).unwrap()
 }
 
-async fn d2_row46_every_flaw_of_a_proof_is_refused(world: &World) {
+async fn every_flaw_of_a_proof_is_refused(world: &World) {
     let app = world.app().await.with_dpop();
     let prover = Prover::new(&app).await;
     let other = another_key();
@@ -241,9 +251,10 @@ fn expect_challenge(answer: &Answer, error: &str) {
         challenge.contains(&format!("error=\"{error}\"")),
         "{challenge}"
     );
+    assert!(challenge.contains("algs=\"ES256"), "{challenge}");
 }
 
-async fn d2_row46_a_proof_is_good_once_on_all_replicas(world: &World) {
+async fn a_proof_is_good_once_on_all_replicas(world: &World) {
     let app = world.app().await.with_dpop();
     let prover = Prover::new(&app).await;
     // The query is no part of `htu`.
@@ -256,7 +267,7 @@ async fn d2_row46_a_proof_is_good_once_on_all_replicas(world: &World) {
     prover.send(&[prover.proof()]).await.ok();
 }
 
-async fn d2_row46_a_proof_is_good_once_although_valkey_forgets(world: &World) {
+async fn a_proof_is_good_once_although_valkey_forgets(world: &World) {
     let mut valkey = world.valkey().await;
     let app = world.app().await.with_dpop();
     let prover = Prover::new(&app).await;
@@ -272,7 +283,7 @@ async fn d2_row46_a_proof_is_good_once_although_valkey_forgets(world: &World) {
     expect_challenge(&away, "invalid_dpop_proof");
 }
 
-async fn d2_row46_an_old_or_missing_nonce_is_answered_with_a_new_one(world: &World) {
+async fn an_old_or_missing_nonce_is_answered_with_a_new_one(world: &World) {
     let app = world.app().await.with_dpop();
     let mut prover = Prover::new(&app).await;
     world.pass(Duration::from_mins(4));
@@ -291,7 +302,7 @@ async fn d2_row46_an_old_or_missing_nonce_is_answered_with_a_new_one(world: &Wor
     prover.send(&[prover.proof()]).await.ok();
 }
 
-async fn d2_row48_the_url_of_a_proof_is_ours_whatever_the_headers_say(world: &World) {
+async fn the_url_of_a_proof_is_ours_whatever_the_headers_say(world: &World) {
     let app = world.app().await.with_dpop();
     let prover = Prover::new(&app).await;
     let forged = [

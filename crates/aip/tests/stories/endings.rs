@@ -16,12 +16,12 @@ use crate::on_both_engines;
 use crate::world::World;
 
 on_both_engines!(
-    d2_row68_a_pds_that_rejects_even_fresh_tokens_needs_the_person,
-    d2_row68_a_rejection_that_is_about_something_else_ends_nothing,
-    d2_row67_a_pds_that_asks_for_a_pause_is_left_alone_by_the_keeper,
-    d2_row76_a_client_that_is_deleted_during_an_exchange_leaves_nothing_alive,
-    d2_row76_an_account_that_is_deleted_ends_cleanly,
-    d2_row13_a_pds_that_is_down_is_left_alone_until_a_probe_gets_through,
+    a_pds_that_rejects_even_fresh_tokens_needs_the_person,
+    a_rejection_that_is_about_something_else_ends_nothing,
+    a_pds_that_asks_for_a_pause_is_left_alone_by_the_keeper,
+    a_client_that_is_deleted_during_an_exchange_leaves_nothing_alive,
+    an_account_that_is_deleted_ends_cleanly,
+    a_pds_that_is_down_is_left_alone_until_a_probe_gets_through,
     an_ended_session_is_told_everywhere_and_the_same_browser_signs_in_again,
     an_operator_refreshes_and_ends_sessions,
 );
@@ -32,7 +32,7 @@ fn rejection() -> Reply {
     Reply::json(StatusCode::UNAUTHORIZED, &body).with(WWW_AUTHENTICATE, challenge)
 }
 
-async fn d2_row68_a_pds_that_rejects_even_fresh_tokens_needs_the_person(world: &World) {
+async fn a_pds_that_rejects_even_fresh_tokens_needs_the_person(world: &World) {
     let (app, tokens) = app_with_session(world).await;
     let method = Endpoint::Method(GET_SESSION);
     world.pds().always(method).answers(rejection());
@@ -54,7 +54,7 @@ async fn d2_row68_a_pds_that_rejects_even_fresh_tokens_needs_the_person(world: &
     world.pds().heal(method);
 }
 
-async fn d2_row68_a_rejection_that_is_about_something_else_ends_nothing(world: &World) {
+async fn a_rejection_that_is_about_something_else_ends_nothing(world: &World) {
     const CREATE: &str = "com.atproto.repo.createRecord";
     let (app, tokens) = app_with_session(world).await;
     let method = Endpoint::Method(CREATE);
@@ -76,7 +76,7 @@ async fn d2_row68_a_rejection_that_is_about_something_else_ends_nothing(world: &
     app.query(&tokens.access, GET_SESSION).await.ok();
 }
 
-async fn d2_row67_a_pds_that_asks_for_a_pause_is_left_alone_by_the_keeper(world: &World) {
+async fn a_pds_that_asks_for_a_pause_is_left_alone_by_the_keeper(world: &World) {
     let (app, tokens) = app_with_session(world).await;
     world.pass(STALE);
     world.pds().next(Endpoint::Token).rate_limits(120);
@@ -99,7 +99,7 @@ async fn d2_row67_a_pds_that_asks_for_a_pause_is_left_alone_by_the_keeper(world:
     app.query(&tokens.access, GET_SESSION).await.ok();
 }
 
-async fn d2_row76_a_client_that_is_deleted_during_an_exchange_leaves_nothing_alive(world: &World) {
+async fn a_client_that_is_deleted_during_an_exchange_leaves_nothing_alive(world: &World) {
     let app = world.app().await;
     let browser = world.browser();
     let errand = app.errand(&[]);
@@ -128,7 +128,7 @@ async fn d2_row76_a_client_that_is_deleted_during_an_exchange_leaves_nothing_ali
     assert_eq!(world.dump().await.count("grants"), 0);
 }
 
-async fn d2_row76_an_account_that_is_deleted_ends_cleanly(world: &World) {
+async fn an_account_that_is_deleted_ends_cleanly(world: &World) {
     let (app, tokens) = app_with_session(world).await;
     let alice = &world.alice().did;
     world.pds().set_account_state(alice, AccountState::Deleted);
@@ -148,7 +148,7 @@ async fn d2_row76_an_account_that_is_deleted_ends_cleanly(world: &World) {
     );
 }
 
-async fn d2_row13_a_pds_that_is_down_is_left_alone_until_a_probe_gets_through(world: &World) {
+async fn a_pds_that_is_down_is_left_alone_until_a_probe_gets_through(world: &World) {
     let (app, tokens) = app_with_session(world).await;
     world.pds().go_down().await;
     for _ in 0..8 {

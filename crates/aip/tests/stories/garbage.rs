@@ -12,8 +12,8 @@ use crate::on_both_engines;
 use crate::world::{BASE, World};
 
 on_both_engines!(
-    d2_row77_garbage_on_every_endpoint_is_the_callers_error_and_stores_nothing,
-    d2_row79_every_page_and_every_token_answer_is_closed_to_others,
+    garbage_on_every_endpoint_is_the_callers_error_and_stores_nothing,
+    every_page_and_every_token_answer_is_closed_to_others,
 );
 
 /// Words that lead deep into the parsers.
@@ -74,7 +74,7 @@ impl Garbage {
     }
 }
 
-async fn d2_row77_garbage_on_every_endpoint_is_the_callers_error_and_stores_nothing(world: &World) {
+async fn garbage_on_every_endpoint_is_the_callers_error_and_stores_nothing(world: &World) {
     let garbage = Garbage(SeededRng::new(77));
     // Pages make a session for a browser that has none, failures are counted: that is all.
     let stored = async || {
@@ -121,7 +121,7 @@ async fn d2_row77_garbage_on_every_endpoint_is_the_callers_error_and_stores_noth
     assert!(world.pds().requests().is_empty());
 }
 
-async fn d2_row79_every_page_and_every_token_answer_is_closed_to_others(world: &World) {
+async fn every_page_and_every_token_answer_is_closed_to_others(world: &World) {
     let app = world.app().await;
     let browser = world.browser();
     let errand = app.errand(&[]);

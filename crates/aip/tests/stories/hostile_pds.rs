@@ -11,14 +11,14 @@ use crate::on_both_engines;
 use crate::world::{BASE, World};
 
 on_both_engines!(
-    d2_row01_an_evil_pds_cannot_sign_in_the_person_of_another_one,
-    d2_row02_another_account_of_the_same_pds_is_not_who_was_asked_for,
-    d2_row03_a_callback_of_another_issuer_never_gets_its_code_sent,
-    d2_row04_a_callback_of_no_open_sign_in_is_a_page_and_nothing_is_sent,
-    d2_row05_another_browser_cannot_finish_what_one_began,
-    d2_row06_what_the_pds_refuses_is_told_to_the_app_with_its_state_and_our_iss,
-    d2_row07_a_token_response_that_lacks_or_twists_something_is_refused_and_revoked,
-    d2_row62_the_proof_after_the_tokens_reads_the_document_anew,
+    an_evil_pds_cannot_sign_in_the_person_of_another_one,
+    another_account_of_the_same_pds_is_not_who_was_asked_for,
+    a_callback_of_another_issuer_never_gets_its_code_sent,
+    a_callback_of_no_open_sign_in_is_a_page_and_nothing_is_sent,
+    another_browser_cannot_finish_what_one_began,
+    what_the_pds_refuses_is_told_to_the_app_with_its_state_and_our_iss,
+    a_token_response_that_lacks_or_twists_something_is_refused_and_revoked,
+    the_proof_after_the_tokens_reads_the_document_anew,
 );
 
 /// Goes to the PDS by what is typed, signs in there as `person`, and claims that the sign-in is
@@ -61,7 +61,7 @@ async fn expect_nothing_kept(world: &World) {
     }
 }
 
-async fn d2_row01_an_evil_pds_cannot_sign_in_the_person_of_another_one(world: &World) {
+async fn an_evil_pds_cannot_sign_in_the_person_of_another_one(world: &World) {
     let evil = world
         .sandbox
         .another_pds(PdsOptions::default())
@@ -75,7 +75,7 @@ async fn d2_row01_an_evil_pds_cannot_sign_in_the_person_of_another_one(world: &W
     assert!(world.pds().requests_to(Endpoint::Token).is_empty());
 }
 
-async fn d2_row02_another_account_of_the_same_pds_is_not_who_was_asked_for(world: &World) {
+async fn another_account_of_the_same_pds_is_not_who_was_asked_for(world: &World) {
     // Who was typed is a hint: the person is told, and goes on with the other account by a click.
     world.pds().lie(Lie::sub_of(&world.bob().did));
     let app = world.app().await;
@@ -145,7 +145,7 @@ async fn d2_row02_another_account_of_the_same_pds_is_not_who_was_asked_for(world
     errand.refused(&back.away(), "access_denied");
 }
 
-async fn d2_row03_a_callback_of_another_issuer_never_gets_its_code_sent(world: &World) {
+async fn a_callback_of_another_issuer_never_gets_its_code_sent(world: &World) {
     let app = world.app().await;
     let slash = format!("{}/", world.pds().issuer());
     let lies = [
@@ -172,7 +172,7 @@ async fn d2_row03_a_callback_of_another_issuer_never_gets_its_code_sent(world: &
     }
 }
 
-async fn d2_row04_a_callback_of_no_open_sign_in_is_a_page_and_nothing_is_sent(world: &World) {
+async fn a_callback_of_no_open_sign_in_is_a_page_and_nothing_is_sent(world: &World) {
     let app = world.app().await;
     let browser = world.browser();
     let login = browser.open(&app.errand(&[]).url).await;
@@ -203,7 +203,7 @@ async fn d2_row04_a_callback_of_no_open_sign_in_is_a_page_and_nothing_is_sent(wo
     assert_eq!(world.state().await.without(&["upstream_flows"]), before);
 }
 
-async fn d2_row05_another_browser_cannot_finish_what_one_began(world: &World) {
+async fn another_browser_cannot_finish_what_one_began(world: &World) {
     let app = world.app().await;
     let (browser, other, fresh) = (world.browser(), world.browser(), world.browser());
     let login = browser.open(&app.errand(&[]).url).await;
@@ -223,9 +223,7 @@ async fn d2_row05_another_browser_cannot_finish_what_one_began(world: &World) {
     assert!(browser.open(callback.as_str()).await.has_form("consent"));
 }
 
-async fn d2_row06_what_the_pds_refuses_is_told_to_the_app_with_its_state_and_our_iss(
-    world: &World,
-) {
+async fn what_the_pds_refuses_is_told_to_the_app_with_its_state_and_our_iss(world: &World) {
     let app = world.app().await;
     for (theirs, ours) in [
         ("access_denied", "access_denied"),
@@ -249,9 +247,7 @@ async fn d2_row06_what_the_pds_refuses_is_told_to_the_app_with_its_state_and_our
     }
 }
 
-async fn d2_row07_a_token_response_that_lacks_or_twists_something_is_refused_and_revoked(
-    world: &World,
-) {
+async fn a_token_response_that_lacks_or_twists_something_is_refused_and_revoked(world: &World) {
     let token = Document::TokenResponse;
     for (lie, check) in [
         (Lie::omit(token, "scope"), "scope"),
@@ -266,7 +262,7 @@ async fn d2_row07_a_token_response_that_lacks_or_twists_something_is_refused_and
     }
 }
 
-async fn d2_row62_the_proof_after_the_tokens_reads_the_document_anew(world: &World) {
+async fn the_proof_after_the_tokens_reads_the_document_anew(world: &World) {
     let elsewhere = world
         .sandbox
         .another_pds(PdsOptions::default())

@@ -16,11 +16,11 @@ use crate::on_both_engines;
 use crate::world::{BASE, World, until};
 
 on_both_engines!(
-    d2_row12_fifty_uses_of_a_stale_session_at_three_replicas_make_one_refresh,
-    d2_row13_an_outage_keeps_the_session_and_it_works_again_afterwards,
-    d2_row13_a_pds_that_never_answers_keeps_the_session,
-    d2_row17_an_account_that_moved_is_not_refreshed_at_its_old_pds,
-    d2_row68_a_rejected_token_is_refreshed_once_and_the_call_sent_once_more,
+    fifty_uses_of_a_stale_session_at_three_replicas_make_one_refresh,
+    an_outage_keeps_the_session_and_it_works_again_afterwards,
+    a_pds_that_never_answers_keeps_the_session,
+    an_account_that_moved_is_not_refreshed_at_its_old_pds,
+    a_rejected_token_is_refreshed_once_and_the_call_sent_once_more,
     a_restart_between_redirect_and_callback_loses_nothing,
 );
 
@@ -64,7 +64,7 @@ pub(crate) fn refreshes(world: &World) -> usize {
         .count()
 }
 
-async fn d2_row12_fifty_uses_of_a_stale_session_at_three_replicas_make_one_refresh(world: &World) {
+async fn fifty_uses_of_a_stale_session_at_three_replicas_make_one_refresh(world: &World) {
     let (app, tokens) = app_with_session(world).await;
     let replicas = [world.replica().await, world.replica().await, world.aip()];
     world.pass(STALE);
@@ -79,7 +79,7 @@ async fn d2_row12_fifty_uses_of_a_stale_session_at_three_replicas_make_one_refre
     assert_eq!(session(world).await.generation, 1);
 }
 
-async fn d2_row13_an_outage_keeps_the_session_and_it_works_again_afterwards(world: &World) {
+async fn an_outage_keeps_the_session_and_it_works_again_afterwards(world: &World) {
     let (app, tokens) = app_with_session(world).await;
     let pds = world.pds();
     for outage in [
@@ -123,7 +123,7 @@ async fn d2_row13_an_outage_keeps_the_session_and_it_works_again_afterwards(worl
     assert!(world.audit(AuditKind::UpstreamEnded).await.is_empty());
 }
 
-async fn d2_row13_a_pds_that_never_answers_keeps_the_session(world: &World) {
+async fn a_pds_that_never_answers_keeps_the_session(world: &World) {
     let (app, tokens) = app_with_session(world).await;
     world.pass(STALE);
     world.pds().next(Endpoint::Token).hangs(When::Before);
@@ -143,7 +143,7 @@ async fn d2_row13_a_pds_that_never_answers_keeps_the_session(world: &World) {
     app.query(&tokens.access, GET_SESSION).await.ok();
 }
 
-async fn d2_row17_an_account_that_moved_is_not_refreshed_at_its_old_pds(world: &World) {
+async fn an_account_that_moved_is_not_refreshed_at_its_old_pds(world: &World) {
     let (app, tokens) = app_with_session(world).await;
     let alice = &world.alice().did;
     let new_home = world
@@ -175,7 +175,7 @@ async fn d2_row17_an_account_that_moved_is_not_refreshed_at_its_old_pds(world: &
     assert_eq!(new_home.live_sessions(alice), 1);
 }
 
-async fn d2_row68_a_rejected_token_is_refreshed_once_and_the_call_sent_once_more(world: &World) {
+async fn a_rejected_token_is_refreshed_once_and_the_call_sent_once_more(world: &World) {
     let (app, tokens) = app_with_session(world).await;
     let method = Endpoint::Method(GET_SESSION);
     let body = json!({ "error": "invalid_token", "message": "on order of the story" });

@@ -17,11 +17,11 @@ use crate::on_both_engines;
 use crate::world::{BASE, World, until};
 
 on_both_engines!(
-    d2_row14_tokens_that_could_not_be_stored_survive_a_kill,
-    d2_row14_a_kill_between_send_and_store_costs_one_more_try_and_not_at_once,
-    d2_row16_tokens_of_a_stalled_holder_are_kept_while_nobody_has_sent_since,
-    d2_row12_a_waiter_at_another_replica_is_woken_by_a_notice,
-    d2_row75_replicas_whose_clocks_differ_work_together,
+    tokens_that_could_not_be_stored_survive_a_kill,
+    a_kill_between_send_and_store_costs_one_more_try_and_not_at_once,
+    tokens_of_a_stalled_holder_are_kept_while_nobody_has_sent_since,
+    a_waiter_at_another_replica_is_woken_by_a_notice,
+    replicas_whose_clocks_differ_work_together,
     a_sign_in_is_finished_though_its_browser_has_left,
     tokens_that_nobody_needs_are_revoked_though_the_browser_has_left,
     a_caller_that_leaves_while_its_lease_is_taken_holds_up_nobody,
@@ -55,7 +55,7 @@ async fn fence(world: &World) -> i64 {
     world.texts(fence).await[0].parse().unwrap()
 }
 
-async fn d2_row14_tokens_that_could_not_be_stored_survive_a_kill(world: &World) {
+async fn tokens_that_could_not_be_stored_survive_a_kill(world: &World) {
     let (app, tokens) = app_with_session(world).await;
     let id = session(world).await.id;
     world.pass(STALE);
@@ -85,7 +85,7 @@ async fn d2_row14_tokens_that_could_not_be_stored_survive_a_kill(world: &World) 
     assert_eq!(world.pds().live_sessions(&world.alice().did), 1);
 }
 
-async fn d2_row14_a_kill_between_send_and_store_costs_one_more_try_and_not_at_once(world: &World) {
+async fn a_kill_between_send_and_store_costs_one_more_try_and_not_at_once(world: &World) {
     let (app, tokens) = app_with_session(world).await;
     let id = session(world).await.id;
     world.pass(STALE);
@@ -130,7 +130,7 @@ async fn d2_row14_a_kill_between_send_and_store_costs_one_more_try_and_not_at_on
     app.query(&tokens.access, GET_SESSION).await.ok();
 }
 
-async fn d2_row16_tokens_of_a_stalled_holder_are_kept_while_nobody_has_sent_since(world: &World) {
+async fn tokens_of_a_stalled_holder_are_kept_while_nobody_has_sent_since(world: &World) {
     let (app, tokens) = app_with_session(world).await;
     let id = session(world).await.id;
     let stalled = world.replica().await;
@@ -161,7 +161,7 @@ async fn d2_row16_tokens_of_a_stalled_holder_are_kept_while_nobody_has_sent_sinc
     app.query(&tokens.access, GET_SESSION).await.ok();
 }
 
-async fn d2_row12_a_waiter_at_another_replica_is_woken_by_a_notice(world: &World) {
+async fn a_waiter_at_another_replica_is_woken_by_a_notice(world: &World) {
     let (_, _) = app_with_session(world).await;
     let id = session(world).await.id;
     let one = world.replica().await;
@@ -183,7 +183,7 @@ async fn d2_row12_a_waiter_at_another_replica_is_woken_by_a_notice(world: &World
     assert_eq!(refreshes(world), 1);
 }
 
-async fn d2_row75_replicas_whose_clocks_differ_work_together(world: &World) {
+async fn replicas_whose_clocks_differ_work_together(world: &World) {
     let skewed = |seconds| Arc::new(Skewed(world.clock.clone(), seconds));
     let exact = world.replica_by(skewed(30)).await;
     let fast = world.replica_by(skewed(-30)).await;
@@ -235,12 +235,12 @@ async fn a_sign_in_is_finished_though_its_browser_has_left(world: &World) {
         .await;
     leave_during_callback(world, &browser, &at_pds).await;
 
+    // What a shutdown waits for.
+    world.aip().app.handlers.close();
+    world.aip().app.handlers.wait().await;
     let signed_in =
         "SELECT signed_in_did FROM authorization_requests WHERE signed_in_did IS NOT NULL";
-    until("the request has its account", async || {
-        world.texts(signed_in).await == [world.alice().did.as_str()]
-    })
-    .await;
+    assert_eq!(world.texts(signed_in).await, [world.alice().did.as_str()]);
     assert_eq!(session(world).await.state, UpstreamState::Active);
     assert_eq!(world.pds().live_sessions(&world.alice().did), 1);
 }

@@ -3,21 +3,24 @@
 use aip_storage::audit::AuditKind;
 use serde_json::json;
 
+use crate::app::Tokens;
 use crate::on_both_engines;
 use crate::world::World;
 
 on_both_engines!(
-    d2_row52_an_app_gives_back_its_own_tokens_only,
-    d2_row53_an_app_learns_about_its_own_tokens_only_and_at_once,
+    an_app_gives_back_its_own_tokens_only,
+    an_app_learns_about_its_own_tokens_only_and_at_once,
+    a_used_refresh_token_still_ends_the_grant,
 );
 
-async fn d2_row52_an_app_gives_back_its_own_tokens_only(world: &World) {
+async fn an_app_gives_back_its_own_tokens_only(world: &World) {
     let (app, stranger) = (world.app().await, world.app().await);
     let tokens = app.sign_in(&world.browser(), world.alice()).await;
     let before = world.state().await;
 
     for token in ["unknown", &tokens.access[..20], tokens.id_token()] {
-        assert_eq!(app.revoke(token).await.status, 200);
+        let answer = app.revoke(token).await;
+        assert_eq!((answer.status.as_u16(), answer.text()), (200, ""));
     }
     for token in [&tokens.access, &tokens.refresh] {
         assert_eq!(
@@ -40,7 +43,7 @@ async fn d2_row52_an_app_gives_back_its_own_tokens_only(world: &World) {
     app.userinfo(&tokens.access)
         .await
         .expect(401, "invalid_token");
-    let renewed = crate::app::Tokens::of(&app.refresh(&tokens.refresh).await);
+    let renewed = Tokens::of(&app.refresh(&tokens.refresh).await);
     assert_eq!(app.revoke(&renewed.refresh).await.status, 200);
     app.userinfo(&renewed.access)
         .await
@@ -57,7 +60,7 @@ async fn d2_row52_an_app_gives_back_its_own_tokens_only(world: &World) {
     assert_eq!(world.pds().live_sessions(&world.alice().did), 0);
 }
 
-async fn d2_row53_an_app_learns_about_its_own_tokens_only_and_at_once(world: &World) {
+async fn an_app_learns_about_its_own_tokens_only_and_at_once(world: &World) {
     let (app, stranger) = (world.app().await, world.app().await);
     let public = world.public_app().await;
     let tokens = app.sign_in(&world.browser(), world.alice()).await;
@@ -97,4 +100,15 @@ async fn d2_row53_an_app_learns_about_its_own_tokens_only_and_at_once(world: &Wo
             "at the other replica"
         );
     }
+}
+
+async fn a_used_refresh_token_still_ends_the_grant(world: &World) {
+    let app = world.app().await;
+    let tokens = app.sign_in(&world.browser(), world.alice()).await;
+    // As if this answer never reached the app.
+    let lost = Tokens::of(&app.refresh(&tokens.refresh).await);
+    assert_eq!(app.revoke(&tokens.refresh).await.status, 200);
+    app.userinfo(&lost.access)
+        .await
+        .expect(401, "invalid_token");
 }

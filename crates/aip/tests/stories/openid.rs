@@ -18,13 +18,13 @@ use crate::on_both_engines;
 use crate::world::{BASE, World};
 
 on_both_engines!(
-    d2_row49_the_id_token_is_about_this_sign_in_and_nothing_else,
-    d2_row50_nothing_but_a_live_access_token_opens_userinfo,
-    d2_row51_published_keys_are_public_and_each_for_one_purpose,
+    the_id_token_is_about_this_sign_in_and_nothing_else,
+    nothing_but_a_live_access_token_opens_userinfo,
+    published_keys_are_public_and_each_for_one_purpose,
     an_email_address_comes_from_the_pds_when_it_was_asked_for,
 );
 
-async fn d2_row49_the_id_token_is_about_this_sign_in_and_nothing_else(world: &World) {
+async fn the_id_token_is_about_this_sign_in_and_nothing_else(world: &World) {
     for (alg, name) in [(IdTokenAlg::Es256, "ES256"), (IdTokenAlg::Rs256, "RS256")] {
         let app = App::register(world, |settings| settings.id_token_alg = alg).await;
         for with_nonce in [true, false] {
@@ -80,7 +80,7 @@ fn header(token: &str) -> Value {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).unwrap()).unwrap()
 }
 
-async fn d2_row50_nothing_but_a_live_access_token_opens_userinfo(world: &World) {
+async fn nothing_but_a_live_access_token_opens_userinfo(world: &World) {
     let app = world.app().await;
     let tokens = app.sign_in(&world.browser(), world.alice()).await;
     let other_world = World::begin(crate::world::Engine::Sqlite).await;
@@ -97,6 +97,10 @@ async fn d2_row50_nothing_but_a_live_access_token_opens_userinfo(world: &World) 
         ("refresh token", &tokens.refresh),
         ("another AIP's", &foreign.access),
         ("mistyped", &mistyped),
+        ("one that is too long", &format!("{}x", tokens.access)),
+        ("upper case", &tokens.access.to_uppercase()),
+        ("another kind", &tokens.access.replace("aip_at_", "aip_rt_")),
+        ("two", &format!("{0},{0}", tokens.access)),
         ("nothing", ""),
     ] {
         let answer = app.userinfo(token).await;
@@ -146,7 +150,7 @@ async fn d2_row50_nothing_but_a_live_access_token_opens_userinfo(world: &World) 
         .expect(401, "invalid_token");
 }
 
-async fn d2_row51_published_keys_are_public_and_each_for_one_purpose(world: &World) {
+async fn published_keys_are_public_and_each_for_one_purpose(world: &World) {
     let mut kids = Vec::new();
     for path in ["/.well-known/jwks.json", "/oauth/upstream/jwks.json"] {
         let set = world.get(path).await.ok();
@@ -186,6 +190,15 @@ async fn an_email_address_comes_from_the_pds_when_it_was_asked_for(world: &World
     assert_eq!(
         claims["email_verified"], false,
         "nobody vouches for the PDS"
+    );
+    assert_eq!(claims["preferred_username"], world.alice().handle.as_str());
+    assert_eq!(claims["name"], world.alice().handle.as_str());
+    let least = app
+        .sign_in_for(&world.browser(), world.alice(), "openid atproto")
+        .await;
+    assert_eq!(
+        app.userinfo(&least.access).await.ok(),
+        json!({ "sub": world.alice().did.as_str() })
     );
     let without = app.sign_in(&world.browser(), world.alice()).await;
     assert!(

@@ -7,9 +7,8 @@ use aip_jose::SigningKey;
 use aip_keys::{Aad, KeySet};
 use aip_sandbox::{Endpoint, Mint, When};
 use aip_storage::audit::AuditKind;
-use aip_storage::upstream::{
-    Credential, EndReason, ReauthReason, Refreshed, SealedTokens, Settle, UpstreamState,
-};
+use aip_storage::refresh::{Refreshed, Settle};
+use aip_storage::upstream::{Credential, EndReason, ReauthReason, SealedTokens, UpstreamState};
 use http::StatusCode;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
@@ -20,17 +19,17 @@ use crate::on_both_engines;
 use crate::world::{KEYS, World};
 
 on_both_engines!(
-    d2_row14_a_lost_answer_is_tried_once_more_and_then_told_to_the_app,
+    a_lost_answer_is_tried_once_more_and_then_told_to_the_app,
     a_good_token_that_is_refused_once_keeps_its_session,
-    d2_row15_a_refusal_gives_way_to_the_newer_tokens_of_another_replica,
-    d2_row16_a_holder_that_stalls_past_its_lease_is_fenced_out,
-    d2_row18_a_session_stays_with_the_key_that_it_began_with,
-    d2_row18_a_session_whose_key_is_missing_waits_until_it_is_back,
-    d2_row74_what_one_replica_began_another_goes_on_with,
-    d2_row76_a_grant_that_ends_during_a_refresh_leaves_nothing_alive,
+    a_refusal_gives_way_to_the_newer_tokens_of_another_replica,
+    a_holder_that_stalls_past_its_lease_is_fenced_out,
+    a_session_stays_with_the_key_that_it_began_with,
+    a_session_whose_key_is_missing_waits_until_it_is_back,
+    what_one_replica_began_another_goes_on_with,
+    a_grant_that_ends_during_a_refresh_leaves_nothing_alive,
 );
 
-async fn d2_row14_a_lost_answer_is_tried_once_more_and_then_told_to_the_app(world: &World) {
+async fn a_lost_answer_is_tried_once_more_and_then_told_to_the_app(world: &World) {
     let (app, tokens) = app_with_session(world).await;
     world.pass(STALE);
     // The first request only learns the nonce.
@@ -81,7 +80,7 @@ async fn a_good_token_that_is_refused_once_keeps_its_session(world: &World) {
     assert_eq!((kept.state, kept.generation), (UpstreamState::Active, 1));
 }
 
-async fn d2_row15_a_refusal_gives_way_to_the_newer_tokens_of_another_replica(world: &World) {
+async fn a_refusal_gives_way_to_the_newer_tokens_of_another_replica(world: &World) {
     let (app, tokens) = app_with_session(world).await;
     world.pass(STALE);
     let gate = world.pds().next(Endpoint::Token).holds(When::Before);
@@ -161,7 +160,7 @@ async fn another_replica_refreshes(world: &World) {
     );
 }
 
-async fn d2_row16_a_holder_that_stalls_past_its_lease_is_fenced_out(world: &World) {
+async fn a_holder_that_stalls_past_its_lease_is_fenced_out(world: &World) {
     let (app, tokens) = app_with_session(world).await;
     let other = world.replica().await;
     let one = world.aip();
@@ -184,7 +183,7 @@ async fn d2_row16_a_holder_that_stalls_past_its_lease_is_fenced_out(world: &Worl
     assert_eq!(session(world).await.generation, 1);
 }
 
-async fn d2_row18_a_session_stays_with_the_key_that_it_began_with(world: &World) {
+async fn a_session_stays_with_the_key_that_it_began_with(world: &World) {
     let (app, tokens) = app_with_session(world).await;
     let kids = || {
         let requests = world.pds().requests_to(Endpoint::Token);
@@ -224,7 +223,7 @@ async fn d2_row18_a_session_stays_with_the_key_that_it_began_with(world: &World)
     assert!(published.contains(&old) && published.contains(&new));
 }
 
-async fn d2_row18_a_session_whose_key_is_missing_waits_until_it_is_back(world: &World) {
+async fn a_session_whose_key_is_missing_waits_until_it_is_back(world: &World) {
     let (app, tokens) = app_with_session(world).await;
     let old = KEYS.upstream_active().kid().unwrap().to_owned();
     let new = world.rotate_upstream_key().await;
@@ -250,7 +249,7 @@ async fn d2_row18_a_session_whose_key_is_missing_waits_until_it_is_back(world: &
     app.query(&tokens.access, GET_SESSION).await.ok();
 }
 
-async fn d2_row74_what_one_replica_began_another_goes_on_with(world: &World) {
+async fn what_one_replica_began_another_goes_on_with(world: &World) {
     let app = world.app().await.with_dpop();
     let other = world.replica().await;
     let one = world.aip();
@@ -278,7 +277,7 @@ async fn d2_row74_what_one_replica_began_another_goes_on_with(world: &World) {
         .expect(401, "invalid_token");
 }
 
-async fn d2_row76_a_grant_that_ends_during_a_refresh_leaves_nothing_alive(world: &World) {
+async fn a_grant_that_ends_during_a_refresh_leaves_nothing_alive(world: &World) {
     let (app, tokens) = app_with_session(world).await;
     world.pass(STALE);
     world.pds().next(Endpoint::Token).demands_nonce();

@@ -8,8 +8,8 @@ use crate::on_both_engines;
 use crate::world::World;
 
 on_both_engines!(
-    d2_row71_no_secret_can_be_read_in_what_the_database_holds,
-    d2_row73_no_secret_can_be_read_in_the_trace_log,
+    no_secret_can_be_read_in_what_the_database_holds,
+    no_secret_can_be_read_in_the_trace_log,
 );
 
 /// Lets many kinds of secrets come into being.
@@ -33,7 +33,7 @@ async fn live(world: &World) {
     assert!(world.secrets.len() > 60, "{}", world.secrets.len());
 }
 
-async fn d2_row71_no_secret_can_be_read_in_what_the_database_holds(world: &World) {
+async fn no_secret_can_be_read_in_what_the_database_holds(world: &World) {
     live(world).await;
     assert!(world.secrets_in_database().await.is_empty());
 
@@ -51,7 +51,7 @@ async fn d2_row71_no_secret_can_be_read_in_what_the_database_holds(world: &World
     );
 }
 
-async fn d2_row73_no_secret_can_be_read_in_the_trace_log(world: &World) {
+async fn no_secret_can_be_read_in_the_trace_log(world: &World) {
     live(world).await;
     assert!(world.secrets_in_log().is_empty());
 

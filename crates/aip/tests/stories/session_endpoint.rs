@@ -1,5 +1,8 @@
 //! What an app is told of its session at the PDS, at `/api/atprotocol/session`.
 
+use std::time::Duration;
+
+use aip_base::Clock as _;
 use bytes::Bytes;
 use http::Method;
 use serde_json::json;
@@ -15,6 +18,7 @@ on_both_engines!(
     a_fresh_session_is_told_by_one_statement,
     a_session_is_told_without_opening_its_secrets,
     a_stale_session_is_refreshed_before_it_is_told,
+    when_the_pds_ends_the_session_of_a_public_client_is_told,
 );
 
 async fn ask(app: &App<'_>, access: &str) -> Answer {
@@ -30,6 +34,11 @@ async fn a_fresh_session_is_told_by_one_statement(world: &World) {
     let told = answer.ok();
     assert_eq!(told["did"], world.alice().did.as_str());
     assert_eq!(told["handle"], world.alice().handle.as_str());
+    assert_eq!(told["pds_endpoint"], world.pds().origin());
+    let mut members: Vec<_> = told.as_object().unwrap().keys().collect();
+    members.sort();
+    let expected = ["did", "expires_at", "handle", "pds_endpoint", "scopes"];
+    assert_eq!(members, expected, "and no secret");
     assert_eq!(line["statements"], 1);
     assert_eq!(line["upstream_calls"], 0);
     assert_eq!(line["client"], app.id.as_str());
@@ -57,4 +66,14 @@ async fn a_stale_session_is_refreshed_before_it_is_told(world: &World) {
     let end = |told: &serde_json::Value| told["expires_at"].as_i64().unwrap();
     assert!(end(&after) > end(&before), "{before} {after}");
     assert_eq!(after["scopes"], json!(before["scopes"]));
+}
+
+async fn when_the_pds_ends_the_session_of_a_public_client_is_told(world: &World) {
+    let (app, tokens) = app_with_session(world).await;
+    let begun = world.clock.now();
+    let public = "UPDATE upstream_sessions SET client_key_id = NULL RETURNING id";
+    assert_eq!(world.texts(public).await.len(), 1);
+    let told = ask(&app, &tokens.access).await.ok();
+    let two_weeks = Duration::from_hours(14 * 24);
+    assert_eq!(told["ends_at"], (begun + two_weeks).as_secs());
 }

@@ -15,9 +15,9 @@ use crate::world::{BASE, World};
 on_both_engines!(
     a_handle_that_leads_nowhere_is_the_page_again_with_what_was_tried,
     a_server_that_is_away_is_the_page_again_and_works_later,
-    d2_row08_resource_metadata_that_is_not_right_leads_nowhere,
-    d2_row09_server_metadata_that_is_not_right_leads_nowhere,
-    d2_row54_an_app_signs_out_whom_it_can_name_and_nobody_else,
+    resource_metadata_that_is_not_right_leads_nowhere,
+    server_metadata_that_is_not_right_leads_nowhere,
+    an_app_signs_out_whom_it_can_name_and_nobody_else,
 );
 
 const BYE: &str = "https://app.example.org/bye";
@@ -68,7 +68,7 @@ async fn a_server_that_is_away_is_the_page_again_and_works_later(world: &World) 
     assert!(browser.open(callback.as_str()).await.has_form("consent"));
 }
 
-async fn d2_row08_resource_metadata_that_is_not_right_leads_nowhere(world: &World) {
+async fn resource_metadata_that_is_not_right_leads_nowhere(world: &World) {
     let issuer = world.pds().issuer();
     let two = json!([issuer, "https://other.example.com"]);
     let with_path = json!([format!("{issuer}/path")]);
@@ -112,7 +112,7 @@ async fn d2_row08_resource_metadata_that_is_not_right_leads_nowhere(world: &Worl
     }
 }
 
-async fn d2_row09_server_metadata_that_is_not_right_leads_nowhere(world: &World) {
+async fn server_metadata_that_is_not_right_leads_nowhere(world: &World) {
     let pushed = "pushed_authorization_request_endpoint";
     for (member, value) in [
         ("issuer", json!("https://other.example.com")),
@@ -131,7 +131,7 @@ async fn d2_row09_server_metadata_that_is_not_right_leads_nowhere(world: &World)
     }
 }
 
-async fn d2_row54_an_app_signs_out_whom_it_can_name_and_nobody_else(world: &World) {
+async fn an_app_signs_out_whom_it_can_name_and_nobody_else(world: &World) {
     let app = App::register(world, |settings| {
         settings.post_logout_redirect_uris.push(BYE.to_owned());
     });

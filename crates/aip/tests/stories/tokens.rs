@@ -12,15 +12,15 @@ use crate::on_both_engines;
 use crate::world::World;
 
 on_both_engines!(
-    d2_row35_a_code_used_twice_takes_back_all_that_came_of_it,
-    d2_row35_of_eight_exchanges_at_once_one_wins_and_is_taken_back,
-    d2_row36_a_code_survives_wrong_exchanges_and_serves_the_right_one,
-    d2_row36_a_verifier_that_no_challenge_asked_for_is_refused,
-    d2_row36_after_a_minute_a_code_is_nothing,
-    d2_row37_a_public_app_cannot_use_the_code_of_another_by_saying_nothing,
-    d2_row39_an_app_refreshes_long_after_its_access_token_expired,
-    d2_row40_a_refresh_is_for_its_app_and_key_and_never_widens,
-    d2_row40_an_app_with_a_secret_may_refresh_with_another_key,
+    a_code_used_twice_takes_back_all_that_came_of_it,
+    of_eight_exchanges_at_once_one_wins_and_is_taken_back,
+    a_code_survives_wrong_exchanges_and_serves_the_right_one,
+    a_verifier_that_no_challenge_asked_for_is_refused,
+    after_a_minute_a_code_is_nothing,
+    a_public_app_cannot_use_the_code_of_another_by_saying_nothing,
+    an_app_refreshes_long_after_its_access_token_expired,
+    a_refresh_is_for_its_app_and_key_and_never_widens,
+    an_app_with_a_secret_may_refresh_with_another_key,
     a_refresh_that_repeats_what_was_asked_gets_what_was_granted,
 );
 
@@ -37,7 +37,7 @@ async fn code_for(app: &App<'_>, errand: &Errand) -> String {
     errand.code(&browser.allow(&consent).await)
 }
 
-async fn d2_row35_a_code_used_twice_takes_back_all_that_came_of_it(world: &World) {
+async fn a_code_used_twice_takes_back_all_that_came_of_it(world: &World) {
     let app = world.app().await;
     let errand = app.errand(&[]);
     let code = code_for(&app, &errand).await;
@@ -61,7 +61,7 @@ async fn d2_row35_a_code_used_twice_takes_back_all_that_came_of_it(world: &World
     assert_eq!(world.pds().live_sessions(&world.alice().did), 0);
 }
 
-async fn d2_row35_of_eight_exchanges_at_once_one_wins_and_is_taken_back(world: &World) {
+async fn of_eight_exchanges_at_once_one_wins_and_is_taken_back(world: &World) {
     let app = world.app().await;
     let errand = app.errand(&[]);
     let code = code_for(&app, &errand).await;
@@ -78,7 +78,7 @@ async fn d2_row35_of_eight_exchanges_at_once_one_wins_and_is_taken_back(world: &
     assert_eq!(world.dump().await.count("access_tokens"), 1);
 }
 
-async fn d2_row36_a_code_survives_wrong_exchanges_and_serves_the_right_one(world: &World) {
+async fn a_code_survives_wrong_exchanges_and_serves_the_right_one(world: &World) {
     let two_redirects = |settings: &mut ClientSettings| {
         settings.redirect_uris.push(OTHER_REDIRECT.to_owned());
     };
@@ -142,7 +142,7 @@ async fn d2_row36_a_code_survives_wrong_exchanges_and_serves_the_right_one(world
     app.userinfo(&tokens.access).await.ok();
 }
 
-async fn d2_row36_a_verifier_that_no_challenge_asked_for_is_refused(world: &World) {
+async fn a_verifier_that_no_challenge_asked_for_is_refused(world: &World) {
     let app = App::register(world, |settings| settings.require_pkce = false).await;
     let errand = app.errand(&[("code_challenge", ""), ("code_challenge_method", "")]);
     let code = code_for(&app, &errand).await;
@@ -151,6 +151,11 @@ async fn d2_row36_a_verifier_that_no_challenge_asked_for_is_refused(world: &Worl
         .await
         .expect(400, "invalid_grant")
         .logged("had no `code_challenge`");
+    // OAuth 2.1 §10.2: without PKCE the redirect URI must be repeated.
+    let neither = [("code_verifier", ""), ("redirect_uri", "")];
+    app.redeem_with(&errand, &code, &neither)
+        .await
+        .expect(400, "invalid_grant");
     assert_eq!(world.state().await, before);
     let answer = app
         .redeem_with(&errand, &code, &[("code_verifier", "")])
@@ -158,7 +163,7 @@ async fn d2_row36_a_verifier_that_no_challenge_asked_for_is_refused(world: &Worl
     Tokens::of(&answer);
 }
 
-async fn d2_row36_after_a_minute_a_code_is_nothing(world: &World) {
+async fn after_a_minute_a_code_is_nothing(world: &World) {
     let app = world.app().await;
     let errand = app.errand(&[]);
     let code = code_for(&app, &errand).await;
@@ -171,7 +176,7 @@ async fn d2_row36_after_a_minute_a_code_is_nothing(world: &World) {
     assert_eq!(world.state().await, before);
 }
 
-async fn d2_row37_a_public_app_cannot_use_the_code_of_another_by_saying_nothing(world: &World) {
+async fn a_public_app_cannot_use_the_code_of_another_by_saying_nothing(world: &World) {
     let (app, thief) = (world.public_app().await, world.public_app().await);
     let errand = app.errand(&[]);
     let code = code_for(&app, &errand).await;
@@ -197,7 +202,7 @@ async fn d2_row37_a_public_app_cannot_use_the_code_of_another_by_saying_nothing(
     Tokens::of(&app.redeem(&errand, &code).await);
 }
 
-async fn d2_row39_an_app_refreshes_long_after_its_access_token_expired(world: &World) {
+async fn an_app_refreshes_long_after_its_access_token_expired(world: &World) {
     let app = world.app().await;
     let mut tokens = app.sign_in(&world.browser(), world.alice()).await;
     for days in [1, 29] {
@@ -215,7 +220,7 @@ async fn d2_row39_an_app_refreshes_long_after_its_access_token_expired(world: &W
         .logged("the code or token is refused: ");
 }
 
-async fn d2_row40_a_refresh_is_for_its_app_and_key_and_never_widens(world: &World) {
+async fn a_refresh_is_for_its_app_and_key_and_never_widens(world: &World) {
     let (app, stranger) = (world.public_app().await.with_dpop(), world.app().await);
     let tokens = app.sign_in(&world.browser(), world.alice()).await;
     let before = world.state().await.without(&["replays"]);
@@ -263,7 +268,7 @@ async fn d2_row40_a_refresh_is_for_its_app_and_key_and_never_widens(world: &Worl
     assert_eq!(full.answer["scope"], SCOPE);
 }
 
-async fn d2_row40_an_app_with_a_secret_may_refresh_with_another_key(world: &World) {
+async fn an_app_with_a_secret_may_refresh_with_another_key(world: &World) {
     // RFC 9449 §5: its refresh tokens are bound to the app's secret, access tokens to their key.
     let app = world.app().await.with_dpop();
     let tokens = app.sign_in(&world.browser(), world.alice()).await;

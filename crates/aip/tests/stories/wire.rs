@@ -8,9 +8,9 @@ use crate::on_both_engines;
 use crate::world::World;
 
 on_both_engines!(
-    d2_row10_a_demanded_nonce_is_sent_once_with_a_new_proof_and_a_new_assertion,
-    d2_row10_a_server_that_demands_a_nonce_for_ever_is_given_up,
-    d2_row11_nonces_of_one_server_are_never_sent_to_the_other,
+    a_demanded_nonce_is_sent_once_with_a_new_proof_and_a_new_assertion,
+    a_server_that_demands_a_nonce_for_ever_is_given_up,
+    nonces_of_one_server_are_never_sent_to_the_other,
 );
 
 fn ids(requests: &[Received]) -> (BTreeSet<String>, BTreeSet<String>) {
@@ -20,9 +20,7 @@ fn ids(requests: &[Received]) -> (BTreeSet<String>, BTreeSet<String>) {
     (proofs, assertions.collect())
 }
 
-async fn d2_row10_a_demanded_nonce_is_sent_once_with_a_new_proof_and_a_new_assertion(
-    world: &World,
-) {
+async fn a_demanded_nonce_is_sent_once_with_a_new_proof_and_a_new_assertion(world: &World) {
     world.pds().next(Endpoint::Token).demands_nonce();
     let app = world.app().await;
     app.sign_in(&world.browser(), world.alice()).await;
@@ -34,7 +32,7 @@ async fn d2_row10_a_demanded_nonce_is_sent_once_with_a_new_proof_and_a_new_asser
     assert_eq!(sent[1].answered().unwrap(), 200);
 }
 
-async fn d2_row10_a_server_that_demands_a_nonce_for_ever_is_given_up(world: &World) {
+async fn a_server_that_demands_a_nonce_for_ever_is_given_up(world: &World) {
     world.pds().always(Endpoint::Token).demands_nonce();
     let app = world.app().await;
     let browser = world.browser();
@@ -52,7 +50,7 @@ async fn d2_row10_a_server_that_demands_a_nonce_for_ever_is_given_up(world: &Wor
     );
 }
 
-async fn d2_row11_nonces_of_one_server_are_never_sent_to_the_other(world: &World) {
+async fn nonces_of_one_server_are_never_sent_to_the_other(world: &World) {
     let options = PdsOptions {
         separate_issuer: true,
         ..PdsOptions::default()

@@ -1,17 +1,14 @@
 //! An app: begins authorizations, redeems codes, refreshes, calls.
 
-use aip_base::SystemRng;
-use aip_jose::dpop::Proof;
-use aip_jose::{Alg, SigningKey};
 use aip_storage::client::ClientAuthMethod;
 use axum::body::Body;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http::Request;
 use http::header::AUTHORIZATION;
-use http::{HeaderName, Request};
 
 use super::browser::Browser;
-use super::{ALICE_HANDLE, Answer, ISSUER, World, encode, form_request};
+use super::{ALICE_HANDLE, Answer, World, encode, form_request};
 
 /// The example of RFC 7636 appendix B.
 pub(crate) const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
@@ -93,32 +90,19 @@ impl TestApp<'_> {
                 form.push((name, value));
             }
         }
-        self.token(&form, Vec::new()).await
+        self.token(&form).await
     }
 
     /// Refreshes.
     pub(crate) async fn refresh(&self, token: &str) -> Answer {
-        let form = [("grant_type", "refresh_token"), ("refresh_token", token)];
-        self.token(&form, Vec::new()).await
+        self.token(&[("grant_type", "refresh_token"), ("refresh_token", token)])
+            .await
     }
 
-    /// A token request by this app.
-    pub(crate) async fn token(
-        &self,
-        form: &[(&str, &str)],
-        headers: Vec<(HeaderName, String)>,
-    ) -> Answer {
-        self.authenticated("/oauth/token", form, headers).await
-    }
-
-    /// A form by this app, authenticated as it registered.
-    pub(crate) async fn authenticated(
-        &self,
-        path: &str,
-        form: &[(&str, &str)],
-        mut headers: Vec<(HeaderName, String)>,
-    ) -> Answer {
+    /// A token request by this app, authenticated as it registered.
+    pub(crate) async fn token(&self, form: &[(&str, &str)]) -> Answer {
         let mut form = form.to_vec();
+        let mut headers = Vec::new();
         let secret = self.secret.as_deref().unwrap_or_default();
         match self.method {
             ClientAuthMethod::SecretBasic => {
@@ -129,7 +113,8 @@ impl TestApp<'_> {
             }
             ClientAuthMethod::None => form.push(("client_id", &self.id)),
         }
-        self.world.send(form_request(path, &form, &headers)).await
+        let request = form_request("/oauth/token", &form, &headers);
+        self.world.send(request).await
     }
 
     /// Tokens of a fresh sign-in of Alice.
@@ -150,51 +135,4 @@ pub(crate) fn basic(id: &str, secret: &str) -> String {
 pub(crate) async fn userinfo(world: &World, authorization: &str) -> Answer {
     let request = Request::get("/oauth/userinfo").header(AUTHORIZATION, authorization);
     world.send(request.body(Body::empty()).unwrap()).await
-}
-
-/// The key of an app that uses DPoP.
-pub(crate) struct DpopKey(SigningKey);
-
-impl DpopKey {
-    pub(crate) fn new() -> Self {
-        Self(SigningKey::generate(Alg::Es256, None).unwrap())
-    }
-
-    /// A fresh proof for a request, as a header.
-    pub(crate) fn proof(
-        &self,
-        world: &World,
-        method: &str,
-        path: &str,
-        token: Option<&str>,
-    ) -> (HeaderName, String) {
-        let nonce = world.server.dpop_nonce();
-        self.proof_with(
-            world,
-            method,
-            &format!("{ISSUER}{path}"),
-            token,
-            Some(&nonce),
-        )
-    }
-
-    /// A proof that says what it is told to.
-    pub(crate) fn proof_with(
-        &self,
-        world: &World,
-        method: &str,
-        url: &str,
-        token: Option<&str>,
-        nonce: Option<&str>,
-    ) -> (HeaderName, String) {
-        let proof = Proof {
-            htm: method,
-            htu: url,
-            nonce,
-            access_token: token,
-        };
-        let now = world.server.clock.now();
-        let proof = proof.make(&self.0, &SystemRng, now).unwrap();
-        (HeaderName::from_static("dpop"), proof)
-    }
 }

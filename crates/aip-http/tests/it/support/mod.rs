@@ -4,7 +4,7 @@ pub(crate) mod app;
 pub(crate) mod browser;
 pub(crate) mod stand_ins;
 
-use std::sync::atomic::AtomicBool;
+use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use aip_atproto::ScopeSet;
@@ -13,21 +13,26 @@ use aip_http::{AppState, Parts, RateLimiter, TrustedProxies, UpstreamDocument, r
 use aip_keys::{KeyRing, KeySet, MasterKeys};
 use aip_oauth::registration::ClientSettings;
 use aip_oauth::{AuthorizationServer, Issuer};
+use aip_pds::{MemoryNonces, PdsClient, Resolver, ResolverConfig};
+use aip_sessions::{Keeper, SessionSealer, Spill, Upstream, UpstreamIdentity};
 use aip_storage::Storage;
 use aip_storage::client::{ApplicationType, ClientAuthMethod, IdTokenAlg};
+use aip_storage::notices::LocalNotices;
 use aip_storage_sql::{Database, PgOptions};
 use aip_testkit::clock::ManualClock;
+use aip_xrpc::Forwarder;
 use axum::Router;
 use axum::body::Body;
 use http::{HeaderMap, HeaderName, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use self::app::TestApp;
 use self::browser::Browser;
-use self::stand_ins::{Healthy, MailStandIn, PdsStandIn, ProxyStandIn, SessionsStandIn};
+use self::stand_ins::{Healthy, NoEmails, NoNetwork, PdsStandIn};
 
 /// Where this AIP is.
 pub(crate) const ISSUER: &str = "https://aip.example";
@@ -52,8 +57,6 @@ pub(crate) struct World {
     pub(crate) server: AuthorizationServer,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) pds: Arc<PdsStandIn>,
-    pub(crate) sessions: Arc<SessionsStandIn>,
-    pub(crate) proxy: Arc<ProxyStandIn>,
     pub(crate) health: Arc<Healthy>,
     _folder: TempDir,
 }
@@ -76,16 +79,19 @@ impl World {
     pub(crate) async fn at(issuer: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let url = format!("sqlite://{}", folder.path().join("aip.sqlite").display());
-        let database = Database::connect(&url, PgOptions::default()).await.unwrap();
+        let database = Database::connect(&url.parse().unwrap(), PgOptions::default())
+            .await
+            .unwrap();
         database.migrate().await.unwrap();
         let storage: Arc<dyn Storage> = database.storage().await.unwrap();
         let clock = Arc::new(ManualClock::new());
         let master = MasterKeys::generate(&SystemRng);
         let server = AuthorizationServer {
             issuer: Issuer::new(issuer.parse().unwrap()),
+            require_par: false,
             storage: Arc::clone(&storage),
             known_clients: aip_oauth::KnownClients::default(),
-            emails: Arc::new(MailStandIn),
+            emails: Arc::new(NoEmails),
             keys: Arc::clone(&KEYS),
             hasher: Arc::new(master.token_hasher()),
             clock: Arc::clone(&clock) as _,
@@ -96,16 +102,17 @@ impl World {
             master.sealer(),
             Arc::clone(&clock),
         ));
-        let sessions = Arc::new(SessionsStandIn {
-            over: AtomicBool::new(false),
-        });
-        let proxy = Arc::new(ProxyStandIn::default());
+        let keeper = keeper(&server, &master, folder.path());
         let health = Arc::new(Healthy::default());
         let router = router(AppState::new(Parts {
             server: server.clone(),
             sign_in: Arc::clone(&pds) as _,
-            sessions: Arc::clone(&sessions) as _,
-            xrpc: Arc::clone(&proxy) as _,
+            forwarder: Forwarder {
+                keeper: Arc::clone(&keeper),
+                quota: None,
+            },
+            keeper,
+            handlers: TaskTracker::new(),
             health: Arc::clone(&health) as _,
             limiter: RateLimiter::new(database.rate_limits()),
             proxies: TrustedProxies::default(),
@@ -123,8 +130,6 @@ impl World {
             server,
             clock,
             pds,
-            sessions,
-            proxy,
             health,
             _folder: folder,
         }
@@ -181,6 +186,36 @@ impl World {
     pub(crate) async fn post(&self, path: &str, form: &[(&str, &str)]) -> Answer {
         self.send(form_request(path, form, &[])).await
     }
+}
+
+/// The keeper of an AIP that reaches no PDS.
+fn keeper(server: &AuthorizationServer, master: &MasterKeys, folder: &Path) -> Arc<Keeper> {
+    let (clock, rng) = (Arc::clone(&server.clock), Arc::clone(&server.rng));
+    let resolver = Resolver::new(
+        Arc::new(NoNetwork),
+        Arc::new(NoNetwork),
+        Arc::clone(&clock),
+        ResolverConfig::default(),
+    );
+    let pds = PdsClient::new(
+        Arc::new(NoNetwork),
+        Arc::clone(&clock),
+        Arc::clone(&rng),
+        Arc::new(MemoryNonces::new(1, Arc::clone(&clock))),
+        Arc::new(resolver),
+    );
+    let upstream = Upstream {
+        pds: Arc::new(pds),
+        identity: UpstreamIdentity::new(None, String::new(), Arc::clone(&server.keys)),
+        storage: Arc::clone(&server.storage),
+        sealer: SessionSealer::new(Arc::new(master.sealer()), Arc::clone(&rng)),
+        hasher: Arc::clone(&server.hasher),
+        clock,
+        rng,
+    };
+    let spill = Spill::open(&folder.join("spill")).unwrap();
+    let notices = Arc::new(LocalNotices::default());
+    Arc::new(Keeper::new(upstream, spill, notices, "it".to_owned()))
 }
 
 impl Answer {
@@ -253,6 +288,7 @@ pub(crate) fn settings() -> ClientSettings {
             .parse()
             .unwrap(),
         require_pkce: true,
+        require_par: false,
         first_party: false,
         id_token_alg: IdTokenAlg::Es256,
         claims_in_id_token: false,

@@ -1,30 +1,26 @@
-//! Stand-ins for what needs a PDS: signing in, calling, and the health of the process.
+//! Stand-ins for signing in at a PDS, for the network, and for the health of the process.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aip_atproto::{AtIdentifier, Did, Handle, Origin, for_upstream};
-use aip_base::{Body, Clock as _, RowId, SystemRng, full};
-use aip_http::ports::{Health, LiveSession, Sessions, SignIn, XrpcProxy};
+use aip_base::{Body, Clock as _, DnsError, DnsTxt, Http, HttpError, RowId, SystemRng};
+use aip_http::ports::{Health, SignIn};
 use aip_keys::{Aad, Sealed, Sealer, TokenHash};
 use aip_oauth::claims::{ClaimedEmail, Emails};
 use aip_pds::{ResolveError, Step, SubjectInput, Trace};
-use aip_sessions::{
-    BeginError, FlowRequest, KeeperError, SignInFailure, SignInRequest, SignInResult,
-};
+use aip_sessions::{BeginError, FlowRequest, SignInFailure, SignInRequest, SignInResult};
 use aip_storage::account::Account;
 use aip_storage::grant::Grant;
 use aip_storage::request::FlowBrowser;
-use aip_storage::session_status::SessionStatus;
 use aip_storage::upstream::{
-    Credential, OAuthCredential, ReauthReason, SealedTokens, UpstreamSession, UpstreamState,
+    Credential, OAuthCredential, SealedTokens, UpstreamSession, UpstreamState,
 };
 use aip_storage::{Storage, StorageError};
 use aip_testkit::clock::ManualClock;
-use aip_xrpc::{ForwardError, XrpcCall};
 use async_trait::async_trait;
-use http::Response;
+use http::{Request, Response};
 
 use super::{ALICE, ALICE_HANDLE, BOB, BOB_HANDLE, param};
 
@@ -241,68 +237,30 @@ fn not_found(handle: &Handle) -> BeginError {
     }
 }
 
-/// The method whose call panics.
-pub(crate) const PANICS: &str = "com.example.test.panics";
+/// No network: no test here reaches a PDS but through [`PdsStandIn`].
+pub(crate) struct NoNetwork;
 
-/// Answers every call with what it got, and remembers it.
-#[derive(Default)]
-pub(crate) struct ProxyStandIn {
-    calls: Mutex<Vec<String>>,
-}
-
-impl ProxyStandIn {
-    /// The calls that arrived: method, name and query.
-    pub(crate) fn calls(&self) -> Vec<String> {
-        self.calls.lock().unwrap().clone()
+#[async_trait]
+impl Http for NoNetwork {
+    async fn send(&self, request: Request<Body>, _: Duration) -> Result<Response<Body>, HttpError> {
+        panic!("a request was sent to {}", request.uri());
     }
 }
 
 #[async_trait]
-impl XrpcProxy for ProxyStandIn {
-    async fn forward(&self, call: XrpcCall<'_>) -> Result<Response<Body>, ForwardError> {
-        assert_ne!(call.nsid.as_str(), PANICS, "as the test wants it");
-        let query = call.query.unwrap_or_default();
-        let line = format!("{} {} {query}", call.method, call.nsid);
-        self.calls.lock().unwrap().push(line.clone());
-        Ok(Response::builder()
-            .header("content-type", "application/json")
-            .body(full(format!("{{\"call\":\"{line}\"}}")))
-            .unwrap())
+impl DnsTxt for NoNetwork {
+    async fn txt(&self, name: &str) -> Result<Vec<String>, DnsError> {
+        panic!("{name} was looked up");
     }
 }
 
-/// How long sessions live.
-pub(crate) const PUBLIC: Duration = Duration::from_hours(14 * 24);
-
-/// Tells an address for everybody, which nobody vouches for.
-pub(crate) struct MailStandIn;
+/// No account has an address.
+pub(crate) struct NoEmails;
 
 #[async_trait]
-impl Emails for MailStandIn {
+impl Emails for NoEmails {
     async fn email(&self, _: &Grant) -> Result<Option<ClaimedEmail>, StorageError> {
-        Ok(Some(ClaimedEmail {
-            address: format!("mail@{ALICE_HANDLE}"),
-            verified: false,
-        }))
-    }
-}
-
-/// Every stored session can be used, until told otherwise.
-pub(crate) struct SessionsStandIn {
-    pub(crate) over: AtomicBool,
-}
-
-#[async_trait]
-impl Sessions for SessionsStandIn {
-    async fn live(&self, read: SessionStatus) -> Result<LiveSession, KeeperError> {
-        if self.over.load(Ordering::SeqCst) {
-            return Err(KeeperError::NeedsReauth(ReauthReason::Moved));
-        }
-        Ok(LiveSession {
-            pds: read.pds,
-            usable_until: read.access_expires_at,
-            ends_at: Some(read.created_at + PUBLIC),
-        })
+        Ok(None)
     }
 }
 
@@ -310,6 +268,7 @@ impl Sessions for SessionsStandIn {
 #[derive(Default)]
 pub(crate) struct Healthy {
     pub(crate) drains: AtomicBool,
+    pub(crate) panics: AtomicBool,
 }
 
 #[async_trait]
@@ -319,6 +278,7 @@ impl Health for Healthy {
     }
 
     async fn ready(&self) -> bool {
+        assert!(!self.panics.load(Ordering::SeqCst), "as the test wants it");
         !self.drains.load(Ordering::SeqCst)
     }
 }

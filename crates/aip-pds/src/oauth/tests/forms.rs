@@ -162,7 +162,7 @@ fn minutes(minutes: u64) -> Duration {
 }
 
 #[tokio::test]
-async fn d2_row07_tokens_of_a_refresh_are_kept_in_every_form_that_can_be_read() {
+async fn tokens_of_a_refresh_are_kept_in_every_form_that_can_be_read() {
     for form in readable(&tokens()) {
         let world = World::with_alice();
         let name = form.name;
@@ -180,7 +180,7 @@ async fn d2_row07_tokens_of_a_refresh_are_kept_in_every_form_that_can_be_read() 
 }
 
 #[tokio::test]
-async fn d2_row07_a_refresh_is_kept_whatever_its_members_say_and_nothing_is_revoked() {
+async fn a_refresh_is_kept_whatever_its_members_say_and_nothing_is_revoked() {
     let before = "atproto transition:generic";
     let granted = "atproto repo:app.bsky.feed.post";
     for (content, life, scope) in [
@@ -231,7 +231,7 @@ async fn d2_row07_a_refresh_is_kept_whatever_its_members_say_and_nothing_is_revo
 }
 
 #[tokio::test]
-async fn d2_row07_the_refresh_token_of_an_answer_that_is_no_good_otherwise_is_kept() {
+async fn the_refresh_token_of_an_answer_that_is_no_good_otherwise_is_kept() {
     for (content, told) in [
         (without("access_token"), "lacks `access_token`"),
         (with("access_token", json!("")), "lacks `access_token`"),
@@ -308,7 +308,7 @@ async fn a_coding_that_nobody_here_knows_is_named() {
 }
 
 #[tokio::test]
-async fn d2_row07_a_sign_in_takes_every_form_that_can_be_read() {
+async fn a_sign_in_takes_every_form_that_can_be_read() {
     for form in readable(&tokens()) {
         let world = World::with_alice();
         let name = form.name;
@@ -338,7 +338,7 @@ async fn d2_row07_a_sign_in_takes_every_form_that_can_be_read() {
 }
 
 #[tokio::test]
-async fn d2_row07_a_sign_in_that_lacks_what_it_must_have_is_refused_and_revoked_with_the_reason() {
+async fn a_sign_in_that_lacks_what_it_must_have_is_refused_and_revoked_with_the_reason() {
     for (content, told) in [
         (without("scope"), "the server's token answer lacks `scope`"),
         (
@@ -541,7 +541,7 @@ fn newest_nonce_only(world: &World, url: &str) {
 }
 
 #[tokio::test]
-async fn d2_row10_refreshes_side_by_side_succeed_at_a_server_that_takes_only_its_newest_nonce() {
+async fn refreshes_side_by_side_succeed_at_a_server_that_takes_only_its_newest_nonce() {
     let world = Arc::new(World::with_alice());
     newest_nonce_only(&world, TOKEN);
     let refreshes = (0..16).map(|_| {

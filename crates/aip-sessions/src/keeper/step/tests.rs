@@ -6,9 +6,10 @@ use aip_atproto::{Did, Issuer, Origin, ScopeSet};
 use aip_base::{RowId, SystemRng, Timestamp};
 use aip_keys::Sealed;
 use aip_storage::client::ClientId;
+use aip_storage::refresh::RefreshFailure;
 use aip_storage::upstream::{
-    Credential, EndReason, Lease, OAuthCredential, ReauthReason, RefreshFailure, Rejections,
-    SealedTokens, UpstreamSession, UpstreamState,
+    Credential, EndReason, Lease, OAuthCredential, ReauthReason, Rejections, SealedTokens,
+    UpstreamSession, UpstreamState,
 };
 use proptest::prelude::*;
 
@@ -114,7 +115,7 @@ fn a_held_lease_is_waited_for_and_a_lapsed_one_taken() {
 }
 
 #[test]
-fn d2_row13_a_session_that_backs_off_is_used_while_its_token_lives_and_kept_afterwards() {
+fn a_session_that_backs_off_is_used_while_its_token_lives_and_kept_afterwards() {
     let backing_off = |left| UpstreamSession {
         failures: 2,
         ..session(UpstreamState::Active, left)
@@ -227,7 +228,7 @@ fn tokens_of_seconds_are_not_refreshed_all_the_time() {
 }
 
 #[test]
-fn d2_row14_a_refusal_after_a_lost_answer_is_told_apart_from_a_plain_one() {
+fn a_refusal_after_a_lost_answer_is_told_apart_from_a_plain_one() {
     let settled = |outcome, repeated| settle(outcome, repeated, &failed(0), NOW, &SystemRng);
     assert_eq!(
         settled(Outcome::Refused, false),
@@ -312,7 +313,7 @@ fn claim(fence: i64, sent_under: Option<i64>, uncertain: bool) -> Claim {
 }
 
 #[test]
-fn d2_row14_the_sender_of_an_unsettled_refresh_is_given_time_before_its_token_is_sent_again() {
+fn the_sender_of_an_unsettled_refresh_is_given_time_before_its_token_is_sent_again() {
     for uncertain in [false, true] {
         // The sender was the holder before: it may come with new tokens yet.
         assert_eq!(
@@ -376,7 +377,7 @@ proptest! {
     /// A model of the lease, the fence and the journal as the storage has them: between a send and
     /// the next one there is always a whole lease in which its sender could have stored.
     #[test]
-    fn d2_row14_between_two_sends_there_is_always_a_lease_in_which_nothing_is_sent(deeds in deeds()) {
+    fn between_two_sends_there_is_always_a_lease_in_which_nothing_is_sent(deeds in deeds()) {
         let (mut fence, mut journal, mut uncertain) = (0, None, false);
         let mut sent: Vec<i64> = Vec::new();
         for deed in deeds {
@@ -398,7 +399,7 @@ proptest! {
     }
 
     #[test]
-    fn d2_row13_no_failure_that_may_pass_ends_a_session(
+    fn no_failure_that_may_pass_ends_a_session(
         outcome in outcomes(), repeated: bool, failures in 0..1000_u32,
     ) {
         let failure = settle(outcome, repeated, &failed(failures), NOW, &SystemRng);

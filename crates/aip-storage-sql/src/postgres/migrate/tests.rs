@@ -31,6 +31,7 @@ fn known() -> Vec<EngineMigration> {
 }
 
 async fn connect(url: &str) -> PgStorage {
+    let url = &url.into();
     PgStorage::connect(url, PgOptions::default()).await.unwrap()
 }
 

@@ -12,7 +12,7 @@ use aip_storage_sql::{Database, SchemaError, Status};
 use super::finding::Finding;
 use crate::data_dir::{DataDir, MASTER_KEYS, SIGNING_KEYS};
 use crate::failure::Failure;
-use crate::file_modes;
+use crate::file_modes::{self, database_file};
 use crate::runtime::{Network, connect, master_keys, signing_keys};
 use crate::settings;
 
@@ -103,9 +103,7 @@ impl Installation {
 }
 
 async fn database(loaded: &LoadedConfig) -> Part<Database> {
-    let url = loaded.database_url();
-    let file = url.expose().strip_prefix("sqlite://");
-    if file.is_some_and(|path| !std::path::Path::new(path).exists()) {
+    if database_file(loaded).is_some_and(|path| !path.exists()) {
         return Part::NotYet;
     }
     match tokio::time::timeout(CONNECT, connect(loaded)).await {

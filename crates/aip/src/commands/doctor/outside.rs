@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aip_base::{Clock as _, Fetched, Http as _, HttpError, Limits, SystemClock};
+use aip_http::Endpoint;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{Request, StatusCode};
@@ -16,11 +17,8 @@ use super::installation::Installation;
 /// PDSs wait no longer than a few seconds, and a person waits with them.
 const SOON: Duration = Duration::from_secs(1);
 
-const DOCUMENT: &str = "/oauth-client-metadata.json";
-const KEY_SET: &str = "/oauth/upstream/jwks.json";
-
 pub(super) async fn document(installation: &Installation) -> Finding {
-    let (url, answer) = match fetch(installation, DOCUMENT).await {
+    let (url, answer) = match fetch(installation, Endpoint::ClientMetadata).await {
         Ok(answered) => answered,
         Err(finding) => return finding,
     };
@@ -38,7 +36,7 @@ pub(super) async fn key_set(installation: &Installation) -> Finding {
         Ok(set) => set,
         Err(finding) => return finding,
     };
-    let (url, answer) = match fetch(installation, KEY_SET).await {
+    let (url, answer) = match fetch(installation, Endpoint::UpstreamJwks).await {
         Ok(answered) => answered,
         Err(finding) => return finding,
     };
@@ -83,8 +81,11 @@ impl Answer {
     }
 }
 
-/// Fetches a path of the external base.
-async fn fetch(installation: &Installation, path: &str) -> Result<(String, Answer), Finding> {
+/// Fetches an endpoint under the external base.
+async fn fetch(
+    installation: &Installation,
+    endpoint: Endpoint,
+) -> Result<(String, Answer), Finding> {
     let base = &installation.loaded.external_base;
     if !base.is_https() {
         return Err(Finding::skipped(
@@ -92,7 +93,7 @@ async fn fetch(installation: &Installation, path: &str) -> Result<(String, Answe
         ));
     }
     let network = installation.network.needed("way out")?;
-    let url = format!("{base}{path}");
+    let url = endpoint.url(base);
     let request = Request::get(&url)
         .body(Bytes::new())
         .map_err(|error| Finding::fail(error.to_string(), "correct AIP_EXTERNAL_BASE"))?;

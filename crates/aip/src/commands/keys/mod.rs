@@ -20,7 +20,7 @@ use crate::data_dir::{DataDir, SIGNING_KEYS};
 use crate::environment::load;
 use crate::failure::Failure;
 use crate::output::{self, Format};
-use crate::runtime::{self, Runtime};
+use crate::runtime::{self, on_database};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -117,22 +117,6 @@ pub(crate) fn run(args: Args, global: &Global) -> Result<(), Failure> {
             rekey::rekey(it, &loaded, global.output).await
         }),
     }
-}
-
-/// Runs an action that needs the database.
-fn on_database(
-    loaded: &LoadedConfig,
-    action: impl AsyncFnOnce(&Runtime) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let runtime = Runtime::beside(loaded).await?;
-        let done = action(&runtime).await;
-        runtime.database.close().await;
-        done
-    })
 }
 
 /// The data folder with its keys, which are made if there are none.

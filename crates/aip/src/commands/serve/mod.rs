@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aip_config::{LoadedConfig, LogFormat};
 use aip_http::internal_router;
-use aip_listen::{Lifecycle, ListenConfig, Server, SignalHooks, Stage, watch_signals};
+use aip_listen::{Drained, Lifecycle, ListenConfig, Server, SignalHooks, Stage, watch_signals};
 use aip_telemetry::Telemetry;
 use anyhow::Context as _;
 use tokio::sync::Notify;
@@ -112,6 +112,7 @@ async fn serve(
         let followed = Arc::clone(tls);
         tokio::spawn(async move { followed.follow_files(TLS_INTERVAL).await });
     }
+    public = public.with_handlers(application.handlers.clone());
     let public_at = public.local_addr();
     let internal_at = internal.local_addr();
     let rounds = application.start_background_tasks();
@@ -157,7 +158,8 @@ async fn serve(
         }
         drained = public => {
             let drained = drained.context("the public listener failed")?;
-            tracing::info!(cut = drained.cut, "public listener drained");
+            let Drained { cut, unfinished_handlers } = drained;
+            tracing::info!(cut, unfinished_handlers, "public listener drained");
         }
         () = reloading.whenever(&asked) => {}
     }

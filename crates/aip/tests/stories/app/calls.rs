@@ -179,6 +179,9 @@ impl App<'_> {
             if !challenged {
                 return answer;
             }
+            // RFC 9449 §8 and §9: at the token endpoint, and at a resource.
+            let status = if access.is_some() { 401 } else { 400 };
+            assert_eq!(answer.status, status);
         }
         panic!("AIP asks for a nonce again and again");
     }

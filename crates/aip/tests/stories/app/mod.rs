@@ -92,6 +92,7 @@ impl<'w> App<'w> {
                 .parse()
                 .unwrap(),
             require_pkce: true,
+            require_par: false,
             first_party: false,
             id_token_alg: IdTokenAlg::Es256,
             claims_in_id_token: false,

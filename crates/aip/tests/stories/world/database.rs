@@ -55,7 +55,9 @@ impl Db {
             }
             Engine::Postgres => (aip_testkit::postgres::create_database().await, None),
         };
-        let database = Database::connect(&url, PgOptions::default()).await.unwrap();
+        let database = Database::connect(&url.parse().unwrap(), PgOptions::default())
+            .await
+            .unwrap();
         database.migrate().await.unwrap();
         Self {
             url,
@@ -74,7 +76,7 @@ impl Db {
 
     /// The storage, over new connections: what a process sees that was started anew.
     pub(crate) async fn storage(&self) -> Arc<dyn Storage> {
-        let database = Database::connect(&self.url, PgOptions::default()).await;
+        let database = Database::connect(&self.url.parse().unwrap(), PgOptions::default()).await;
         database.unwrap().storage().await.unwrap()
     }
 

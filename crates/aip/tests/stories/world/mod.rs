@@ -10,6 +10,7 @@ mod secrets;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use aip::app::AppConfig;
 use aip_atproto::Origin;
 use aip_base::{Clock, Http as _, Limits, SystemRng};
 use aip_jose::Alg;
@@ -28,7 +29,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use self::database::Db;
-use self::process::{lead_to, start};
+use self::process::{ConfigChange, lead_to, start};
 use crate::answer::Answer;
 use crate::app::App;
 use crate::browser::Browser;
@@ -55,7 +56,8 @@ pub(crate) struct World {
     spill: TempDir,
     keys: Mutex<KeySet>,
     master_keys: MasterKeys,
-    email_verifiers: Mutex<Vec<Origin>>,
+    /// What the story configures in its own way.
+    change: Mutex<ConfigChange>,
     running: Mutex<Arc<Running>>,
 }
 
@@ -80,6 +82,7 @@ impl World {
         }
         let spill = tempfile::tempdir().unwrap();
         let everybodys: Arc<dyn Clock> = clock.clone();
+        let change: ConfigChange = Arc::new(|_| ());
         let running = start(
             &everybodys,
             &sandbox,
@@ -87,7 +90,7 @@ impl World {
             spill.path(),
             &KEYS,
             &master_keys,
-            Vec::new(),
+            &change,
         );
         let running = running.await;
         Self {
@@ -100,7 +103,7 @@ impl World {
             spill,
             keys: Mutex::new(KEYS.clone()),
             master_keys,
-            email_verifiers: Mutex::default(),
+            change: Mutex::new(change),
             running: Mutex::new(Arc::new(running)),
         }
     }
@@ -117,7 +120,16 @@ impl World {
     /// address counts.
     pub(crate) async fn trust_pds_with_emails(&self) {
         let pds = Origin::parse(self.pds().origin()).unwrap();
-        self.email_verifiers.lock().unwrap().push(pds);
+        let verifiers = move |config: &mut AppConfig| config.email_verifiers.push(pds.clone());
+        self.restart_configured(verifiers).await;
+    }
+
+    /// Starts AIP anew with another configuration, and from now on every replica.
+    pub(crate) async fn restart_configured(
+        &self,
+        change: impl Fn(&mut AppConfig) + Send + Sync + 'static,
+    ) {
+        *self.change.lock().unwrap() = Arc::new(change);
         self.restart().await;
     }
 
@@ -136,6 +148,7 @@ impl World {
     /// A replica whose clock is not everybody's.
     pub(crate) async fn replica_by(&self, clock: Arc<dyn Clock>) -> Arc<Running> {
         let keys = self.keys.lock().unwrap().clone();
+        let change = Arc::clone(&self.change.lock().unwrap());
         let fresh = start(
             &clock,
             &self.sandbox,
@@ -143,7 +156,7 @@ impl World {
             self.spill.path(),
             &keys,
             &self.master_keys,
-            self.email_verifiers.lock().unwrap().clone(),
+            &change,
         );
         let fresh = Arc::new(fresh.await);
         std::mem::replace(&mut *self.running.lock().unwrap(), fresh)

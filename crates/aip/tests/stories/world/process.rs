@@ -5,10 +5,11 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex};
 
-use aip::app::{Application, ClientDocument, Setup};
-use aip_atproto::Origin;
+use aip::app::{AppConfig, Application, ClientDocument, Keys, Platform, Stores};
+use aip_atproto::{Origin, ScopeSet};
 use aip_base::{Clock, SystemRng};
-use aip_keys::{KeySet, MasterKeys};
+use aip_http::TrustedProxies;
+use aip_keys::{KeyRing, KeySet, MasterKeys};
 use aip_listen::{Lifecycle, ListenConfig, Server, Stage};
 use aip_pds::ResolverConfig;
 use aip_sandbox::Sandbox;
@@ -43,6 +44,9 @@ const UPSTREAM_SCOPES: &str = "atproto transition:generic account:email blob:*/*
 /// RSA keys take long to make, and a story does not look at their bits.
 pub(crate) static KEYS: LazyLock<KeySet> =
     LazyLock::new(|| KeySet::generate(&ManualClock::new(), &SystemRng).unwrap());
+
+/// What a story configures in its own way.
+pub(super) type ConfigChange = Arc<dyn Fn(&mut AppConfig) + Send + Sync>;
 
 /// AIP as a process: it can be killed and started anew.
 pub(crate) struct Running {
@@ -83,40 +87,47 @@ pub(super) async fn start(
     spill: &Path,
     keys: &KeySet,
     master_keys: &MasterKeys,
-    email_verifiers: Vec<Origin>,
+    change: &ConfigChange,
 ) -> Running {
     let dns = StandInDns(sandbox.dns.clone());
     let life = Lifecycle::new();
-    let app = Application::new(Setup {
-        external_base: Origin::parse(BASE).unwrap(),
+    let scopes: ScopeSet = UPSTREAM_SCOPES.parse().unwrap();
+    let resolver = ResolverConfig {
+        plc: vec![Origin::parse(sandbox.plc.origin()).unwrap()],
+        development: true,
+        ..ResolverConfig::default()
+    };
+    let mut config = AppConfig {
         worker_id: "story".to_owned(),
-        brand: "AIP".to_owned(),
-        scopes_supported: UPSTREAM_SCOPES.parse().unwrap(),
-        email_verifiers,
         client_document: ClientDocument {
-            scope: UPSTREAM_SCOPES.parse().unwrap(),
+            scope: scopes.clone(),
             ..ClientDocument::default()
         },
-        resolver: ResolverConfig {
-            plc: vec![Origin::parse(sandbox.plc.origin()).unwrap()],
-            development: true,
-            ..ResolverConfig::default()
-        },
-        storage: database.storage().await,
-        shared: database.shared_state(),
         rate_limits: true,
         call_limits: Some(CALL_LIMITS),
-        trusted_proxies: vec![PROXIES.parse().unwrap()],
-        forwarded_header: HeaderName::from_static("x-forwarded-for"),
+        proxies: TrustedProxies::new(
+            vec![PROXIES.parse().unwrap()],
+            HeaderName::from_static("x-forwarded-for"),
+        ),
+        ..AppConfig::new(Origin::parse(BASE).unwrap(), scopes, resolver)
+    };
+    change(&mut config);
+    let stores = Stores {
+        storage: database.storage().await,
         spill: Spill::open(spill).unwrap(),
-        keys: keys.clone(),
-        master_keys: master_keys.clone(),
+        shared: database.shared_state(),
+    };
+    let keys = Keys {
+        signing: Arc::new(KeyRing::new(keys.clone())),
+        master: master_keys.clone(),
+    };
+    let platform = Platform {
         http: outbound(&dns),
         dns: Arc::new(dns),
         clock: Arc::clone(clock),
         rng: Arc::new(SystemRng),
-        life: life.clone(),
-    });
+    };
+    let app = Application::new(config, stores, &keys, platform, life.clone());
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let server = Server::bind(address, ListenConfig::default())
         .await

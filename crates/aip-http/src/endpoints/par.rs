@@ -1,0 +1,51 @@
+//! `/oauth/par`: an app pushes its authorization request (RFC 9126).
+
+use aip_oauth::authorize::PushedResponse;
+use axum::Json;
+use axum::response::{IntoResponse as _, Response};
+use http::StatusCode;
+use serde::Serialize;
+
+use super::token::client_request;
+use crate::api_error::ApiError;
+use crate::bearer::with_nonce;
+use crate::endpoint::Endpoint;
+use crate::incoming_request::IncomingRequest;
+use crate::limits::Limit;
+use crate::state::AppState;
+
+/// RFC 9126 §2.2.
+#[derive(Serialize)]
+struct Pushed<'a> {
+    request_uri: &'a str,
+    expires_in: u64,
+}
+
+/// Stores the request and says how the authorization endpoint knows it.
+pub(super) async fn handle(
+    app: &AppState,
+    incoming: &IncomingRequest,
+) -> Result<Response, ApiError> {
+    let answer = push(app, incoming).await.map(|pushed| {
+        let body = Json(Pushed {
+            request_uri: &pushed.request_uri,
+            expires_in: pushed.expires_in,
+        });
+        (StatusCode::CREATED, body).into_response()
+    });
+    with_nonce(app, incoming, answer)
+}
+
+async fn push(app: &AppState, incoming: &IncomingRequest) -> Result<PushedResponse, ApiError> {
+    let request = client_request(incoming, Endpoint::PushedAuthorizationRequest)?;
+    let checked = app.server().check_push(request).await?;
+    // Anybody can push in the name of a public client: what that costs is its network's.
+    let client = checked.client();
+    if client.is_confidential() {
+        let limit = Limit::PushedRequestsOfClient;
+        app.count_for_client(limit, client.id.as_str()).await?;
+    } else {
+        app.count(Limit::PushedRequests, incoming).await?;
+    }
+    Ok(app.server().push(checked).await?)
+}
