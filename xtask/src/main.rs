@@ -3,12 +3,17 @@
 mod bench;
 mod check;
 mod docs;
+mod image;
 mod paths;
 mod process;
+mod programs;
+mod release;
 mod say;
+mod sbom;
 mod stopwatch;
 mod test;
 mod tools;
+mod version;
 
 use std::process::ExitCode;
 
@@ -29,6 +34,10 @@ enum Command {
     Test(test::Args),
     /// Measures release builds on this machine.
     Bench(bench::Args),
+    /// Writes the container image of `aip` as an OCI layout, and pushes it.
+    Image(image::Args),
+    /// Writes the folder that operators download.
+    Release(release::Args),
     /// Writes the generated pages of `docs/` anew.
     Docs,
 }
@@ -39,6 +48,8 @@ fn main() -> ExitCode {
         Command::Check => check::run().map(done),
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args).map(done),
+        Command::Image(args) => image::run(&args).map(done),
+        Command::Release(args) => release::run(&args).map(done),
         Command::Docs => docs::write().map(done),
     };
     outcome.unwrap_or_else(|error| {

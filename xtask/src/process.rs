@@ -47,6 +47,13 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("{} printed no UTF-8", shown(command)))
 }
 
+/// Standard output of a program that is asked whether it knows something; `None` if it fails.
+pub(crate) fn quiet_output(command: &mut Command) -> Option<String> {
+    let output = command.stderr(Stdio::null()).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then_some(text)
+}
+
 /// Whether it runs and succeeds; its output is of no interest.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
     command

@@ -25,6 +25,12 @@ pub(crate) const CARGO_MACHETE: Tool = Tool {
     version: "0.9.2",
 };
 
+/// Bills of materials.
+pub(crate) const CARGO_SBOM: Tool = Tool {
+    name: "cargo-sbom",
+    version: "0.10.0",
+};
+
 impl Tool {
     /// The tool as a command, installed first where it is not yet.
     pub(crate) fn command(&self) -> Result<Command> {

@@ -20,7 +20,7 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_async::rt::sleep::TokioSleep;
 use aws_smithy_async::time::TimeSource;
 
-use crate::credentials::{Credentials, CurrentCredentials};
+use crate::credentials::{Credentials, CurrentCredentials, Profile};
 use crate::http::SdkHttp;
 
 /// How AWS is reached.
@@ -35,11 +35,6 @@ struct HandedIn {
     credentials: Credentials,
     region: Option<String>,
 }
-
-/// The section of `~/.aws/config` and `~/.aws/credentials` that a URL names; without a name,
-/// `AWS_PROFILE` or `default`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Profile(pub Option<String>);
 
 /// The SDK's clock.
 #[derive(Clone)]

@@ -15,8 +15,12 @@ use tokio::sync::Mutex;
 
 pub use aws_credential_types::Credentials;
 
-use crate::access::Profile;
 use crate::text::{causes, printable};
+
+/// The section of `~/.aws/config` and `~/.aws/credentials` that a URL names; without a name,
+/// `AWS_PROFILE` or `default`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Profile(pub Option<String>);
 
 /// No credentials.
 #[derive(Debug, thiserror::Error)]

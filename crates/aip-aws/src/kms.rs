@@ -15,8 +15,8 @@ use http::StatusCode;
 use url::Url;
 use zeroize::Zeroizing;
 
-use crate::access::{Aws, Profile};
-use crate::credentials::CredentialsError;
+use crate::access::Aws;
+use crate::credentials::{CredentialsError, Profile};
 use crate::text::{causes, printable, xml_field};
 
 /// A key of the service and the way to reach it.
@@ -31,48 +31,37 @@ pub struct Kms {
 
 /// Why a data key is not wrapped or unwrapped.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages document the variants")]
 pub enum KmsError {
-    /// The URL does not name a key.
     #[error("`{url}` does not name a key: {reason}")]
     Url {
-        /// The URL.
         url: String,
         /// What the parser or check reported; never a secret value.
         reason: String,
     },
-    /// No region is known.
     #[error("the region of the key is not known: add ?region=… to the URL or set AWS_REGION")]
     NoRegion,
-    /// There are no credentials.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
-    /// The service is not reachable.
     #[error("AWS KMS in {region} cannot be reached: {reason}")]
     Unreachable {
-        /// The region of the key.
         region: String,
         /// The innermost cause.
         reason: String,
     },
-    /// The service refuses.
     #[error("AWS KMS refused: {code}: {message}")]
     Refused {
         /// Its code, such as `AccessDeniedException`.
         code: String,
-        /// Its words.
         message: String,
     },
     /// Something answered that is not the service, or the service is ill.
     #[error("AWS KMS in {region} answered {status}{said}")]
     NotTheService {
-        /// The region of the key.
         region: String,
-        /// The HTTP status.
         status: StatusCode,
-        /// What else is known.
         said: &'static str,
     },
-    /// The answer or the request is not understood.
     #[error("AWS KMS returned an invalid response")]
     Answer,
 }

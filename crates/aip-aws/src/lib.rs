@@ -14,8 +14,8 @@ mod http;
 mod kms;
 mod text;
 
-pub use access::{Aws, Profile};
-pub use credentials::{Credentials, CredentialsError, CurrentCredentials};
+pub use access::Aws;
+pub use credentials::{Credentials, CredentialsError, CurrentCredentials, Profile};
 pub use http::SdkHttp;
 pub use kms::{Kms, KmsError};
 pub use text::xml_field;

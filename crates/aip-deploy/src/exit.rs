@@ -7,10 +7,8 @@ use aip_apply::plan::Incomplete;
 use aip_apply::rollout::FollowError;
 use aip_apply::store::StoreError;
 
-/// The exit code of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
-    /// Done.
+pub(crate) enum Exit {
     Success = 0,
     /// It failed, or somebody said no.
     Failed = 1,
@@ -18,15 +16,12 @@ pub enum Exit {
     Usage = 2,
     /// Not logged in, or refused.
     Authentication = 3,
-    /// The rollout failed.
     Rollout = 4,
     /// No stack, or none of that name.
     Stack = 6,
     /// There are changes although none were expected.
     Changes = 7,
-    /// Interrupted.
     Cancelled = 8,
-    /// It took too long.
     TimedOut = 9,
 }
 
@@ -37,8 +32,7 @@ impl From<Exit> for std::process::ExitCode {
 }
 
 /// An error with the exit code of a command that fails with it.
-pub trait ErrorExit {
-    /// The exit code.
+pub(crate) trait ErrorExit {
     fn exit(&self) -> Exit;
 }
 

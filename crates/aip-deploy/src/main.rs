@@ -1,21 +1,11 @@
 //! `aip-deploy`: see the library of the same name.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use aip_base::Environment;
-use aip_deploy::cli;
+use aip_apply::apply::NoFailPoints;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "the environment enters the program here, and nowhere else"
-    )]
-    let environment =
-        Environment::new(std::env::vars_os().filter_map(|(name, value)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        }));
-    cli::run(std::env::args_os().collect(), environment)
-        .await
-        .into()
+    aip_deploy::main(Arc::new(NoFailPoints)).await
 }

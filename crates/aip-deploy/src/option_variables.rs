@@ -13,14 +13,13 @@ const VARIABLE_PREFIX: &str = "PULUMI_OPTION_";
 /// Flags whose value is said each time: it proves that somebody means it.
 const COMMAND_LINE_ONLY: &[&str] = &["confirm", "help", "version"];
 
-/// A flag without a value has one that does not say yes or no.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0} must be true or false")]
-pub struct NotABool(String);
+pub(crate) struct NotABool(String);
 
 /// The command line with the flags of the environment put before those that were typed, so that
 /// these win. `command` must let a later flag override an earlier one.
-pub fn with_options(
+pub(crate) fn with_options(
     arguments: Vec<OsString>,
     environment: &Environment,
     command: &Command,

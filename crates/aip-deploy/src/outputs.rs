@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// Where the load balancer of a stack is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Address {
+pub(crate) enum Address {
     /// The provider has not said yet; that takes minutes.
     Pending,
     /// A host name or an IP address.
@@ -14,11 +14,9 @@ pub enum Address {
 }
 
 impl Address {
-    /// The name of the output.
-    pub const NAME: &'static str = "address";
+    pub(crate) const NAME: &'static str = "address";
 
-    /// The address, if there is one yet.
-    pub fn known(&self) -> Option<&str> {
+    pub(crate) fn known(&self) -> Option<&str> {
         match self {
             Self::Pending => None,
             Self::Known(address) => Some(address),
@@ -26,7 +24,10 @@ impl Address {
     }
 
     /// Reads `status.loadBalancer` of the Service.
-    pub async fn of(cluster: &GuardedCluster, service: &ObjectRef) -> Result<Self, ApiError> {
+    pub(crate) async fn of(
+        cluster: &GuardedCluster,
+        service: &ObjectRef,
+    ) -> Result<Self, ApiError> {
         let live = cluster.read(service).await?;
         Ok(live.as_ref().map_or(Self::Pending, Self::of_service))
     }
@@ -39,7 +40,7 @@ impl Address {
 }
 
 /// The Service with a load balancer, if the stack has one.
-pub fn load_balancer(desired: &[Desired]) -> Option<ObjectRef> {
+pub(crate) fn load_balancer(desired: &[Desired]) -> Option<ObjectRef> {
     let service = desired.iter().find(|desired| {
         desired.object().kind == "Service" && desired.manifest()["spec"]["type"] == "LoadBalancer"
     });

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use aip_apply::store::StateStore as _;
 use aip_aws::{Aws, Credentials};
 use aip_base::{Environment, SystemClock, SystemRng};
-use aip_deploy::aws_http::AwsHttp;
+use aip_deploy::{AwsHttp, AwsKeys};
 use aws_sdk_kms::config::{BehaviorVersion, Region};
 use cluster::Moto;
 use contract::{TestStore, contract};
@@ -110,7 +110,7 @@ async fn a_stack_under_a_kms_key_opens_with_its_context_only() {
     let keys = Keyring {
         environment: Environment::default(),
         prompt: Arc::new(NonInteractivePrompt),
-        aws: aws(),
+        key_service: Arc::new(AwsKeys(aws())),
         rng: Arc::new(SystemRng),
     };
     let endpoint = moto.url();

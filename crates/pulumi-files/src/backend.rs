@@ -40,37 +40,19 @@ pub struct Bucket {
 
 /// Why a URL is not a place for state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages document the variants")]
 pub enum BackendError {
-    /// It is not a URL.
     #[error("`{url}` is not a backend URL: use s3://BUCKET or file://FOLDER")]
-    Malformed {
-        /// The text.
-        url: String,
-    },
-    /// Pulumi knows it, this program does not.
+    Malformed { url: String },
     #[error("state in {scheme}:// is not supported: use s3://BUCKET or file://FOLDER")]
-    Unsupported {
-        /// The scheme.
-        scheme: String,
-    },
+    Unsupported { scheme: String },
     /// A parameter that is not known: a typo would silently reach another place.
     #[error("the backend URL has the unknown parameter `{name}`")]
-    UnknownParameter {
-        /// The parameter.
-        name: String,
-    },
-    /// A parameter that is true or false.
+    UnknownParameter { name: String },
     #[error("the parameter `{name}` of the backend URL is true or false")]
-    NotBool {
-        /// The parameter.
-        name: String,
-    },
-    /// `file://~` without a home folder.
+    NotBool { name: String },
     #[error("`{url}` needs a home folder, and HOME is not set")]
-    NoHome {
-        /// The URL.
-        url: String,
-    },
+    NoHome { url: String },
 }
 
 impl Backend {

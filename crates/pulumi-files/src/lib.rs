@@ -21,7 +21,10 @@ mod workspace;
 pub use backend::{Backend, BackendError, Bucket};
 pub use key::{ConfigKey, ConfigPath, KeyError};
 pub use project::{Default as ProjectDefault, Project, ProjectError};
-pub use secrets::{Crypter, CrypterError, Keyring, PassphraseError, Prompt, SecretsError};
+pub use secrets::{
+    Crypter, CrypterError, KeyService, KeyServiceError, KeyServiceFault, Keyring, PassphraseError,
+    Prompt, SecretsError,
+};
 pub use stack_file::{Encryption, Entry, Secret, StackFile, StackFileError};
 pub use stack_name::{StackName, StackNameError};
 pub use workspace::{Origin, Workspace, WorkspaceError};

@@ -36,38 +36,27 @@ pub struct Default {
 
 /// Why there is no project.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages document the variants")]
 pub enum ProjectError {
-    /// No folder up to the root has a project file.
     #[error(
         "no Pulumi.yaml project file found (searching upwards from {from}): `aip-deploy stack init NAME \
          --project aip` creates one"
     )]
-    NotFound {
-        /// Where the search began.
-        from: PathBuf,
-    },
-    /// The file cannot be read.
+    NotFound { from: PathBuf },
     #[error("{path}: {source}")]
     Io {
-        /// The file.
         path: PathBuf,
-        /// The underlying error.
         source: std::io::Error,
     },
-    /// The file is not YAML.
     #[error("{path}:{}: {source}", source.line())]
     Yaml {
-        /// The file.
         path: PathBuf,
         /// What the parser or check reported; never a secret value.
         source: YamlError,
     },
-    /// A field is missing or not what it should be.
     #[error("{path}:{line}: {message}")]
     Field {
-        /// The file.
         path: PathBuf,
-        /// The line.
         line: usize,
         /// What the parser or check reported; never a secret value.
         message: String,

@@ -56,55 +56,37 @@ const ENCRYPTION_KEYS: [&str; 3] = ["secretsprovider", "encryptedkey", "encrypti
 
 /// Why a stack file is not read or changed.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages document the variants")]
 pub enum StackFileError {
-    /// The file cannot be read or written.
     #[error("{path}: {source}")]
     Io {
-        /// The file.
         path: PathBuf,
-        /// The underlying error.
         source: std::io::Error,
     },
-    /// The file is not UTF-8.
     #[error("{path}: the file is not UTF-8 text")]
-    NotUtf8 {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file is not YAML.
+    NotUtf8 { path: PathBuf },
     #[error("{path}:{}: {source}", source.line())]
     Yaml {
-        /// The file.
         path: PathBuf,
         /// What the parser or check reported; never a secret value.
         source: YamlError,
     },
-    /// The file is YAML but no stack file.
     #[error("{path}:{line}: {message}")]
     Shape {
-        /// The file.
         path: PathBuf,
-        /// The line.
         line: usize,
         /// What the parser or check reported; never a secret value.
         message: String,
     },
-    /// The change does not fit the file.
     #[error("{path}{}: {source}", line.map(|line| format!(":{line}")).unwrap_or_default())]
     Edit {
-        /// The file.
         path: PathBuf,
-        /// The line.
         line: Option<usize>,
-        /// The underlying error.
         source: EditError,
     },
     /// The file was changed by somebody else since it was read.
     #[error("{path}: the file was changed by another program in the meantime: nothing was written")]
-    ChangedMeanwhile {
-        /// The file.
-        path: PathBuf,
-    },
+    ChangedMeanwhile { path: PathBuf },
 }
 
 impl StackFile {

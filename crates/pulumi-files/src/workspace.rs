@@ -34,25 +34,18 @@ pub enum Origin {
 
 /// Why a choice is not read or kept.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages document the variants")]
 pub enum WorkspaceError {
     /// Neither `PULUMI_HOME` nor `HOME` is set.
     #[error("neither HOME nor PULUMI_HOME is set: the login cannot be stored")]
     NoHome,
-    /// A file cannot be read or written.
     #[error("{path}: {source}")]
     Io {
-        /// The file.
         path: PathBuf,
-        /// The underlying error.
         source: std::io::Error,
     },
-    /// A file is not the JSON it should be.
     #[error("{path}: the file is corrupt: remove it, then log in or select the stack again")]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The name of a stack.
+    Damaged { path: PathBuf },
     #[error(transparent)]
     StackName(#[from] StackNameError),
 }

@@ -5,30 +5,11 @@
 mod common;
 
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
 
-use aip_base::{Body, Environment, Http, HttpError};
-use async_trait::async_trait;
-use common::passphrase;
-use http::{Request, Response};
-use pulumi_files::{ConfigPath, Keyring, StackFile, StackFileError};
+use common::{keyring, passphrase};
+use pulumi_files::{ConfigPath, Encryption, StackFile, StackFileError};
 use secrecy::{ExposeSecret as _, SecretString};
 use yaml_lossless::Tree;
-
-/// No network.
-struct Offline;
-
-#[async_trait]
-impl Http for Offline {
-    async fn send(&self, request: Request<Body>, _: Duration) -> Result<Response<Body>, HttpError> {
-        Err(HttpError::Refused(request.uri().to_string()))
-    }
-}
-
-fn offline(environment: Environment) -> Keyring {
-    common::keyring(environment, Arc::new(Offline))
-}
 
 /// Written by Pulumi 3.260; every value in it is invented.
 const RECORDED: &str = include_str!("fixtures/Pulumi.main.yaml");
@@ -48,7 +29,7 @@ fn text(value: &str) -> Tree {
 #[tokio::test]
 async fn every_value_that_pulumi_encrypted_is_decrypted() {
     let file = parse(RECORDED).unwrap();
-    let crypter = offline(passphrase("fixture passphrase"))
+    let crypter = keyring(passphrase("fixture passphrase"))
         .open(&file.encryption())
         .await
         .unwrap();
@@ -83,13 +64,13 @@ fn setting_the_tag_changes_the_tag() {
 #[tokio::test]
 async fn a_new_passphrase_opens_every_value_and_leaves_the_rest_of_the_file_alone() {
     let mut file = parse(RECORDED).unwrap();
-    let keys = offline(passphrase("fixture passphrase"));
+    let keys = keyring(passphrase("fixture passphrase"));
     let count = keys
         .change_provider(&mut file, "passphrase", Some(SecretString::from("new")))
         .await
         .unwrap();
     assert_eq!(count, 5);
-    let crypter = offline(passphrase("new"))
+    let crypter = keyring(passphrase("new"))
         .open(&file.encryption())
         .await
         .unwrap();
@@ -111,7 +92,7 @@ async fn a_new_passphrase_opens_every_value_and_leaves_the_rest_of_the_file_alon
 async fn one_value_that_does_not_decrypt_keeps_the_whole_file_as_it_was() {
     let damaged = RECORDED.replace("4/XEQZsq", "5/XEQZsq");
     let mut file = parse(&damaged).unwrap();
-    let keys = offline(passphrase("fixture passphrase"));
+    let keys = keyring(passphrase("fixture passphrase"));
     let error = keys
         .change_provider(&mut file, "passphrase", Some(SecretString::from("new")))
         .await
@@ -123,12 +104,12 @@ async fn one_value_that_does_not_decrypt_keeps_the_whole_file_as_it_was() {
 #[tokio::test]
 async fn a_file_without_secrets_needs_no_passphrase_to_change_its_provider() {
     let mut file = parse("config:\n  aip:a: b\n").unwrap();
-    let keys = offline(passphrase("old"));
+    let keys = keyring(passphrase("old"));
     keys.change_provider(&mut file, "passphrase", Some(SecretString::from("new")))
         .await
         .unwrap();
     assert!(
-        offline(passphrase("new"))
+        keyring(passphrase("new"))
             .open(&file.encryption())
             .await
             .is_ok()
@@ -138,7 +119,7 @@ async fn a_file_without_secrets_needs_no_passphrase_to_change_its_provider() {
 #[tokio::test]
 async fn a_stack_gets_its_salt_with_its_first_secret() {
     let mut file = parse("").unwrap();
-    let keys = offline(passphrase("p"));
+    let keys = keyring(passphrase("p"));
     let crypter = keys.open_or_create(&mut file).await.unwrap();
     let ciphertext = crypter.encrypt("s3cret", keys.rng.as_ref()).unwrap();
     file.set(&path("aip_config.key"), Tree::secret(ciphertext))
@@ -317,5 +298,29 @@ fn the_folder_of_the_stack_files_is_made_with_the_first_one() {
     assert_eq!(
         std::fs::read_to_string(&name).unwrap(),
         "config:\n  aip:a: b\n"
+    );
+}
+
+#[tokio::test]
+async fn the_data_key_of_a_key_service_is_stored_wrapped_and_opens_under_its_own_url() {
+    let keys = keyring(passphrase("unused"));
+    let (crypter, encryption) = keys.create("awskms://alias/One", None).await.unwrap();
+    let ciphertext = crypter.encrypt("s3cret", keys.rng.as_ref()).unwrap();
+    let opened = keys.open(&encryption).await.unwrap();
+    assert_eq!(
+        opened.decrypt(&ciphertext).unwrap().expose_secret(),
+        "s3cret"
+    );
+    let other = Encryption {
+        provider: Some("awskms://alias/Two".to_owned()),
+        ..encryption
+    };
+    let error = keys.open(&other).await.err().unwrap();
+    assert_eq!(error.to_string(), "wrapped by another key");
+    let unsupported = keys.create("gcpkms://projects/x", None).await;
+    let error = unsupported.err().unwrap().to_string();
+    assert!(
+        error.contains("`gcpkms://projects/x` is not supported"),
+        "{error}"
     );
 }

@@ -150,16 +150,14 @@ impl Node {
         }
     }
 
-    /// Calls `visit` with every secret at or below this node.
-    pub fn each_secret<'n>(&'n self, visit: &mut dyn FnMut(&'n Self, &'n str)) {
-        if let Some(ciphertext) = self.secret() {
-            return visit(self, ciphertext);
-        }
-        match &self.content {
-            Content::Scalar(_) => {}
-            Content::List(items) => items.iter().for_each(|item| item.each_secret(visit)),
-            Content::Map(pairs) => pairs.iter().for_each(|pair| pair.value.each_secret(visit)),
-        }
+    /// Whether there is a secret at or below this node.
+    pub fn has_secret(&self) -> bool {
+        let below = || match &self.content {
+            Content::Scalar(_) => false,
+            Content::List(items) => items.iter().any(Self::has_secret),
+            Content::Map(pairs) => pairs.iter().any(|pair| pair.value.has_secret()),
+        };
+        self.secret().is_some() || below()
     }
 
     pub(crate) fn is_elsewhere(&self) -> bool {

@@ -34,4 +34,4 @@ pub use kubelet::{Image, Images, Kubelet, Nodes, local_address};
 pub use load::{Load, Tally};
 pub use moto::Moto;
 pub use poll::{eventually, eventually_within};
-pub use programs::workspace_program;
+pub use programs::{aip_image, workspace_example, workspace_program};

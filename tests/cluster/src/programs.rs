@@ -1,8 +1,14 @@
 //! Finds programs: those of the control plane, which `build.sh` has built into the cache folder,
-//! and our own.
+//! our own, and the image of `aip`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
+
+use release::image::{Layout, unpack};
+use release::program::Architecture;
+
+use crate::kubelet::Image;
 
 /// The program of a package of this workspace, built now if need be.
 ///
@@ -10,18 +16,81 @@ use std::process::Command;
 ///
 /// If it cannot be built.
 pub fn workspace_program(package: &str) -> PathBuf {
+    build(package, "--bin", package).join(package)
+}
+
+/// An example of a package of this workspace, built now if need be.
+///
+/// # Panics
+///
+/// If it cannot be built.
+pub fn workspace_example(package: &str, name: &str) -> PathBuf {
+    build(package, "--example", name)
+        .join("examples")
+        .join(name)
+}
+
+/// Builds a target and returns the folder of the profile.
+fn build(package: &str, kind: &str, name: &str) -> PathBuf {
     let built = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--package", package, "--bin", package])
+        .args(["build", "--quiet", "--package", package, kind, name])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status();
     assert!(
         built.is_ok_and(|status| status.success()),
-        "`{package}` cannot be built; the reason is on standard error"
+        "`{name}` cannot be built; the reason is on standard error"
     );
     // Programs lie beside the folder `deps`, where this test lies.
     let test = std::env::current_exe().expect("a test knows where it lies");
     let folder = test.ancestors().nth(2).expect("a test lies in a folder");
-    folder.join(package)
+    folder.to_owned()
+}
+
+/// The image of `aip` as it is released, around a program that is built as the tests are: the OCI
+/// layout `$CLUSTER_IMAGE`, else one that is written now.
+///
+/// # Panics
+///
+/// If it cannot be written or unpacked.
+pub fn aip_image() -> Image {
+    static IMAGE: OnceLock<Image> = OnceLock::new();
+    let image = IMAGE.get_or_init(|| {
+        let folder = std::env::var_os("CLUSTER_IMAGE").map_or_else(write_image, PathBuf::from);
+        let layout = Layout::open(&folder).expect("`cargo xtask image` writes a layout");
+        // Replaced with the layout, so it is that of this layout.
+        let root = folder.join("unpacked");
+        let unpacked = unpack(&layout, Architecture::of_this_machine(), &root);
+        Image::unpacked(&unpacked.expect("the image can be unpacked"))
+    });
+    image.clone()
+}
+
+fn write_image() -> PathBuf {
+    let folder = target().join("test-image");
+    let written = Command::new(env!("CARGO"))
+        .args([
+            "xtask",
+            "image",
+            "--profile",
+            "dev",
+            "--no-sbom",
+            "--output",
+        ])
+        .arg(&folder)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status();
+    assert!(
+        written.is_ok_and(|status| status.success()),
+        "the image of `aip` cannot be written; the reason is on standard error"
+    );
+    folder
+}
+
+/// Cargo's build folder: this test lies in `debug/deps` of it.
+fn target() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows where it lies");
+    let folder = test.ancestors().nth(3).expect("a test lies in a folder");
+    folder.to_owned()
 }
 
 /// The folder with the built programs: `$CLUSTER_PROGRAMS`, else where the script builds to.

@@ -8,12 +8,14 @@ use crate::checkout::{assert_clean, root};
 /// Each package and the packages of this workspace it may use, core first.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("aip-base", &[]),
+    // Which commit a program is built from: a leaf that every program may use.
+    ("aip-version", &[]),
     ("aip-atproto", &["aip-base"]),
     ("aip-jose", &["aip-base"]),
     // The AWS SDK behind `aip_base::Http`.
     ("aip-aws", &["aip-base"]),
     ("yaml-lossless", &[]),
-    ("pulumi-files", &["aip-aws", "aip-base", "yaml-lossless"]),
+    ("pulumi-files", &["aip-base", "yaml-lossless"]),
     (
         "aip-stack",
         &["aip-base", "aip-jose", "pulumi-files", "yaml-lossless"],
@@ -35,6 +37,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "aip-aws",
             "aip-base",
             "aip-stack",
+            "aip-version",
             "pulumi-files",
             "yaml-lossless",
         ],
@@ -129,6 +132,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "aip-storage",
             "aip-storage-sql",
             "aip-telemetry",
+            "aip-version",
             "aip-xrpc",
         ],
     ),
@@ -150,12 +154,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "aip-shared-state",
             "aip-storage",
             "aip-storage-sql",
+            "aip-version",
         ],
     ),
     // Development only: what tests of several crates share.
     ("aip-testkit", &["aip-atproto", "aip-base", "aip-storage"]),
+    // Images and release folders, made of programs that are built.
+    ("release", &["aip-version"]),
     // Development only: a Kubernetes cluster in a test.
-    ("cluster", &["aip-base", "yaml-lossless"]),
+    (
+        "cluster",
+        &["aip-apply", "aip-base", "release", "yaml-lossless"],
+    ),
     // Programs, databases and people for those who look at AIP from outside.
     ("harness", &["aip-sandbox"]),
     // Measures release builds from outside, with the stand-ins around them.
@@ -172,6 +182,17 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "aip-sandbox",
             "aip-testkit",
             "harness",
+        ],
+    ),
+    // What operators are given, tried out from the release folder.
+    (
+        "packaging",
+        &[
+            "aip-sandbox",
+            "aip-testkit",
+            "harness",
+            "release",
+            "yaml-lossless",
         ],
     ),
     ("tidy", &[]),
@@ -202,6 +223,18 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     // It reports and never prints: no command line, no colours.
     ("aip-apply", &["anstyle", "clap", "console"]),
 ];
+
+/// Packages that are nowhere below a crate, whatever is in between.
+const FORBIDDEN_BELOW: &[(&str, &[&str])] = &[(
+    "aip-stack",
+    &[
+        "aws-config",
+        "hyper",
+        "kube-client",
+        "object_store",
+        "tokio",
+    ],
+)];
 
 /// A dependency of one workspace package on another.
 struct Edge {
@@ -292,6 +325,31 @@ fn crates_do_not_use_what_they_must_not_know() {
         &findings,
         "move what needs it into the crate that calls this one; the reasons are beside FORBIDDEN in \
          tests/tidy/src/edges.rs",
+    );
+}
+
+#[test]
+fn nothing_below_a_pure_crate_needs_a_runtime_a_cluster_or_the_network() {
+    let mut findings = Vec::new();
+    for (package, forbidden) in FORBIDDEN_BELOW {
+        let output = Command::new(env!("CARGO"))
+            .args(["tree", "--offline", "--edges=normal", "--prefix=none"])
+            .args(["--package", package])
+            .current_dir(root())
+            .output()
+            .expect("cargo runs");
+        let tree = String::from_utf8(output.stdout).expect("cargo prints text");
+        assert!(tree.starts_with(package), "cargo tree: {tree}");
+        let below: BTreeSet<&str> = tree
+            .lines()
+            .filter_map(|line| line.split(' ').next())
+            .collect();
+        let found = forbidden.iter().filter(|name| below.contains(**name));
+        findings.extend(found.map(|name| format!("{name} is below {package}")));
+    }
+    assert_clean(
+        &findings,
+        "hand the thing in through a trait; `cargo tree -p CRATE -e normal -i NAME` shows the way to it",
     );
 }
 

@@ -6,24 +6,28 @@ use std::process::{Child, Stdio};
 
 use anyhow::Result;
 
-use super::rust;
 use super::tally::Tally;
+use super::{packaging, rust};
 use crate::{paths, process};
 
 /// Names the folder of the control plane's programs to those who start it.
 pub(crate) const PROGRAMS_VARIABLE: &str = "CLUSTER_PROGRAMS";
 
+/// Names the OCI layout that Pods run to those who start them.
+pub(crate) const IMAGE_VARIABLE: &str = "CLUSTER_IMAGE";
+
 const SCRIPT: &str = "tests/cluster/build.sh";
 
 /// A build in the background, with what the other suites leave of the machine: from nothing it
-/// takes ten minutes on two cores.
+/// takes ten minutes on two cores. The registry of the packaging suite is built with it.
 pub(super) struct Ahead(Child);
 
 impl Ahead {
     pub(super) fn start() -> Result<Self> {
         let mut nice = process::command("nice");
+        let both = format!("{SCRIPT}; {}", packaging::SCRIPT);
         // Whatever goes wrong, the suite says: it runs the script again, which waits for this one.
-        nice.args(["-n", "19", SCRIPT])
+        nice.args(["-n", "19", "sh", "-c", &both])
             .env(paths::CACHE_VARIABLE, paths::cache()?)
             .stdout(Stdio::null())
             .stderr(Stdio::null());
@@ -38,7 +42,14 @@ impl Drop for Ahead {
 }
 
 pub(super) fn run() -> Result<Tally> {
-    rust::cluster(&programs()?)
+    rust::cluster(&programs()?, &image()?)
+}
+
+/// The image of `aip` as it is released, with a program built as the tests are.
+pub(super) fn image() -> Result<PathBuf> {
+    let folder = paths::target().join("test-image");
+    crate::image::for_tests(&folder)?;
+    Ok(folder)
 }
 
 /// Builds the control plane, unless it is built; the folder of its programs.

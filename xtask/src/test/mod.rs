@@ -1,4 +1,4 @@
-//! `cargo xtask test [unit|stories|e2e|chaos|cluster|all]`: sets the machine up, runs the suites, counts.
+//! `cargo xtask test [unit|stories|e2e|chaos|cluster|packaging|all]`: sets the machine up, runs the suites, counts.
 //!
 //! No suite passes by skipping: a suite that ran nothing, or ignored a test, has failed. The last
 //! line is the total, `N passed, M failed`.
@@ -7,6 +7,7 @@ mod chaos;
 pub(crate) mod cluster;
 mod e2e;
 mod needs;
+mod packaging;
 mod rust;
 mod tally;
 
@@ -40,6 +41,8 @@ enum Choice {
     Chaos,
     /// Deploying to a real Kubernetes control plane.
     Cluster,
+    /// What operators are given: image, registry, packages, proxies.
+    Packaging,
     /// All of them.
     All,
 }
@@ -52,6 +55,7 @@ enum Suite {
     E2e,
     Chaos,
     Cluster,
+    Packaging,
 }
 
 impl Choice {
@@ -62,12 +66,14 @@ impl Choice {
             Self::E2e => &[Suite::E2e],
             Self::Chaos => &[Suite::Chaos],
             Self::Cluster => &[Suite::Cluster],
+            Self::Packaging => &[Suite::Packaging],
             Self::All => &[
                 Suite::Unit,
                 Suite::Stories,
                 Suite::E2e,
                 Suite::Chaos,
                 Suite::Cluster,
+                Suite::Packaging,
             ],
         }
     }
@@ -81,6 +87,7 @@ impl Suite {
             Self::E2e => "e2e",
             Self::Chaos => "chaos",
             Self::Cluster => "cluster",
+            Self::Packaging => "packaging",
         }
     }
 
@@ -91,6 +98,7 @@ impl Suite {
             Self::E2e => e2e::run(),
             Self::Chaos => chaos::run(&args.chaos),
             Self::Cluster => cluster::run(),
+            Self::Packaging => packaging::run(),
         }
     }
 }

@@ -27,6 +27,7 @@ const NEEDS: &[Need] = &[
             Suite::E2e,
             Suite::Chaos,
             Suite::Cluster,
+            Suite::Packaging,
         ],
         present: || ["cc", "g++", "make"].iter().all(|name| on_path(name)),
         debian: &["build-essential"],
@@ -46,9 +47,40 @@ const NEEDS: &[Need] = &[
     },
     Need {
         what: "Valkey or Redis server",
-        suites: &[Suite::Unit, Suite::Stories, Suite::Chaos, Suite::Cluster],
+        suites: &[
+            Suite::Unit,
+            Suite::Stories,
+            Suite::Chaos,
+            Suite::Cluster,
+            Suite::Packaging,
+        ],
         present: || on_path("redis-server"),
         debian: &["redis-server"],
+    },
+    Need {
+        what: "nginx",
+        suites: &[Suite::Packaging],
+        // Debian keeps it where the `PATH` of most users does not lead.
+        present: || on_path("nginx") || Path::new("/usr/sbin/nginx").is_file(),
+        debian: &["nginx-light"],
+    },
+    Need {
+        what: "Caddy",
+        suites: &[Suite::Packaging],
+        present: || on_path("caddy"),
+        debian: &["caddy"],
+    },
+    Need {
+        what: "Debian's package tools",
+        suites: &[Suite::Packaging],
+        present: || on_path("dpkg-deb"),
+        debian: &["dpkg"],
+    },
+    Need {
+        what: "systemd-analyze",
+        suites: &[Suite::Packaging],
+        present: || on_path("systemd-analyze"),
+        debian: &["systemd"],
     },
     Need {
         what: "libfaketime",
@@ -82,7 +114,7 @@ const NEEDS: &[Need] = &[
     },
     Need {
         what: "Python 3.11 or newer with venv",
-        suites: &[Suite::E2e, Suite::Chaos, Suite::Cluster],
+        suites: &[Suite::E2e, Suite::Chaos, Suite::Cluster, Suite::Packaging],
         present: || {
             process::succeeds(process::command("python3").args([
                 "-c",

@@ -1,7 +1,8 @@
 //! The suites that `cargo test` runs.
 //!
 //! A story is an integration test in a target named `stories`; a target whose name begins with
-//! `cluster` needs a Kubernetes control plane; everything else is a unit test.
+//! `cluster` needs a Kubernetes control plane, one named `packaging` a release folder; everything else
+//! is a unit test.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
@@ -15,12 +16,13 @@ use crate::{paths, process, say};
 
 const STORIES: &str = "stories";
 const CLUSTER: &str = "cluster";
+const PACKAGING: &str = "packaging";
 
 pub(super) fn unit() -> Result<Tally> {
     let mut test = cargo_test()?;
     test.args(["--lib", "--bins"]);
     count(add_targets(&mut test, |name| {
-        name != STORIES && !name.starts_with(CLUSTER)
+        name != STORIES && name != PACKAGING && !name.starts_with(CLUSTER)
     })?)
 }
 
@@ -28,11 +30,19 @@ pub(super) fn stories() -> Result<Tally> {
     count(cargo_test()?.args(["--test", STORIES]))
 }
 
-/// `programs` is the folder of the control plane's programs.
-pub(super) fn cluster(programs: &Path) -> Result<Tally> {
+/// `programs` is the folder of the control plane's programs, `image` the layout that Pods run.
+pub(super) fn cluster(programs: &Path, image: &Path) -> Result<Tally> {
     let mut test = cargo_test()?;
     test.env(super::cluster::PROGRAMS_VARIABLE, programs);
+    test.env(super::cluster::IMAGE_VARIABLE, image);
     count(add_targets(&mut test, |name| name.starts_with(CLUSTER))?)
+}
+
+/// `variables` say where release folder, image and registry are.
+pub(super) fn packaging(variables: &[(&str, PathBuf)]) -> Result<Tally> {
+    let mut test = cargo_test()?;
+    test.envs(variables.iter().map(|(name, path)| (name, path)));
+    count(test.args(["--test", PACKAGING]))
 }
 
 /// Adds the integration tests of these names.

@@ -3,6 +3,7 @@
 //! before the first write.
 
 mod approval;
+mod fail_point;
 pub mod lease;
 mod phases;
 mod prune;
@@ -22,6 +23,7 @@ use crate::store::{FieldSet, Intent, Inventory, OwnedObject, StateStore, StoreEr
 use crate::time::rfc3339;
 
 pub use approval::{Approval, ApprovedPlan, PlanChanged};
+pub use fail_point::{FailPoint, FailPoints, NoFailPoints};
 pub use lease::{LeaseLost, LeaseRenewer};
 pub use prune::{RemainingObject, delete_all};
 pub use pulumi_ownership::is_pulumi;
@@ -38,6 +40,8 @@ pub struct ApplyContext<'a> {
     pub clock: &'a dyn Clock,
     /// Makes the ids of intents.
     pub rng: &'a dyn Rng,
+    /// Told of every step.
+    pub fail_points: &'a dyn FailPoints,
     /// `aip-<stack>`.
     pub namespace: &'a str,
     /// The inventory as the plan saw it.
@@ -130,6 +134,14 @@ pub enum ApplyError {
     Store(#[from] StoreError),
 }
 
+impl ApplyError {
+    /// For a request about `object` that failed.
+    fn at(object: &ObjectRef) -> impl FnOnce(ApiError) -> Self {
+        let object = object.clone();
+        |source| Self::Object { object, source }
+    }
+}
+
 /// What keeps an object that is being deleted.
 pub fn kept_by(finalizers: &[String]) -> String {
     if finalizers.is_empty() {
@@ -146,10 +158,13 @@ pub async fn run(
     reporter: &mut dyn Reporter,
 ) -> Result<(), ApplyError> {
     let plan = approved.plan();
+    let reached = async |point| ctx.fail_points.reached(point).await;
     record_intent(ctx, plan).await?;
+    reached(FailPoint::IntentRecorded).await;
     let mut executor = phases::PhaseExecutor::new(ctx, approved);
     if plan.creates_namespace {
         executor.namespace().await?;
+        reached(FailPoint::NamespaceCreated).await;
     }
     let deadline = tokio::time::Instant::now() + ctx.options.timeout;
     for phase in Phase::ALL {
@@ -157,13 +172,20 @@ pub async fn run(
             prune::release_autoscalers(ctx, plan, deadline).await?;
         }
         executor.apply(phase, deadline, reporter).await?;
+        reached(FailPoint::applied(phase)).await;
         wait::phase(ctx, &executor, phase, deadline, reporter).await?;
+        if let Some(point) = FailPoint::awaited(phase) {
+            reached(point).await;
+        }
     }
     if ctx.options.release_pulumi_ownership {
         pulumi_ownership::release_pulumi_ownership(ctx, plan).await?;
     }
     let kept = prune::prune(ctx, plan).await?;
-    promote(ctx, plan, &executor, kept).await
+    reached(FailPoint::Pruned).await;
+    promote(ctx, plan, &executor, kept).await?;
+    reached(FailPoint::InventoryPromoted).await;
+    Ok(())
 }
 
 /// Before the first write: whatever this run may create can be found again. A plan that creates

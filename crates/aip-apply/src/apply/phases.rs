@@ -53,13 +53,8 @@ impl<'s> PhaseExecutor<'s> {
     pub(super) async fn namespace(&self) -> Result<(), ApplyError> {
         let desired = Desired::namespace(self.ctx.namespace);
         self.ctx.lease.check()?;
-        match self.ctx.cluster.apply(&desired, false).await {
-            Ok(_) => Ok(()),
-            Err(source) => Err(ApplyError::Object {
-                object: desired.object().clone(),
-                source,
-            }),
-        }
+        let applied = self.ctx.cluster.apply(&desired, false).await;
+        applied.map(drop).map_err(ApplyError::at(desired.object()))
     }
 
     /// Applies what the phase has to change. All steps are tried: one error is reported after the
@@ -134,10 +129,7 @@ async fn send(
         Some(replicas) => apply_without_replicas(cluster, step, desired, force, replicas).await,
         None => cluster.apply(desired, force).await,
     };
-    sent.map_err(|source| ApplyError::Object {
-        object: step.object.clone(),
-        source,
-    })
+    sent.map_err(ApplyError::at(&step.object))
 }
 
 /// Somebody else owns the number of replicas before it is left out, so that it stays. A Deployment

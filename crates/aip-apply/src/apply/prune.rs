@@ -11,7 +11,7 @@ use crate::observe::replica_sets;
 use crate::plan::condition::finalizers;
 use crate::plan::{Op, Plan, Step, references};
 
-use super::{ApplyContext, ApplyError, LeaseRenewer};
+use super::{ApplyContext, ApplyError, FailPoint, FailPoints, LeaseRenewer};
 
 /// How long an object that is being deleted may take to disappear: a load balancer's Service takes
 /// its time.
@@ -85,6 +85,7 @@ pub struct RemainingObject {
 pub async fn delete_all(
     cluster: &PinnedCluster,
     lease: &LeaseRenewer,
+    fail_points: &dyn FailPoints,
     plan: &Plan,
     deadline: Instant,
 ) -> Result<Vec<RemainingObject>, ApplyError> {
@@ -98,6 +99,7 @@ pub async fn delete_all(
         lease.check()?;
         delete(cluster, object, uid).await?;
     }
+    fail_points.reached(FailPoint::DeletionStarted).await;
     let mut left = Vec::new();
     for (object, uid) in to_delete {
         if !wait_until_gone(cluster, object, uid, deadline).await? {
@@ -108,6 +110,7 @@ pub async fn delete_all(
             });
         }
     }
+    fail_points.reached(FailPoint::DeletionCompleted).await;
     Ok(left)
 }
 
@@ -116,13 +119,8 @@ async fn delete(
     object: &ObjectRef,
     uid: &str,
 ) -> Result<DeleteOutcome, ApplyError> {
-    cluster
-        .delete(object, uid)
-        .await
-        .map_err(|source| ApplyError::Object {
-            object: object.clone(),
-            source,
-        })
+    let deleted = cluster.delete(object, uid).await;
+    deleted.map_err(ApplyError::at(object))
 }
 
 /// Whether the object is gone by the deadline.

@@ -40,12 +40,7 @@ pub(super) async fn release_pulumi_ownership(
                 Ok(_) => break,
                 // The object changed between read and patch.
                 Err(error) if attempt < MAX_PATCH_ATTEMPTS && error.status().is_some() => {}
-                Err(source) => {
-                    return Err(ApplyError::Object {
-                        object: step.object.clone(),
-                        source,
-                    });
-                }
+                Err(error) => return Err(ApplyError::at(&step.object)(error)),
             }
         }
     }

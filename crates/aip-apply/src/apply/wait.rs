@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::cluster::DeleteOutcome;
 use crate::plan::condition::finalizers;
-use crate::rollout::{AwaitedKind, FollowOutcome, Following, Pending};
+use crate::rollout::{AwaitedKind, FollowOutcome, Following};
 
 use super::phases::PhaseExecutor;
 use super::prune::{DELETE_TIMEOUT, wait_until_gone};
@@ -27,10 +27,12 @@ pub(super) async fn phase(
         let Some(kind) = AwaitedKind::of(desired.object()) else {
             continue;
         };
-        let is_awaited = match kind {
-            AwaitedKind::Deployment => ctx.options.wait,
-            // Nothing new may serve before it is done, whether the operator waits or not.
-            AwaitedKind::Job => must_run(ctx, executor, desired, deadline).await?,
+        let migrates = phase == Phase::Migration;
+        // Nothing new may serve before a migration is done, whether the operator waits or not.
+        let is_awaited = if migrates {
+            must_run(ctx, executor, desired, deadline).await?
+        } else {
+            ctx.options.wait
         };
         if !is_awaited {
             continue;
@@ -42,23 +44,21 @@ pub(super) async fn phase(
             clock: ctx.clock,
             timeout: deadline.saturating_duration_since(Instant::now()),
         };
-        let outcome = kind.follow(following, name, |view| reporter.awaited(view));
-        match outcome.await? {
-            FollowOutcome::Done(log) => {
-                if kind == AwaitedKind::Job {
-                    ctx.store.record_migrated(name).await?;
-                }
-                reporter.log(name, &log);
+        let followed = kind.follow(following, name, |view| reporter.awaited(view));
+        let followed = followed.await?;
+        reporter.log(followed.container().unwrap_or(name), &followed.log);
+        match followed.outcome {
+            FollowOutcome::Done if migrates => ctx.store.record_migrated(name).await?,
+            FollowOutcome::Done => {}
+            FollowOutcome::Failed(failure) if migrates => {
+                return Err(ApplyError::Migration(failure));
             }
-            FollowOutcome::Failed(failure, log) => {
-                reporter.log(failure.container.as_deref().unwrap_or(name), &log);
-                return Err(match kind {
-                    AwaitedKind::Deployment => ApplyError::Rollout(failure),
-                    AwaitedKind::Job => ApplyError::Migration(failure),
+            FollowOutcome::Failed(failure) => return Err(ApplyError::Rollout(failure)),
+            FollowOutcome::TimedOut(pending) => {
+                return Err(ApplyError::TimedOut {
+                    after: ctx.options.timeout,
+                    waiting_for: pending.to_string(),
                 });
-            }
-            FollowOutcome::TimedOut(pending, log) => {
-                return Err(timed_out(ctx, &pending, &log, name, reporter));
             }
         }
     }
@@ -79,34 +79,20 @@ async fn must_run(
     }
     let live = ctx.cluster.read(object).await?;
     let remembered = ctx.inventory.migrated.contains(&object.name);
-    if live.as_ref().is_some_and(has_failed) {
-        ctx.lease.check()?;
-        rerun_job(ctx, desired, live.as_ref(), deadline).await?;
-        Ok(true)
-    } else if live.as_ref().is_some_and(is_complete) {
-        if !remembered {
-            ctx.store.record_migrated(&object.name).await?;
+    match live {
+        Some(live) if has_condition(&live, "Failed") => {
+            ctx.lease.check()?;
+            rerun_job(ctx, desired, &live, deadline).await?;
+            Ok(true)
         }
-        Ok(false)
-    } else {
+        Some(live) if has_condition(&live, "Complete") => {
+            if !remembered {
+                ctx.store.record_migrated(&object.name).await?;
+            }
+            Ok(false)
+        }
         // One that is remembered came to its end, and was cleaned away since.
-        Ok(!remembered)
-    }
-}
-
-fn timed_out(
-    ctx: &ApplyContext<'_>,
-    pending: &Pending,
-    log: &[String],
-    name: &str,
-    reporter: &mut dyn Reporter,
-) -> ApplyError {
-    let lagging = pending.lagging.as_ref();
-    let container = lagging.and_then(|lagging| lagging.container.as_deref());
-    reporter.log(container.unwrap_or(name), log);
-    ApplyError::TimedOut {
-        after: ctx.options.timeout,
-        waiting_for: pending.to_string(),
+        _ => Ok(!remembered),
     }
 }
 
@@ -114,36 +100,25 @@ fn timed_out(
 async fn rerun_job(
     ctx: &ApplyContext<'_>,
     desired: &Desired,
-    live: Option<&Value>,
+    live: &Value,
     deadline: Instant,
 ) -> Result<(), ApplyError> {
-    let object = desired.object().clone();
-    let Some(uid) = live.and_then(|live| live["metadata"]["uid"].as_str()) else {
+    let object = desired.object();
+    let Some(uid) = live["metadata"]["uid"].as_str() else {
         return Ok(());
     };
-    if ctx.cluster.delete(&object, uid).await? == DeleteOutcome::Started {
+    if ctx.cluster.delete(object, uid).await? == DeleteOutcome::Started {
         let until = deadline.min(Instant::now() + DELETE_TIMEOUT);
-        if !wait_until_gone(ctx.cluster, &object, uid, until).await? {
-            let live = ctx.cluster.read(&object).await?;
+        if !wait_until_gone(ctx.cluster, object, uid, until).await? {
+            let live = ctx.cluster.read(object).await?;
             return Err(ApplyError::BeingDeleted {
-                object,
+                object: object.clone(),
                 finalizers: live.as_ref().map(finalizers).unwrap_or_default(),
             });
         }
     }
-    ctx.cluster
-        .apply(desired, false)
-        .await
-        .map(drop)
-        .map_err(|source| ApplyError::Object { object, source })
-}
-
-fn has_failed(job: &Value) -> bool {
-    has_condition(job, "Failed")
-}
-
-fn is_complete(job: &Value) -> bool {
-    has_condition(job, "Complete")
+    let applied = ctx.cluster.apply(desired, false).await;
+    applied.map(drop).map_err(ApplyError::at(object))
 }
 
 fn has_condition(job: &Value, kind: &str) -> bool {

@@ -40,33 +40,27 @@ pub(super) struct Connection {
 
 /// No client could be made for the context.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages document the variants")]
 pub enum ConnectError {
-    /// No kubeconfig was found.
     #[error("no kubeconfig found: set KUBECONFIG or create ~/.kube/config")]
     NoKubeconfig,
-    /// A file cannot be read.
     #[error("the kubeconfig {} cannot be read: {reason}", file.display())]
     Unreadable {
-        /// The file.
         file: PathBuf,
         /// What the parser or check reported; never a secret value.
         reason: String,
     },
-    /// The context is not in any file.
     #[error(
         "the kubeconfig has no context `{context}`, required by k8s_context; available contexts: {}",
         if available.is_empty() { "none".to_owned() } else { available.join(", ") }
     )]
     NoContext {
-        /// `k8s_context` of the stack.
         context: String,
         /// Names of the contexts in the kubeconfig.
         available: Vec<String>,
     },
-    /// The context is there but cannot be used.
     #[error("context `{context}` cannot be used: {reason}")]
     Unusable {
-        /// `k8s_context` of the stack.
         context: String,
         /// What the parser or check reported; never a secret value.
         reason: String,
@@ -74,7 +68,6 @@ pub enum ConnectError {
     /// Its credentials cannot be had: a plugin failed, a token file is gone.
     #[error("the credentials of context `{context}` cannot be used: {reason}")]
     Credentials {
-        /// `k8s_context` of the stack.
         context: String,
         /// What the parser or check reported; never a secret value.
         reason: String,

@@ -34,18 +34,11 @@ pub(super) enum Kind {
 /// Why a proxy cannot be used. No message repeats its credentials.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ProxyError {
-    /// The value is not a URL.
     #[error("the proxy in {origin} is not a URL such as http://proxy.example:3128")]
-    NotAUrl {
-        /// Setting or environment variable that named the proxy.
-        origin: &'static str,
-    },
-    /// It is of another kind.
+    NotAUrl { origin: &'static str },
     #[error("the proxy in {origin} uses {scheme}://; only http:// and socks5:// are supported")]
     Unsupported {
-        /// Setting or environment variable that named the proxy.
         origin: &'static str,
-        /// The scheme.
         scheme: String,
     },
 }

@@ -69,12 +69,9 @@ async fn observe_without_namespace(
         Proposed::Estimate(desired.manifest().clone(), why)
     };
     Ok(Observed {
-        live: None,
-        proposed,
-        warnings: Vec::new(),
         applied: facts.applied,
         autoscaler_replicas: facts.least,
-        finished: false,
+        ..Observed::new(None, proposed)
     })
 }
 
@@ -84,27 +81,22 @@ async fn observe_one(
     facts: ObjectFacts,
 ) -> Result<Observed, ApiError> {
     let object = desired.object();
-    let without_dry_run = |live, proposed, finished| Observed {
-        live,
-        proposed,
-        warnings: Vec::new(),
-        applied: facts.applied.clone(),
-        autoscaler_replicas: None,
-        finished,
-    };
     if let Some(why) = too_large(desired.manifest()) {
         let live = cluster.read(object).await?;
-        return Ok(without_dry_run(live, Proposed::Refused(why), false));
+        return Ok(Observed {
+            applied: facts.applied,
+            ..Observed::new(live, Proposed::Refused(why))
+        });
     }
     if facts.finished {
         let live = cluster.read(object).await?;
         let there = live.as_ref().filter(|live| Deleting::of(live).is_none());
         if there.is_none() {
-            return Ok(without_dry_run(
-                None,
-                Proposed::Server(desired.manifest().clone()),
-                true,
-            ));
+            return Ok(Observed {
+                applied: facts.applied,
+                finished: true,
+                ..Observed::new(None, Proposed::Server(desired.manifest().clone()))
+            });
         }
     }
     if let Some(least) = facts.least {
@@ -174,12 +166,9 @@ async fn interpret_dry_run(
         },
     };
     Ok(Observed {
-        live,
-        proposed,
         warnings,
         applied,
-        autoscaler_replicas: None,
-        finished: false,
+        ..Observed::new(live, proposed)
     })
 }
 

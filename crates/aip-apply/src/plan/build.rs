@@ -72,23 +72,7 @@ pub fn build(
         } else {
             Op::Delete
         };
-        let uid = uid_of(stale.live.as_ref());
-        steps.push(Step {
-            object: stale.object,
-            desired: None,
-            op,
-            diff: None,
-            drift: Vec::new(),
-            conflicts: Vec::new(),
-            warnings: Vec::new(),
-            estimated: None,
-            refused: None,
-            owned: true,
-            autoscaler_replicas: None,
-            deleting: None,
-            paused: None,
-            uid,
-        });
+        steps.push(Step::new(stale.object, op, stale.live.as_ref()));
     }
     Plan {
         creates_namespace: namespace != Namespace::Exists,
@@ -153,15 +137,13 @@ fn step(desired: Desired, mut observed: Observed) -> Step {
         (Some(applied), Some(live), Some(_)) => fields::lost(applied, live),
         _ => Vec::new(),
     };
+    let object = desired.object().clone();
     Step {
-        object: desired.object().clone(),
-        uid: uid_of(observed.live.as_ref()),
+        desired: Some(desired),
         owned: observed
             .live
             .as_ref()
             .is_some_and(|live| !fields::owned(live).is_null()),
-        desired: Some(desired),
-        op,
         diff: change,
         drift,
         conflicts,
@@ -171,26 +153,17 @@ fn step(desired: Desired, mut observed: Observed) -> Step {
         autoscaler_replicas: observed.autoscaler_replicas,
         deleting,
         paused,
+        ..Step::new(object, op, observed.live.as_ref())
     }
 }
 
 /// A Job that came to its end has nothing to do, be it still there or cleaned away.
 fn finished(desired: Desired, observed: Observed) -> Step {
+    let object = desired.object().clone();
     Step {
-        object: desired.object().clone(),
-        uid: uid_of(observed.live.as_ref()),
         desired: Some(desired),
-        op: Op::Same,
-        diff: None,
-        drift: Vec::new(),
-        conflicts: Vec::new(),
         warnings: observed.warnings,
-        estimated: None,
-        refused: None,
-        owned: true,
-        autoscaler_replicas: None,
-        deleting: None,
-        paused: None,
+        ..Step::new(object, Op::Same, observed.live.as_ref())
     }
 }
 
@@ -225,10 +198,6 @@ fn is_version_of(one: &ObjectRef, other: &ObjectRef) -> bool {
     one.kind == other.kind
         && one.logical_name == other.logical_name
         && one.namespace == other.namespace
-}
-
-fn uid_of(live: Option<&Value>) -> Option<String> {
-    Some(live?["metadata"]["uid"].as_str()?.to_owned())
 }
 
 /// The objects of the inventory, intents included, that are not desired: candidates for pruning.

@@ -11,6 +11,8 @@ pub mod mask;
 pub mod references;
 pub mod server_fields;
 
+use std::collections::BTreeSet;
+
 use aip_stack::desired::{Desired, ObjectRef};
 use serde_json::Value;
 
@@ -36,6 +38,20 @@ pub struct Observed {
     pub autoscaler_replicas: Option<i64>,
     /// It is a Job that came to its end, by the inventory, whether or not it is still there.
     pub finished: bool,
+}
+
+impl Observed {
+    /// An object about which nothing else is known.
+    pub fn new(live: Option<Value>, proposed: Proposed) -> Self {
+        Self {
+            live,
+            proposed,
+            warnings: Vec::new(),
+            applied: None,
+            autoscaler_replicas: None,
+            finished: false,
+        }
+    }
 }
 
 /// What an apply would do, as far as it could be learned.
@@ -115,6 +131,8 @@ pub struct Step {
     pub deleting: Option<Deleting>,
     /// It is a Deployment that somebody paused.
     pub paused: Option<Paused>,
+    /// Other field managers that own fields of the live object's specification.
+    pub other_managers: BTreeSet<String>,
     /// The identity of the live object: it may not be recreated between plan and write.
     pub uid: Option<String>,
 }
@@ -157,6 +175,29 @@ pub enum Incomplete {
 }
 
 impl Step {
+    /// A step about which nothing is known but the live object.
+    fn new(object: ObjectRef, op: Op, live: Option<&Value>) -> Self {
+        Self {
+            object,
+            desired: None,
+            op,
+            diff: None,
+            drift: Vec::new(),
+            conflicts: Vec::new(),
+            warnings: Vec::new(),
+            estimated: None,
+            refused: None,
+            owned: true,
+            autoscaler_replicas: None,
+            deleting: None,
+            paused: None,
+            other_managers: live.map(fields::other_managers).unwrap_or_default(),
+            uid: live
+                .and_then(|live| live["metadata"]["uid"].as_str())
+                .map(str::to_owned),
+        }
+    }
+
     /// Whether an apply has to send it: it changes, or nobody holds this program responsible for
     /// its fields yet.
     pub fn must_be_sent(&self) -> bool {

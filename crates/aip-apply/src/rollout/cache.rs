@@ -68,30 +68,36 @@ impl<K: Resource + Clone> Cache<K> {
     }
 }
 
-/// A watch whose events were given the type that all watches of a loop share.
-pub(super) type WatchStream<T> = BoxStream<'static, Result<T, watcher::Error>>;
+/// What a watch saw, to be taken in by the snapshot `S` that has the cache of its kind.
+pub(super) type Change<S> = Box<dyn FnOnce(&mut S) + Send>;
 
-/// Watches the objects of one kind that a field or label selector chooses.
-pub(super) fn watch<K, T>(
+/// A watch of any kind that feeds the snapshot `S`.
+pub(super) type WatchStream<S> = BoxStream<'static, Result<Change<S>, watcher::Error>>;
+
+/// Watches the objects of one kind that a field or label selector chooses, for one cache of the
+/// snapshot.
+pub(super) fn watch<K, S>(
     client: &Client,
     namespace: &str,
     config: watcher::Config,
-    seen: fn(watcher::Event<K>) -> T,
-) -> WatchStream<T>
+    cache: fn(&mut S) -> &mut Cache<K>,
+) -> WatchStream<S>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
     K: Clone + Debug + DeserializeOwned + Send + 'static,
-    T: Send + 'static,
+    S: 'static,
 {
     watcher(Api::<K>::namespaced(client.clone(), namespace), config)
         .default_backoff()
-        .map_ok(seen)
+        .map_ok(move |event| -> Change<S> {
+            Box::new(move |snapshot| cache(snapshot).observe(event))
+        })
         .boxed()
 }
 
 /// A watch whose failures count for nothing: not everybody may read events, and no verdict needs
 /// them.
-pub(super) fn best_effort<T: Send + 'static>(watch: WatchStream<T>) -> WatchStream<T> {
+pub(super) fn best_effort<S: 'static>(watch: WatchStream<S>) -> WatchStream<S> {
     watch
         .filter(|seen| std::future::ready(seen.is_ok()))
         .boxed()

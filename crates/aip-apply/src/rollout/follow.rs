@@ -18,20 +18,14 @@ use super::cache::{WatchStream, is_final, watch_error};
 use super::verdict::{Failure, Pending, Verdict};
 
 /// A kind that is waited for: what is watched, and how it is judged.
-pub(super) trait Awaited: Default {
-    /// What the watches see.
-    type Event: Send + 'static;
+pub(super) trait Awaited: Default + 'static {
     /// The state of the object with everything below it.
     type View: PartialEq;
     /// As the API names it.
     const KIND: &'static str;
 
     /// The watches that the view is made from.
-    fn watches(client: &Client, namespace: &str, name: &str)
-    -> SelectAll<WatchStream<Self::Event>>;
-
-    /// Takes in what a watch saw.
-    fn observe(&mut self, event: Self::Event);
+    fn watches(client: &Client, namespace: &str, name: &str) -> SelectAll<WatchStream<Self>>;
 
     /// Whether the first lists are complete, without which nothing can be said.
     fn is_complete(&self) -> bool;
@@ -46,16 +40,37 @@ pub(super) trait Awaited: Default {
     fn logs_when_done(view: &Self::View) -> Vec<(String, String)>;
 }
 
+/// How it ended to follow an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Followed {
+    /// Whether it is done.
+    pub outcome: FollowOutcome,
+    /// What its containers logged if it is done and that is of interest, else the last log lines of
+    /// the container that is to blame.
+    pub log: Vec<String>,
+}
+
 /// Outcome of following an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FollowOutcome {
-    /// It is done; what its containers logged, if that is of interest.
-    Done(Vec<String>),
-    /// It failed; the last log lines of the container that is to blame.
-    Failed(Failure, Vec<String>),
-    /// The time is over; what it was waiting for, and the last log lines of the container that
-    /// is behind.
-    TimedOut(Pending, Vec<String>),
+    /// It is done.
+    Done,
+    /// It failed.
+    Failed(Failure),
+    /// The time is over; what it was waiting for.
+    TimedOut(Pending),
+}
+
+impl Followed {
+    /// The container that is to blame.
+    pub fn container(&self) -> Option<&str> {
+        let failure = match &self.outcome {
+            FollowOutcome::Done => None,
+            FollowOutcome::Failed(failure) => Some(failure),
+            FollowOutcome::TimedOut(pending) => pending.lagging.as_ref(),
+        };
+        failure?.container.as_deref()
+    }
 }
 
 /// Why an object cannot be followed.
@@ -94,7 +109,7 @@ pub(super) async fn follow<K: Awaited>(
     following: Following<'_>,
     name: &str,
     mut changed: impl FnMut(&K::View),
-) -> Result<FollowOutcome, FollowError> {
+) -> Result<Followed, FollowError> {
     let Following {
         cluster,
         namespace,
@@ -114,13 +129,13 @@ pub(super) async fn follow<K: Awaited>(
                     Some(lagging) => failed_container_log(cluster, namespace, lagging).await,
                     None => Vec::new(),
                 };
-                return Ok(FollowOutcome::TimedOut(waiting_for, log));
+                return Ok(Followed { outcome: FollowOutcome::TimedOut(waiting_for), log });
             }
             _ = tick.tick() => None,
             event = watches.next() => event,
         };
         match event {
-            Some(Ok(event)) => snapshot.observe(event),
+            Some(Ok(change)) => change(&mut snapshot),
             Some(Err(error)) => {
                 if let Some(why) = is_final(&error).filter(|_| !snapshot.is_complete()) {
                     return Err(FollowError::Refused(why));
@@ -143,14 +158,20 @@ pub(super) async fn follow<K: Awaited>(
             Verdict::Waiting(reason) => waiting_for = reason,
             Verdict::Failed(failure) => {
                 let log = failed_container_log(cluster, namespace, &failure).await;
-                return Ok(FollowOutcome::Failed(failure, log));
+                return Ok(Followed {
+                    outcome: FollowOutcome::Failed(failure),
+                    log,
+                });
             }
             Verdict::Done => {
                 let mut lines = Vec::new();
                 for (pod, container) in K::logs_when_done(&view) {
                     lines.extend(log(cluster, namespace, &pod, &container, false).await);
                 }
-                return Ok(FollowOutcome::Done(lines));
+                return Ok(Followed {
+                    outcome: FollowOutcome::Done,
+                    log: lines,
+                });
             }
         }
         shown = Some(view);

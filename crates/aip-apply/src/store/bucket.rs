@@ -207,39 +207,25 @@ fn failure(url: String, error: &object_store::Error) -> StoreError {
         let message = xml_field(&told, "Message").unwrap_or_default();
         format!("{code}: {message}")
     });
-    let denied = code.is_some_and(|code| DENIED_CODES.contains(&code.as_str()));
-    match error {
-        Error::PermissionDenied { .. } => StoreError::Denied {
-            url,
-            reason: said.unwrap_or_else(|| "403 Forbidden".to_owned()),
-        },
+    let (denied, reason) = match error {
+        Error::PermissionDenied { .. } => {
+            (true, said.unwrap_or_else(|| "403 Forbidden".to_owned()))
+        }
         Error::Unauthenticated { source, .. } => match source.downcast_ref::<CredentialsError>() {
             // Ours, when there are no credentials to ask with.
-            Some(error) if error.is_denied() => StoreError::Denied {
-                url,
-                reason: error.to_string(),
-            },
-            Some(error) => StoreError::Unreachable {
-                url,
-                reason: error.to_string(),
-            },
-            None => StoreError::Denied {
-                url,
-                reason: said.unwrap_or_else(|| "401 Unauthorized".to_owned()),
-            },
+            Some(error) => (error.is_denied(), error.to_string()),
+            None => (true, said.unwrap_or_else(|| "401 Unauthorized".to_owned())),
         },
-        Error::NotFound { .. } => StoreError::Unreachable {
-            url,
-            reason: "there is no such bucket".to_owned(),
-        },
+        Error::NotFound { .. } => (false, "there is no such bucket".to_owned()),
         error => {
-            let reason = said.unwrap_or_else(|| root_cause(error));
-            if denied {
-                StoreError::Denied { url, reason }
-            } else {
-                StoreError::Unreachable { url, reason }
-            }
+            let denied = code.is_some_and(|code| DENIED_CODES.contains(&code.as_str()));
+            (denied, said.unwrap_or_else(|| root_cause(error)))
         }
+    };
+    if denied {
+        StoreError::Denied { url, reason }
+    } else {
+        StoreError::Unreachable { url, reason }
     }
 }
 

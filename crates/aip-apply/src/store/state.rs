@@ -1,7 +1,6 @@
 //! The state of one stack over any store: every change is a conditional write of one document.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use aip_base::{Clock, Rng, Timestamp, random_token};
 use async_trait::async_trait;
@@ -117,11 +116,18 @@ impl State {
         self.clock.now()
     }
 
-    fn lease_record(&self, lease: Option<Lease>) -> LeaseRecord {
-        LeaseRecord {
-            lease,
-            nonce: random_token::<12>(self.rng.as_ref()),
-        }
+    fn lease_path(&self) -> String {
+        self.path("lease.json")
+    }
+
+    async fn write_lease(
+        &self,
+        lease: Option<Lease>,
+        version: Option<&Version>,
+    ) -> Result<WriteOutcome, StoreError> {
+        let nonce = random_token::<12>(self.rng.as_ref());
+        let record = LeaseRecord { lease, nonce };
+        self.write(&self.lease_path(), &record, version).await
     }
 
     fn is_over(&self, lease: &Lease) -> bool {
@@ -214,7 +220,7 @@ impl StateStore for State {
     }
 
     async fn acquire(&self, holder: &LeaseHolder) -> Result<AcquireOutcome, StoreError> {
-        let path = self.path("lease.json");
+        let path = self.lease_path();
         for _ in 0..MAX_WRITE_ATTEMPTS {
             let (lease_record, version) = self.read::<LeaseRecord>(&path).await?;
             if let Some(lease) = lease_record.lease.filter(|lease| !self.is_over(lease)) {
@@ -227,11 +233,7 @@ impl StateStore for State {
                 expires: holder.ttl.map(|ttl| rfc3339(self.now() + ttl)),
             };
             match self
-                .write(
-                    &path,
-                    &self.lease_record(Some(lease.clone())),
-                    version.as_ref(),
-                )
+                .write_lease(Some(lease.clone()), version.as_ref())
                 .await?
             {
                 WriteOutcome::Done(version) => {
@@ -246,17 +248,9 @@ impl StateStore for State {
 
     async fn renew(&self, guard: &LeaseGuard) -> Result<Renewal, StoreError> {
         let mut lease = guard.lease.clone();
-        lease.expires = lease
-            .holder
-            .ttl
-            .map(|ttl: Duration| rfc3339(self.now() + ttl));
-        let lease_record = self.lease_record(Some(lease.clone()));
+        lease.expires = lease.holder.ttl.map(|ttl| rfc3339(self.now() + ttl));
         match self
-            .write(
-                &self.path("lease.json"),
-                &lease_record,
-                Some(&guard.version),
-            )
+            .write_lease(Some(lease.clone()), Some(&guard.version))
             .await?
         {
             WriteOutcome::Done(version) => Ok(Renewal::Renewed(LeaseGuard { lease, version })),
@@ -265,40 +259,23 @@ impl StateStore for State {
     }
 
     async fn release(&self, guard: LeaseGuard) -> Result<Renewal, StoreError> {
-        match self
-            .write(
-                &self.path("lease.json"),
-                &self.lease_record(None),
-                Some(&guard.version),
-            )
-            .await?
-        {
+        match self.write_lease(None, Some(&guard.version)).await? {
             WriteOutcome::Done(version) => Ok(Renewal::Renewed(LeaseGuard { version, ..guard })),
             WriteOutcome::Changed => Ok(Renewal::Lost),
         }
     }
 
     async fn lease(&self) -> Result<Option<Lease>, StoreError> {
-        Ok(self
-            .read::<LeaseRecord>(&self.path("lease.json"))
-            .await?
-            .0
-            .lease)
+        let (record, _) = self.read::<LeaseRecord>(&self.lease_path()).await?;
+        Ok(record.lease)
     }
 
     async fn break_lease(&self, expected: &Lease) -> Result<bool, StoreError> {
-        let path = self.path("lease.json");
-        let (lease_record, version) = self.read::<LeaseRecord>(&path).await?;
-        if lease_record
-            .lease
-            .as_ref()
-            .is_none_or(|lease| lease.id != expected.id)
-        {
+        let (record, version) = self.read::<LeaseRecord>(&self.lease_path()).await?;
+        if record.lease.is_none_or(|lease| lease.id != expected.id) {
             return Ok(false);
         }
-        let written = self
-            .write(&path, &self.lease_record(None), version.as_ref())
-            .await?;
+        let written = self.write_lease(None, version.as_ref()).await?;
         Ok(written != WriteOutcome::Changed)
     }
 

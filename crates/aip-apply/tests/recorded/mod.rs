@@ -41,14 +41,7 @@ pub(crate) fn desired(value: &Value) -> Desired {
 
 /// What the cluster says of an object that is `live` and would become `proposed`.
 pub(crate) fn observed(live: Option<Value>, proposed: Value) -> Observed {
-    Observed {
-        autoscaler_replicas: None,
-        finished: false,
-        live,
-        proposed: Proposed::Server(proposed),
-        warnings: Vec::new(),
-        applied: None,
-    }
+    Observed::new(live, Proposed::Server(proposed))
 }
 
 /// The plan for the recorded stack after `change` was made to one of its objects.

@@ -12,7 +12,8 @@ use crate::workflow::{Deployment, Operation};
 
 /// Take over a stack from Pulumi
 #[derive(Debug, Args)]
-pub struct AdoptArgs {
+#[command(after_help = examples!["adopt --diff", "adopt --stack main --yes"])]
+pub(crate) struct AdoptArgs {
     #[command(flatten)]
     flags: ApplyFlags,
 }
@@ -20,7 +21,7 @@ pub struct AdoptArgs {
 impl AdoptArgs {
     /// Shows what changes owner, asks, applies, removes Pulumi's claims. Pulumi's state is only
     /// read.
-    pub async fn run(self, ctx: &Context) -> Result<(), CommandError> {
+    pub(crate) async fn run(self, ctx: &Context) -> Result<(), CommandError> {
         let stack = ctx.open_stack().await?;
         let locks = stack.pulumi.locks().await?;
         if !locks.is_empty() {

@@ -11,7 +11,7 @@ use clap::Args;
     reason = "each is a flag of the command line"
 )]
 #[derive(Debug, Args)]
-pub struct ApplyFlags {
+pub(crate) struct ApplyFlags {
     /// Skip the confirmation prompt
     #[arg(short, long)]
     pub(crate) yes: bool,

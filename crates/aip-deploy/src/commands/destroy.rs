@@ -10,7 +10,8 @@ use crate::workflow::destroy::destroy;
 
 /// Delete all objects of the stack
 #[derive(Debug, Args)]
-pub struct DestroyArgs {
+#[command(after_help = examples!["destroy", "destroy --stack dev --yes --timeout 120"])]
+pub(crate) struct DestroyArgs {
     /// Skip the confirmation prompt
     #[arg(short, long)]
     yes: bool,
@@ -20,8 +21,7 @@ pub struct DestroyArgs {
 }
 
 impl DestroyArgs {
-    /// Deletes.
-    pub async fn run(self, ctx: &Context) -> Result<(), CommandError> {
+    pub(crate) async fn run(self, ctx: &Context) -> Result<(), CommandError> {
         let stack = ctx.open_stack().await?;
         // What is deleted does not depend on secrets: no passphrase is needed.
         let target = stack.target(SecretsMode::Placeholder).await?;

@@ -16,7 +16,8 @@ use crate::ui::table::columns;
 
 /// Check the prerequisites of a deployment
 #[derive(Debug, Args)]
-pub struct DoctorArgs {
+#[command(after_help = examples!["doctor", "doctor --stack main --json"])]
+pub(crate) struct DoctorArgs {
     /// Print the checks as JSON
     #[arg(short, long)]
     json: bool,
@@ -29,7 +30,6 @@ struct Check {
     found: String,
 }
 
-/// The checks so far.
 #[derive(Default)]
 struct Report(Vec<Check>);
 
@@ -56,7 +56,7 @@ impl Report {
 
 impl DoctorArgs {
     /// Checks; exits with 1 if anything fails.
-    pub async fn run(self, ctx: &Context) -> Result<(), CommandError> {
+    pub(crate) async fn run(self, ctx: &Context) -> Result<(), CommandError> {
         let mut report = Report::default();
         check(ctx, &mut report).await;
         let failed = report.0.iter().filter(|check| !check.passed).count();
@@ -67,7 +67,7 @@ impl DoctorArgs {
                 .map(|check| json!({"check": check.name, "ok": check.passed, "found": check.found}))
                 .collect();
             ctx.screen
-                .line(format!("{:#}", json!({"checks": checks, "failed": failed})));
+                .json(&json!({"checks": checks, "failed": failed}));
         } else {
             let rows: Vec<Vec<String>> = report.0.iter().flat_map(rows).collect();
             ctx.screen.lines(columns(&rows, &[]));

@@ -13,71 +13,54 @@ use crate::ui::PromptError;
 
 /// Failure of a command that works on a cluster.
 #[derive(Debug, thiserror::Error)]
-pub enum CommandError {
-    /// Project, stack, stack file or state backend could not be resolved.
+pub(crate) enum CommandError {
     #[error(transparent)]
     Context(#[from] ContextError),
     /// No connection, or the cluster is not the pinned one.
     #[error(transparent)]
     Guard(#[from] GuardError),
-    /// A request to the API server failed.
     #[error(transparent)]
     Api(#[from] ApiError),
-    /// The state backend failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The plan cannot be approved.
     #[error(transparent)]
     Incomplete(#[from] Incomplete),
-    /// The cluster changed after the preview.
     #[error(transparent)]
     PlanChanged(#[from] PlanChanged),
     /// Another command or `lock` holds the lease.
     #[error(transparent)]
     Lease(#[from] LeaseError),
-    /// The apply stopped early.
     #[error(transparent)]
     Apply(Box<ApplyError>),
-    /// The rollout cannot be watched.
     #[error(transparent)]
     Follow(#[from] FollowError),
-    /// The rollout that was watched failed.
     #[error("the rollout failed: {0}")]
     Rollout(Failure),
-    /// The rollout that was watched took too long.
     #[error("timed out: {0}")]
     TimedOut(String),
-    /// The confirmation prompt failed.
     #[error(transparent)]
     Prompt(#[from] PromptError),
-    /// The operator declined this operation.
     #[error("confirmation declined, not proceeding with the {0}")]
     Declined(&'static str),
     /// `--expect-no-changes`, or drift.
     #[error("{0}")]
     UnexpectedChanges(&'static str),
-    /// There is no such revision.
     #[error("revision {} not found; see `aip-deploy stack history`", .0.0)]
     NoRevision(Revision),
-    /// The history has no earlier successful revision.
     #[error("no earlier successful revision in the history")]
     NoEarlierRevision,
     /// Pulumi's locks on the stack, one line each.
     #[error("the stack is locked by Pulumi; wait for it to finish, or run `pulumi cancel`:\n  {}", .0.join("\n  "))]
     PulumiLocked(Vec<String>),
-    /// The backend has no Pulumi checkpoint of the stack.
     #[error("no Pulumi checkpoint of this stack in the state backend")]
     NoCheckpoint,
-    /// The checkpoint is not what Pulumi writes.
     #[error("Pulumi's checkpoint cannot be read: {0}")]
     Checkpoint(String),
     /// Objects that still exist after the timeout of `destroy`.
     #[error("{} object(s) not deleted: {}", .0.len(), .0.join(", "))]
     StillThere(Vec<String>),
-    /// The namespace is terminating.
     #[error("namespace {namespace} {how}; run the command again once it is gone")]
     NamespaceDeleting {
-        /// Its name.
         namespace: String,
         /// `is being deleted`, with what keeps it.
         how: String,
@@ -102,7 +85,7 @@ impl From<ApplyError> for CommandError {
 impl CommandError {
     /// The exit code: the one of the cause, wherever it arose. There is no arm for the rest, so
     /// that a new error has to say which one it has.
-    pub fn exit(&self) -> Exit {
+    pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Context(error) => error.exit(),
             Self::Guard(error) => error.exit(),
@@ -140,6 +123,7 @@ mod tests {
     use pulumi_files::SecretsError;
 
     use super::*;
+    use crate::aws_keys::key_service_error;
     use aip_apply::cluster::ConnectError;
 
     fn status(code: u16) -> ApiError {
@@ -170,7 +154,7 @@ mod tests {
     fn secrets(source: KmsError) -> ContextError {
         ContextError::Secrets {
             file: "Pulumi.main.yaml".into(),
-            source: SecretsError::Kms(source),
+            source: SecretsError::KeyService(key_service_error(source)),
         }
     }
 

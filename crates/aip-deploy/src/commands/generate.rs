@@ -11,43 +11,46 @@ use crate::exit::Exit;
 
 /// Print a completion script for a shell
 #[derive(Debug, Args)]
-pub struct CompletionsArgs {
+#[command(after_help = examples![
+    "completions bash > /etc/bash_completion.d/aip-deploy",
+    "completions zsh > ~/.zfunc/_aip-deploy",
+    "completions fish > ~/.config/fish/completions/aip-deploy.fish",
+])]
+pub(crate) struct CompletionsArgs {
     /// The shell
     shell: Shell,
 }
 
 /// Print the manual page
 #[derive(Debug, Args)]
-pub struct ManArgs {}
+#[command(after_help = examples!["man > aip-deploy.1", "man | man -l -"])]
+pub(crate) struct ManArgs {}
 
 /// Print the version
 #[derive(Debug, Args)]
-pub struct VersionArgs {}
+#[command(after_help = examples!["version"])]
+pub(crate) struct VersionArgs {}
 
 impl VersionArgs {
-    /// Prints the version as Pulumi prints its own.
-    pub fn run(self, ctx: &Context) -> Result<(), GenerateError> {
+    pub(crate) fn run(self, ctx: &Context) -> Result<(), GenerateError> {
         let version = concat!("v", env!("CARGO_PKG_VERSION"));
         ctx.screen.line(version);
         Ok(())
     }
 }
 
-/// Writing the script or page failed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot generate the output: {0}")]
-pub struct GenerateError(#[from] io::Error);
+pub(crate) struct GenerateError(#[from] io::Error);
 
 impl GenerateError {
-    /// Exit code of a command that fails with this error.
-    pub fn exit(&self) -> Exit {
+    pub(crate) fn exit(&self) -> Exit {
         Exit::Failed
     }
 }
 
 impl CompletionsArgs {
-    /// Prints the script.
-    pub fn run(self, ctx: &Context) -> Result<(), GenerateError> {
+    pub(crate) fn run(self, ctx: &Context) -> Result<(), GenerateError> {
         let mut command = Cli::command();
         let name = command.get_name().to_owned();
         let mut script = Vec::new();
@@ -58,8 +61,7 @@ impl CompletionsArgs {
 }
 
 impl ManArgs {
-    /// Prints the page, in roff.
-    pub fn run(self, ctx: &Context) -> Result<(), GenerateError> {
+    pub(crate) fn run(self, ctx: &Context) -> Result<(), GenerateError> {
         let mut page = Vec::new();
         clap_mangen::Man::new(Cli::command()).render(&mut page)?;
         ctx.screen.line(String::from_utf8_lossy(&page).trim_end());

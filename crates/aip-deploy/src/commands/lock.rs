@@ -10,7 +10,8 @@ use crate::ui::prompt::{Answer, ask};
 
 /// Lock the stack against changes until `unlock`
 #[derive(Debug, Args)]
-pub struct LockArgs {
+#[command(after_help = examples!["lock", "lock --reason maintenance"])]
+pub(crate) struct LockArgs {
     /// Reason, shown to those who are locked out
     #[arg(short = 'm', long, value_name = "TEXT", value_parser = reason)]
     reason: Option<String>,
@@ -28,7 +29,7 @@ fn reason(text: &str) -> Result<String, String> {
 
 impl LockArgs {
     /// Acquires the lease without expiry.
-    pub async fn run(self, ctx: &Context) -> Result<(), CommandError> {
+    pub(crate) async fn run(self, ctx: &Context) -> Result<(), CommandError> {
         let stack = ctx.open_stack().await?;
         let command = match &self.reason {
             Some(reason) => format!("{LOCK_COMMAND}: {reason}"),
@@ -47,15 +48,15 @@ impl LockArgs {
 
 /// Unlock a stack that was locked with `lock`
 #[derive(Debug, Args)]
-pub struct UnlockArgs {
+#[command(after_help = examples!["unlock", "unlock --stack main --yes"])]
+pub(crate) struct UnlockArgs {
     /// Skip the confirmation prompt
     #[arg(short, long)]
     yes: bool,
 }
 
 impl UnlockArgs {
-    /// Shows whose lock it is, asks, opens it.
-    pub async fn run(self, ctx: &Context) -> Result<(), CommandError> {
+    pub(crate) async fn run(self, ctx: &Context) -> Result<(), CommandError> {
         let stack = ctx.open_stack().await?;
         let lease = current_lease(&stack).await?;
         if lease.expires.is_some() {
@@ -75,7 +76,8 @@ impl UnlockArgs {
 
 /// Release a stale lease
 #[derive(Debug, Args)]
-pub struct CancelArgs {
+#[command(after_help = examples!["cancel", "cancel --stack main --yes"])]
+pub(crate) struct CancelArgs {
     /// Skip the confirmation prompt
     #[arg(short, long)]
     yes: bool,
@@ -84,7 +86,7 @@ pub struct CancelArgs {
 impl CancelArgs {
     /// Shows whose lease it is, wants the stack's name, removes it. A command that still runs
     /// notices it before its next write.
-    pub async fn run(self, ctx: &Context) -> Result<(), CommandError> {
+    pub(crate) async fn run(self, ctx: &Context) -> Result<(), CommandError> {
         let stack = ctx.open_stack().await?;
         let lease = current_lease(&stack).await?;
         ctx.screen.status(describe(&lease));

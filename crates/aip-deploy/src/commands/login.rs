@@ -8,7 +8,8 @@ use crate::operator::{host, user};
 
 /// Log in to a state backend: `s3://BUCKET/PREFIX` or `file://FOLDER`
 #[derive(Debug, Args)]
-pub struct LoginArgs {
+#[command(after_help = examples!["login s3://my-bucket/aip", "login file://~", "login --local"])]
+pub(crate) struct LoginArgs {
     /// The backend URL; without it, the current login is shown
     url: Option<String>,
     /// Use the home folder as the state backend: file://~
@@ -21,7 +22,7 @@ pub struct LoginArgs {
 
 impl LoginArgs {
     /// Tries the store, then remembers it.
-    pub async fn run(self, ctx: &Context) -> Result<(), ContextError> {
+    pub(crate) async fn run(self, ctx: &Context) -> Result<(), ContextError> {
         let local = self.local.then(|| "file://~".to_owned());
         let Some(url) = self.url.or(self.cloud_url).or(local) else {
             return WhoamiArgs { verbose: true }.run(ctx);
@@ -54,11 +55,13 @@ impl LoginArgs {
 
 /// Log out
 #[derive(Debug, Args)]
-pub struct LogoutArgs {}
+#[command(after_help = examples!["logout"])]
+pub(crate) struct LogoutArgs {}
 
 impl LogoutArgs {
     /// Forgets the login; the state stays where it is.
-    pub fn run(self, ctx: &Context) -> Result<(), ContextError> {
+    #[allow(clippy::unused_self, reason = "the form of every command")]
+    pub(crate) fn run(self, ctx: &Context) -> Result<(), ContextError> {
         let workspace = ctx.workspace()?;
         match workspace.backend_url(None)? {
             Some((url, Origin::Chosen)) => {
@@ -73,15 +76,15 @@ impl LogoutArgs {
 
 /// Show the current user and state backend
 #[derive(Debug, Args)]
-pub struct WhoamiArgs {
+#[command(after_help = examples!["whoami", "whoami --verbose"])]
+pub(crate) struct WhoamiArgs {
     /// Also show the host and the backend URL
     #[arg(short, long)]
     verbose: bool,
 }
 
 impl WhoamiArgs {
-    /// Prints the user.
-    pub fn run(self, ctx: &Context) -> Result<(), ContextError> {
+    pub(crate) fn run(self, ctx: &Context) -> Result<(), ContextError> {
         let project = ctx.project().ok();
         let url = ctx.backend_url(project.as_ref())?;
         if self.verbose {

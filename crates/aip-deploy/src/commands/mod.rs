@@ -1,24 +1,39 @@
 //! One file (or folder) per command, and the table of them. A command is a struct of its arguments
 //! with a `run`.
 
-pub mod adopt;
-pub mod apply_flags;
-pub mod config;
-pub mod destroy;
-pub mod doctor;
-pub mod drift;
-pub mod failure;
-pub mod generate;
-pub mod keys;
-pub mod lock;
-pub mod login;
-pub mod preview;
-pub mod render;
-pub mod repin;
-pub mod rollback;
-pub mod rollout;
-pub mod stack;
-pub mod up;
+/// The `after_help` of a command: lines that an operator types, without the program's name. A test
+/// parses each of them.
+macro_rules! examples {
+    ($($line:literal),+ $(,)?) => {
+        concat!("Examples:", $("\n  aip-deploy ", $line),+)
+    };
+}
+pub(crate) use examples;
+
+pub(crate) mod adopt;
+pub(crate) mod apply_flags;
+pub(crate) mod config;
+pub(crate) mod destroy;
+pub(crate) mod doctor;
+pub(crate) mod drift;
+pub(crate) mod failure;
+#[allow(
+    clippy::unnecessary_wraps,
+    clippy::unused_self,
+    reason = "the form of every command"
+)]
+pub(crate) mod generate;
+pub(crate) mod keys;
+pub(crate) mod lock;
+pub(crate) mod login;
+pub(crate) mod plan_flags;
+pub(crate) mod preview;
+pub(crate) mod render;
+pub(crate) mod repin;
+pub(crate) mod rollback;
+pub(crate) mod rollout;
+pub(crate) mod stack;
+pub(crate) mod up;
 
 use clap::Subcommand;
 
@@ -26,21 +41,19 @@ use crate::context::Context;
 use crate::exit::Exit;
 
 /// A command that failed: what to say, and the exit code.
-pub type Failure = (Box<dyn std::error::Error>, Exit);
+pub(crate) type Failure = (Box<dyn std::error::Error>, Exit);
 
 /// Declares the commands: name and arguments, and `=> await` behind those whose `run` is asynchronous.
 macro_rules! commands {
     ($($name:ident($args:ty) $(=> $wait:tt)?,)+) => {
-        /// A command with its arguments.
         #[derive(Debug, Subcommand)]
-        pub enum Command {
+        pub(crate) enum Command {
             $(#[allow(missing_docs, reason = "clap shows the documentation of the arguments")]
             $name($args),)+
         }
 
         impl Command {
-            /// Runs the command.
-            pub async fn run(self, ctx: &Context) -> Result<(), Failure> {
+            pub(crate) async fn run(self, ctx: &Context) -> Result<(), Failure> {
                 match self {
                     $(Self::$name(args) => args.run(ctx)$(.$wait)?.map_err(|error| {
                         let exit = error.exit();

@@ -3,23 +3,19 @@
 use clap::Args;
 
 use crate::commands::failure::CommandError;
+use crate::commands::plan_flags::PlanFlags;
 use crate::context::{Context, SecretsMode};
-use crate::present::print;
-use crate::workflow::plan::plan;
 
 /// Show what `up` would change
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "each is a flag of the command line"
-)]
 #[derive(Debug, Args)]
-pub struct PreviewArgs {
-    /// Show every changed field
-    #[arg(long)]
-    diff: bool,
-    /// Print the plan as JSON
-    #[arg(short, long)]
-    json: bool,
+#[command(after_help = examples![
+    "preview",
+    "preview --diff",
+    "preview --json --expect-no-changes",
+])]
+pub(crate) struct PreviewArgs {
+    #[command(flatten)]
+    flags: PlanFlags,
     /// Exit with 7 if there are any changes
     #[arg(long)]
     expect_no_changes: bool,
@@ -30,25 +26,13 @@ pub struct PreviewArgs {
 
 impl PreviewArgs {
     /// Computes and prints the plan; writes nothing anywhere.
-    pub async fn run(self, ctx: &Context) -> Result<(), CommandError> {
+    pub(crate) async fn run(self, ctx: &Context) -> Result<(), CommandError> {
         let stack = ctx.open_stack().await?;
         let target = stack.target(SecretsMode::Decrypted).await?;
-        let inventory = stack.store.inventory().await?;
-        let cluster = stack.cluster(&target.context, &inventory).await?;
-        let plan = plan(&cluster, &target, &inventory).await?;
-        let stack_info = stack.stack_info(&target.notices);
-        if self.json {
-            print::plan_json(&ctx.screen, &plan, stack_info);
-        } else {
-            print::plan(
-                &ctx.screen,
-                "Previewing update",
-                &plan,
-                stack_info,
-                &cluster,
-                self.diff,
-            );
-        }
+        let plan = self
+            .flags
+            .show(&stack, &target, "Previewing update")
+            .await?;
         plan.check(self.take_ownership)?;
         if self.expect_no_changes && plan.counts().changes() > 0 {
             return Err(CommandError::UnexpectedChanges(

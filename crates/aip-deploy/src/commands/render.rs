@@ -7,13 +7,17 @@ use crate::context::{Context, ContextError, SecretsMode};
 
 /// Print the objects of the stack as YAML
 #[derive(Debug, Args)]
-pub struct RenderArgs {
+#[command(after_help = examples![
+    "render > aip.yaml",
+    "render --secrets include | kubectl diff -f -",
+    "render --secrets skip",
+])]
+pub(crate) struct RenderArgs {
     /// How Secrets are printed
     #[arg(long, value_enum, default_value_t = RenderSecrets::Stub)]
     secrets: RenderSecrets,
 }
 
-/// What `render` does with Secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum RenderSecrets {
     /// With placeholders; needs no passphrase
@@ -26,7 +30,7 @@ enum RenderSecrets {
 
 impl RenderArgs {
     /// Prints the objects in the order of an apply.
-    pub async fn run(self, ctx: &Context) -> Result<(), ContextError> {
+    pub(crate) async fn run(self, ctx: &Context) -> Result<(), ContextError> {
         // Names follow from the values, so without Secrets the values are needed all the same.
         let reveal = if self.secrets == RenderSecrets::Stub {
             SecretsMode::Placeholder

@@ -8,7 +8,8 @@ use crate::context::{Context, SecretsMode};
 
 /// Pin the stack to the cluster that its context points to now
 #[derive(Debug, Args)]
-pub struct RepinArgs {
+#[command(after_help = examples!["repin", "repin --stack main --confirm main"])]
+pub(crate) struct RepinArgs {
     /// The stack name, as confirmation in non-interactive mode
     #[arg(long, value_name = "STACK")]
     confirm: Option<String>,
@@ -17,7 +18,7 @@ pub struct RepinArgs {
 impl RepinArgs {
     /// Shows both clusters, wants the stack's name, pins. What the stack owned in the old cluster
     /// is forgotten, not deleted.
-    pub async fn run(self, ctx: &Context) -> Result<(), CommandError> {
+    pub(crate) async fn run(self, ctx: &Context) -> Result<(), CommandError> {
         let stack = ctx.open_stack().await?;
         let target = stack.target(SecretsMode::Placeholder).await?;
         let inventory = stack.store.inventory().await?;

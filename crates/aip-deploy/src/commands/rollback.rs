@@ -10,7 +10,8 @@ use crate::workflow::{Deployment, Operation};
 
 /// Deploy an earlier revision
 #[derive(Debug, Args)]
-pub struct RollbackArgs {
+#[command(after_help = examples!["rollback", "rollback 12 --diff", "rollback --yes --timeout 900"])]
+pub(crate) struct RollbackArgs {
     /// Revision number from `stack history`; defaults to the successful one before the current
     revision: Option<u64>,
     #[command(flatten)]
@@ -19,7 +20,7 @@ pub struct RollbackArgs {
 
 impl RollbackArgs {
     /// Goes back. The stack file is left alone: it says what is wanted, not what is there.
-    pub async fn run(self, ctx: &Context) -> Result<(), CommandError> {
+    pub(crate) async fn run(self, ctx: &Context) -> Result<(), CommandError> {
         let stack = ctx.open_stack().await?;
         let revision = match self.revision {
             Some(number) => Revision(number),

@@ -13,15 +13,15 @@ use crate::present::progress::ProgressView;
 
 /// Watch the rollout
 #[derive(Debug, Args)]
-pub struct RolloutArgs {
+#[command(after_help = examples!["rollout", "rollout --timeout 60"])]
+pub(crate) struct RolloutArgs {
     /// Time limit, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
 }
 
 impl RolloutArgs {
-    /// Watches; writes nothing.
-    pub async fn run(self, ctx: &Context) -> Result<(), CommandError> {
+    pub(crate) async fn run(self, ctx: &Context) -> Result<(), CommandError> {
         let stack = ctx.open_stack().await?;
         // Names of Deployments do not depend on secrets: no passphrase is needed.
         let target = stack.target(SecretsMode::Placeholder).await?;
@@ -38,22 +38,17 @@ impl RolloutArgs {
                 clock: ctx.clock.as_ref(),
                 timeout: Duration::from_secs(self.timeout),
             };
-            let ended = AwaitedKind::Deployment
+            let followed = AwaitedKind::Deployment
                 .follow(following, name, |state| view.awaited(state))
                 .await?;
             view.finish();
-            match ended {
-                FollowOutcome::Done(_) => {
+            view.log(followed.container().unwrap_or(name), &followed.log);
+            match followed.outcome {
+                FollowOutcome::Done => {
                     ctx.screen.line(format!("Deployment {name} is rolled out"));
                 }
-                FollowOutcome::Failed(failure, log) => {
-                    view.log(failure.container.as_deref().unwrap_or(name), &log);
-                    return Err(CommandError::Rollout(failure));
-                }
-                FollowOutcome::TimedOut(pending, log) => {
-                    let lagging = pending.lagging.as_ref();
-                    let container = lagging.and_then(|lagging| lagging.container.as_deref());
-                    view.log(container.unwrap_or(name), &log);
+                FollowOutcome::Failed(failure) => return Err(CommandError::Rollout(failure)),
+                FollowOutcome::TimedOut(pending) => {
                     return Err(CommandError::TimedOut(pending.to_string()));
                 }
             }

@@ -9,7 +9,12 @@ use crate::workflow::{Deployment, Operation};
 
 /// Deploy the stack
 #[derive(Debug, Args)]
-pub struct UpArgs {
+#[command(after_help = examples![
+    "up",
+    "up --yes --rollback-on-failure --timeout 900",
+    "up --yes --expect-no-changes",
+])]
+pub(crate) struct UpArgs {
     #[command(flatten)]
     flags: ApplyFlags,
     /// Roll back to the last successful revision if the rollout fails
@@ -21,8 +26,7 @@ pub struct UpArgs {
 }
 
 impl UpArgs {
-    /// Deploys.
-    pub async fn run(self, ctx: &Context) -> Result<(), CommandError> {
+    pub(crate) async fn run(self, ctx: &Context) -> Result<(), CommandError> {
         let stack = ctx.open_stack().await?;
         let target = stack.target(SecretsMode::Decrypted).await?;
         let operation = Operation::Up {

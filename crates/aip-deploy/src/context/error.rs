@@ -5,44 +5,31 @@ use std::path::PathBuf;
 use aip_apply::store::{LoginError, StoreError};
 use aip_stack::config::Problems;
 use pulumi_files::{
-    BackendError, KeyError, ProjectError, SecretsError, StackFileError, StackName, WorkspaceError,
+    BackendError, KeyError, KeyServiceFault, ProjectError, SecretsError, StackFileError, StackName,
+    WorkspaceError,
 };
 
 use crate::exit::{ErrorExit as _, Exit};
 
 /// Project, stack, stack file or state backend could not be resolved.
 #[derive(Debug, thiserror::Error)]
-pub enum ContextError {
-    /// `Pulumi.yaml` is missing or invalid.
+pub(crate) enum ContextError {
     #[error(transparent)]
     Project(#[from] ProjectError),
-    /// The choices in `~/.pulumi`.
     #[error(transparent)]
     Workspace(#[from] WorkspaceError),
-    /// The backend URL is invalid or unsupported.
     #[error(transparent)]
     Backend(#[from] BackendError),
-    /// A configuration key or property path is malformed.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The stack file cannot be read or is invalid.
     #[error(transparent)]
     File(#[from] StackFileError),
-    /// The configuration has problems; each with line and fix.
     #[error(transparent)]
     Configuration(#[from] Problems),
-    /// The key of the encrypted values is not available.
     #[error("{}: {source}", file.display())]
-    Secrets {
-        /// The stack file.
-        file: PathBuf,
-        /// The underlying error.
-        source: SecretsError,
-    },
-    /// The state backend failed.
+    Secrets { file: PathBuf, source: SecretsError },
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The backend cannot be used for a login.
     #[error(transparent)]
     Login(#[from] LoginError),
     /// No backend URL in environment, project or workspace.
@@ -51,17 +38,14 @@ pub enum ContextError {
     /// No `--stack`, no `PULUMI_STACK`, none selected.
     #[error("no stack selected; please use `aip-deploy stack select` or pass --stack")]
     NoStack,
-    /// The named stack has neither a file nor state.
     #[error("no stack named '{0}' found")]
     UnknownStack(StackName),
-    /// Argument and `--stack` contradict each other.
     #[error("conflicting stacks: the argument names `{0}`, --stack names `{1}`")]
     TwoStacks(StackName, StackName),
 }
 
 impl ContextError {
-    /// Exit code of a command that fails with this error.
-    pub fn exit(&self) -> Exit {
+    pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::NotLoggedIn => Exit::Authentication,
             Self::Store(error) | Self::Login(LoginError::Store(error)) => error.exit(),
@@ -82,11 +66,13 @@ impl ContextError {
 }
 
 /// Where secrets cannot be opened: the key service refuses, is not reached, or the file is wrong.
-pub fn secrets_exit(error: &SecretsError) -> Exit {
+fn secrets_exit(error: &SecretsError) -> Exit {
     match error {
-        SecretsError::Kms(error) if error.is_denied() => Exit::Authentication,
-        SecretsError::Kms(error) if error.is_misconfigured() => Exit::Usage,
-        SecretsError::Kms(_) => Exit::Failed,
+        SecretsError::KeyService(error) => match error.fault {
+            KeyServiceFault::Denied => Exit::Authentication,
+            KeyServiceFault::Misconfigured => Exit::Usage,
+            KeyServiceFault::Unavailable => Exit::Failed,
+        },
         SecretsError::Passphrase(_)
         | SecretsError::Unsupported { .. }
         | SecretsError::NoKey { .. }

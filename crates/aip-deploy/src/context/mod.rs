@@ -9,6 +9,7 @@ mod stack;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use aip_apply::apply::FailPoints;
 use aip_apply::store::Stacks;
 use aip_aws::Aws;
 use aip_base::{Clock, Environment, Rng};
@@ -18,16 +19,17 @@ use pulumi_files::{
 use tokio::sync::{Mutex, OnceCell};
 
 use crate::ui::Screen;
+use crate::ui::screen::ColorMode;
 
+pub(crate) use error::ContextError;
 pub(crate) use error::from_context_errors;
-pub use error::{ContextError, secrets_exit};
-pub use open_stack::OpenStack;
-pub use secrets::SecretsMode;
-pub use stack::Stack;
+pub(crate) use open_stack::OpenStack;
+pub(crate) use secrets::SecretsMode;
+pub(crate) use stack::Stack;
 
 /// Global flags, environment and I/O. Project and stack are resolved once, when a command first
 /// wants them.
-pub struct Context {
+pub(crate) struct Context {
     /// Output, questions and standard input.
     pub screen: Screen,
     /// Snapshot of the process environment; nothing else reads it.
@@ -36,78 +38,82 @@ pub struct Context {
     pub folder: PathBuf,
     /// Credentials and requests for KMS, and credentials for S3.
     pub aws: Aws,
-    /// This machine's clock.
     pub clock: Arc<dyn Clock>,
-    /// Randomness.
     pub rng: Arc<dyn Rng>,
-    /// `--stack`.
-    stack_flag: Option<String>,
-    /// `--config-file`.
-    config_file: Option<PathBuf>,
+    /// Told of every step of a command that writes.
+    pub fail_points: Arc<dyn FailPoints>,
+    flags: GlobalFlags,
     stack: OnceCell<Stack>,
     /// The key derivation takes a quarter of a second: once per process.
     crypter: Mutex<Option<(Encryption, Arc<Crypter>)>>,
 }
 
 /// Flags that every command has.
-#[derive(Debug, Default)]
-pub struct GlobalFlags {
-    /// `--stack`.
-    pub stack: Option<String>,
-    /// `--config-file`.
-    pub config_file: Option<PathBuf>,
-    /// `--cwd`.
-    pub cwd: Option<PathBuf>,
+#[derive(Debug, clap::Args)]
+pub(crate) struct GlobalFlags {
+    /// The stack to use instead of the selected one
+    #[arg(short, long, global = true)]
+    stack: Option<String>,
+    /// The stack file, instead of Pulumi.<stack>.yaml
+    #[arg(long, global = true, value_name = "FILE")]
+    config_file: Option<PathBuf>,
+    /// Run as if started in this folder
+    #[arg(short = 'C', long, global = true, value_name = "FOLDER")]
+    cwd: Option<PathBuf>,
+    /// Disable interactive prompts
+    #[arg(long, global = true)]
+    pub non_interactive: bool,
+    /// When to use colours
+    #[arg(long, global = true, value_enum, default_value_t = ColorMode::Auto)]
+    pub color: ColorMode,
 }
 
 impl Context {
-    /// Nothing is resolved yet.
-    pub fn new(
+    pub(crate) fn new(
         screen: Screen,
         environment: Environment,
         flags: GlobalFlags,
         aws: Aws,
         clock: Arc<dyn Clock>,
         rng: Arc<dyn Rng>,
+        fail_points: Arc<dyn FailPoints>,
     ) -> Self {
         Self {
             screen,
             environment,
-            folder: flags.cwd.unwrap_or_else(|| PathBuf::from(".")),
+            folder: flags.cwd.clone().unwrap_or_else(|| PathBuf::from(".")),
             aws,
             clock,
             rng,
-            stack_flag: flags.stack,
-            config_file: flags.config_file,
+            fail_points,
+            flags,
             stack: OnceCell::new(),
             crypter: Mutex::new(None),
         }
     }
 
     /// The project of the folder or the nearest folder above it.
-    pub fn project(&self) -> Result<Project, ContextError> {
+    pub(crate) fn project(&self) -> Result<Project, ContextError> {
         Ok(Project::find(&self.folder)?)
     }
 
-    /// The choices in `~/.pulumi`.
-    pub fn workspace(&self) -> Result<Workspace, ContextError> {
+    pub(crate) fn workspace(&self) -> Result<Workspace, ContextError> {
         Ok(Workspace::new(&self.environment)?)
     }
 
     /// `PULUMI_BACKEND_URL`, else the project's, else the login.
-    pub fn backend_url(&self, project: Option<&Project>) -> Result<String, ContextError> {
+    pub(crate) fn backend_url(&self, project: Option<&Project>) -> Result<String, ContextError> {
         let url = self.workspace()?.backend_url(project)?.map(|(url, _)| url);
         url.ok_or(ContextError::NotLoggedIn)
     }
 
-    /// The state backend.
-    pub fn stacks(&self, project: Option<&Project>) -> Result<Stacks, ContextError> {
+    pub(crate) fn stacks(&self, project: Option<&Project>) -> Result<Stacks, ContextError> {
         let url = self.backend_url(project)?;
         self.open_backend(&url, project)
     }
 
     /// The backend of `url`; sends nothing yet.
-    pub fn open_backend(
+    pub(crate) fn open_backend(
         &self,
         url: &str,
         project: Option<&Project>,
@@ -127,7 +133,7 @@ impl Context {
 
     /// The stack that a command's own argument or `--stack` names, which may not contradict one
     /// another.
-    pub fn named(
+    pub(crate) fn named(
         &self,
         argument: Option<&str>,
         project: &Project,
@@ -136,7 +142,7 @@ impl Context {
             let stack = name.map(|name| StackName::of_reference(name, &project.name));
             stack.transpose().map_err(WorkspaceError::from)
         };
-        match (parse(argument)?, parse(self.stack_flag.as_deref())?) {
+        match (parse(argument)?, parse(self.flags.stack.as_deref())?) {
             (Some(argument), Some(flag)) if argument != flag => {
                 Err(ContextError::TwoStacks(argument, flag))
             }
@@ -145,7 +151,7 @@ impl Context {
     }
 
     /// The selected stack, which has a file or is known to the state backend.
-    pub async fn stack(&self) -> Result<&Stack, ContextError> {
+    pub(crate) async fn stack(&self) -> Result<&Stack, ContextError> {
         self.stack.get_or_try_init(|| self.resolve_stack()).await
     }
 
@@ -155,7 +161,7 @@ impl Context {
             .workspace()?
             .backend_url(Some(&project))?
             .map(|(url, _)| url);
-        let flag = self.stack_flag.as_deref();
+        let flag = self.flags.stack.as_deref();
         if url.is_none() && flag.is_none() && self.environment.non_empty("PULUMI_STACK").is_none() {
             return Err(ContextError::NotLoggedIn);
         }
@@ -164,7 +170,7 @@ impl Context {
             .stack(flag, &project, url.as_deref().unwrap_or_default())?;
         let (name, _) = chosen.ok_or(ContextError::NoStack)?;
         self.require(&project, &name).await?;
-        let file = match &self.config_file {
+        let file = match &self.flags.config_file {
             Some(path) => self.folder.join(path),
             None => project.stack_file(&name),
         };
@@ -176,8 +182,12 @@ impl Context {
     }
 
     /// Fails unless the stack has a file or state.
-    pub async fn require(&self, project: &Project, stack: &StackName) -> Result<(), ContextError> {
-        if project.stack_file(stack).is_file() || self.config_file.is_some() {
+    pub(crate) async fn require(
+        &self,
+        project: &Project,
+        stack: &StackName,
+    ) -> Result<(), ContextError> {
+        if project.stack_file(stack).is_file() || self.flags.config_file.is_some() {
             return Ok(());
         }
         match self.stacks(Some(project)) {
@@ -191,7 +201,11 @@ impl Context {
 }
 
 /// A key, or with `path` a key and the way into its value.
-pub fn config_path(project: &Project, text: &str, path: bool) -> Result<ConfigPath, ContextError> {
+pub(crate) fn config_path(
+    project: &Project,
+    text: &str,
+    path: bool,
+) -> Result<ConfigPath, ContextError> {
     let parse = if path {
         ConfigPath::parse
     } else {

@@ -12,10 +12,8 @@ use crate::present::tree::StackInfo;
 use crate::pulumi_state::PulumiState;
 
 /// The selected stack with its state backend.
-pub struct OpenStack<'c> {
-    /// Terminal, environment, clock.
+pub(crate) struct OpenStack<'c> {
     pub ctx: &'c Context,
-    /// The stack.
     pub stack: &'c Stack,
     /// Inventory, lease and history of the stack.
     pub store: Arc<dyn StateStore>,
@@ -25,7 +23,7 @@ pub struct OpenStack<'c> {
 
 impl Context {
     /// Opens the state of the selected stack.
-    pub async fn open_stack(&self) -> Result<OpenStack<'_>, ContextError> {
+    pub(crate) async fn open_stack(&self) -> Result<OpenStack<'_>, ContextError> {
         let stack = self.stack().await?;
         let stacks = self.stacks(Some(&stack.project))?;
         let (project, name) = (stack.project.name.as_str(), &stack.name);
@@ -40,17 +38,17 @@ impl Context {
 
 impl OpenStack<'_> {
     /// The objects that the stack file asks for.
-    pub async fn target(&self, mode: SecretsMode) -> Result<Target, ContextError> {
+    pub(crate) async fn target(&self, mode: SecretsMode) -> Result<Target, ContextError> {
         self.stack.target(self.ctx, mode).await
     }
 
     /// The objects of a stack file of the history.
-    pub async fn target_of_revision(&self, text: &str) -> Result<Target, ContextError> {
+    pub(crate) async fn target_of_revision(&self, text: &str) -> Result<Target, ContextError> {
         self.stack.target_of_revision(self.ctx, text).await
     }
 
     /// The cluster the stack belongs to. Every command that talks to a cluster gets it here.
-    pub async fn cluster(
+    pub(crate) async fn cluster(
         &self,
         context: &str,
         inventory: &Inventory,
@@ -61,7 +59,7 @@ impl OpenStack<'_> {
     }
 
     /// Project, stack and notices, as plans print them.
-    pub fn stack_info<'n>(&'n self, notices: &'n [String]) -> StackInfo<'n> {
+    pub(crate) fn stack_info<'n>(&'n self, notices: &'n [String]) -> StackInfo<'n> {
         StackInfo {
             project: &self.stack.project.name,
             stack: self.stack.name.as_str(),
@@ -70,7 +68,7 @@ impl OpenStack<'_> {
     }
 
     /// User, host and process, as lease and history record them.
-    pub fn holder(&self, command: &str, ttl: Option<std::time::Duration>) -> LeaseHolder {
+    pub(crate) fn holder(&self, command: &str, ttl: Option<std::time::Duration>) -> LeaseHolder {
         LeaseHolder {
             user: user(&self.ctx.environment),
             host: host(&self.ctx.environment),

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use pulumi_files::{Crypter, Keyring, SecretsError, StackFile};
 
 use super::{Context, ContextError};
+use crate::aws_keys::AwsKeys;
 use crate::ui::PassphrasePrompt;
 
-/// How the encrypted values of a target are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SecretsMode {
+pub(crate) enum SecretsMode {
     /// Decrypted with the stack's key.
     Decrypted,
     /// [`aip_stack::config::PLACEHOLDER`] in their place; needs no key.
@@ -18,17 +18,17 @@ pub enum SecretsMode {
 
 impl Context {
     /// Opens passphrase and KMS crypters, prompting if interactive.
-    pub fn keyring(&self) -> Keyring {
+    pub(crate) fn keyring(&self) -> Keyring {
         Keyring {
             environment: self.environment.clone(),
             prompt: Arc::new(PassphrasePrompt(self.screen.clone())),
-            aws: self.aws.clone(),
+            key_service: Arc::new(AwsKeys(self.aws.clone())),
             rng: Arc::clone(&self.rng),
         }
     }
 
     /// Opens the crypter of a file that has encryption settings; cached.
-    pub async fn crypter(&self, file: &StackFile) -> Result<Arc<Crypter>, ContextError> {
+    pub(crate) async fn crypter(&self, file: &StackFile) -> Result<Arc<Crypter>, ContextError> {
         let encryption = file.encryption();
         let mut cached = self.crypter.lock().await;
         if let Some((of, crypter)) = cached.as_ref()
@@ -43,7 +43,10 @@ impl Context {
     }
 
     /// The crypter of a file, which gets one if it has none.
-    pub async fn crypter_or_new(&self, file: &mut StackFile) -> Result<Arc<Crypter>, ContextError> {
+    pub(crate) async fn crypter_or_new(
+        &self,
+        file: &mut StackFile,
+    ) -> Result<Arc<Crypter>, ContextError> {
         let encryption = file.encryption();
         if encryption.salt.is_some() || encryption.encrypted_key.is_some() {
             return self.crypter(file).await;

@@ -10,11 +10,8 @@ use pulumi_files::{ConfigPath, Project, StackFile, StackName};
 
 use super::{Context, ContextError, SecretsMode};
 
-/// Which stack a command works on.
-pub struct Stack {
-    /// The project.
+pub(crate) struct Stack {
     pub project: Project,
-    /// The stack.
     pub name: StackName,
     /// `--config-file`, else `Pulumi.<stack>.yaml`.
     pub file: PathBuf,
@@ -22,28 +19,31 @@ pub struct Stack {
 
 impl Stack {
     /// The stack file as it stands now; a missing file is empty.
-    pub fn load(&self) -> Result<StackFile, ContextError> {
+    pub(crate) fn load(&self) -> Result<StackFile, ContextError> {
         Ok(StackFile::load(&self.file, &self.project.name)?)
     }
 
     /// A key, or with `path` a key and the way into its value.
-    pub fn config_path(&self, text: &str, path: bool) -> Result<ConfigPath, ContextError> {
+    pub(crate) fn config_path(&self, text: &str, path: bool) -> Result<ConfigPath, ContextError> {
         super::config_path(&self.project, text, path)
     }
 
-    /// Inventory, lease and history.
-    pub fn state(&self, ctx: &Context) -> Result<State, ContextError> {
+    pub(crate) fn state(&self, ctx: &Context) -> Result<State, ContextError> {
         let stacks = ctx.stacks(Some(&self.project))?;
         Ok(stacks.state(&self.project.name, &self.name))
     }
 
     /// The objects that the stack file asks for.
-    pub async fn target(&self, ctx: &Context, mode: SecretsMode) -> Result<Target, ContextError> {
+    pub(crate) async fn target(
+        &self,
+        ctx: &Context,
+        mode: SecretsMode,
+    ) -> Result<Target, ContextError> {
         self.target_of(ctx, &self.load()?, mode).await
     }
 
     /// The objects that another text of the file asks for, one of the history.
-    pub async fn target_of_revision(
+    pub(crate) async fn target_of_revision(
         &self,
         ctx: &Context,
         text: &str,
@@ -99,10 +99,10 @@ impl Context {
         if self.folder != Path::new(".") {
             flags.push(format!("--cwd={}", self.folder.display()));
         }
-        if let Some(stack) = &self.stack_flag {
+        if let Some(stack) = &self.flags.stack {
             flags.push(format!("--stack={stack}"));
         }
-        if let Some(file) = &self.config_file {
+        if let Some(file) = &self.flags.config_file {
             flags.push(format!("--config-file={}", file.display()));
         }
         flags

@@ -10,7 +10,7 @@ use super::type_token;
 
 /// Prints the difference of every changed object. `cluster_uid` stands where Pulumi has the id of
 /// its provider.
-pub fn details(plan: &Plan, stack_info: StackInfo<'_>, cluster_uid: &str) -> Vec<String> {
+pub(crate) fn details(plan: &Plan, stack_info: StackInfo<'_>, cluster_uid: &str) -> Vec<String> {
     let StackInfo { project, stack, .. } = stack_info;
     let urn = format!("urn:pulumi:{stack}::{project}::");
     let stack_op = plan.stack_op();
@@ -68,12 +68,7 @@ fn stack_verb(op: &Op) -> &'static str {
 fn body(page: &mut Page, step: &Step) {
     match (&step.diff, &step.op) {
         (Some(Diff::Added(Redacted::Map(entries))), _) => {
-            let visible: Vec<&(String, Redacted)> =
-                entries.iter().filter(|(_, v)| !v.is_empty()).collect();
-            let longest = visible.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
-            for (key, value) in visible {
-                page.shown(6, Mark::None, &format!("{key:longest$}: "), value);
-            }
+            page.entries(6, Mark::None, entries);
         }
         (Some(Diff::Map(entries)), _) => page.map(6, entries),
         _ => {}
@@ -159,6 +154,14 @@ impl Page {
         }
     }
 
+    fn entries(&mut self, column: usize, mark: Mark, entries: &[(String, Redacted)]) {
+        let visible = || entries.iter().filter(|(_, value)| !value.is_empty());
+        let longest = visible().map(|(key, _)| key.len()).max().unwrap_or(0);
+        for (key, value) in visible() {
+            self.shown(column, mark, &format!("{key:longest$}: "), value);
+        }
+    }
+
     fn shown(&mut self, column: usize, mark: Mark, label: &str, value: &Redacted) {
         let marker = mark.marker();
         if let Some(text) = leaf(value) {
@@ -167,15 +170,8 @@ impl Page {
         }
         match value {
             Redacted::Map(entries) => {
-                let visible: Vec<&(String, Redacted)> = entries
-                    .iter()
-                    .filter(|(_, value)| !value.is_empty())
-                    .collect();
-                let longest = visible.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
                 self.line(column, &marker, &format!("{label}{{"));
-                for (key, value) in visible {
-                    self.shown(column + 4, mark, &format!("{key:longest$}: "), value);
-                }
+                self.entries(column + 4, mark, entries);
                 self.line(column, "  ", "}");
             }
             Redacted::List(items) => {

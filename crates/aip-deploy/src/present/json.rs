@@ -8,7 +8,7 @@ use super::tree::{StackInfo, verb};
 use super::{resource_counts, type_token};
 
 /// The whole plan as one JSON object. It holds no value of a secret.
-pub fn to_json(plan: &Plan, stack_info: StackInfo<'_>) -> Value {
+pub(crate) fn to_json(plan: &Plan, stack_info: StackInfo<'_>) -> Value {
     let counts = resource_counts(plan.counts());
     let mut summary = Map::new();
     for (name, count) in [

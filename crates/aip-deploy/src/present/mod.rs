@@ -1,12 +1,12 @@
 //! The look of plans, results and rollouts, which is Pulumi's: rows, colours, words and counts.
 
-pub mod details;
-pub mod json;
-pub mod print;
-pub mod progress;
-pub mod rollout;
-pub mod summary;
-pub mod tree;
+pub(crate) mod details;
+pub(crate) mod json;
+pub(crate) mod print;
+pub(crate) mod progress;
+pub(crate) mod rollout;
+pub(crate) mod summary;
+pub(crate) mod tree;
 
 #[cfg(test)]
 mod tests;
@@ -20,7 +20,7 @@ const PULUMI_ROWS: usize = 3;
 
 /// The resource counts as Pulumi prints them: its own rows are created and deleted with the stack,
 /// and unchanged otherwise.
-pub fn resource_counts(counts: Counts) -> Counts {
+pub(crate) fn resource_counts(counts: Counts) -> Counts {
     let mut counts = counts;
     let others = counts.same + counts.update + counts.replace + counts.prune;
     match (counts.create, counts.delete, others) {
@@ -33,7 +33,7 @@ pub fn resource_counts(counts: Counts) -> Counts {
 
 /// The type of an object as Pulumi writes it: `kubernetes:apps/v1:Deployment`,
 /// `kubernetes:core/v1:Secret`.
-pub fn type_token(object: &ObjectRef) -> String {
+pub(crate) fn type_token(object: &ObjectRef) -> String {
     let core = if object.group().is_empty() {
         "core/"
     } else {

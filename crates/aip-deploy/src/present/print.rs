@@ -5,17 +5,16 @@ use std::time::Duration;
 use aip_apply::apply::Progress;
 use aip_apply::cluster::GuardedCluster;
 use aip_apply::plan::Plan;
-use serde_json::Value;
 
 use crate::outputs::Address;
 use crate::present::summary::{Tense, diagnostics, summary_lines};
 use crate::present::tree::{StackInfo, tree};
-use crate::present::{details, json, resource_counts};
+use crate::present::{details, resource_counts};
 use crate::ui::Screen;
 use crate::ui::style::{self, paint};
 
 /// Prints tree or details, diagnostics and the resource counts of a plan.
-pub fn plan(
+pub(crate) fn plan(
     screen: &Screen,
     heading: &str,
     plan: &Plan,
@@ -41,7 +40,7 @@ pub fn plan(
 }
 
 /// Prints the tree with results, outputs, counts and duration.
-pub fn result(
+pub(crate) fn result(
     screen: &Screen,
     heading: &str,
     plan: &Plan,
@@ -79,12 +78,6 @@ pub fn result(
         "{} {seconds}s",
         paint(style::HEADLINE, "Duration:")
     ));
-}
-
-/// Prints the plan as one JSON document.
-pub fn plan_json(screen: &Screen, plan: &Plan, stack_info: StackInfo<'_>) {
-    let document: Value = json::to_json(plan, stack_info);
-    screen.line(format!("{document:#}"));
 }
 
 fn diagnostics_section(screen: &Screen, plan: &Plan, stack_info: StackInfo<'_>) {

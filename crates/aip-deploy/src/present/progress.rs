@@ -10,8 +10,7 @@ use crate::present::{rollout, type_token};
 use crate::ui::Screen;
 use crate::ui::style::{self, paint};
 
-/// Displays the progress of one apply.
-pub struct ProgressView<'v> {
+pub(crate) struct ProgressView<'v> {
     screen: &'v Screen,
     stack_info: StackInfo<'v>,
     heading: String,
@@ -24,7 +23,7 @@ pub struct ProgressView<'v> {
 
 impl<'v> ProgressView<'v> {
     /// Without a redrawable terminal, prints the heading at once.
-    pub fn new(screen: &'v Screen, stack_info: StackInfo<'v>, heading: &str) -> Self {
+    pub(crate) fn new(screen: &'v Screen, stack_info: StackInfo<'v>, heading: &str) -> Self {
         let heading = format!(
             "{} ({}):",
             paint(style::HEADLINE, heading),
@@ -46,13 +45,13 @@ impl<'v> ProgressView<'v> {
     }
 
     /// One entry per step of the plan.
-    pub fn progress(&self) -> &[Progress] {
+    pub(crate) fn progress(&self) -> &[Progress] {
         &self.progress
     }
 
     /// Leaves the last frame of the rollout on the screen; the tree of the steps is printed
     /// again with the result.
-    pub fn finish(&self) {
+    pub(crate) fn finish(&self) {
         self.screen.clear_region();
         if self.screen.redraws() && !self.below.is_empty() {
             self.screen.lines(&self.below);

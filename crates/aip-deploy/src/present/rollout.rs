@@ -16,7 +16,7 @@ struct Node {
 }
 
 /// The tree, one line per element.
-pub fn tree(rollout: &Rollout) -> Vec<String> {
+pub(crate) fn tree(rollout: &Rollout) -> Vec<String> {
     let nodes = nodes(rollout);
     let mut lines = Vec::with_capacity(nodes.len());
     for (index, node) in nodes.iter().enumerate() {
@@ -43,7 +43,7 @@ pub fn tree(rollout: &Rollout) -> Vec<String> {
 }
 
 /// Single Pods, those of a Job.
-pub fn pods(pods: &[PodView]) -> Vec<String> {
+pub(crate) fn pods(pods: &[PodView]) -> Vec<String> {
     let mut lines = Vec::new();
     for pod in pods {
         lines.push(format!("Pod {} {}", pod.name, pod_text(pod)));
@@ -64,7 +64,7 @@ pub fn pods(pods: &[PodView]) -> Vec<String> {
 }
 
 /// What is new in `after`, one line per element that changed.
-pub fn events(before: Option<&Rollout>, after: &Rollout) -> Vec<String> {
+pub(crate) fn events(before: Option<&Rollout>, after: &Rollout) -> Vec<String> {
     let old = before.map(nodes).unwrap_or_default();
     let new = nodes(after);
     let mut lines: Vec<String> = new

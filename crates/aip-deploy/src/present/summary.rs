@@ -9,7 +9,7 @@ use super::tree::StackInfo;
 use super::type_token;
 
 /// What has to be said about single objects; empty if there is nothing.
-pub fn diagnostics(plan: &Plan, stack_info: StackInfo<'_>) -> Vec<String> {
+pub(crate) fn diagnostics(plan: &Plan, stack_info: StackInfo<'_>) -> Vec<String> {
     let mut groups: Vec<(String, Vec<String>)> = Vec::new();
     let stack = format!(
         "pulumi:pulumi:Stack ({}-{})",
@@ -107,15 +107,14 @@ fn estimate(why: &Fallback) -> String {
 
 /// Whether the resource counts are of a plan or of work done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tense {
+pub(crate) enum Tense {
     /// `1 to update`
     Planned,
     /// `1 updated`
     Done,
 }
 
-/// The lines under `Resources:`.
-pub fn summary_lines(counts: Counts, tense: Tense, errored: usize) -> Vec<String> {
+pub(crate) fn summary_lines(counts: Counts, tense: Tense, errored: usize) -> Vec<String> {
     let kinds = [
         (counts.create, style::CREATE, "+ ", "create"),
         (counts.update, style::UPDATE, "~ ", "update"),

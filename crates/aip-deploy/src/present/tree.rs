@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aip_apply::apply::Progress;
 use aip_apply::plan::{Diff, Op, Plan, Step};
+use anstyle::Style;
 
 use crate::ui::style::{self, paint};
 use crate::ui::table::columns;
@@ -12,52 +13,44 @@ use super::type_token;
 
 /// Project, stack and notices of a plan.
 #[derive(Debug, Clone, Copy)]
-pub struct StackInfo<'s> {
-    /// The project.
+pub(crate) struct StackInfo<'s> {
     pub project: &'s str,
-    /// The stack.
     pub stack: &'s str,
     /// What the operator should know about the configuration.
     pub notices: &'s [String],
 }
 
-/// `+ `, `~ `, `+-` or `- `, coloured; blank if unchanged.
-pub fn marker(op: &Op) -> String {
-    let (style, marker) = match op {
-        Op::Same | Op::Retain | Op::Protect => return "  ".to_owned(),
-        Op::Create => (style::CREATE, "+ "),
-        Op::Update => (style::UPDATE, "~ "),
-        Op::Replace(_) => (style::REPLACE, "+-"),
-        Op::Delete | Op::Prune => (style::DELETE, "- "),
-    };
-    paint(style, marker)
-}
-
-/// `create`, `update`, `replace`, `delete`, `prune`; empty if unchanged.
-pub fn verb(op: &Op) -> &'static str {
+/// Style, marker and verb of an operation; none if it changes nothing.
+fn look(op: &Op) -> Option<(Style, &'static str, &'static str)> {
     match op {
-        Op::Same | Op::Retain | Op::Protect => "",
-        Op::Create => "create",
-        Op::Update => "update",
-        Op::Replace(_) => "replace",
-        Op::Delete => "delete",
-        Op::Prune => "prune",
+        Op::Same | Op::Retain | Op::Protect => None,
+        Op::Create => Some((style::CREATE, "+ ", "create")),
+        Op::Update => Some((style::UPDATE, "~ ", "update")),
+        Op::Replace(_) => Some((style::REPLACE, "+-", "replace")),
+        Op::Delete => Some((style::DELETE, "- ", "delete")),
+        Op::Prune => Some((style::DELETE, "- ", "prune")),
     }
 }
 
+/// `+ `, `~ `, `+-` or `- `, coloured; blank if unchanged.
+pub(crate) fn marker(op: &Op) -> String {
+    look(op).map_or_else(
+        || "  ".to_owned(),
+        |(style, marker, _)| paint(style, marker),
+    )
+}
+
+/// `create`, `update`, `replace`, `delete`, `prune`; empty if unchanged.
+pub(crate) fn verb(op: &Op) -> &'static str {
+    look(op).map_or("", |(_, _, verb)| verb)
+}
+
 fn styled(op: &Op, text: &str) -> String {
-    let style = match op {
-        Op::Same | Op::Retain | Op::Protect => return text.to_owned(),
-        Op::Create => style::CREATE,
-        Op::Update => style::UPDATE,
-        Op::Replace(_) => style::REPLACE,
-        Op::Delete | Op::Prune => style::DELETE,
-    };
-    paint(style, text)
+    look(op).map_or_else(|| text.to_owned(), |(style, ..)| paint(style, text))
 }
 
 /// `created (0.08s)`, `updating (5s)`, `**updating failed**`.
-pub fn status(op: &Op, progress: Progress) -> String {
+pub(crate) fn status(op: &Op, progress: Progress) -> String {
     let stem = verb(op).trim_end_matches('e').to_owned();
     if stem.is_empty() {
         return String::new();
@@ -74,7 +67,7 @@ pub fn status(op: &Op, progress: Progress) -> String {
 }
 
 /// `0.08s` below one second, `12s` above.
-pub fn seconds(duration: Duration) -> String {
+pub(crate) fn seconds(duration: Duration) -> String {
     if duration < Duration::from_secs(1) {
         format!("{:.2}s", duration.as_secs_f64())
     } else {
@@ -84,7 +77,11 @@ pub fn seconds(duration: Duration) -> String {
 
 /// The tree: unchanged objects are left out, the stack is always there. Without `progress` it is
 /// the plan, with it (one per step) the state of the work.
-pub fn tree(plan: &Plan, stack_info: StackInfo<'_>, progress: Option<&[Progress]>) -> Vec<String> {
+pub(crate) fn tree(
+    plan: &Plan,
+    stack_info: StackInfo<'_>,
+    progress: Option<&[Progress]>,
+) -> Vec<String> {
     let stack_op = plan.stack_op();
     let stack_progress = progress.map(overall_progress);
     let cell = |op: &Op, at: Option<Progress>| match at {

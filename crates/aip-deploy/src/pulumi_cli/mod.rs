@@ -14,28 +14,18 @@ use yaml_lossless::Tree;
 
 use table::FlagHandling::{Ignored, Refused};
 use table::FlagValue::{Nothing, Value};
-use table::{COMMANDS, FLAGS, Flag};
+use table::{COMMANDS, Flag, flags_of};
 
 /// Why a command line of Pulumi is not run.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PulumiCliError {
-    /// The flag would change what is done.
+pub(crate) enum PulumiCliError {
     #[error("the Pulumi flag `{flag}` is not supported: {reason}")]
-    Flag {
-        /// The flag.
-        flag: String,
-        /// Why, and what to do instead.
-        reason: &'static str,
-    },
-    /// The command does something that is not done here.
+    Flag { flag: String, reason: &'static str },
     #[error("the Pulumi command `{command}` is not supported: {reason}")]
     Command {
-        /// The command.
         command: String,
-        /// Why, and what to do instead.
         reason: &'static str,
     },
-    /// A boolean flag with a value other than true or false.
     #[error("{0} must be true or false")]
     NotABool(String),
     /// Two stacks are named.
@@ -44,7 +34,7 @@ pub enum PulumiCliError {
 }
 
 /// The command line without what has no effect here, and what to say about that.
-pub fn translate_arguments(
+pub(crate) fn translate_arguments(
     arguments: Vec<OsString>,
     root: &Command,
 ) -> Result<(Vec<OsString>, Vec<String>), PulumiCliError> {
@@ -111,7 +101,7 @@ pub fn translate_arguments(
 
 /// Flags that are given or not, also with `=true` and `=false`, as Go programs take them. The last
 /// one counts.
-pub fn normalize_bool_flags(
+pub(crate) fn normalize_bool_flags(
     arguments: Vec<OsString>,
     root: &Command,
 ) -> Result<Vec<OsString>, PulumiCliError> {
@@ -165,18 +155,16 @@ fn one_stack(named: &mut Option<String>, name: &str) -> Result<(), PulumiCliErro
 }
 
 fn refuse_command(command: &Command, root: &Command, argument: &str) -> Result<(), PulumiCliError> {
-    let below = (!std::ptr::eq(command, root)).then(|| command.get_name());
-    let found = COMMANDS
-        .iter()
-        .find(|(parent, name, _)| *parent == below && *name == argument);
-    match found {
-        Some((parent, name, reason)) => {
-            let parent = parent.map(|parent| format!("{parent} "));
-            Err(PulumiCliError::Command {
-                command: format!("{}{name}", parent.unwrap_or_default()),
-                reason,
-            })
-        }
+    let typed = if std::ptr::eq(command, root) {
+        argument.to_owned()
+    } else {
+        format!("{} {argument}", command.get_name())
+    };
+    match COMMANDS.iter().find(|(name, _)| *name == typed) {
+        Some((_, reason)) => Err(PulumiCliError::Command {
+            command: typed,
+            reason,
+        }),
         None => Ok(()),
     }
 }
@@ -240,15 +228,14 @@ fn own_flag<'c>(
     })
 }
 
-fn pulumi_flag(command: &Command, parsed: &ParsedFlag<'_>) -> Option<&'static Flag> {
-    FLAGS.iter().find(|flag| {
+fn pulumi_flag(command: &Command, parsed: &ParsedFlag<'_>) -> Option<Flag> {
+    flags_of(command.get_name()).find(|flag| {
         let named = match parsed.long {
             Some(long) => flag.long == long,
             None => flag.short.is_some() && flag.short == parsed.short,
         };
         // A cluster of short flags is left to the table of commands.
         let whole = parsed.long.is_some() || flag.value != Nothing || parsed.value.is_none();
-        let here = flag.commands.is_empty() || flag.commands.contains(&command.get_name());
-        named && whole && here
+        named && whole
     })
 }

@@ -31,8 +31,7 @@ struct Resource {
     id: String,
 }
 
-/// The objects that the checkpoint lists.
-pub fn objects(checkpoint: &str) -> Result<Vec<ObjectRef>, serde_json::Error> {
+pub(crate) fn objects(checkpoint: &str) -> Result<Vec<ObjectRef>, serde_json::Error> {
     let file: File = serde_json::from_str(checkpoint)?;
     let resources = file
         .checkpoint

@@ -6,10 +6,10 @@ use aip_apply::store::{Stacks, StoreError};
 use pulumi_files::StackName;
 use serde::Deserialize;
 
-pub use checkpoint::objects;
+pub(crate) use checkpoint::objects;
 
 /// The checkpoint and the locks of one stack.
-pub struct PulumiState {
+pub(crate) struct PulumiState {
     backend: Stacks,
     project: String,
     stack: StackName,
@@ -38,7 +38,7 @@ impl Default for Lock {
 
 impl PulumiState {
     /// What Pulumi keeps of this stack; nothing is read yet.
-    pub fn new(backend: Stacks, project: &str, stack: &StackName) -> Self {
+    pub(crate) fn new(backend: Stacks, project: &str, stack: &StackName) -> Self {
         Self {
             backend,
             project: project.to_owned(),
@@ -47,7 +47,7 @@ impl PulumiState {
     }
 
     /// The newest checkpoint of the stack, as JSON text.
-    pub async fn checkpoint(&self) -> Result<Option<String>, StoreError> {
+    pub(crate) async fn checkpoint(&self) -> Result<Option<String>, StoreError> {
         let path = format!(".pulumi/stacks/{}/{}.json", self.project, self.stack);
         if let Some(content) = self.backend.read(&path).await? {
             let text = String::from_utf8(content.to_vec());
@@ -69,7 +69,7 @@ impl PulumiState {
     }
 
     /// One line per lock that Pulumi holds on the stack: who, where, since when.
-    pub async fn locks(&self) -> Result<Vec<String>, StoreError> {
+    pub(crate) async fn locks(&self) -> Result<Vec<String>, StoreError> {
         let prefix = format!(
             ".pulumi/locks/organization/{}/{}/",
             self.project, self.stack

@@ -14,15 +14,15 @@ use super::style::{PROMPT, paint};
 /// More than any value of a configuration.
 const MAX_STDIN_BYTES: u64 = 4 * 1024 * 1024;
 
+#[allow(clippy::unused_self, reason = "only who has the screen may ask")]
 impl Screen {
     /// Asks without echo.
-    pub fn read_secret(&self, label: &str) -> io::Result<SecretString> {
+    pub(crate) fn read_secret(&self, label: &str) -> io::Result<SecretString> {
         let _ = write!(anstream::stderr().lock(), "{}: ", paint(PROMPT, label));
         Term::stderr().read_secure_line().map(SecretString::from)
     }
 
-    /// Asks for a line.
-    pub fn read_line(&self, label: &str) -> io::Result<String> {
+    pub(crate) fn read_line(&self, label: &str) -> io::Result<String> {
         let _ = write!(anstream::stderr().lock(), "{}: ", paint(PROMPT, label));
         let mut line = String::new();
         io::stdin().read_line(&mut line)?;
@@ -30,7 +30,7 @@ impl Screen {
     }
 
     /// Standard input to its end; `None` if it is a terminal.
-    pub fn read_stdin(&self) -> io::Result<Option<String>> {
+    pub(crate) fn read_stdin(&self) -> io::Result<Option<String>> {
         if io::stdin().is_terminal() {
             return Ok(None);
         }
@@ -43,7 +43,7 @@ impl Screen {
 
     /// Says what will happen and asks for a word that shows that the operator knows what is meant,
     /// such as the name of the stack.
-    pub fn confirm_by_typing(
+    pub(crate) fn confirm_by_typing(
         &self,
         consequence: &str,
         label: &str,
@@ -58,8 +58,7 @@ impl Screen {
     }
 }
 
-/// Asks for passphrases at a terminal.
-pub struct PassphrasePrompt(pub Screen);
+pub(crate) struct PassphrasePrompt(pub Screen);
 
 impl Prompt for PassphrasePrompt {
     fn is_interactive(&self) -> bool {

@@ -1,12 +1,12 @@
 //! What the operator sees: colours, tables, questions, and a terminal or a pipe to see them on.
 
-pub mod input;
-pub mod prompt;
-pub mod screen;
-pub mod style;
-pub mod table;
-pub mod time;
+pub(crate) mod input;
+pub(crate) mod prompt;
+pub(crate) mod screen;
+pub(crate) mod style;
+pub(crate) mod table;
+pub(crate) mod time;
 
-pub use input::PassphrasePrompt;
-pub use prompt::{Answer, PromptError};
-pub use screen::Screen;
+pub(crate) use input::PassphrasePrompt;
+pub(crate) use prompt::PromptError;
+pub(crate) use screen::Screen;

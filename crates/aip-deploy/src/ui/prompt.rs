@@ -5,27 +5,20 @@ use console::{Key, Term};
 use super::screen::Screen;
 use super::style::{self, paint};
 
-/// Answer to a confirmation prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
-    /// Proceed.
+pub(crate) enum Answer {
     Yes,
-    /// Decline.
     No,
-    /// Show more, then ask again.
     Details,
 }
 
-/// The prompt failed.
 #[derive(Debug, thiserror::Error)]
-pub enum PromptError {
+pub(crate) enum PromptError {
     /// Ctrl-C.
     #[error("cancelled")]
     Cancelled,
-    /// The terminal is not interactive.
     #[error("--yes must be passed in to proceed when running in non-interactive mode")]
     NotInteractive,
-    /// The terminal is gone.
     #[error("the terminal cannot be read: {0}")]
     Terminal(#[source] std::io::Error),
 }
@@ -124,7 +117,7 @@ impl Select {
 }
 
 /// Asks. `details` offers the third answer.
-pub fn ask(screen: &Screen, question: &str, details: bool) -> Result<Answer, PromptError> {
+pub(crate) fn ask(screen: &Screen, question: &str, details: bool) -> Result<Answer, PromptError> {
     if !screen.can_choose() {
         return Err(PromptError::NotInteractive);
     }

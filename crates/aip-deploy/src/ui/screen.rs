@@ -6,13 +6,16 @@ use std::sync::{Arc, Mutex};
 
 use aip_base::lock;
 use anstream::{AutoStream, ColorChoice};
+use clap::ValueEnum;
 use console::Term;
+use serde_json::Value;
 
 use super::style::width;
+use super::table::columns;
 
 /// The two streams. Clones write to the same place.
 #[derive(Clone)]
-pub struct Screen {
+pub(crate) struct Screen {
     inner: Arc<Mutex<Inner>>,
     can_ask: bool,
     can_choose: bool,
@@ -26,13 +29,32 @@ struct Inner {
     drawn: usize,
 }
 
+/// The answers to `--color`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ColorMode {
+    Auto,
+    Always,
+    #[value(alias = "raw")]
+    Never,
+}
+
+impl From<ColorMode> for ColorChoice {
+    fn from(mode: ColorMode) -> Self {
+        match mode {
+            ColorMode::Auto => Self::Auto,
+            ColorMode::Always => Self::Always,
+            ColorMode::Never => Self::Never,
+        }
+    }
+}
+
 /// A region is never higher than this where the terminal does not tell its size.
 const DEFAULT_SIZE: (u16, u16) = (24, 80);
 
 impl Screen {
     /// The process's own streams. `colour` is the answer to `--color`; `ask` is false with
     /// `--non-interactive`.
-    pub fn of_process(colour: ColorChoice, ask: bool) -> Self {
+    pub(crate) fn of_process(colour: ColorChoice, ask: bool) -> Self {
         let terminal = io::stdout().is_terminal();
         Self {
             inner: Arc::new(Mutex::new(Inner {
@@ -46,38 +68,23 @@ impl Screen {
         }
     }
 
-    /// Other streams, without anybody to ask: for tests and for programs that embed this one.
-    pub fn to(out: Box<dyn Write + Send>, err: Box<dyn Write + Send>) -> Self {
-        let plain = |stream| Box::new(anstream::StripStream::new(stream));
-        Self {
-            inner: Arc::new(Mutex::new(Inner {
-                out: plain(out),
-                err: plain(err),
-                drawn: 0,
-            })),
-            can_ask: false,
-            can_choose: false,
-            redraws: false,
-        }
-    }
-
     /// Whether a line can be asked for: standard input and standard error are a terminal.
-    pub fn can_ask(&self) -> bool {
+    pub(crate) fn can_ask(&self) -> bool {
         self.can_ask
     }
 
     /// Whether answers can be offered to choose from: standard input and standard output are one.
-    pub fn can_choose(&self) -> bool {
+    pub(crate) fn can_choose(&self) -> bool {
         self.can_choose
     }
 
     /// Whether a region can be redrawn.
-    pub fn redraws(&self) -> bool {
+    pub(crate) fn redraws(&self) -> bool {
         self.redraws
     }
 
     /// Writes lines to standard output, below what stands there.
-    pub fn lines<L: AsRef<str>>(&self, lines: impl IntoIterator<Item = L>) {
+    pub(crate) fn lines<L: AsRef<str>>(&self, lines: impl IntoIterator<Item = L>) {
         self.with(|inner| {
             inner.drawn = 0;
             for line in lines {
@@ -87,12 +94,29 @@ impl Screen {
     }
 
     /// Writes one line to standard output.
-    pub fn line(&self, line: impl AsRef<str>) {
+    pub(crate) fn line(&self, line: impl AsRef<str>) {
         self.lines([line]);
     }
 
+    /// Writes a JSON document to standard output.
+    pub(crate) fn json(&self, document: &Value) {
+        self.line(format!("{document:#}"));
+    }
+
+    /// Writes a table to standard output.
+    pub(crate) fn table<const N: usize>(
+        &self,
+        head: [&str; N],
+        rows: impl IntoIterator<Item = [String; N]>,
+    ) {
+        let head = head.map(str::to_owned);
+        let rows = std::iter::once(head).chain(rows);
+        let rows: Vec<Vec<String>> = rows.map(Vec::from).collect();
+        self.lines(columns(&rows, &[]));
+    }
+
     /// Writes one line to standard error.
-    pub fn status(&self, line: impl AsRef<str>) {
+    pub(crate) fn status(&self, line: impl AsRef<str>) {
         self.with(|inner| {
             // A reader that is gone is no reason to stop a deployment.
             let _ = writeln!(inner.err, "{}", line.as_ref());
@@ -101,7 +125,7 @@ impl Screen {
     }
 
     /// Replaces the region at the end of the output. Without a terminal it does nothing.
-    pub fn redraw(&self, lines: &[String]) {
+    pub(crate) fn redraw(&self, lines: &[String]) {
         if !self.redraws {
             return;
         }
@@ -123,8 +147,7 @@ impl Screen {
         });
     }
 
-    /// Removes the region.
-    pub fn clear_region(&self) {
+    pub(crate) fn clear_region(&self) {
         self.with(Inner::clear_region);
     }
 

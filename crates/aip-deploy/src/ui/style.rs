@@ -4,49 +4,41 @@ use std::fmt::Display;
 
 use anstyle::{Ansi256Color, Color, Style};
 
-/// Created.
-pub const CREATE: Style = colour(2);
-/// Updated.
-pub const UPDATE: Style = colour(3);
+pub(crate) const CREATE: Style = colour(2);
+pub(crate) const UPDATE: Style = colour(3);
 /// Deleted, or failed.
-pub const DELETE: Style = colour(1);
-/// Replaced.
-pub const REPLACE: Style = colour(13);
-/// A heading.
-pub const HEADLINE: Style = colour(13).bold();
-/// A question.
-pub const PROMPT: Style = colour(6).bold();
-/// What needs attention.
-pub const ATTENTION: Style = colour(9);
-/// Informational label.
-pub const INFO: Style = colour(5);
+pub(crate) const DELETE: Style = colour(1);
+pub(crate) const REPLACE: Style = colour(13);
+pub(crate) const HEADLINE: Style = colour(13).bold();
+pub(crate) const PROMPT: Style = colour(6).bold();
+pub(crate) const ATTENTION: Style = colour(9);
+pub(crate) const INFO: Style = colour(5);
 /// The head of a column.
-pub const HEADER: Style = colour(12).underline();
+pub(crate) const HEADER: Style = colour(12).underline();
 /// The chosen answer.
-pub const FOCUS: Style = colour(10);
+pub(crate) const FOCUS: Style = colour(10);
 /// Work in progress.
-pub const BOLD: Style = Style::new().bold();
-/// Less important.
-pub const DIM: Style = Style::new().dimmed();
+pub(crate) const BOLD: Style = Style::new().bold();
+pub(crate) const DIM: Style = Style::new().dimmed();
 
 const fn colour(number: u8) -> Style {
     Style::new().fg_color(Some(Color::Ansi256(Ansi256Color(number))))
 }
 
 /// `text` in a style; the printer strips it where colours are not wanted.
-pub fn paint(style: Style, text: impl Display) -> String {
+pub(crate) fn paint(style: Style, text: impl Display) -> String {
     format!("{style}{text}{style:#}")
 }
 
 /// How many columns `text` takes, styles aside. Names of Kubernetes objects are ASCII; the glyphs
 /// of the tree are one column each.
-pub fn width(text: &str) -> usize {
+pub(crate) fn width(text: &str) -> usize {
     anstream::adapter::strip_str(text)
         .map(|part| part.chars().count())
         .sum()
 }
 
 /// `text` without styles.
-pub fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     anstream::adapter::strip_str(text).to_string()
 }

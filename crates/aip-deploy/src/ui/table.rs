@@ -4,7 +4,7 @@ use super::style::width;
 
 /// Lays out rows of equal length. `extra` is added to the width of the column of that number: the
 /// status of a running operation grows, and the table must not jump.
-pub fn columns(rows: &[Vec<String>], extra: &[(usize, usize)]) -> Vec<String> {
+pub(crate) fn columns(rows: &[Vec<String>], extra: &[(usize, usize)]) -> Vec<String> {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
     let mut widths = vec![0; count];
     for row in rows {

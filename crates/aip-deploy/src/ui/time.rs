@@ -3,7 +3,7 @@
 use aip_base::Timestamp;
 
 /// How long ago an RFC 3339 time was: `7 seconds ago`.
-pub fn ago(time: &str, now: Timestamp) -> String {
+pub(crate) fn ago(time: &str, now: Timestamp) -> String {
     let Ok(then) = time.parse::<jiff::Timestamp>() else {
         return time.to_owned();
     };
@@ -31,7 +31,7 @@ pub fn ago(time: &str, now: Timestamp) -> String {
 }
 
 /// How long it took: `6s`, `2m10s`.
-pub fn took(started: &str, ended: &str) -> String {
+pub(crate) fn took(started: &str, ended: &str) -> String {
     let parse = |text: &str| {
         text.parse::<jiff::Timestamp>()
             .ok()

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use aip_apply::apply::lease::LeaseRenewer;
 use aip_apply::apply::{
-    self, ApplyContext, ApplyError, ApplyOptions, Approval, ApprovedPlan, Progress, is_pulumi,
+    self, ApplyContext, ApplyError, ApplyOptions, Approval, ApprovedPlan, FailPoint, Progress,
+    is_pulumi,
 };
 use aip_apply::cluster::{GuardedCluster, PinnedCluster};
 use aip_apply::plan::Plan;
@@ -27,8 +28,7 @@ use crate::present::{details, print};
 use crate::ui::prompt::{Answer, ask};
 use crate::ui::style::{self, paint};
 
-/// One deployment of a target.
-pub struct Deployment<'d> {
+pub(crate) struct Deployment<'d> {
     stack: &'d OpenStack<'d>,
     target: &'d Target,
     operation: Operation<'d>,
@@ -36,8 +36,7 @@ pub struct Deployment<'d> {
 }
 
 impl<'d> Deployment<'d> {
-    /// Nothing is done yet.
-    pub fn new(
+    pub(crate) fn new(
         stack: &'d OpenStack<'d>,
         target: &'d Target,
         operation: Operation<'d>,
@@ -52,7 +51,7 @@ impl<'d> Deployment<'d> {
     }
 
     /// Plans, asks for confirmation, takes the lease, plans again, applies, records the revision.
-    pub async fn run(&self) -> Result<(), CommandError> {
+    pub(crate) async fn run(&self) -> Result<(), CommandError> {
         let inventory = self.inventory().await?;
         let cluster = self.stack.cluster(&self.target.context, &inventory).await?;
         let plan = self.plan(&cluster, &inventory).await?;
@@ -122,7 +121,7 @@ impl<'d> Deployment<'d> {
         } else {
             ""
         };
-        let noun = self.operation.noun();
+        let noun = self.operation.words().noun;
         let question = format!("Do you want to perform this {noun}{without}?");
         loop {
             match ask(screen, &question, !self.flags.diff)? {
@@ -178,13 +177,14 @@ impl<'d> Deployment<'d> {
         let (ctx, store) = (self.stack.ctx, &self.stack.store);
         let (started, since) = (ctx.clock.now(), Instant::now());
         let stack_info = self.stack.stack_info(&self.target.notices);
-        let mut view = ProgressView::new(&ctx.screen, stack_info, self.operation.heading());
+        let mut view = ProgressView::new(&ctx.screen, stack_info, self.operation.words().heading);
         let apply_context = ApplyContext {
             cluster,
             store,
             lease,
             clock: ctx.clock.as_ref(),
             rng: ctx.rng.as_ref(),
+            fail_points: ctx.fail_points.as_ref(),
             namespace: &self.target.namespace,
             inventory,
             options: ApplyOptions {
@@ -203,7 +203,7 @@ impl<'d> Deployment<'d> {
         };
         print::result(
             &ctx.screen,
-            self.operation.heading(),
+            self.operation.words().heading,
             plan,
             stack_info,
             &progress,
@@ -222,6 +222,7 @@ impl<'d> Deployment<'d> {
             };
             let record = record(self.stack, self.target, self.operation, summary).await;
             store.append_history(&record).await?;
+            ctx.fail_points.reached(FailPoint::HistoryRecorded).await;
         }
         result
     }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use aip_apply::apply::lease::LeaseRenewer;
-use aip_apply::apply::{Progress, delete_all, kept_by};
+use aip_apply::apply::{FailPoint, Progress, delete_all, kept_by};
 use aip_apply::cluster::{GuardedCluster, PinnedCluster};
 use aip_apply::observe;
 use aip_apply::plan::{Namespace, Op, Plan, build, not_desired};
@@ -23,7 +23,7 @@ use crate::ui::prompt::{Answer, ask};
 
 /// Shows what is deleted, asks unless `yes`, deletes under the lease. The namespace stays: it may
 /// hold what others put there.
-pub async fn destroy(
+pub(crate) async fn destroy(
     stack: &OpenStack<'_>,
     target: &Target,
     yes: bool,
@@ -47,7 +47,7 @@ pub async fn destroy(
         match ask(screen, "Do you want to perform this destroy?", false)? {
             Answer::Yes => {}
             Answer::No | Answer::Details => {
-                return Err(CommandError::Declined(Operation::Destroy.noun()));
+                return Err(CommandError::Declined(Operation::Destroy.words().noun));
             }
         }
     }
@@ -87,7 +87,8 @@ async fn delete(
     let (started, since) = (stack.ctx.clock.now(), Instant::now());
     let inventory = stack.store.inventory().await?;
     let plan = deletion_plan(cluster, &inventory).await?;
-    let left = delete_all(cluster, lease, &plan, since + timeout).await?;
+    let fail_points = stack.ctx.fail_points.as_ref();
+    let left = delete_all(cluster, lease, fail_points, &plan, since + timeout).await?;
     let is_left = |object: &ObjectRef| left.iter().any(|left| left.object == *object);
     let progress: Vec<Progress> = plan
         .steps
@@ -102,7 +103,7 @@ async fn delete(
         .collect();
     print::result(
         &stack.ctx.screen,
-        Operation::Destroy.heading(),
+        Operation::Destroy.words().heading,
         &plan,
         stack.stack_info(&[]),
         &progress,
@@ -118,6 +119,7 @@ async fn delete(
         fields: serde_json::Value::Null,
     });
     stack.store.promote(kept.collect()).await?;
+    fail_points.reached(FailPoint::InventoryPromoted).await;
     for object in protected {
         stack.ctx.screen.status(format!(
             "note: {object} is protected and was kept; without its annotation {PROTECT_ANNOTATION}, `destroy` \
@@ -135,6 +137,7 @@ async fn delete(
     };
     let record = record(stack, target, Operation::Destroy, summary).await;
     stack.store.append_history(&record).await?;
+    fail_points.reached(FailPoint::HistoryRecorded).await;
     if left.is_empty() {
         return Ok(());
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aip_apply::apply::FailPoint;
 use aip_apply::apply::lease::{LEASE_DURATION, LeaseRenewer};
 
 use super::Operation;
@@ -15,10 +16,18 @@ pub(super) async fn with_lease(
     operation: Operation<'_>,
     work: impl AsyncFnOnce(&LeaseRenewer) -> Result<(), CommandError>,
 ) -> Result<(), CommandError> {
-    let holder = stack.holder(operation.command(), Some(LEASE_DURATION));
+    let holder = stack.holder(operation.words().command, Some(LEASE_DURATION));
     let lease = LeaseRenewer::acquire(Arc::clone(&stack.store), &holder).await?;
+    let work = async {
+        stack
+            .ctx
+            .fail_points
+            .reached(FailPoint::LeaseAcquired)
+            .await;
+        work(&lease).await
+    };
     let result = tokio::select! {
-        result = work(&lease) => result,
+        result = work => result,
         () = interrupted() => Err(CommandError::Cancelled),
     };
     stack.ctx.screen.clear_region();

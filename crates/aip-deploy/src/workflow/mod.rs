@@ -1,11 +1,11 @@
 //! What commands do with a cluster beyond one call: plan, ask, take the lease, apply, record.
 
-pub mod deploy;
-pub mod destroy;
+pub(crate) mod deploy;
+pub(crate) mod destroy;
 mod lease;
 mod operation;
-pub mod plan;
+pub(crate) mod plan;
 mod record;
 
-pub use deploy::Deployment;
-pub use operation::Operation;
+pub(crate) use deploy::Deployment;
+pub(crate) use operation::Operation;

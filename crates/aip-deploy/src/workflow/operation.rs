@@ -2,10 +2,8 @@
 
 use aip_stack::desired::ObjectRef;
 
-/// Which operation changes the cluster.
 #[derive(Clone, Copy)]
-pub enum Operation<'o> {
-    /// The stack file is deployed.
+pub(crate) enum Operation<'o> {
     Up {
         /// Deploy the last good revision if the rollout fails or times out.
         rollback_on_failure: bool,
@@ -18,51 +16,42 @@ pub enum Operation<'o> {
     AutoRollback,
     /// A stack is taken over from Pulumi.
     Adopt {
-        /// The objects that Pulumi made.
         objects: &'o [ObjectRef],
     },
-    /// Everything is deleted.
     Destroy,
 }
 
+/// How an operation is called.
+pub(crate) struct Words {
+    /// In lease and history.
+    pub command: &'static str,
+    /// In the question: `Do you want to perform this update?`
+    pub noun: &'static str,
+    /// Above progress and result.
+    pub heading: &'static str,
+}
+
 impl<'o> Operation<'o> {
-    /// The command, as lease and history name it.
-    pub fn command(self) -> &'static str {
-        match self {
-            Self::Up { .. } => "up",
-            Self::Rollback | Self::AutoRollback => "rollback",
-            Self::Adopt { .. } => "adopt",
-            Self::Destroy => "destroy",
+    pub(crate) fn words(self) -> Words {
+        let (command, noun, heading) = match self {
+            Self::Up { .. } => ("up", "update", "Updating"),
+            Self::Rollback | Self::AutoRollback => ("rollback", "rollback", "Rolling back"),
+            Self::Adopt { .. } => ("adopt", "adoption", "Adopting"),
+            Self::Destroy => ("destroy", "destroy", "Destroying"),
+        };
+        Words {
+            command,
+            noun,
+            heading,
         }
     }
 
-    /// What the question is about: `Do you want to perform this update?`
-    pub fn noun(self) -> &'static str {
-        match self {
-            Self::Up { .. } => "update",
-            Self::Rollback | Self::AutoRollback => "rollback",
-            Self::Adopt { .. } => "adoption",
-            Self::Destroy => "destroy",
-        }
-    }
-
-    /// Heading of progress and result.
-    pub fn heading(self) -> &'static str {
-        match self {
-            Self::Up { .. } => "Updating",
-            Self::Rollback | Self::AutoRollback => "Rolling back",
-            Self::Adopt { .. } => "Adopting",
-            Self::Destroy => "Destroying",
-        }
-    }
-
-    /// Heading of the preview.
-    pub fn preview_heading(self) -> String {
-        format!("Previewing {}", self.noun())
+    pub(crate) fn preview_heading(self) -> String {
+        format!("Previewing {}", self.words().noun)
     }
 
     /// The objects that Pulumi made, if they are adopted.
-    pub fn adopted(self) -> Option<&'o [ObjectRef]> {
+    pub(crate) fn adopted(self) -> Option<&'o [ObjectRef]> {
         match self {
             Self::Adopt { objects } => Some(objects),
             Self::Up { .. } | Self::Rollback | Self::AutoRollback | Self::Destroy => None,
@@ -70,7 +59,7 @@ impl<'o> Operation<'o> {
     }
 
     /// Whether a rollout that fails is followed by [`Operation::AutoRollback`].
-    pub fn rolls_back_on_failure(self) -> bool {
+    pub(crate) fn rolls_back_on_failure(self) -> bool {
         matches!(
             self,
             Self::Up {
@@ -81,7 +70,7 @@ impl<'o> Operation<'o> {
     }
 
     /// Whether changes are an error.
-    pub fn expects_no_changes(self) -> bool {
+    pub(crate) fn expects_no_changes(self) -> bool {
         matches!(
             self,
             Self::Up {
@@ -118,7 +107,7 @@ mod tests {
 
     #[test]
     fn lease_and_history_name_the_command() {
-        assert_eq!(Operation::AutoRollback.command(), "rollback");
+        assert_eq!(Operation::AutoRollback.words().command, "rollback");
         assert_eq!(Operation::Destroy.preview_heading(), "Previewing destroy");
         assert!(Operation::Adopt { objects: &[] }.adopted().is_some());
         assert!(Operation::Rollback.adopted().is_none());

@@ -10,8 +10,7 @@ use futures_util::future::try_join3;
 
 use crate::commands::failure::CommandError;
 
-/// Compares the target with the cluster.
-pub async fn plan(
+pub(crate) async fn plan(
     cluster: &GuardedCluster,
     target: &Target,
     inventory: &Inventory,

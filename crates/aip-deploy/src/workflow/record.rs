@@ -12,20 +12,17 @@ use crate::context::OpenStack;
 pub(super) struct Summary {
     /// When it began, after the question.
     pub(super) started: Timestamp,
-    /// What was planned.
     pub(super) counts: Counts,
-    /// How it ended.
     pub(super) outcome: Outcome,
 }
 
-/// The record of an operation that ends now.
 pub(super) async fn record(
     stack: &OpenStack<'_>,
     target: &Target,
     operation: Operation<'_>,
     summary: Summary,
 ) -> RevisionRecord {
-    let holder = stack.holder(operation.command(), None);
+    let holder = stack.holder(operation.words().command, None);
     let deploys = !matches!(operation, Operation::Destroy);
     RevisionRecord {
         command: holder.command,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use aip_deploy::cli::Cli;
+use aip_deploy::Cli;
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
 

@@ -82,8 +82,8 @@ pub struct AipConfig {
     pub migration_mode: MigrationMode,
     /// `service.type`, with what a load balancer needs.
     pub exposure: Exposure,
-    /// `autoscaling`; replaces `replicas`.
-    pub autoscaling: Option<Autoscaling>,
+    /// Whether an autoscaler controls the number of Pods in place of `replicas`.
+    pub is_autoscaled: bool,
     /// `network_policy`; none in the profile `compat`.
     pub network_policy: Option<NetworkPolicy>,
 }
@@ -111,17 +111,6 @@ pub struct LoadBalancer {
     pub certificate_arn: String,
     /// `loadBalancerClass`
     pub class: Option<String>,
-}
-
-/// `HorizontalPodAutoscaler`, `aip_config.autoscaling`; replaces `replicas`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Autoscaling {
-    /// `minReplicas`
-    pub min_replicas: u32,
-    /// `maxReplicas`
-    pub max_replicas: u32,
-    /// Target average CPU utilization in percent of the request.
-    pub cpu_percent: u32,
 }
 
 /// `NetworkPolicy` of the Pods, `aip_config.network_policy`.

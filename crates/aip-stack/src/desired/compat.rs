@@ -95,7 +95,7 @@ fn deployment(config: &StackConfig, secrets: &SecretSet) -> Desired {
         "template": {"metadata": {"labels": labels()}, "spec": pod},
     });
     // An autoscaler owns the number of Pods; sending it too would fight.
-    if aip.autoscaling.is_none() {
+    if !aip.is_autoscaled {
         spec["replicas"] = json!(aip.get(&REPLICAS));
     }
     Kind::Deployment.object(APP_NAME, metadata(config, APP_NAME), [("spec", spec)])

@@ -8,7 +8,8 @@ use super::common::{APP_NAME, METRICS_PORT, labelled_metadata, labels};
 use super::kinds::Kind;
 use crate::config::StackConfig;
 use crate::config::fields::{
-    ALLOW_CIDRS, METRICS_NAMESPACE, POD_MONITOR, POD_MONITOR_LABELS, PORT, SERVICE_ACCOUNT_ROLE_ARN,
+    ALLOW_CIDRS, CPU_PERCENT, MAX_REPLICAS, METRICS_NAMESPACE, MIN_REPLICAS, POD_MONITOR,
+    POD_MONITOR_LABELS, PORT, SERVICE_ACCOUNT_ROLE_ARN,
 };
 
 pub(super) fn service_account(config: &StackConfig) -> Desired {
@@ -39,14 +40,17 @@ pub(super) fn disruption_budget(config: &StackConfig) -> Desired {
 }
 
 pub(super) fn autoscaler(config: &StackConfig) -> Option<Desired> {
-    let scaling = config.aip.autoscaling?;
+    let aip = &config.aip;
+    if !aip.is_autoscaled {
+        return None;
+    }
     let spec = json!({
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": APP_NAME},
-        "minReplicas": scaling.min_replicas,
-        "maxReplicas": scaling.max_replicas,
+        "minReplicas": aip.get(&MIN_REPLICAS),
+        "maxReplicas": aip.get(&MAX_REPLICAS),
         "metrics": [{
             "type": "Resource",
-            "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": scaling.cpu_percent}},
+            "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": aip.get(&CPU_PERCENT)}},
         }],
     });
     Some(Kind::HorizontalPodAutoscaler.object(

@@ -119,7 +119,7 @@ fn deployment(config: &StackConfig, secrets: &SecretSet) -> Desired {
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0}},
         "template": {"metadata": {"labels": labels()}, "spec": pod},
     });
-    if aip.autoscaling.is_none() {
+    if !aip.is_autoscaled {
         spec["replicas"] = json!(aip.get(&REPLICAS));
     }
     Kind::Deployment.object(

@@ -65,35 +65,27 @@ pub struct KeyView {
 
 /// Why the keys are not what was asked for.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages document the variants")]
 pub enum SigningKeysError {
-    /// Not a JWK Set with ids.
     #[error("is not a JWK Set whose keys have a `kid`")]
     Malformed,
-    /// No such key.
     #[error("there is no key `{0}`")]
     Unknown(String),
-    /// The key is already active.
     #[error("the key `{0}` is active already")]
     AlreadyActive(String),
-    /// It has no place in the published set any more.
     #[error("the key `{0}` is retired")]
     Retired(String),
-    /// Refused: the key is active.
     #[error("the key `{0}` is active: activate another one first")]
     Active(String),
     /// A key that something else signs with would be lost.
     #[error("the key `{0}` is one of SERVICE_AUTH_KEYS: remove it there first")]
     Service(String),
-    /// The set does not tell purposes apart.
     #[error("the set has no keys for apps yet: `aip` generates a set with both purposes")]
     OnePurpose,
-    /// No published key is waiting.
     #[error("no key is waiting for activation: `aip-deploy keys rotate` adds one")]
     NoneWaiting,
-    /// There are several that could be meant.
     #[error("several keys are waiting for activation, specify one: {}", .0.join(" or "))]
     Which(Vec<String>),
-    /// The crypto library failed.
     #[error("the key was not generated: {0}")]
     Library(#[from] KeyError),
 }

@@ -1,13 +1,13 @@
 //! The encryption of a stack's values: which provider, its key, and the change to another one.
 
 mod crypter;
+mod key_service;
 mod passphrase;
 #[cfg(test)]
 pub(crate) mod testing;
 
 use std::sync::Arc;
 
-use aip_aws::{Aws, Kms, KmsError};
 use aip_base::{Environment, Rng};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 use crate::stack_file::{Encryption, StackFile, StackFileError};
 
 pub use crypter::{Crypter, CrypterError};
+pub use key_service::{KeyService, KeyServiceError, KeyServiceFault};
 pub use passphrase::{PassphraseError, Prompt};
 
 use crypter::KEY_BYTES;
@@ -29,51 +30,39 @@ pub struct Keyring {
     pub environment: Environment,
     /// Asks for a passphrase.
     pub prompt: Arc<dyn Prompt>,
-    /// How a key service is reached.
-    pub aws: Aws,
+    /// Wraps the data keys of `awskms://` providers.
+    pub key_service: Arc<dyn KeyService>,
     /// Randomness for salts, keys and nonces.
     pub rng: Arc<dyn Rng>,
 }
 
 /// Why values can not be decrypted or encrypted.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages document the variants")]
 pub enum SecretsError {
-    /// The passphrase.
     #[error(transparent)]
     Passphrase(#[from] PassphraseError),
-    /// The key service.
     #[error(transparent)]
-    Kms(#[from] KmsError),
-    /// The provider is one that this program does not speak to.
+    KeyService(#[from] KeyServiceError),
     #[error("the secrets provider `{provider}` is not supported: use a passphrase or awskms://…")]
     Unsupported {
         /// Its URL.
         provider: String,
     },
-    /// The file names a provider but holds no key of it.
     #[error("the stack file names the secrets provider {provider} but has no `encryptedkey`")]
     NoKey {
         /// Its URL.
         provider: String,
     },
-    /// `encryptedkey` does not hold a data key.
     #[error("`encryptedkey` is damaged")]
     BadKey,
     /// The file has secrets but neither salt nor key.
     #[error("the stack file has encrypted values but no `encryptionsalt` and no `secretsprovider`")]
     NotInitialised,
-    /// A single value.
     #[error("line {line}: {source}")]
-    Value {
-        /// The line of the value.
-        line: usize,
-        /// The underlying error.
-        source: CrypterError,
-    },
-    /// The cipher.
+    Value { line: usize, source: CrypterError },
     #[error(transparent)]
     Crypter(#[from] CrypterError),
-    /// The file.
     #[error(transparent)]
     File(#[from] StackFileError),
 }
@@ -120,7 +109,7 @@ impl Keyring {
                     provider: url.to_owned(),
                 })?;
                 let blob = STANDARD.decode(wrapped).map_err(|_| SecretsError::BadKey)?;
-                let key = self.kms(url)?.decrypt(&blob).await?;
+                let key = self.key_service.unwrap_key(url, &blob).await?;
                 let key: &[u8; KEY_BYTES] = key
                     .as_slice()
                     .try_into()
@@ -170,7 +159,7 @@ impl Keyring {
             Provider::AwsKms(url) => {
                 let mut key = Zeroizing::new([0; KEY_BYTES]);
                 rng.fill(key.as_mut_slice());
-                let wrapped = self.kms(url)?.encrypt(key.as_slice()).await?;
+                let wrapped = self.key_service.wrap_key(url, key.as_slice()).await?;
                 let encryption = Encryption {
                     provider: Some(url.to_owned()),
                     encrypted_key: Some(STANDARD.encode(wrapped)),
@@ -179,10 +168,6 @@ impl Keyring {
                 Ok((Crypter::new(&key)?, encryption))
             }
         }
-    }
-
-    fn kms(&self, url: &str) -> Result<Kms, SecretsError> {
-        Ok(Kms::new(url, &self.aws)?)
     }
 
     /// Encrypts every value again under `provider`. All or nothing: one value that does not

@@ -31,36 +31,28 @@ pub trait Prompt: Send + Sync {
 
 /// Why there is no passphrase, or not the right one.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages document the variants")]
 pub enum PassphraseError {
-    /// The terminal is not interactive and `--yes` was not given.
     #[error(
         "passphrase must be set with PULUMI_CONFIG_PASSPHRASE or PULUMI_CONFIG_PASSPHRASE_FILE environment variables"
     )]
     Missing,
-    /// The file of `PULUMI_CONFIG_PASSPHRASE_FILE` is not readable.
     #[error("PULUMI_CONFIG_PASSPHRASE_FILE names {path}, which is not readable: {source}")]
     File {
-        /// The file.
         path: String,
-        /// The underlying error.
         source: std::io::Error,
     },
-    /// The terminal failed.
     #[error("the passphrase could not be read from the terminal: {0}")]
     Terminal(#[source] std::io::Error),
-    /// It is not the one that the stack was encrypted with.
     #[error("incorrect passphrase (from {from})")]
     Incorrect {
         /// Where it came from.
         from: &'static str,
     },
-    /// The salt in the stack file is not one.
     #[error("`encryptionsalt` is damaged: it should look like v1:<salt>:v1:<nonce>:<ciphertext>")]
     BadSalt,
-    /// The two entries differ.
     #[error("passphrases do not match")]
     Mismatch,
-    /// The cipher failed.
     #[error(transparent)]
     Crypter(#[from] CrypterError),
 }

@@ -1,10 +1,11 @@
-//! What an image is here: a program of this machine.
+//! What an image is here: a program of this machine, or the files of an OCI image.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use release::image::Unpacked;
 use tokio::time::Instant;
 
 /// A local program in the place of a container image.
@@ -17,6 +18,8 @@ pub struct Image {
     pub(crate) listens: Option<(String, String)>,
     pub(crate) never_ready: bool,
     programs: BTreeMap<String, PathBuf>,
+    /// The files of an OCI image: then no program of the machine is in it.
+    root: Option<PathBuf>,
 }
 
 /// The registry that the nodes pull from: exact references, tag included. A reference it does not
@@ -44,7 +47,34 @@ impl Image {
             environment: Vec::new(),
             listens: None,
             never_ready: false,
+            root: None,
         }
+    }
+
+    /// An OCI image: its entry point, arguments and variables, and its files only.
+    ///
+    /// # Panics
+    ///
+    /// If its entry point is not one absolute path.
+    pub fn unpacked(image: &Unpacked) -> Self {
+        let config = image
+            .config
+            .config()
+            .as_ref()
+            .expect("an image has a configuration");
+        let entrypoint = config.entrypoint().as_deref().unwrap_or_default();
+        let [entrypoint] = entrypoint else {
+            panic!("an entry point of several words: {entrypoint:?}")
+        };
+        let variables = config.env().iter().flatten();
+        let variables = variables.filter_map(|variable| variable.split_once('='));
+        let mut unpacked = Self::program(below(&image.root, entrypoint))
+            .arguments(config.cmd().clone().unwrap_or_default());
+        for (name, value) in variables {
+            unpacked = unpacked.variable(name, value);
+        }
+        unpacked.root = Some(image.root.clone());
+        unpacked
     }
 
     /// An image whose program says `line` on standard error and ends with `code`.
@@ -90,8 +120,12 @@ impl Image {
         self
     }
 
-    /// The program that a container's `command` means: one of the image, else one of the machine.
+    /// The program that a container's `command` means: one of the image, else one of the machine. An
+    /// OCI image has no program but its own.
     pub(crate) fn find(&self, command: &str) -> PathBuf {
+        if let Some(root) = &self.root {
+            return below(root, command);
+        }
         self.programs
             .get(&file_name(Path::new(command)))
             .cloned()
@@ -131,6 +165,11 @@ impl Images {
     fn with<T>(&self, change: impl FnOnce(&mut Registry) -> T) -> T {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// A path of the image on this machine.
+fn below(root: &Path, path: &str) -> PathBuf {
+    root.join(path.trim_start_matches('/'))
 }
 
 fn file_name(path: &Path) -> String {

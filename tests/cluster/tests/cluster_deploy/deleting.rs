@@ -1,11 +1,9 @@
 //! Objects that are being deleted are not there any more, and not gone yet.
 
-use std::time::Duration;
-
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
-use crate::test_project::TestProject;
+use crate::test_project::{Running, TestProject};
 
 const HOLD: &str = "example.com/hold";
 
@@ -53,13 +51,11 @@ async fn an_object_that_a_finalizer_keeps_is_named_waited_for_and_made_again() {
         .says(HOLD);
 
     // It goes: then it is made again.
-    let release = async {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        hold(&project, "", "Service", "aip-headless", &[]).await;
-        hold(&project, "apps", "Deployment", "aip", &[]).await;
-    };
-    let (ran, ()) = tokio::join!(project.up(), release);
-    ran.exits(0);
+    let command = project.command(&["up", "--yes", "--timeout", "120"]);
+    let running = Running::start(command, "Updating (hold)").await;
+    hold(&project, "", "Service", "aip-headless", &[]).await;
+    hold(&project, "apps", "Deployment", "aip", &[]).await;
+    assert_eq!(running.ends().await, Some(0));
     let live = project
         .api("", "Service")
         .get("aip-headless")

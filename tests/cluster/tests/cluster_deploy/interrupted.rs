@@ -1,36 +1,22 @@
 //! Commands that are killed or meet each other.
 
-use std::process::Stdio;
-use std::time::Duration;
-
+use aip_apply::apply::FailPoint;
 use kube::api::DeleteParams;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use strum::IntoEnumIterator as _;
 use tokio::process::Command;
 
-use crate::test_project::{TestProject, server};
+use crate::test_project::{Running, TestProject, server};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn after_a_kill_at_any_point_the_next_up_converges() {
-    let project = TestProject::new("kill").await;
-    project.up().await.exits(0);
-    for round in 0..20_u64 {
-        let tag = format!("r{round}");
-        project.push(&tag, server());
-        project.write(&tag, &format!("extra_env: {{ROUND: \"{round}\"}}"));
-        let mut child = project
-            .command(&["up", "--yes"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        // Spread over the whole run: before the plan, between the phases, in the rollout.
-        let until = Duration::from_millis(100 + round * 180);
-        let _ = tokio::time::timeout(until, child.wait()).await;
-        let _ = child.kill().await;
-        project.run(&["cancel", "--yes"]).await;
-    }
-    project.push("last", server());
-    project.write("last", "");
+/// The points that only `destroy` reaches.
+const OF_DELETION: [FailPoint; 2] = [FailPoint::DeletionStarted, FailPoint::DeletionCompleted];
+
+/// Publishes an image and writes a stack file in which everything differs that a run can change.
+fn next_version(project: &TestProject, tag: &str) {
+    project.push(tag, server());
+    project.write(tag, &format!("extra_env: {{VERSION: {tag}}}"));
+}
+
+async fn converges(project: &TestProject, tag: &str) {
     project.up().await.exits(0);
     project
         .run(&["preview", "--expect-no-changes"])
@@ -39,10 +25,51 @@ async fn after_a_kill_at_any_point_the_next_up_converges() {
     let live = project.deployment().await;
     assert_eq!(
         live.data["spec"]["template"]["spec"]["containers"][0]["image"],
-        project.image("last")
+        project.image(tag)
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_kill_at_any_point_the_next_up_converges() {
+    let project = TestProject::new("kill").await;
+    // The namespace is created once.
+    project
+        .kill_at(FailPoint::NamespaceCreated, &["up", "--yes"])
+        .await;
+    let points = FailPoint::iter()
+        .filter(|point| *point != FailPoint::NamespaceCreated && !OF_DELETION.contains(point));
+    for point in points.clone() {
+        let tag = format!("after-{point}");
+        next_version(&project, &tag);
+        project.kill_at(point, &["up", "--yes"]).await;
+        converges(&project, &tag).await;
+    }
+    // What several of them left is found as well.
+    for point in points {
+        next_version(&project, &format!("again-{point}"));
+        project.kill_at(point, &["up", "--yes"]).await;
+    }
+    next_version(&project, "last");
+    converges(&project, "last").await;
     project.run(&["destroy", "--yes"]).await.exits(0);
     assert_eq!(project.versions().await, [], "nothing is left behind");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_kill_at_any_point_the_next_destroy_completes() {
+    let project = TestProject::new("killdestroy").await;
+    let points = OF_DELETION.into_iter().chain([
+        FailPoint::LeaseAcquired,
+        FailPoint::InventoryPromoted,
+        FailPoint::HistoryRecorded,
+    ]);
+    for point in points {
+        project.up().await.exits(0);
+        project.kill_at(point, &["destroy", "--yes"]).await;
+        project.run(&["destroy", "--yes"]).await.exits(0);
+        assert_eq!(project.versions().await, [], "{point}");
+    }
+    project.up().await.exits(0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,28 +146,16 @@ async fn an_interrupted_up_gives_the_lease_back_and_the_next_one_goes_on() {
     let project = TestProject::new("sigint").await;
     project.push("slow", server().variable("READY_AFTER_MS", "20000"));
     project.write("slow", "");
-    let mut child = project
-        .command(&["up", "--yes"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    while let Some(line) = lines.next_line().await.unwrap() {
-        if line.starts_with("ReplicaSet ") {
-            break;
-        }
-    }
-    let pid = child.id().unwrap().to_string();
+    let command = project.command(&["up", "--yes"]);
+    let running = Running::start(command, "ReplicaSet ").await;
+    let pid = running.child.id().unwrap().to_string();
     let sent = Command::new("kill")
         .args(["-INT", &pid])
         .status()
         .await
         .unwrap();
     assert!(sent.success());
-    // Its output goes on until it ends.
-    while lines.next_line().await.unwrap().is_some() {}
-    assert_eq!(child.wait().await.unwrap().code(), Some(8));
+    assert_eq!(running.ends().await, Some(8));
 
     // Nothing is left to change; still this is the run that succeeded, to go back to.
     project

@@ -15,6 +15,7 @@ mod guard;
 mod held_back;
 mod interrupted;
 mod lifecycle;
+mod protected;
 mod proxies;
 mod real_aip;
 mod rights;

@@ -6,17 +6,21 @@ use std::process::{Output, Stdio};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use cluster::{ControlPlane, Image, Kubelet, eventually, workspace_program};
+use aip_apply::apply::FailPoint;
+use cluster::{ControlPlane, Image, Kubelet, eventually, workspace_example, workspace_program};
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, ResourceExt as _};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::OnceCell;
 
 static KUBELET: OnceCell<Kubelet> = OnceCell::const_new();
 static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| workspace_program("aip-deploy"));
+static FAIL_POINTS: LazyLock<PathBuf> =
+    LazyLock::new(|| workspace_example("aip-deploy", "fail-points"));
 
 /// A value that must never be seen in any output or in the state.
 pub(crate) const SECRET: &str = "hunter2-hunter2";
@@ -202,7 +206,11 @@ impl TestProject {
 
     /// The command, not started yet.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program());
+        self.command_of(program(), arguments)
+    }
+
+    fn command_of(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command
             .args(["--stack", &self.stack, "--non-interactive"])
             .args(arguments)
@@ -219,6 +227,15 @@ impl TestProject {
             .stdin(Stdio::null())
             .kill_on_drop(true);
         command
+    }
+
+    /// Runs a command until it reaches a fail point, kills it there, and frees its lease.
+    pub(crate) async fn kill_at(&self, point: FailPoint, arguments: &[&str]) {
+        let mut command = self.command_of(&FAIL_POINTS, arguments);
+        command.env("FAIL_POINT", point.to_string());
+        let mut running = Running::start(command, &format!("stopped at {point}")).await;
+        running.child.kill().await.unwrap();
+        self.run(&["cancel", "--yes"]).await.exits(0);
     }
 
     /// Runs a command to its end; it may not show a secret.
@@ -308,6 +325,35 @@ impl TestProject {
             }
         })
         .await
+    }
+}
+
+/// A command under way.
+pub(crate) struct Running {
+    pub(crate) child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Running {
+    /// Starts a command and returns as soon as it prints a line that begins with `prefix`.
+    pub(crate) async fn start(mut command: Command, prefix: &str) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut before = Vec::new();
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if line.starts_with(prefix) {
+                return Self { child, lines };
+            }
+            before.push(line);
+        }
+        panic!("no line {prefix:?} in\n{}", before.join("\n"));
+    }
+
+    /// The exit code, once it is over.
+    pub(crate) async fn ends(mut self) -> Option<i32> {
+        while self.lines.next_line().await.unwrap().is_some() {}
+        self.child.wait().await.unwrap().code()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cluster::{Balancer, Image, Load, get_with, workspace_program};
+use cluster::{Balancer, Image, Load, aip_image, get_with};
 use http::HeaderValue;
 use http::header::HOST;
 use kube::ResourceExt as _;
@@ -12,10 +12,9 @@ use crate::test_namespace::{PORT, TestNamespace, is_ready};
 
 const ORIGIN: &str = "aip.example";
 
-/// The program as a container image would have it.
+/// The image as it is released; what makes Pods of one machine differ is added.
 fn image() -> Image {
-    Image::program(workspace_program("aip"))
-        .arguments(["serve"])
+    aip_image()
         .listens("HTTP_PORT", "AIP_LISTEN")
         .variable("AIP_INTERNAL_LISTEN", "0.0.0.0:9090")
 }

@@ -6,10 +6,13 @@ use secrecy::ExposeSecret as _;
 use yaml_lossless::{Content, Node, Tree};
 
 use super::ConfigError;
-use super::value;
 use crate::context::{Context, ContextError};
 
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "config cp --dest staging",
+    "config cp --stack main --dest staging --path aip_config.required_env",
+])]
 pub(super) struct CopyArgs {
     /// The key; without it, all values are copied
     key: Option<String>,
@@ -61,7 +64,7 @@ impl CopyArgs {
                 })
                 .collect(),
         };
-        let crypters = if values.iter().any(|(_, node)| value::has_secret(node)) {
+        let crypters = if values.iter().any(|(_, node)| node.has_secret()) {
             let old = ctx.crypter(&from).await?;
             let in_file = |source| ContextError::Secrets {
                 file: stack.project.stack_file(&destination),

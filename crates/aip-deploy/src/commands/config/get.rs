@@ -1,13 +1,17 @@
 //! `config get`: one value, decrypted.
 
 use clap::Args;
-use serde_json::json;
 
 use super::ConfigError;
 use super::value::{self, Show};
 use crate::context::Context;
 
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "config get k8s_context",
+    "config get --path aip_config.image_tag",
+    "config get --path aip_config.required_env --json",
+])]
 pub(super) struct GetArgs {
     /// The key, or with --path a property path: `aip_config.image_tag`
     key: String,
@@ -39,23 +43,18 @@ impl GetArgs {
                 stack: stack.name.to_string(),
             });
         };
-        let secret = value::has_secret(node);
-        let crypter = if secret {
+        let crypter = if node.has_secret() {
             Some(ctx.crypter(&file).await?)
         } else {
             None
         };
         let show = crypter.as_deref().map_or(Show::Hidden, Show::Decrypted);
-        let text = value::text(node, show)?;
-        if !self.json {
-            ctx.screen.line(&text);
-            return Ok(());
+        if self.json {
+            ctx.screen
+                .json(&value::entry(node, crypter.is_some(), show)?);
+        } else {
+            ctx.screen.line(value::text(node, show)?);
         }
-        let mut entry = json!({"value": text, "secret": secret});
-        if node.scalar().is_none() && node.secret().is_none() {
-            entry["objectValue"] = value::json(node, show)?;
-        }
-        ctx.screen.line(format!("{entry:#}"));
         Ok(())
     }
 }

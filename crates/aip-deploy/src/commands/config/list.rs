@@ -9,7 +9,6 @@ use yaml_lossless::Node;
 use super::ConfigError;
 use super::value::{self, Show};
 use crate::context::Context;
-use crate::ui::table::columns;
 
 #[derive(Debug, Args)]
 pub(super) struct ListArgs {
@@ -22,7 +21,6 @@ pub(super) struct ListArgs {
 }
 
 impl ListArgs {
-    /// Whether any flag is set.
     pub(super) fn is_given(&self) -> bool {
         self.show_secrets || self.json
     }
@@ -54,10 +52,10 @@ impl ListArgs {
             for (key, (node, secret)) in values {
                 out.insert(key, entry_json(node, secret, self.show_secrets, show)?);
             }
-            ctx.screen.line(format!("{:#}", Value::Object(out)));
+            ctx.screen.json(&Value::Object(out));
             return Ok(());
         }
-        let mut rows = vec![vec!["KEY".to_owned(), "VALUE".to_owned()]];
+        let mut rows = Vec::new();
         let prefix = format!("{}:", stack.project.name);
         for (key, (node, secret)) in values {
             let text = if secret && !self.show_secrets {
@@ -65,14 +63,9 @@ impl ListArgs {
             } else {
                 value::text(node, show)?
             };
-            rows.push(vec![
-                key.strip_prefix(&prefix).unwrap_or(&key).to_owned(),
-                text,
-            ]);
+            rows.push([key.strip_prefix(&prefix).unwrap_or(&key).to_owned(), text]);
         }
-        for line in columns(&rows, &[]) {
-            ctx.screen.line(&line);
-        }
+        ctx.screen.table(["KEY", "VALUE"], rows);
         Ok(())
     }
 }
@@ -83,13 +76,9 @@ fn entry_json(
     show_secrets: bool,
     show: Show<'_>,
 ) -> Result<Value, ConfigError> {
-    let secret = secret || value::has_secret(node);
+    let secret = secret || node.has_secret();
     if secret && !show_secrets {
         return Ok(json!({"secret": true}));
     }
-    let mut entry = json!({"value": value::text(node, show)?, "secret": secret});
-    if node.scalar().is_none() && node.secret().is_none() {
-        entry["objectValue"] = value::json(node, show)?;
-    }
-    Ok(entry)
+    Ok(value::entry(node, secret, show)?)
 }

@@ -22,7 +22,8 @@ use crate::exit::Exit;
 
 /// Manage the configuration of a stack
 #[derive(Debug, Args)]
-pub struct ConfigArgs {
+#[command(after_help = examples!["config", "config --show-secrets", "config --json --stack main"])]
+pub(crate) struct ConfigArgs {
     #[command(subcommand)]
     command: Option<ConfigCommand>,
     #[command(flatten)]
@@ -49,80 +50,50 @@ enum ConfigCommand {
     /// Restore the stack file of the last successful deployment
     Refresh(refresh::RefreshArgs),
     /// Validate the configuration and report every problem
+    #[command(after_help = examples!["config check", "config check --stack main"])]
     Check,
     /// Print the JSON Schema of a stack file, for editors
+    #[command(after_help = examples!["config schema > stack.schema.json"])]
     Schema,
 }
 
 /// A failed `config` command; the stack file is unchanged.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// Project, stack, stack file or state backend could not be resolved.
+pub(crate) enum ConfigError {
     #[error(transparent)]
     Context(#[from] ContextError),
-    /// The stack file could not be read, edited or saved.
     #[error(transparent)]
     File(#[from] StackFileError),
-    /// A key or path.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// An encrypted value could not be decrypted.
     #[error(transparent)]
     Crypter(#[from] CrypterError),
-    /// The stack has no value under this key.
     #[error("configuration key '{key}' not found for stack '{stack}'")]
-    NotFound {
-        /// The key.
-        key: String,
-        /// The stack.
-        stack: String,
-    },
-    /// The value does not have its field's type.
+    NotFound { key: String, stack: String },
     #[error("`{key}`: {source}")]
-    Type {
-        /// The key.
-        key: String,
-        /// The expected type.
-        source: CoerceError,
-    },
-    /// The value does not fit its field.
+    Type { key: String, source: CoerceError },
     #[error("`{key}` must be {expected}")]
-    Shape {
-        /// The key.
-        key: String,
-        /// The expected type.
-        expected: String,
-    },
+    Shape { key: String, expected: String },
     /// No argument, nothing on standard input, no terminal.
     #[error("config value must be specified in non-interactive mode")]
     NoValue,
-    /// Standard input or the terminal.
     #[error("the value could not be read: {0}")]
     Input(#[source] std::io::Error),
-    /// A plain value that should be encrypted.
     #[error(
         "config value for '{0}' looks like a secret; rerun with --secret to encrypt it, or --plaintext if you \
          meant to store in plaintext"
     )]
     LooksSecret(String),
-    /// The history has nothing to take the configuration from.
     #[error(
         "the history of stack '{0}' has no successful deployment to restore the configuration from"
     )]
     NeverDeployed(String),
-    /// The values of that time are under a key that is not at hand.
     #[error(
         "revision {revision} was encrypted with another key than the current stack file, and that key cannot \
          be used: {reason}; nothing was changed. Run the command again with the passphrase or KMS permissions \
          of that revision"
     )]
-    Sealed {
-        /// The revision.
-        revision: u64,
-        /// Why its key is not available.
-        reason: String,
-    },
-    /// An argument is not what it should be.
+    Sealed { revision: u64, reason: String },
     #[error("{0}")]
     Argument(String),
 }
@@ -130,8 +101,7 @@ pub enum ConfigError {
 from_context_errors!(ConfigError: StoreError);
 
 impl ConfigError {
-    /// Exit code of a command that fails with this error.
-    pub fn exit(&self) -> Exit {
+    pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Context(error) => error.exit(),
             Self::NotFound { .. }
@@ -159,8 +129,7 @@ impl ConfigError {
 }
 
 impl ConfigArgs {
-    /// Dispatches to the subcommand.
-    pub async fn run(self, ctx: &Context) -> Result<(), ConfigError> {
+    pub(crate) async fn run(self, ctx: &Context) -> Result<(), ConfigError> {
         if self.command.is_some() && self.list.is_given() {
             let message =
                 "--json and --show-secrets have no effect before a subcommand: put them after it";
@@ -183,7 +152,7 @@ impl ConfigArgs {
                     Err(ContextError::Project(ProjectError::NotFound { .. })) => "aip".to_owned(),
                     Err(error) => return Err(error.into()),
                 };
-                ctx.screen.line(format!("{:#}", schema(&name)));
+                ctx.screen.json(&schema(&name));
                 Ok(())
             }
         }

@@ -8,6 +8,7 @@ use super::ConfigError;
 use crate::context::Context;
 
 #[derive(Debug, Args)]
+#[command(after_help = examples!["config refresh", "config refresh --force"])]
 pub(super) struct RefreshArgs {
     /// Do not keep a backup of the stack file in FILE.bak
     #[arg(short, long)]

@@ -6,6 +6,10 @@ use super::ConfigError;
 use crate::context::Context;
 
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "config rm k8s_context",
+    "config rm --path aip_config.autoscaling",
+])]
 pub(super) struct RemoveArgs {
     /// The key, or with --path a property path
     key: String,
@@ -15,6 +19,10 @@ pub(super) struct RemoveArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "config rm-all first second",
+    "config rm-all --path aip_config.autoscaling aip_config.pull_secrets",
+])]
 pub(super) struct RemoveAllArgs {
     /// The keys
     #[arg(required = true)]

@@ -12,6 +12,11 @@ use super::looks_secret::is_secret;
 use crate::context::Context;
 
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "config set k8s_context production",
+    "config set --path aip_config.image_tag v1.2.3",
+    "config set --path --secret aip_config.required_env.DATABASE_URL",
+])]
 #[allow(clippy::struct_excessive_bools, reason = "one per flag")]
 pub(super) struct SetArgs {
     /// The key, or with --path a property path: `aip_config.image_tag`
@@ -35,7 +40,6 @@ pub(super) struct SetArgs {
     raw: bool,
 }
 
-/// The types that a value may be given.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum TypeName {
     String,

@@ -13,6 +13,10 @@ use super::set::typed;
 use crate::context::Context;
 
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "config set-all --plaintext k8s_context=production --plaintext owner=team-a",
+    "config set-all --path --plaintext aip_config.replicas=3 --plaintext aip_config.image_tag=v1.2.3",
+])]
 pub(super) struct SetAllArgs {
     /// KEY=VALUE, stored in plain text
     #[arg(long, value_name = "KEY=VALUE")]
@@ -58,30 +62,17 @@ impl SetAllArgs {
         }
         for (key, given) in self.given()? {
             let path = stack.config_path(&key, false)?;
-            match given {
-                JsonEntry {
-                    object_value: Some(_),
-                    secret: true,
-                    ..
-                } => {
+            match (given.object_value, given.value) {
+                (Some(_), _) if given.secret => {
                     let message = format!(
                         "`{key}` mixes secrets with other values, which this JSON cannot tell apart"
                     );
                     return Err(ConfigError::Argument(message));
                 }
-                JsonEntry {
-                    object_value: Some(value),
-                    ..
-                } => plain.push((path, Tree::from(value))),
-                JsonEntry {
-                    value: Some(value),
-                    secret: true,
-                    ..
-                } => secret.push((path, value)),
-                JsonEntry {
-                    value: Some(value), ..
-                } => plain.push((path, Tree::String(value))),
-                JsonEntry { value: None, .. } => {
+                (Some(value), _) => plain.push((path, Tree::from(value))),
+                (None, Some(value)) if given.secret => secret.push((path, value)),
+                (None, Some(value)) => plain.push((path, Tree::String(value))),
+                (None, None) => {
                     let message =
                         format!("`{key}` has no value: print the JSON with --show-secrets");
                     return Err(ConfigError::Argument(message));

@@ -2,24 +2,16 @@
 
 use pulumi_files::{Crypter, CrypterError};
 use secrecy::ExposeSecret as _;
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Number, Value, json};
 use yaml_lossless::{Content, Node, ScalarKind};
 
 /// What a reader sees in place of a secret.
 const REDACTED_VALUE: &str = "[secret]";
 
-/// Whether secrets are shown.
 #[derive(Clone, Copy)]
 pub(super) enum Show<'a> {
     Hidden,
     Decrypted(&'a Crypter),
-}
-
-/// Whether there is a secret in a value.
-pub(super) fn has_secret(node: &Node) -> bool {
-    let mut found = false;
-    node.each_secret(&mut |_, _| found = true);
-    found
 }
 
 /// A single value as it is, a map or list as JSON.
@@ -27,16 +19,23 @@ pub(super) fn text(node: &Node, show: Show<'_>) -> Result<String, CrypterError> 
     match json(node, show)? {
         Value::String(text) => Ok(text),
         // As it is written: `1.10` is not `1.1` to somebody who reads a version.
-        _ if node.scalar().is_some() => Ok(node
+        value => Ok(node
             .scalar()
-            .map(|scalar| scalar.text.clone())
-            .unwrap_or_default()),
-        value => Ok(value.to_string()),
+            .map_or_else(|| value.to_string(), |scalar| scalar.text.clone())),
     }
 }
 
+/// A value as `config --json` prints it.
+pub(super) fn entry(node: &Node, secret: bool, show: Show<'_>) -> Result<Value, CrypterError> {
+    let mut entry = json!({"value": text(node, show)?, "secret": secret});
+    if node.scalar().is_none() && node.secret().is_none() {
+        entry["objectValue"] = json(node, show)?;
+    }
+    Ok(entry)
+}
+
 /// A value as JSON.
-pub(super) fn json(node: &Node, show: Show<'_>) -> Result<Value, CrypterError> {
+fn json(node: &Node, show: Show<'_>) -> Result<Value, CrypterError> {
     if let Some(ciphertext) = node.secret() {
         return match show {
             Show::Hidden => Ok(REDACTED_VALUE.into()),

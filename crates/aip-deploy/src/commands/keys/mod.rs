@@ -23,7 +23,8 @@ const SERVICE: &str = "SERVICE_AUTH_KEYS";
 
 /// Show and rotate the signing keys of the stack
 #[derive(Debug, Args)]
-pub struct KeysArgs {
+#[command(after_help = examples!["keys status", "keys rotate"])]
+pub(crate) struct KeysArgs {
     #[command(subcommand)]
     command: KeysCommand,
 }
@@ -38,33 +39,17 @@ enum KeysCommand {
 
 /// A failed `keys` command; the stack file is unchanged.
 #[derive(Debug, thiserror::Error)]
-pub enum KeysError {
-    /// Project, stack, stack file or state backend could not be resolved.
+pub(crate) enum KeysError {
     #[error(transparent)]
     Context(#[from] ContextError),
-    /// The stack file could not be read, edited or saved.
     #[error(transparent)]
     File(#[from] StackFileError),
-    /// An encrypted value could not be decrypted.
     #[error("{path}: {source}")]
-    Crypter {
-        /// The value.
-        path: String,
-        /// The underlying error.
-        source: CrypterError,
-    },
-    /// `signing_keys_json_string` is missing or empty.
+    Crypter { path: String, source: CrypterError },
     #[error("{KEY_SET} is missing: run `aip-deploy config check`")]
     NoKeys,
-    /// `ACTIVE_SIGNING_KEYS` or `SERVICE_AUTH_KEYS` is malformed.
     #[error("{path} {reason}")]
-    Ids {
-        /// The value.
-        path: String,
-        /// What the parser or check reported; never a secret value.
-        reason: String,
-    },
-    /// The keys.
+    Ids { path: String, reason: String },
     #[error("{KEY_SET}: {0}")]
     Keys(#[from] SigningKeysError),
     /// Nobody could verify what the key signs.
@@ -77,19 +62,11 @@ pub enum KeysError {
         "key `{kid}` was published too recently: PDSs cache the keys for up to ten minutes. Try again in \
          {seconds} s (--force activates it anyway)"
     )]
-    TooSoon {
-        /// The key.
-        kid: String,
-        /// Seconds until the key can be activated.
-        seconds: u64,
-    },
-    /// The answer was not the id of the key.
+    TooSoon { kid: String, seconds: u64 },
     #[error("confirmation declined, not removing the key")]
     Declined,
-    /// The terminal is not interactive and `--yes` was not given.
     #[error("pass --yes to remove a key in non-interactive mode")]
     NeedsYes,
-    /// The terminal.
     #[error("the answer could not be read: {0}")]
     Input(#[source] std::io::Error),
 }
@@ -106,8 +83,7 @@ impl From<PromptError> for KeysError {
 }
 
 impl KeysError {
-    /// Exit code of a command that fails with this error.
-    pub fn exit(&self) -> Exit {
+    pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Context(error) => error.exit(),
             Self::NotDeployed(_)
@@ -128,8 +104,7 @@ impl KeysError {
 }
 
 impl KeysArgs {
-    /// Dispatches to the subcommand.
-    pub async fn run(self, ctx: &Context) -> Result<(), KeysError> {
+    pub(crate) async fn run(self, ctx: &Context) -> Result<(), KeysError> {
         match self.command {
             KeysCommand::Status(args) => args.run(ctx).await,
             KeysCommand::Rotate(args) => args.run(ctx).await,

@@ -14,6 +14,11 @@ use crate::context::{Context, Stack};
 const PDS_KEY_CACHE_SECONDS: u64 = 600;
 
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "keys rotate --purpose upstream",
+    "keys rotate --activate",
+    "keys rotate --remove 2026-05-01-upstream --yes",
+])]
 pub(super) struct RotateArgs {
     /// Activate the new key; KID is needed if several are waiting
     #[arg(long, value_name = "KID", num_args = 0..=1, default_missing_value = "", conflicts_with = "remove")]

@@ -5,9 +5,9 @@ use clap::Args;
 
 use super::KeysError;
 use crate::context::Context;
-use crate::ui::table::columns;
 
 #[derive(Debug, Args)]
+#[command(after_help = examples!["keys status", "keys status --json"])]
 pub(super) struct StatusArgs {
     /// Print JSON
     #[arg(short, long)]
@@ -21,21 +21,17 @@ impl StatusArgs {
         let keys = super::read(ctx, stack, &file).await?.list();
         if self.json {
             // A list of strings and truth values is always serialisable.
-            let list = serde_json::to_value(&keys).unwrap_or_default();
-            ctx.screen.line(format!("{list:#}"));
-            return Ok(());
-        }
-        let header = ["KID", "ALG", "STATE", "SIGNS"].map(str::to_owned);
-        let mut rows = vec![header.to_vec()];
-        rows.extend(keys.iter().map(row));
-        for line in columns(&rows, &[]) {
-            ctx.screen.line(&line);
+            ctx.screen
+                .json(&serde_json::to_value(&keys).unwrap_or_default());
+        } else {
+            let rows = keys.iter().map(row);
+            ctx.screen.table(["KID", "ALG", "STATE", "SIGNS"], rows);
         }
         Ok(())
     }
 }
 
-fn row(key: &KeyView) -> Vec<String> {
+fn row(key: &KeyView) -> [String; 4] {
     let mut signs = match key.purpose {
         Purpose::Upstream => "for PDSs".to_owned(),
         Purpose::Oidc => "for apps".to_owned(),
@@ -44,5 +40,5 @@ fn row(key: &KeyView) -> Vec<String> {
         signs.push_str(", service authentication");
     }
     let alg = key.alg.unwrap_or("unknown").to_owned();
-    vec![key.kid.clone(), alg, key.state.to_owned(), signs]
+    [key.kid.clone(), alg, key.state.to_owned(), signs]
 }

@@ -21,6 +21,6 @@ pub(super) async fn run(ctx: &Context) -> Result<(), StackError> {
         "lease": lease,
         "history": history,
     });
-    ctx.screen.line(format!("{document:#}"));
+    ctx.screen.json(&document);
     Ok(())
 }

@@ -11,6 +11,11 @@ use crate::ui::style::{CREATE, DELETE, UPDATE, paint};
 use crate::ui::time::{ago, took};
 
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "stack history",
+    "stack history --page-size 50 --full-dates",
+    "stack history --json",
+])]
 pub(super) struct HistoryArgs {
     /// Print JSON
     #[arg(short, long)]
@@ -44,8 +49,7 @@ impl HistoryArgs {
                 }
                 value
             });
-            ctx.screen
-                .line(format!("{:#}", list.collect::<serde_json::Value>()));
+            ctx.screen.json(&list.collect());
             return Ok(());
         }
         if entries.is_empty() {

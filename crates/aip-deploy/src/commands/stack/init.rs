@@ -1,14 +1,17 @@
 //! `stack init`: a stack with its encryption, hardened from the start.
 
-use aip_stack::config::quoted;
 use clap::Args;
-use pulumi_files::{ConfigPath, Project, ProjectError, StackFile, StackName};
-use yaml_lossless::Tree;
+use pulumi_files::{Project, ProjectError, StackName};
 
-use super::StackError;
-use crate::context::{Context, ContextError, config_path};
+use super::{StackError, lifecycle};
+use crate::context::{Context, ContextError};
 
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "stack init main --project aip",
+    "stack init main --secrets-provider 'awskms://alias/aip?region=eu-west-1'",
+    "stack init staging --copy-config-from main",
+])]
 pub(super) struct InitArgs {
     /// The stack name; prompted for if omitted
     name: Option<String>,
@@ -37,7 +40,7 @@ impl InitArgs {
             }
             None => return Err(StackError::NoName),
         };
-        create(
+        lifecycle::create(
             ctx,
             &project,
             &name,
@@ -46,13 +49,11 @@ impl InitArgs {
         )
         .await?;
         if !self.no_select {
-            super::select::select(ctx, &project, &name)?;
+            lifecycle::select(ctx, &project, &name)?;
         }
         Ok(())
     }
-}
 
-impl InitArgs {
     /// The project of the folder, or a new one for it.
     fn project(&self, ctx: &Context) -> Result<Project, StackError> {
         let missing = match ctx.project() {
@@ -89,65 +90,4 @@ impl InitArgs {
             .status(format!("Wrote {}", project.file.display()));
         Ok(project)
     }
-}
-
-/// Makes a stack: its place in the store, its file with a key, and the hardened profile.
-pub(super) async fn create(
-    ctx: &Context,
-    project: &Project,
-    name: &StackName,
-    provider: &str,
-    copy_from: Option<&str>,
-) -> Result<(), StackError> {
-    let stacks = ctx.stacks(Some(project))?;
-    let taken = || StackError::Exists(name.to_string());
-    if stacks.names(&project.name).await?.contains(name) {
-        return Err(taken());
-    }
-    let path = project.stack_file(name);
-    let mut file = StackFile::load(&path, &project.name)?;
-    let in_file = |source| ContextError::Secrets {
-        file: path.clone(),
-        source,
-    };
-    if file.encryption() == pulumi_files::Encryption::default() {
-        let (_, encryption) = ctx
-            .keyring()
-            .create(provider, None)
-            .await
-            .map_err(in_file)?;
-        file.set_encryption(&encryption)?;
-    }
-    if let Some(other) = copy_from {
-        let from = StackName::of_reference(other, &project.name)?;
-        ctx.require(project, &from).await?;
-        let other = StackFile::load(&project.stack_file(&from), &project.name)?;
-        for entry in other.entries() {
-            let mut secret = false;
-            entry.value.each_secret(&mut |_, _| secret = true);
-            if secret {
-                let key = quoted(&entry.key.display(&project.name));
-                ctx.screen.status(format!(
-                    "note: `{key}` was not copied because it contains secrets, which are encrypted per stack: \
-                     `aip-deploy -s {from} config cp {key} --dest {name}` copies it"
-                ));
-                continue;
-            }
-            let path = ConfigPath {
-                key: entry.key,
-                steps: Vec::new(),
-            };
-            file.set(&path, entry.value.to_tree())?;
-        }
-    }
-    let profile = config_path(project, "aip_config.profile", true)?;
-    if file.get(&profile.key).is_none() {
-        file.set(&profile, Tree::String("restricted".to_owned()))?;
-    }
-    if !stacks.register(&project.name, name).await? {
-        return Err(taken());
-    }
-    file.save()?;
-    ctx.screen.status(format!("Created stack '{name}'"));
-    Ok(())
 }

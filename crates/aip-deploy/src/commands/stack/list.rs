@@ -10,10 +10,10 @@ use serde_json::json;
 use super::StackError;
 use crate::context::Context;
 use crate::ui::style::{HEADLINE, paint};
-use crate::ui::table::columns;
 use crate::ui::time::ago;
 
 #[derive(Debug, Args)]
+#[command(after_help = examples!["stack ls", "stack ls --all --json"])]
 pub(super) struct ListArgs {
     /// List the stacks of every project in the store
     #[arg(short, long)]
@@ -80,34 +80,23 @@ impl ListArgs {
                     "resourceCount": row.objects,
                 })
             });
-            ctx.screen
-                .line(format!("{:#}", list.collect::<serde_json::Value>()));
+            ctx.screen.json(&list.collect());
             return Ok(());
         }
-        let mut table = vec![
-            ["NAME", "LAST UPDATE", "RESOURCE COUNT"]
-                .map(str::to_owned)
-                .to_vec(),
-        ];
-        for row in rows {
+        let now = ctx.clock.now();
+        let table = rows.into_iter().map(|row| {
             let name = if row.current {
                 paint(HEADLINE, format!("{}*", row.name))
             } else {
                 row.name
             };
             let not_yet = || "n/a".to_owned();
-            let updated = row
-                .updated
-                .map_or_else(not_yet, |at| ago(&at, ctx.clock.now()));
-            table.push(vec![
-                name,
-                updated,
-                row.objects.map_or_else(not_yet, |count| count.to_string()),
-            ]);
-        }
-        for line in columns(&table, &[]) {
-            ctx.screen.line(&line);
-        }
+            let updated = row.updated.map_or_else(not_yet, |at| ago(&at, now));
+            let objects = row.objects.map_or_else(not_yet, |count| count.to_string());
+            [name, updated, objects]
+        });
+        ctx.screen
+            .table(["NAME", "LAST UPDATE", "RESOURCE COUNT"], table);
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 mod export;
 mod history;
 mod init;
+mod lifecycle;
 mod list;
 mod output;
 mod provider;
@@ -21,7 +22,8 @@ use crate::ui::PromptError;
 
 /// Manage stacks
 #[derive(Debug, Args)]
-pub struct StackArgs {
+#[command(after_help = examples!["stack", "stack --show-name", "stack ls"])]
+pub(crate) struct StackArgs {
     #[command(subcommand)]
     command: Option<StackCommand>,
     /// Print only the name of the selected stack
@@ -37,6 +39,7 @@ enum StackCommand {
     /// Select the current stack
     Select(select::SelectArgs),
     /// Deselect the current stack
+    #[command(after_help = examples!["stack unselect"])]
     Unselect,
     /// List the stacks of the project
     #[command(visible_alias = "list")]
@@ -48,6 +51,7 @@ enum StackCommand {
     /// Show the outputs of the stack
     Output(output::OutputArgs),
     /// Print the state of the stack as JSON
+    #[command(after_help = examples!["stack export > state.json", "stack export --stack main"])]
     Export,
     /// Re-encrypt the values of the stack with another key or passphrase
     ChangeSecretsProvider(provider::ProviderArgs),
@@ -55,67 +59,40 @@ enum StackCommand {
 
 /// A failed `stack` command.
 #[derive(Debug, thiserror::Error)]
-pub enum StackError {
-    /// Project, stack, stack file or state backend could not be resolved.
+pub(crate) enum StackError {
     #[error(transparent)]
     Context(#[from] ContextError),
-    /// The stack name is invalid.
     #[error(transparent)]
     Name(#[from] StackNameError),
-    /// A stack of this name has a file or state.
     #[error("stack '{0}' already exists")]
     Exists(String),
-    /// There is something deployed.
     #[error(
         "'{stack}' still has {count} objects in the cluster: run `aip-deploy destroy` first (--force leaves \
          them behind)"
     )]
-    HasObjects {
-        /// The stack.
-        stack: String,
-        /// Objects in the inventory.
-        count: usize,
-    },
-    /// The answer was not the name of the stack.
+    HasObjects { stack: String, count: usize },
     #[error("confirmation declined, not removing the stack")]
     Declined,
-    /// The terminal is not interactive and `--yes` was not given.
     #[error("pass --yes to proceed in non-interactive mode")]
     NeedsYes,
-    /// The folder belongs to another project.
     #[error("{} belongs to the project `{name}`: omit --project", file.display())]
     OtherProject {
-        /// The project file.
         file: std::path::PathBuf,
-        /// The project's name.
         name: String,
     },
-    /// Nobody said how the stack is to be called.
     #[error("missing stack name: aip-deploy stack init NAME")]
     NoName,
-    /// There is no such output.
     #[error("stack '{stack}' has no output named '{name}'")]
-    NoOutput {
-        /// The stack.
-        stack: String,
-        /// The output.
-        name: String,
-    },
-    /// The load balancer is not there yet.
+    NoOutput { stack: String, name: String },
     #[error("the load balancer has no address yet; this takes a few minutes after the first `up`")]
     NoAddress,
-    /// The cluster.
     #[error(transparent)]
     Cluster(#[from] Box<CommandError>),
-    /// The terminal.
     #[error("the answer could not be read: {0}")]
     Input(#[source] std::io::Error),
-    /// The stack file could not be deleted.
     #[error("{path}: {source}", path = path.display())]
     File {
-        /// The file.
         path: std::path::PathBuf,
-        /// The underlying error.
         source: std::io::Error,
     },
 }
@@ -132,8 +109,7 @@ impl From<PromptError> for StackError {
 }
 
 impl StackError {
-    /// Exit code of a command that fails with this error.
-    pub fn exit(&self) -> Exit {
+    pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Context(error) => error.exit(),
             Self::Cluster(error) => error.exit(),
@@ -153,7 +129,7 @@ impl StackError {
 
 impl StackArgs {
     /// Runs the command; without one, the selected stack is shown.
-    pub async fn run(self, ctx: &Context) -> Result<(), StackError> {
+    pub(crate) async fn run(self, ctx: &Context) -> Result<(), StackError> {
         match self.command {
             None => select::show(ctx, self.show_name).await,
             Some(StackCommand::Init(args)) => args.run(ctx).await,

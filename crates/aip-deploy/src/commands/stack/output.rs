@@ -10,9 +10,9 @@ use super::StackError;
 use crate::commands::failure::CommandError;
 use crate::context::{Context, ContextError, SecretsMode};
 use crate::outputs::{Address, load_balancer};
-use crate::ui::table::columns;
 
 #[derive(Debug, Args)]
+#[command(after_help = examples!["stack output", "stack output address", "stack output --json"])]
 pub(super) struct OutputArgs {
     /// Name of a single output to print
     name: Option<String>,
@@ -21,156 +21,94 @@ pub(super) struct OutputArgs {
     json: bool,
 }
 
+/// The outputs that are known; none for the address of a load balancer that has none yet.
+type Outputs = Vec<(&'static str, Option<String>)>;
+
 impl OutputArgs {
     pub(super) async fn run(self, ctx: &Context) -> Result<(), StackError> {
-        let target = match ctx
-            .stack()
-            .await?
-            .target(ctx, SecretsMode::Placeholder)
-            .await
-        {
-            Ok(target) => target,
-            Err(ContextError::Configuration(problems)) => {
-                return match undeployed(ctx).await? {
-                    Some(outputs) => self.print_undeployed(ctx, outputs),
-                    None => Err(ContextError::Configuration(problems).into()),
-                };
-            }
+        let stack = ctx.stack().await?;
+        let outputs = match stack.target(ctx, SecretsMode::Placeholder).await {
+            Ok(target) => self.outputs(ctx, &target).await?,
+            // A stack that was never deployed has few outputs, and needs no complete configuration.
+            Err(ContextError::Configuration(problems)) => undeployed(ctx)
+                .await?
+                .ok_or(ContextError::Configuration(problems))?,
             Err(error) => return Err(error.into()),
         };
-        if let Some(name) = &self.name {
-            let value = output_value(ctx, &target, name).await?;
-            self.print_one(ctx, value);
+        let Some(name) = self.name else {
+            print_all(ctx, outputs, self.json);
             return Ok(());
+        };
+        match outputs.into_iter().find(|(known, _)| *known == name) {
+            Some((_, Some(value))) if self.json => ctx.screen.json(&value.into()),
+            Some((_, Some(value))) => ctx.screen.line(value),
+            Some((_, None)) => return Err(StackError::NoAddress),
+            None => {
+                let stack = stack.name.to_string();
+                return Err(StackError::NoOutput { stack, name });
+            }
         }
-        let mut outputs: Vec<(&str, Option<String>)> = from_files(&target)
-            .map(|(name, value)| (name, Some(value.to_owned())))
-            .to_vec();
-        match address(ctx, &target).await {
+        Ok(())
+    }
+
+    /// The outputs, as far as they are asked for: only the address needs a cluster.
+    async fn outputs(&self, ctx: &Context, target: &Target) -> Result<Outputs, StackError> {
+        let mut outputs = vec![
+            ("context", Some(target.context.clone())),
+            ("image", Some(target.image.clone())),
+            ("namespace", Some(target.namespace.clone())),
+            ("stack", Some(target.stack.clone())),
+        ];
+        let name = self.name.as_deref();
+        if name.is_some_and(|name| name != Address::NAME) {
+            return Ok(outputs);
+        }
+        match address(ctx, target).await {
             Ok(None) => {}
             Ok(Some(address)) => {
                 outputs.insert(0, (Address::NAME, address.known().map(str::to_owned)));
             }
+            Err(error) if name.is_some() => return Err(error.into()),
             Err(error) => ctx.screen.status(format!(
                 "warning: cannot read the address of the load balancer: {error}"
             )),
         }
-        self.print_all(ctx, outputs);
-        Ok(())
-    }
-
-    /// A stack that was never deployed has few outputs, and needs no complete configuration.
-    fn print_undeployed(&self, ctx: &Context, outputs: Undeployed) -> Result<(), StackError> {
-        let Some(name) = &self.name else {
-            let outputs = outputs.known.into_iter();
-            self.print_all(
-                ctx,
-                outputs.map(|(name, value)| (name, Some(value))).collect(),
-            );
-            return Ok(());
-        };
-        let mut known = outputs.known.into_iter();
-        match known.find(|(known, _)| known == name) {
-            Some((_, value)) => {
-                self.print_one(ctx, value);
-                Ok(())
-            }
-            None => Err(StackError::NoOutput {
-                stack: outputs.stack,
-                name: name.clone(),
-            }),
-        }
-    }
-
-    fn print_one(&self, ctx: &Context, value: String) {
-        let text = if self.json {
-            Value::from(value).to_string()
-        } else {
-            value
-        };
-        ctx.screen.line(&text);
-    }
-
-    fn print_all(&self, ctx: &Context, outputs: Vec<(&str, Option<String>)>) {
-        if self.json {
-            let map: Map<String, Value> = outputs
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), value.into()))
-                .collect();
-            ctx.screen.line(format!("{:#}", Value::Object(map)));
-            return;
-        }
-        let mut rows = vec![vec!["OUTPUT".to_owned(), "VALUE".to_owned()]];
-        rows.extend(outputs.into_iter().map(|(name, value)| {
-            let value = value.unwrap_or_else(|| "(not assigned yet)".to_owned());
-            vec![name.to_owned(), value]
-        }));
-        for line in columns(&rows, &[]) {
-            ctx.screen.line(&line);
-        }
+        Ok(outputs)
     }
 }
 
-/// What is known of a stack without its configuration.
-struct Undeployed {
-    stack: String,
-    known: Vec<(&'static str, String)>,
+fn print_all(ctx: &Context, outputs: Outputs, json: bool) {
+    if json {
+        let map: Map<String, Value> = outputs
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.into()))
+            .collect();
+        ctx.screen.json(&Value::Object(map));
+        return;
+    }
+    let rows = outputs.into_iter().map(|(name, value)| {
+        let value = value.unwrap_or_else(|| "(not assigned yet)".to_owned());
+        [name.to_owned(), value]
+    });
+    ctx.screen.table(["OUTPUT", "VALUE"], rows);
 }
 
 /// The outputs of the selected stack if it was never deployed.
-async fn undeployed(ctx: &Context) -> Result<Option<Undeployed>, StackError> {
+async fn undeployed(ctx: &Context) -> Result<Option<Outputs>, StackError> {
     let stack = ctx.stack().await?;
-    let state = stack.state(ctx)?;
-    let inventory = state.inventory().await?;
-    if inventory.pin.is_some() {
+    if stack.state(ctx)?.inventory().await?.pin.is_some() {
         return Ok(None);
     }
     let file = stack.load()?;
     let context = file.at(&stack.config_path("k8s_context", false)?);
-    let context = context
-        .and_then(|node| node.scalar())
-        .map(|scalar| scalar.text.clone());
-    let mut known = vec![
-        ("namespace", namespace_of(&stack.name)),
-        ("stack", stack.name.to_string()),
-    ];
-    known.extend(context.map(|context| ("context", context)));
-    known.sort();
-    Ok(Some(Undeployed {
-        stack: stack.name.to_string(),
-        known,
-    }))
-}
-
-/// What is known without a cluster.
-fn from_files(target: &Target) -> [(&'static str, &str); 4] {
-    [
-        ("context", &target.context),
-        ("image", &target.image),
-        ("namespace", &target.namespace),
-        ("stack", &target.stack),
-    ]
-}
-
-async fn output_value(ctx: &Context, target: &Target, name: &str) -> Result<String, StackError> {
-    let found = from_files(target)
+    let context = context.and_then(|node| Some(node.scalar()?.text.clone()));
+    let mut known: Outputs = context
+        .map(|context| ("context", Some(context)))
         .into_iter()
-        .find(|(known, _)| *known == name);
-    if let Some((_, value)) = found {
-        return Ok(value.to_owned());
-    }
-    let address = match name {
-        Address::NAME => address(ctx, target).await?,
-        _ => None,
-    };
-    match address {
-        Some(Address::Known(address)) => Ok(address),
-        Some(Address::Pending) => Err(StackError::NoAddress),
-        None => Err(StackError::NoOutput {
-            stack: target.stack.clone(),
-            name: name.to_owned(),
-        }),
-    }
+        .collect();
+    known.push(("namespace", Some(namespace_of(&stack.name))));
+    known.push(("stack", Some(stack.name.to_string())));
+    Ok(Some(known))
 }
 
 /// Where the load balancer is, if the stack has one. Nobody is asked before the first `up`.

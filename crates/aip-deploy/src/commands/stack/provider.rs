@@ -7,6 +7,10 @@ use super::StackError;
 use crate::context::{Context, ContextError};
 
 #[derive(Debug, Args)]
+#[command(after_help = examples![
+    "stack change-secrets-provider passphrase",
+    "stack change-secrets-provider 'awskms://alias/aip?region=eu-west-1'",
+])]
 pub(super) struct ProviderArgs {
     /// `passphrase` or awskms://…
     provider: String,

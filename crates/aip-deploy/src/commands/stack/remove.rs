@@ -7,6 +7,7 @@ use super::StackError;
 use crate::context::Context;
 
 #[derive(Debug, Args)]
+#[command(after_help = examples!["stack rm staging", "stack rm staging --yes --preserve-config"])]
 pub(super) struct RemoveArgs {
     /// The stack; defaults to the selected one
     name: Option<String>,

@@ -1,12 +1,13 @@
 //! `stack select`, `stack unselect`, and `stack` alone.
 
 use clap::Args;
-use pulumi_files::{Project, StackName};
+use pulumi_files::StackName;
 
-use super::StackError;
+use super::{StackError, lifecycle};
 use crate::context::{Context, ContextError};
 
 #[derive(Debug, Args)]
+#[command(after_help = examples!["stack select", "stack select main", "stack select dev --create"])]
 pub(super) struct SelectArgs {
     /// The stack name; prompted for if omitted
     name: Option<String>,
@@ -35,29 +36,12 @@ impl SelectArgs {
         };
         match ctx.require(&project, &name).await {
             Err(ContextError::UnknownStack(_)) if self.create => {
-                super::init::create(ctx, &project, &name, &self.secrets_provider, None).await?;
+                lifecycle::create(ctx, &project, &name, &self.secrets_provider, None).await?;
             }
             outcome => outcome?,
         }
-        select(ctx, &project, &name)
+        lifecycle::select(ctx, &project, &name)
     }
-}
-
-/// Remembers the stack.
-pub(super) fn select(ctx: &Context, project: &Project, name: &StackName) -> Result<(), StackError> {
-    let url = ctx.backend_url(Some(project))?;
-    let workspace = ctx.workspace()?;
-    workspace.select(project, &url, Some(name))?;
-    if let Some(other) = ctx
-        .environment
-        .non_empty("PULUMI_STACK")
-        .filter(|other| *other != name.as_str())
-    {
-        ctx.screen.status(format!(
-            "warning: PULUMI_STACK is set to {other}, which takes precedence over this selection"
-        ));
-    }
-    Ok(())
 }
 
 pub(super) fn unselect(ctx: &Context) -> Result<(), StackError> {

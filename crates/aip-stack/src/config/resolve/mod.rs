@@ -15,7 +15,7 @@ use crate::config::choices::{MigrationMode, Profile};
 use crate::config::field::{AnyField, Field};
 use crate::config::fields::{
     CPU_LIMIT, DRAIN_SECONDS, ENABLE_INIT_CONTAINERS, GRACE_SECONDS, IMAGE_REPO, IMAGE_SLUG,
-    IMAGE_TAG, LIMITS, MEMORY_LIMIT, MIGRATION_MODE, PROFILE, PULL_SECRETS, REPLICAS,
+    IMAGE_TAG, LIMITS, MAX_REPLICAS, MEMORY_LIMIT, MIGRATION_MODE, PROFILE, PULL_SECRETS, REPLICAS,
     REQUESTED_CPU, REQUESTED_MEMORY, REQUESTS, SERVICE_ACCOUNT_ROLE_ARN,
 };
 use crate::config::fix::{Edit, Fix, Remedy};
@@ -171,8 +171,12 @@ impl Resolver<'_> {
         }
         let restricted = profile == Profile::Restricted;
         let image = self.image(&values);
-        let autoscaling = self.autoscaling(&values);
-        let most = autoscaling.map_or(values.get(&REPLICAS), |scaling| scaling.max_replicas);
+        let is_autoscaled = self.is_autoscaled(&values);
+        let most = if is_autoscaled {
+            values.get(&MAX_REPLICAS)
+        } else {
+            values.get(&REPLICAS)
+        };
         let required_env = self.required_env(&values, restricted, most);
         let extra_env = self.extra_env(&values);
         if restricted {
@@ -201,7 +205,7 @@ impl Resolver<'_> {
             signing_keys: signing_keys?,
             migration_mode: migration_mode(&values),
             exposure: exposure?,
-            autoscaling,
+            is_autoscaled,
             network_policy,
             values,
         })

@@ -7,14 +7,14 @@ use url::Url;
 use crate::config::checks;
 use crate::config::choices::{AnnotationsStyle, ServiceType};
 use crate::config::fields::{
-    ALLOW_CIDRS, ANNOTATIONS_STYLE, AUTOSCALING, CPU_PERCENT, DATABASE_URL, LOAD_BALANCER_CLASS,
-    MAX_REPLICAS, MIN_REPLICAS, NETWORK_POLICY, NETWORK_POLICY_ENABLED, PLAIN_HTTP, REDIS_DSN,
-    REPLICAS, SERVICE_TYPE, SSL_CERT_ARN, TRUSTED_PROXIES,
+    ALLOW_CIDRS, ANNOTATIONS_STYLE, AUTOSCALING, DATABASE_URL, LOAD_BALANCER_CLASS, MAX_REPLICAS,
+    MIN_REPLICAS, NETWORK_POLICY, NETWORK_POLICY_ENABLED, PLAIN_HTTP, REDIS_DSN, REPLICAS,
+    SERVICE_TYPE, SSL_CERT_ARN, TRUSTED_PROXIES,
 };
 use crate::config::fix::{Edit, Fix, Remedy};
 use crate::config::value::ConfigString;
 use crate::config::values::Values;
-use crate::config::{Autoscaling, Exposure, LoadBalancer, NetworkPolicy};
+use crate::config::{Exposure, LoadBalancer, NetworkPolicy};
 
 use super::Resolver;
 
@@ -53,16 +53,15 @@ impl Resolver<'_> {
         }))
     }
 
-    pub(super) fn autoscaling(&mut self, values: &Values) -> Option<Autoscaling> {
-        let line = values.line_of_group(&AUTOSCALING)?;
-        let scaling = Autoscaling {
-            min_replicas: values.get(&MIN_REPLICAS),
-            max_replicas: values.get(&MAX_REPLICAS),
-            cpu_percent: values.get(&CPU_PERCENT),
+    /// Whether an autoscaler controls the number of Pods.
+    pub(super) fn is_autoscaled(&mut self, values: &Values) -> bool {
+        let Some(line) = values.line_of_group(&AUTOSCALING) else {
+            return false;
         };
-        if scaling.min_replicas > scaling.max_replicas {
+        let least = values.get(&MIN_REPLICAS);
+        if least > values.get(&MAX_REPLICAS) {
             let message = "min_replicas is larger than max_replicas";
-            let most = Edit::Set(scaling.min_replicas.to_string());
+            let most = Edit::Set(least.to_string());
             let fix = Fix::new(Remedy::MaxReplicas, MAX_REPLICAS.path(), most);
             self.parser
                 .problem(Some(line), AUTOSCALING.path(), message, Some(fix));
@@ -74,7 +73,7 @@ impl Resolver<'_> {
             let fix = Fix::new(Remedy::AutoscaledReplicas, path, Edit::Remove);
             self.parser.problem(Some(line), path, message, Some(fix));
         }
-        Some(scaling)
+        true
     }
 
     /// The networks of the reverse proxies before the Pods. The load balancers of the stack forward

@@ -3,13 +3,12 @@
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Mutex;
 
 use aip_sandbox::{NameServer, Person, Sandbox, SandboxOptions};
 use aip_testkit::valkey::{ValkeyServer, free_ports};
-use cluster::{Balancer, ControlPlane, Image};
+use cluster::{Balancer, ControlPlane, Image, aip_image};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
@@ -69,9 +68,9 @@ impl AipProject {
         aip_project
     }
 
-    /// Publishes the program as a container image would have it.
+    /// Publishes the image as it is released.
     pub(crate) fn push(&self, tag: &str) {
-        self.project.push(tag, image(program().to_owned()));
+        self.project.push(tag, listening(aip_image()));
     }
 
     /// Publishes an image whose server says `words` and ends; everything else of it works.
@@ -84,7 +83,8 @@ impl AipProject {
         );
         std::fs::write(&path, script).unwrap();
         std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
-        self.project.push(tag, image(path));
+        self.project
+            .push(tag, listening(Image::program(path).arguments(["serve"])));
     }
 
     /// Writes the stack file as an operator would: plain values first, then each secret.
@@ -261,10 +261,9 @@ impl AipProject {
     }
 }
 
-/// The image of a program with the arguments and variables of `aip`.
-fn image(program: PathBuf) -> Image {
-    Image::program(program)
-        .arguments(["serve"])
+/// An image of `aip` whose Pods listen side by side on this machine.
+fn listening(image: Image) -> Image {
+    image
         .listens("HTTP_PORT", "AIP_LISTEN")
         .variable("AIP_INTERNAL_LISTEN", "0.0.0.0:9090")
 }

@@ -8,19 +8,12 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
-use kube::runtime::watcher;
+use kube::runtime::watcher::Config;
 
-use super::cache::{Cache, WatchStream, best_effort, watch};
-use super::follow::Awaited;
-use super::model::JobView;
-use super::verdict::{Verdict, judge_job};
-
-pub(super) enum WatchEvent {
-    Job(Box<watcher::Event<Job>>),
-    Pod(Box<watcher::Event<Pod>>),
-    JobEvent(Box<watcher::Event<Event>>),
-    PodEvent(Box<watcher::Event<Event>>),
-}
+use crate::rollout::cache::{Cache, WatchStream, best_effort, watch};
+use crate::rollout::follow::Awaited;
+use crate::rollout::model::JobView;
+use crate::rollout::verdict::{Verdict, judge_job};
 
 #[derive(Default)]
 pub(super) struct JobWatch {
@@ -31,43 +24,27 @@ pub(super) struct JobWatch {
 }
 
 impl Awaited for JobWatch {
-    type Event = WatchEvent;
     type View = JobView;
     const KIND: &'static str = "Job";
 
-    fn watches(client: &Client, namespace: &str, name: &str) -> SelectAll<WatchStream<WatchEvent>> {
-        let all = watcher::Config::default();
+    fn watches(client: &Client, namespace: &str, name: &str) -> SelectAll<WatchStream<Self>> {
+        let all = Config::default();
         let by_name = all.clone().fields(&format!("metadata.name={name}"));
         let of_job = format!("batch.kubernetes.io/job-name={name}");
+        let of_job = all.clone().labels(&of_job);
         let about_job = format!("involvedObject.kind=Job,involvedObject.name={name}");
-        let mut watches = SelectAll::new();
-        watches.push(watch(client, namespace, by_name, |event| {
-            WatchEvent::Job(Box::new(event))
-        }));
-        watches.push(watch(
-            client,
-            namespace,
-            all.clone().labels(&of_job),
-            |event| WatchEvent::Pod(Box::new(event)),
-        ));
         let about_job = all.clone().fields(&about_job);
-        watches.push(best_effort(watch(client, namespace, about_job, |event| {
-            WatchEvent::JobEvent(Box::new(event))
-        })));
         let about_pods = all.fields("involvedObject.kind=Pod");
-        watches.push(best_effort(watch(client, namespace, about_pods, |event| {
-            WatchEvent::PodEvent(Box::new(event))
-        })));
-        watches
-    }
-
-    fn observe(&mut self, event: WatchEvent) {
-        match event {
-            WatchEvent::Job(event) => self.jobs.observe(*event),
-            WatchEvent::Pod(event) => self.pods.observe(*event),
-            WatchEvent::JobEvent(event) => self.about_job.observe(*event),
-            WatchEvent::PodEvent(event) => self.about_pods.observe(*event),
-        }
+        SelectAll::from_iter([
+            watch(client, namespace, by_name, |at: &mut Self| &mut at.jobs),
+            watch(client, namespace, of_job, |at: &mut Self| &mut at.pods),
+            best_effort(watch(client, namespace, about_job, |at: &mut Self| {
+                &mut at.about_job
+            })),
+            best_effort(watch(client, namespace, about_pods, |at: &mut Self| {
+                &mut at.about_pods
+            })),
+        ])
     }
 
     fn is_complete(&self) -> bool {

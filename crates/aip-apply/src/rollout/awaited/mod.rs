@@ -1,11 +1,15 @@
-//! The table of kinds that are waited for after they were applied. A new one is a file that
-//! implements `Awaited`, a variant of each enum here, and its lines in the presentation.
+//! The table of kinds that are waited for after they were applied. A new one is a file here that
+//! implements `Awaited`, a variant of each enum below, and its look in `aip-deploy`.
+
+mod deployment;
+mod job;
 
 use aip_stack::desired::ObjectRef;
 
-use super::deployment::DeploymentWatch;
-use super::follow::{FollowError, FollowOutcome, Following, follow};
-use super::job::JobWatch;
+use deployment::DeploymentWatch;
+use job::JobWatch;
+
+use super::follow::{FollowError, Followed, Following, follow};
 use super::model::{JobView, Rollout};
 
 /// A kind that is waited for.
@@ -42,7 +46,7 @@ impl AwaitedKind {
         following: Following<'_>,
         name: &str,
         mut changed: impl FnMut(AwaitedView<'_>),
-    ) -> Result<FollowOutcome, FollowError> {
+    ) -> Result<Followed, FollowError> {
         match self {
             Self::Deployment => {
                 let changed = |view: &Rollout| changed(AwaitedView::Deployment(view));

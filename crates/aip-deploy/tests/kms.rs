@@ -3,20 +3,19 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
-mod common;
-
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aip_base::{Body, Environment, Http, HttpError, full};
+use aip_aws::{Aws, Credentials};
+use aip_base::{Body, Environment, Http, HttpError, SystemClock, SystemRng, full};
+use aip_deploy::AwsKeys;
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use common::{keyring, passphrase};
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
-use pulumi_files::{ConfigPath, Keyring, StackFile};
+use pulumi_files::{ConfigPath, Keyring, Prompt, StackFile};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use yaml_lossless::Tree;
@@ -88,12 +87,31 @@ impl Http for Service {
     }
 }
 
+/// Nobody at the terminal.
+struct NonInteractivePrompt;
+
+impl Prompt for NonInteractivePrompt {
+    fn is_interactive(&self) -> bool {
+        false
+    }
+
+    fn secret(&self, _: &str) -> std::io::Result<SecretString> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// With the credentials of nobody, and a region only where a test names one.
 fn setup() -> (Arc<Service>, Keyring) {
     let service = Arc::new(Service::default());
-    let keys = keyring(
-        Environment::default(),
-        Arc::clone(&service) as Arc<dyn Http>,
-    );
+    let credentials = Credentials::new("AKID", "secret", None, None, "test");
+    let http = Arc::clone(&service) as Arc<dyn Http>;
+    let aws = Aws::new(http, Arc::new(SystemClock)).with_credentials(credentials, None);
+    let keys = Keyring {
+        environment: Environment::new([("PULUMI_CONFIG_PASSPHRASE", "p")]),
+        prompt: Arc::new(NonInteractivePrompt),
+        key_service: Arc::new(AwsKeys(aws)),
+        rng: Arc::new(SystemRng),
+    };
     (service, keys)
 }
 
@@ -199,13 +217,8 @@ async fn a_stack_moves_from_one_key_to_another_and_back_to_a_passphrase() {
             && encryption.encrypted_key.is_none()
             && encryption.salt.is_some()
     );
-    let (service, _) = setup();
-    assert_eq!(
-        open(&keyring(passphrase("p"), service), &file)
-            .await
-            .unwrap(),
-        "s3cret"
-    );
+    let (_, others) = setup();
+    assert_eq!(open(&others, &file).await.unwrap(), "s3cret");
 }
 
 #[tokio::test(start_paused = true)]

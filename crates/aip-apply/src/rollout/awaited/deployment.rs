@@ -9,19 +9,12 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
-use kube::runtime::watcher;
+use kube::runtime::watcher::Config;
 
-use super::cache::{Cache, WatchStream, best_effort, watch};
-use super::follow::Awaited;
-use super::model::Rollout;
-use super::verdict::{Verdict, judge};
-
-pub(super) enum WatchEvent {
-    Deployment(Box<watcher::Event<Deployment>>),
-    ReplicaSet(Box<watcher::Event<ReplicaSet>>),
-    Pod(Box<watcher::Event<Pod>>),
-    Event(Box<watcher::Event<Event>>),
-}
+use crate::rollout::cache::{Cache, WatchStream, best_effort, watch};
+use crate::rollout::follow::Awaited;
+use crate::rollout::model::Rollout;
+use crate::rollout::verdict::{Verdict, judge};
 
 #[derive(Default)]
 pub(super) struct DeploymentWatch {
@@ -32,37 +25,25 @@ pub(super) struct DeploymentWatch {
 }
 
 impl Awaited for DeploymentWatch {
-    type Event = WatchEvent;
     type View = Rollout;
     const KIND: &'static str = "Deployment";
 
-    fn watches(client: &Client, namespace: &str, name: &str) -> SelectAll<WatchStream<WatchEvent>> {
-        let all = watcher::Config::default();
+    fn watches(client: &Client, namespace: &str, name: &str) -> SelectAll<WatchStream<Self>> {
+        let all = Config::default();
         let by_name = all.clone().fields(&format!("metadata.name={name}"));
         let about_pods = all.clone().fields("involvedObject.kind=Pod");
-        let mut watches = SelectAll::new();
-        watches.push(watch(client, namespace, by_name, |event| {
-            WatchEvent::Deployment(Box::new(event))
-        }));
-        watches.push(watch(client, namespace, all.clone(), |event| {
-            WatchEvent::ReplicaSet(Box::new(event))
-        }));
-        watches.push(watch(client, namespace, all, |event| {
-            WatchEvent::Pod(Box::new(event))
-        }));
-        watches.push(best_effort(watch(client, namespace, about_pods, |event| {
-            WatchEvent::Event(Box::new(event))
-        })));
-        watches
-    }
-
-    fn observe(&mut self, event: WatchEvent) {
-        match event {
-            WatchEvent::Deployment(event) => self.deployments.observe(*event),
-            WatchEvent::ReplicaSet(event) => self.replica_sets.observe(*event),
-            WatchEvent::Pod(event) => self.pods.observe(*event),
-            WatchEvent::Event(event) => self.events.observe(*event),
-        }
+        SelectAll::from_iter([
+            watch(client, namespace, by_name, |at: &mut Self| {
+                &mut at.deployments
+            }),
+            watch(client, namespace, all.clone(), |at: &mut Self| {
+                &mut at.replica_sets
+            }),
+            watch(client, namespace, all, |at: &mut Self| &mut at.pods),
+            best_effort(watch(client, namespace, about_pods, |at: &mut Self| {
+                &mut at.events
+            })),
+        ])
     }
 
     /// Events may not be read by everybody, and no verdict needs them.
