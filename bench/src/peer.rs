@@ -32,7 +32,7 @@ pub(crate) struct Peer {
     pub(crate) name: &'static str,
     pub(crate) address: SocketAddr,
     pub(crate) process: Process,
-    _child: Child,
+    child: Child,
 }
 
 impl Peer {
@@ -62,7 +62,7 @@ impl Peer {
             name: "limit",
             address: address.parse()?,
             process: process_of(&child)?,
-            _child: child,
+            child,
         })
     }
 
@@ -75,7 +75,15 @@ impl Peer {
         let mut command: Command = process::bare(nginx()?, folder);
         command.arg("-c").arg(&configuration).arg("-p").arg(folder);
         command.arg("-e").arg(folder.join("error.log"));
+        // Its workers would outlive a master that is killed: dropping it asks it to end.
+        command.kill_on_drop(false);
         let child = command.spawn().context("cannot start nginx")?;
+        let peer = Self {
+            name: "nginx",
+            address,
+            process: process_of(&child)?,
+            child,
+        };
         let began = Instant::now();
         while Connection::open(address).await.is_err() {
             if began.elapsed() > START_DEADLINE {
@@ -83,12 +91,17 @@ impl Peer {
             }
             sleep(Duration::from_millis(5)).await;
         }
-        Ok(Self {
-            name: "nginx",
-            address,
-            process: process_of(&child)?,
-            _child: child,
-        })
+        Ok(peer)
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        if let Some(id) = self.child.id() {
+            let mut kill = std::process::Command::new("kill");
+            // One that has ended already needs no end.
+            drop(kill.args(["-TERM", &id.to_string()]).status());
+        }
     }
 }
 

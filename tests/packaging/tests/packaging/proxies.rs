@@ -35,7 +35,7 @@ impl Nginx {
     fn configuration(folder: &Path, site: &str) -> String {
         let folder = folder.display();
         format!(
-            "pid {folder}/nginx.pid;\nerror_log stderr warn;\ndaemon off;\nevents {{}}\nhttp {{\n\
+            "pid {folder}/nginx.pid;\nerror_log stderr warn;\ndaemon off;\nmaster_process off;\nevents {{}}\nhttp {{\n\
              access_log off;\nclient_body_temp_path {folder}/body;\nproxy_temp_path {folder}/proxy;\n\
              fastcgi_temp_path {folder}/fastcgi;\nuwsgi_temp_path {folder}/uwsgi;\n\
              scgi_temp_path {folder}/scgi;\n{site}\n}}\n"
