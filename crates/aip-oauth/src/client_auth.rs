@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::time::Instant;
 
 use crate::AuthorizationServer;
-use crate::dpop::Target;
+use crate::dpop::{ProofError, ProvenKey, Target};
 use crate::params::Params;
 
 /// A request of a client that arrived over HTTP, at the token endpoint or at the one for pushed
@@ -91,6 +91,25 @@ impl AuthenticatedClient {
 }
 
 impl AuthorizationServer {
+    /// Authenticates the client of a request, then checks its DPoP proof, if there is one.
+    pub(crate) async fn authenticate<E>(
+        &self,
+        request: ClientRequest<'_>,
+        params: &Params,
+    ) -> Result<(AuthenticatedClient, Option<ProvenKey>), E>
+    where
+        E: From<ClientAuthError> + From<ProofError>,
+    {
+        let client = self
+            .authenticate_client(request.authorization, params)
+            .await?;
+        let key = match request.dpop {
+            Some(proof) => Some(self.check_proof(proof, request.target, None).await?),
+            None => None,
+        };
+        Ok((client, key))
+    }
+
     /// Authenticates the client of a request from its `Authorization` header and body.
     pub async fn authenticate_client(
         &self,

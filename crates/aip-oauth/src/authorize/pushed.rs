@@ -102,13 +102,7 @@ impl AuthorizationServer {
     /// the code to its key (RFC 9449 §10.1).
     pub async fn check_push(&self, request: ClientRequest<'_>) -> Result<CheckedPush, PushError> {
         let params = Params::parse(request.body)?;
-        let client = self
-            .authenticate_client(request.authorization, &params)
-            .await?;
-        let key = match request.dpop {
-            Some(proof) => Some(self.check_proof(proof, request.target, None).await?),
-            None => None,
-        };
+        let (client, key) = self.authenticate::<PushError>(request, &params).await?;
         let invalid =
             |detail: &str| PushError::Refused(RefusalCode::InvalidRequest, detail.to_owned());
         if params.get("request_uri").is_some() {

@@ -158,13 +158,7 @@ impl AuthorizationServer {
         let grant_type = name
             .parse()
             .map_err(|_| TokenError::GrantType(quoted(name)))?;
-        let client = self
-            .authenticate_client(request.authorization, &params)
-            .await?;
-        let key = match request.dpop {
-            Some(proof) => Some(self.check_proof(proof, request.target, None).await?),
-            None => None,
-        };
+        let (client, key) = self.authenticate::<TokenError>(request, &params).await?;
         let redeeming = Redeeming {
             params: &params,
             client: &client,
