@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use aip_storage::StorageError;
 use sqlx::SqliteConnection;
+use sqlx::error::DatabaseError;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use tokio::time::{Instant, sleep};
 
 use crate::STATEMENT_CACHE_SIZE;
 use crate::migrations::ON_SQLITE;
@@ -53,6 +55,10 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 const STATEMENT_TIME: Duration = Duration::from_secs(30);
 /// How long a writer waits for another process (a backup, `aip` on the command line).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The pause between attempts to open a file that is busy.
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
+/// The primary result code, the low byte of every code (<https://sqlite.org/rescode.html>).
+const SQLITE_BUSY: u32 = 5;
 const READERS: u32 = 4;
 
 /// Storage in one SQLite file.
@@ -104,10 +110,10 @@ impl SqliteStorage {
             .foreign_keys(true)
             .statement_cache_capacity(STATEMENT_CACHE_SIZE);
         let reading = options.clone().pragma("query_only", "ON");
-        let writer = Pool::open(options, config("writer", 1))
+        let writer = open_pool(options, config("writer", 1))
             .await
             .map_err(unusable)?;
-        let reader = Pool::open(reading, config("reader", READERS))
+        let reader = open_pool(reading, config("reader", READERS))
             .await
             .map_err(unusable)?;
         Ok(Self { writer, reader })
@@ -143,6 +149,28 @@ impl SqliteStorage {
     async fn begin(&self) -> Result<PooledTransaction<Driver>, StorageError> {
         self.writer.begin().await.map_err(unavailable)
     }
+}
+
+/// Opens the first connection of a pool. Of several processes that open a new file, one changes it
+/// to the write-ahead log, and the others are told at once that it is busy: the busy timeout does
+/// not cover a read lock that becomes a write lock (<https://sqlite.org/c3ref/busy_handler.html>).
+async fn open_pool(
+    options: SqliteConnectOptions,
+    config: PoolConfig,
+) -> Result<Pool<Driver>, sqlx::Error> {
+    let deadline = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match Pool::open(options.clone(), config).await {
+            Err(error) if is_busy(&error) && Instant::now() < deadline => sleep(BUSY_PAUSE).await,
+            opened => return opened,
+        }
+    }
+}
+
+fn is_busy(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    code.and_then(|code| code.parse::<u32>().ok())
+        .is_some_and(|code| code & 0xff == SQLITE_BUSY)
 }
 
 impl SchemaDriver for SqliteConnection {

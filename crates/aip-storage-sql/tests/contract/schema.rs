@@ -79,6 +79,42 @@ async fn of_several_processes_that_migrate_one_does() {
     }
 }
 
+/// Each makes the file, unless it finds it. To change a new file to the write-ahead log SQLite needs
+/// it alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_processes_open_a_new_file_at_once() {
+    for _ in 0..25 {
+        let (url, _directory) = empty_sqlite();
+        at_once(6, |_| {
+            let url = url.clone();
+            async move {
+                let database = connect(&url).await;
+                database.migrate().await.unwrap();
+                database.storage().await.unwrap();
+            }
+        })
+        .await;
+    }
+}
+
+/// The last one to close a file removes its write-ahead log.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_is_opened_while_others_close_it() {
+    let (url, _directory) = empty_sqlite();
+    connect(&url).await.migrate().await.unwrap();
+    at_once(6, |_| {
+        let url = url.clone();
+        async move {
+            for _ in 0..25 {
+                let database = connect(&url).await;
+                database.storage().await.unwrap();
+                database.close().await;
+            }
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn both_engines_have_the_same_columns_and_indexes() {
     let (sqlite, postgres) = (World::sqlite().await, World::postgres().await);
@@ -124,7 +160,9 @@ async fn a_sqlite_database_is_readable_by_its_owner_alone() {
     std::fs::write(&path, "").unwrap();
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
 
-    connect(&url).await.migrate().await.unwrap();
+    // Kept open: with its last connection the write-ahead log goes.
+    let database = connect(&url).await;
+    database.migrate().await.unwrap();
 
     for name in ["aip.db", "aip.db-wal", "aip.db-shm"] {
         let mode = std::fs::metadata(directory.path().join(name))

@@ -2,12 +2,14 @@
 
 use std::io::ErrorKind;
 use std::net::TcpListener;
+use std::process::Stdio;
 use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
 
-use crate::command::aip;
+use crate::command::{aip, command};
+use crate::server::Server;
 
 /// How many connections the database has seen, once all of them have ended.
 async fn connections(url: &str) -> i64 {
@@ -61,4 +63,28 @@ fn clients_are_listed_without_valkey() {
     );
     let connected = nobody.accept().map(drop);
     assert_eq!(connected.unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+/// Whoever comes first makes the folder, its keys, the database and its tables.
+#[test]
+fn commands_and_a_server_start_in_a_new_folder_at_once() {
+    for _ in 0..5 {
+        let folder = TempDir::new().unwrap();
+        let started: Vec<_> = (0..4)
+            .map(|_| {
+                let mut list = command(folder.path(), &[], &["clients", "list"]);
+                list.stdout(Stdio::piped()).stderr(Stdio::piped());
+                list.spawn().unwrap()
+            })
+            .collect();
+        let mut server = Server::start(folder.path(), &[]);
+        for list in started {
+            let output = list.wait_with_output().unwrap();
+            let talk = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{talk}");
+        }
+        server.until("it is ready", |server| {
+            server.probe("/internal/ready") == Some(200)
+        });
+    }
 }
