@@ -1,6 +1,6 @@
 //! What apps call all the time, on PostgreSQL: refreshing, introspecting, asking who signed in
-//! and how the session at the PDS is, calls on the PDS, and the documents that describe AIP, over
-//! 16 and over 64 connections, in turns with servers that do nothing else.
+//! and how the session at the PDS is, and the documents that describe AIP, over 16 and over 64
+//! connections, in turns with servers that do nothing else.
 
 use std::path::Path;
 use std::time::Duration;
@@ -31,17 +31,17 @@ const ROUNDS: usize = 3;
 pub(crate) enum Call {
     /// RFC 6749 §6; every connection follows the rotation of its own token.
     Refresh,
+    /// RFC 6749 §4.4: a token of the app itself.
+    ClientCredentials,
     /// RFC 7662, of one access token after the other.
     Introspect,
     /// OpenID Connect Core §5.3, with one access token after the other.
     Userinfo,
     /// `/api/atprotocol/session`, with one access token after the other.
     Session,
-    /// `/xrpc/com.atproto.server.getSession`, which the stand-in of the PDS answers.
-    Xrpc,
     /// `/.well-known/openid-configuration`.
     Discovery,
-    /// `/oauth/jwks.json`.
+    /// `/.well-known/jwks.json`.
     Jwks,
 }
 
@@ -104,6 +104,9 @@ impl<'a> Side<'a> {
     async fn run(&mut self, load: usize, round: usize) -> Result<()> {
         let mut callers = std::mem::take(&mut self.callers);
         let resting = callers.split_off(LOADS[load].0.min(callers.len()));
+        for caller in &mut callers {
+            caller.reconnect().await?;
+        }
         let time = if round == 0 { WARM_UP } else { ROUND };
         let figures;
         (self.callers, figures) = round::run(callers, time, self.watched).await?;
@@ -115,8 +118,7 @@ impl<'a> Side<'a> {
     }
 }
 
-/// What AIP is measured beside. All answer with what AIP answers. None for calls on the PDS: a
-/// server that forwards to it would need tokens of the PDS.
+/// What AIP is measured beside. All answer with what AIP answers.
 async fn peers(
     call: Call,
     aip: &mut [Caller],
@@ -125,8 +127,7 @@ async fn peers(
 ) -> Result<Vec<Peer>> {
     let first = aip.first_mut().context("there are callers")?;
     let statement = match call {
-        Call::Xrpc => return Ok(Vec::new()),
-        Call::Refresh => Some((Statement::Write, postgres)),
+        Call::Refresh | Call::ClientCredentials => Some((Statement::Write, postgres)),
         Call::Introspect | Call::Userinfo | Call::Session => Some((Statement::Read, postgres)),
         Call::Discovery | Call::Jwks => None,
     };

@@ -1,5 +1,7 @@
 //! One connection of an app to AIP, and the requests that it sends over it.
 
+use std::net::SocketAddr;
+
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 
@@ -12,6 +14,7 @@ use harness::sign_in::Tokens;
 
 /// A connection with work to do.
 pub(crate) struct Caller {
+    server: SocketAddr,
     connection: Connection,
     work: Work,
 }
@@ -55,6 +58,10 @@ impl Caller {
                     .refresh_token
                     .clone(),
             }),
+            Call::ClientCredentials => {
+                let form = "grant_type=client_credentials";
+                Work::one(post(&host, "/oauth/token", &authorization, form))
+            }
             Call::Introspect => Work::repeat(tokens, r#"{"active":true,"#, |token| {
                 let form = format!("token={token}");
                 post(&host, "/oauth/introspect", &authorization, &form)
@@ -67,18 +74,21 @@ impl Caller {
                 let authorization = format!("authorization: Bearer {token}\r\n");
                 get(&host, "/api/atprotocol/session", &authorization)
             }),
-            Call::Xrpc => Work::repeat(tokens, "{", |token| {
-                let authorization = format!("authorization: Bearer {token}\r\n");
-                let path = "/xrpc/com.atproto.server.getSession";
-                get(&host, path, &authorization)
-            }),
             Call::Discovery => Work::one(get(&host, "/.well-known/openid-configuration", "")),
-            Call::Jwks => Work::one(get(&host, "/oauth/jwks.json", "")),
+            Call::Jwks => Work::one(get(&host, "/.well-known/jwks.json", "")),
         };
+        let server = lab.server.address;
         Ok(Self {
-            connection: Connection::open(lab.server.address).await?,
+            server,
+            connection: Connection::open(server).await?,
             work,
         })
+    }
+
+    /// Opens the connection anew: servers close one that waits for the turns of others.
+    pub(crate) async fn reconnect(&mut self) -> Result<()> {
+        self.connection = Connection::open(self.server).await?;
+        Ok(())
     }
 
     /// Sends a request; the body of the answer.
@@ -95,7 +105,8 @@ impl Caller {
 
     /// From now on the same requests go to `peer`, which rotates no token.
     pub(crate) async fn call_instead(&mut self, peer: &Peer) -> Result<()> {
-        self.connection = Connection::open(peer.address).await?;
+        self.server = peer.address;
+        self.reconnect().await?;
         if let Work::Rotate(rotation) = &self.work {
             self.work = Work::one(rotation.request());
         }

@@ -15,6 +15,7 @@ mod report;
 mod round;
 mod server;
 mod start;
+mod xrpc;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -53,6 +54,9 @@ enum Bench {
     Signin,
     /// Refreshing tokens, on PostgreSQL.
     Refresh,
+    /// Tokens of the app itself, on PostgreSQL.
+    #[value(name = "client_credentials")]
+    ClientCredentials,
     /// Introspecting access tokens, on PostgreSQL.
     Introspect,
     /// Asking who signed in, on PostgreSQL.
@@ -77,6 +81,7 @@ impl Bench {
             Self::Start => "start",
             Self::Signin => "signin",
             Self::Refresh => "refresh",
+            Self::ClientCredentials => "client_credentials",
             Self::Introspect => "introspect",
             Self::Userinfo => "userinfo",
             Self::Session => "session",
@@ -95,10 +100,13 @@ impl Bench {
             Self::Start => start::measure(program, &scratch).await,
             Self::Signin => people::measure(program, &scratch).await,
             Self::Refresh => apps::measure(Call::Refresh, program, &scratch).await,
+            Self::ClientCredentials => {
+                apps::measure(Call::ClientCredentials, program, &scratch).await
+            }
             Self::Introspect => apps::measure(Call::Introspect, program, &scratch).await,
             Self::Userinfo => apps::measure(Call::Userinfo, program, &scratch).await,
             Self::Session => apps::measure(Call::Session, program, &scratch).await,
-            Self::Xrpc => apps::measure(Call::Xrpc, program, &scratch).await,
+            Self::Xrpc => xrpc::measure(program, &scratch).await,
             Self::Discovery => apps::measure(Call::Discovery, program, &scratch).await,
             Self::Jwks => apps::measure(Call::Jwks, program, &scratch).await,
             Self::Keeper => fleet::measure(program, &scratch).await,

@@ -1,6 +1,7 @@
 //! Servers that AIP is measured beside, in turns within one run, so that a figure says how near
 //! it is to what this machine can do: `limit`, a bare hyper server with the one statement of
-//! PostgreSQL that the request needs (`bin/limit.rs`), and Debian's nginx.
+//! PostgreSQL that the request needs (`bin/limit.rs`) or one proof (`bin/bare_proxy.rs`), and Debian's
+//! nginx.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -44,9 +45,8 @@ impl Peer {
     ) -> Result<Self> {
         let file = folder.join("body");
         std::fs::write(&file, body)?;
-        let program = std::env::current_exe()?.with_file_name("limit");
-        let mut command = process::bare(program, folder);
-        command.arg("--body").arg(file).stdout(Stdio::piped());
+        let mut command = own_program("limit", folder)?;
+        command.arg("--body").arg(file);
         if let Some((statement, postgres)) = statement {
             let word = match statement {
                 Statement::Read => "read",
@@ -54,12 +54,31 @@ impl Peer {
             };
             command.args(["--statement", word, "--database", &postgres.url()]);
         }
-        let mut child = command.spawn().context("cannot start the limit")?;
+        Self::start("limit", command).await
+    }
+
+    /// Starts a PDS that checks nothing (`bin/bare_pds.rs`).
+    pub(crate) async fn pds(folder: &Path) -> Result<Self> {
+        Self::start("direct", own_program("bare_pds", folder)?).await
+    }
+
+    /// Starts the limit of proxies, which sends requests on to `upstream` (`bin/bare_proxy.rs`).
+    pub(crate) async fn proxy(folder: &Path, upstream: SocketAddr) -> Result<Self> {
+        let mut command = own_program("bare_proxy", folder)?;
+        command.args(["--upstream", &upstream.to_string()]);
+        Self::start("limit", command).await
+    }
+
+    /// Starts a program that prints its address.
+    async fn start(name: &'static str, mut command: Command) -> Result<Self> {
+        let started = command.stdout(Stdio::piped()).spawn();
+        let mut child = started.with_context(|| format!("cannot start `{name}`"))?;
         let output = child.stdout.take().context("standard output is piped")?;
         let line = BufReader::new(output).lines().next_line().await?;
-        let address = line.context("the limit did not start; the reason is above")?;
+        let address =
+            line.with_context(|| format!("`{name}` did not start; the reason is above"))?;
         Ok(Self {
-            name: "limit",
+            name,
             address: address.parse()?,
             process: process_of(&child)?,
             child,
@@ -69,9 +88,26 @@ impl Peer {
     /// Starts nginx, which answers with `body` from a file and writes its access log.
     pub(crate) async fn nginx(folder: &Path, body: &[u8]) -> Result<Self> {
         std::fs::write(folder.join("answer.json"), body)?;
+        Self::start_nginx(folder, "", "try_files /answer.json =500;").await
+    }
+
+    /// Starts nginx, which sends requests on to `upstream` over connections that it keeps, and writes
+    /// its access log.
+    pub(crate) async fn nginx_proxy(folder: &Path, upstream: SocketAddr) -> Result<Self> {
+        let servers = format!(
+            "upstream pds {{ server {upstream}; keepalive 64; keepalive_requests 1000000000; }}"
+        );
+        let location = "proxy_pass http://pds; proxy_http_version 1.1; \
+                        proxy_set_header Connection \"\";";
+        Self::start_nginx(folder, &servers, location).await
+    }
+
+    /// Starts nginx, which knows these `servers` and does this with every request.
+    async fn start_nginx(folder: &Path, servers: &str, location: &str) -> Result<Self> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let configuration = folder.join("nginx.conf");
-        std::fs::write(&configuration, nginx_configuration(folder, address))?;
+        let text = nginx_configuration(folder, address, servers, location);
+        std::fs::write(&configuration, text)?;
         let mut command: Command = process::bare(nginx()?, folder);
         command.arg("-c").arg(&configuration).arg("-p").arg(folder);
         command.arg("-e").arg(folder.join("error.log"));
@@ -105,6 +141,12 @@ impl Drop for Peer {
     }
 }
 
+/// A program of this package.
+fn own_program(name: &str, folder: &Path) -> Result<Command> {
+    let program = std::env::current_exe()?.with_file_name(name);
+    Ok(process::bare(program, folder))
+}
+
 fn process_of(child: &Child) -> Result<Process> {
     Ok(Process::new(child.id().context("it has ended already")?))
 }
@@ -118,10 +160,18 @@ fn nginx() -> Result<PathBuf> {
         .context("nginx is not installed: apt-get install nginx")
 }
 
-fn nginx_configuration(folder: &Path, address: SocketAddr) -> String {
+/// Of a master that root runs, the workers would be another user, who may not read the folder.
+/// For anybody else nginx ignores the line.
+fn nginx_configuration(
+    folder: &Path,
+    address: SocketAddr,
+    servers: &str,
+    location: &str,
+) -> String {
     let folder = folder.display();
     format!(
         "daemon off;
+user root;
 worker_processes auto;
 pid {folder}/nginx.pid;
 events {{ worker_connections 1024; }}
@@ -136,10 +186,11 @@ http {{
     fastcgi_temp_path {folder};
     uwsgi_temp_path {folder};
     scgi_temp_path {folder};
+    {servers}
     server {{
         listen {address};
         root {folder};
-        location / {{ try_files /answer.json =500; }}
+        location / {{ {location} }}
     }}
 }}
 "

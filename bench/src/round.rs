@@ -217,6 +217,18 @@ pub(crate) fn results(rounds: &[Figures], thing: &str, suffix: &str) -> Result<V
         .collect()
 }
 
+impl Figures {
+    /// The latency that 99 of 100 requests did not exceed.
+    pub(crate) fn p99_ms(&self) -> f64 {
+        self.p99_ms
+    }
+
+    /// The most memory of the server in the round.
+    pub(crate) fn peak_rss_mb(&self) -> f64 {
+        self.peak_rss_mb
+    }
+}
+
 /// How fast a peer was, and AIP beside it: the rounds of both, taken in turns.
 pub(crate) fn beside(
     aip: &[Figures],

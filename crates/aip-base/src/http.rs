@@ -1,6 +1,7 @@
 //! The outgoing network as a value. `aip-outbound` implements [`Http`] with a guard against
 //! hostile addresses; tests hand in a stand-in.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -91,9 +92,9 @@ impl Fetched {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OnBehalfOf {
     /// The account.
-    pub account: String,
+    pub account: Arc<str>,
     /// The app.
-    pub client: String,
+    pub client: Arc<str>,
 }
 
 /// Which share of a host's capacity is used up.

@@ -21,6 +21,7 @@ mod lock;
 #[cfg(feature = "runtime")]
 mod paced;
 mod peer;
+mod periodic;
 #[cfg(feature = "runtime")]
 mod request_notes;
 mod rng;
@@ -44,6 +45,7 @@ pub use lock::lock;
 #[cfg(feature = "runtime")]
 pub use paced::{Pace, Paced, Slowness};
 pub use peer::PeerAddr;
+pub use periodic::Periodic;
 #[cfg(feature = "runtime")]
 pub use request_notes::{QueryStats, RequestNotes};
 pub use rng::{Rng, SystemRng, random_name, random_token};

@@ -28,7 +28,8 @@ pub struct Paced<B> {
     pace: Pace,
     allowance: Duration,
     waiting_since: Option<Instant>,
-    timer: Pin<Box<Sleep>>,
+    /// There once something was waited for.
+    timer: Option<Pin<Box<Sleep>>>,
     too_slow: Arc<AtomicBool>,
 }
 
@@ -48,7 +49,7 @@ impl<B> Paced<B> {
             pace,
             allowance: pace.grace,
             waiting_since: None,
-            timer: Box::pin(tokio::time::sleep(pace.grace)),
+            timer: None,
             too_slow: Arc::default(),
         }
     }
@@ -101,9 +102,15 @@ where
         if this.waiting_since.is_none() {
             let now = Instant::now();
             this.waiting_since = Some(now);
-            this.timer.as_mut().reset(now + this.allowance);
+            let end = now + this.allowance;
+            match &mut this.timer {
+                Some(timer) => timer.as_mut().reset(end),
+                None => this.timer = Some(Box::pin(tokio::time::sleep_until(end))),
+            }
         }
-        ready!(this.timer.as_mut().poll(cx));
+        if let Some(timer) = &mut this.timer {
+            ready!(timer.as_mut().poll(cx));
+        }
         this.too_slow.store(true, Ordering::Release);
         let error = TooSlow(this.pace.bytes_per_second);
         Poll::Ready(Some(Err(BodyError(error.into()))))

@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
+use aip_atproto::Did;
 use aip_base::{RowId, random_token};
-use aip_keys::TokenHash;
+use aip_keys::{TokenHash, secrets_equal};
 use aip_oauth::authorize::{AuthorizeError, ValidRequest};
 use axum::response::Response;
 use base64::Engine as _;
@@ -15,14 +16,18 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::api_error::ApiError;
 use crate::browser::Browser;
+use crate::csrf::Purpose;
 use crate::flow::Pending;
 use crate::flow_cookie::FlowCookie;
-use crate::hash_text::request_name;
+use crate::hash_text::{encode, request_name};
+use crate::incoming_request::IncomingRequest;
 use crate::respond::{over, refused};
 use crate::state::AppState;
 
 /// How a request that is carried begins. Names of stored ones have no dot.
 const CARRIED: &str = "new.";
+/// How the request of another device begins: its name and what binds it to this browser follow.
+const DEVICE: &str = "device.";
 /// The longest request that a URL of ours carries: longer ones do not survive every proxy.
 const MAX_IN_URL: usize = 4 * 1024;
 /// The longest request that a form carries: a form has at most 64 KiB.
@@ -39,7 +44,7 @@ pub(crate) enum Asked {
 }
 
 /// An app's request that the page carries. One that was pushed is carried as its `request_uri`,
-/// which is spent when the form is sent.
+/// which is spent when the form is sent; that of another device by the name of its code.
 pub(crate) struct Carried {
     field: String,
     pub(crate) valid: ValidRequest,
@@ -61,16 +66,50 @@ impl Asked {
         Self::Carried(Box::new(Carried { field, valid }))
     }
 
+    /// What URLs and forms say of the device whose code was entered in this browser. In another one it
+    /// is worth nothing: whoever is to allow a device must have entered its code.
+    pub(crate) fn device_field(app: &AppState, flow: &FlowCookie, code: &TokenHash) -> String {
+        let name = encode(code);
+        let binding = app.csrf(&flow.binding(app), Purpose::Device(&name));
+        format!("{DEVICE}{name}.{binding}")
+    }
+
+    /// Reads the request of another device.
+    async fn read_device(
+        app: &AppState,
+        incoming: &IncomingRequest,
+        field: &str,
+    ) -> Result<Self, ApiError> {
+        let name = field
+            .strip_prefix(DEVICE)
+            .and_then(|rest| rest.split_once('.'))
+            .map(|(name, _)| name);
+        let code = name.and_then(request_name).ok_or_else(over)?;
+        let flows = app.flows(incoming);
+        let is_ours =
+            |flow: &FlowCookie| secrets_equal(field, &Self::device_field(app, flow, &code));
+        if !flows.iter().any(is_ours) {
+            return Err(over());
+        }
+        let valid = app.server().device_request(&code).await?.ok_or_else(over)?;
+        let field = field.to_owned();
+        Ok(Self::Carried(Box::new(Carried { field, valid })))
+    }
+
     /// Reads `request` of a URL or form. `Err` inside is the answer to the app that sent a request
     /// which is not acceptable any more.
     pub(crate) async fn read(
         app: &AppState,
+        incoming: &IncomingRequest,
         browser: Option<&Browser>,
         field: Option<&str>,
     ) -> Result<Result<Self, Response>, ApiError> {
         let Some(field) = field else {
             return Ok(Ok(Self::Nothing));
         };
+        if field.starts_with(DEVICE) {
+            return Self::read_device(app, incoming, field).await.map(Ok);
+        }
         let Some(rest) = field.strip_prefix(CARRIED) else {
             let token = request_name(field).ok_or_else(over)?;
             let browser = browser.ok_or_else(over)?;
@@ -121,18 +160,20 @@ impl Asked {
     pub(crate) fn app(&self) -> Option<&str> {
         match self {
             Self::Nothing => None,
-            Self::Carried(it) => Some(&it.valid.client.name),
-            Self::Stored(it) => Some(&it.client.name),
+            Self::Carried(it) => Some(&it.valid.client.settings.name),
+            Self::Stored(it) => Some(&it.client.settings.name),
         }
     }
 
-    /// What the app knows of the person.
-    pub(crate) fn login_hint(&self) -> Option<&str> {
-        match self {
-            Self::Nothing => None,
-            Self::Carried(it) => it.valid.params.login_hint.as_deref(),
-            Self::Stored(it) => it.request.params.login_hint.as_deref(),
-        }
+    /// What the app knows of the person: its hint, or the one account that it accepts.
+    pub(crate) fn subject(&self) -> Option<&str> {
+        let params = match self {
+            Self::Nothing => return None,
+            Self::Carried(it) => &it.valid.params,
+            Self::Stored(it) => &it.request.params,
+        };
+        let hint = params.login_hint.as_deref();
+        hint.or(params.only_subject().map(Did::as_str))
     }
 
     /// Stores the request for the browser, if it is not stored yet. `None`: there is none.

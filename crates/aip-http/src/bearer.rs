@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use aip_oauth::dpop::Target;
 use aip_oauth::params::Params;
-use aip_oauth::resource::{AuthorizedCall, AuthorizedSessionCall, Credential};
+use aip_oauth::resource::{AuthorizedCall, AuthorizedProxyCall, AuthorizedSessionCall, Credential};
 use axum::response::Response;
 use http::header::HeaderValue;
 
@@ -32,6 +32,19 @@ pub(crate) async fn authorize(
     let challenge = challenge(&metadata, incoming);
     let shown = Shown::read(incoming, path, &challenge)?;
     let authorized = app.server().authorize_call(shown.credential()).await;
+    authorized.map_err(|error| challenge.refuse(error))
+}
+
+/// Likewise, for a call on the PDS.
+pub(crate) async fn authorize_proxy(
+    app: &AppState,
+    incoming: &IncomingRequest,
+    path: &str,
+) -> Result<AuthorizedProxyCall, ApiError> {
+    let metadata = protected_resource_url(app);
+    let challenge = challenge(&metadata, incoming);
+    let shown = Shown::read(incoming, path, &challenge)?;
+    let authorized = app.server().authorize_proxy_call(shown.credential()).await;
     authorized.map_err(|error| challenge.refuse(error))
 }
 

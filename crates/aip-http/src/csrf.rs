@@ -29,6 +29,10 @@ pub(crate) enum Purpose<'a> {
     Account,
     /// Signing out at an app's wish.
     Logout,
+    /// Entering the code of another device.
+    UserCode,
+    /// Going on with the device of that name, whose code was entered.
+    Device(&'a str),
 }
 
 impl AppState {
@@ -40,6 +44,8 @@ impl AppState {
             Purpose::Consent { request, did } => format!("consent {request} {did}"),
             Purpose::Account => "account".to_owned(),
             Purpose::Logout => "logout".to_owned(),
+            Purpose::UserCode => "user code".to_owned(),
+            Purpose::Device(name) => format!("device {name}"),
         };
         encode(
             &self
@@ -65,20 +71,19 @@ impl AppState {
         }
     }
 
-    /// Refuses a form of the sign-in page that our page did not make for this browser; otherwise
+    /// Refuses a form from before a sign-in that our page did not make for this browser; otherwise
     /// says for which of its sign-ins it did.
-    pub(crate) fn check_login_csrf(
+    pub(crate) fn check_flow_csrf(
         &self,
         incoming: &IncomingRequest,
         params: &Params,
-        request: Option<&str>,
+        purpose: Purpose<'_>,
     ) -> Result<FlowCookie, ApiError> {
         check_origin(incoming.headers(), self.issuer().as_str())?;
         let flows = self.flows(incoming);
         if flows.is_empty() {
             return Err(no_cookie());
         }
-        let purpose = Purpose::Login(request);
         flows
             .into_iter()
             .find(|flow| self.is_csrf(params, &flow.binding(self), purpose))

@@ -48,7 +48,14 @@ impl From<ClientAuthError> for ApiError {
             | ClientAuthError::TwoMethods
             | ClientAuthError::Unknown
             | ClientAuthError::WrongMethod { .. }
-            | ClientAuthError::WrongSecret(_) => {
+            | ClientAuthError::WrongSecret(_)
+            | ClientAuthError::Unreadable(_)
+            | ClientAuthError::AssertionType
+            | ClientAuthError::AssertionAlg(_)
+            | ClientAuthError::NoKey { .. }
+            | ClientAuthError::KeySet(_)
+            | ClientAuthError::Assertion(_)
+            | ClientAuthError::AssertionReplayed => {
                 let detail = error.to_string();
                 let wronged = match error {
                     ClientAuthError::WrongSecret(id) => Some(id.to_string()),
@@ -74,10 +81,12 @@ impl From<TokenError> for ApiError {
             TokenError::Client(error) => error.into(),
             TokenError::Request(_) => bad("invalid_request", words),
             TokenError::GrantType(_) => bad("unsupported_grant_type", words),
+            TokenError::NotAllowed(_) => bad("unauthorized_client", words),
             TokenError::Grant(refusal) => {
                 bad("invalid_grant", words).with_detail(Blame::Caller, refusal.reason())
             }
             TokenError::Scope(_) => bad("invalid_scope", words),
+            TokenError::Device(wait) => bad(wait.as_str(), words),
             TokenError::Proof(error) => error.into(),
             TokenError::Storage(error) => error.into(),
             TokenError::IdToken(_) => Self::internal(words),
@@ -91,7 +100,9 @@ impl From<ProofError> for ApiError {
         let words = error.to_string();
         match error {
             ProofError::Nonce => bad("use_dpop_nonce", words),
-            ProofError::Invalid(_) | ProofError::Replayed => bad("invalid_dpop_proof", words),
+            ProofError::Invalid(_) | ProofError::Missing | ProofError::Replayed => {
+                bad("invalid_dpop_proof", words)
+            }
             ProofError::Storage(error) => error.into(),
         }
     }
@@ -217,13 +228,14 @@ impl Challenge<'_> {
             .with_detail(Blame::Caller, words)
             .with(WWW_AUTHENTICATE, &self.header("Bearer", None))
             .with(WWW_AUTHENTICATE, &self.header("DPoP", None)),
-            ResourceError::InvalidToken | ResourceError::WrongScheme | ResourceError::WrongKey => {
-                self.error("invalid_token", &words)
-            }
+            ResourceError::InvalidToken
+            | ResourceError::NoAccount
+            | ResourceError::WrongScheme
+            | ResourceError::WrongKey => self.error("invalid_token", &words),
             ResourceError::NoProof
-            | ResourceError::Proof(ProofError::Invalid(_) | ProofError::Replayed) => {
-                self.error("invalid_dpop_proof", &words)
-            }
+            | ResourceError::Proof(
+                ProofError::Invalid(_) | ProofError::Missing | ProofError::Replayed,
+            ) => self.error("invalid_dpop_proof", &words),
             ResourceError::Proof(ProofError::Nonce) => self.error("use_dpop_nonce", &words),
             ResourceError::Proof(ProofError::Storage(error)) | ResourceError::Storage(error) => {
                 error.into()

@@ -12,7 +12,7 @@ use aip_storage::StorageError;
 use aip_storage::browser::BrowserAccount;
 use aip_storage::client::Client;
 use aip_storage::prompt::Prompt;
-use aip_storage::request::{AuthorizationRequest, RequestAccount, SignedIn};
+use aip_storage::request::{AuthorizationRequest, Delivery, RequestAccount, SignedIn};
 use aip_storage::upstream::EndReason;
 use axum::response::Response;
 
@@ -53,6 +53,13 @@ impl Pending {
         self.request.params.prompts.has(prompt)
     }
 
+    /// Whether the app accepts other accounts only (OpenID Connect Core §3.1.2.1 on
+    /// `id_token_hint`, §5.5.1 on `sub`).
+    pub(crate) fn is_for_another(&self, did: &Did) -> bool {
+        let subjects = &self.request.params.subjects;
+        !subjects.is_empty() && !subjects.contains(did)
+    }
+
     /// What the PDS shall ask. Whoever is sent there for a request with `max_age` has no sign-in
     /// that is recent enough, and the PDS must not let them in silently (OpenID Connect Core
     /// §3.1.2.1).
@@ -81,7 +88,7 @@ impl Pending {
         let params = &self.request.params;
         let input = InteractionInput {
             client: &self.client,
-            redirect_uri: &params.redirect_uri,
+            delivery: &params.delivery,
             scope,
             prompts: &params.prompts,
             max_age: params.max_age,
@@ -192,6 +199,9 @@ impl AppState {
             return self.repeat(token, to, None).await;
         }
         let pending = self.pending(to, token).await?;
+        if pending.is_for_another(&who.did) {
+            return self.refuse_other_subject(&pending).await;
+        }
         let reason = pending.consent_reason(&pending.granted_scope());
         if reason.is_none() && instead_of.is_none() {
             return self.approve(&pending, &who).await;
@@ -207,13 +217,23 @@ impl AppState {
         pending: &Pending,
         who: &SignedIn,
     ) -> Result<Response, ApiError> {
+        if pending.is_for_another(&who.did) {
+            return self.refuse_other_subject(pending).await;
+        }
         let (request, browser) = (&pending.request, pending.browser);
         let scope = pending.granted_scope();
         let approved = self.server().approve(request, browser, who, scope);
         match approved.await? {
-            Some(answer) => Ok(to_app(&answer)),
+            Some(answer) => Ok(to_app(self, &answer)),
             None => self.repeat(&request.token, browser, None).await,
         }
+    }
+
+    /// Another account signed in than the app accepts.
+    async fn refuse_other_subject(&self, pending: &Pending) -> Result<Response, ApiError> {
+        let detail = "another account signed in than the app asked for";
+        self.refuse(pending, RefusalCode::LoginRequired, detail)
+            .await
     }
 
     /// Ends the request without a grant and tells the app.
@@ -238,11 +258,11 @@ impl AppState {
                 .await?;
         }
         let refusal = self.server().refusal_of(&request, code, detail);
-        Ok(to_app(&self.server().refuse(&refusal)))
+        Ok(to_app(self, &self.server().refuse(&refusal)))
     }
 
     /// Tells the app that it gets nothing for a request that no browser has begun. If it was
-    /// pushed, its `request_uri` is spent by that.
+    /// pushed, its `request_uri` is spent by that; if it is a device's, so is its code.
     pub(crate) async fn refuse_unstored(
         &self,
         valid: &ValidRequest,
@@ -254,10 +274,12 @@ impl AppState {
                 .drop_pushed_request(&request_uri.hash)
                 .await?;
         }
+        if let Delivery::Device(device) = &valid.params.delivery {
+            self.storage().refuse_device(device, self.now()).await?;
+        }
         let refusal = Refusal {
             client_id: valid.client.id.clone(),
-            redirect_uri: valid.params.redirect_uri.clone(),
-            state: valid.params.state.clone(),
+            delivery: valid.params.delivery.clone(),
             code,
             detail: detail.to_owned(),
         };
@@ -275,6 +297,7 @@ impl AppState {
         let answered = self.storage().answered_request(token, browser, self.now());
         let answered = answered.await?.ok_or_else(over)?;
         let answer = self.server().answer_again(&answered, refusal);
-        answer.as_ref().map(to_app).ok_or_else(over)
+        let answer = answer.ok_or_else(over)?;
+        Ok(to_app(self, &answer))
     }
 }

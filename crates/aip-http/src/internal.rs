@@ -9,7 +9,7 @@ use axum::routing::get;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 
-use crate::ports::Health;
+use crate::health::Health;
 
 #[derive(Clone)]
 struct Internal {

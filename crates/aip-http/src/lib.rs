@@ -4,7 +4,7 @@
 //! and the reference page derive; `serve` is the one way from a request to an answer; each file
 //! under `endpoints` turns one request into one answer, with the steps in `flow`, `bearer` and
 //! `sign_in_form` that several share; `error_mapping` is where errors become statuses.
-//! Signing in and the health of the process are behind the traits of [`ports`].
+//! The health of the process is behind a trait, [`Health`].
 
 mod account_names;
 mod api_error;
@@ -22,13 +22,13 @@ mod flow;
 mod flow_cookie;
 mod hash_text;
 mod headers;
+mod health;
 mod host;
 mod incoming_request;
 mod internal;
 mod limits;
 mod navigation;
 mod pages;
-pub mod ports;
 mod reference;
 mod request_line;
 mod respond;
@@ -41,6 +41,7 @@ mod words;
 
 pub use caller::TrustedProxies;
 pub use endpoint::{CachePolicy, Cors, Endpoint, ErrorFormat, Payload, Spec, Verb};
+pub use health::Health;
 pub use internal::internal_router;
 pub use limits::RateLimiter;
 pub use reference::reference_markdown;

@@ -31,6 +31,14 @@ pub(crate) enum Limit {
     PushedRequests,
     /// Requests pushed by one client that proved who it is.
     PushedRequestsOfClient,
+    /// Device codes given in the name of clients that cannot prove who they are, by network. Each is
+    /// a row for a day.
+    DeviceCodes,
+    /// Device codes given to one client that proved who it is.
+    DeviceCodesOfClient,
+    /// User codes that were entered, right or wrong, by network: whoever guesses them does it slowly
+    /// (RFC 8628 §5.1).
+    UserCodes,
 }
 
 /// What is counted together.
@@ -96,6 +104,30 @@ impl Limit {
                     every: Duration::from_millis(10),
                 },
                 words: "This client pushed too many requests.",
+            },
+            Self::DeviceCodes => Rule {
+                name: "device_codes",
+                quota: Quota {
+                    burst: 20,
+                    every: Duration::from_secs(10),
+                },
+                words: "Too many devices of your network asked for a code.",
+            },
+            Self::DeviceCodesOfClient => Rule {
+                name: "device_codes_of_client",
+                quota: Quota {
+                    burst: 100,
+                    every: Duration::from_secs(1),
+                },
+                words: "Too many devices of this client asked for a code.",
+            },
+            Self::UserCodes => Rule {
+                name: "user_codes",
+                quota: Quota {
+                    burst: 10,
+                    every: Duration::from_secs(30),
+                },
+                words: "Too many codes were entered from your network.",
             },
         }
     }

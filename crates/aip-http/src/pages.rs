@@ -1,8 +1,10 @@
-//! The pages: plain HTML forms, no script, escaped by the template engine.
+//! The pages: plain HTML forms, escaped by the template engine, and no script but for the one that
+//! posts an answer to an app.
 //!
 //! There is no `form-action` in their policy: Chromium and Safari hold every hop of the answer to
 //! a form to it, and where an app or a PDS sends the browser on to (another site, an app on the
 //! person's device) is not known when the page is made. Forms of ours are in our templates only.
+//! The page that posts an answer has one: it names the app.
 
 use std::borrow::Cow;
 
@@ -10,6 +12,7 @@ use askama::Template;
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue};
+use url::Url;
 
 use crate::assets::{ICON, STYLE};
 use crate::words::shown;
@@ -91,8 +94,8 @@ pub(crate) struct ConsentPage<'a> {
     pub(crate) brand: &'a str,
     pub(crate) app: &'a str,
     pub(crate) client_id: &'a str,
-    /// Where the person goes afterwards.
-    pub(crate) destination: &'a str,
+    /// Where the person goes afterwards; `None` if the app is on another device.
+    pub(crate) destination: Option<&'a str>,
     pub(crate) account: &'a AccountName,
     pub(crate) reason: &'a str,
     /// The account that was asked for, if the person chose another one at their host.
@@ -154,6 +157,39 @@ pub(crate) struct RepeatPage<'a> {
     pub(crate) fields: &'a [(Cow<'a, str>, Cow<'a, str>)],
 }
 
+/// An answer that the browser posts to the app.
+#[derive(Template)]
+#[template(path = "form_post.html")]
+pub(crate) struct FormPostPage<'a> {
+    pub(crate) brand: &'a str,
+    /// The redirect URI.
+    pub(crate) action: &'a str,
+    /// The parameters of the answer.
+    pub(crate) fields: &'a [(&'a str, &'a str)],
+    /// What lets its script run.
+    pub(crate) nonce: &'a str,
+}
+
+/// Where the code of another device is entered.
+#[derive(Template)]
+#[template(path = "device.html")]
+pub(crate) struct DevicePage<'a> {
+    pub(crate) brand: &'a str,
+    /// What is in the input.
+    pub(crate) user_code: &'a str,
+    /// Why it comes again.
+    pub(crate) problem: Option<&'a str>,
+    pub(crate) csrf: &'a str,
+}
+
+/// What is said once the request of another device is decided.
+#[derive(Template)]
+#[template(path = "device_done.html")]
+pub(crate) struct DeviceDonePage<'a> {
+    pub(crate) brand: &'a str,
+    pub(crate) allowed: bool,
+}
+
 /// The question whether to sign out at an app's wish.
 #[derive(Template)]
 #[template(path = "logout.html")]
@@ -191,8 +227,46 @@ trait Layout {
 
 impl<T: Template> Layout for T {}
 
+/// What the page that posts an answer may do: run its script, and send its form to the app.
+pub(crate) fn form_post_policy(nonce: &str, redirect_uri: &str) -> String {
+    let url = Url::parse(redirect_uri).ok();
+    let origin = url.as_ref().map(|url| {
+        let is_name = |host: &&str| {
+            host.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b))
+        };
+        match url.host_str().filter(is_name) {
+            Some(_) => url.origin().ascii_serialization(),
+            // CSP Level 3 §2.3.1 cannot name an IPv6 address; its scheme is as near as it gets.
+            None => format!("{}:", url.scheme()),
+        }
+    });
+    let destination = origin.as_deref().unwrap_or("'none'");
+    format!(
+        "default-src 'none'; style-src 'self'; img-src 'self' data:; script-src 'nonce-{nonce}'; \
+         form-action {destination}; frame-ancestors 'none'; base-uri 'none'"
+    )
+}
+
 /// A page as an answer.
 pub(crate) fn html(status: StatusCode, page: &impl Template) -> Response {
+    answer(status, page, POLICY)
+}
+
+/// A page with a policy of its own.
+pub(crate) fn html_with_policy(
+    status: StatusCode,
+    page: &impl Template,
+    policy: String,
+) -> Response {
+    // It is made of an origin and a nonce, which are ASCII.
+    match HeaderValue::try_from(policy) {
+        Ok(policy) => answer(status, page, policy),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+fn answer(status: StatusCode, page: &impl Template, policy: HeaderValue) -> Response {
     let Ok(text) = page.render() else {
         // A template writes to a string; what can fail is a value's own formatting.
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
@@ -200,7 +274,7 @@ pub(crate) fn html(status: StatusCode, page: &impl Template) -> Response {
     let media_type = HeaderValue::from_static("text/html; charset=utf-8");
     let headers = [
         (CONTENT_TYPE, media_type),
-        (CONTENT_SECURITY_POLICY, POLICY),
+        (CONTENT_SECURITY_POLICY, policy),
     ];
     (status, headers, text).into_response()
 }

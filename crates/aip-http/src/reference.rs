@@ -10,9 +10,10 @@ pub fn reference_markdown() -> String {
     let mut page = String::from(
         "# Endpoints of the public listener\n\n\
          Generated from the table in `aip-http`. Errors of pages are pages, all others JSON.\n\
-         Every endpoint answers `OPTIONS`; an unknown method gets 405 with `Allow`.\n\n\
-         | path | methods | what | scripts of other origins | cache | body | standard |\n\
-         | --- | --- | --- | --- | --- | --- | --- |\n",
+         Every endpoint answers `OPTIONS`; an unknown method gets 405 with `Allow`. A gateway or ingress\n\
+         that `aip-deploy` sets up leads to those that are public ([the way in](../edge.md)).\n\n\
+         | path | methods | public | what | scripts of other origins | cache | body | standard |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for endpoint in Endpoint::iter() {
         let spec = endpoint.spec();
@@ -31,10 +32,11 @@ pub fn reference_markdown() -> String {
             Payload::Form => "form, at most 64 KiB",
             Payload::Stream => "streams",
         };
+        let public = if spec.public { "yes" } else { "no" };
         // Writing to a string cannot fail.
         let _ = writeln!(
             page,
-            "| `{}` | {} | {} | {cors} | {cache} | {body} | {} |",
+            "| `{}` | {} | {public} | {} | {cors} | {cache} | {body} | {} |",
             spec.path,
             spec.allow(),
             spec.summary,

@@ -1,20 +1,21 @@
 //! What every handler works with.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use aip_atproto::ScopeSet;
 use aip_base::Timestamp;
 use aip_oauth::{AuthorizationServer, Issuer};
-use aip_sessions::Keeper;
+use aip_sessions::{Keeper, SignIn};
 use aip_storage::Storage;
 use aip_xrpc::Forwarder;
+use bytes::Bytes;
 use tokio_util::task::TaskTracker;
 
 use crate::api_error::ApiError;
 use crate::caller::{Caller, TrustedProxies};
+use crate::health::Health;
 use crate::incoming_request::IncomingRequest;
 use crate::limits::{Counted, Limit, RateLimiter};
-use crate::ports::{Health, SignIn};
 use crate::upstream_document::UpstreamDocument;
 
 /// What the binary hands in.
@@ -22,7 +23,7 @@ pub struct Parts {
     /// The authorization server.
     pub server: AuthorizationServer,
     /// Signing in at PDSs.
-    pub sign_in: Arc<dyn SignIn>,
+    pub sign_in: SignIn,
     /// Sessions at PDSs.
     pub keeper: Arc<Keeper>,
     /// Calls on PDSs.
@@ -46,40 +47,54 @@ pub struct Parts {
 
 /// What every handler works with; cheap to clone.
 #[derive(Clone)]
-pub struct AppState(Arc<Parts>);
+pub struct AppState(Arc<Shared>);
+
+struct Shared {
+    parts: Parts,
+    /// The metadata of the authorization server, which no request changes.
+    metadata: OnceLock<Bytes>,
+}
 
 impl AppState {
     /// Takes what the binary hands in.
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+        Self(Arc::new(Shared {
+            parts,
+            metadata: OnceLock::new(),
+        }))
     }
 
     pub(crate) fn parts(&self) -> &Parts {
-        &self.0
+        &self.0.parts
+    }
+
+    /// The metadata of the authorization server, made by the first request that asks.
+    pub(crate) fn metadata(&self, make: impl FnOnce() -> Bytes) -> Bytes {
+        self.0.metadata.get_or_init(make).clone()
     }
 
     pub(crate) fn server(&self) -> &AuthorizationServer {
-        &self.0.server
+        &self.0.parts.server
     }
 
     pub(crate) fn storage(&self) -> &dyn Storage {
-        &*self.0.server.storage
+        &*self.0.parts.server.storage
     }
 
     pub(crate) fn issuer(&self) -> &Issuer {
-        &self.0.server.issuer
+        &self.0.parts.server.issuer
     }
 
     pub(crate) fn health(&self) -> &dyn Health {
-        &*self.0.health
+        &*self.0.parts.health
     }
 
     pub(crate) fn brand(&self) -> &str {
-        &self.0.brand
+        &self.0.parts.brand
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        self.0.server.clock.now()
+        self.0.parts.server.clock.now()
     }
 
     /// Counts a call by its network, unless that is one too many.
@@ -89,13 +104,13 @@ impl AppState {
         incoming: &IncomingRequest,
     ) -> Result<(), ApiError> {
         let network = Counted::Network(self.caller(incoming));
-        self.0.limiter.count(limit, network, self.now()).await
+        self.0.parts.limiter.count(limit, network, self.now()).await
     }
 
     /// Counts a call by its client, unless that is one too many.
     pub(crate) async fn count_for_client(&self, limit: Limit, id: &str) -> Result<(), ApiError> {
         let client = Counted::Client(id);
-        self.0.limiter.count(limit, client, self.now()).await
+        self.0.parts.limiter.count(limit, client, self.now()).await
     }
 
     /// Counts a failed authentication, by network and by `client`, whose secret was wrong.
@@ -114,7 +129,7 @@ impl AppState {
 
     fn caller(&self, incoming: &IncomingRequest) -> Caller {
         let head = &incoming.head;
-        self.0.proxies.caller(&head.extensions, &head.headers)
+        self.0.parts.proxies.caller(&head.extensions, &head.headers)
     }
 
     /// Whether browsers reach us over TLS.

@@ -39,6 +39,8 @@ pub struct Expected<'a> {
     /// The values of `aud` of which one must be named, and no other: the issuer, and where
     /// older clients are let in, the URL of the endpoint.
     pub audiences: &'a [&'a str],
+    /// Whether the one audience may be written as an array of one, too.
+    pub audience_in_array: bool,
     /// The present instant.
     pub now: Timestamp,
 }
@@ -148,11 +150,11 @@ pub fn verify(
     if claims.iss != expected.client_id || claims.sub != expected.client_id {
         return Err(AssertionError::Client);
     }
-    if !claims
-        .aud
-        .single()
-        .is_some_and(|aud| expected.audiences.contains(&aud))
-    {
+    let audience = match &claims.aud {
+        Audience::Many(_) if !expected.audience_in_array => None,
+        audience => audience.single(),
+    };
+    if !audience.is_some_and(|aud| expected.audiences.contains(&aud)) {
         return Err(AssertionError::Audience);
     }
     let expires = claims.exp.timestamp() + CLOCK_SKEW;

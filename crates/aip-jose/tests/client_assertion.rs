@@ -18,6 +18,7 @@ const ISSUER: &str = "https://aip.example";
 const EXPECTED: Expected<'static> = Expected {
     client_id: CLIENT,
     audiences: &[ISSUER],
+    audience_in_array: true,
     now: NOW,
 };
 

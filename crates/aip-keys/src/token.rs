@@ -16,8 +16,10 @@ use zeroize::Zeroizing;
 /// A kind of token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::EnumIter)]
 pub enum TokenKind {
-    /// An opaque access token.
+    /// An opaque access token for an account.
     AccessToken,
+    /// An opaque access token of a client itself, for no account.
+    ClientToken,
     /// A refresh token.
     RefreshToken,
     /// An authorization code.
@@ -70,6 +72,7 @@ impl TokenKind {
     pub const fn prefix(self) -> &'static str {
         match self {
             Self::AccessToken => "aip_at_",
+            Self::ClientToken => "aip_ct_",
             Self::RefreshToken => "aip_rt_",
             Self::Code => "aip_ac_",
             Self::DeviceCode => "aip_dc_",

@@ -1,11 +1,13 @@
 //! Claims about the person (OpenID Connect Core §5.1), for userinfo and, where the client wants it,
-//! the `id_token`: what the scopes of one grant open, and nothing learned through another grant.
+//! the `id_token`: what the scopes of one grant open or its app asked for by name, and nothing
+//! learned through another grant.
 
 use crate::AuthorizationServer;
 pub use crate::wire::PersonClaims;
-use aip_atproto::{OpenIdScope, Scope, ScopeSet};
+use aip_atproto::{Handle, OpenIdScope, Scope, ScopeSet};
 use aip_storage::StorageError;
 use aip_storage::grant::Grant;
+use aip_storage::requested_claims::{ClaimName, ClaimPlace};
 use async_trait::async_trait;
 
 /// The placeholder of the AT Protocol for a handle that does not hold in both directions.
@@ -29,25 +31,41 @@ pub trait Emails: Send + Sync + 'static {
 }
 
 impl AuthorizationServer {
-    /// What `scope`, the grant's or less, opens.
+    /// What is claimed of the person at `place`: what `scope` opens, the grant's or less, if
+    /// `by_scope`, and what the app asked for by name (OpenID Connect Core §5.4, §5.5).
+    ///
+    /// The handle needs no scope when it is asked for by name: it is public like the DID that leads
+    /// to it. The e-mail address always needs its scope, which the person's PDS is asked for.
     pub async fn person_claims(
         &self,
         grant: &Grant,
         scope: &ScopeSet,
+        place: ClaimPlace,
+        by_scope: bool,
     ) -> Result<PersonClaims, StorageError> {
+        let opened = |word| by_scope && scope.contains(&Scope::OpenId(word));
+        let named = |name| grant.claims.has(place, name);
+        let profile = opened(OpenIdScope::Profile);
+        let name = profile || named(ClaimName::Name);
+        let preferred_username = profile || named(ClaimName::PreferredUsername);
+        let email = opened(OpenIdScope::Email) || named(ClaimName::Email);
+        let email_verified = opened(OpenIdScope::Email) || named(ClaimName::EmailVerified);
         let mut claims = PersonClaims::default();
-        if scope.contains(&Scope::OpenId(OpenIdScope::Profile)) {
+        if name || preferred_username {
             let account = self.storage.account(&grant.subject).await?;
             let handle = account.and_then(|account| account.handle);
-            claims.name = handle.as_ref().map(|it| it.as_str().to_owned());
+            let handle = handle.as_ref().map(Handle::as_str);
+            // Without a handle that holds, the DID is the only name that is known to be theirs.
+            claims.name = name.then(|| handle.unwrap_or(grant.subject.as_str()).to_owned());
             claims.preferred_username =
-                Some(handle.map_or_else(|| INVALID_HANDLE.to_owned(), |it| it.as_str().to_owned()));
+                preferred_username.then(|| handle.unwrap_or(INVALID_HANDLE).to_owned());
         }
-        if scope.contains(&Scope::OpenId(OpenIdScope::Email))
-            && let Some(email) = self.emails.email(grant).await?
+        if (email || email_verified)
+            && scope.contains(&Scope::OpenId(OpenIdScope::Email))
+            && let Some(known) = self.emails.email(grant).await?
         {
-            claims.email = Some(email.address);
-            claims.email_verified = Some(email.verified);
+            claims.email = email.then_some(known.address);
+            claims.email_verified = email_verified.then_some(known.verified);
         }
         Ok(claims)
     }

@@ -1,21 +1,43 @@
-//! Client authentication at the token, revocation and introspection endpoints (RFC 6749 §2.3).
+//! Client authentication at the token endpoint and wherever else clients prove themselves
+//! (RFC 6749 §2.3, OpenID Connect Core §9).
 //!
 //! A client with a secret may present it by Basic or in the body, as its library does, unless the
-//! operator pinned one of the two. Unknown clients and wrong secrets look the same from outside,
-//! and nothing is spent before this succeeded.
+//! operator pinned one of the two. A client with keys signs an assertion (RFC 7523 §3), which is
+//! accepted once. Unknown clients, wrong secrets and bad assertions look the same from outside, and
+//! nothing is spent before this succeeded.
 
 use std::sync::Arc;
 
 use aip_base::RequestNotes;
+use aip_jose::client_assertion::{
+    self, ASSERTION_TYPE, AssertionError, Expected, VerifiedAssertion, claimed_client,
+};
+use aip_jose::{Alg, JwsError, PublicJwk, UnverifiedJws};
 use aip_storage::StorageError;
-use aip_storage::client::{Client, ClientAuthMethod, ClientId};
+use aip_storage::client::{Client, ClientAuthMethod, ClientId, ClientKeys, SecurityProfile};
+use aip_storage::replay::Claim;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tokio::time::Instant;
 
 use crate::AuthorizationServer;
+use crate::client_key_sets::KeySetError;
 use crate::dpop::{ProofError, ProvenKey, Target};
 use crate::params::Params;
+
+/// Where tokens are given: older clients name it as the audience of their assertions.
+pub const TOKEN_ENDPOINT: &str = "/oauth/token";
+
+/// The algorithms of assertions that are taken.
+pub const ASSERTION_ALGS: &[Alg] = &[Alg::Es256, Alg::Rs256];
+
+/// Those of a client that is held to that profile; of FAPI 2.0 those of Security Profile §5.4.1.
+pub(crate) fn assertion_algs(profile: SecurityProfile) -> &'static [Alg] {
+    match profile {
+        SecurityProfile::OAuth21 => ASSERTION_ALGS,
+        SecurityProfile::Fapi2 => &[Alg::Es256],
+    }
+}
 
 /// A request of a client that arrived over HTTP, at the token endpoint or at the one for pushed
 /// requests.
@@ -65,6 +87,32 @@ pub enum ClientAuthError {
     /// Not the client's secret.
     #[error("the client secret is wrong")]
     WrongSecret(ClientId),
+    /// Something that is no assertion, such as one that is signed with a secret.
+    #[error("the client assertion cannot be read: {0}")]
+    Unreadable(#[source] JwsError),
+    /// Another kind of assertion, or none.
+    #[error(
+        "`client_assertion` and `client_assertion_type={ASSERTION_TYPE}` come together, or not at all"
+    )]
+    AssertionType,
+    /// An algorithm that this client may not use.
+    #[error("the client assertion is signed with {0}, which this client may not use")]
+    AssertionAlg(Alg),
+    /// Its keys were read, and the one that signed is not there.
+    #[error("the client has no single key for {alg} with the `kid` of its assertion")]
+    NoKey {
+        /// What the assertion is signed with.
+        alg: Alg,
+    },
+    /// Its keys could not be read.
+    #[error(transparent)]
+    KeySet(#[from] KeySetError),
+    /// The assertion says something else than it must.
+    #[error("the client assertion is refused: {0}")]
+    Assertion(#[from] AssertionError),
+    /// The assertion was seen before.
+    #[error("the client assertion was used before")]
+    AssertionReplayed,
     /// Our fault.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -74,8 +122,26 @@ pub enum ClientAuthError {
 /// hash below.
 struct Presented {
     client_id: String,
-    secret: Option<String>,
-    method: ClientAuthMethod,
+    credential: Credential,
+}
+
+enum Credential {
+    Nothing,
+    Secret {
+        secret: String,
+        method: ClientAuthMethod,
+    },
+    Assertion(Box<UnverifiedJws>),
+}
+
+impl Credential {
+    fn method(&self) -> ClientAuthMethod {
+        match self {
+            Self::Nothing => ClientAuthMethod::None,
+            Self::Secret { method, .. } => *method,
+            Self::Assertion(_) => ClientAuthMethod::PrivateKeyJwt,
+        }
+    }
 }
 
 impl AuthenticatedClient {
@@ -121,18 +187,36 @@ impl AuthorizationServer {
             .client_id
             .parse()
             .map_err(|_| ClientAuthError::Unknown)?;
-        let known = self.known_clients.get(&id);
-        let known = known.filter(|it| self.check(it, &presented).is_ok());
-        let client = if let Some(client) = known {
-            client
-        } else {
-            let client = self.read_client(&id).await?;
-            let client = client.ok_or(ClientAuthError::Unknown)?;
-            self.check(&client, &presented)?;
-            client
-        };
+        let (client, assertion) = self.check_known_or_read(&id, &presented).await?;
+        if let Some(VerifiedAssertion { jti, expires }) = assertion {
+            let key = format!("client-assertion {id} {jti}");
+            let claim = self
+                .storage
+                .claim_once(&self.hasher.hash(&key), expires)
+                .await?;
+            if claim == Claim::Seen {
+                return Err(ClientAuthError::AssertionReplayed);
+            }
+        }
         RequestNotes::note_client(client.id.as_str());
         Ok(AuthenticatedClient(client))
+    }
+
+    /// What is remembered of a client lets it in, and never turns it away.
+    async fn check_known_or_read(
+        &self,
+        id: &ClientId,
+        presented: &Presented,
+    ) -> Result<(Arc<Client>, Option<VerifiedAssertion>), ClientAuthError> {
+        if let Some(known) = self.known_clients.get(id)
+            && let Ok(assertion) = self.check(&known, &presented.credential).await
+        {
+            return Ok((known, assertion));
+        }
+        let client = self.read_client(id).await?;
+        let client = client.ok_or(ClientAuthError::Unknown)?;
+        let assertion = self.check(&client, &presented.credential).await?;
+        Ok((client, assertion))
     }
 
     /// The client as the database has it, remembered for a moment.
@@ -148,63 +232,148 @@ impl AuthorizationServer {
         Ok(client)
     }
 
-    fn check(&self, client: &Client, presented: &Presented) -> Result<(), ClientAuthError> {
-        if client.is_confidential() != (presented.method != ClientAuthMethod::None) {
-            return Err(ClientAuthError::WrongMethod {
-                registered: client.auth_method.as_str(),
-                used: presented.method.as_str(),
-            });
-        }
-        match (&client.secret_hash, &presented.secret) {
-            // Comparison of keyed hashes, in constant time: no prefix of the secret shows in it.
-            (Some(expected), Some(secret)) if self.hasher.hash(secret) == *expected => {
-                if client.auth_method_pinned && client.auth_method != presented.method {
-                    return Err(ClientAuthError::Pinned(client.auth_method.as_str()));
+    async fn check(
+        &self,
+        client: &Client,
+        credential: &Credential,
+    ) -> Result<Option<VerifiedAssertion>, ClientAuthError> {
+        let settings = &client.settings;
+        match (credential, &client.secret_hash) {
+            (Credential::Nothing, _) if !client.is_confidential() => Ok(None),
+            (Credential::Secret { secret, method }, Some(expected)) => {
+                // Comparison of keyed hashes, in constant time: no prefix of the secret shows in it.
+                if self.hasher.hash(secret) != *expected {
+                    return Err(ClientAuthError::WrongSecret(client.id.clone()));
                 }
-                Ok(())
+                if settings.auth_method_pinned && settings.auth_method != *method {
+                    return Err(ClientAuthError::Pinned(settings.auth_method.as_str()));
+                }
+                Ok(None)
             }
-            (None, None) => Ok(()),
-            _ => Err(ClientAuthError::WrongSecret(client.id.clone())),
+            (Credential::Assertion(assertion), _)
+                if settings.auth_method == ClientAuthMethod::PrivateKeyJwt =>
+            {
+                self.check_assertion(client, assertion).await.map(Some)
+            }
+            (used, _) => Err(ClientAuthError::WrongMethod {
+                registered: settings.auth_method.as_str(),
+                used: used.method().as_str(),
+            }),
         }
+    }
+
+    /// The audience is the issuer; outside FAPI 2.0 also the token endpoint, which is what
+    /// OpenID Connect Core §9 asked clients for.
+    async fn check_assertion(
+        &self,
+        client: &Client,
+        assertion: &UnverifiedJws,
+    ) -> Result<VerifiedAssertion, ClientAuthError> {
+        let header = assertion.header();
+        let fapi2 = client.settings.security_profile == SecurityProfile::Fapi2;
+        let alg = header.alg;
+        if !assertion_algs(client.settings.security_profile).contains(&alg) {
+            return Err(ClientAuthError::AssertionAlg(alg));
+        }
+        let key = self.assertion_key(client, header.kid.as_deref(), alg);
+        let key = key.await?;
+        let issuer = self.issuer.as_str();
+        let token_endpoint = self.issuer.url(TOKEN_ENDPOINT);
+        let audiences: &[&str] = if fapi2 {
+            &[issuer]
+        } else {
+            &[issuer, &token_endpoint]
+        };
+        let expected = Expected {
+            client_id: client.id.as_str(),
+            audiences,
+            audience_in_array: !fapi2,
+            now: self.clock.now(),
+        };
+        Ok(client_assertion::verify(
+            assertion.clone(),
+            &key,
+            alg,
+            &expected,
+        )?)
+    }
+
+    async fn assertion_key(
+        &self,
+        client: &Client,
+        kid: Option<&str>,
+        alg: Alg,
+    ) -> Result<PublicJwk, ClientAuthError> {
+        let key = match &client.settings.keys {
+            Some(ClientKeys::Registered(keys)) => keys.select(kid, alg).cloned(),
+            Some(ClientKeys::At(uri)) => {
+                let now = self.clock.now();
+                self.client_key_sets.key(uri, kid, alg, now).await?
+            }
+            None => None,
+        };
+        key.ok_or(ClientAuthError::NoKey { alg })
     }
 }
 
 fn present(authorization: Option<&str>, params: &Params) -> Result<Presented, ClientAuthError> {
+    let basic = authorization.and_then(basic_credential);
     let in_body = params.get("client_secret");
-    if let Some(credential) = authorization.and_then(basic_credential) {
-        if in_body.is_some() {
-            return Err(ClientAuthError::TwoMethods);
-        }
-        let (client_id, secret) =
-            decode_basic(credential).ok_or(ClientAuthError::MalformedBasic)?;
-        if params
-            .get("client_id")
-            .is_some_and(|in_body| in_body != client_id)
-        {
+    let assertion = assertion(params)?;
+    let methods = [basic.is_some(), in_body.is_some(), assertion.is_some()];
+    if methods.iter().filter(|used| **used).count() > 1 {
+        return Err(ClientAuthError::TwoMethods);
+    }
+    let named = params.get("client_id");
+    if let Some(assertion) = assertion {
+        let client_id = claimed_client(&assertion).map_err(ClientAuthError::Unreadable)?;
+        // RFC 7521 §4.2: "it MUST identify the same client".
+        if named.is_some_and(|named| named != client_id) {
             return Err(ClientAuthError::TwoMethods);
         }
         return Ok(Presented {
             client_id,
-            secret: Some(secret),
-            method: ClientAuthMethod::SecretBasic,
+            credential: Credential::Assertion(Box::new(assertion)),
         });
     }
-    let client_id = params
-        .get("client_id")
-        .ok_or(ClientAuthError::Missing)?
-        .to_owned();
-    Ok(match in_body {
-        Some(secret) => Presented {
+    if let Some(credential) = basic {
+        let (client_id, secret) =
+            decode_basic(credential).ok_or(ClientAuthError::MalformedBasic)?;
+        if named.is_some_and(|named| named != client_id) {
+            return Err(ClientAuthError::TwoMethods);
+        }
+        return Ok(Presented {
             client_id,
-            secret: Some(secret.to_owned()),
-            method: ClientAuthMethod::SecretPost,
-        },
-        None => Presented {
-            client_id,
-            secret: None,
-            method: ClientAuthMethod::None,
+            credential: Credential::Secret {
+                secret,
+                method: ClientAuthMethod::SecretBasic,
+            },
+        });
+    }
+    Ok(Presented {
+        client_id: named.ok_or(ClientAuthError::Missing)?.to_owned(),
+        credential: match in_body {
+            Some(secret) => Credential::Secret {
+                secret: secret.to_owned(),
+                method: ClientAuthMethod::SecretPost,
+            },
+            None => Credential::Nothing,
         },
     })
+}
+
+/// The assertion of a request (RFC 7521 §4.2), if there is one.
+fn assertion(params: &Params) -> Result<Option<UnverifiedJws>, ClientAuthError> {
+    match (
+        params.get("client_assertion"),
+        params.get("client_assertion_type"),
+    ) {
+        (None, None) => Ok(None),
+        (Some(assertion), Some(ASSERTION_TYPE)) => UnverifiedJws::parse(assertion)
+            .map(Some)
+            .map_err(ClientAuthError::Unreadable),
+        _ => Err(ClientAuthError::AssertionType),
+    }
 }
 
 /// The credential of a Basic header; the scheme's case does not matter (RFC 9110 §11.1).

@@ -7,9 +7,10 @@ use aip_keys::TokenKind;
 use aip_storage::StorageError;
 use aip_storage::audit::AuditKind;
 use aip_storage::client::RedirectUri;
-use aip_storage::grant::{Approval, Approve, Grant, NewCode};
+use aip_storage::grant::{Approval, Approve, Grant, Handover, NewCode};
 use aip_storage::request::{
-    ANSWER_REPEATED_FOR, AnsweredRequest, AuthorizationRequest, RequestAnswer, SignedIn,
+    ANSWER_REPEATED_FOR, AnsweredRequest, AuthorizationRequest, Delivery, RedirectDelivery,
+    RequestAnswer, ResponseMode, SignedIn,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -19,23 +20,58 @@ use crate::authorize::{Refusal, RefusalCode};
 /// How long a code may be redeemed.
 const CODE_TTL: std::time::Duration = ANSWER_REPEATED_FOR;
 
-/// What goes to the app by redirect.
+/// The answer to an app's request.
 #[derive(Debug)]
-pub struct Answer {
+pub enum Answer {
+    /// The browser takes it to the app.
+    Redirect(RedirectAnswer),
+    /// The app gets it at the token endpoint; the person is told that they are done here.
+    AtDevice(DeviceAnswer),
+}
+
+/// What a person decided about the request of another device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceAnswer {
+    /// They allowed the app.
+    Allowed,
+    /// The app gets nothing.
+    Refused,
+}
+
+/// What a browser takes to an app.
+#[derive(Debug)]
+pub struct RedirectAnswer {
     redirect_uri: RedirectUri,
+    response_mode: ResponseMode,
     params: Vec<(&'static str, SecretString)>,
 }
 
-impl Answer {
-    /// An answer to one of the client's own addresses.
-    pub(crate) fn new(
+impl RedirectAnswer {
+    /// An answer in the query of one of the client's own addresses.
+    pub(crate) fn in_query(
         redirect_uri: RedirectUri,
         params: Vec<(&'static str, SecretString)>,
     ) -> Self {
         Self {
             redirect_uri,
+            response_mode: ResponseMode::Query,
             params,
         }
+    }
+
+    /// How it is encoded.
+    pub fn response_mode(&self) -> ResponseMode {
+        self.response_mode
+    }
+
+    /// Where it goes.
+    pub fn redirect_uri(&self) -> &RedirectUri {
+        &self.redirect_uri
+    }
+
+    /// Its parameters, one of which may be a code: never log them.
+    pub fn params(&self) -> &[(&'static str, SecretString)] {
+        &self.params
     }
 
     /// The URL to redirect the browser to. It carries the code: never log it.
@@ -65,7 +101,6 @@ impl AuthorizationServer {
     ) -> Result<Option<Answer>, StorageError> {
         let now = self.clock.now();
         let id = RowId::new(&*self.clock, &*self.rng);
-        let code = self.code_of(id);
         let params = &request.params;
         let grant = Grant {
             id,
@@ -77,22 +112,26 @@ impl AuthorizationServer {
             upstream_session: who.upstream_session,
             dpop_jkt: None,
             auth_time: who.auth_time,
+            claims: params.claims.clone(),
             created_at: now,
             revoked: None,
+        };
+        let handover = match &params.delivery {
+            Delivery::Device(code) => Handover::Device(*code),
+            Delivery::Redirect(redirect) => Handover::Code(NewCode {
+                hash: self.hash(&self.code_of(id)),
+                redirect: redirect.clone(),
+                code_challenge: params.code_challenge.clone(),
+                dpop_jkt: params.dpop_jkt.clone(),
+                nonce: params.nonce.clone(),
+                expires_at: now + CODE_TTL,
+            }),
         };
         let approval = Approval {
             request: request.token,
             browser,
             grant,
-            state: params.state.clone(),
-            code: NewCode {
-                hash: self.hash(&code),
-                redirect_uri: params.redirect_uri.clone(),
-                code_challenge: params.code_challenge.clone(),
-                dpop_jkt: params.dpop_jkt.clone(),
-                nonce: params.nonce.clone(),
-                expires_at: now + CODE_TTL,
-            },
+            handover,
         };
         if self.storage.approve(&approval).await? == Approve::RequestGone {
             return Ok(None);
@@ -103,11 +142,7 @@ impl AuthorizationServer {
             &approval.grant.scope.to_string(),
         )
         .await?;
-        Ok(Some(self.answer(
-            &params.redirect_uri,
-            params.state.as_deref(),
-            vec![("code", code)],
-        )))
+        Ok(Some(self.granted(&params.delivery, id)))
     }
 
     /// The answer of a moment ago, for a person who sent the same decision twice: a browser shows
@@ -119,16 +154,11 @@ impl AuthorizationServer {
         refusal: Option<(RefusalCode, &str)>,
     ) -> Option<Answer> {
         match (&answered.answer, refusal) {
-            (RequestAnswer::Granted(grant), None) => Some(self.answer(
-                &answered.redirect_uri,
-                answered.state.as_deref(),
-                vec![("code", self.code_of(*grant))],
-            )),
+            (RequestAnswer::Granted(grant), None) => Some(self.granted(&answered.delivery, *grant)),
             (RequestAnswer::Refused(told), Some((code, detail))) if told == code.as_str() => {
                 Some(self.refuse(&Refusal {
                     client_id: answered.client_id.clone(),
-                    redirect_uri: answered.redirect_uri.clone(),
-                    state: answered.state.clone(),
+                    delivery: answered.delivery.clone(),
                     code,
                     detail: detail.to_owned(),
                 }))
@@ -144,13 +174,28 @@ impl AuthorizationServer {
             .derive(TokenKind::Code, &format!("code of {grant}"))
     }
 
+    /// Tells the app that it has this grant.
+    fn granted(&self, delivery: &Delivery, grant: RowId) -> Answer {
+        match delivery {
+            Delivery::Device(_) => Answer::AtDevice(DeviceAnswer::Allowed),
+            Delivery::Redirect(redirect) => {
+                self.redirect(redirect, vec![("code", self.code_of(grant))])
+            }
+        }
+    }
+
     /// Tells the app that its request ends without a grant.
     pub fn refuse(&self, refusal: &Refusal) -> Answer {
-        let params = vec![
-            ("error", refusal.code.as_str().to_owned().into()),
-            ("error_description", refusal.detail.clone().into()),
-        ];
-        self.answer(&refusal.redirect_uri, refusal.state.as_deref(), params)
+        match &refusal.delivery {
+            Delivery::Device(_) => Answer::AtDevice(DeviceAnswer::Refused),
+            Delivery::Redirect(redirect) => {
+                let params = vec![
+                    ("error", refusal.code.as_str().to_owned().into()),
+                    ("error_description", refusal.detail.clone().into()),
+                ];
+                self.redirect(redirect, params)
+            }
+        }
     }
 
     /// The refusal of a stored request.
@@ -162,23 +207,25 @@ impl AuthorizationServer {
     ) -> Refusal {
         Refusal {
             client_id: request.client_id.clone(),
-            redirect_uri: request.params.redirect_uri.clone(),
-            state: request.params.state.clone(),
+            delivery: request.params.delivery.clone(),
             code,
             detail: detail.to_owned(),
         }
     }
 
-    fn answer(
+    fn redirect(
         &self,
-        redirect_uri: &RedirectUri,
-        state: Option<&str>,
+        delivery: &RedirectDelivery,
         mut params: Vec<(&'static str, SecretString)>,
     ) -> Answer {
-        if let Some(state) = state {
-            params.push(("state", state.to_owned().into()));
+        if let Some(state) = &delivery.state {
+            params.push(("state", state.clone().into()));
         }
         params.push(("iss", self.issuer.as_str().to_owned().into()));
-        Answer::new(redirect_uri.clone(), params)
+        Answer::Redirect(RedirectAnswer {
+            redirect_uri: delivery.redirect_uri.clone(),
+            response_mode: delivery.response_mode,
+            params,
+        })
     }
 }

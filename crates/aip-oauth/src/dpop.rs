@@ -42,6 +42,9 @@ pub enum ProofError {
     /// `invalid_dpop_proof`.
     #[error(transparent)]
     Invalid(#[from] DpopError),
+    /// The client is registered for bound tokens alone: `invalid_dpop_proof`.
+    #[error("the tokens of this client are bound to a key: there must be a DPoP proof")]
+    Missing,
     /// The proof was seen before: `invalid_dpop_proof`.
     #[error("the proof was used before")]
     Replayed,

@@ -6,6 +6,7 @@ use aip_base::Timestamp;
 use aip_jose::{Alg, SignError, sign_jwt};
 use aip_storage::client::{Client, IdTokenAlg};
 use aip_storage::grant::Grant;
+use aip_storage::requested_claims::{ClaimName, ClaimPlace};
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -16,6 +17,10 @@ use crate::claims::PersonClaims;
 
 /// How long an `id_token` may be presented: it proves a sign-in that just happened.
 const TTL: Duration = Duration::from_mins(10);
+
+/// The authentication context class of every sign-in (§2). A PDS says who signed in, and neither how
+/// nor how surely: no more can be claimed than level 0. For the same reason there is no `amr`.
+pub const ACR: &str = "0";
 
 /// Why no `id_token` could be made. Both are our fault.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +43,8 @@ struct Claims<'a> {
     exp: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     auth_time: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acr: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     nonce: Option<&'a str>,
     at_hash: String,
@@ -66,14 +73,14 @@ impl AuthorizationServer {
         about: &IdTokenSubject<'_>,
         now: Timestamp,
     ) -> Result<String, IdTokenError> {
-        let alg = match client.id_token_alg {
+        let alg = match client.settings.id_token_alg {
             IdTokenAlg::Es256 => Alg::Es256,
             IdTokenAlg::Rs256 => Alg::Rs256,
         };
         let keys = self.keys.current();
         let key = keys
             .oidc(alg)
-            .ok_or(IdTokenError::NoKey(client.id_token_alg.as_str()))?;
+            .ok_or(IdTokenError::NoKey(client.settings.id_token_alg.as_str()))?;
         let claims = Claims {
             iss: self.issuer.as_str(),
             sub: about.grant.subject.as_str(),
@@ -81,6 +88,11 @@ impl AuthorizationServer {
             iat: now.as_secs(),
             exp: (now + TTL).as_secs(),
             auth_time: about.grant.auth_time.map(Timestamp::as_secs),
+            acr: about
+                .grant
+                .claims
+                .has(ClaimPlace::IdToken, ClaimName::Acr)
+                .then_some(ACR),
             nonce: about.nonce,
             at_hash: at_hash(about.access_token),
             person: about.person,

@@ -8,8 +8,9 @@
 use aip_atproto::{AccountAttr, Did, OpenIdScope, Scope, ScopeSet};
 use aip_base::Timestamp;
 use aip_storage::browser::BrowserAccount;
-use aip_storage::client::{Client, RedirectTarget, RedirectUri};
+use aip_storage::client::{Client, RedirectTarget};
 use aip_storage::prompt::{Prompt, Prompts};
+use aip_storage::request::Delivery;
 
 use crate::authorize::RefusalCode;
 
@@ -18,15 +19,15 @@ use crate::authorize::RefusalCode;
 pub struct InteractionInput<'a> {
     /// The app.
     pub client: &'a Client,
-    /// Where the answer goes.
-    pub redirect_uri: &'a RedirectUri,
+    /// How it gets the answer.
+    pub delivery: &'a Delivery,
     /// What it wants to do; once somebody has signed in, what of that their PDS granted.
     pub scope: &'a ScopeSet,
     /// What it wants the person to be asked.
     pub prompts: &'a Prompts,
     /// How old the sign-in may be, in seconds.
     pub max_age: Option<u64>,
-    /// The account it means, when its hint named one for certain.
+    /// The account it means, when one is named for certain.
     pub hinted: Option<&'a Did>,
 }
 
@@ -55,6 +56,8 @@ pub enum ConsentReason {
     Asked,
     /// The app is a program that cannot prove which one it is (RFC 8252 §8.6).
     Unproven,
+    /// The request came from another device, perhaps one of somebody else (RFC 8628 §5.4).
+    OtherDevice,
 }
 
 /// Decides how a request begins, given the accounts signed in at this browser.
@@ -82,6 +85,7 @@ pub fn next_step(
         .filter(|account| input.hinted.is_none_or(|did| *did == account.did))
         .collect();
     match candidates.as_slice() {
+        // Nobody is signed in here, or nobody who is meant.
         [] => page(RefusalCode::LoginRequired),
         [account] if !is_fresh(account, input.max_age, now) => page(RefusalCode::LoginRequired),
         // With no page allowed, a single account is the only possible meaning.
@@ -114,12 +118,20 @@ pub fn consent_reason(
     if input.prompts.has(Prompt::Consent) {
         return Some(ConsentReason::Asked);
     }
-    // Before anything that skips the page: an app that any program can pretend to be needs a click
-    // every time, the operator's own app too.
-    if is_unproven(input) {
-        return Some(ConsentReason::Unproven);
+    // Before anything that skips the page: an app that any program can pretend to be, as neither a
+    // secret nor a claimed https address ties it to its id, needs a click every time, the operator's
+    // own app too.
+    match input.delivery {
+        Delivery::Device(_) => return Some(ConsentReason::OtherDevice),
+        Delivery::Redirect(redirect)
+            if !input.client.is_confidential()
+                && redirect.redirect_uri.target() != RedirectTarget::Https =>
+        {
+            return Some(ConsentReason::Unproven);
+        }
+        Delivery::Redirect(_) => {}
     }
-    if input.client.first_party {
+    if input.client.settings.first_party {
         return None;
     }
     match allowed_here {
@@ -127,12 +139,6 @@ pub fn consent_reason(
         Some(allowed) if !allowed.covers_all(input.scope) => Some(ConsentReason::NewScopes),
         Some(_) => None,
     }
-}
-
-/// Whether any program on the person's device could have sent this request and could receive the
-/// answer: there is neither a secret nor a claimed https address that ties the app to its id.
-fn is_unproven(input: &InteractionInput<'_>) -> bool {
-    !input.client.is_confidential() && input.redirect_uri.target() != RedirectTarget::Https
 }
 
 /// What an app gets of what it asked for: what the person left ticked at their PDS, which says

@@ -67,7 +67,9 @@ impl KnownClients {
 #[cfg(test)]
 mod tests {
     use aip_base::Timestamp;
-    use aip_storage::client::{ApplicationType, ClientAuthMethod, IdTokenAlg};
+    use aip_storage::client::{
+        ApplicationType, ClientAuthMethod, ClientSettings, GrantTypes, IdTokenAlg, SecurityProfile,
+    };
 
     use super::*;
 
@@ -75,22 +77,28 @@ mod tests {
         let then = Timestamp::from_secs(1_800_000_000);
         Arc::new(Client {
             id: "app".parse().unwrap(),
-            name: "App".to_owned(),
-            application_type: ApplicationType::Web,
-            auth_method: ClientAuthMethod::None,
-            auth_method_pinned: false,
+            settings: ClientSettings {
+                name: "App".to_owned(),
+                application_type: ApplicationType::Web,
+                auth_method: ClientAuthMethod::None,
+                auth_method_pinned: false,
+                keys: None,
+                grant_types: GrantTypes::default(),
+                redirect_uris: Vec::new(),
+                post_logout_redirect_uris: Vec::new(),
+                scope: "atproto".parse().unwrap(),
+                security_profile: SecurityProfile::OAuth21,
+                require_pkce: true,
+                require_par: false,
+                dpop_bound_access_tokens: false,
+                first_party: false,
+                id_token_alg: IdTokenAlg::Es256,
+                claims_in_id_token: false,
+                access_token_ttl: Duration::from_hours(1),
+                refresh_token_ttl: Duration::from_hours(24),
+                refresh_grace: Duration::from_secs(30),
+            },
             secret_hash: None,
-            redirect_uris: Vec::new(),
-            post_logout_redirect_uris: Vec::new(),
-            scope: "atproto".parse().unwrap(),
-            require_pkce: true,
-            require_par: false,
-            first_party: false,
-            id_token_alg: IdTokenAlg::Es256,
-            claims_in_id_token: false,
-            access_token_ttl: Duration::from_hours(1),
-            refresh_token_ttl: Duration::from_hours(24),
-            refresh_grace: Duration::from_secs(30),
             created_at: then,
             updated_at: then,
         })

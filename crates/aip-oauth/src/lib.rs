@@ -7,12 +7,15 @@
 pub mod authorize;
 pub mod claims;
 pub mod client_auth;
+mod client_key_sets;
 pub mod decision;
 pub mod dpop;
 pub mod grants;
 pub mod id_token;
+mod id_token_hint;
 pub mod interaction;
 mod known_clients;
+mod known_tokens;
 pub mod logout;
 mod offending;
 pub mod params;
@@ -24,7 +27,9 @@ pub mod tokens;
 pub mod unregistered;
 mod wire;
 
+pub use client_key_sets::ClientKeySets;
 pub use known_clients::KnownClients;
+pub use known_tokens::KnownTokens;
 
 use std::sync::Arc;
 
@@ -50,6 +55,10 @@ pub struct AuthorizationServer {
     pub require_par: bool,
     /// Clients that need not be read again yet.
     pub known_clients: KnownClients,
+    /// The keys of clients that keep them at an address of their own.
+    pub client_key_sets: Arc<ClientKeySets>,
+    /// Access tokens of calls on PDSs that need not be read again yet.
+    pub known_tokens: KnownTokens,
     /// Knows the e-mail addresses of accounts.
     pub emails: Arc<dyn claims::Emails>,
     /// The keys that sign `id_token`s.

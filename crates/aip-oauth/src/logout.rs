@@ -4,14 +4,12 @@
 //! asked. The browser is sent on only to an address that the app registered for this.
 
 use aip_atproto::Did;
-use aip_jose::{Audience, JwsError, UnverifiedJws};
 use aip_storage::StorageError;
 use aip_storage::client::{Client, ClientId};
 use secrecy::SecretString;
-use serde::Deserialize;
 
 use crate::AuthorizationServer;
-use crate::decision::Answer;
+use crate::decision::RedirectAnswer;
 use crate::params::{Params, ParamsError};
 use crate::unregistered::UnregisteredUri;
 
@@ -50,29 +48,20 @@ pub enum LogoutError {
     Storage(#[from] StorageError),
 }
 
-/// The claims of an `id_token` that matter here. It may have expired: §2 of the specification
-/// wants it accepted nevertheless.
-#[derive(Deserialize)]
-struct Hint {
-    iss: String,
-    sub: String,
-    aud: Audience,
-}
-
 impl AuthorizationServer {
     /// Checks a logout request given as query string or form body.
     pub async fn check_logout(&self, encoded: &[u8]) -> Result<Logout, LogoutError> {
         let params = Params::parse(encoded)?;
         let hint = params
             .get("id_token_hint")
-            .map(|token| self.verify_hint(token))
+            .map(|token| self.read_hint(token).ok_or(LogoutError::Hint))
             .transpose()?;
         let named = params
             .get("client_id")
             .map(str::parse::<ClientId>)
             .transpose();
         let named = named.map_err(|_| LogoutError::UnknownClient)?;
-        let (account, issued_to) = hint.unzip();
+        let (account, issued_to) = hint.map(|it| (it.subject, it.client)).unzip();
         let id = match (issued_to, named) {
             (Some(issued_to), Some(named)) if issued_to != named => {
                 return Err(LogoutError::OtherClient);
@@ -94,33 +83,6 @@ impl AuthorizationServer {
             .transpose()?;
         Ok(Logout { account, location })
     }
-
-    fn verify_hint(&self, token: &str) -> Result<(Did, ClientId), LogoutError> {
-        let hint = self.hint_claims(token).ok_or(LogoutError::Hint)?;
-        let client = hint
-            .aud
-            .single()
-            .and_then(|aud| aud.parse().ok())
-            .ok_or(LogoutError::Hint)?;
-        let account = hint.sub.parse().map_err(|_| LogoutError::Hint)?;
-        if hint.iss == self.issuer.as_str() {
-            Ok((account, client))
-        } else {
-            Err(LogoutError::Hint)
-        }
-    }
-
-    fn hint_claims(&self, token: &str) -> Option<Hint> {
-        let jws = UnverifiedJws::parse(token)
-            .ok()
-            .filter(|jws| jws.header().is_typ("JWT"))?;
-        let keys = self.keys.current();
-        let key = keys.oidc_by_kid(jws.header().kid.as_deref()?)?;
-        let verified: Result<Hint, JwsError> = jws
-            .verify(key.public(), key.alg())
-            .and_then(|verified| verified.claims());
-        verified.ok()
-    }
 }
 
 /// The address to go on to: one that the client registered, byte for byte.
@@ -130,12 +92,12 @@ fn location(
     state: Option<&str>,
 ) -> Result<SecretString, LogoutError> {
     let client = client.ok_or(LogoutError::NoClient)?;
-    let known = &client.post_logout_redirect_uris;
+    let known = &client.settings.post_logout_redirect_uris;
     let registered = known.iter().find(|it| it.as_str() == uri);
     let registered = registered.ok_or_else(|| {
         let unregistered = UnregisteredUri::new(client.id.clone(), known, uri);
         LogoutError::UnknownRedirect(Box::new(unregistered))
     })?;
     let state = state.map(|state| ("state", state.to_owned().into()));
-    Ok(Answer::new(registered.clone(), state.into_iter().collect()).location())
+    Ok(RedirectAnswer::in_query(registered.clone(), state.into_iter().collect()).location())
 }

@@ -5,14 +5,13 @@
 
 use aip_storage::client::{ApplicationType, RedirectTarget, RedirectUri, RedirectUriError};
 
-/// Checks a redirect URI at registration. `loopback_for_web` is on when AIP itself runs on
+/// Checks that a client of this kind may register the redirect URI. `loopback_for_web` is on when AIP itself runs on
 /// loopback: then a web client under development may use loopback, too.
 pub fn check(
-    uri: &str,
+    uri: &RedirectUri,
     kind: ApplicationType,
     loopback_for_web: bool,
-) -> Result<RedirectUri, RedirectUriError> {
-    let uri: RedirectUri = uri.parse()?;
+) -> Result<(), RedirectUriError> {
     let native = kind == ApplicationType::Native;
     let allowed = match uri.target() {
         RedirectTarget::Https => true,
@@ -20,7 +19,7 @@ pub fn check(
         RedirectTarget::Program => native,
     };
     if allowed {
-        Ok(uri)
+        Ok(())
     } else {
         Err(RedirectUriError::Scheme(uri.to_string()))
     }
@@ -136,16 +135,17 @@ mod tests {
     #[test]
     fn registration_refuses_what_could_lead_elsewhere() {
         use ApplicationType::{Native, Web};
+        let check = |uri: &str, kind, loopback_for_web| {
+            let parsed: RedirectUri = uri.parse()?;
+            check(&parsed, kind, loopback_for_web)
+        };
         for (uri, kind) in [
             ("https://app.example/callback?tenant=1", Web),
             ("https://app.example", Native),
             ("http://127.0.0.1/callback", Native),
             ("com.example.app:/callback", Native),
         ] {
-            assert_eq!(
-                check(uri, kind, false).map(|it| it.as_str().to_owned()),
-                Ok(uri.to_owned())
-            );
+            assert_eq!(check(uri, kind, false), Ok(()), "{uri}");
         }
         for (uri, kind) in [
             ("/callback", Web),

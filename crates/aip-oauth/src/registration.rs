@@ -7,14 +7,17 @@ use aip_base::Timestamp;
 use aip_jose::Alg;
 use aip_keys::{TokenHash, TokenKind};
 use aip_storage::StorageError;
+pub use aip_storage::client::ClientSettings;
 use aip_storage::client::{
-    ApplicationType, Client, ClientAuthMethod, ClientId, CreateClient, IdTokenAlg, RedirectUri,
-    RedirectUriError,
+    ApplicationType, Client, ClientAuthMethod, ClientId, ClientKeys, CreateClient, GrantType,
+    IdTokenAlg, RedirectTarget, RedirectUri, RedirectUriError, SecurityProfile,
 };
 use secrecy::SecretString;
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory as _};
 
 use crate::AuthorizationServer;
+use crate::client_auth::assertion_algs;
+use crate::grants::SUPPORTED_GRANTS;
 use crate::redirect;
 
 /// The most redirect URIs of one client.
@@ -32,45 +35,6 @@ const MAX_UPSTREAM_SCOPES: usize = 256 * 1024;
 const MAX_TOLD: usize = 5;
 /// The longest refresh grace (a longer one would keep stolen tokens alive).
 const MAX_GRACE: Duration = Duration::from_mins(1);
-
-/// What an operator says about a client.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a setting of its own in the registration"
-)]
-#[derive(Debug, Clone)]
-pub struct ClientSettings {
-    /// The name shown to people.
-    pub name: String,
-    /// Server or device.
-    pub application_type: ApplicationType,
-    /// How it authenticates.
-    pub auth_method: ClientAuthMethod,
-    /// Whether a secret may be presented by `auth_method` only, not by Basic or post alike.
-    pub auth_method_pinned: bool,
-    /// Where answers may go.
-    pub redirect_uris: Vec<String>,
-    /// Where browsers may go after a logout.
-    pub post_logout_redirect_uris: Vec<String>,
-    /// What it may ask for at most.
-    pub scope: ScopeSet,
-    /// Whether an authorization without PKCE is refused.
-    pub require_pkce: bool,
-    /// Whether an authorization request that was not pushed (RFC 9126) is refused.
-    pub require_par: bool,
-    /// The operator's own app: people are not asked.
-    pub first_party: bool,
-    /// How its `id_token`s are signed.
-    pub id_token_alg: IdTokenAlg,
-    /// Whether its `id_token`s carry the claims that userinfo answers with.
-    pub claims_in_id_token: bool,
-    /// Life of an access token.
-    pub access_token_ttl: Duration,
-    /// Life of a refresh token that is not used.
-    pub refresh_token_ttl: Duration,
-    /// How long a repeated refresh gets the same successor.
-    pub refresh_grace: Duration,
-}
 
 /// Why a client is not registered or changed.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +61,30 @@ pub enum RegistrationError {
     /// The key set lacks a key.
     #[error("there is no {0} key in the key set that could sign the ID tokens of this client")]
     NoKey(&'static str),
+    /// Nobody could use it.
+    #[error("the grant type `{0}` is not supported by this server")]
+    UnsupportedGrant(&'static str),
+    /// Anybody could get them.
+    #[error(
+        "a public client cannot use `client_credentials`: give it --auth-method client_secret_basic or private_key_jwt"
+    )]
+    PublicWithCredentials,
+    /// Its tokens could not be renewed, or what it renews could not be given.
+    #[error(
+        "a client with `refresh_token` has a grant that gives refresh tokens, such as `authorization_code`"
+    )]
+    RefreshAlone,
+    /// Its assertions could not be verified.
+    #[error(
+        "a client with `private_key_jwt` has public keys: name them with --jwks-file or --jwks-uri"
+    )]
+    NoClientKeys,
+    /// Likewise: none of them is of an algorithm that is taken.
+    #[error("none of the client's keys is a public key for signatures with {}", names(.0))]
+    NoUsableClientKey(&'static [Alg]),
+    /// FAPI 2.0 Security Profile §5.3.2.1.
+    #[error("the security profile `fapi2` demands {0}")]
+    Fapi2(&'static str),
     /// Public clients without PKCE are open to code interception.
     #[error("a public client must use PKCE")]
     PublicWithoutPkce,
@@ -116,8 +104,8 @@ pub enum RegistrationError {
     /// There is no such client.
     #[error("there is no client with the id {0}; `aip clients list` shows them")]
     Unknown(ClientId),
-    /// Public clients have no secret.
-    #[error("the client {0} is public and has no secret")]
+    /// Public clients, and those with keys, have no secret.
+    #[error("the client {0} has no secret: it does not authenticate with one")]
     NoSecret(ClientId),
     /// Our fault.
     #[error(transparent)]
@@ -133,8 +121,8 @@ impl AuthorizationServer {
         settings: ClientSettings,
     ) -> Result<(Client, Option<SecretString>), RegistrationError> {
         let id = id.unwrap_or_else(|| ClientId::random(&*self.rng));
-        let secret = (settings.auth_method != ClientAuthMethod::None)
-            .then(|| TokenKind::ClientSecret.mint(&*self.rng));
+        let secret =
+            (settings.auth_method.uses_secret()).then(|| TokenKind::ClientSecret.mint(&*self.rng));
         let now = self.clock.now();
         let secret_hash = secret.as_ref().map(|it| self.hash(it));
         let client = self.checked_client(id, settings, secret_hash, now).await?;
@@ -144,9 +132,9 @@ impl AuthorizationServer {
         }
     }
 
-    /// Changes a client; its id stays. A secret is made for a public client that becomes
-    /// confidential, and is in the answer and nowhere else; that of a client that becomes public
-    /// is forgotten.
+    /// Changes a client; its id stays. A secret is made for a client that had none and needs one
+    /// from now on, and is in the answer and nowhere else; that of a client that needs none any
+    /// more is forgotten.
     pub async fn update_client(
         &self,
         id: &ClientId,
@@ -154,14 +142,12 @@ impl AuthorizationServer {
     ) -> Result<(Client, Option<SecretString>), RegistrationError> {
         let unknown = || RegistrationError::Unknown(id.clone());
         let old = self.storage.client(id).await?.ok_or_else(unknown)?;
-        let becomes_confidential =
-            !old.is_confidential() && settings.auth_method != ClientAuthMethod::None;
-        let secret = becomes_confidential.then(|| TokenKind::ClientSecret.mint(&*self.rng));
+        let uses_secret = settings.auth_method.uses_secret();
+        let gets_secret = uses_secret && old.secret_hash.is_none();
+        let secret = gets_secret.then(|| TokenKind::ClientSecret.mint(&*self.rng));
         let secret_hash = match &secret {
             Some(secret) => Some(self.hash(secret)),
-            None => old
-                .secret_hash
-                .filter(|_| settings.auth_method != ClientAuthMethod::None),
+            None => old.secret_hash.filter(|_| uses_secret),
         };
         let client = self
             .checked_client(id.clone(), settings, secret_hash, old.created_at)
@@ -175,7 +161,7 @@ impl AuthorizationServer {
         }
     }
 
-    /// Gives a confidential client a new secret; the old one is worthless at once in this
+    /// Gives a client that has a secret a new one; the old one is worthless at once in this
     /// process, and a second later in all others.
     pub async fn rotate_client_secret(
         &self,
@@ -183,7 +169,7 @@ impl AuthorizationServer {
     ) -> Result<SecretString, RegistrationError> {
         let unknown = || RegistrationError::Unknown(id.clone());
         let client = self.storage.client(id).await?.ok_or_else(unknown)?;
-        if !client.is_confidential() {
+        if client.secret_hash.is_none() {
             return Err(RegistrationError::NoSecret(client.id));
         }
         let secret = TokenKind::ClientSecret.mint(&*self.rng);
@@ -200,7 +186,7 @@ impl AuthorizationServer {
     /// scopes are not all there. However many they are: registration refuses what is too much.
     pub async fn upstream_scopes(&self, always: &ScopeSet) -> Result<ScopeSet, StorageError> {
         let clients = self.storage.list_clients().await?;
-        let scopes = clients.iter().map(|client| &client.scope);
+        let scopes = clients.iter().map(|client| &client.settings.scope);
         Ok(upstream_scopes(always, scopes))
     }
 
@@ -212,7 +198,7 @@ impl AuthorizationServer {
     ) -> Result<(), RegistrationError> {
         let clients = self.storage.list_clients().await?;
         let others = clients.iter().filter(|it| it.id != *id);
-        let scopes = others.map(|it| &it.scope).chain([scope]);
+        let scopes = others.map(|it| &it.settings.scope).chain([scope]);
         let bytes = upstream_scopes(&ScopeSet::default(), scopes)
             .to_string()
             .len();
@@ -225,25 +211,14 @@ impl AuthorizationServer {
     async fn checked_client(
         &self,
         id: ClientId,
-        settings: ClientSettings,
+        mut settings: ClientSettings,
         secret_hash: Option<TokenHash>,
         created_at: Timestamp,
     ) -> Result<Client, RegistrationError> {
-        let ClientSettings {
-            name,
-            application_type,
-            auth_method,
-            redirect_uris,
-            post_logout_redirect_uris,
-            ..
-        } = settings;
-        if name.trim().is_empty()
-            || name.chars().count() > MAX_NAME
-            || name.chars().any(is_unprintable)
-        {
-            let shown = name.chars().take(MAX_NAME).collect();
-            return Err(RegistrationError::Name(shown));
+        if settings.security_profile == SecurityProfile::Fapi2 {
+            hold_to_fapi2(&mut settings)?;
         }
+        check_name(&settings.name)?;
         if let Some(unknown) = unknown_scopes(&settings.scope) {
             return Err(RegistrationError::UnknownScope(unknown));
         }
@@ -255,65 +230,138 @@ impl AuthorizationServer {
         if self.keys.current().oidc(alg).is_none() {
             return Err(RegistrationError::NoKey(settings.id_token_alg.as_str()));
         }
-        if redirect_uris.is_empty() {
+        check_grants(&settings)?;
+        check_keys(&settings)?;
+        let needs_redirect = settings.grant_types.allows(GrantType::AuthorizationCode);
+        if needs_redirect && settings.redirect_uris.is_empty() {
             return Err(RegistrationError::RedirectCount(0));
         }
-        let redirect_uris = self.checked_uris(&redirect_uris, application_type)?;
-        let post_logout_redirect_uris =
-            self.checked_uris(&post_logout_redirect_uris, application_type)?;
-        if auth_method == ClientAuthMethod::None && !settings.require_pkce {
+        self.check_uris(&settings.redirect_uris, settings.application_type)?;
+        self.check_uris(
+            &settings.post_logout_redirect_uris,
+            settings.application_type,
+        )?;
+        if !settings.auth_method.is_confidential() && !settings.require_pkce {
             return Err(RegistrationError::PublicWithoutPkce);
         }
-        if settings.refresh_grace > MAX_GRACE {
-            return Err(RegistrationError::Grace);
-        }
-        let lives = [
-            (settings.access_token_ttl, MAX_ACCESS_TTL),
-            (settings.refresh_token_ttl, MAX_REFRESH_TTL),
-        ];
-        if lives
-            .iter()
-            .any(|(life, max)| life.as_secs() == 0 || life > max)
-        {
-            return Err(RegistrationError::Ttl);
-        }
+        check_lives(&settings)?;
         Ok(Client {
             id,
-            name,
-            application_type,
-            auth_method,
-            auth_method_pinned: settings.auth_method_pinned,
+            settings,
             secret_hash,
-            redirect_uris,
-            post_logout_redirect_uris,
-            scope: settings.scope,
-            require_pkce: settings.require_pkce,
-            require_par: settings.require_par,
-            first_party: settings.first_party,
-            id_token_alg: settings.id_token_alg,
-            claims_in_id_token: settings.claims_in_id_token,
-            access_token_ttl: settings.access_token_ttl,
-            refresh_token_ttl: settings.refresh_token_ttl,
-            refresh_grace: settings.refresh_grace,
             created_at,
             updated_at: self.clock.now(),
         })
     }
 
-    fn checked_uris(
+    fn check_uris(
         &self,
-        uris: &[String],
+        uris: &[RedirectUri],
         kind: ApplicationType,
-    ) -> Result<Vec<RedirectUri>, RegistrationError> {
+    ) -> Result<(), RegistrationError> {
         if uris.len() > MAX_REDIRECTS {
             return Err(RegistrationError::RedirectCount(uris.len()));
         }
         let dev = self.issuer.is_loopback();
-        Ok(uris
-            .iter()
-            .map(|uri| redirect::check(uri, kind, dev))
-            .collect::<Result<_, _>>()?)
+        for uri in uris {
+            redirect::check(uri, kind, dev)?;
+        }
+        Ok(())
     }
+}
+
+/// What the profile demands of a client (FAPI 2.0 Security Profile §5.3.2): what makes it safer is
+/// set, what contradicts it is refused.
+fn hold_to_fapi2(settings: &mut ClientSettings) -> Result<(), RegistrationError> {
+    let redirects = &settings.redirect_uris;
+    let demands = [
+        (
+            settings.auth_method == ClientAuthMethod::PrivateKeyJwt,
+            "--auth-method private_key_jwt",
+        ),
+        (
+            settings.id_token_alg == IdTokenAlg::Es256,
+            "--id-token-alg ES256",
+        ),
+        (
+            redirects
+                .iter()
+                .all(|uri| uri.target() == RedirectTarget::Https),
+            "https redirect URIs",
+        ),
+    ];
+    if let Some((_, demanded)) = demands.iter().find(|(met, _)| !met) {
+        return Err(RegistrationError::Fapi2(demanded));
+    }
+    settings.require_pkce = true;
+    settings.require_par = true;
+    settings.dpop_bound_access_tokens = true;
+    Ok(())
+}
+
+fn check_name(name: &str) -> Result<(), RegistrationError> {
+    if name.trim().is_empty() || name.chars().count() > MAX_NAME || name.chars().any(is_unprintable)
+    {
+        let shown = name.chars().take(MAX_NAME).collect();
+        return Err(RegistrationError::Name(shown));
+    }
+    Ok(())
+}
+
+fn check_grants(settings: &ClientSettings) -> Result<(), RegistrationError> {
+    let grants = &settings.grant_types;
+    if let Some(unsupported) = grants.iter().find(|it| !SUPPORTED_GRANTS.contains(it)) {
+        return Err(RegistrationError::UnsupportedGrant(unsupported.as_str()));
+    }
+    // RFC 6749 §4.4: "The client credentials grant type MUST only be used by confidential clients".
+    if grants.allows(GrantType::ClientCredentials) && !settings.auth_method.is_confidential() {
+        return Err(RegistrationError::PublicWithCredentials);
+    }
+    let gives_refresh_tokens = [GrantType::AuthorizationCode, GrantType::DeviceCode];
+    if grants.allows(GrantType::RefreshToken)
+        && !gives_refresh_tokens.iter().any(|it| grants.allows(*it))
+    {
+        return Err(RegistrationError::RefreshAlone);
+    }
+    Ok(())
+}
+
+fn check_keys(settings: &ClientSettings) -> Result<(), RegistrationError> {
+    match &settings.keys {
+        None if settings.auth_method == ClientAuthMethod::PrivateKeyJwt => {
+            Err(RegistrationError::NoClientKeys)
+        }
+        Some(ClientKeys::Registered(keys)) => {
+            let algs = assertion_algs(settings.security_profile);
+            let usable = keys.keys().iter().any(|key| algs.contains(&key.alg()));
+            usable
+                .then_some(())
+                .ok_or(RegistrationError::NoUsableClientKey(algs))
+        }
+        None | Some(ClientKeys::At(_)) => Ok(()),
+    }
+}
+
+fn names(algs: &[Alg]) -> String {
+    let names: Vec<&str> = algs.iter().map(|alg| alg.as_str()).collect();
+    names.join(" or ")
+}
+
+fn check_lives(settings: &ClientSettings) -> Result<(), RegistrationError> {
+    if settings.refresh_grace > MAX_GRACE {
+        return Err(RegistrationError::Grace);
+    }
+    let lives = [
+        (settings.access_token_ttl, MAX_ACCESS_TTL),
+        (settings.refresh_token_ttl, MAX_REFRESH_TTL),
+    ];
+    if lives
+        .iter()
+        .any(|(life, max)| life.as_secs() == 0 || life > max)
+    {
+        return Err(RegistrationError::Ttl);
+    }
+    Ok(())
 }
 
 /// What a PDS is asked for `always`, and for clients with these scopes.

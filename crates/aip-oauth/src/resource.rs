@@ -3,15 +3,19 @@
 //! RFC 6750 for Bearer tokens (header only: OAuth 2.1 §5.1.1 has no query form), RFC 9449 §7 for
 //! tokens bound to a key. A bound token presented as Bearer is refused, and the reverse.
 
+use std::sync::Arc;
+
 use aip_atproto::Handle;
 use aip_base::RequestNotes;
 use aip_keys::{PresentedToken, TokenKind};
 use aip_storage::StorageError;
 use aip_storage::grant::AccessToken;
+use aip_storage::session_read::SessionRead;
 use aip_storage::session_status::{SessionStatus, TokenWithSession};
 
 use crate::AuthorizationServer;
 use crate::dpop::{ProofError, Target};
+use crate::known_tokens::KnownToken;
 
 /// Why a call with a token is refused. Each maps to one `WWW-Authenticate` challenge.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +26,9 @@ pub enum ResourceError {
     /// `invalid_token`.
     #[error("the access token is unknown, expired or revoked")]
     InvalidToken,
+    /// `invalid_token`: the token of a client itself, where an account is needed.
+    #[error("the access token is of `client_credentials`, and so for no account")]
+    NoAccount,
     /// `invalid_token`: Bearer scheme with a bound token, or DPoP scheme with an unbound one.
     #[error("the access token was sent with the wrong scheme")]
     WrongScheme,
@@ -54,6 +61,11 @@ pub struct Credential<'a> {
 #[derive(Debug, Clone)]
 pub struct AuthorizedCall(AccessToken);
 
+/// Likewise, for a call on the PDS: the token, and the session behind it, as they were read a moment
+/// ago. Made only here.
+#[derive(Debug, Clone)]
+pub struct AuthorizedProxyCall(Arc<KnownToken>);
+
 /// Likewise, with the session behind the token as it was read at the same time. Made only here.
 #[derive(Debug, Clone)]
 pub struct AuthorizedSessionCall {
@@ -66,6 +78,18 @@ impl AuthorizedCall {
     /// The token, with its grant.
     pub fn token(&self) -> &AccessToken {
         &self.0
+    }
+}
+
+impl AuthorizedProxyCall {
+    /// The token, with its grant.
+    pub fn token(&self) -> &AccessToken {
+        &self.0.token
+    }
+
+    /// The session that serves the grant; `None` if it is not there any more.
+    pub fn session(&self) -> Option<&SessionRead> {
+        self.0.session.as_ref()
     }
 }
 
@@ -105,10 +129,11 @@ impl<'a> Presented<'a> {
         if !bound && !scheme.eq_ignore_ascii_case("bearer") {
             return Err(ResourceError::Missing);
         }
-        let token = TokenKind::AccessToken
-            .parse(token)
-            .map_err(|_| ResourceError::InvalidToken)?;
-        Ok(Self { token, bound })
+        match PresentedToken::parse(token) {
+            Ok(token) if token.kind() == TokenKind::AccessToken => Ok(Self { token, bound }),
+            Ok(token) if token.kind() == TokenKind::ClientToken => Err(ResourceError::NoAccount),
+            _ => Err(ResourceError::InvalidToken),
+        }
     }
 }
 
@@ -122,7 +147,23 @@ impl AuthorizationServer {
         let hash = self.hasher.hash_token(presented.token);
         let found = self.storage.access_token(&hash, self.clock.now()).await?;
         let found = found.ok_or(ResourceError::InvalidToken)?;
-        self.check_key(found, presented, credential).await
+        self.check_key(&found, presented, credential).await?;
+        Ok(AuthorizedCall(found))
+    }
+
+    /// Checks the credential of a call on the PDS. What the token allows, and that it does, may have
+    /// been read up to a second ago.
+    pub async fn authorize_proxy_call(
+        &self,
+        credential: Credential<'_>,
+    ) -> Result<AuthorizedProxyCall, ResourceError> {
+        let presented = Presented::read(&credential)?;
+        let hash = self.hasher.hash_token(presented.token);
+        let read = |now| self.storage.access_token_for_call(&hash, now);
+        let found = self.known_tokens.get(&hash, &*self.clock, read).await?;
+        let found = found.ok_or(ResourceError::InvalidToken)?;
+        self.check_key(&found.token, presented, credential).await?;
+        Ok(AuthorizedProxyCall(found))
     }
 
     /// Checks the credential of a call that asks about the session behind its token.
@@ -139,8 +180,9 @@ impl AuthorizationServer {
             session,
             handle,
         } = found.ok_or(ResourceError::InvalidToken)?;
+        self.check_key(&token, presented, credential).await?;
         Ok(AuthorizedSessionCall {
-            call: self.check_key(token, presented, credential).await?,
+            call: AuthorizedCall(token),
             session,
             handle,
         })
@@ -150,10 +192,10 @@ impl AuthorizationServer {
     /// one, and only then.
     async fn check_key(
         &self,
-        found: AccessToken,
+        found: &AccessToken,
         presented: Presented<'_>,
         credential: Credential<'_>,
-    ) -> Result<AuthorizedCall, ResourceError> {
+    ) -> Result<(), ResourceError> {
         match (&found.dpop_jkt, presented.bound) {
             (None, false) => {}
             (Some(jkt), true) => {
@@ -169,6 +211,6 @@ impl AuthorizationServer {
         }
         RequestNotes::note_client(found.grant.client_id.as_str());
         RequestNotes::note_account(found.grant.subject.as_str());
-        Ok(AuthorizedCall(found))
+        Ok(())
     }
 }

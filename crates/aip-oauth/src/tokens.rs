@@ -4,7 +4,8 @@ use aip_base::Timestamp;
 use aip_keys::{PresentedToken, TokenKind};
 use aip_storage::StorageError;
 use aip_storage::audit::AuditKind;
-use aip_storage::grant::{Grant, RevokeReason};
+use aip_storage::client::ClientId;
+use aip_storage::grant::RevokeReason;
 
 use crate::AuthorizationServer;
 use crate::client_auth::ClientAuthError;
@@ -31,8 +32,10 @@ pub enum TokenManagementError {
 /// What introspection says of a live token of the asking client.
 #[derive(Debug)]
 pub struct Introspection {
-    /// The token's grant.
-    pub grant: Grant,
+    /// Whose it is: the account, or the client itself.
+    pub subject: String,
+    /// The app that it was given to.
+    pub client_id: ClientId,
     /// What the token may do, space-separated.
     pub scope: String,
     /// `Bearer` or `DPoP`; `None` for a refresh token.
@@ -73,6 +76,12 @@ impl AuthorizationServer {
             self.storage
                 .revoke_access_token(&hash, &client.client().id)
                 .await?;
+            // Another client's is read again.
+            self.known_tokens.forget(&hash);
+        } else if token.kind() == TokenKind::ClientToken {
+            self.storage
+                .revoke_client_token(&hash, &client.client().id)
+                .await?;
         } else if token.kind() == TokenKind::RefreshToken
             && let Some(found) = self.storage.refresh_token(&hash, now).await?
             && found.grant.client_id == client.client().id
@@ -80,6 +89,8 @@ impl AuthorizationServer {
             self.storage
                 .revoke_grant(found.grant.id, RevokeReason::ByClient, now)
                 .await?;
+            let id = found.grant.id;
+            self.known_tokens.forget_grants(|grant| grant.id == id);
             self.note(
                 AuditKind::GrantRevoked,
                 &found.grant,
@@ -118,7 +129,22 @@ impl AuthorizationServer {
                         scope: it.scope.to_string(),
                         issued_at: it.issued_at,
                         expires_at: it.expires_at,
-                        grant: it.grant,
+                        subject: it.grant.subject.to_string(),
+                        client_id: it.grant.client_id,
+                    })
+            }
+            TokenKind::ClientToken => {
+                self.storage
+                    .client_token(&hash, now)
+                    .await?
+                    .map(|it| Introspection {
+                        token_type: Some(token_type(it.dpop_jkt.is_some())),
+                        dpop_jkt: it.dpop_jkt,
+                        scope: it.scope.to_string(),
+                        issued_at: it.issued_at,
+                        expires_at: it.expires_at,
+                        subject: it.client_id.to_string(),
+                        client_id: it.client_id,
                     })
             }
             TokenKind::RefreshToken => self
@@ -132,11 +158,12 @@ impl AuthorizationServer {
                     scope: it.grant.scope.to_string(),
                     issued_at: it.issued_at,
                     expires_at: it.expires_at,
-                    grant: it.grant,
+                    subject: it.grant.subject.to_string(),
+                    client_id: it.grant.client_id,
                 }),
             _ => None,
         };
-        Ok(found.filter(|it| it.grant.client_id == client.client().id))
+        Ok(found.filter(|it| it.client_id == client.client().id))
     }
 }
 

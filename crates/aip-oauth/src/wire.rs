@@ -8,7 +8,7 @@ pub struct PersonClaims {
     /// The verified handle, or [`INVALID_HANDLE`](crate::claims::INVALID_HANDLE); with the scope `profile`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preferred_username: Option<String>,
-    /// The verified handle, for want of another name; with the scope `profile`.
+    /// The verified handle, for want of another name; the DID without one. With the scope `profile`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// The address; with the scope `email`, if the account's PDS tells it to this grant.

@@ -18,7 +18,7 @@ use tracing::Instrument as _;
 use crate::body::{AnswerBody, SendState, SendTrackingBody};
 use crate::connector::{GuardedConnector, WithTimeout};
 use crate::host_limits::HostLimits;
-use crate::policy::{GuardRefusal, Policy, check_uri};
+use crate::policy::{CheckedTargets, GuardRefusal, Policy};
 use crate::upstream_span::UpstreamSpan;
 use crate::{OutboundConfig, OutboundConfigError, Resolve, tls};
 
@@ -34,7 +34,7 @@ const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// The guarded HTTP client.
 pub struct Outbound {
     client: Client<WithTimeout<HttpsConnector<GuardedConnector>>, SendTrackingBody>,
-    policy: Arc<Policy>,
+    targets: CheckedTargets,
     hosts: HostLimits,
     user_agent: HeaderValue,
     connect_timeout: Duration,
@@ -76,7 +76,7 @@ impl Outbound {
             .build(connector);
         Ok(Self {
             client,
-            policy,
+            targets: CheckedTargets::new(policy),
             hosts: HostLimits::new(config.capacity),
             user_agent: HeaderValue::from_str(&config.user_agent)
                 .unwrap_or(HeaderValue::from_static("aip")),
@@ -87,7 +87,7 @@ impl Outbound {
     async fn exchange(
         &self,
         request: Request<SendTrackingBody>,
-        host: &str,
+        host: &Arc<str>,
     ) -> Result<Response<Body>, Failure> {
         let caller = request.extensions().get::<OnBehalfOf>().cloned();
         let waits_for = Mutex::new(Share::Host);
@@ -111,17 +111,17 @@ impl Http for Outbound {
     ) -> Result<Response<Body>, HttpError> {
         // The connector checks again for each new connection; here the refusal is early and
         // holds for pooled connections as well.
-        let checked = check_uri(request.uri(), &self.policy)
-            .map_err(|refusal| HttpError::Refused(refusal.to_string()))?;
+        let target = self.targets.check(request.uri());
+        let target = target.map_err(|refusal| HttpError::Refused(refusal.to_string()))?;
         request
             .headers_mut()
             .entry(USER_AGENT)
             .or_insert_with(|| self.user_agent.clone());
-        let watched = UpstreamSpan::begin(request.method(), checked.host());
+        let watched = UpstreamSpan::begin(request.method(), &target.name);
         let send_state = SendState::new();
         let request = request.map(|body| SendTrackingBody::new(body, send_state.clone()));
-        let host = format!("{}:{}", checked.host(), checked.port());
-        let exchange = self.exchange(request, &host).instrument(watched.span());
+        let exchange = self.exchange(request, &target.host);
+        let exchange = exchange.instrument(watched.span());
         let mut exchange = pin!(exchange);
         let outcome = loop {
             let until = send_state.waits_until(deadline);

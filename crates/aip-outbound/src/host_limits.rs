@@ -29,10 +29,10 @@ pub struct HostCapacity {
 /// Who shares a capacity.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Key {
-    Own(String),
-    Callers(String),
-    Client(String, String),
-    Account(String, String),
+    Own(Arc<str>),
+    Callers(Arc<str>),
+    Client(Arc<str>, Arc<str>),
+    Account(Arc<str>, Arc<str>),
 }
 
 /// A place among the requests to a host; it is free again when this is dropped.
@@ -57,11 +57,11 @@ impl HostLimits {
     /// share is used up.
     pub(crate) async fn slot(
         &self,
-        host: &str,
+        host: &Arc<str>,
         caller: Option<&OnBehalfOf>,
         waits_for: &Mutex<Share>,
     ) -> Option<Slot> {
-        let host = || host.to_owned();
+        let host = || Arc::clone(host);
         let HostCapacity {
             own,
             callers,
@@ -75,8 +75,12 @@ impl HostLimits {
                 account: whose,
                 client: app,
             }) => vec![
-                (Share::Account, Key::Account(host(), whose.clone()), account),
-                (Share::Client, Key::Client(host(), app.clone()), client),
+                (
+                    Share::Account,
+                    Key::Account(host(), Arc::clone(whose)),
+                    account,
+                ),
+                (Share::Client, Key::Client(host(), Arc::clone(app)), client),
                 (Share::Host, Key::Callers(host()), callers),
             ],
         };
@@ -123,8 +127,8 @@ mod tests {
 
     fn by(account: &str, client: &str) -> OnBehalfOf {
         OnBehalfOf {
-            account: account.to_owned(),
-            client: client.to_owned(),
+            account: account.into(),
+            client: client.into(),
         }
     }
 
@@ -135,7 +139,8 @@ mod tests {
         caller: Option<OnBehalfOf>,
     ) -> Result<Slot, Share> {
         let waits_for = Mutex::new(Share::Host);
-        let slot = limits.slot(host, caller.as_ref(), &waits_for);
+        let host = host.into();
+        let slot = limits.slot(&host, caller.as_ref(), &waits_for);
         match tokio::time::timeout(Duration::from_secs(1), slot).await {
             Ok(slot) => Ok(slot.unwrap()),
             Err(_) => Err(waits_for.into_inner().unwrap()),
@@ -184,7 +189,7 @@ mod tests {
         let limits = limits();
         let _held = slot(&limits, "busy.org:443", None).await.unwrap();
         for n in 0..3 * MAX_SEMAPHORES {
-            limits.semaphore(Key::Own(format!("{n}.org:443")), 1);
+            limits.semaphore(Key::Own(format!("{n}.org:443").into()), 1);
         }
         assert!(limits.semaphores.lock().unwrap().len() <= MAX_SEMAPHORES);
         assert!(slot(&limits, "busy.org:443", None).await.is_err());

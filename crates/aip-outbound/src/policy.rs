@@ -1,7 +1,9 @@
 //! What may be asked: the guard's decision about a URL, before any look-up. Pure.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
+use quick_cache::sync::Cache;
 use url::{Host, Url};
 
 use crate::Development;
@@ -139,6 +141,55 @@ pub fn check_url(url: &Url, policy: &Policy) -> Result<CheckedUrl, GuardRefusal>
         port,
         route: Route::Resolve,
     })
+}
+
+/// Where a request goes, as the guard let it through.
+#[derive(Debug)]
+pub(crate) struct CheckedTarget {
+    /// The host name, in lower case.
+    pub(crate) name: String,
+    /// The name and the port: what limits are counted by.
+    pub(crate) host: Arc<str>,
+}
+
+/// How many targets are remembered.
+const MAX_TARGETS: usize = 4096;
+/// The longest that is: scheme, a name of 253 characters (RFC 1035 §2.3.4) and a port.
+const MAX_TARGET_BYTES: usize = 270;
+
+/// The guard's decisions about the targets of requests. They depend on scheme and authority alone, so
+/// those that let a request through are remembered by these.
+pub(crate) struct CheckedTargets {
+    policy: Arc<Policy>,
+    known: Cache<String, Arc<CheckedTarget>>,
+}
+
+impl CheckedTargets {
+    pub(crate) fn new(policy: Arc<Policy>) -> Self {
+        Self {
+            policy,
+            known: Cache::new(MAX_TARGETS),
+        }
+    }
+
+    /// Decides about a request with that URI, as [`check_uri`] does.
+    pub(crate) fn check(&self, uri: &http::Uri) -> Result<Arc<CheckedTarget>, GuardRefusal> {
+        let scheme = uri.scheme_str().unwrap_or_default();
+        let authority = uri.authority().map_or("", |it| it.as_str());
+        let key = [scheme, "://", authority].concat();
+        if let Some(known) = self.known.get(&key) {
+            return Ok(known);
+        }
+        let checked = check_uri(uri, &self.policy)?;
+        let target = Arc::new(CheckedTarget {
+            host: format!("{}:{}", checked.host(), checked.port()).into(),
+            name: checked.host,
+        });
+        if key.len() <= MAX_TARGET_BYTES {
+            self.known.insert(key, Arc::clone(&target));
+        }
+        Ok(target)
+    }
 }
 
 /// [`check_url`] for the URI of a request. The two types parse differently; a host that they do
@@ -310,6 +361,27 @@ mod tests {
             assert_eq!(decide(url, &all).unwrap().route(), expected, "{url}");
         }
         assert!(decide("http://localhost/", &all).is_err());
+    }
+
+    #[test]
+    fn what_was_let_through_opens_nothing_else() {
+        let targets = CheckedTargets::new(Arc::new(Policy::default()));
+        let check = |uri: &str| targets.check(&uri.parse().unwrap());
+        for uri in ["https://pds.org/xrpc/a?b", "https://pds.org/other"] {
+            let target = check(uri).unwrap();
+            assert_eq!((&*target.name, &*target.host), ("pds.org", "pds.org:443"));
+        }
+        for uri in [
+            "http://pds.org/",
+            "https://PDS.org/",
+            "https://user@pds.org/",
+            "https://pds.org:8443/",
+            "https://pds.org./",
+            "https://10.0.0.1/",
+            "/xrpc/a",
+        ] {
+            assert!(check(uri).is_err(), "{uri}");
+        }
     }
 
     #[test]

@@ -374,8 +374,8 @@ async fn a_request_that_waits_for_a_busy_host_is_known_not_to_have_left() {
     assert!(!error.may_have_arrived());
     let mut for_a_caller = request();
     for_a_caller.extensions_mut().insert(OnBehalfOf {
-        account: "did:web:alice.example".to_owned(),
-        client: "app".to_owned(),
+        account: "did:web:alice.example".into(),
+        client: "app".into(),
     });
     let sent = client.send(for_a_caller, LIMITS.deadline).await;
     assert!(sent.is_ok(), "callers have capacity of their own");

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use aip_atproto::{Issuer, Origin};
 use aip_base::{Clock, Http, Rng};
+use aip_storage::nonces::ServerRole;
 
 use crate::cache::{AnswerCache, CachePolicy, Capacity, Source};
 use crate::metadata::{AuthServer, MetadataError, TrustedServer, fetch_auth_server, fetch_issuer};
 use crate::nonce::NonceStore;
-use crate::nonce_tries::OneAtATime;
+use crate::nonce_tries::{NonceTries, OneAtATime};
 use crate::origins::Origins;
 use crate::resolve::Resolver;
 use crate::trace::{Step, Trace};
@@ -73,6 +74,11 @@ impl PdsClient {
     /// The resolver of handles and DIDs.
     pub fn resolver(&self) -> &Resolver {
         &self.resolver
+    }
+
+    /// The tries of a request to `origin`, once it is its turn.
+    pub async fn nonce_tries<'a>(&'a self, role: ServerRole, origin: &'a Origin) -> NonceTries<'a> {
+        NonceTries::begin(&self.one_at_a_time, role, origin).await
     }
 
     /// The authorization server that `pds` trusts now, both documents checked.

@@ -16,19 +16,17 @@ use aip_base::{Clock, Timestamp, lock};
 use aip_storage::nonces::ServerRole;
 use tokio::sync::{Mutex as Queue, OwnedMutexGuard};
 
-use crate::client::PdsClient;
-
 /// How often one request is sent at most.
-const MOST_TRIES: u32 = 8;
+const MAX_TRIES: u32 = 8;
 /// How long a server is remembered to refuse older nonces.
-const REMEMBERED: Duration = Duration::from_mins(10);
+const SERVER_MEMORY: Duration = Duration::from_mins(10);
 /// How many such servers are remembered.
 const MAX_SERVERS: usize = 1024;
 /// How long a request waits for its turn; then it goes without.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request that is not answered keeps others waiting: by then the server has seen the
 /// nonce.
-const HOLD: Duration = Duration::from_secs(3);
+const TURN_MAX_HOLD: Duration = Duration::from_secs(3);
 
 /// The servers that take only their newest nonce, each with the requests that wait for a turn.
 pub(crate) struct OneAtATime {
@@ -66,7 +64,7 @@ impl OneAtATime {
         seen: bool,
     ) -> Option<Arc<Queue<Option<String>>>> {
         let now = self.clock.now();
-        let fresh = |line: &Line| now.since(line.seen) < REMEMBERED;
+        let fresh = |line: &Line| now.since(line.seen) < SERVER_MEMORY;
         let mut servers = lock(&self.servers);
         if servers.is_empty() && !seen {
             return None;
@@ -93,11 +91,15 @@ impl OneAtATime {
     }
 }
 
-impl PdsClient {
+impl<'a> NonceTries<'a> {
     /// The tries of a request to `origin`, once it is its turn.
-    pub async fn nonce_tries<'a>(&'a self, role: ServerRole, origin: &'a Origin) -> NonceTries<'a> {
-        let mut tries = NonceTries {
-            servers: &self.one_at_a_time,
+    pub(crate) async fn begin(
+        servers: &'a OneAtATime,
+        role: ServerRole,
+        origin: &'a Origin,
+    ) -> Self {
+        let mut tries = Self {
+            servers,
             role,
             origin,
             nonce: None,
@@ -107,9 +109,7 @@ impl PdsClient {
         tries.take_turn(false).await;
         tries
     }
-}
 
-impl NonceTries<'_> {
     /// The nonce for the next try.
     pub fn nonce(&self) -> Option<&str> {
         self.nonce.as_deref()
@@ -129,7 +129,7 @@ impl NonceTries<'_> {
     pub async fn run<T>(&mut self, request: impl Future<Output = T>) -> T {
         let mut request = pin!(request);
         if self.turn.is_some() {
-            if let Ok(answer) = tokio::time::timeout(HOLD, &mut request).await {
+            if let Ok(answer) = tokio::time::timeout(TURN_MAX_HOLD, &mut request).await {
                 return answer;
             }
             self.turn = None;
@@ -146,7 +146,7 @@ impl NonceTries<'_> {
         if self.turn.is_none() && self.challenges > 1 {
             self.take_turn(true).await;
         }
-        self.challenges < MOST_TRIES
+        self.challenges < MAX_TRIES
     }
 
     /// The server took the nonce, and may have given the next one: it is the first of what is sent
@@ -165,7 +165,7 @@ impl NonceTries<'_> {
 
     async fn take_turn(&mut self, seen: bool) {
         if let Some(queue) = self.servers.queue(self.role, self.origin, seen)
-            && let Ok(turn) = tokio::time::timeout(PATIENCE, queue.lock_owned()).await
+            && let Ok(turn) = tokio::time::timeout(TURN_TIMEOUT, queue.lock_owned()).await
         {
             // Who had the turn before knows a newer nonce than this request does.
             self.nonce = turn.clone().or(self.nonce.take());

@@ -14,14 +14,14 @@ use aip_base::{Backoff, Clock, Rng, Timestamp, lock, retry_after};
 use http::{HeaderMap, StatusCode};
 
 /// So many failures in a row open the breaker.
-const THRESHOLD: u32 = 5;
+const FAILURES_TO_OPEN: u32 = 5;
 /// How long it stays open, by how often in a row it has opened.
-const OPEN: Backoff = Backoff {
+const OPEN_BACKOFF: Backoff = Backoff {
     base: Duration::from_secs(4),
     cap: Duration::from_mins(1),
 };
 /// How long others wait while one request probes whether the server is back.
-const PROBE: Duration = Duration::from_secs(2);
+const PROBE_WAIT: Duration = Duration::from_secs(2);
 /// No pause that a server asks for is longer. A longer one is a mistake.
 const MAX_PAUSE: Duration = Duration::from_mins(15);
 /// The pause of a 429 that says nothing about when to come back.
@@ -160,8 +160,8 @@ impl Origins {
         let now = self.clock.now();
         self.with(origin, |state| {
             state.failures = state.failures.saturating_add(1);
-            if probe || (state.failures >= THRESHOLD && state.open_until.is_none()) {
-                let time = OPEN.delay(state.openings, &*self.rng);
+            if probe || (state.failures >= FAILURES_TO_OPEN && state.open_until.is_none()) {
+                let time = OPEN_BACKOFF.delay(state.openings, &*self.rng);
                 state.open_until = Some(now + time);
                 state.openings = state.openings.saturating_add(1);
                 state.probing = false;
@@ -186,7 +186,7 @@ impl State {
     /// How long the breaker keeps requests back, if it does.
     fn closed_for(&self, now: Timestamp) -> Option<Duration> {
         match left(self.open_until, now) {
-            None if self.probing => Some(PROBE),
+            None if self.probing => Some(PROBE_WAIT),
             wait => wait,
         }
     }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use aip_atproto::{Did, Issuer, Origin, ScopeSet};
-use aip_base::{Clock, DnsError, DnsTxt, Http, Rng, SystemClock, SystemRng};
+use aip_base::{Clock, DnsError, Http, Rng, SystemClock, SystemRng};
 use aip_jose::{Alg, SigningKey};
 use aip_outbound::{Development, Outbound, OutboundConfig, Resolve};
 use aip_pds::{
@@ -18,18 +18,6 @@ use async_trait::async_trait;
 use secrecy::ExposeSecret as _;
 
 const CALLBACK: &str = "http://127.0.0.1:8080/oauth/atp/callback";
-
-struct StandInDns(aip_sandbox::Dns);
-
-#[async_trait]
-impl DnsTxt for StandInDns {
-    async fn txt(&self, name: &str) -> Result<Vec<String>, DnsError> {
-        self.0.txt(name).map_err(|failure| match failure {
-            aip_sandbox::DnsFailure::NoRecord => DnsError::NoRecord,
-            other => DnsError::Failed(other.to_string()),
-        })
-    }
-}
 
 struct NoAddresses;
 
@@ -67,7 +55,7 @@ impl Story {
             development: true,
             ..ResolverConfig::default()
         };
-        let dns = Arc::new(StandInDns(sandbox.dns.clone()));
+        let dns = Arc::new(sandbox.dns.clone());
         let resolver = Resolver::new(Arc::clone(&http), dns, Arc::clone(&clock), config);
         let nonces = Arc::new(MemoryNonces::new(100, Arc::clone(&clock)));
         let client = PdsClient::new(http, clock, rng, nonces, Arc::new(resolver));

@@ -32,7 +32,6 @@
 pub mod demo;
 
 mod dns;
-mod encode;
 mod name_server;
 mod pds;
 mod plain_http;
@@ -42,7 +41,7 @@ mod sandbox;
 mod stage;
 mod visitor;
 
-pub use dns::{Dns, DnsFailure};
+pub use dns::Dns;
 pub use name_server::NameServer;
 pub use pds::{
     AccountState, ClientRefused, Document, EndedSession, Lie, Lifetimes, Mint, MintedSession, Pds,

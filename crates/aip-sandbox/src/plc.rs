@@ -7,12 +7,9 @@ use std::sync::{Arc, Mutex};
 use aip_atproto::Did;
 use aip_base::lock;
 use aip_jose::PublicJwk;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::encode::base58;
 use crate::stage::faults::{Endpoint, Order};
 use crate::stage::reply::Reply;
 use crate::stage::request::Received;
@@ -34,19 +31,11 @@ pub(crate) struct Registration {
     pub(crate) signing_key: PublicJwk,
 }
 
-#[derive(Debug, Clone)]
-enum Entry {
-    Registered(Box<Registration>),
-    Verbatim(Value),
-    Tombstone,
-}
-
 /// The directory's content, shared with the PDSs that register accounts in it.
 #[derive(Default)]
 pub(crate) struct Directory {
     stage: Stage,
-    entries: Mutex<HashMap<String, Entry>>,
-    old_format: Mutex<bool>,
+    entries: Mutex<HashMap<String, Registration>>,
 }
 
 impl Plc {
@@ -71,12 +60,6 @@ impl Plc {
         &self.origin
     }
 
-    /// Renders documents as the reference directory server of 2023 did: relative ids and
-    /// uncompressed keys.
-    pub fn use_old_format(&self, old: bool) {
-        *lock(&self.directory.old_format) = old;
-    }
-
     /// Points the account's PDS at another origin, as a migration does.
     pub fn move_to(&self, did: &Did, pds: &str) {
         self.directory.change(did.as_str(), |registration| {
@@ -84,32 +67,9 @@ impl Plc {
         });
     }
 
-    /// Changes the handle that the document claims.
-    pub fn claim_handle(&self, did: &Did, handle: &str) {
-        self.directory.change(did.as_str(), |registration| {
-            handle.clone_into(&mut registration.handle);
-        });
-    }
-
-    /// Answers 410 for the DID.
-    pub fn tombstone(&self, did: &Did) {
-        self.directory.insert(did.as_str(), Entry::Tombstone);
-    }
-
-    /// Answers 404 for the DID.
-    pub fn forget(&self, did: &Did) {
-        lock(&self.directory.entries).remove(did.as_str());
-    }
-
-    /// Answers this document for the DID, however wrong it is.
-    pub fn set_document(&self, did: &Did, document: Value) {
-        self.directory
-            .insert(did.as_str(), Entry::Verbatim(document));
-    }
-
     /// The document as it is served now.
     pub fn document(&self, did: &Did) -> Option<Value> {
-        self.directory.document(did.as_str()).ok()
+        self.directory.document(did.as_str())
     }
 
     /// Orders a fault for the next document.
@@ -161,30 +121,20 @@ impl Plc {
 
 impl Directory {
     pub(crate) fn register(&self, did: &str, registration: Registration) {
-        self.insert(did, Entry::Registered(Box::new(registration)));
-    }
-
-    fn insert(&self, did: &str, entry: Entry) {
-        lock(&self.entries).insert(did.to_owned(), entry);
+        lock(&self.entries).insert(did.to_owned(), registration);
     }
 
     pub(crate) fn change(&self, did: &str, change: impl FnOnce(&mut Registration)) {
-        if let Some(Entry::Registered(registration)) = lock(&self.entries).get_mut(did) {
+        if let Some(registration) = lock(&self.entries).get_mut(did) {
             change(registration);
         }
     }
 
-    pub(crate) fn document(&self, did: &str) -> Result<Value, StatusCode> {
-        let entry = lock(&self.entries).get(did).cloned();
-        match entry {
-            Some(Entry::Registered(registration)) if *lock(&self.old_format) => {
-                Ok(old_document(did, &registration))
-            }
-            Some(Entry::Registered(registration)) => Ok(document(did, &registration)),
-            Some(Entry::Verbatim(document)) => Ok(document),
-            Some(Entry::Tombstone) => Err(StatusCode::GONE),
-            None => Err(StatusCode::NOT_FOUND),
-        }
+    pub(crate) fn document(&self, did: &str) -> Option<Value> {
+        let entries = lock(&self.entries);
+        entries
+            .get(did)
+            .map(|registration| document(did, registration))
     }
 }
 
@@ -214,24 +164,12 @@ impl Service for Directory {
             };
         }
         let did = request.path.trim_start_matches('/').replace("%3A", ":");
-        match self.document(&did) {
-            Ok(document) => {
-                let body = document.to_string();
-                Reply::new(
-                    StatusCode::OK,
-                    "application/did+ld+json; charset=utf-8",
-                    body,
-                )
-            }
-            Err(status) => {
-                let what = if status == StatusCode::GONE {
-                    "not available"
-                } else {
-                    "not registered"
-                };
-                Reply::json(status, &json!({ "message": format!("DID {what}: {did}") }))
-            }
-        }
+        let Some(document) = self.document(&did) else {
+            let body = json!({ "message": format!("DID not registered: {did}") });
+            return Reply::json(StatusCode::NOT_FOUND, &body);
+        };
+        let media_type = "application/did+ld+json; charset=utf-8";
+        Reply::new(StatusCode::OK, media_type, document.to_string())
     }
 
     /// A directory knows no `DPoP`.
@@ -261,37 +199,4 @@ fn document(did: &str, registration: &Registration) -> Value {
             "serviceEndpoint": registration.pds,
         }],
     })
-}
-
-fn old_document(did: &str, registration: &Registration) -> Value {
-    json!({
-        "@context": [
-            "https://www.w3.org/ns/did/v1",
-            "https://w3id.org/security/suites/secp256k1-2019/v1",
-        ],
-        "id": did,
-        "alsoKnownAs": [format!("at://{}", registration.handle)],
-        "verificationMethod": [{
-            "id": "#atproto",
-            "type": "EcdsaSecp256k1VerificationKey2019",
-            "controller": did,
-            "publicKeyMultibase": uncompressed(&registration.signing_key),
-        }],
-        "service": [{
-            "id": "#atproto_pds",
-            "type": "AtprotoPersonalDataServer",
-            "serviceEndpoint": registration.pds,
-        }],
-    })
-}
-
-/// The uncompressed point (SEC 1 §2.3.3) in multibase, as `EcdsaSecp256k1VerificationKey2019`
-/// has it.
-fn uncompressed(key: &PublicJwk) -> Option<String> {
-    let jwk = serde_json::to_value(key).ok()?;
-    let coordinate = |name: &str| URL_SAFE_NO_PAD.decode(jwk.get(name)?.as_str()?).ok();
-    let mut point = vec![4];
-    point.extend(coordinate("x")?);
-    point.extend(coordinate("y")?);
-    Some(format!("z{}", base58(&point)))
 }

@@ -67,12 +67,7 @@ pub enum VisitError {
 /// # Errors
 /// When the pages do not lead to a callback.
 pub async fn approve(authorize_url: &str, person: &Person) -> Result<Url, VisitError> {
-    let visit = Visit {
-        person,
-        remember: false,
-        decision: Decision::Authorize,
-    };
-    Visitor::default().visit(authorize_url, &visit).await
+    visit_once(authorize_url, person, Decision::Authorize).await
 }
 
 /// Like [`approve`], but denies access.
@@ -80,10 +75,18 @@ pub async fn approve(authorize_url: &str, person: &Person) -> Result<Url, VisitE
 /// # Errors
 /// When the pages do not lead to a callback.
 pub async fn deny(authorize_url: &str, person: &Person) -> Result<Url, VisitError> {
+    visit_once(authorize_url, person, Decision::Deny).await
+}
+
+async fn visit_once(
+    authorize_url: &str,
+    person: &Person,
+    decision: Decision<'_>,
+) -> Result<Url, VisitError> {
     let visit = Visit {
         person,
         remember: false,
-        decision: Decision::Deny,
+        decision,
     };
     Visitor::default().visit(authorize_url, &visit).await
 }

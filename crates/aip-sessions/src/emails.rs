@@ -106,7 +106,7 @@ impl AccountEmails {
                 address: it.address,
                 confirmed: it.confirmed,
             }),
-            pds: usable.pds,
+            pds: usable.pds.clone(),
             read_at: self.keeper.upstream.clock.now(),
         })
     }

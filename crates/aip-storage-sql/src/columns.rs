@@ -4,10 +4,16 @@ use std::time::Duration;
 
 use aip_atproto::{Did, Handle, Issuer, Origin, ScopeSet};
 use aip_base::{RowId, Timestamp};
+use aip_jose::JwkSet;
 use aip_keys::{Sealed, TokenHash};
 use aip_storage::audit::AuditKind;
-use aip_storage::client::{ApplicationType, ClientAuthMethod, ClientId, IdTokenAlg, RedirectUri};
+use aip_storage::client::{
+    ApplicationType, ClientAuthMethod, ClientId, GrantTypes, IdTokenAlg, JwksUri, RedirectUri,
+    SecurityProfile,
+};
 use aip_storage::grant::RevokeReason;
+use aip_storage::request::ResponseMode;
+use aip_storage::requested_claims::RequestedClaims;
 use aip_storage::upstream::{EndReason, ReauthReason, SessionKind, StateName};
 
 /// A value that fits one column.
@@ -61,10 +67,13 @@ macro_rules! stored_as_text {
 stored_as_text!(
     ClientId,
     Did,
+    GrantTypes,
     Handle,
     Issuer,
+    JwksUri,
     Origin,
     RedirectUri,
+    RequestedClaims,
     RowId,
     ScopeSet
 );
@@ -94,7 +103,9 @@ stored_as_word!(
     AuditKind => |s| s.parse().ok(),
     EndReason => |s| s.parse().ok(),
     ReauthReason => |s| s.parse().ok(),
+    ResponseMode => |s| s.parse().ok(),
     RevokeReason => |s| s.parse().ok(),
+    SecurityProfile => |s| s.parse().ok(),
     SessionKind => |s| s.parse().ok(),
     StateName => |s| s.parse().ok()
 );
@@ -166,6 +177,19 @@ impl Stored for Sealed {
     }
 }
 
+/// A JWK Set of public keys (RFC 7517 §5), as JSON.
+impl Stored for JwkSet {
+    type Column = String;
+
+    fn to_column(&self) -> String {
+        self.to_json()
+    }
+
+    fn from_column(column: String) -> Option<Self> {
+        Self::from_json(column.as_bytes()).ok()
+    }
+}
+
 /// A JSON array of strings: the one list in a column.
 impl Stored for Vec<RedirectUri> {
     type Column = String;
@@ -215,6 +239,24 @@ mod tests {
             ClientAuthMethod::from_column("client_secret_jwt".to_owned()),
             None
         );
+    }
+
+    #[test]
+    fn grant_types_come_back_sorted_and_at_least_one() {
+        let stored =
+            "refresh_token urn:ietf:params:oauth:grant-type:device_code authorization_code";
+        let read = GrantTypes::from_column(stored.to_owned()).unwrap();
+        assert_eq!(
+            read.to_column(),
+            "authorization_code refresh_token urn:ietf:params:oauth:grant-type:device_code"
+        );
+        for unknown in ["", "password", "refresh_token  authorization_code"] {
+            assert_eq!(
+                GrantTypes::from_column(unknown.to_owned()),
+                None,
+                "{unknown}"
+            );
+        }
     }
 
     #[test]

@@ -21,13 +21,15 @@ pub(crate) fn readable<R, T>(rows: &[R], read: impl Fn(&R) -> Result<T, StorageE
 /// A row being read, with what an error must name.
 pub(crate) struct Fields<'r, R> {
     table: &'static str,
+    /// What the names of its columns begin with in this row.
+    prefix: &'static str,
     name: String,
     row: &'r R,
 }
 
 impl<'r, R: Row> Fields<'r, R>
 where
-    &'static str: ColumnIndex<R>,
+    for<'name> &'name str: ColumnIndex<R>,
 {
     /// Reads `row` of `table`; `key` is the text column by which errors name the row.
     pub(crate) fn of(
@@ -38,8 +40,23 @@ where
     where
         String: Decode<'r, R::Database> + Type<R::Database>,
     {
+        Self::prefixed("", table, key, row)
+    }
+
+    /// Likewise, where the names of all its columns begin with `prefix`: rows of two tables that
+    /// were joined have columns of the same names.
+    pub(crate) fn prefixed(
+        prefix: &'static str,
+        table: &'static str,
+        key: &'static str,
+        row: &'r R,
+    ) -> Result<Self, StorageError>
+    where
+        String: Decode<'r, R::Database> + Type<R::Database>,
+    {
         let mut fields = Self {
             table,
+            prefix,
             name: String::new(),
             row,
         };
@@ -53,7 +70,11 @@ where
         T: Stored,
         T::Column: Decode<'r, R::Database> + Type<R::Database>,
     {
-        let stored = self.row.try_get(column).ok();
+        let stored = if self.prefix.is_empty() {
+            self.row.try_get(column).ok()
+        } else {
+            self.row.try_get(&*[self.prefix, column].concat()).ok()
+        };
         stored
             .and_then(T::from_column)
             .ok_or_else(|| self.inconsistent(format!("column {column}")))

@@ -1,5 +1,6 @@
 //! Clients: the apps registered at AIP (RFC 6749 §2, OpenID Connect Registration §2 for the names).
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -8,9 +9,10 @@ use aip_atproto::ScopeSet;
 use aip_base::{Rng, Timestamp, random_name};
 use aip_keys::TokenHash;
 use async_trait::async_trait;
-use strum::{EnumString, IntoStaticStr};
+use strum::{EnumIter, EnumString, IntoStaticStr};
 
 use crate::StorageError;
+pub use crate::client_keys::{ClientKeys, JwksUri, JwksUriError};
 pub use crate::redirect_uri::{RedirectTarget, RedirectUri, RedirectUriError};
 
 /// The `client_id` of an app: 1 to 255 visible ASCII characters without space, quote or backslash.
@@ -34,6 +36,48 @@ pub enum ClientAuthMethod {
     /// `client_secret` in the form body.
     #[strum(serialize = "client_secret_post")]
     SecretPost,
+    /// An assertion that is signed with a key of the client (OpenID Connect Core §9).
+    #[strum(serialize = "private_key_jwt")]
+    PrivateKeyJwt,
+}
+
+/// What tokens are given for (`grant_type`, RFC 6749 §4.5).
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, EnumIter, IntoStaticStr, EnumString,
+)]
+#[strum(serialize_all = "snake_case")]
+pub enum GrantType {
+    /// A code from the authorization endpoint.
+    AuthorizationCode,
+    /// A refresh token.
+    RefreshToken,
+    /// The client's own authentication: the tokens are for no account.
+    ClientCredentials,
+    /// A code from the device authorization endpoint (RFC 8628).
+    #[strum(serialize = "urn:ietf:params:oauth:grant-type:device_code")]
+    DeviceCode,
+}
+
+/// The grants that a client may use, at least one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrantTypes(BTreeSet<GrantType>);
+
+/// Not a list of grant types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "grant types are one or more of `authorization_code`, `refresh_token`, `client_credentials` and `urn:ietf:params:oauth:grant-type:device_code`"
+)]
+pub struct InvalidGrantTypes;
+
+/// Which rules a client is held to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, EnumString)]
+pub enum SecurityProfile {
+    /// OAuth 2.1, with what the client itself is registered for.
+    #[strum(serialize = "oauth2_1")]
+    OAuth21,
+    /// The FAPI 2.0 Security Profile.
+    #[strum(serialize = "fapi2")]
+    Fapi2,
 }
 
 /// Whether the app runs on a server or in a browser (`web`), or on the person's device (`native`).
@@ -56,15 +100,13 @@ pub enum IdTokenAlg {
     Rs256,
 }
 
-/// A registered app.
+/// What is said about a client when it is registered or changed.
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a setting of its own in the registration"
 )]
 #[derive(Debug, Clone)]
-pub struct Client {
-    /// Its id.
-    pub id: ClientId,
+pub struct ClientSettings {
     /// The name shown to people; escaped wherever it is printed.
     pub name: String,
     /// Server or device.
@@ -74,18 +116,24 @@ pub struct Client {
     /// Whether a client with a secret may present it by `auth_method` only. Otherwise both Basic
     /// and the form body are taken: it is the same secret.
     pub auth_method_pinned: bool,
-    /// The keyed hash of its secret; `None` exactly for public clients.
-    pub secret_hash: Option<TokenHash>,
+    /// Its public keys, if it has any; always there for `private_key_jwt`.
+    pub keys: Option<ClientKeys>,
+    /// Which grants it may use.
+    pub grant_types: GrantTypes,
     /// Where answers may go.
     pub redirect_uris: Vec<RedirectUri>,
     /// Where browsers may go after a logout (OpenID Connect RP-Initiated Logout §3.1).
     pub post_logout_redirect_uris: Vec<RedirectUri>,
     /// What it may ask for at most.
     pub scope: ScopeSet,
+    /// Which rules it is held to.
+    pub security_profile: SecurityProfile,
     /// Whether an authorization without PKCE is refused. Always true for public clients.
     pub require_pkce: bool,
     /// Whether an authorization request that was not pushed (RFC 9126) is refused.
     pub require_par: bool,
+    /// Whether a token request without a DPoP proof is refused (RFC 9449 §5.2).
+    pub dpop_bound_access_tokens: bool,
     /// The operator's own app: people are not asked for consent.
     pub first_party: bool,
     /// How its `id_token`s are signed.
@@ -98,6 +146,17 @@ pub struct Client {
     pub refresh_token_ttl: Duration,
     /// How long a repeated refresh gets the same successor, 0 to 60 s.
     pub refresh_grace: Duration,
+}
+
+/// A registered app.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// Its id.
+    pub id: ClientId,
+    /// What it is registered with.
+    pub settings: ClientSettings,
+    /// The keyed hash of its secret; `None` exactly for clients that authenticate without one.
+    pub secret_hash: Option<TokenHash>,
     /// When it was registered.
     pub created_at: Timestamp,
     /// When it was last changed.
@@ -138,12 +197,12 @@ pub trait Clients: Send + Sync {
     async fn list_clients(&self) -> Result<Vec<Client>, StorageError>;
 
     /// Writes every column of `client` but `created_at`. The secret changes only when the client
-    /// changes between public and confidential: otherwise the stored one stays, which may have
-    /// been replaced since `client` was read. `false`: there is no such client, or it would
-    /// become confidential without a secret.
+    /// gets or loses one by this: otherwise the stored one stays, which may have been replaced
+    /// since `client` was read. `false`: there is no such client, or it would authenticate with a
+    /// secret and have none.
     async fn update_client(&self, client: &Client) -> Result<bool, StorageError>;
 
-    /// Replaces the secret of a confidential client. `false`: there is none of that id.
+    /// Replaces the secret of a client that has one. `false`: there is none of that id.
     async fn replace_client_secret(
         &self,
         id: &ClientId,
@@ -156,10 +215,77 @@ pub trait Clients: Send + Sync {
     async fn delete_client(&self, id: &ClientId, now: Timestamp) -> Result<bool, StorageError>;
 }
 
+impl ClientAuthMethod {
+    /// Whether a client of this method can prove who it is (RFC 6749 §2.1).
+    pub fn is_confidential(self) -> bool {
+        self != Self::None
+    }
+
+    /// Whether it does so with a secret that it shares with us.
+    pub fn uses_secret(self) -> bool {
+        matches!(self, Self::SecretBasic | Self::SecretPost)
+    }
+}
+
 impl Client {
-    /// Whether the client can keep a secret (RFC 6749 §2.1).
+    /// Whether the client can prove who it is.
     pub fn is_confidential(&self) -> bool {
-        self.auth_method != ClientAuthMethod::None
+        self.settings.auth_method.is_confidential()
+    }
+
+    /// Whether the client is registered for that grant.
+    pub fn may_use(&self, grant: GrantType) -> bool {
+        self.settings.grant_types.allows(grant)
+    }
+}
+
+impl GrantTypes {
+    /// Whether `grant` is among them.
+    pub fn allows(&self, grant: GrantType) -> bool {
+        self.0.contains(&grant)
+    }
+
+    /// Each of them once, in the order of [`GrantType`].
+    pub fn iter(&self) -> impl Iterator<Item = GrantType> {
+        self.0.iter().copied()
+    }
+}
+
+/// An app in which people sign in, and stay signed in.
+impl Default for GrantTypes {
+    fn default() -> Self {
+        Self(BTreeSet::from([
+            GrantType::AuthorizationCode,
+            GrantType::RefreshToken,
+        ]))
+    }
+}
+
+impl TryFrom<Vec<GrantType>> for GrantTypes {
+    type Error = InvalidGrantTypes;
+
+    fn try_from(grants: Vec<GrantType>) -> Result<Self, Self::Error> {
+        let grants = BTreeSet::from_iter(grants);
+        (!grants.is_empty())
+            .then_some(Self(grants))
+            .ok_or(InvalidGrantTypes)
+    }
+}
+
+/// Separated by spaces.
+impl FromStr for GrantTypes {
+    type Err = InvalidGrantTypes;
+
+    fn from_str(words: &str) -> Result<Self, Self::Err> {
+        let grants: Result<Vec<GrantType>, _> = words.split(' ').map(str::parse).collect();
+        grants.map_err(|_| InvalidGrantTypes)?.try_into()
+    }
+}
+
+impl fmt::Display for GrantTypes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words: Vec<&str> = self.iter().map(GrantType::as_str).collect();
+        f.write_str(&words.join(" "))
     }
 }
 

@@ -14,6 +14,9 @@ use strum::{EnumIter, EnumString, IntoStaticStr};
 
 use crate::StorageError;
 use crate::client::{ClientId, RedirectUri};
+use crate::request::RedirectDelivery;
+use crate::requested_claims::RequestedClaims;
+use crate::session_read::TokenForCall;
 use crate::session_status::TokenWithSession;
 
 /// What a person allowed a client.
@@ -39,6 +42,8 @@ pub struct Grant {
     /// When the person last authenticated at their PDS (`auth_time`); `None` when the PDS may have
     /// remembered them.
     pub auth_time: Option<Timestamp>,
+    /// The claims that the app asked for by name.
+    pub claims: RequestedClaims,
     /// When it was given.
     pub created_at: Timestamp,
     /// When it ended and why; `None` while it lives.
@@ -79,8 +84,8 @@ pub enum RevokeReason {
 pub struct NewCode {
     /// The keyed hash of the code.
     pub hash: TokenHash,
-    /// The redirect URI of the authorization request, as sent.
-    pub redirect_uri: RedirectUri,
+    /// How it gets to the app: by the redirect URI of the authorization request.
+    pub redirect: RedirectDelivery,
     /// The PKCE challenge (S256), if one was sent.
     pub code_challenge: Option<String>,
     /// The DPoP key that must redeem it, if the request named one (`dpop_jkt`, RFC 9449 §10).
@@ -100,10 +105,17 @@ pub struct Approval {
     pub browser: RowId,
     /// The grant that is given.
     pub grant: Grant,
-    /// Echoed to the app with the code.
-    pub state: Option<String>,
-    /// The code that goes to the app.
-    pub code: NewCode,
+    /// How the app gets at the grant.
+    pub handover: Handover,
+}
+
+/// How an app gets at a grant.
+#[derive(Debug, Clone)]
+pub enum Handover {
+    /// By a code that the browser takes to it.
+    Code(NewCode),
+    /// By the device code of this keyed hash, with which it polls (RFC 8628).
+    Device(TokenHash),
 }
 
 /// The outcome of an approval.
@@ -185,6 +197,9 @@ pub struct Rotation {
     /// are bound to its authentication instead (RFC 9449 §5). A grant with a key never gives
     /// tokens without one.
     pub any_key: bool,
+    /// Whether the token has a successor from now on. Otherwise it stays good, and lives anew
+    /// until `tokens.refresh_expires_at`; `tokens.refresh` is itself.
+    pub rotates: bool,
     /// How long after its first use a repeat gets the same successor.
     pub grace: Duration,
     /// What to store. `tokens.refresh` is derived from the presented token, so that a repeat
@@ -238,6 +253,9 @@ pub enum TokenFault {
     /// Its grant was revoked.
     #[error("the sign-in that it came from has ended")]
     GrantEnded,
+    /// It was used before.
+    #[error("it was used before")]
+    Spent,
     /// Everything is right by now: it was spent or revoked by a request beside this one.
     #[error("it was spent or revoked at this very moment by another request")]
     Raced,
@@ -321,6 +339,13 @@ pub trait Grants: Send + Sync {
         hash: &TokenHash,
         now: Timestamp,
     ) -> Result<Option<TokenWithSession>, StorageError>;
+
+    /// The same token as [`Grants::access_token`] with all of its session, in one read.
+    async fn access_token_for_call(
+        &self,
+        hash: &TokenHash,
+        now: Timestamp,
+    ) -> Result<Option<TokenForCall>, StorageError>;
 
     /// Deletes one access token; its grant lives on. `false`: not there, or another client's.
     async fn revoke_access_token(

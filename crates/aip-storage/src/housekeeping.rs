@@ -5,7 +5,8 @@
 //! | authorization requests, upstream flows | when they expire |
 //! | how requests were answered | 1 minute after they were |
 //! | codes | 1 day after they expire, so that a late replay is still recognised |
-//! | access tokens, refresh tokens, values of the replay guard | when they expire |
+//! | access tokens, those of clients themselves, refresh tokens, values of the replay guard | when they expire |
+//! | device codes | 1 day after they expire, so that the device is told that they have |
 //! | the last refresh token of a grant, a code that was not redeemed | when the grant has ended, too |
 //! | browser sessions, with their consents | when they expire |
 //! | grants, with their codes | 30 days after they ended |
@@ -38,8 +39,12 @@ pub enum RetentionClass {
     UpstreamFlows,
     /// Authorization codes.
     Codes,
+    /// Device codes.
+    DeviceCodes,
     /// Access tokens.
     AccessTokens,
+    /// Access tokens of clients themselves.
+    ClientTokens,
     /// Refresh tokens.
     RefreshTokens,
     /// Values of the replay guard.
@@ -105,11 +110,12 @@ impl RetentionClass {
             | Self::AnsweredRequests
             | Self::UpstreamFlows
             | Self::AccessTokens
+            | Self::ClientTokens
             | Self::RefreshTokens
             | Self::Replays
             | Self::BrowserSessions
             | Self::RateLimits => Duration::ZERO,
-            Self::Codes | Self::Nonces => DAY,
+            Self::Codes | Self::DeviceCodes | Self::Nonces => DAY,
             Self::Grants | Self::UpstreamSessions => DAY * 30,
             Self::AuditEvents => DAY * 365,
         }

@@ -9,6 +9,9 @@ pub mod account;
 pub mod audit;
 pub mod browser;
 pub mod client;
+mod client_keys;
+pub mod client_token;
+pub mod device;
 pub mod gcra;
 pub mod grant;
 pub mod housekeeping;
@@ -21,6 +24,8 @@ mod redirect_uri;
 pub mod refresh;
 pub mod replay;
 pub mod request;
+pub mod requested_claims;
+pub mod session_read;
 pub mod session_status;
 pub mod upstream;
 
@@ -44,11 +49,16 @@ stable_names!(
     audit::AuditKind,
     client::ApplicationType,
     client::ClientAuthMethod,
+    client::GrantType,
     client::IdTokenAlg,
+    client::SecurityProfile,
     grant::RevokeReason,
     housekeeping::RetentionClass,
     nonces::ServerRole,
     prompt::Prompt,
+    request::ResponseMode,
+    requested_claims::ClaimName,
+    requested_claims::ClaimPlace,
     upstream::EndReason,
     upstream::ReauthReason,
     upstream::SessionKind,
@@ -70,6 +80,8 @@ storage_of!(
     audit::Audit,
     browser::Browsers,
     client::Clients,
+    client_token::ClientTokens,
+    device::DeviceCodes,
     grant::Codes,
     grant::Grants,
     grant::RefreshTokens,

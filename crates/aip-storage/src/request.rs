@@ -7,19 +7,51 @@ use aip_atproto::{Did, Handle, Issuer, ScopeSet};
 use aip_base::{RowId, Timestamp};
 use aip_keys::{Sealed, TokenHash};
 use async_trait::async_trait;
+use strum::{EnumIter, EnumString, IntoStaticStr};
 
 use crate::StorageError;
 use crate::client::{Client, ClientId, RedirectUri};
 use crate::prompt::Prompts;
+use crate::requested_claims::RequestedClaims;
+
+/// How the authorization response is encoded (`response_mode`, OAuth 2.0 Multiple Response Type
+/// Encoding Practices §2.1).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, EnumIter, IntoStaticStr, EnumString)]
+#[strum(serialize_all = "snake_case")]
+pub enum ResponseMode {
+    /// In the query of the redirect URI.
+    #[default]
+    Query,
+    /// In a form that the browser posts (OAuth 2.0 Form Post Response Mode).
+    FormPost,
+}
+
+/// Where the browser takes the authorization response, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedirectDelivery {
+    /// Where it goes, as sent.
+    pub redirect_uri: RedirectUri,
+    /// How it is encoded.
+    pub response_mode: ResponseMode,
+    /// Echoed to the app.
+    pub state: Option<String>,
+}
+
+/// How an app gets the answer to its request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Delivery {
+    /// The browser takes it there.
+    Redirect(RedirectDelivery),
+    /// The device polls for it with the device code of this keyed hash (RFC 8628).
+    Device(TokenHash),
+}
 
 /// What an app asked for, after every check. It is kept as one document: a new parameter needs a
 /// member here and its check, and no change of the schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthorizationParams {
-    /// Where the answer goes, as sent.
-    pub redirect_uri: RedirectUri,
-    /// Echoed to the app.
-    pub state: Option<String>,
+    /// How the app gets the answer.
+    pub delivery: Delivery,
     /// What the app asks for, as far as it is known and registered for the app.
     pub scope: ScopeSet,
     /// What the app asks for, word for word.
@@ -34,8 +66,23 @@ pub struct AuthorizationParams {
     pub login_hint: Option<String>,
     /// What the app wants the person to be asked.
     pub prompts: Prompts,
-    /// How old the sign-in may be, in seconds.
+    /// How old the sign-in may be, in seconds. The largest number: as old as it is, if its time is
+    /// known (an essential `auth_time`).
     pub max_age: Option<u64>,
+    /// The accounts that the app accepts (`id_token_hint`, or `sub` of `claims`); empty: any.
+    pub subjects: Vec<Did>,
+    /// The claims that the app asks for by name.
+    pub claims: RequestedClaims,
+}
+
+impl AuthorizationParams {
+    /// The account that the app accepts, if it accepts one alone.
+    pub fn only_subject(&self) -> Option<&Did> {
+        match self.subjects.as_slice() {
+            [did] => Some(did),
+            _ => None,
+        }
+    }
 }
 
 /// An app's authorization request that waits for the person.
@@ -108,10 +155,8 @@ pub struct SignedIn {
 pub struct AnsweredRequest {
     /// The app.
     pub client_id: ClientId,
-    /// Where the answer went.
-    pub redirect_uri: RedirectUri,
-    /// Echoed to the app.
-    pub state: Option<String>,
+    /// How the app got the answer.
+    pub delivery: Delivery,
     /// Who had signed in for it, if anybody had.
     pub did: Option<Did>,
     /// What the app was told.

@@ -1,16 +1,19 @@
 //! Forwarding XRPC (<https://atproto.com/specs/xrpc>) from apps to the account's PDS.
 //!
 //! [`permit`] judges a call by the app's token before anything leaves, [`headers`] says what
-//! crosses, [`Forwarder`] signs and streams. The PDS comes from the verified DID document alone;
+//! crosses, [`Forwarder`] judges, counts and answers, `send` signs and streams. The PDS comes from the verified DID document alone;
 //! nothing in a request chooses the host.
 
+mod error;
 pub mod forward;
 pub mod headers;
 mod methods;
 pub mod permit;
 pub mod quota;
+mod send;
 mod session;
 mod verdict;
 pub mod writes;
 
-pub use forward::{ForwardError, Forwarder, XrpcCall};
+pub use error::ForwardError;
+pub use forward::{Forwarder, XrpcCall};

@@ -1,6 +1,6 @@
 //! What an answer of a PDS says about AIP's own credentials, which is not for the app.
 
-use aip_base::{Body, full};
+use aip_base::{Body, CollectError, HttpError, collect, full};
 use aip_pds::{
     CallAuth, decoded, is_nonce_challenge, nonce_of, rejects_token, token_error_descriptions,
 };
@@ -8,8 +8,8 @@ use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 use serde::Deserialize;
 
-use crate::forward::{ForwardError, collect_answer};
-
+/// The largest answer that is looked at.
+const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 /// How a PDS names a token that is no good in the body of an answer: as XRPC and as OAuth do.
 const REJECTIONS: [&str; 3] = ["ExpiredToken", "InvalidToken", "invalid_token"];
 
@@ -43,7 +43,7 @@ pub(crate) async fn judge(
     response: Response<Body>,
     auth: &CallAuth,
     method: &str,
-) -> Result<Verdict, ForwardError> {
+) -> Result<Verdict, HttpError> {
     let (status, headers) = (response.status(), response.headers());
     let dpop = matches!(auth, CallAuth::Dpop(_));
     let nonce = nonce_of(headers).filter(|_| dpop).map(str::to_owned);
@@ -82,6 +82,15 @@ pub(crate) async fn judge(
         Verdict::Rejected(response)
     } else {
         Verdict::Good(response)
+    })
+}
+
+/// What a PDS answers to a call whose answer is looked at.
+pub(crate) async fn collect_answer(body: Body) -> Result<Bytes, HttpError> {
+    let collected = collect(body, MAX_ANSWER_BYTES).await;
+    collected.map_err(|error| match error {
+        CollectError::TooLarge(max_bytes) => HttpError::TooLarge(max_bytes),
+        CollectError::Broken(error) => HttpError::Broken(error.to_string()),
     })
 }
 

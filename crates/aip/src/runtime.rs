@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use aip_base::{SystemClock, SystemRng};
+use aip_base::{Body, Http, HttpError, SystemClock, SystemRng};
 use aip_config::LoadedConfig;
 use aip_keys::{KeyRing, KeySet, MasterKeys};
 use aip_listen::Lifecycle;
@@ -17,6 +18,7 @@ use aip_storage::grant::Grant;
 use aip_storage::{Storage, StorageError};
 use aip_storage_sql::{Database, PgOptions};
 use async_trait::async_trait;
+use http::{Request, Response};
 
 use crate::app::{self, Application, Keys, Platform, Stores};
 use crate::data_dir::DataDir;
@@ -73,6 +75,21 @@ struct NoEmails;
 impl Emails for NoEmails {
     async fn email(&self, _grant: &Grant) -> Result<Option<ClaimedEmail>, StorageError> {
         Ok(None)
+    }
+}
+
+/// What only administers clients authenticates none, and so reads no keys of theirs.
+struct NoNetwork;
+
+#[async_trait]
+impl Http for NoNetwork {
+    async fn send(
+        &self,
+        _request: Request<Body>,
+        _deadline: Duration,
+    ) -> Result<Response<Body>, HttpError> {
+        let why = "this command uses nothing but the database".to_owned();
+        Err(HttpError::Connect(why))
     }
 }
 
@@ -147,6 +164,7 @@ impl Runtime {
             Arc::clone(&self.storage),
             keys,
             Arc::new(NoEmails),
+            Arc::new(NoNetwork),
             Arc::new(SystemClock),
             Arc::new(SystemRng),
         ))

@@ -3,6 +3,7 @@
 
 import { once } from 'node:events'
 import http from 'node:http'
+import { text } from 'node:stream/consumers'
 import * as oidc from 'openid-client'
 import { refusedPage, signedInPage } from './pages.mjs'
 
@@ -27,8 +28,11 @@ export class OpenidClientApp {
     this.url = `http://127.0.0.1:${server.address().port}`
     this.loginUrl = `${this.url}/login`
     this.redirectUri = `${this.url}/callback`
-    server.on('request', (request, response) => this.#serve(new URL(request.url, this.url), response))
+    server.on('request', (request, response) => this.#serve(request, response))
   }
+
+  /** `form_post` lets the answers be posted; without it they are in the query. */
+  responseMode
 
   /** Learns the provider by discovery; `client` is what the registration answered. */
   async configure({ issuer, client, scope }) {
@@ -39,12 +43,13 @@ export class OpenidClientApp {
     this.#scope = scope
   }
 
-  async #serve(url, response) {
+  async #serve(request, response) {
+    const url = new URL(request.url, this.url)
     if (url.pathname === '/login') return response.writeHead(302, { location: await this.#authorizationUrl() }).end()
     if (url.pathname !== '/callback') return response.writeHead(404).end()
     response.setHeader('content-type', 'text/html')
     try {
-      await this.#redeem(url)
+      await this.#redeem(request.method === 'POST' ? await posted(url, request) : url)
       response.end(signedInPage(this.#claims.sub))
     } catch (error) {
       response.end(refusedPage(error.error ?? error.message))
@@ -62,6 +67,7 @@ export class OpenidClientApp {
       nonce,
       code_challenge: await oidc.calculatePKCECodeChallenge(codeVerifier),
       code_challenge_method: 'S256',
+      ...(this.responseMode && { response_mode: this.responseMode }),
     }).href
   }
 
@@ -122,6 +128,12 @@ export class OpenidClientApp {
     this.#server.closeAllConnections()
     this.#server.close()
   }
+}
+
+/** The answer that a browser posts, as the library takes it. */
+async function posted(url, request) {
+  const headers = { 'content-type': request.headers['content-type'] }
+  return new Request(url, { method: 'POST', headers, body: await text(request) })
 }
 
 async function answer(call) {

@@ -35,6 +35,9 @@ impl App {
         aip.args(["clients", "create", "--output", "json", "--name", name]);
         aip.args(["--redirect-uri", REDIRECT_URI, "--scope", SCOPE]);
         aip.args(["--auth-method", "client_secret_basic"]);
+        for grant in ["authorization_code", "refresh_token", "client_credentials"] {
+            aip.args(["--grant-type", grant]);
+        }
         let json = process::output(&mut aip).await?;
         let credentials: Credentials =
             serde_json::from_str(&json).context("`aip clients create` printed something else")?;

@@ -43,7 +43,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("aip-keys", &["aip-base", "aip-jose"]),
-    ("aip-storage", &["aip-atproto", "aip-base", "aip-keys"]),
+    (
+        "aip-storage",
+        &["aip-atproto", "aip-base", "aip-jose", "aip-keys"],
+    ),
     (
         "aip-pds",
         &[
@@ -103,7 +106,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // Implementations, handed in by the binary.
     (
         "aip-storage-sql",
-        &["aip-atproto", "aip-base", "aip-keys", "aip-storage"],
+        &[
+            "aip-atproto",
+            "aip-base",
+            "aip-jose",
+            "aip-keys",
+            "aip-storage",
+        ],
     ),
     (
         "aip-shared-state",
@@ -171,7 +180,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // Measures release builds from outside, with the stand-ins around them.
     (
         "bench",
-        &["aip-atproto", "aip-sandbox", "cluster", "harness"],
+        &[
+            "aip-atproto",
+            "aip-base",
+            "aip-jose",
+            "aip-sandbox",
+            "cluster",
+            "harness",
+        ],
     ),
     // Replicas under faults, with the stand-ins or a real PDS around them.
     (

@@ -59,7 +59,7 @@ const NEEDS: &[Need] = &[
     },
     Need {
         what: "nginx",
-        suites: &[Suite::Packaging],
+        suites: &[Suite::Packaging, Suite::Cluster],
         // Debian keeps it where the `PATH` of most users does not lead.
         present: || on_path("nginx") || Path::new("/usr/sbin/nginx").is_file(),
         debian: &["nginx-light"],

@@ -92,11 +92,6 @@ impl ScopeSet {
         self.0.contains(scope)
     }
 
-    /// Whether every scope of this set is in `other` as well, as text and not by meaning.
-    pub fn is_subset_stringwise(&self, other: &Self) -> bool {
-        self.0.is_subset(&other.0)
-    }
-
     /// This set without the words that this server does not know.
     #[must_use]
     pub fn known(&self) -> Self {

@@ -21,6 +21,8 @@ pub enum Endpoint {
     Login,
     /// The question whether an app may.
     Consent,
+    /// Where the code of another device is entered (RFC 8628 §3.3).
+    Device,
     /// The style sheet and the icon.
     Asset,
     /// OAuth 2.1 §3.1.
@@ -31,6 +33,10 @@ pub enum Endpoint {
     Callback,
     /// RFC 9126.
     PushedAuthorizationRequest,
+    /// RFC 8628 §3.1.
+    DeviceAuthorization,
+    /// The same under the path that version 2 had.
+    DeviceAuthorizationV2,
     /// OAuth 2.1 §3.2.
     Token,
     /// RFC 7009.

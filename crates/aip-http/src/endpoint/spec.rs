@@ -77,6 +77,9 @@ pub struct Spec {
     pub inert: bool,
     /// Whether clients authenticate here, so that those who guess are slowed down.
     pub clients: bool,
+    /// Whether the gateway or ingress of a deployment leads here. What is not public is answered by
+    /// this listener all the same, to those who reach a Pod.
+    pub public: bool,
     /// The member of the discovery document that holds the URL of this endpoint.
     pub metadata: Option<&'static str>,
     /// What it is, in a few words.

@@ -1,5 +1,7 @@
 //! The table of endpoints.
 
+use aip_oauth::client_auth::TOKEN_ENDPOINT;
+
 use super::Endpoint;
 use super::spec::{CachePolicy, Cors, ErrorFormat, Payload, Spec, Verb};
 
@@ -12,6 +14,7 @@ const PAGE: Spec = Spec {
     payload: Payload::Form,
     inert: false,
     clients: false,
+    public: false,
     metadata: None,
     summary: "",
     standard: "",
@@ -49,6 +52,7 @@ impl Endpoint {
         match self {
             Self::Home => Spec {
                 path: "/",
+                public: true,
                 verbs: &[Verb::Get],
                 payload: Payload::Nothing,
                 inert: true,
@@ -57,21 +61,32 @@ impl Endpoint {
             },
             Self::Account => Spec {
                 path: "/account",
+                public: true,
                 summary: "What apps may do with an account, taking it back, signing out",
                 ..PAGE
             },
             Self::Login => Spec {
                 path: "/login",
+                public: true,
                 summary: "Sign-in page: handle, DID or address of a PDS",
                 ..PAGE
             },
             Self::Consent => Spec {
                 path: "/consent",
+                public: true,
                 summary: "Consent page",
+                ..PAGE
+            },
+            Self::Device => Spec {
+                path: "/device",
+                public: true,
+                summary: "Page for the code of another device",
+                standard: "RFC 8628 §3.3",
                 ..PAGE
             },
             Self::Asset => Spec {
                 path: "/static/{file}",
+                public: true,
                 cache: CachePolicy::Immutable,
                 cors: Cors::SameOrigin,
                 summary: "Style sheet and icon",
@@ -79,6 +94,7 @@ impl Endpoint {
             },
             Self::Authorize => Spec {
                 path: "/oauth/authorize",
+                public: true,
                 metadata: Some("authorization_endpoint"),
                 summary: "Authorization endpoint",
                 standard: "OAuth 2.1 §3.1, OpenID Connect Core §3.1.2, RFC 9207",
@@ -86,6 +102,7 @@ impl Endpoint {
             },
             Self::Logout => Spec {
                 path: "/oauth/logout",
+                public: true,
                 metadata: Some("end_session_endpoint"),
                 summary: "Signing out at an app's wish",
                 standard: "OpenID Connect RP-Initiated Logout §2",
@@ -93,6 +110,7 @@ impl Endpoint {
             },
             Self::Callback => Spec {
                 path: "/oauth/atp/callback",
+                public: true,
                 verbs: &[Verb::Get],
                 payload: Payload::Nothing,
                 summary: "Where PDSs send people back to",
@@ -101,14 +119,33 @@ impl Endpoint {
             },
             Self::PushedAuthorizationRequest => Spec {
                 path: "/oauth/par",
+                public: true,
                 metadata: Some("pushed_authorization_request_endpoint"),
                 clients: true,
                 summary: "Pushed authorization requests",
                 standard: "RFC 9126",
                 ..API
             },
+            Self::DeviceAuthorization => Spec {
+                path: "/oauth/device_authorization",
+                public: true,
+                metadata: Some("device_authorization_endpoint"),
+                clients: true,
+                summary: "Device authorization",
+                standard: "RFC 8628",
+                ..API
+            },
+            Self::DeviceAuthorizationV2 => Spec {
+                path: "/oauth/device",
+                public: true,
+                clients: true,
+                summary: "Device authorization, under the path of version 2",
+                standard: "RFC 8628",
+                ..API
+            },
             Self::Token => Spec {
-                path: "/oauth/token",
+                path: TOKEN_ENDPOINT,
+                public: true,
                 metadata: Some("token_endpoint"),
                 clients: true,
                 summary: "Token endpoint",
@@ -117,6 +154,7 @@ impl Endpoint {
             },
             Self::Revoke => Spec {
                 path: "/oauth/revoke",
+                public: true,
                 metadata: Some("revocation_endpoint"),
                 clients: true,
                 summary: "Token revocation",
@@ -125,6 +163,7 @@ impl Endpoint {
             },
             Self::Introspect => Spec {
                 path: "/oauth/introspect",
+                public: true,
                 metadata: Some("introspection_endpoint"),
                 // Only servers that can keep a secret may ask; a browser has no business here.
                 cors: Cors::SameOrigin,
@@ -135,6 +174,7 @@ impl Endpoint {
             },
             Self::Userinfo => Spec {
                 path: "/oauth/userinfo",
+                public: true,
                 verbs: &[Verb::Get, Verb::Post],
                 metadata: Some("userinfo_endpoint"),
                 summary: "Who signed in",
@@ -143,24 +183,28 @@ impl Endpoint {
             },
             Self::OpenIdConfiguration => Spec {
                 path: "/.well-known/openid-configuration",
+                public: true,
                 summary: "Discovery document",
                 standard: "OpenID Connect Discovery §4",
                 ..DOCUMENT
             },
             Self::AuthorizationServerMetadata => Spec {
                 path: "/.well-known/oauth-authorization-server",
+                public: true,
                 summary: "The same document",
                 standard: "RFC 8414 §3",
                 ..DOCUMENT
             },
             Self::ProtectedResourceMetadata => Spec {
                 path: "/.well-known/oauth-protected-resource",
+                public: true,
                 summary: "Metadata of AIP as a resource server",
                 standard: "RFC 9728 §3",
                 ..DOCUMENT
             },
             Self::Jwks => Spec {
                 path: "/.well-known/jwks.json",
+                public: true,
                 metadata: Some("jwks_uri"),
                 summary: "Keys that apps verify with",
                 standard: "RFC 7517 §5",
@@ -168,18 +212,21 @@ impl Endpoint {
             },
             Self::ClientMetadata => Spec {
                 path: "/oauth-client-metadata.json",
+                public: true,
                 summary: "AIP as a client of PDSs (not with a loopback base)",
                 standard: "AT Protocol OAuth",
                 ..DOCUMENT
             },
             Self::UpstreamJwks => Spec {
                 path: "/oauth/upstream/jwks.json",
+                public: true,
                 summary: "Keys that PDSs verify AIP with",
                 standard: "RFC 7517 §5",
                 ..DOCUMENT
             },
             Self::Session => Spec {
                 path: "/api/atprotocol/session",
+                public: true,
                 verbs: &[Verb::Get],
                 payload: Payload::Nothing,
                 summary: "The app's session at the account's PDS",
@@ -187,6 +234,7 @@ impl Endpoint {
             },
             Self::Xrpc => Spec {
                 path: "/xrpc/{nsid}",
+                public: true,
                 verbs: &[Verb::Get, Verb::Post],
                 cache: CachePolicy::Private,
                 errors: ErrorFormat::Xrpc,
@@ -224,6 +272,19 @@ mod tests {
             for other in Endpoint::iter().skip(i + 1) {
                 assert_ne!(spec.path, other.spec().path);
                 assert_ne!(endpoint, other);
+            }
+        }
+    }
+
+    #[test]
+    fn what_discovery_names_is_public_and_probes_are_not() {
+        for endpoint in Endpoint::iter() {
+            let spec = endpoint.spec();
+            if spec.metadata.is_some() {
+                assert!(spec.public, "{endpoint:?} needs `public: true` in its row");
+            }
+            if spec.path.starts_with("/internal/") {
+                assert!(!spec.public, "{endpoint:?}");
             }
         }
     }

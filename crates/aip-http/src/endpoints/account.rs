@@ -88,7 +88,7 @@ async fn grants(app: &AppState, account: &BrowserAccount) -> Result<Vec<GrantLin
     for (client_id, (scopes, since)) in apps {
         let client = app.storage().client(&client_id).await?;
         lines.push(GrantLine {
-            app: client.map_or_else(|| client_id.to_string(), |client| client.name),
+            app: client.map_or_else(|| client_id.to_string(), |client| client.settings.name),
             client_id: client_id.to_string(),
             since: day(since),
             scopes,
@@ -136,6 +136,9 @@ async fn take_back(app: &AppState, did: &Did, client: &ClientId) -> Result<(), S
         .storage()
         .revoke_client_grants(client, did, reason, app.now())
         .await?;
+    app.server()
+        .known_tokens
+        .forget_grants(|grant| grant.client_id == *client && grant.subject == *did);
     if count > 0 {
         let server = app.server();
         let detail = format!("{count} grants: {}", reason.as_str());

@@ -51,18 +51,20 @@ pub(super) async fn handle(
     let hint = Hint::read(app, &valid, session).await?;
     let input = InteractionInput {
         client: &valid.client,
-        redirect_uri: &valid.params.redirect_uri,
+        delivery: &valid.params.delivery,
         scope: &valid.params.scope,
         prompts: &valid.params.prompts,
         max_age: valid.params.max_age,
-        hinted: hint.account(),
+        hinted: hint.account().or(valid.params.only_subject()),
     };
-    let accounts = match (&hint, session) {
+    let mut accounts = match (&hint, session) {
         // The hint names somebody who is not signed in here: nobody who is can be meant.
-        (Hint::Unknown, _) | (_, None) => &[],
-        (_, Some(session)) => session.accounts.as_slice(),
+        (Hint::Unknown, _) | (_, None) => Vec::new(),
+        (_, Some(session)) => session.accounts.clone(),
     };
-    match (next_step(&input, accounts, app.now()), &browser) {
+    let subjects = &valid.params.subjects;
+    accounts.retain(|it| subjects.is_empty() || subjects.contains(&it.did));
+    match (next_step(&input, &accounts, app.now()), &browser) {
         (NextStep::Refuse(code), _) => app.refuse_unstored(&valid, code, NO_PAGE).await,
         (NextStep::Use(account), Some(browser)) => {
             go_on_as(app, incoming, &valid, &input, browser, &account).await
@@ -145,10 +147,10 @@ async fn sign_in(
         browser,
         flow: &flow,
         asked: &asked,
-        subject: asked.login_hint().unwrap_or_default(),
+        subject: asked.subject().unwrap_or_default(),
         typed: true,
     };
-    match (asked.login_hint(), asked.field()) {
+    match (asked.subject(), asked.field()) {
         // A link of anybody's can hint at anybody, whose server leads the browser anywhere: what
         // another site says is first shown (RFC 9700 §4.11).
         // What nobody can be found by is shown as well, where it can be corrected.
@@ -189,7 +191,7 @@ async fn take_if_allowed(
 fn of_scope<'a>(input: &InteractionInput<'a>, scope: &'a ScopeSet) -> InteractionInput<'a> {
     InteractionInput {
         client: input.client,
-        redirect_uri: input.redirect_uri,
+        delivery: input.delivery,
         scope,
         prompts: input.prompts,
         max_age: input.max_age,

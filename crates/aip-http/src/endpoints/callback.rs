@@ -166,7 +166,7 @@ async fn other_account(
     let name = pending.name();
     let page = OtherAccountPage {
         brand: app.brand(),
-        app: &pending.client.name,
+        app: &pending.client.settings.name,
         expected: &expected.handle,
         actual: actual.as_str(),
         request: &name,

@@ -6,7 +6,7 @@ use aip_keys::TokenHash;
 use aip_oauth::authorize::RefusalCode;
 use aip_oauth::interaction::ConsentReason;
 use aip_oauth::params::Params;
-use aip_storage::request::SignedIn;
+use aip_storage::request::{Delivery, SignedIn};
 use axum::response::Response;
 use http::StatusCode;
 use url::Url;
@@ -110,7 +110,8 @@ async fn again(
         Decision::Deny => Some(DENIED),
     };
     let answer = app.server().answer_again(&answered, refusal);
-    answer.as_ref().map(to_app).ok_or_else(over)
+    let answer = answer.ok_or_else(over)?;
+    Ok(to_app(app, &answer))
 }
 
 fn show(
@@ -129,17 +130,24 @@ fn show(
             "This app runs on your device, where another one could pretend to be it. So we ask \
              every time."
         }
+        Some(ConsentReason::OtherDevice) => {
+            "This request came from another device, whose code was entered here. Allow it only if \
+             you have that device in front of you and started this there yourself."
+        }
         // None: allowed meanwhile, in another tab.
         Some(ConsentReason::Asked) | None => "This app wants to make sure that you agree.",
     };
     let handle = pending.account.as_ref().and_then(|it| it.handle.as_ref());
     let account = AccountName::new(&who.did, handle);
-    let redirect_uri = pending.request.params.redirect_uri.as_str();
+    let destination = match &pending.request.params.delivery {
+        Delivery::Redirect(redirect) => Some(destination(redirect.redirect_uri.as_str())),
+        Delivery::Device(_) => None,
+    };
     let page = ConsentPage {
         brand: app.brand(),
-        app: &pending.client.name,
+        app: &pending.client.settings.name,
         client_id: pending.client.id.as_str(),
-        destination: &destination(redirect_uri),
+        destination: destination.as_deref(),
         account: &account,
         reason,
         instead_of: instead_of.map(Did::as_str),

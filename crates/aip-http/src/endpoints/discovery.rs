@@ -2,11 +2,15 @@
 //! the table of endpoints and from the tables of what the authorization server can do.
 
 use aip_jose::Alg;
-use aip_oauth::grants::GrantType;
-use aip_storage::client::{ClientAuthMethod, IdTokenAlg};
+use aip_oauth::client_auth::ASSERTION_ALGS;
+use aip_oauth::grants::SUPPORTED_GRANTS;
+use aip_oauth::id_token::ACR;
+use aip_storage::client::{ClientAuthMethod, GrantType, IdTokenAlg};
 use aip_storage::prompt::Prompt;
+use aip_storage::request::ResponseMode;
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
+use http::header::CONTENT_TYPE;
 use serde_json::{Map, Value, json};
 use strum::IntoEnumIterator as _;
 
@@ -14,14 +18,20 @@ use crate::endpoint::Endpoint;
 use crate::state::AppState;
 
 /// How clients may authenticate where any client may come.
-const AUTH_METHODS: [ClientAuthMethod; 3] = [
+const AUTH_METHODS: [ClientAuthMethod; 4] = [
     ClientAuthMethod::SecretBasic,
     ClientAuthMethod::SecretPost,
+    ClientAuthMethod::PrivateKeyJwt,
     ClientAuthMethod::None,
 ];
 
 /// One body for both paths.
 pub(super) fn authorization_server(app: &AppState) -> Response {
+    let body = app.metadata(|| Value::Object(metadata(app)).to_string().into());
+    ([(CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+fn metadata(app: &AppState) -> Map<String, Value> {
     let mut document = Map::new();
     let mut put = |name: &str, value: Value| document.insert(name.to_owned(), value);
     put("issuer", json!(app.issuer().as_str()));
@@ -39,12 +49,30 @@ pub(super) fn authorization_server(app: &AppState) -> Response {
     );
     put("token_endpoint_auth_methods_supported", json!(methods));
     put("revocation_endpoint_auth_methods_supported", json!(methods));
+    let algs: Vec<_> = ASSERTION_ALGS.iter().map(|alg| alg.as_str()).collect();
+    for endpoint in ["token", "revocation", "introspection"] {
+        let name = format!("{endpoint}_endpoint_auth_signing_alg_values_supported");
+        put(&name, json!(algs));
+    }
     put("scopes_supported", scopes(app));
     put("response_types_supported", json!(["code"]));
-    put("response_modes_supported", json!(["query"]));
+    put(
+        "response_modes_supported",
+        json!(
+            ResponseMode::iter()
+                .map(ResponseMode::as_str)
+                .collect::<Vec<_>>()
+        ),
+    );
     put(
         "grant_types_supported",
-        json!(GrantType::iter().map(GrantType::as_str).collect::<Vec<_>>()),
+        json!(
+            SUPPORTED_GRANTS
+                .iter()
+                .copied()
+                .map(GrantType::as_str)
+                .collect::<Vec<_>>()
+        ),
     );
     put("code_challenge_methods_supported", json!(["S256"]));
     put(
@@ -68,7 +96,10 @@ pub(super) fn authorization_server(app: &AppState) -> Response {
     );
     put("request_parameter_supported", json!(false));
     put("request_uri_parameter_supported", json!(false));
-    put("claims_parameter_supported", json!(false));
+    put("claims_parameter_supported", json!(true));
+    put("acr_values_supported", json!([ACR]));
+    put("display_values_supported", json!(["page"]));
+    put("ui_locales_supported", json!(["en"]));
     put("claim_types_supported", json!(["normal"]));
     let claims = [
         "iss",
@@ -77,6 +108,7 @@ pub(super) fn authorization_server(app: &AppState) -> Response {
         "iat",
         "exp",
         "auth_time",
+        "acr",
         "nonce",
         "at_hash",
         "preferred_username",
@@ -86,7 +118,7 @@ pub(super) fn authorization_server(app: &AppState) -> Response {
     ];
     put("claims_supported", json!(claims));
     put("protected_resources", json!([app.issuer().as_str()]));
-    Json(document).into_response()
+    document
 }
 
 /// AIP as a resource server: userinfo and `/xrpc`.

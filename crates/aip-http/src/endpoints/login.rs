@@ -11,6 +11,7 @@ use http::StatusCode;
 use crate::api_error::ApiError;
 use crate::asked::{Asked, Held};
 use crate::browser::Browser;
+use crate::csrf::Purpose;
 use crate::flow_cookie::FlowCookie;
 use crate::incoming_request::IncomingRequest;
 use crate::respond::see_other;
@@ -26,8 +27,8 @@ pub(super) async fn handle(
     let browser = app.browser(incoming).await?;
     let field = params.get("request");
     if incoming.is_post() {
-        let flow = app.check_login_csrf(incoming, &params, field)?;
-        return match Asked::read(app, browser.as_ref(), field).await {
+        let flow = app.check_flow_csrf(incoming, &params, Purpose::Login(field))?;
+        return match Asked::read(app, incoming, browser.as_ref(), field).await {
             Ok(Ok(asked)) => take(app, incoming, &params, browser.as_ref(), &flow, &asked).await,
             Ok(Err(answer)) => Ok(answer),
             // Sent twice, and answered meanwhile: a pushed request is then not there any more.
@@ -41,7 +42,7 @@ pub(super) async fn handle(
             },
         };
     }
-    let asked = match Asked::read(app, browser.as_ref(), field).await? {
+    let asked = match Asked::read(app, incoming, browser.as_ref(), field).await? {
         Ok(asked) => asked,
         Err(answer) => return Ok(answer),
     };
@@ -50,7 +51,7 @@ pub(super) async fn handle(
         browser: browser.as_ref(),
         flow: &flow,
         asked: &asked,
-        subject: asked.login_hint().unwrap_or_default(),
+        subject: asked.subject().unwrap_or_default(),
         typed: true,
     };
     form.show(app, incoming, StatusCode::OK, None).await

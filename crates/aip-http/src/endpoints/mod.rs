@@ -5,6 +5,8 @@ mod asset;
 mod authorize;
 mod callback;
 mod consent;
+mod device;
+mod device_authorization;
 mod discovery;
 mod home;
 mod login;
@@ -38,11 +40,15 @@ pub(crate) async fn dispatch(
         Endpoint::Account => account::handle(app, incoming).await,
         Endpoint::Login => login::handle(app, incoming).await,
         Endpoint::Consent => consent::handle(app, incoming).await,
+        Endpoint::Device => device::handle(app, incoming).await,
         Endpoint::Asset => asset::handle(incoming),
         Endpoint::Authorize => authorize::handle(app, incoming).await,
         Endpoint::Logout => logout::handle(app, incoming).await,
         Endpoint::Callback => callback::handle(app, incoming).await,
         Endpoint::PushedAuthorizationRequest => par::handle(app, incoming).await,
+        Endpoint::DeviceAuthorization | Endpoint::DeviceAuthorizationV2 => {
+            device_authorization::handle(app, incoming, endpoint).await
+        }
         Endpoint::Token => token::token(app, incoming).await,
         Endpoint::Revoke => token::revoke(app, incoming).await,
         Endpoint::Introspect => token::introspect(app, incoming).await,

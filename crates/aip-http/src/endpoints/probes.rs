@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde_json::json;
 
 use crate::api_error::ApiError;
-use crate::ports::Health;
+use crate::health::Health;
 
 /// The process answers, therefore it is alive.
 pub(super) fn alive() -> Response {

@@ -22,7 +22,8 @@ struct Tokens<'a> {
     access_token: &'a str,
     token_type: &'a str,
     expires_in: u64,
-    refresh_token: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<&'a str>,
     scope: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     id_token: Option<&'a str>,
@@ -66,7 +67,10 @@ pub(super) async fn token(
             access_token: tokens.access_token.expose_secret(),
             token_type: tokens.token_type,
             expires_in: tokens.expires_in,
-            refresh_token: tokens.refresh_token.expose_secret(),
+            refresh_token: tokens
+                .refresh_token
+                .as_ref()
+                .map(ExposeSecret::expose_secret),
             scope: tokens.scope.to_string(),
             id_token: tokens.id_token.as_ref().map(ExposeSecret::expose_secret),
         })
@@ -126,7 +130,8 @@ pub(super) async fn introspect(
     Ok(match found {
         None => Json(Dead { active: false }).into_response(),
         Some(Introspection {
-            grant,
+            subject,
+            client_id,
             scope,
             token_type,
             issued_at,
@@ -135,8 +140,8 @@ pub(super) async fn introspect(
         }) => Json(Live {
             active: true,
             iss: app.issuer().as_str(),
-            sub: grant.subject.as_str(),
-            client_id: grant.client_id.as_str(),
+            sub: &subject,
+            client_id: client_id.as_str(),
             scope: &scope,
             token_type,
             iat: issued_at.as_secs(),

@@ -4,6 +4,7 @@
 use aip_atproto::{OpenIdScope, Scope};
 use aip_oauth::claims::PersonClaims;
 use aip_storage::grant::AccessToken;
+use aip_storage::requested_claims::ClaimPlace;
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
@@ -40,7 +41,10 @@ async fn claims(app: &AppState, incoming: &IncomingRequest) -> Result<Response, 
     }
     let claims = Claims {
         sub: grant.subject.as_str(),
-        person: app.server().person_claims(grant, scope).await?,
+        person: app
+            .server()
+            .person_claims(grant, scope, ClaimPlace::Userinfo, true)
+            .await?,
     };
     Ok(Json(claims).into_response())
 }

@@ -11,7 +11,7 @@ use http::StatusCode;
 use http_body_util::BodyExt as _;
 
 use crate::api_error::ApiError;
-use crate::bearer::{authorize, challenge, protected_resource_url, with_nonce};
+use crate::bearer::{authorize_proxy, challenge, protected_resource_url, with_nonce};
 use crate::endpoint::Endpoint;
 use crate::incoming_request::IncomingRequest;
 use crate::state::AppState;
@@ -44,10 +44,10 @@ async fn forward(
             "the path does not end with the name of a method",
         )
     })?;
-    let authorized = authorize(app, incoming, path).await?;
+    let authorized = authorize_proxy(app, incoming, path).await?;
     let AccessToken { grant, scope, .. } = authorized.token();
     let forwarded = app.parts().forwarder.forward(XrpcCall {
-        session: grant.upstream_session,
+        session: authorized.session(),
         client: grant.client_id.as_str(),
         scope,
         method: incoming.head.method.clone(),

@@ -69,7 +69,11 @@ async fn a_secret_is_taken_by_basic_and_in_the_body_alike() {
 async fn other_grant_types_are_unsupported() {
     let world = World::new().await;
     let app = world.confidential_app().await;
-    for grant_type in ["password", "client_credentials", "implicit"] {
+    for grant_type in [
+        "password",
+        "urn:ietf:params:oauth:grant-type:token-exchange",
+        "implicit",
+    ] {
         let answer = app.token(&[("grant_type", grant_type)]).await;
         answer.expect_error(400, "unsupported_grant_type");
     }

@@ -37,7 +37,7 @@ async fn what_is_advertised_is_mounted_and_answers() {
         assert!(answers.iter().all(|it| it.status != 404), "{path}");
         assert!(answers.iter().any(|it| it.status != 405), "{path}");
     }
-    assert_eq!(count, 8);
+    assert_eq!(count, 9);
 }
 
 #[tokio::test]
@@ -62,17 +62,40 @@ async fn every_advertised_method_of_authentication_and_grant_works_and_no_other(
     let document = world.get("/.well-known/openid-configuration").await.json();
     let list =
         |name: &str| -> Vec<String> { serde_json::from_value(document[name].clone()).unwrap() };
-    // The stories `client_auth`, `tokens`, `rotation`, `dpop` and `par` exercise each of these.
+    // The stories `client_auth`, `private_key_jwt`, `client_credentials`, `tokens`, `rotation`, `dpop`
+    // and `par` exercise each of these.
     assert_eq!(
         list("token_endpoint_auth_methods_supported"),
-        ["client_secret_basic", "client_secret_post", "none"]
+        [
+            "client_secret_basic",
+            "client_secret_post",
+            "private_key_jwt",
+            "none"
+        ]
     );
     assert_eq!(
+        list("introspection_endpoint_auth_methods_supported"),
+        [
+            "client_secret_basic",
+            "client_secret_post",
+            "private_key_jwt"
+        ]
+    );
+    for endpoint in ["token", "revocation", "introspection"] {
+        let name = format!("{endpoint}_endpoint_auth_signing_alg_values_supported");
+        assert_eq!(list(&name), ["ES256", "RS256"]);
+    }
+    assert_eq!(
         list("grant_types_supported"),
-        ["authorization_code", "refresh_token"]
+        [
+            "authorization_code",
+            "refresh_token",
+            "client_credentials",
+            "urn:ietf:params:oauth:grant-type:device_code"
+        ]
     );
     assert_eq!(list("response_types_supported"), ["code"]);
-    assert_eq!(list("response_modes_supported"), ["query"]);
+    assert_eq!(list("response_modes_supported"), ["query", "form_post"]);
     assert_eq!(list("code_challenge_methods_supported"), ["S256"]);
     assert_eq!(
         list("id_token_signing_alg_values_supported"),
@@ -84,13 +107,9 @@ async fn every_advertised_method_of_authentication_and_grant_works_and_no_other(
         true
     );
     assert_eq!(document["request_parameter_supported"], false);
-    assert_eq!(document["claims_parameter_supported"], false);
+    assert_eq!(document["claims_parameter_supported"], true);
     assert_eq!(document["require_pushed_authorization_requests"], false);
-    for phantom in [
-        "registration_endpoint",
-        "device_authorization_endpoint",
-        "op_policy_uri",
-    ] {
+    for phantom in ["registration_endpoint", "op_policy_uri"] {
         assert_eq!(document[phantom], Value::Null, "{phantom}");
     }
 }

@@ -83,7 +83,6 @@ async fn garbage_on_every_endpoint_is_never_our_fault() {
             }
         }
     }
-    assert!(world.pds.flows().is_empty());
 }
 
 #[tokio::test]

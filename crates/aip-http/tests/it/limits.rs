@@ -4,12 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use aip_base::PeerAddr;
-use axum::body::Body;
-use http::Request;
 use http::header::{AUTHORIZATION, HeaderName};
 
 use crate::support::app::basic;
-use crate::support::{ALICE_HANDLE, Answer, World, form_request};
+use crate::support::{Answer, World, form_request};
 
 /// A guess at the secret of a client, from that address.
 async fn guess(world: &World, from: &str, forwarded: Option<&str>) -> Answer {
@@ -95,23 +93,4 @@ async fn all_addresses_of_an_ipv6_network_count_as_one() {
 async fn an_address_that_many_people_are_behind_has_room_for_them() {
     let world = World::new().await;
     assert_eq!(guesses(&world, |_| "10.0.0.7".to_owned()).await, 200);
-}
-
-#[tokio::test]
-async fn pages_say_when_to_come_back() {
-    let world = World::new().await;
-    let app = world.app().await;
-    let url = app.authorize_url(&[("login_hint", ALICE_HANDLE)]);
-    let sign_in = async || {
-        let mut request = Request::get(&url).body(Body::empty()).unwrap();
-        request.extensions_mut().insert(peer("203.0.113.9"));
-        world.send(request).await
-    };
-    for _ in 0..60 {
-        assert_eq!(sign_in().await.status, 303);
-    }
-    let answer = sign_in().await;
-    let words = "Too many sign-ins were begun from your network. Please try again in 1 second.";
-    answer.expect_page(429, words);
-    assert_eq!(answer.header("retry-after"), "1");
 }

@@ -1,5 +1,6 @@
-//! The public router as apps and browsers see it, on SQLite, with stand-ins for everything that
-//! would need a PDS. Whole sign-ins through a PDS are stories of the `aip` crate.
+//! The public router as apps and browsers see it, on SQLite and without a network: headers, methods,
+//! limits, and what is refused before anybody is signed in. Whatever needs a person who signs in, a
+//! consent or a token is a story of the `aip` crate.
 
 #![allow(
     clippy::expect_used,
@@ -10,17 +11,14 @@
 
 mod support;
 
-mod account;
 mod authorize;
-mod callback;
 mod client_auth;
-mod consent;
 mod discovery;
 mod hostile;
 mod internal;
 mod limits;
 mod log;
-mod logout;
 mod pages;
+mod public_paths;
 mod resources;
 mod surface;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use super::PublicJwk;
 use super::raw::{JwkError, RawJwk};
 use crate::Alg;
+use crate::json::{self, JsonError};
 
 /// The public keys of somebody.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -19,6 +20,17 @@ impl JwkSet {
     /// A set of `keys`.
     pub fn new(keys: Vec<PublicJwk>) -> Self {
         Self { keys }
+    }
+
+    /// Parses a JWK Set. A member that is named twice makes it none.
+    pub fn from_json(json: &[u8]) -> Result<Self, JsonError> {
+        json::parse(json)
+    }
+
+    /// The set as JSON.
+    pub fn to_json(&self) -> String {
+        // Strings only: this cannot fail, and an empty text is no set.
+        serde_json::to_string(self).unwrap_or_default()
     }
 
     /// The keys.

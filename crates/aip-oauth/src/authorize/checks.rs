@@ -1,8 +1,9 @@
 //! One function per check. Each takes the parameters, and gives the typed value or the refusal.
 
-use aip_atproto::ScopeSet;
-use aip_storage::client::Client;
+use aip_atproto::{Did, ScopeSet};
+use aip_storage::client::{Client, GrantType, RedirectTarget, RedirectUri};
 use aip_storage::prompt::{Prompt, Prompts};
+use aip_storage::request::ResponseMode;
 use strum::IntoEnumIterator as _;
 
 use super::error::RefusalCode;
@@ -27,15 +28,23 @@ pub(super) fn unsupported(params: &Params) -> Result<(), Refused> {
         ("request", RefusalCode::RequestNotSupported),
         ("request_uri", RefusalCode::RequestUriNotSupported),
         ("registration", RefusalCode::RegistrationNotSupported),
-        // OpenID Connect Core §3.1.2.1 lets a server be asked whether somebody is *still* signed
-        // in; without support for the hint the honest answer is a refusal.
-        ("id_token_hint", RefusalCode::InvalidRequest),
     ] {
         if params.get(name).is_some() {
             return Err((code, format!("the parameter `{name}` is not supported")));
         }
     }
     Ok(())
+}
+
+/// RFC 6749 §4.1.2.1: a client without the grant has nothing to do here.
+pub(super) fn grant_type(client: &Client) -> Result<(), Refused> {
+    if client.may_use(GrantType::AuthorizationCode) {
+        return Ok(());
+    }
+    Err((
+        RefusalCode::UnauthorizedClient,
+        "the client is not registered for the grant type `authorization_code`".to_owned(),
+    ))
 }
 
 pub(super) fn response_type(params: &Params) -> Result<(), Refused> {
@@ -52,13 +61,39 @@ pub(super) fn response_type(params: &Params) -> Result<(), Refused> {
     }
 }
 
-pub(super) fn response_mode(params: &Params) -> Result<(), Refused> {
-    match params.get("response_mode") {
-        None | Some("query") => Ok(()),
-        Some(other) => Err((
-            RefusalCode::InvalidRequest,
-            format!("`response_mode` is {}; it must be `query`", quoted(other)),
+/// A fragment is refused: code and state have no business in the history of a browser's scripts, and
+/// OAuth 2.1 §4.1.2 has the code in the query.
+pub(super) fn response_mode(params: &Params, redirect_uri: &RedirectUri) -> Result<(), Refused> {
+    let refused = |what: String| Err((RefusalCode::InvalidRequest, what));
+    let Some(sent) = params.get("response_mode") else {
+        return Ok(());
+    };
+    match sent.parse() {
+        // A browser posts no form to a program.
+        Ok(ResponseMode::FormPost) if redirect_uri.target() == RedirectTarget::Program => refused(
+            "`response_mode` is `form_post`, which needs an http or https redirect URI".to_owned(),
+        ),
+        Ok(ResponseMode::Query | ResponseMode::FormPost) => Ok(()),
+        Err(_) => refused(format!(
+            "`response_mode` is {}; it must be `query` or `form_post`",
+            quoted(sent)
         )),
+    }
+}
+
+/// The accounts that are acceptable to all of these lists; none if there is no list.
+pub(super) fn subjects(lists: Vec<Vec<Did>>) -> Result<Vec<Did>, Refused> {
+    let common = lists.into_iter().reduce(|mut common, list| {
+        common.retain(|did| list.contains(did));
+        common
+    });
+    match common {
+        None => Ok(Vec::new()),
+        Some(common) if common.is_empty() => Err((
+            RefusalCode::InvalidRequest,
+            "no account fits all that `id_token_hint` and `claims` ask for".to_owned(),
+        )),
+        Some(common) => Ok(common),
     }
 }
 
@@ -89,7 +124,7 @@ pub(super) fn code_challenge(params: &Params, client: &Client) -> Result<Option<
             invalid("`code_challenge` must be the base64url of a SHA-256 hash, 43 characters")
         }
         (None, Some(_)) => invalid("there is a `code_challenge_method` without a `code_challenge`"),
-        (None, None) if client.require_pkce || !client.is_confidential() => {
+        (None, None) if client.settings.require_pkce || !client.is_confidential() => {
             invalid("PKCE is required: send a `code_challenge` with `code_challenge_method=S256`")
         }
         (None, None) => Ok(None),
@@ -115,8 +150,8 @@ pub(super) struct AskedScope {
 pub(super) fn scope(params: &Params, client: &Client) -> Result<AskedScope, Refused> {
     let Some(text) = params.get("scope") else {
         return Ok(AskedScope {
-            asked: client.scope.clone(),
-            scope: client.scope.known(),
+            asked: client.settings.scope.clone(),
+            scope: client.settings.scope.known(),
         });
     };
     let asked: ScopeSet = text.parse().map_err(|e| {
@@ -139,7 +174,7 @@ pub(super) fn scope(params: &Params, client: &Client) -> Result<AskedScope, Refu
     }
     let beyond: Vec<String> = scope
         .iter()
-        .filter(|it| !client.scope.covers(it))
+        .filter(|it| !client.settings.scope.covers(it))
         .map(ToString::to_string)
         .collect();
     if beyond.is_empty() {
@@ -149,7 +184,7 @@ pub(super) fn scope(params: &Params, client: &Client) -> Result<AskedScope, Refu
             RefusalCode::InvalidScope,
             format!(
                 "`scope` goes beyond what the client registered: {}",
-                crate::offending::beyond(&scope, &client.scope)
+                crate::offending::beyond(&scope, &client.settings.scope)
             ),
         ))
     }

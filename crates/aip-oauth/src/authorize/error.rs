@@ -1,7 +1,8 @@
 //! Errors of the authorization endpoint (RFC 6749 §4.1.2.1, OpenID Connect Core §3.1.2.6).
 
 use aip_storage::StorageError;
-use aip_storage::client::{ClientId, RedirectUri};
+use aip_storage::client::ClientId;
+use aip_storage::request::Delivery;
 
 use crate::unregistered::UnregisteredUri;
 
@@ -47,10 +48,8 @@ pub enum PageError {
 pub struct Refusal {
     /// The app.
     pub client_id: ClientId,
-    /// Its verified redirect URI.
-    pub redirect_uri: RedirectUri,
-    /// Its `state`.
-    pub state: Option<String>,
+    /// How it is told: by a redirect URI that is verified, or at its device.
+    pub delivery: Delivery,
     /// What the app is told.
     pub code: RefusalCode,
     /// What its developer is told (`error_description`): fixed words about the request.
@@ -88,6 +87,9 @@ pub enum RefusalCode {
     RequestUriNotSupported,
     /// `registration` is not supported.
     RegistrationNotSupported,
+    /// An essential `acr` that this server cannot tell (OpenID Connect Core Error Code
+    /// `unmet_authentication_requirements` 1.0).
+    UnmetAuthenticationRequirements,
 }
 
 impl RefusalCode {
@@ -108,6 +110,7 @@ impl RefusalCode {
             Self::RequestNotSupported => "request_not_supported",
             Self::RequestUriNotSupported => "request_uri_not_supported",
             Self::RegistrationNotSupported => "registration_not_supported",
+            Self::UnmetAuthenticationRequirements => "unmet_authentication_requirements",
         }
     }
 

@@ -5,18 +5,25 @@
 //! [`Refusal`] for the app, which carries the redirect URI, `state` and (RFC 9207) `iss`.
 
 mod checks;
+mod claims_parameter;
+mod device;
 mod error;
 mod pushed;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use aip_atproto::Did;
 use aip_base::{RequestNotes, RowId};
 use aip_keys::TokenHash;
-use aip_storage::client::{Client, ClientId, RedirectUri};
-use aip_storage::request::{AuthorizationParams, AuthorizationRequest};
+use aip_storage::client::{Client, ClientId, RedirectTarget};
+use aip_storage::request::{
+    AuthorizationParams, AuthorizationRequest, Delivery, RedirectDelivery, ResponseMode,
+};
 
 use self::checks::AskedScope;
+use self::claims_parameter::ClaimsParameter;
+pub use self::device::{CheckedDevice, DeviceResponse};
 pub use self::error::{AuthorizeError, PageError, Refusal, RefusalCode};
 pub use self::pushed::{CheckedPush, PushError, PushedResponse, RequestUri};
 use crate::AuthorizationServer;
@@ -41,8 +48,7 @@ pub struct ValidRequest {
 /// A client whose redirect URI is verified: from here on errors may be redirected.
 struct WithRedirect {
     client: Arc<Client>,
-    redirect_uri: RedirectUri,
-    state: Option<String>,
+    redirect: RedirectDelivery,
 }
 
 impl AuthorizationServer {
@@ -59,12 +65,15 @@ impl AuthorizationServer {
         }
         // What is remembered of a client lets it in, and never turns it away.
         if let Some(known) = self.known_clients.get(&id)
-            && let Ok(valid) = check(known, &params, encoded).and_then(|it| self.require_pushed(it))
+            && let Ok(valid) = self
+                .check_request(known, &params, encoded)
+                .and_then(|it| self.require_pushed(it))
         {
             return Ok(valid);
         }
         let client = self.read_client(&id).await?;
-        let valid = check(client.ok_or(PageError::UnknownClient)?, &params, encoded)?;
+        let client = client.ok_or(PageError::UnknownClient)?;
+        let valid = self.check_request(client, &params, encoded)?;
         self.require_pushed(valid)
     }
 
@@ -86,77 +95,111 @@ impl AuthorizationServer {
             expires_at: self.clock.now() + REQUEST_TTL,
         }
     }
-}
 
-/// Both phases, for a client that is known.
-fn check(
-    client: Arc<Client>,
-    params: &Lenient,
-    encoded: &[u8],
-) -> Result<ValidRequest, AuthorizeError> {
-    RequestNotes::note_client(client.id.as_str());
-    let verified = verify_redirect(client, params)?;
-    check_rest(&verified, encoded).map_err(|(code, detail)| {
-        AuthorizeError::Refused(Refusal {
-            client_id: verified.client.id.clone(),
-            redirect_uri: verified.redirect_uri,
-            state: verified.state,
-            code,
-            detail,
+    /// Both phases, for a client that is known.
+    fn check_request(
+        &self,
+        client: Arc<Client>,
+        params: &Lenient,
+        encoded: &[u8],
+    ) -> Result<ValidRequest, AuthorizeError> {
+        RequestNotes::note_client(client.id.as_str());
+        let verified = verify_redirect(client, params)?;
+        self.check_rest(&verified, encoded)
+            .map_err(|(code, detail)| {
+                AuthorizeError::Refused(Refusal {
+                    client_id: verified.client.id.clone(),
+                    delivery: Delivery::Redirect(verified.redirect),
+                    code,
+                    detail,
+                })
+            })
+    }
+
+    /// The second phase: every check in the order in which its error should win.
+    fn check_rest(
+        &self,
+        verified: &WithRedirect,
+        encoded: &[u8],
+    ) -> Result<ValidRequest, (RefusalCode, String)> {
+        let params =
+            Params::parse(encoded).map_err(|e| (RefusalCode::InvalidRequest, e.to_string()))?;
+        let WithRedirect { client, redirect } = verified;
+        checks::grant_type(client)?;
+        checks::unsupported(&params)?;
+        checks::response_type(&params)?;
+        checks::response_mode(&params, &redirect.redirect_uri)?;
+        checks::bounded(&params, "state", checks::MAX_STATE)?;
+        let nonce = checks::bounded(&params, "nonce", checks::MAX_STATE)?;
+        let code_challenge = checks::code_challenge(&params, client)?;
+        let dpop_jkt = checks::dpop_jkt(&params)?;
+        let AskedScope { asked, scope } = checks::scope(&params, client)?;
+        let prompts = checks::prompts(&params)?;
+        let max_age = checks::max_age(&params)?;
+        let login_hint = checks::bounded(&params, "login_hint", checks::MAX_LOGIN_HINT)?;
+        let mut asked_for = ClaimsParameter::read(&params)?;
+        asked_for
+            .subjects
+            .extend(self.hinted_subject(&params, client)?.map(|it| vec![it]));
+        Ok(ValidRequest {
+            client: Arc::clone(client),
+            params: AuthorizationParams {
+                delivery: Delivery::Redirect(redirect.clone()),
+                scope,
+                asked,
+                nonce,
+                code_challenge,
+                dpop_jkt,
+                login_hint,
+                prompts,
+                max_age: max_age.or(asked_for.max_age),
+                subjects: checks::subjects(asked_for.subjects)?,
+                claims: asked_for.claims,
+            },
+            request_uri: None,
         })
-    })
+    }
+
+    /// The account that `id_token_hint` names: an `id_token` that was issued to this client
+    /// (OpenID Connect Core §3.1.2.1).
+    fn hinted_subject(
+        &self,
+        params: &Params,
+        client: &Client,
+    ) -> Result<Option<Did>, (RefusalCode, String)> {
+        let Some(token) = params.get("id_token_hint") else {
+            return Ok(None);
+        };
+        let hint = self.read_hint(token).filter(|it| it.client == client.id);
+        hint.map(|it| Some(it.subject)).ok_or_else(|| {
+            let what = "`id_token_hint` is not an ID token that this server gave to this client";
+            (RefusalCode::InvalidRequest, what.to_owned())
+        })
+    }
 }
 
 /// The first phase: one of the client's redirect URIs.
 fn verify_redirect(client: Arc<Client>, params: &Lenient) -> Result<WithRedirect, PageError> {
     let sent = params.get("redirect_uri").ok_or(PageError::NoRedirect)?;
-    let registered = &client.redirect_uris;
-    let Some(redirect_uri) = redirect::find(registered, client.application_type, sent) else {
+    let registered = &client.settings.redirect_uris;
+    let Some(redirect_uri) = redirect::find(registered, client.settings.application_type, sent)
+    else {
         let unregistered = UnregisteredUri::new(client.id.clone(), registered, sent);
         return Err(PageError::UnknownRedirect(Box::new(unregistered)));
     };
     // However long it is: an app takes an answer without its `state` for a forged one.
     let state = params.get("state").map(str::to_owned);
+    let response_mode = params.get("response_mode").and_then(|it| it.parse().ok());
+    // What cannot be done is refused in the way that always can (`checks::response_mode`).
+    let response_mode = response_mode
+        .filter(|_| redirect_uri.target() != RedirectTarget::Program)
+        .unwrap_or(ResponseMode::Query);
     Ok(WithRedirect {
         client,
-        redirect_uri,
-        state,
-    })
-}
-
-/// The second phase: every check in the order in which its error should win.
-fn check_rest(
-    verified: &WithRedirect,
-    encoded: &[u8],
-) -> Result<ValidRequest, (RefusalCode, String)> {
-    let params =
-        Params::parse(encoded).map_err(|e| (RefusalCode::InvalidRequest, e.to_string()))?;
-    let client = &verified.client;
-    checks::unsupported(&params)?;
-    checks::response_type(&params)?;
-    checks::response_mode(&params)?;
-    let state = checks::bounded(&params, "state", checks::MAX_STATE)?;
-    let nonce = checks::bounded(&params, "nonce", checks::MAX_STATE)?;
-    let code_challenge = checks::code_challenge(&params, client)?;
-    let dpop_jkt = checks::dpop_jkt(&params)?;
-    let AskedScope { asked, scope } = checks::scope(&params, client)?;
-    let prompts = checks::prompts(&params)?;
-    let max_age = checks::max_age(&params)?;
-    let login_hint = checks::bounded(&params, "login_hint", checks::MAX_LOGIN_HINT)?;
-    Ok(ValidRequest {
-        client: Arc::clone(client),
-        params: AuthorizationParams {
-            redirect_uri: verified.redirect_uri.clone(),
+        redirect: RedirectDelivery {
+            redirect_uri,
+            response_mode,
             state,
-            scope,
-            asked,
-            nonce,
-            code_challenge,
-            dpop_jkt,
-            login_hint,
-            prompts,
-            max_age,
         },
-        request_uri: None,
     })
 }

@@ -11,10 +11,10 @@ use aip_base::random_token;
 use aip_keys::TokenHash;
 use aip_storage::StorageError;
 use aip_storage::client::{Client, ClientId};
-use aip_storage::request::AuthorizationRequest;
+use aip_storage::request::{AuthorizationRequest, Delivery, RedirectDelivery};
 
+use super::ValidRequest;
 use super::error::{AuthorizeError, PageError, Refusal, RefusalCode};
-use super::{ValidRequest, check};
 use crate::AuthorizationServer;
 use crate::client_auth::{ClientAuthError, ClientRequest};
 use crate::dpop::ProofError;
@@ -109,7 +109,7 @@ impl AuthorizationServer {
             return Err(invalid("a pushed request has no `request_uri`"));
         }
         let lenient = Lenient::parse(request.body);
-        let mut valid = check(client.shared(), &lenient, request.body)?;
+        let mut valid = self.check_request(client.shared(), &lenient, request.body)?;
         if let Some(key) = key {
             let jkt = key.thumbprint().to_owned();
             if *valid.params.dpop_jkt.get_or_insert_with(|| jkt.clone()) != jkt {
@@ -166,9 +166,13 @@ impl AuthorizationServer {
             .pushed_request(&hash, id, self.clock.now())
             .await?;
         // The client may have been changed since.
-        let found = found.filter(|it| {
-            let (registered, kind) = (&client.redirect_uris, client.application_type);
-            redirect::find(registered, kind, it.params.redirect_uri.as_str()).is_some()
+        let found = found.filter(|it| match &it.params.delivery {
+            Delivery::Redirect(RedirectDelivery { redirect_uri, .. }) => {
+                let settings = &client.settings;
+                let (registered, kind) = (&settings.redirect_uris, settings.application_type);
+                redirect::find(registered, kind, redirect_uri.as_str()).is_some()
+            }
+            Delivery::Device(_) => false,
         });
         let found = found.ok_or(PageError::UnknownRequestUri)?;
         Ok(ValidRequest {
@@ -186,13 +190,12 @@ impl AuthorizationServer {
         &self,
         valid: ValidRequest,
     ) -> Result<ValidRequest, AuthorizeError> {
-        if !self.require_par && !valid.client.require_par {
+        if !self.require_par && !valid.client.settings.require_par {
             return Ok(valid);
         }
         Err(AuthorizeError::Refused(Refusal {
             client_id: valid.client.id.clone(),
-            redirect_uri: valid.params.redirect_uri,
-            state: valid.params.state,
+            delivery: valid.params.delivery,
             code: RefusalCode::InvalidRequest,
             detail: "the request must be pushed (RFC 9126)".to_owned(),
         }))

@@ -50,6 +50,7 @@ impl AuthorizationServer {
                     .await
             }
             RedeemCode::AlreadySpent(grant) => {
+                self.known_tokens.forget_grants(|it| it.id == grant.id);
                 self.note(
                     AuditKind::CodeReplayed,
                     &grant,

@@ -1,17 +1,21 @@
 //! The token endpoint (OAuth 2.1 §3.2): one file per grant type, one table of them.
 
 mod authorization_code;
+mod client_credentials;
+mod device_code;
 mod refresh_token;
 
 use aip_atproto::{OpenIdScope, Scope, ScopeSet};
 use aip_base::RequestNotes;
 use aip_keys::{TokenHash, TokenKind};
 use aip_storage::StorageError;
-use aip_storage::client::Client;
+use aip_storage::client::{Client, GrantType};
 use aip_storage::grant::{Grant, NewTokens, RevokeReason, TokenFault};
+use aip_storage::requested_claims::ClaimPlace;
 use aip_storage::upstream::ReauthReason;
 use secrecy::{ExposeSecret as _, SecretString};
 
+pub use self::device_code::DeviceWait;
 use crate::AuthorizationServer;
 use crate::claims::PersonClaims;
 use crate::client_auth::{AuthenticatedClient, ClientAuthError, ClientRequest};
@@ -20,17 +24,13 @@ use crate::id_token::{IdTokenError, IdTokenSubject};
 use crate::offending::quoted;
 use crate::params::{Params, ParamsError};
 
-/// The grant types of the token endpoint.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, strum::EnumIter, strum::IntoStaticStr, strum::EnumString,
-)]
-#[strum(serialize_all = "snake_case")]
-pub enum GrantType {
-    /// A code from the authorization endpoint.
-    AuthorizationCode,
-    /// A refresh token.
-    RefreshToken,
-}
+/// What the token endpoint gives tokens for, as its metadata tells.
+pub const SUPPORTED_GRANTS: &[GrantType] = &[
+    GrantType::AuthorizationCode,
+    GrantType::RefreshToken,
+    GrantType::ClientCredentials,
+    GrantType::DeviceCode,
+];
 
 /// Tokens for an app.
 #[derive(Debug)]
@@ -41,8 +41,8 @@ pub struct TokenResponse {
     pub token_type: &'static str,
     /// Seconds until the access token expires.
     pub expires_in: u64,
-    /// The refresh token.
-    pub refresh_token: SecretString,
+    /// The refresh token, if the client may use one.
+    pub refresh_token: Option<SecretString>,
     /// What the access token may do.
     pub scope: ScopeSet,
     /// Who signed in, when `openid` was granted.
@@ -59,14 +59,24 @@ pub enum TokenError {
     #[error("{0}")]
     Request(String),
     /// 400 `unsupported_grant_type`.
-    #[error("the grant type {0} is not supported; `authorization_code` and `refresh_token` are")]
+    #[error(
+        "the grant type {name} is not supported; it must be one of {supported}",
+        name = .0,
+        supported = supported_grants()
+    )]
     GrantType(String),
+    /// 400 `unauthorized_client`.
+    #[error("the client is not registered for the grant type `{0}`")]
+    NotAllowed(&'static str),
     /// 400 `invalid_grant`.
     #[error("{0}")]
     Grant(GrantRefusal),
     /// 400 `invalid_scope`.
     #[error("{0}")]
     Scope(String),
+    /// 400, with an error of RFC 8628 §3.5.
+    #[error("{0}")]
+    Device(DeviceWait),
     /// 400 `invalid_dpop_proof` or `use_dpop_nonce`.
     #[error(transparent)]
     Proof(#[from] ProofError),
@@ -134,13 +144,6 @@ struct Redeeming<'a> {
     key: Option<ProvenKey>,
 }
 
-impl GrantType {
-    /// The `grant_type` on the wire.
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
-}
-
 impl From<ParamsError> for TokenError {
     fn from(error: ParamsError) -> Self {
         Self::Request(error.to_string())
@@ -155,10 +158,15 @@ impl AuthorizationServer {
         let name = params
             .get("grant_type")
             .ok_or_else(|| missing("grant_type"))?;
-        let grant_type = name
-            .parse()
-            .map_err(|_| TokenError::GrantType(quoted(name)))?;
+        let grant_type = SUPPORTED_GRANTS.iter().find(|it| it.as_str() == name);
+        let grant_type = *grant_type.ok_or_else(|| TokenError::GrantType(quoted(name)))?;
         let (client, key) = self.authenticate::<TokenError>(request, &params).await?;
+        if !client.client().may_use(grant_type) {
+            return Err(TokenError::NotAllowed(grant_type.as_str()));
+        }
+        if client.client().settings.dpop_bound_access_tokens && key.is_none() {
+            return Err(ProofError::Missing.into());
+        }
         let redeeming = Redeeming {
             params: &params,
             client: &client,
@@ -167,6 +175,8 @@ impl AuthorizationServer {
         match grant_type {
             GrantType::AuthorizationCode => self.redeem_authorization_code(&redeeming).await,
             GrantType::RefreshToken => self.redeem_refresh_token(&redeeming).await,
+            GrantType::ClientCredentials => self.give_client_token(&redeeming).await,
+            GrantType::DeviceCode => self.redeem_device_code(&redeeming).await,
         }
     }
 }
@@ -187,12 +197,19 @@ impl AuthorizationServer {
     ) -> Minted {
         let now = self.clock.now();
         let access = TokenKind::AccessToken.mint(&*self.rng);
+        let settings = &client.settings;
+        // A grant ends when its refresh token expires, whether anybody was told that or not.
+        let refresh_ttl = if client.may_use(GrantType::RefreshToken) {
+            settings.refresh_token_ttl
+        } else {
+            settings.access_token_ttl
+        };
         let tokens = NewTokens {
             access: self.hash(&access),
-            access_expires_at: now + client.access_token_ttl,
+            access_expires_at: now + settings.access_token_ttl,
             access_scope,
             refresh: self.hash(&refresh),
-            refresh_expires_at: now + client.refresh_token_ttl,
+            refresh_expires_at: now + refresh_ttl,
         };
         Minted {
             access,
@@ -208,8 +225,14 @@ impl AuthorizationServer {
 
     /// The claims for the `id_token`. The code or refresh token is spent already, so that the
     /// answer must not fail because of them: an app that misses them asks userinfo.
-    async fn person_claims_or_none(&self, grant: &Grant, scope: &ScopeSet) -> PersonClaims {
-        match self.person_claims(grant, scope).await {
+    async fn person_claims_or_none(
+        &self,
+        grant: &Grant,
+        scope: &ScopeSet,
+        by_scope: bool,
+    ) -> PersonClaims {
+        let claims = self.person_claims(grant, scope, ClaimPlace::IdToken, by_scope);
+        match claims.await {
             Ok(claims) => claims,
             Err(error) => {
                 tracing::warn!(%error, grant = %grant.id, "e-mail address unavailable, ID token issued without it");
@@ -233,11 +256,8 @@ impl AuthorizationServer {
             .access_scope
             .unwrap_or_else(|| grant.scope.clone());
         let id_token = if scope.contains(&Scope::OpenId(OpenIdScope::OpenId)) {
-            let person = if client.claims_in_id_token {
-                self.person_claims_or_none(grant, &scope).await
-            } else {
-                PersonClaims::default()
-            };
+            let by_scope = client.settings.claims_in_id_token;
+            let person = self.person_claims_or_none(grant, &scope, by_scope).await;
             let about = IdTokenSubject {
                 grant,
                 nonce,
@@ -251,8 +271,10 @@ impl AuthorizationServer {
         Ok(TokenResponse {
             access_token: minted.access,
             token_type: token_type(bound),
-            expires_in: client.access_token_ttl.as_secs(),
-            refresh_token: minted.refresh,
+            expires_in: client.settings.access_token_ttl.as_secs(),
+            refresh_token: client
+                .may_use(GrantType::RefreshToken)
+                .then_some(minted.refresh),
             scope,
             id_token,
         })
@@ -262,6 +284,13 @@ impl AuthorizationServer {
 /// How an access token is presented, given whether it is bound to a key.
 pub(crate) fn token_type(bound: bool) -> &'static str {
     if bound { "DPoP" } else { "Bearer" }
+}
+
+fn supported_grants() -> String {
+    let names = SUPPORTED_GRANTS
+        .iter()
+        .map(|it| format!("`{}`", it.as_str()));
+    names.collect::<Vec<_>>().join(", ")
 }
 
 fn missing(name: &str) -> TokenError {

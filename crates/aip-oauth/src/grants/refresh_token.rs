@@ -9,7 +9,7 @@ use aip_atproto::ScopeSet;
 use aip_keys::{TokenHash, TokenKind};
 use aip_storage::StorageError;
 use aip_storage::audit::AuditKind;
-use aip_storage::client::{Client, ClientId};
+use aip_storage::client::{Client, ClientId, SecurityProfile};
 use aip_storage::grant::{Grant, RevokeReason, Rotate, Rotation};
 use aip_storage::upstream::UpstreamState;
 
@@ -53,13 +53,21 @@ impl AuthorizationServer {
             Some(asked) => self.narrowed(&client.id, &hash, &asked).await?,
             None => None,
         };
-        let successor = self.hasher.successor(presented);
+        // FAPI 2.0 Security Profile §5.3.2.1: no rotation, since nobody can use the tokens without
+        // the client's keys, and an answer that is lost would cost the grant.
+        let rotates = client.settings.security_profile != SecurityProfile::Fapi2;
+        let successor = if rotates {
+            self.hasher.successor(presented)
+        } else {
+            presented.as_str().to_owned().into()
+        };
         let minted = self.mint(client, successor, narrowed);
         let rotation = Rotation {
             refresh: hash,
             client_id: client.id.clone(),
             dpop_jkt: key.as_ref().map(ProvenKey::thumbprint).map(str::to_owned),
             any_key: client.is_confidential(),
+            rotates,
             grace: grace(client, key.as_ref()),
             tokens: minted.tokens.clone(),
             now,
@@ -70,6 +78,7 @@ impl AuthorizationServer {
                     .await
             }
             Rotate::Replayed(grant) => {
+                self.known_tokens.forget_grants(|it| it.id == grant.id);
                 self.note(
                     AuditKind::RefreshReplayed,
                     &grant,
@@ -132,8 +141,8 @@ impl AuthorizationServer {
 /// How long a repeat of this refresh gets the same answer.
 fn grace(client: &Client, key: Option<&ProvenKey>) -> Duration {
     if client.is_confidential() || key.is_some() {
-        client.refresh_grace
+        client.settings.refresh_grace
     } else {
-        client.refresh_grace.min(PUBLIC_BEARER_GRACE)
+        client.settings.refresh_grace.min(PUBLIC_BEARER_GRACE)
     }
 }

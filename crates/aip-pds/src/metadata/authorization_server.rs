@@ -25,6 +25,9 @@ pub struct AuthServer {
     pub par_endpoint: Url,
     /// Where tokens are revoked (RFC 7009).
     pub revocation_endpoint: Option<Url>,
+    /// Whether `prompt=create` takes people to its page for new accounts (Initiating User
+    /// Registration 1.0 §4).
+    pub creates_accounts: bool,
     /// The PDSs it serves, one a line, when it tells.
     protected_resources: Option<Box<str>>,
 }
@@ -49,6 +52,7 @@ struct Document {
     scopes_supported: List,
     dpop_signing_alg_values_supported: List,
     protected_resources: List,
+    prompt_values_supported: List,
     authorization_response_iss_parameter_supported: Option<bool>,
     require_pushed_authorization_requests: Option<bool>,
     client_id_metadata_document_supported: Option<bool>,
@@ -125,6 +129,9 @@ fn checked(issuer: &Issuer, document: Document) -> Result<AuthServer, MetadataCh
             None => None,
         },
         issuer: issuer.clone(),
+        creates_accounts: document
+            .prompt_values_supported
+            .is_some_and(|list| list.iter().any(|it| it == "create")),
         protected_resources: document.protected_resources.map(|list| {
             // Nothing else is the origin of a PDS, so nothing else is looked for.
             let origins = list

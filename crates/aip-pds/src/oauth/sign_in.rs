@@ -90,7 +90,12 @@ impl PdsClient {
             ("code_challenge_method", "S256"),
         ];
         params.extend(request.login_hint.map(|hint| ("login_hint", hint)));
-        params.extend(request.prompt.map(|prompt| ("prompt", prompt)));
+        // A server that knows no page for new accounts would refuse the request; the person may find
+        // the way there from its sign-in page.
+        let prompt = request
+            .prompt
+            .filter(|it| *it != "create" || server.creates_accounts);
+        params.extend(prompt.map(|prompt| ("prompt", prompt)));
         let answer = self
             .post(
                 keys,

@@ -25,7 +25,7 @@ fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
 }
 
 fn break_down(origins: &Origins, origin: &Origin) {
-    for _ in 0..THRESHOLD {
+    for _ in 0..FAILURES_TO_OPEN {
         origins.admit(origin).unwrap().failed();
     }
 }
@@ -46,7 +46,7 @@ fn a_server_that_is_down_is_left_alone_and_others_are_not() {
 fn one_answer_among_failures_keeps_the_breaker_closed() {
     let (origins, _, origin) = origins();
     for _ in 0..3 {
-        for _ in 1..THRESHOLD {
+        for _ in 1..FAILURES_TO_OPEN {
             origins.admit(&origin).unwrap().failed();
         }
         origins.admit(&origin).unwrap().answered();
@@ -58,12 +58,12 @@ fn one_answer_among_failures_keeps_the_breaker_closed() {
 fn one_probe_finds_out_whether_the_server_is_back() {
     let (origins, clock, origin) = origins();
     break_down(&origins, &origin);
-    clock.advance(OPEN.base);
+    clock.advance(OPEN_BACKOFF.base);
     let probe = origins.admit(&origin).unwrap();
-    assert_eq!(origins.admit(&origin).err(), Some(Paused(PROBE)));
+    assert_eq!(origins.admit(&origin).err(), Some(Paused(PROBE_WAIT)));
     probe.failed();
     assert!(origins.admit(&origin).is_err());
-    clock.advance(OPEN.base * 2);
+    clock.advance(OPEN_BACKOFF.base * 2);
     // Nobody heard how this one went, so the next one probes.
     drop(origins.admit(&origin).unwrap());
     origins.admit(&origin).unwrap().answered();

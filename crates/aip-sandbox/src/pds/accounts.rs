@@ -6,8 +6,7 @@ use std::sync::Arc;
 use aip_atproto::{Did, Handle};
 use aip_jose::SigningKey;
 use aws_lc_rs::digest::{SHA256, digest};
-
-use crate::encode::base32;
+use data_encoding::BASE32_NOPAD;
 
 /// A person with an account, as a test knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,5 +110,6 @@ impl Accounts {
 /// The `did:plc` of an account: made from its handle, so that every run of a test has the same.
 pub(crate) fn did_of(handle: &Handle) -> String {
     let hash = digest(&SHA256, handle.as_str().as_bytes());
-    format!("did:plc:{}", base32(&hash.as_ref()[..15]))
+    let name = BASE32_NOPAD.encode(&hash.as_ref()[..15]);
+    format!("did:plc:{}", name.to_ascii_lowercase())
 }

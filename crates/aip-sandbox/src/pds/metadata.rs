@@ -54,7 +54,8 @@ impl Inner {
                 "dpop_signing_alg_values_supported": SIGNING_ALGS,
                 "protected_resources": [self.resource],
                 "client_id_metadata_document_supported": true,
-                "prompt_values_supported": ["none", "login", "consent", "select_account"],
+                "prompt_values_supported":
+                    ["none", "login", "consent", "select_account", "create"],
             }),
         )
     }

@@ -136,7 +136,8 @@ impl Inner {
             Some("none") => Some(Prompt::None),
             Some("login") => Some(Prompt::Login),
             Some("consent") => Some(Prompt::Consent),
-            Some("select_account") => Some(Prompt::SelectAccount),
+            // There is no page for new accounts here: the person takes one that is there.
+            Some("select_account" | "create") => Some(Prompt::SelectAccount),
             Some(_) => return refused("prompt is not supported"),
         };
         if !lock(&self.used_challenges).spend(&code_challenge, self.clock.now()) {

@@ -6,9 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use aip_base::Timestamp;
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
+use data_encoding::BASE32_NOPAD;
 use serde_json::{Value, json};
-
-use crate::encode::base32;
 
 /// The codecs of CIDs: DAG-CBOR for records, raw bytes for files.
 const DAG_CBOR: u8 = 0x71;
@@ -128,5 +127,5 @@ pub(crate) fn record_cid(record: &Value) -> String {
 fn cid(codec: u8, content: &[u8]) -> String {
     let mut bytes = vec![1, codec, 0x12, 0x20];
     bytes.extend_from_slice(digest(&SHA256, content).as_ref());
-    format!("b{}", base32(&bytes))
+    format!("b{}", BASE32_NOPAD.encode(&bytes).to_ascii_lowercase())
 }

@@ -16,7 +16,9 @@ use aip_pds::ResolverConfig;
 use aip_sandbox::Running;
 use aip_sessions::Spill;
 use aip_shared_state::SharedState;
-use aip_storage::client::{ApplicationType, ClientAuthMethod, IdTokenAlg};
+use aip_storage::client::{
+    ApplicationType, ClientAuthMethod, GrantTypes, IdTokenAlg, SecurityProfile,
+};
 use aip_storage_sql::{Database, PgOptions};
 use anyhow::Context as _;
 use secrecy::SecretString;
@@ -100,7 +102,7 @@ impl Server {
             life.clone(),
         );
         if let Some(demo) = running.demo_url() {
-            let settings = public_client("Demo app", vec![format!("{demo}/callback")])?;
+            let settings = public_client("Demo app", &[format!("{demo}/callback")])?;
             application
                 .server
                 .register_client(Some(DEMO_CLIENT.parse()?), settings)
@@ -180,7 +182,7 @@ async fn register(application: &Application, app: NewApp) -> anyhow::Result<App>
             ClientAuthMethod::SecretBasic
         },
         scope: app.scope.parse().context("--scope")?,
-        ..public_client("My app", app.redirect_uris)?
+        ..public_client("My app", &app.redirect_uris).context("--redirect-uri")?
     };
     let (client, secret) = application
         .server
@@ -193,17 +195,22 @@ async fn register(application: &Application, app: NewApp) -> anyhow::Result<App>
     })
 }
 
-fn public_client(name: &str, redirect_uris: Vec<String>) -> anyhow::Result<ClientSettings> {
+fn public_client(name: &str, redirect_uris: &[String]) -> anyhow::Result<ClientSettings> {
+    let parsed = redirect_uris.iter().map(|uri| uri.parse());
     Ok(ClientSettings {
         name: name.to_owned(),
         application_type: ApplicationType::Web,
         auth_method: ClientAuthMethod::None,
         auth_method_pinned: false,
-        redirect_uris,
+        keys: None,
+        grant_types: GrantTypes::default(),
+        redirect_uris: parsed.collect::<Result<_, _>>()?,
         post_logout_redirect_uris: Vec::new(),
         scope: DEMO_SCOPE.parse()?,
+        security_profile: SecurityProfile::OAuth21,
         require_pkce: true,
         require_par: false,
+        dpop_bound_access_tokens: false,
         first_party: false,
         id_token_alg: IdTokenAlg::Es256,
         claims_in_id_token: false,

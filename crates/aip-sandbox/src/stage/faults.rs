@@ -43,7 +43,6 @@ pub enum Endpoint {
 #[derive(Debug, Clone)]
 pub(crate) enum Fault {
     Answer(Reply),
-    Restatus(StatusCode),
     Rewrite(Rewrite),
     DemandNonce,
     Disturb(When, Disturbance),
@@ -240,7 +239,7 @@ impl Order<'_> {
 
     /// Answers honestly, but with another status.
     pub fn changes_status(self, status: StatusCode) {
-        self.place(Fault::Restatus(status));
+        self.rewrites(move |reply| Reply { status, ..reply });
     }
 
     /// Lets the request take effect and answers what `change` makes of the honest answer: another

@@ -1,28 +1,23 @@
-//! Everything a stand-in was asked, newest last.
+//! What a stand-in was asked, or answered, newest last.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aip_base::lock;
-use bytes::Bytes;
 
 use super::faults::Endpoint;
-use super::request::Received;
 
-/// How many requests are remembered unless [`Journal::keep`] says otherwise.
+/// How many entries are remembered unless [`Journal::keep`] says otherwise.
 const KEPT: usize = 10_000;
 
-/// How much of a body is remembered: forms and records, not videos.
-const KEPT_OF_BODY: usize = 64 * 1024;
-
-/// The requests of a stand-in. Bounded: a load test would otherwise fill the memory.
-pub(crate) struct Journal {
-    entries: Mutex<VecDeque<(Endpoint, Received)>>,
+/// Requests or answers, by endpoint. Bounded: a load test would otherwise fill the memory.
+pub(crate) struct Journal<T> {
+    entries: Mutex<VecDeque<(Endpoint, T)>>,
     kept: AtomicUsize,
 }
 
-impl Default for Journal {
+impl<T> Default for Journal<T> {
     fn default() -> Self {
         Self {
             entries: Mutex::default(),
@@ -31,13 +26,14 @@ impl Default for Journal {
     }
 }
 
-impl Journal {
-    /// Remembers only the newest `entries` requests; 0 for none.
+impl<T: Clone> Journal<T> {
+    /// Remembers only the newest `entries`; 0 for none.
     pub(crate) fn keep(&self, entries: usize) {
         self.kept.store(entries, Ordering::Relaxed);
     }
 
-    pub(crate) fn record(&self, endpoint: Endpoint, request: &Received) {
+    /// Remembers what `entry` makes, which is not called when nothing is remembered.
+    pub(crate) fn record(&self, endpoint: Endpoint, entry: impl FnOnce() -> T) {
         let kept = self.kept.load(Ordering::Relaxed);
         if kept == 0 {
             return;
@@ -46,25 +42,19 @@ impl Journal {
         while entries.len() >= kept {
             entries.pop_front();
         }
-        let mut request = request.clone();
-        if request.body.len() > KEPT_OF_BODY {
-            request.body = Bytes::copy_from_slice(&request.body[..KEPT_OF_BODY]);
-        }
-        entries.push_back((endpoint, request));
+        entries.push_back((endpoint, entry()));
     }
 
-    pub(crate) fn all(&self) -> Vec<Received> {
-        lock(&self.entries)
-            .iter()
-            .map(|(_, request)| request.clone())
-            .collect()
+    pub(crate) fn all(&self) -> Vec<T> {
+        let entries = lock(&self.entries);
+        entries.iter().map(|(_, entry)| entry.clone()).collect()
     }
 
-    pub(crate) fn at(&self, wanted: Endpoint) -> Vec<Received> {
+    pub(crate) fn at(&self, wanted: Endpoint) -> Vec<T> {
         lock(&self.entries)
             .iter()
             .filter(|(endpoint, _)| wanted.includes(*endpoint))
-            .map(|(_, request)| request.clone())
+            .map(|(_, entry)| entry.clone())
             .collect()
     }
 

@@ -3,7 +3,6 @@
 
 pub(crate) mod faults;
 pub(crate) mod journal;
-pub(crate) mod lost;
 pub(crate) mod reply;
 pub(crate) mod request;
 pub(crate) mod server;
@@ -15,14 +14,18 @@ use aip_base::lock;
 
 pub(crate) use faults::Faults;
 pub(crate) use journal::Journal;
-pub(crate) use lost::Lost;
+use reply::Reply;
+use request::Received;
 
 /// The part of a stand-in that tests look at and meddle with.
 #[derive(Default)]
 pub(crate) struct Stage {
-    pub(crate) journal: Journal,
+    /// Everything it was asked.
+    pub(crate) journal: Journal<Received>,
     pub(crate) faults: Faults,
-    pub(crate) lost: Lost,
+    /// Answers that took effect and that nobody got, because a test ordered it: whoever counts what
+    /// an application lost can tell what it could not help losing.
+    pub(crate) lost: Journal<Reply>,
     panicked: Mutex<Option<Box<dyn Any + Send>>>,
 }
 

@@ -9,6 +9,9 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::Value;
 
+/// How much of a body is remembered, in bytes: forms and records, not videos.
+const MAX_JOURNAL_BODY: usize = 64 * 1024;
+
 /// A request that arrived at a stand-in.
 #[derive(Debug, Clone)]
 pub struct Received {
@@ -78,6 +81,15 @@ impl Received {
     /// dropped instead.
     pub fn answered(&self) -> Option<StatusCode> {
         self.status.get().copied()
+    }
+
+    /// A copy without most of a large body.
+    pub(crate) fn for_journal(&self) -> Self {
+        let mut copy = self.clone();
+        if copy.body.len() > MAX_JOURNAL_BODY {
+            copy.body = Bytes::copy_from_slice(&copy.body[..MAX_JOURNAL_BODY]);
+        }
+        copy
     }
 
     /// The cookie `name`.

@@ -125,7 +125,7 @@ async fn respond<S: Service>(
     let received = receive(request).await?;
     let endpoint = service.endpoint(&received);
     let stage = service.stage();
-    stage.journal.record(endpoint, &received);
+    stage.journal.record(endpoint, || received.for_journal());
     let status = Arc::clone(&received.status);
     let reply = act(&service, endpoint, received).await?;
     status.get_or_init(|| reply.status);
@@ -141,10 +141,6 @@ async fn act<S: Service>(
         None => answer(service, endpoint, received).await,
         Some(Fault::Answer(reply)) => Ok(reply),
         Some(Fault::DemandNonce) => Ok(service.demand_nonce(endpoint)),
-        Some(Fault::Restatus(status)) => {
-            let reply = answer(service, endpoint, received).await?;
-            Ok(Reply { status, ..reply })
-        }
         Some(Fault::Rewrite(rewrite)) => {
             let reply = answer(service, endpoint, received).await?;
             Ok(rewrite.apply(reply))
@@ -156,7 +152,7 @@ async fn act<S: Service>(
         Some(Fault::Disturb(When::After, disturbance)) => {
             let reply = answer(service, endpoint, received).await?;
             if disturbance.loses_answer() {
-                service.stage().lost.record(endpoint, &reply);
+                service.stage().lost.record(endpoint, || reply.clone());
             }
             disturb(disturbance).await?;
             Ok(reply)

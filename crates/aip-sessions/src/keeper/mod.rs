@@ -6,6 +6,7 @@ pub mod step;
 mod attempt;
 mod in_flight;
 mod operate;
+mod recent;
 mod revoker;
 mod scheduler;
 mod store_tokens;
@@ -20,6 +21,7 @@ use aip_storage::StorageError;
 use aip_storage::client::ClientId;
 use aip_storage::notices::{Notice, Notices};
 use aip_storage::refresh::TakeLease;
+use aip_storage::session_read::SessionRead;
 use aip_storage::session_status::SessionStatus;
 use aip_storage::upstream::{
     Credential, EndReason, OAuthCredential, ReauthReason, SessionKind, UpstreamSession,
@@ -29,6 +31,7 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use self::in_flight::{InFlight, InFlightGuard, Waiter};
+use self::recent::{OpenedSession, RecentSessions};
 use self::step::{Plan, Trigger, is_token_usable, plan};
 use crate::identity::MissingKey;
 use crate::session_sealer::{Column, SealerError};
@@ -54,6 +57,7 @@ pub struct Keeper {
     notices: Arc<dyn Notices>,
     owner: String,
     in_flight: Arc<InFlight>,
+    recent: RecentSessions,
 }
 
 /// A session ready for one call.
@@ -125,6 +129,7 @@ impl Keeper {
             notices,
             owner,
             in_flight: Arc::default(),
+            recent: RecentSessions::default(),
         }
     }
 
@@ -133,10 +138,32 @@ impl Keeper {
         &self.owner
     }
 
-    /// The session `id`, refreshed if it is stale.
-    pub async fn active_session(self: &Arc<Self>, id: RowId) -> Result<ActiveSession, KeeperError> {
-        let session = self.get_active(id, Trigger::Use).await?;
-        self.open(&session)
+    /// The session `id` as it is stored, refreshed if it is stale.
+    pub async fn active_session(
+        self: &Arc<Self>,
+        id: RowId,
+    ) -> Result<Arc<ActiveSession>, KeeperError> {
+        let read = self.get_active(id, Trigger::Use).await?;
+        self.open(read)
+    }
+
+    /// A session that was `read` a moment ago. It is read again, and refreshed if it is stale, unless
+    /// it can be used as it was read then, or by somebody else since.
+    pub async fn recent_session(
+        self: &Arc<Self>,
+        read: &SessionRead,
+    ) -> Result<Arc<ActiveSession>, KeeperError> {
+        let id = read.session.id;
+        let now = self.upstream.clock.now();
+        let opened = self.recent.opened(id);
+        if let Some(opened) = opened.filter(|it| it.read.read_at >= read.read_at) {
+            if self.recent.is_current(&opened.read, now) && is_usable(&opened.status, now) {
+                return Ok(Arc::clone(&opened.active));
+            }
+        } else if self.recent.is_current(read, now) && is_usable(&read.session.status(), now) {
+            return self.open(read.clone());
+        }
+        self.active_session(id).await
     }
 
     /// The status of a session that can be used, after a refresh if the one just read says that it
@@ -145,10 +172,11 @@ impl Keeper {
         self: &Arc<Self>,
         read: SessionStatus,
     ) -> Result<SessionStatus, KeeperError> {
-        if plan(&read, Trigger::Use, self.upstream.clock.now()) == Plan::Use {
+        if is_usable(&read, self.upstream.clock.now()) {
             return Ok(read);
         }
-        Ok(self.get_active(read.id, Trigger::Use).await?.status())
+        let read = self.get_active(read.id, Trigger::Use).await?;
+        Ok(read.session.status())
     }
 
     /// The session again after its PDS rejected the access token of `generation` (401
@@ -157,10 +185,9 @@ impl Keeper {
         self: &Arc<Self>,
         id: RowId,
         generation: i64,
-    ) -> Result<ActiveSession, KeeperError> {
-        let rejected = Trigger::Rejected(generation);
-        let session = self.get_active(id, rejected).await?;
-        self.open(&session)
+    ) -> Result<Arc<ActiveSession>, KeeperError> {
+        let read = self.get_active(id, Trigger::Rejected(generation)).await?;
+        self.open(read)
     }
 
     /// The newest usable session of that kind, if there is one.
@@ -182,13 +209,14 @@ impl Keeper {
         self: &Arc<Self>,
         id: RowId,
         trigger: Trigger,
-    ) -> Result<UpstreamSession, KeeperError> {
+    ) -> Result<SessionRead, KeeperError> {
         let deadline = Instant::now() + REFRESH_WAIT_TIMEOUT;
         let mut waiter: Option<Waiter<'_>> = None;
         let mut began_with = None;
         loop {
             // Registered before the session is read, so that no wake-up is missed in between.
             let notified = waiter.as_ref().map(Waiter::notified);
+            let read_at = self.upstream.clock.now();
             let session = self
                 .upstream
                 .storage
@@ -203,13 +231,15 @@ impl Keeper {
             };
             let status = session.status();
             let until = match plan(&status, trigger, now) {
-                Plan::Use => return Ok(session),
+                Plan::Use => return Ok(read(session, read_at)),
                 Plan::Reauthenticate(reason) => return Err(KeeperError::NeedsReauth(reason)),
                 Plan::Ended(reason) => return Err(KeeperError::Ended(reason)),
                 Plan::BackOff(at) => return Err(KeeperError::Later(at.since(now))),
                 Plan::Wait(until) => Some(until),
                 Plan::Refresh => match self.pause_of(&session) {
-                    Some(_) if is_token_usable(&status, trigger, now) => return Ok(session),
+                    Some(_) if is_token_usable(&status, trigger, now) => {
+                        return Ok(read(session, read_at));
+                    }
                     Some(pause) => return Err(KeeperError::Later(pause)),
                     None => self.refresh(&session, now, deadline).await?,
                 },
@@ -288,33 +318,53 @@ impl Keeper {
             TakeLease::Changed => return Ok(None),
         };
         let outcome = self.attempt(session, &claim).await;
+        self.note_settled(session.id);
         let settled = Notice::SessionSettled(session.id);
         self.notices.publish(&settled).await;
         outcome.map(|()| None)
     }
 
-    fn open(&self, session: &UpstreamSession) -> Result<ActiveSession, KeeperError> {
+    /// A session is not any more as it was read before.
+    fn note_settled(&self, id: RowId) {
+        self.recent.settled(id, self.upstream.clock.now());
+    }
+
+    /// Opens a session, but for what was opened before and is the same.
+    fn open(&self, read: SessionRead) -> Result<Arc<ActiveSession>, KeeperError> {
+        let session = &*read.session;
+        let before = self.recent.opened(session.id);
         let auth = match &session.credential {
             Credential::OAuth(oauth) => CallAuth::Dpop(self.keys(session.id, oauth)?),
             Credential::AppPassword(_) => CallAuth::Bearer,
         };
-        Ok(ActiveSession {
+        let sealed = &session.tokens.access;
+        let access = match before.as_ref().and_then(|it| it.access(sealed)) {
+            Some(access) => access,
+            None => self
+                .upstream
+                .sealer
+                .open(sealed, Column::AccessToken, session.id)?,
+        };
+        let active = Arc::new(ActiveSession {
             id: session.id,
             did: session.did.clone(),
             pds: session.pds.clone(),
             scope: session.scope.clone(),
             auth,
-            access: self.upstream.sealer.open(
-                &session.tokens.access,
-                Column::AccessToken,
-                session.id,
-            )?,
+            access,
             usable_until: usable_until(session.refreshed_at, session.tokens.access_expires_at),
             generation: session.generation,
-        })
+        });
+        self.recent.keep(OpenedSession {
+            status: session.status(),
+            active: Arc::clone(&active),
+            read,
+        });
+        Ok(active)
     }
 
     fn keys(&self, id: RowId, oauth: &OAuthCredential) -> Result<SessionKeys, KeeperError> {
+        let before = self.recent.opened(id);
         let kid = oauth.client_key_id.as_deref();
         Ok(SessionKeys {
             session: id,
@@ -322,7 +372,10 @@ impl Keeper {
                 .upstream
                 .identity
                 .for_session(&oauth.upstream_client_id, kid)?,
-            dpop: self.upstream.sealer.open_key(&oauth.dpop_key, id)?,
+            dpop: match before.as_ref().and_then(|it| it.key(&oauth.dpop_key)) {
+                Some(key) => key,
+                None => self.upstream.sealer.open_key(&oauth.dpop_key, id)?,
+            },
         })
     }
 
@@ -340,5 +393,17 @@ impl Keeper {
         };
         drop(tokio::time::timeout(patience, drained).await);
         self.in_flight.running()
+    }
+}
+
+/// Whether an app's call may use the session as it is.
+fn is_usable(session: &SessionStatus, now: Timestamp) -> bool {
+    plan(session, Trigger::Use, now) == Plan::Use
+}
+
+fn read(session: UpstreamSession, read_at: Timestamp) -> SessionRead {
+    SessionRead {
+        session: Arc::new(session),
+        read_at,
     }
 }

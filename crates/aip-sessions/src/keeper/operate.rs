@@ -62,6 +62,7 @@ impl Keeper {
         if ended {
             self.audit(&session, AuditKind::UpstreamEnded, reason.as_str())
                 .await?;
+            self.note_settled(id);
             self.notices.publish(&Notice::SessionSettled(id)).await;
         }
         Ok(ended)
@@ -88,6 +89,7 @@ impl Keeper {
         metrics::counter!("aip_upstream_refreshes_total", "outcome" => reason.as_str())
             .increment(1);
         self.record_end(&session, reason).await?;
+        self.note_settled(id);
         self.notices.publish(&Notice::SessionSettled(id)).await;
         Ok(true)
     }

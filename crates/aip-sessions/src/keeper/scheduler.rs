@@ -232,14 +232,19 @@ impl Keeper {
             self.upstream.storage.settle_failure(failed).await?;
             return Ok(());
         }
-        self.attempt(session, claim).await
+        let outcome = self.attempt(session, claim).await;
+        self.note_settled(session.id);
+        outcome
     }
 
     async fn listen(&self) {
         let mut notices = self.notices.subscribe();
         while let Some(notice) = notices.next().await {
             match notice {
-                Notice::SessionSettled(id) => self.in_flight.wake(id),
+                Notice::SessionSettled(id) => {
+                    self.note_settled(id);
+                    self.in_flight.wake(id);
+                }
                 Notice::IdentityChanged(did) => self.upstream.pds.resolver().forget(&did),
             }
         }

@@ -240,6 +240,7 @@ impl Keeper {
             if stored {
                 count("replayed");
                 tracing::info!(session = %refreshed.id, "spilled tokens stored");
+                self.note_settled(refreshed.id);
                 self.in_flight.wake(refreshed.id);
                 let settled = Notice::SessionSettled(refreshed.id);
                 self.notices.publish(&settled).await;

@@ -56,6 +56,8 @@ const MIGRATIONS: &[Migration] = migrations! {
     8 "authorization params" in "0008_authorization_params";
     9 "grant actor" in "0009_grant_actor";
     10 "pushed requests" in "0010_pushed_requests";
+    11 "client keys and grants" in "0011_client_keys_and_grants";
+    12 "response modes and devices" in "0012_response_modes_and_devices";
 };
 
 /// The migrations of SQLite, in order.

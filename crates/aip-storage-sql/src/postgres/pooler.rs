@@ -12,8 +12,8 @@ const TURNS: usize = 6;
 
 /// Whether our connections are not each served by a process of their own.
 pub(super) async fn multiplexes(options: &PgConnectOptions) -> Result<bool, sqlx::Error> {
-    let mut one = PgConnection::connect_with(options).await?;
-    let mut other = PgConnection::connect_with(options).await?;
+    let connect = || PgConnection::connect_with(options);
+    let (mut one, mut other) = tokio::try_join!(connect(), connect())?;
     let first = (server(&mut one).await?, server(&mut other).await?);
     let mut found = first.0 == first.1;
     for _ in 1..TURNS {

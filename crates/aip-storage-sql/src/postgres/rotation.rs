@@ -19,11 +19,11 @@ pub(super) async fn spend(
         spend_refresh_token!(),
         "), successor AS (
              INSERT INTO refresh_tokens (hash, grant_id, client_id, issued_at, expires_at)
-             SELECT $1, grant_id, $4, $2, $7 FROM spent
+             SELECT $1, grant_id, $4, $2, $8 FROM spent WHERE $7
          ), access AS (
              INSERT INTO access_tokens
                  (hash, grant_id, client_id, scope, issued_at, expires_at, dpop_jkt)
-             SELECT $8, grant_id, $4, $9, $2, $10, $5 FROM spent
+             SELECT $9, grant_id, $4, $10, $2, $11, $5 FROM spent
          )
          SELECT ",
         grant_columns!(),
@@ -31,7 +31,6 @@ pub(super) async fn spend(
     ));
     let tokens = &rotation.tokens;
     bind_spending(statement, rotation)
-        .bind(&tokens.refresh_expires_at)
         .bind(&tokens.access)
         .bind(&tokens.access_scope)
         .bind(&tokens.access_expires_at)

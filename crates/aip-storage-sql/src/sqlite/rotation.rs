@@ -22,7 +22,9 @@ pub(super) async fn spend(
     };
     let id = Fields::of("refresh_tokens", "grant_id", &row)?.get("grant_id")?;
     let grant = existing(&mut tx, id).await?;
-    insert_refresh_token(&mut tx, &grant, &rotation.tokens, rotation.now).await?;
+    if rotation.rotates {
+        insert_refresh_token(&mut tx, &grant, &rotation.tokens, rotation.now).await?;
+    }
     let jkt = rotation.dpop_jkt.as_ref();
     insert_access_token(&mut tx, &grant, &rotation.tokens, jkt, rotation.now).await?;
     tx.commit().await.map_err(unavailable)?;

@@ -3,20 +3,19 @@
 use aip_atproto::ScopeSet;
 use aip_base::RowId;
 use aip_storage::StorageError;
-use aip_storage::grant::{Approval, Approve, Grant};
-use aip_storage::request::{AnsweredRequest, RequestAnswer};
+use aip_storage::grant::{Approval, Approve, Grant, Handover, NewCode};
+use aip_storage::request::{AnsweredRequest, Delivery, RequestAnswer};
 
 use super::request::note_answer;
 use super::sql::{Fields, Row, sql, unavailable};
-use super::{DbConnection, Store};
+use super::{DbConnection, Store, device};
 
 pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approve, StorageError> {
     let Approval {
         request,
         browser,
         grant,
-        state,
-        code,
+        handover,
     } = approval;
     let mut tx = store.begin().await?;
     let spent = sql("DELETE FROM authorization_requests
@@ -29,8 +28,10 @@ pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approv
     }
     let answered = AnsweredRequest {
         client_id: grant.client_id.clone(),
-        redirect_uri: code.redirect_uri.clone(),
-        state: state.clone(),
+        delivery: match handover {
+            Handover::Code(code) => Delivery::Redirect(code.redirect.clone()),
+            Handover::Device(code) => Delivery::Device(*code),
+        },
         did: Some(grant.actor.clone()),
         answer: RequestAnswer::Granted(grant.id),
     };
@@ -42,8 +43,8 @@ pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approv
     let granted = sql(concat!(
         "INSERT INTO grants
              (id, client_id, did, scope, upstream_session, dpop_jkt, auth_time, created_at,
-              authenticated_at, asked, actor)
-         SELECT $1, $2, $3, $4, s.id, $6, $7, $7, $8, $9, $10 FROM upstream_sessions s
+              authenticated_at, asked, actor, claims)
+         SELECT $1, $2, $3, $4, s.id, $6, $7, $7, $8, $9, $10, $11 FROM upstream_sessions s
          WHERE s.id = $5 AND s.state IN ('active', 'uncertain')",
         for_update!()
     ))
@@ -57,28 +58,45 @@ pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approv
     .bind(&grant.auth_time)
     .bind(&grant.asked)
     .bind(&grant.actor)
+    .bind(&Some(grant.claims.clone()).filter(|it| !it.is_empty()))
     .execute(&mut *tx)
     .await?;
     if granted == 0 {
         tx.commit().await.map_err(unavailable)?;
         return Ok(Approve::RequestGone);
     }
+    match handover {
+        Handover::Code(code) => put_code(&mut tx, grant, code).await?,
+        // Decided in another browser, or expired.
+        Handover::Device(code) if !device::allow(&mut tx, code, grant).await? => {
+            return Ok(Approve::RequestGone);
+        }
+        Handover::Device(_) => {}
+    }
+    add_consent(&mut tx, *browser, grant).await?;
+    tx.commit().await.map_err(unavailable)?;
+    Ok(Approve::Approved)
+}
+
+async fn put_code(
+    conn: &mut DbConnection,
+    grant: &Grant,
+    code: &NewCode,
+) -> Result<(), StorageError> {
     sql("INSERT INTO codes
              (hash, grant_id, client_id, redirect_uri, code_challenge, dpop_jkt, nonce, expires_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)")
     .bind(&code.hash)
     .bind(&grant.id)
     .bind(&grant.client_id)
-    .bind(&code.redirect_uri)
+    .bind(&code.redirect.redirect_uri)
     .bind(&code.code_challenge)
     .bind(&code.dpop_jkt)
     .bind(&code.nonce)
     .bind(&code.expires_at)
-    .execute(&mut *tx)
+    .execute(conn)
     .await?;
-    add_consent(&mut tx, *browser, grant).await?;
-    tx.commit().await.map_err(unavailable)?;
-    Ok(Approve::Approved)
+    Ok(())
 }
 
 /// Adds what was allowed now to what the person allowed this client in this browser before.

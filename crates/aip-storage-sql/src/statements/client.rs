@@ -3,7 +3,9 @@
 use aip_base::Timestamp;
 use aip_keys::TokenHash;
 use aip_storage::StorageError;
-use aip_storage::client::{Client, ClientId, Clients, ClientsVersion, CreateClient};
+use aip_storage::client::{
+    Client, ClientId, ClientKeys, ClientSettings, Clients, ClientsVersion, CreateClient,
+};
 use aip_storage::upstream::EndReason;
 use async_trait::async_trait;
 
@@ -20,7 +22,8 @@ macro_rules! client_columns {
         client_columns!(@ $table id name application_type auth_method secret_hash redirect_uris
             scope require_pkce first_party id_token_alg access_token_ttl refresh_token_ttl
             refresh_grace updated_at post_logout_redirect_uris auth_method_pinned
-            claims_in_id_token require_par; created_at)
+            claims_in_id_token require_par grant_types jwks jwks_uri dpop_bound_access_tokens
+            security_profile; created_at)
     };
     (@ $table:literal $($column:ident)*; $last:ident) => {
         concat!($($table, ".", stringify!($column), ", ",)* $table, ".", stringify!($last))
@@ -35,9 +38,10 @@ impl Clients for Store {
                  (id, name, application_type, auth_method, redirect_uris, scope, require_pkce,
                   first_party, id_token_alg, access_token_ttl, refresh_token_ttl, refresh_grace,
                   updated_at, post_logout_redirect_uris, auth_method_pinned, claims_in_id_token,
-                  require_par, secret_hash, created_at)
+                  require_par, grant_types, jwks, jwks_uri, dpop_bound_access_tokens,
+                  security_profile, secret_hash, created_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-                 $18, $19)
+                 $18, $19, $20, $21, $22, $23, $24)
              ON CONFLICT (id) DO NOTHING";
         let inserted = bind_changeable(sql(insert), client)
             .bind(&client.created_at)
@@ -97,11 +101,12 @@ impl Clients for Store {
                      access_token_ttl = $10, refresh_token_ttl = $11, refresh_grace = $12,
                      updated_at = $13, post_logout_redirect_uris = $14,
                      auth_method_pinned = $15, claims_in_id_token = $16,
-                     require_par = $17,
-                     secret_hash = CASE WHEN $4 = 'none' THEN NULL
-                         WHEN auth_method = 'none' THEN $18 ELSE secret_hash END
-                 WHERE id = $1
-                     AND ($4 = 'none' OR auth_method <> 'none' OR $18 IS NOT NULL)"),
+                     require_par = $17, grant_types = $18, jwks = $19, jwks_uri = $20,
+                     dpop_bound_access_tokens = $21, security_profile = $22,
+                     secret_hash = CASE WHEN $4 IN ('none', 'private_key_jwt') THEN NULL
+                         ELSE COALESCE(secret_hash, $23) END
+                 WHERE id = $1 AND ($4 IN ('none', 'private_key_jwt')
+                     OR secret_hash IS NOT NULL OR $23 IS NOT NULL)"),
             client,
         )
         .execute(self.writer())
@@ -116,7 +121,7 @@ impl Clients for Store {
         now: Timestamp,
     ) -> Result<bool, StorageError> {
         let replaced = sql("UPDATE clients SET secret_hash = $2, updated_at = $3
-             WHERE id = $1 AND auth_method <> 'none'")
+             WHERE id = $1 AND secret_hash IS NOT NULL")
         .bind((id, secret, &now))
         .execute(self.writer())
         .await?;
@@ -154,55 +159,81 @@ impl Clients for Store {
     }
 }
 
-/// Binds `$1` to `$18`: the id and every column that an update may change.
+/// Binds `$1` to `$23`: the id and every column that an update may change.
 fn bind_changeable(statement: Sql, client: &Client) -> Sql {
+    let settings = &client.settings;
+    let (jwks, jwks_uri) = match &settings.keys {
+        None => (None, None),
+        Some(ClientKeys::Registered(keys)) => (Some(keys.clone()), None),
+        Some(ClientKeys::At(uri)) => (None, Some(uri.clone())),
+    };
     statement
         .bind(&client.id)
-        .bind(&client.name)
-        .bind(&client.application_type)
-        .bind(&client.auth_method)
-        .bind(&client.redirect_uris)
-        .bind(&client.scope)
-        .bind(&client.require_pkce)
-        .bind(&client.first_party)
-        .bind(&client.id_token_alg)
-        .bind(&client.access_token_ttl)
-        .bind(&client.refresh_token_ttl)
-        .bind(&client.refresh_grace)
+        .bind(&settings.name)
+        .bind(&settings.application_type)
+        .bind(&settings.auth_method)
+        .bind(&settings.redirect_uris)
+        .bind(&settings.scope)
+        .bind(&settings.require_pkce)
+        .bind(&settings.first_party)
+        .bind(&settings.id_token_alg)
+        .bind(&settings.access_token_ttl)
+        .bind(&settings.refresh_token_ttl)
+        .bind(&settings.refresh_grace)
         .bind(&client.updated_at)
-        .bind(&client.post_logout_redirect_uris)
-        .bind(&client.auth_method_pinned)
-        .bind(&client.claims_in_id_token)
-        .bind(&client.require_par)
+        .bind(&settings.post_logout_redirect_uris)
+        .bind(&settings.auth_method_pinned)
+        .bind(&settings.claims_in_id_token)
+        .bind(&settings.require_par)
+        .bind(&settings.grant_types)
+        .bind(&jwks)
+        .bind(&jwks_uri)
+        .bind(&settings.dpop_bound_access_tokens)
+        .bind(&settings.security_profile)
         .bind(&client.secret_hash)
 }
 
 pub(super) fn read_client(row: &Row) -> Result<Client, StorageError> {
     let fields = Fields::of("clients", "id", row)?;
-    let client = Client {
-        id: fields.get("id")?,
+    let keys = match (fields.get("jwks")?, fields.get("jwks_uri")?) {
+        (None, None) => None,
+        (Some(keys), None) => Some(ClientKeys::Registered(keys)),
+        (None, Some(uri)) => Some(ClientKeys::At(uri)),
+        (Some(_), Some(_)) => {
+            return Err(fields.inconsistent("a client's keys are in `jwks` or at `jwks_uri`"));
+        }
+    };
+    let settings = ClientSettings {
         name: fields.get("name")?,
         application_type: fields.get("application_type")?,
         auth_method: fields.get("auth_method")?,
         auth_method_pinned: fields.get("auth_method_pinned")?,
-        secret_hash: fields.get("secret_hash")?,
+        keys,
+        grant_types: fields.get("grant_types")?,
         redirect_uris: fields.get("redirect_uris")?,
         post_logout_redirect_uris: fields.get("post_logout_redirect_uris")?,
         scope: fields.get("scope")?,
+        security_profile: fields.get("security_profile")?,
         require_pkce: fields.get("require_pkce")?,
         require_par: fields.get("require_par")?,
+        dpop_bound_access_tokens: fields.get("dpop_bound_access_tokens")?,
         first_party: fields.get("first_party")?,
         id_token_alg: fields.get("id_token_alg")?,
         claims_in_id_token: fields.get("claims_in_id_token")?,
         access_token_ttl: fields.get("access_token_ttl")?,
         refresh_token_ttl: fields.get("refresh_token_ttl")?,
         refresh_grace: fields.get("refresh_grace")?,
+    };
+    let client = Client {
+        id: fields.get("id")?,
+        settings,
+        secret_hash: fields.get("secret_hash")?,
         created_at: fields.get("created_at")?,
         updated_at: fields.get("updated_at")?,
     };
-    if client.is_confidential() == client.secret_hash.is_some() {
+    if client.settings.auth_method.uses_secret() == client.secret_hash.is_some() {
         Ok(client)
     } else {
-        Err(fields.inconsistent("a client has a secret exactly when it is confidential"))
+        Err(fields.inconsistent("a client has a secret exactly when it authenticates with one"))
     }
 }

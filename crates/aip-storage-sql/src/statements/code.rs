@@ -1,10 +1,10 @@
 //! Redeeming a code (RFC 6749 §4.1.3, RFC 7636 §4.6).
 
-use aip_base::Timestamp;
+use aip_base::{RowId, Timestamp};
 use aip_storage::StorageError;
 use aip_storage::client::{ClientId, RedirectUri};
 use aip_storage::grant::{
-    CodeRedemption, Codes, RedeemCode, RedeemedCode, RevokeReason, TokenFault,
+    CodeRedemption, Codes, Grant, NewTokens, RedeemCode, RedeemedCode, RevokeReason, TokenFault,
 };
 use async_trait::async_trait;
 
@@ -40,20 +40,11 @@ impl Codes for Store {
         };
         let fields = Fields::of("codes", "grant_id", &row)?;
         let id = fields.get("grant_id")?;
-        let bound = sql("UPDATE grants SET dpop_jkt = $2 WHERE id = $1 AND revoked_at IS NULL")
-            .bind((&id, &redemption.dpop_jkt))
-            .execute(&mut *tx)
-            .await?;
-        if bound == 0 {
-            // Revoked since the first statement; what that one wrote is rolled back.
-            return Ok(RedeemCode::Refused);
-        }
-        let grant = grant_row::existing(&mut tx, id).await?;
         let nonce = fields.get("nonce")?;
-        let tokens = &redemption.tokens;
-        insert_refresh_token(&mut tx, &grant, tokens, redemption.now).await?;
-        let jkt = redemption.dpop_jkt.as_ref();
-        insert_access_token(&mut tx, &grant, tokens, jkt, redemption.now).await?;
+        let (tokens, jkt) = (&redemption.tokens, redemption.dpop_jkt.as_ref());
+        let Some(grant) = hand_out(&mut tx, id, jkt, tokens, redemption.now).await? else {
+            return Ok(RedeemCode::Refused);
+        };
         tx.commit().await.map_err(unavailable)?;
         Ok(RedeemCode::Redeemed(Box::new(RedeemedCode {
             grant,
@@ -107,6 +98,28 @@ impl Codes for Store {
             TokenFault::Raced
         })
     }
+}
+
+/// Binds a grant to the key of its app, if that has one, and stores its first tokens. `None`: the
+/// grant was revoked meanwhile, and the transaction must not be committed.
+pub(super) async fn hand_out(
+    conn: &mut DbConnection,
+    id: RowId,
+    dpop_jkt: Option<&String>,
+    tokens: &NewTokens,
+    now: Timestamp,
+) -> Result<Option<Grant>, StorageError> {
+    let bound = sql("UPDATE grants SET dpop_jkt = $2 WHERE id = $1 AND revoked_at IS NULL")
+        .bind((&id, &dpop_jkt.cloned()))
+        .execute(&mut *conn)
+        .await?;
+    if bound == 0 {
+        return Ok(None);
+    }
+    let grant = grant_row::existing(&mut *conn, id).await?;
+    insert_refresh_token(&mut *conn, &grant, tokens, now).await?;
+    insert_access_token(conn, &grant, tokens, dpop_jkt, now).await?;
+    Ok(Some(grant))
 }
 
 /// Only the client that the code was made for can prove a replay, and only with what belongs to

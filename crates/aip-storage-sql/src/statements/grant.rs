@@ -7,12 +7,15 @@ use aip_keys::TokenHash;
 use aip_storage::StorageError;
 use aip_storage::client::ClientId;
 use aip_storage::grant::{AccessToken, Approval, Approve, Grant, Grants, RevokeReason};
+use aip_storage::session_read::TokenForCall;
 use aip_storage::session_status::TokenWithSession;
 use async_trait::async_trait;
 
 use super::grant_row::{grant_columns, read_grant};
 use super::revoke::revoke_grant;
-use super::session_row::{read_status, status_columns};
+use super::session_row::{
+    joined_session_columns, read_joined_session, read_status, status_columns,
+};
 use super::sql::{Fields, Row, ids, readable, sql, unavailable};
 use super::{Store, approve};
 
@@ -69,6 +72,31 @@ impl Grants for Store {
             " FROM access_tokens t JOIN grants g ON g.id = t.grant_id
              LEFT JOIN upstream_sessions s ON s.id = g.upstream_session
              LEFT JOIN accounts a ON a.did = g.did
+             WHERE t.hash = $1 AND t.expires_at > $2 AND g.revoked_at IS NULL"
+        ))
+        .bind((hash, &now))
+        .one(self.reader(), read)
+        .await
+    }
+
+    async fn access_token_for_call(
+        &self,
+        hash: &TokenHash,
+        now: Timestamp,
+    ) -> Result<Option<TokenForCall>, StorageError> {
+        let read = |row: &Row| {
+            Ok(TokenForCall {
+                token: read_access_token(row)?,
+                session: read_joined_session(row)?,
+            })
+        };
+        sql(concat!(
+            "SELECT ",
+            access_token_columns!(),
+            ", ",
+            joined_session_columns!(),
+            " FROM access_tokens t JOIN grants g ON g.id = t.grant_id
+             LEFT JOIN upstream_sessions s ON s.id = g.upstream_session
              WHERE t.hash = $1 AND t.expires_at > $2 AND g.revoked_at IS NULL"
         ))
         .bind((hash, &now))

@@ -4,6 +4,7 @@ use aip_atproto::{Did, ScopeSet};
 use aip_base::RowId;
 use aip_storage::StorageError;
 use aip_storage::grant::{Grant, Revoked};
+use aip_storage::requested_claims::RequestedClaims;
 
 use super::DbConnection;
 use super::sql::{Fields, Row, sql};
@@ -13,7 +14,7 @@ use super::sql::{Fields, Row, sql};
 macro_rules! grant_columns {
     () => {
         "g.id, g.client_id, g.did, g.actor, g.scope, g.asked, g.upstream_session, g.dpop_jkt, \
-         g.authenticated_at, g.created_at, g.revoked_at, g.revoke_reason"
+         g.authenticated_at, g.claims, g.created_at, g.revoked_at, g.revoke_reason"
     };
 }
 pub(crate) use grant_columns;
@@ -46,6 +47,7 @@ pub(crate) fn read_grant(row: &Row) -> Result<Grant, StorageError> {
     let asked: Option<ScopeSet> = fields.get("asked")?;
     let subject: Did = fields.get("did")?;
     let actor: Option<Did> = fields.get("actor")?;
+    let claims: Option<RequestedClaims> = fields.get("claims")?;
     Ok(Grant {
         id: fields.get("id")?,
         client_id: fields.get("client_id")?,
@@ -56,6 +58,7 @@ pub(crate) fn read_grant(row: &Row) -> Result<Grant, StorageError> {
         upstream_session: fields.get("upstream_session")?,
         dpop_jkt: fields.get("dpop_jkt")?,
         auth_time: fields.get("authenticated_at")?,
+        claims: claims.unwrap_or_default(),
         created_at: fields.get("created_at")?,
         revoked,
     })

@@ -44,7 +44,9 @@ impl Housekeeping for Store {
              WHERE g.revoked_at IS NULL AND g.created_at < $1
                  AND g.id IN (SELECT r.grant_id FROM refresh_tokens r WHERE r.expires_at <= $2
                      UNION SELECT c.grant_id FROM codes c
-                     WHERE c.expires_at <= $2 AND c.spent_at IS NULL)
+                     WHERE c.expires_at <= $2 AND c.spent_at IS NULL
+                     UNION SELECT d.grant_id FROM device_codes d
+                     WHERE d.expires_at <= $2 AND d.spent_at IS NULL)
                  AND NOT EXISTS (SELECT 1 FROM refresh_tokens r
                      WHERE r.grant_id = g.id AND r.expires_at > $2)
              ORDER BY g.id LIMIT $3")
@@ -128,6 +130,12 @@ fn statement(kind: RetentionClass) -> &'static str {
             "expires_at <= $1 AND (spent_at IS NOT NULL OR NOT EXISTS (SELECT 1 FROM grants g
                  WHERE g.id = codes.grant_id AND g.revoked_at IS NULL))"
         ),
+        RetentionClass::DeviceCodes => delete_batch!(
+            "device_codes",
+            "code",
+            "expires_at <= $1 AND (spent_at IS NOT NULL OR NOT EXISTS (SELECT 1 FROM grants g
+                 WHERE g.id = device_codes.grant_id AND g.revoked_at IS NULL))"
+        ),
         RetentionClass::RefreshTokens => delete_batch!(
             "refresh_tokens",
             "hash",
@@ -136,6 +144,9 @@ fn statement(kind: RetentionClass) -> &'static str {
         ),
         RetentionClass::AccessTokens => {
             delete_batch!("access_tokens", "hash", "expires_at <= $1")
+        }
+        RetentionClass::ClientTokens => {
+            delete_batch!("client_tokens", "hash", "expires_at <= $1")
         }
         RetentionClass::Replays => delete_batch!("replays", "hash", "expires_at <= $1"),
         RetentionClass::BrowserSessions => {

@@ -7,15 +7,15 @@ use aip_keys::TokenHash;
 use aip_storage::StorageError;
 use aip_storage::client::ClientId;
 use aip_storage::request::{
-    ANSWER_REPEATED_FOR, AnsweredRequest, AuthorizationRequest, FlowBrowser, MAX_FLOW_COOKIES,
-    OpenRequest, PushedRequest, RequestAccount, RequestAnswer, Requests, SignedIn, TakeFlow,
-    UpstreamFlow,
+    ANSWER_REPEATED_FOR, AnsweredRequest, AuthorizationRequest, Delivery, FlowBrowser,
+    MAX_FLOW_COOKIES, OpenRequest, PushedRequest, RedirectDelivery, RequestAccount, RequestAnswer,
+    Requests, ResponseMode, SignedIn, TakeFlow, UpstreamFlow,
 };
 use async_trait::async_trait;
 
 use super::client::{client_columns, read_client};
 use super::sql::{Fields, Row, sql, unavailable};
-use super::{DbConnection, Store};
+use super::{DbConnection, Store, device};
 
 /// The columns that [`read_request`] reads, each after the prefix.
 macro_rules! request_columns {
@@ -169,13 +169,16 @@ impl Requests for Store {
         let request = read_request(&row)?;
         let answered = AnsweredRequest {
             client_id: request.client_id.clone(),
-            redirect_uri: request.params.redirect_uri.clone(),
-            state: request.params.state.clone(),
+            delivery: request.params.delivery.clone(),
             did: request.signed_in.as_ref().map(|who| who.did.clone()),
             answer: RequestAnswer::Refused(error.to_owned()),
         };
         if !note_answer(&mut tx, token, browser, &answered, now).await? {
             return Ok(None);
+        }
+        if let Delivery::Device(code) = &request.params.delivery {
+            // What was decided in another browser stays as it is.
+            device::refuse(&mut tx, code, now).await?;
         }
         tx.commit().await.map_err(unavailable)?;
         Ok(Some(request))
@@ -188,10 +191,11 @@ impl Requests for Store {
         now: Timestamp,
     ) -> Result<Option<AnsweredRequest>, StorageError> {
         sql(
-            "SELECT browser_id, client_id, redirect_uri, state, did, grant_id, error
+            "SELECT browser_id, client_id, redirect_uri, response_mode, state, device_code, did,
+                 grant_id, error
              FROM answered_requests a
              WHERE token = $1 AND browser_id = $2 AND expires_at > $3
-                 AND (grant_id IS NULL OR EXISTS (SELECT 1 FROM codes c
+                 AND (grant_id IS NULL OR device_code IS NOT NULL OR EXISTS (SELECT 1 FROM codes c
                      WHERE c.grant_id = a.grant_id AND c.spent_at IS NULL
                          AND c.expires_at > $3))",
         )
@@ -311,25 +315,35 @@ pub(super) async fn note_answer(
         RequestAnswer::Granted(grant) => (Some(*grant), None),
         RequestAnswer::Refused(error) => (None, Some(error.clone())),
     };
+    let (redirect, device) = match &answered.delivery {
+        Delivery::Redirect(redirect) => (Some(redirect), None),
+        Delivery::Device(code) => (None, Some(*code)),
+    };
+    // The column of the release before cannot be empty.
+    let redirect_uri = redirect.map_or_else(String::new, |it| it.redirect_uri.to_string());
     let noted = sql("INSERT INTO answered_requests AS a
-             (token, browser_id, client_id, redirect_uri, state, did, grant_id, error, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+             (token, browser_id, client_id, redirect_uri, state, did, grant_id, error, expires_at,
+              response_mode, device_code)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $11, $12)
          ON CONFLICT (token) DO UPDATE SET
              browser_id = excluded.browser_id, client_id = excluded.client_id,
              redirect_uri = excluded.redirect_uri, state = excluded.state, did = excluded.did,
              grant_id = excluded.grant_id, error = excluded.error,
-             expires_at = excluded.expires_at
+             expires_at = excluded.expires_at, response_mode = excluded.response_mode,
+             device_code = excluded.device_code
          WHERE a.expires_at <= $10")
     .bind(token)
     .bind(&browser)
     .bind(&answered.client_id)
-    .bind(&answered.redirect_uri)
-    .bind(&answered.state)
+    .bind(&redirect_uri)
+    .bind(&redirect.and_then(|it| it.state.clone()))
     .bind(&answered.did)
     .bind(&grant)
     .bind(&error)
     .bind(&(now + ANSWER_REPEATED_FOR))
     .bind(&now)
+    .bind(&redirect.map(|it| it.response_mode))
+    .bind(&device)
     .execute(conn)
     .await?;
     Ok(noted == 1)
@@ -342,10 +356,19 @@ fn read_answered(row: &Row) -> Result<AnsweredRequest, StorageError> {
         (None, Some(error)) => RequestAnswer::Refused(error),
         _ => return Err(fields.inconsistent("an answer is a grant or an error")),
     };
+    let delivery = if let Some(code) = fields.get("device_code")? {
+        Delivery::Device(code)
+    } else {
+        let response_mode: Option<ResponseMode> = fields.get("response_mode")?;
+        Delivery::Redirect(RedirectDelivery {
+            redirect_uri: fields.get("redirect_uri")?,
+            response_mode: response_mode.unwrap_or_default(),
+            state: fields.get("state")?,
+        })
+    };
     Ok(AnsweredRequest {
         client_id: fields.get("client_id")?,
-        redirect_uri: fields.get("redirect_uri")?,
-        state: fields.get("state")?,
+        delivery,
         did: fields.get("did")?,
         answer,
     })

@@ -4,6 +4,7 @@
 //! make it `Refreshing`. So a lease that lapses gives the state back without a write. In the row
 //! of an app password the columns of OAuth are empty.
 
+use aip_base::RowId;
 use aip_keys::Sealed;
 use aip_storage::StorageError;
 use aip_storage::refresh::Claim;
@@ -15,6 +16,8 @@ use aip_storage::upstream::{
 
 use super::sql::{Fields, Row, Sql, sql};
 
+const TABLE: &str = "upstream_sessions";
+
 /// The columns of a session.
 macro_rules! session_columns {
     () => {
@@ -25,6 +28,29 @@ macro_rules! session_columns {
     };
 }
 pub(super) use session_columns;
+
+/// All columns of a session, under the alias `s`, by their names with [`JOINED`] before them.
+macro_rules! joined_session_columns {
+    () => {
+        "s.id AS s_id, s.client_id AS s_client_id, s.did AS s_did, s.issuer AS s_issuer, \
+         s.pds AS s_pds, s.upstream_client_id AS s_upstream_client_id, \
+         s.client_key_id AS s_client_key_id, s.dpop_key AS s_dpop_key, s.scope AS s_scope, \
+         s.access_token AS s_access_token, s.refresh_token AS s_refresh_token, \
+         s.access_expires_at AS s_access_expires_at, s.generation AS s_generation, \
+         s.state AS s_state, s.reason AS s_reason, s.lease_owner AS s_lease_owner, \
+         s.lease_until AS s_lease_until, s.fence AS s_fence, \
+         s.next_refresh_at AS s_next_refresh_at, s.failures AS s_failures, \
+         s.refreshed_at AS s_refreshed_at, s.created_at AS s_created_at, s.kind AS s_kind, \
+         s.password AS s_password, s.last_error AS s_last_error, s.rejections AS s_rejections, \
+         s.rejected_since AS s_rejected_since, s.email AS s_email, \
+         s.email_confirmed AS s_email_confirmed, s.email_pds AS s_email_pds, \
+         s.email_read_at AS s_email_read_at"
+    };
+}
+pub(super) use joined_session_columns;
+
+/// What the names of a session's columns begin with in a row of several tables.
+const JOINED: &str = "s_";
 
 /// The columns of a session's status, under the alias `s`.
 macro_rules! status_columns {
@@ -176,25 +202,38 @@ fn read_email(fields: &Fields<'_>) -> Result<Option<EmailReading>, StorageError>
 }
 
 pub(super) fn read_session(row: &Row) -> Result<UpstreamSession, StorageError> {
-    let fields = Fields::of("upstream_sessions", "id", row)?;
+    read_fields(&Fields::of(TABLE, "id", row)?)
+}
+
+/// Reads a session from a row of several tables; `None` if the row of a left join has none.
+pub(super) fn read_joined_session(row: &Row) -> Result<Option<UpstreamSession>, StorageError> {
+    let of_grant = Fields::of("grants", "id", row)?;
+    let id: Option<RowId> = of_grant.get("s_id")?;
+    if id.is_none() {
+        return Ok(None);
+    }
+    read_fields(&Fields::prefixed(JOINED, TABLE, "id", row)?).map(Some)
+}
+
+fn read_fields(fields: &Fields<'_>) -> Result<UpstreamSession, StorageError> {
     Ok(UpstreamSession {
         id: fields.get("id")?,
         client_id: fields.get("client_id")?,
         did: fields.get("did")?,
         pds: fields.get("pds")?,
-        credential: read_credential(&fields)?,
+        credential: read_credential(fields)?,
         scope: fields.get("scope")?,
-        email: read_email(&fields)?,
+        email: read_email(fields)?,
         tokens: SealedTokens {
             access: fields.get("access_token")?,
             refresh: fields.get("refresh_token")?,
             access_expires_at: fields.get("access_expires_at")?,
         },
         generation: fields.get("generation")?,
-        state: read_state(&fields)?,
+        state: read_state(fields)?,
         next_refresh_at: fields.get("next_refresh_at")?,
         failures: fields.get("failures")?,
-        rejected: read_rejections(&fields)?,
+        rejected: read_rejections(fields)?,
         last_error: fields.get("last_error")?,
         refreshed_at: fields.get("refreshed_at")?,
         created_at: fields.get("created_at")?,

@@ -7,11 +7,13 @@ use aip_storage::grant::{Grant, NewTokens, Rotation};
 use super::DbConnection;
 use super::sql::{Sql, sql};
 
-/// Spends a refresh token if every condition holds; binds as [`bind_spending`] does. The engines
+/// Uses a refresh token if every condition holds, and spends it if it is rotated; binds as [`bind_spending`] does. The engines
 /// share this text and differ in how they run what follows.
 macro_rules! spend_refresh_token {
     () => {
-        "UPDATE refresh_tokens SET successor = $1, used_at = $2
+        "UPDATE refresh_tokens SET
+             successor = CASE WHEN $7 THEN $1 END, used_at = CASE WHEN $7 THEN $2 END,
+             expires_at = CASE WHEN $7 THEN expires_at ELSE $8 END
          WHERE hash = $3 AND client_id = $4 AND successor IS NULL AND expires_at > $2
              AND EXISTS (SELECT 1 FROM grants
                  WHERE grants.id = refresh_tokens.grant_id AND grants.revoked_at IS NULL
@@ -22,7 +24,7 @@ macro_rules! spend_refresh_token {
 }
 pub(crate) use spend_refresh_token;
 
-/// Binds `$1` to `$6` of `spend_refresh_token!`.
+/// Binds `$1` to `$8` of `spend_refresh_token!`.
 pub(crate) fn bind_spending(statement: Sql, rotation: &Rotation) -> Sql {
     statement
         .bind(&rotation.tokens.refresh)
@@ -31,6 +33,8 @@ pub(crate) fn bind_spending(statement: Sql, rotation: &Rotation) -> Sql {
         .bind(&rotation.client_id)
         .bind(&rotation.dpop_jkt)
         .bind(&rotation.any_key)
+        .bind(&rotation.rotates)
+        .bind(&rotation.tokens.refresh_expires_at)
 }
 
 pub(crate) async fn insert_refresh_token(

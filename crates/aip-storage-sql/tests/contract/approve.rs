@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aip_storage::grant::{Approval, Approve, RevokeReason};
 use aip_storage::upstream::{EndReason, UpstreamState};
 
-use crate::world::{HOUR, NOW, SECOND, World, alice, at_once, scope};
+use crate::world::{HOUR, NOW, SECOND, World, alice, at_once, code_of_mut, scope};
 
 super::on_both_engines_and_behind_a_pooler!(
     a_yes_spends_the_request_and_remembers_the_consent,
@@ -129,7 +129,7 @@ async fn a_request_is_approved_once_however_many_ask(world: World) {
         let storage = Arc::clone(&world.storage);
         let mut approval = approval.clone();
         approval.grant.id = crate::world::new_id();
-        approval.code.hash = crate::world::new_hash();
+        code_of_mut(&mut approval).hash = crate::world::new_hash();
         async move { storage.approve(&approval).await.unwrap() }
     })
     .await;
@@ -158,7 +158,7 @@ async fn a_request_that_comes_again_while_it_is_answered_gives_no_second_grant(w
     assert!(storage.put_request(&again).await.unwrap());
     let mut second = first.clone();
     second.grant.id = crate::world::new_id();
-    second.code.hash = crate::world::new_hash();
+    code_of_mut(&mut second).hash = crate::world::new_hash();
     assert_eq!(storage.approve(&second).await.unwrap(), Approve::Approved);
     world
         .raw(
@@ -172,7 +172,7 @@ async fn a_request_that_comes_again_while_it_is_answered_gives_no_second_grant(w
         .await;
     let mut third = second.clone();
     third.grant.id = crate::world::new_id();
-    third.code.hash = crate::world::new_hash();
+    code_of_mut(&mut third).hash = crate::world::new_hash();
     assert_eq!(storage.approve(&third).await.unwrap(), Approve::RequestGone);
     let refused = storage.refuse_request(&first.request, first.browser, "access_denied", NOW);
     assert!(refused.await.unwrap().is_none());

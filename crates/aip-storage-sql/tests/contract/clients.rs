@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use aip_jose::{Alg, JwkSet, SigningKey};
 use aip_storage::StorageError;
-use aip_storage::client::{ApplicationType, Client, ClientAuthMethod, CreateClient, IdTokenAlg};
+use aip_storage::client::{
+    ApplicationType, Client, ClientAuthMethod, ClientKeys, ClientSettings, CreateClient, GrantType,
+    GrantTypes, IdTokenAlg, SecurityProfile,
+};
 use aip_storage::grant::Rotate;
 use aip_storage::upstream::{EndReason, UpstreamState};
 
@@ -42,10 +46,8 @@ async fn a_client_comes_back_as_it_was_registered(world: World) {
 
 async fn an_id_is_taken_once(world: World) {
     let first = public_client("app");
-    let second = Client {
-        name: "Another".to_owned(),
-        ..first.clone()
-    };
+    let mut second = first.clone();
+    "Another".clone_into(&mut second.settings.name);
 
     assert_eq!(
         world.storage.create_client(&first).await.unwrap(),
@@ -57,8 +59,15 @@ async fn an_id_is_taken_once(world: World) {
     );
 
     assert_eq!(
-        world.storage.client(&first.id).await.unwrap().unwrap().name,
-        first.name
+        world
+            .storage
+            .client(&first.id)
+            .await
+            .unwrap()
+            .unwrap()
+            .settings
+            .name,
+        first.settings.name
     );
 }
 
@@ -76,23 +85,31 @@ async fn clients_are_listed_by_id(world: World) {
 async fn an_update_writes_everything_but_the_secret(world: World) {
     let before = confidential_client("app");
     world.storage.create_client(&before).await.unwrap();
+    let uri = "https://app.example/keys.json".parse().unwrap();
+    let grants = vec![GrantType::DeviceCode, GrantType::ClientCredentials];
     let after = Client {
-        name: "New name".to_owned(),
-        application_type: ApplicationType::Native,
-        auth_method: ClientAuthMethod::SecretBasic,
-        auth_method_pinned: true,
+        settings: ClientSettings {
+            name: "New name".to_owned(),
+            application_type: ApplicationType::Native,
+            auth_method: ClientAuthMethod::SecretBasic,
+            auth_method_pinned: true,
+            keys: Some(ClientKeys::At(uri)),
+            grant_types: GrantTypes::try_from(grants).unwrap(),
+            post_logout_redirect_uris: Vec::new(),
+            redirect_uris: Vec::new(),
+            scope: scope("atproto"),
+            security_profile: SecurityProfile::Fapi2,
+            require_pkce: false,
+            require_par: true,
+            dpop_bound_access_tokens: true,
+            first_party: true,
+            id_token_alg: IdTokenAlg::Es256,
+            claims_in_id_token: true,
+            access_token_ttl: MINUTE,
+            refresh_token_ttl: HOUR,
+            refresh_grace: Duration::ZERO,
+        },
         secret_hash: Some(new_hash()),
-        post_logout_redirect_uris: Vec::new(),
-        redirect_uris: Vec::new(),
-        scope: scope("atproto"),
-        require_pkce: false,
-        require_par: true,
-        first_party: true,
-        id_token_alg: IdTokenAlg::Es256,
-        claims_in_id_token: true,
-        access_token_ttl: MINUTE,
-        refresh_token_ttl: HOUR,
-        refresh_grace: Duration::ZERO,
         updated_at: NOW + SECOND,
         ..before.clone()
     };
@@ -118,15 +135,13 @@ async fn an_update_writes_everything_but_the_secret(world: World) {
 async fn an_update_changes_the_secret_only_between_public_and_confidential(world: World) {
     let client = public_client("app");
     world.storage.create_client(&client).await.unwrap();
-    let confidential = Client {
-        auth_method: ClientAuthMethod::SecretPost,
-        ..client.clone()
-    };
+    let mut confidential = client.clone();
+    confidential.settings.auth_method = ClientAuthMethod::SecretPost;
 
     assert!(!world.storage.update_client(&confidential).await.unwrap());
 
     let stored = world.storage.client(&client.id).await.unwrap().unwrap();
-    assert_eq!(stored.auth_method, ClientAuthMethod::None);
+    assert_eq!(stored.settings.auth_method, ClientAuthMethod::None);
 
     let secret = new_hash();
     let with_secret = Client {
@@ -137,9 +152,14 @@ async fn an_update_changes_the_secret_only_between_public_and_confidential(world
     let stored = world.storage.client(&client.id).await.unwrap().unwrap();
     assert_eq!(stored.secret_hash, Some(secret));
 
-    assert!(world.storage.update_client(&client).await.unwrap());
-    let stored = world.storage.client(&client.id).await.unwrap().unwrap();
-    assert_eq!(stored.secret_hash, None);
+    for without_secret in [ClientAuthMethod::PrivateKeyJwt, ClientAuthMethod::None] {
+        assert!(world.storage.update_client(&with_secret).await.unwrap());
+        let mut client = client.clone();
+        client.settings.auth_method = without_secret;
+        assert!(world.storage.update_client(&client).await.unwrap());
+        let stored = world.storage.client(&client.id).await.unwrap().unwrap();
+        assert_eq!(stored.secret_hash, None);
+    }
 }
 
 async fn the_version_of_the_clients_changes_with_each_of_them(world: World) {
@@ -259,15 +279,22 @@ async fn a_confidential_client_without_a_secret_is_not_read(world: World) {
 }
 
 fn confidential_client(id: &str) -> Client {
+    let key = SigningKey::generate(Alg::Es256, Some("k1".to_owned())).unwrap();
+    let keys = JwkSet::new(vec![key.public().clone()]);
+    let public = public_client(id);
     Client {
-        auth_method: ClientAuthMethod::SecretPost,
+        settings: ClientSettings {
+            auth_method: ClientAuthMethod::SecretPost,
+            keys: Some(ClientKeys::Registered(keys)),
+            post_logout_redirect_uris: vec!["https://app.example/bye".parse().unwrap()],
+            redirect_uris: vec![
+                "https://app.example/cb?x=\"1\"".parse().unwrap(),
+                "https://app.example/other".parse().unwrap(),
+            ],
+            id_token_alg: IdTokenAlg::Rs256,
+            ..public.settings
+        },
         secret_hash: Some(new_hash()),
-        post_logout_redirect_uris: vec!["https://app.example/bye".parse().unwrap()],
-        redirect_uris: vec![
-            "https://app.example/cb?x=\"1\"".parse().unwrap(),
-            "https://app.example/other".parse().unwrap(),
-        ],
-        id_token_alg: IdTokenAlg::Rs256,
-        ..public_client(id)
+        ..public
     }
 }

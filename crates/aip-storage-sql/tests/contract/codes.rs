@@ -6,7 +6,8 @@ use aip_storage::grant::{CodeRedemption, RedeemCode, RevokeReason};
 use aip_storage::upstream::{EndReason, UpstreamState};
 
 use crate::world::{
-    MINUTE, NOW, SECOND, World, alice, at_once, new_hash, new_tokens, redemption_of,
+    MINUTE, NOW, SECOND, World, alice, at_once, code_of, code_of_mut, new_hash, new_tokens,
+    redemption_of,
 };
 
 super::on_both_engines_and_behind_a_pooler!(
@@ -210,7 +211,7 @@ async fn a_verifier_without_a_challenge_is_refused(world: World) {
     let client = world.client("app").await;
     let session = world.session(&client, &alice()).await;
     let mut approval = world.pending(&client, &alice(), session.id).await;
-    approval.code.code_challenge = None;
+    code_of_mut(&mut approval).code_challenge = None;
     world.storage.approve(&approval).await.unwrap();
     let right = redemption_of(&approval);
     let downgrade = CodeRedemption {
@@ -229,7 +230,7 @@ async fn a_code_is_worthless_after_its_minute(world: World) {
     let approval = world.approved(&client, &alice()).await;
 
     let late = CodeRedemption {
-        now: approval.code.expires_at,
+        now: code_of(&approval).expires_at,
         ..redemption_of(&approval)
     };
 
@@ -288,7 +289,7 @@ async fn a_code_bound_to_a_key_is_redeemed_by_that_key_alone(world: World) {
     let client = world.client("app").await;
     let session = world.session(&client, &alice()).await;
     let mut approval = world.pending(&client, &alice(), session.id).await;
-    approval.code.dpop_jkt = Some("key".to_owned());
+    code_of_mut(&mut approval).dpop_jkt = Some("key".to_owned());
     world.storage.approve(&approval).await.unwrap();
     let right = redemption_of(&approval);
 

@@ -10,18 +10,21 @@ use aip_storage::account::Account;
 use aip_storage::audit::{AuditEvent, AuditKind};
 use aip_storage::browser::{BrowserAccount, BrowserSession, BrowserSignIn};
 use aip_storage::client::ClientId;
+use aip_storage::client_token::ClientToken;
 use aip_storage::grant::{
-    Approval, Approve, Grant, NewCode, NewTokens, RedeemCode, RevokeReason, Rotate,
+    Approval, Approve, Grant, Handover, NewCode, NewTokens, RedeemCode, RevokeReason, Rotate,
 };
 use aip_storage::nonces::{GivenNonce, ServerRole};
 use aip_storage::operations::KeyCheck;
 use aip_storage::rates::Quota;
 use aip_storage::refresh::{JournalEntry, TakeLease};
 use aip_storage::request::UpstreamFlow;
+use aip_storage::requested_claims::RequestedClaims;
 
 use crate::world::{
-    DAY, HOUR, MINUTE, NOW, World, issuer, new_hash, new_id, new_request, new_session, new_tokens,
-    origin, redemption_of, rotation_of, scope, sealed,
+    DAY, HOUR, MINUTE, NOW, World, issuer, new_client_token, new_device, new_hash, new_id,
+    new_request, new_session, new_tokens, origin, redemption_of, redirect, rotation_of, scope,
+    sealed,
 };
 
 super::on_both_engines!(after_two_months_the_tables_do_not_grow);
@@ -119,6 +122,19 @@ async fn sign_in(world: &World, client: &ClientId, day: u32, n: u32, now: Timest
     given_up.expires_at = now + DAY;
     storage.put_request(&given_up).await.unwrap();
 
+    let mut device = new_device(client);
+    device.expires_at = now + HOUR;
+    assert!(storage.put_device_code(&device).await.unwrap());
+
+    let own_token = ClientToken {
+        issued_at: now,
+        expires_at: now + DAY,
+        ..new_client_token(client)
+    };
+    let own_hash = new_hash();
+    let stored = storage.put_client_token(&own_hash, &own_token);
+    stored.await.unwrap();
+
     let mut session = new_session(client, &did);
     (session.created_at, session.refreshed_at) = (now, now);
     session.next_refresh_at = now + DAY;
@@ -145,18 +161,18 @@ async fn sign_in(world: &World, client: &ClientId, day: u32, n: u32, now: Timest
             upstream_session: session.id,
             dpop_jkt: None,
             auth_time: Some(now),
+            claims: RequestedClaims::default(),
             created_at: now,
             revoked: None,
         },
-        state: None,
-        code: NewCode {
+        handover: Handover::Code(NewCode {
             hash: new_hash(),
-            redirect_uri: request.params.redirect_uri,
+            redirect: redirect("state"),
             code_challenge: None,
             dpop_jkt: None,
             nonce: None,
             expires_at: now + MINUTE,
-        },
+        }),
     };
     assert_eq!(storage.approve(&approval).await.unwrap(), Approve::Approved);
     let mut redemption = redemption_of(&approval);

@@ -12,8 +12,8 @@ use aip_storage::request::UpstreamFlow;
 use aip_storage::upstream::{EndReason, UpstreamState};
 
 use crate::world::{
-    DAY, HOUR, MINUTE, NOW, SECOND, World, alice, at_once, bob, issuer, new_hash, new_id, origin,
-    rotation_of, sealed,
+    DAY, HOUR, MINUTE, NOW, SECOND, World, alice, at_once, bob, issuer, new_client_token, new_hash,
+    new_id, origin, rotation_of, sealed,
 };
 
 super::on_both_engines!(
@@ -35,6 +35,8 @@ async fn each_kind_is_kept_for_its_time_and_no_longer(world: World) {
     let storage = &world.storage;
     storage.put_flow(&new_flow(waiting.browser)).await.unwrap();
     storage.claim_once(&new_hash(), NOW + MINUTE).await.unwrap();
+    let token = new_client_token(&client);
+    storage.put_client_token(&new_hash(), &token).await.unwrap();
     storage.record(&new_event()).await.unwrap();
     let given = GivenNonce {
         nonce: "nonce".to_owned(),
@@ -77,6 +79,7 @@ async fn each_kind_is_kept_for_its_time_and_no_longer(world: World) {
                 (RetentionClass::AuthorizationRequests, 1),
                 (RetentionClass::UpstreamFlows, 1),
                 (RetentionClass::AccessTokens, 1),
+                (RetentionClass::ClientTokens, 1),
             ],
         ),
         (

@@ -6,8 +6,8 @@ use std::time::Duration;
 use aip_storage::grant::{RevokeReason, Rotate, Rotation};
 
 use crate::world::{
-    DAY, HOUR, NOW, SECOND, World, alice, at_once, new_hash, new_tokens, redemption_of, repeated,
-    rotation_of, scope,
+    DAY, HOUR, MINUTE, NOW, SECOND, World, alice, at_once, new_hash, new_tokens, redemption_of,
+    repeated, rotation_of, scope,
 };
 
 super::on_both_engines_and_behind_a_pooler!(
@@ -21,6 +21,7 @@ super::on_both_engines_and_behind_a_pooler!(
     a_refresh_works_after_the_access_token_expired,
     another_client_can_neither_use_nor_kill_a_token,
     another_key_is_refused_and_changes_nothing,
+    a_token_that_is_not_rotated_stays_good_and_lives_anew,
     a_confidential_client_refreshes_with_any_key_and_not_without,
     a_narrower_scope_does_not_stick,
     an_expired_token_is_refused_and_ends_nothing,
@@ -280,6 +281,35 @@ async fn another_key_is_refused_and_changes_nothing(world: World) {
         ..right.clone()
     };
     let outcome = world.storage.rotate_refresh_token(&wrong).await.unwrap();
+    assert!(matches!(outcome, Rotate::Refused), "{outcome:?}");
+}
+
+async fn a_token_that_is_not_rotated_stays_good_and_lives_anew(world: World) {
+    let client = world.client("app").await;
+    let (_, tokens) = world.redeemed(&client, &alice()).await;
+    let mut used = Rotation {
+        rotates: false,
+        ..rotation_of(&client, &tokens)
+    };
+    used.tokens.refresh = used.refresh;
+    let mut access = Vec::new();
+    for days in [0, 29, 58] {
+        used.now = NOW + MINUTE + days * DAY;
+        used.tokens.access = new_hash();
+        used.tokens.access_expires_at = used.now + HOUR;
+        used.tokens.refresh_expires_at = used.now + 30 * DAY;
+        let outcome = world.storage.rotate_refresh_token(&used).await.unwrap();
+        assert!(matches!(outcome, Rotate::Rotated(_)), "{outcome:?}");
+        access.push(used.tokens.access);
+    }
+    let found = world.storage.refresh_token(&used.refresh, used.now).await;
+    assert!(!found.unwrap().unwrap().spent);
+    for (n, token) in access.iter().enumerate() {
+        let live = world.storage.access_token(token, used.now).await.unwrap();
+        assert_eq!(live.is_some(), n == 2);
+    }
+    used.now = used.tokens.refresh_expires_at;
+    let outcome = world.storage.rotate_refresh_token(&used).await.unwrap();
     assert!(matches!(outcome, Rotate::Refused), "{outcome:?}");
 }
 

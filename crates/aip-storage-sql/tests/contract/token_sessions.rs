@@ -16,6 +16,7 @@ super::on_both_engines!(
     the_status_is_that_of_the_session,
     a_session_or_an_account_may_be_missing,
     a_token_that_is_over_is_not_read,
+    a_token_is_read_for_a_call_with_all_of_its_session,
 );
 
 /// A grant that such a session serves, with tokens.
@@ -123,4 +124,47 @@ async fn a_token_that_is_over_is_not_read(world: World) {
     revoke.await.unwrap();
     let read = storage.access_token_with_session(&tokens.access, NOW).await;
     assert!(read.unwrap().is_none());
+}
+
+async fn a_token_is_read_for_a_call_with_all_of_its_session(world: World) {
+    let client = world.client("app").await;
+    let storage = &world.storage;
+    let oauth = new_session(&client, &alice());
+    let app_password = UpstreamSession {
+        credential: Credential::AppPassword(sealed("password")),
+        failures: 3,
+        generation: 7,
+        ..new_session(&client, &alice())
+    };
+    for session in [oauth, app_password] {
+        let (grant, tokens) = granted(&world, &session).await;
+        let stored = storage.upstream_session(session.id).await.unwrap();
+        let read = storage.access_token_for_call(&tokens.access, NOW);
+        let (found, used) = crate::world::measure(read).await;
+        let found = found.unwrap().unwrap();
+        assert_eq!(used.statements, 1);
+        let alone = storage.access_token(&tokens.access, NOW).await.unwrap();
+        assert_eq!(
+            format!("{:?}", found.token),
+            format!("{:?}", alone.unwrap())
+        );
+        assert_eq!(found.token.grant.id, grant.id);
+        // The two tables have columns of the same names.
+        assert_eq!(format!("{:?}", found.session), format!("{stored:?}"));
+
+        let id = session.id;
+        world
+            .raw(format!("DELETE FROM upstream_sessions WHERE id = '{id}'"))
+            .await;
+        let found = storage.access_token_for_call(&tokens.access, NOW).await;
+        assert!(found.unwrap().unwrap().session.is_none());
+        for (token, now) in [(tokens.access, NOW + HOUR), (new_hash(), NOW)] {
+            let read = storage.access_token_for_call(&token, now).await;
+            assert!(read.unwrap().is_none());
+        }
+        let revoke = storage.revoke_grant(grant.id, RevokeReason::ByPerson, NOW);
+        revoke.await.unwrap();
+        let read = storage.access_token_for_call(&tokens.access, NOW).await;
+        assert!(read.unwrap().is_none());
+    }
 }

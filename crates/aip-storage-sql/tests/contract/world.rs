@@ -11,13 +11,19 @@ use aip_keys::{Sealed, TokenHash};
 use aip_storage::Storage;
 use aip_storage::browser::BrowserSession;
 use aip_storage::client::{
-    ApplicationType, Client, ClientAuthMethod, ClientId, CreateClient, IdTokenAlg,
+    ApplicationType, Client, ClientAuthMethod, ClientId, ClientSettings, CreateClient, GrantTypes,
+    IdTokenAlg, SecurityProfile,
 };
+use aip_storage::client_token::ClientToken;
+use aip_storage::device::DeviceAuthorization;
 use aip_storage::grant::{
-    Approval, Approve, CodeRedemption, Grant, NewCode, NewTokens, RedeemCode, Rotation,
+    Approval, Approve, CodeRedemption, Grant, Handover, NewCode, NewTokens, RedeemCode, Rotation,
 };
 use aip_storage::prompt::Prompts;
-use aip_storage::request::{AuthorizationParams, AuthorizationRequest};
+use aip_storage::request::{
+    AuthorizationParams, AuthorizationRequest, Delivery, RedirectDelivery, ResponseMode,
+};
+use aip_storage::requested_claims::RequestedClaims;
 use aip_storage::upstream::{
     Credential, OAuthCredential, SealedTokens, UpstreamSession, UpstreamState,
 };
@@ -219,18 +225,18 @@ impl World {
                 upstream_session: session,
                 dpop_jkt: None,
                 auth_time: Some(NOW),
+                claims: RequestedClaims::default(),
                 created_at: NOW,
                 revoked: None,
             },
-            state: request.params.state.clone(),
-            code: NewCode {
+            handover: Handover::Code(NewCode {
                 hash: new_hash(),
-                redirect_uri: request.params.redirect_uri,
+                redirect: redirect("state"),
                 code_challenge: Some("challenge".to_owned()),
                 dpop_jkt: None,
                 nonce: Some("nonce".to_owned()),
                 expires_at: NOW + MINUTE,
-            },
+            }),
         }
     }
 
@@ -283,14 +289,40 @@ pub(crate) async fn strings(url: &str, query: impl Into<String>) -> Vec<String> 
     }
 }
 
+/// The code of an approval.
+pub(crate) fn code_of(approval: &Approval) -> &NewCode {
+    match &approval.handover {
+        Handover::Code(code) => code,
+        Handover::Device(_) => panic!("no code: {approval:?}"),
+    }
+}
+
+/// The same, to be changed.
+pub(crate) fn code_of_mut(approval: &mut Approval) -> &mut NewCode {
+    match &mut approval.handover {
+        Handover::Code(code) => code,
+        Handover::Device(_) => panic!("no code"),
+    }
+}
+
+/// To the one address of the clients here, in its query.
+pub(crate) fn redirect(state: &str) -> RedirectDelivery {
+    RedirectDelivery {
+        redirect_uri: "https://app.example/cb".parse().unwrap(),
+        response_mode: ResponseMode::Query,
+        state: Some(state.to_owned()),
+    }
+}
+
 /// The redemption that is right for an approval's code.
 pub(crate) fn redemption_of(approval: &Approval) -> CodeRedemption {
+    let code = code_of(approval);
     CodeRedemption {
-        code: approval.code.hash,
+        code: code.hash,
         client_id: approval.grant.client_id.clone(),
-        redirect_uri: Some(approval.code.redirect_uri.to_string()),
-        challenge: approval.code.code_challenge.clone(),
-        dpop_jkt: approval.code.dpop_jkt.clone(),
+        redirect_uri: Some(code.redirect.redirect_uri.to_string()),
+        challenge: code.code_challenge.clone(),
+        dpop_jkt: code.dpop_jkt.clone(),
         tokens: new_tokens(),
         now: NOW + SECOND,
     }
@@ -303,6 +335,7 @@ pub(crate) fn rotation_of(client: &ClientId, tokens: &NewTokens) -> Rotation {
         client_id: client.clone(),
         dpop_jkt: None,
         any_key: false,
+        rotates: true,
         grace: 30 * SECOND,
         tokens: new_tokens(),
         now: NOW + MINUTE,
@@ -333,8 +366,7 @@ pub(crate) fn new_request(client: &ClientId, browser: RowId) -> AuthorizationReq
         pushed: None,
         client_id: client.clone(),
         params: AuthorizationParams {
-            redirect_uri: "https://app.example/cb".parse().unwrap(),
-            state: Some("state".to_owned()),
+            delivery: Delivery::Redirect(redirect("state")),
             scope: scope("atproto"),
             asked: scope("atproto"),
             nonce: None,
@@ -343,8 +375,23 @@ pub(crate) fn new_request(client: &ClientId, browser: RowId) -> AuthorizationReq
             login_hint: None,
             prompts: Prompts::default(),
             max_age: Some(3600),
+            subjects: Vec::new(),
+            claims: RequestedClaims::default(),
         },
         signed_in: None,
+        expires_at: NOW + HOUR,
+    }
+}
+
+/// What a device of the client asks for.
+pub(crate) fn new_device(client: &ClientId) -> DeviceAuthorization {
+    DeviceAuthorization {
+        code: new_hash(),
+        user_code: new_hash(),
+        client_id: client.clone(),
+        scope: scope("atproto"),
+        asked: scope("atproto transition:generic"),
+        interval: 5 * SECOND,
         expires_at: NOW + HOUR,
     }
 }
@@ -390,24 +437,41 @@ pub(crate) fn sealed_tokens(name: &str) -> SealedTokens {
 pub(crate) fn public_client(id: &str) -> Client {
     Client {
         id: id.parse().unwrap(),
-        name: format!("The app {id}"),
-        application_type: ApplicationType::Web,
-        auth_method: ClientAuthMethod::None,
-        auth_method_pinned: false,
+        settings: ClientSettings {
+            name: format!("The app {id}"),
+            application_type: ApplicationType::Web,
+            auth_method: ClientAuthMethod::None,
+            auth_method_pinned: false,
+            keys: None,
+            grant_types: GrantTypes::default(),
+            post_logout_redirect_uris: Vec::new(),
+            redirect_uris: vec!["https://app.example/cb".parse().unwrap()],
+            scope: scope("atproto transition:generic"),
+            security_profile: SecurityProfile::OAuth21,
+            require_pkce: true,
+            require_par: false,
+            dpop_bound_access_tokens: false,
+            first_party: false,
+            id_token_alg: IdTokenAlg::Es256,
+            claims_in_id_token: false,
+            access_token_ttl: HOUR,
+            refresh_token_ttl: 30 * DAY,
+            refresh_grace: 30 * SECOND,
+        },
         secret_hash: None,
-        post_logout_redirect_uris: Vec::new(),
-        redirect_uris: vec!["https://app.example/cb".parse().unwrap()],
-        scope: scope("atproto transition:generic"),
-        require_pkce: true,
-        require_par: false,
-        first_party: false,
-        id_token_alg: IdTokenAlg::Es256,
-        claims_in_id_token: false,
-        access_token_ttl: HOUR,
-        refresh_token_ttl: 30 * DAY,
-        refresh_grace: 30 * SECOND,
         created_at: NOW,
         updated_at: NOW,
+    }
+}
+
+/// A token of the client itself.
+pub(crate) fn new_client_token(client: &ClientId) -> ClientToken {
+    ClientToken {
+        client_id: client.clone(),
+        scope: scope("atproto"),
+        dpop_jkt: Some("key".to_owned()),
+        issued_at: NOW,
+        expires_at: NOW + HOUR,
     }
 }
 

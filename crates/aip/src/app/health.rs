@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aip_http::ports::Health;
+use aip_http::Health;
 use aip_listen::Lifecycle;
 use aip_storage::Storage;
 use async_trait::async_trait;
 
 /// How long the database may take to say that it is there.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The stage of the process and the state of its database.
 pub(super) struct ServerHealth {
@@ -24,7 +24,7 @@ impl Health for ServerHealth {
     }
 
     async fn ready(&self) -> bool {
-        let answers = || tokio::time::timeout(PATIENCE, self.storage.ping());
+        let answers = || tokio::time::timeout(PING_TIMEOUT, self.storage.ping());
         self.life.is_ready() && matches!(answers().await, Ok(Ok(())))
     }
 }

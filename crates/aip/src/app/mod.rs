@@ -12,11 +12,10 @@ use std::sync::Arc;
 
 use aip_atproto::{Origin, ScopeSet};
 use aip_base::{Clock, DnsTxt, Http, Rng};
-use aip_http::ports::Health;
-use aip_http::{AppState, Endpoint, Parts, RateLimiter, TrustedProxies};
+use aip_http::{AppState, Endpoint, Health, Parts, RateLimiter, TrustedProxies};
 use aip_keys::{KeyRing, MasterKeys};
 use aip_listen::Lifecycle;
-use aip_oauth::{AuthorizationServer, Issuer, KnownClients, claims};
+use aip_oauth::{AuthorizationServer, ClientKeySets, Issuer, KnownClients, KnownTokens, claims};
 use aip_pds::{MemoryNonces, NonceStore, PdsClient, Resolver, ResolverConfig};
 use aip_sessions::{
     AccountEmails, Keeper, SessionSealer, SignIn, Spill, Upstream, UpstreamIdentity,
@@ -185,12 +184,14 @@ pub(crate) fn keeper(
     Arc::new(Keeper::new(upstream, stores.spill, notices, owner))
 }
 
-/// The authorization server, which talks to nobody but the storage and `emails`.
+/// The authorization server, which talks to nobody but the storage, `emails`, and clients that keep
+/// their keys at an address of their own.
 pub(crate) fn authorization_server(
     external_base: &Origin,
     storage: Arc<dyn Storage>,
     keys: &Keys,
     emails: Arc<dyn claims::Emails>,
+    http: Arc<dyn Http>,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
 ) -> AuthorizationServer {
@@ -199,6 +200,8 @@ pub(crate) fn authorization_server(
         require_par: false,
         storage,
         known_clients: KnownClients::default(),
+        client_key_sets: Arc::new(ClientKeySets::new(http)),
+        known_tokens: KnownTokens::default(),
         emails,
         keys: Arc::clone(&keys.signing),
         hasher: Arc::new(keys.master.token_hasher()),
@@ -233,6 +236,7 @@ impl Application {
     ) -> Self {
         let storage = Arc::clone(&stores.storage);
         let limiter = limiter(config.rate_limits, Arc::clone(&stores.shared.rates));
+        let http = Arc::clone(&platform.http);
         let keeper = keeper(&config, stores, keys, platform);
         let upstream = &keeper.upstream;
         let mut server = authorization_server(
@@ -243,6 +247,7 @@ impl Application {
                 keeper: Arc::clone(&keeper),
                 trusted: config.email_verifiers,
             })),
+            http,
             Arc::clone(&upstream.clock),
             Arc::clone(&upstream.rng),
         );
@@ -258,7 +263,7 @@ impl Application {
             .make(&upstream.identity, &config.external_base);
         let public = aip_http::router(AppState::new(Parts {
             server: server.clone(),
-            sign_in: Arc::new(SignIn::new(upstream.clone())),
+            sign_in: SignIn::new(upstream.clone()),
             keeper: Arc::clone(&keeper),
             forwarder,
             handlers: handlers.clone(),

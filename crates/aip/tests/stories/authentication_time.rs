@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use aip_base::Clock as _;
+use aip_sandbox::Endpoint;
 use serde_json::Value;
 
 use crate::app::{App, Errand, Tokens};
@@ -15,6 +16,7 @@ use crate::world::World;
 on_both_engines!(
     a_pds_that_remembered_the_person_proves_no_time,
     prompt_login_and_max_age_make_the_person_authenticate,
+    an_account_that_is_chosen_authenticates_anew_at_its_pds,
 );
 
 async fn claims(app: &App<'_>, errand: &Errand, back: &url::Url) -> Value {
@@ -78,5 +80,24 @@ async fn prompt_login_and_max_age_make_the_person_authenticate(world: &World) {
         other.remembered = true;
         let elsewhere = sign_in(&app, &other, &[]).await;
         assert!(elsewhere.get("auth_time").is_none(), "{elsewhere}");
+    }
+}
+
+async fn an_account_that_is_chosen_authenticates_anew_at_its_pds(world: &World) {
+    let app = world.app().await;
+    let browser = world.browser();
+    sign_in(&app, &browser, &[]).await;
+    for asking in [("max_age", "0"), ("prompt", "login")] {
+        world.pass(Duration::from_mins(5));
+        let errand = app.errand(&[asking]);
+        let form = browser.open(&errand.url).await.form("login");
+        let at_pds = browser.submit(form, world.alice().did.as_str()).await;
+        let pushed = world.pds().requests_to(Endpoint::Par);
+        let pushed = pushed.last().unwrap().form();
+        assert_eq!(pushed.get("prompt"), Some("login"), "{asking:?}");
+        let callback = browser.at_pds(&at_pds, world.alice()).await;
+        let back = browser.open(callback.as_str()).await.away();
+        let claims = claims(&app, &errand, &back).await;
+        assert_eq!(claims["auth_time"], world.clock.now().as_secs());
     }
 }

@@ -2,6 +2,10 @@
 
 use std::fmt::Write as _;
 
+use bytes::Bytes;
+use http::Request;
+use http::header::CONTENT_TYPE;
+
 use crate::app::{App, Errand, REDIRECT, SCOPE};
 use crate::on_both_engines;
 use crate::world::{BASE, World};
@@ -46,9 +50,18 @@ async fn an_unknown_app_or_redirect_is_a_page_and_never_a_redirect(world: &World
         ],
         [("redirect_uri", "javascript:alert(1)"), ("state", "s")],
     ] {
-        let page = world.browser().open(&app.errand(&changes).url).await;
-        page.answer.expect_page(400, "The app").logged("caller");
-        assert!(!page.answer.text().contains("href=\"https://evil.example"));
+        let url = app.errand(&changes).url;
+        let (endpoint, query) = url.split_once('?').unwrap();
+        let form =
+            Request::post(endpoint).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let form = form.body(Bytes::from(query.to_owned())).unwrap();
+        for page in [
+            world.browser().open(&url).await,
+            world.browser().follow(endpoint, form).await,
+        ] {
+            page.answer.expect_page(400, "The app").logged("caller");
+            assert!(!page.answer.text().contains("href=\"https://evil.example"));
+        }
     }
     assert_eq!(world.dump().await, before);
 }
@@ -138,7 +151,7 @@ async fn a_refusal_names_the_value_that_was_sent_and_what_would_be_right(world: 
             "response_mode",
             "form_pots",
             "invalid_request",
-            "`response_mode` is `form_pots`; it must be `query`",
+            "`response_mode` is `form_pots`; it must be `query` or `form_post`",
         ),
         (
             "code_challenge_method",
@@ -174,14 +187,16 @@ async fn a_refusal_names_the_value_that_was_sent_and_what_would_be_right(world: 
     app.token(&[("grant_type", "password")])
         .await
         .expect(400, "unsupported_grant_type")
-        .logged("the grant type `password` is not supported; `authorization_code`");
+        .logged(
+            "the grant type `password` is not supported; it must be one of `authorization_code`",
+        );
 }
 
 async fn an_unregistered_redirect_is_told_to_the_developer_on_the_page_and_to_the_log(
     world: &World,
 ) {
     let app = App::register(world, |settings| {
-        settings.post_logout_redirect_uris = vec!["https://app.example.org/bye".to_owned()];
+        settings.post_logout_redirect_uris = vec!["https://app.example.org/bye".parse().unwrap()];
     })
     .await;
     for (sent, difference) in [

@@ -101,7 +101,8 @@ impl<'w> Browser<'w> {
         cookies.get("__Host-aip").cloned()
     }
 
-    async fn send(&self, mut request: Request<Bytes>) -> Answer {
+    /// Sends a request with the cookies of this browser, and follows no redirect.
+    pub(crate) async fn send(&self, mut request: Request<Bytes>) -> Answer {
         let cookies = self.cookies.lock().unwrap().clone();
         if !cookies.is_empty() {
             let pairs = cookies

@@ -1,12 +1,14 @@
 //! Whom the person lets in: asked once per app, account, scopes and browser, and able to take it
 //! back.
 
+use std::time::Duration;
+
 use aip_storage::audit::AuditKind;
 use http::Request;
 use http::header::CONTENT_TYPE;
 
 use crate::app::{REDIRECT, SCOPE, Tokens};
-use crate::browser::Page;
+use crate::browser::{Browser, Page};
 use crate::html::Form;
 use crate::on_both_engines;
 use crate::world::{BASE, World};
@@ -14,13 +16,15 @@ use crate::world::{BASE, World};
 on_both_engines!(
     a_new_app_cannot_ride_on_the_silent_sign_in_of_the_pds,
     a_decision_that_our_page_did_not_send_is_refused,
+    a_decision_is_taken_once_and_its_repeat_gets_the_same_answer,
     a_consent_is_for_one_app_and_its_scopes_only,
     what_the_query_of_a_page_says_changes_no_stored_request,
     a_person_is_asked_once_in_each_browser,
     without_pages_the_app_is_told_what_is_missing,
 );
 
-const WIDER: &str = "atproto openid profile repo:app.bsky.feed.like repo:app.bsky.feed.post";
+pub(crate) const WIDER: &str =
+    "atproto openid profile repo:app.bsky.feed.like repo:app.bsky.feed.post";
 
 async fn a_new_app_cannot_ride_on_the_silent_sign_in_of_the_pds(world: &World) {
     let mut browser = world.browser();
@@ -78,6 +82,7 @@ async fn a_decision_that_our_page_did_not_send_is_refused(world: &World) {
     }
     for (header, value) in [
         ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-site"),
         ("origin", "https://evil.example"),
     ] {
         let url = format!("{BASE}/consent");
@@ -97,6 +102,12 @@ async fn a_decision_that_our_page_did_not_send_is_refused(world: &World) {
     other.open(&format!("{BASE}/login")).await;
     let refused = other.submit(form.clone(), "allow").await;
     refused.answer.expect_page(400, "This sign-in is over");
+    let request = form.field("request").unwrap();
+    let url = format!("{BASE}/consent?request={request}");
+    let seen = other.open(&url).await;
+    seen.answer.expect_page(400, "This sign-in is over");
+    let without_cookie = world.browser().submit(form.clone(), "allow").await;
+    without_cookie.answer.expect_page(403, "cookie");
 
     assert_eq!(
         world.dump().await.without(&["browser_sessions"]),
@@ -104,6 +115,34 @@ async fn a_decision_that_our_page_did_not_send_is_refused(world: &World) {
         "nothing was spent or stored"
     );
     errand.code(&browser.submit(form, "allow").await.away());
+}
+
+async fn a_decision_is_taken_once_and_its_repeat_gets_the_same_answer(world: &World) {
+    const OVER: &str = "This sign-in is over";
+    let app = world.app().await;
+    let browser = world.browser();
+    for (decision, other_decision) in [("allow", "deny"), ("deny", "allow")] {
+        let errand = app.errand(&[("prompt", "consent select_account")]);
+        let login = browser.open(&errand.url).await;
+        let page = browser.sign_in(&login, world.alice()).await;
+        let form = page.form("consent");
+        let decide = async |browser: &Browser<'_>, decision: &str| {
+            browser.submit(form.clone(), decision).await
+        };
+        let first = decide(&browser, decision).await.away();
+        assert_eq!(decide(&browser, decision).await.away(), first);
+        // Not another decision, not another browser, not after a while.
+        let other = decide(&browser, other_decision).await;
+        other.answer.expect_page(400, OVER);
+        let stranger = world.browser();
+        stranger.open(&format!("{BASE}/account")).await;
+        let of_stranger = decide(&stranger, decision).await;
+        of_stranger.answer.expect_page(400, OVER);
+        world.pass(Duration::from_mins(1));
+        let late = decide(&browser, decision).await;
+        late.answer.expect_page(400, OVER);
+    }
+    assert_eq!(world.dump().await.count("grants"), 1);
 }
 
 async fn a_consent_is_for_one_app_and_its_scopes_only(world: &World) {
@@ -221,5 +260,13 @@ async fn without_pages_the_app_is_told_what_is_missing(world: &World) {
         .await;
     browser.sign_in(&login, world.bob()).await;
     expect(&app, &[none], "account_selection_required").await;
-    assert_eq!(world.dump().await.count("grants"), 2);
+    let chosen = app.errand(&[none, ("login_hint", "alice.test")]);
+    chosen.code(&browser.open(&chosen.url).await.away());
+    expect(
+        &app,
+        &[none, ("login_hint", "carol.test")],
+        "login_required",
+    )
+    .await;
+    assert_eq!(world.dump().await.count("grants"), 3);
 }

@@ -17,6 +17,7 @@ on_both_engines!(
     a_callback_of_no_open_sign_in_is_a_page_and_nothing_is_sent,
     another_browser_cannot_finish_what_one_began,
     what_the_pds_refuses_is_told_to_the_app_with_its_state_and_our_iss,
+    a_pds_that_is_away_at_the_callback_is_told_to_the_app_as_unavailable,
     a_token_response_that_lacks_or_twists_something_is_refused_and_revoked,
     the_proof_after_the_tokens_reads_the_document_anew,
 );
@@ -245,6 +246,21 @@ async fn what_the_pds_refuses_is_told_to_the_app_with_its_state_and_our_iss(worl
         expect_nothing_kept(world).await;
         world.pds().tell_truth();
     }
+}
+
+async fn a_pds_that_is_away_at_the_callback_is_told_to_the_app_as_unavailable(world: &World) {
+    let app = world.app().await;
+    let browser = world.browser();
+    let errand = app.errand(&[]);
+    let login = browser.open(&errand.url).await;
+    let at_pds = browser.sign_in_as(&login, "alice.test").await;
+    let callback = browser.at_pds(&at_pds, world.alice()).await;
+    world.pds().always(Endpoint::Token).is_unavailable();
+    let page = browser.open(callback.as_str()).await;
+    errand.refused(&page.away(), "temporarily_unavailable");
+    page.answer.logged("upstream");
+    expect_nothing_kept(world).await;
+    world.pds().heal(Endpoint::Token);
 }
 
 async fn a_token_response_that_lacks_or_twists_something_is_refused_and_revoked(world: &World) {

@@ -139,7 +139,10 @@ async fn sign_ins_from_one_network_are_limited(world: &World) {
     world.pds().forget_requests();
     let refused = begin(world, &app, "203.0.113.9").await.unwrap_err();
     refused
-        .expect_page(429, "Too many sign-ins were begun from your network")
+        .expect_page(
+            429,
+            "Too many sign-ins were begun from your network. Please try again in 1 second.",
+        )
         .logged("over the limit `sign_ins`");
     assert_eq!(refused.header("retry-after"), "1");
     assert!(world.pds().requests().is_empty(), "the PDS is left alone");

@@ -120,9 +120,7 @@ async fn nothing_but_a_live_access_token_opens_userinfo(world: &World) {
         "{challenges:?}"
     );
     let grant = [("grant_type", "client_credentials")];
-    app.token(&grant)
-        .await
-        .expect(400, "unsupported_grant_type");
+    app.token(&grant).await.expect(400, "unauthorized_client");
     assert_eq!(world.state().await, before);
 
     world.pass(Duration::from_mins(61));

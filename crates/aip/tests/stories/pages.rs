@@ -8,7 +8,7 @@ use http::{Method, Request, StatusCode};
 use url::Url;
 
 use crate::app::{App, Tokens};
-use crate::browser::Browser;
+use crate::browser::{Browser, parameter};
 use crate::html::Form;
 use crate::on_both_engines;
 use crate::world::{BASE, World};
@@ -25,6 +25,7 @@ on_both_engines!(
     nothing_is_stored_before_the_first_form_is_sent,
     a_head_spends_nothing_and_asks_nobody,
     a_pds_that_refuses_the_request_is_told_to_the_person_and_then_to_the_app,
+    what_others_wrote_is_escaped_on_every_page,
 );
 
 async fn a_decision_that_is_sent_twice_reaches_the_app_once(world: &World) {
@@ -47,19 +48,6 @@ async fn a_decision_that_is_sent_twice_reaches_the_app_once(world: &World) {
     let late = browser.submit(page.form("consent"), "allow").await;
     late.answer.expect_page(400, "This sign-in is over");
     app.userinfo(&tokens.access).await.ok();
-
-    let errand = app.errand(&[("prompt", "consent")]);
-    let login = browser.open(&errand.url).await;
-    let form = login.form("login");
-    let page = browser.submit(form, world.alice().did.as_str()).await;
-    for _ in 0..2 {
-        errand.refused(&browser.deny(&page).await, "access_denied");
-    }
-    let other = browser.submit(page.form("consent"), "allow").await;
-    other.answer.expect_page(400, "This sign-in is over");
-    world.pass(Duration::from_mins(1));
-    let late = browser.submit(page.form("consent"), "deny").await;
-    late.answer.expect_page(400, "This sign-in is over");
 }
 
 async fn the_sign_in_form_may_be_sent_twice(world: &World) {
@@ -306,4 +294,30 @@ async fn a_pds_that_refuses_the_request_is_told_to_the_person_and_then_to_the_ap
         let back = browser.submit(page.form("login"), "back").await;
         errand.refused(&back.away(), ours);
     }
+}
+
+async fn what_others_wrote_is_escaped_on_every_page(world: &World) {
+    let payload = "<script>alert(1)</script>\"'&";
+    let app = App::register(world, |settings| payload.clone_into(&mut settings.name)).await;
+    let browser = world.browser();
+    let errand = app.errand(&[
+        ("login_hint", payload),
+        ("state", payload),
+        ("prompt", "select_account"),
+    ]);
+    let login = browser.open(&errand.url).await;
+    let again = browser.sign_in_as(&login, payload).await;
+    let consent = browser.sign_in(&again, world.alice()).await;
+    let script = "%3Cscript%3Ealert(1)";
+    let unknown = format!("{BASE}/oauth/authorize?client_id={script}");
+    let unknown = browser.open(&unknown).await;
+    let missing = format!("{BASE}/consent?request={script}");
+    let missing = browser.open(&missing).await;
+    for page in [&login, &again, &consent, &unknown, &missing] {
+        assert!(!page.answer.text().contains("<script"), "{page:?}");
+        assert!(!page.answer.text().contains("\"'&\""), "{page:?}");
+    }
+    assert!(consent.answer.text().contains("&#60;script&#62;"));
+    let back = browser.allow(&consent).await;
+    assert_eq!(parameter(&back, "state").as_deref(), Some(payload));
 }

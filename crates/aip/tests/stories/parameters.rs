@@ -1,5 +1,9 @@
 //! One parameter, one judgement: what apps send is read alike wherever it is read.
 
+use bytes::Bytes;
+use http::Request;
+use http::header::CONTENT_TYPE;
+
 use crate::app::Tokens;
 use crate::browser::parameter;
 use crate::main_story::verified_claims;
@@ -12,6 +16,7 @@ on_both_engines!(
     a_login_hint_is_read_alike_by_every_page,
     a_login_hint_of_no_use_is_shown_where_it_can_be_corrected,
     a_scope_that_nobody_knows_is_never_shown_to_a_person,
+    a_long_form_of_another_site_is_repeated_by_our_page_and_replaces_no_cookie,
 );
 
 async fn a_long_state_comes_back_whatever_becomes_of_the_request(world: &World) {
@@ -140,4 +145,28 @@ async fn a_login_hint_of_no_use_is_shown_where_it_can_be_corrected(world: &World
         let consent = browser.sign_in(&page, world.alice()).await;
         errand.code(&browser.allow(&consent).await);
     }
+}
+
+async fn a_long_form_of_another_site_is_repeated_by_our_page_and_replaces_no_cookie(world: &World) {
+    let app = world.app().await;
+    let browser = world.browser();
+    app.sign_in(&browser, world.alice()).await;
+    let errand = app.errand(&[("unknown", &"s".repeat(7 * 1024))]);
+    let (endpoint, query) = errand.url.split_once('?').unwrap();
+    let form = |body: &str| {
+        let request = Request::post(endpoint);
+        let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        request.body(Bytes::from(body.to_owned())).unwrap()
+    };
+    let page = world.send(form(query)).await;
+    assert_eq!(page.status, 200);
+    assert!(!page.headers.contains_key("set-cookie"), "{page:?}");
+    assert!(page.text().contains("<form id=\"repeat\""), "{page:?}");
+    // Sent by our page, the form brings the cookies: the person is known.
+    let repeated = format!("{query}&aip_repeated=1");
+    let page = browser.follow(endpoint, form(&repeated)).await;
+    errand.code(&page.away());
+    // Without any cookie there is a sign-in page in the end, and no circle.
+    let page = world.browser().follow(endpoint, form(&repeated)).await;
+    assert!(page.has_form("login"), "{page:?}");
 }

@@ -1,13 +1,19 @@
 //! What operators read of a request: the one line that it leaves, and the spans around what was
 //! done for it.
 
+use aip_storage::session_read::MAX_READ_AGE;
+use bytes::Bytes;
+use http::Request;
+use http::header::AUTHORIZATION;
 use serde_json::Value;
 
+use crate::answer::Answer;
 use crate::keeping::{GET_SESSION, STALE, app_with_session};
 use crate::on_both_engines;
-use crate::world::{Engine, World};
+use crate::world::{BASE, Engine, World};
 
 on_both_engines!(
+    the_line_says_who_asked_and_what_it_cost,
     the_line_of_a_call_counts_the_refresh_that_it_waited_for,
     the_line_of_a_refused_refresh_names_the_app_and_the_error,
     a_sign_in_takes_few_statements,
@@ -31,8 +37,43 @@ pub(crate) fn request_line(world: &World, id: &str) -> Value {
     line["fields"].clone()
 }
 
+/// How many statements a request cost the database.
+pub(crate) fn statements(world: &World, answer: &Answer) -> u64 {
+    let line = request_line(world, answer.header("x-request-id"));
+    line["statements"].as_u64().unwrap()
+}
+
+async fn the_line_says_who_asked_and_what_it_cost(world: &World) {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let app = world.app().await;
+    let tokens = app.sign_in(&world.browser(), world.alice()).await;
+    let request = Request::get(format!("{BASE}/oauth/userinfo?hidden=query"))
+        .header(AUTHORIZATION, format!("Bearer {}", tokens.access))
+        .header("traceparent", format!("00-{TRACE}-00f067aa0ba902b7-01"));
+    let answer = world.send(request.body(Bytes::new()).unwrap()).await;
+    let who = answer.ok();
+    answer.logged("\"level\":\"INFO\"");
+    let line = request_line(world, answer.header("x-request-id"));
+    assert_eq!(line["message"], "request");
+    assert_eq!(line["method"], "GET");
+    assert_eq!(line["path"], "/oauth/userinfo");
+    assert_eq!(line["status"], 200);
+    assert_eq!(line["client"], app.id.as_str());
+    assert_eq!(line["account"], who["sub"]);
+    assert_eq!(line["trace_id"], TRACE);
+    assert!(line["statements"].as_u64().unwrap() > 0, "{line}");
+    assert!(line["ms"].as_f64().unwrap() >= line["db_ms"].as_f64().unwrap());
+    assert!(line["db_wait_ms"].is_number() && line["upstream_ms"].is_number());
+    assert_eq!(line["upstream_calls"], 0);
+    for absent in ["error", "blame", "detail"] {
+        assert!(line.get(absent).is_none(), "{line}");
+    }
+}
+
 async fn the_line_of_a_call_counts_the_refresh_that_it_waited_for(world: &World) {
     let (app, tokens) = app_with_session(world).await;
+    // What was read a moment ago would not be read again.
+    world.pass(MAX_READ_AGE);
     let fresh = app.query(&tokens.access, GET_SESSION).await;
     world.pass(STALE);
     let stale = app.query(&tokens.access, GET_SESSION).await;

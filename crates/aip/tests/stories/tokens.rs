@@ -80,7 +80,7 @@ async fn of_eight_exchanges_at_once_one_wins_and_is_taken_back(world: &World) {
 
 async fn a_code_survives_wrong_exchanges_and_serves_the_right_one(world: &World) {
     let two_redirects = |settings: &mut ClientSettings| {
-        settings.redirect_uris.push(OTHER_REDIRECT.to_owned());
+        settings.redirect_uris.push(OTHER_REDIRECT.parse().unwrap());
     };
     let app = App::register(world, two_redirects).await;
     let stranger = App::register(world, two_redirects).await;

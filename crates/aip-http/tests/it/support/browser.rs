@@ -1,9 +1,9 @@
-//! A browser: keeps its cookies, fills in forms, and stops where a redirect leaves AIP.
+//! A browser: keeps its cookies and fills in the sign-in page.
 
 use std::collections::BTreeMap;
 
 use axum::body::Body;
-use http::{HeaderName, Request};
+use http::Request;
 
 use super::{Answer, World, form_request};
 
@@ -22,21 +22,13 @@ impl<'w> Browser<'w> {
     }
 
     /// The cookies, as the browser sends them.
-    pub(crate) fn cookie(&self) -> Option<String> {
+    fn cookie(&self) -> Option<String> {
         let pairs: Vec<_> = self
             .cookies
             .iter()
             .map(|(k, v)| format!("{k}={v}"))
             .collect();
         (!pairs.is_empty()).then(|| pairs.join("; "))
-    }
-
-    /// Another browser's cookies, besides its own.
-    pub(crate) fn set_cookie(&mut self, cookies: &str) {
-        for pair in cookies.split("; ") {
-            let (name, value) = pair.split_once('=').unwrap();
-            self.cookies.insert(name.to_owned(), value.to_owned());
-        }
     }
 
     pub(crate) async fn get(&mut self, path: &str) -> Answer {
@@ -51,15 +43,7 @@ impl<'w> Browser<'w> {
     }
 
     pub(crate) async fn post(&mut self, path: &str, form: &[(&str, &str)]) -> Answer {
-        self.post_with(path, form, Vec::new()).await
-    }
-
-    pub(crate) async fn post_with(
-        &mut self,
-        path: &str,
-        form: &[(&str, &str)],
-        mut headers: Vec<(HeaderName, String)>,
-    ) -> Answer {
+        let mut headers = Vec::new();
         if let Some(cookie) = self.cookie() {
             headers.push((http::header::COOKIE, cookie));
         }
@@ -68,53 +52,16 @@ impl<'w> Browser<'w> {
         answer
     }
 
-    /// Follows redirects as long as they stay at AIP; the PDS signs in at once.
-    pub(crate) async fn follow(&mut self, mut answer: Answer) -> Answer {
-        for _ in 0..6 {
-            let Some(location) = answer.headers.get("location") else {
-                return answer;
-            };
-            let location = location.to_str().unwrap().to_owned();
-            if let Some(query) = location.strip_prefix("https://pds.example/authorize?") {
-                answer = self.get(&format!("/oauth/atp/callback?{query}")).await;
-            } else if location.starts_with('/') {
-                answer = self.get(&location).await;
-            } else {
-                return answer;
-            }
-        }
-        panic!("no end of redirects");
-    }
-
-    /// Fills in the sign-in page and follows to the page after it.
-    pub(crate) async fn sign_in(&mut self, page: &Answer, subject: &str) -> Answer {
-        let submitted = self.submit_login(page, "subject", subject).await;
-        self.follow(submitted).await
-    }
-
     /// Fills in the sign-in page.
-    pub(crate) async fn submit_login(&mut self, page: &Answer, name: &str, value: &str) -> Answer {
+    pub(crate) async fn submit_login(&mut self, page: &Answer, subject: &str) -> Answer {
         assert!(page.body.contains("<form id=\"login\""), "{}", page.body);
         let csrf = hidden(page, "csrf");
         let request = hidden(page, "request");
-        let mut form = vec![("csrf", csrf.as_str()), (name, value)];
+        let mut form = vec![("csrf", csrf.as_str()), ("subject", subject)];
         if !request.is_empty() {
             form.push(("request", &request));
         }
         self.post("/login", &form).await
-    }
-
-    /// Answers the consent page.
-    pub(crate) async fn decide(&mut self, page: &Answer, decision: &str) -> Answer {
-        assert!(page.body.contains("<form id=\"consent\""), "{}", page.body);
-        let csrf = hidden(page, "csrf");
-        let request = hidden(page, "request");
-        let form = [
-            ("csrf", csrf.as_str()),
-            ("request", &request),
-            ("decision", decision),
-        ];
-        self.post("/consent", &form).await
     }
 
     fn keep_cookie(&mut self, answer: &Answer) {
@@ -131,7 +78,7 @@ impl<'w> Browser<'w> {
 }
 
 /// The value of a hidden input.
-pub(crate) fn hidden(page: &Answer, name: &str) -> String {
+fn hidden(page: &Answer, name: &str) -> String {
     let start = format!("<input type=\"hidden\" name=\"{name}\" value=\"");
     let rest = page.body.split_once(&start).map_or("", |(_, rest)| rest);
     rest.split('"').next().unwrap_or("").to_owned()

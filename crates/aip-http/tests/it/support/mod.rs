@@ -14,9 +14,11 @@ use aip_keys::{KeyRing, KeySet, MasterKeys};
 use aip_oauth::registration::ClientSettings;
 use aip_oauth::{AuthorizationServer, Issuer};
 use aip_pds::{MemoryNonces, PdsClient, Resolver, ResolverConfig};
-use aip_sessions::{Keeper, SessionSealer, Spill, Upstream, UpstreamIdentity};
+use aip_sessions::{Keeper, SessionSealer, SignIn, Spill, Upstream, UpstreamIdentity};
 use aip_storage::Storage;
-use aip_storage::client::{ApplicationType, ClientAuthMethod, IdTokenAlg};
+use aip_storage::client::{
+    ApplicationType, ClientAuthMethod, GrantTypes, IdTokenAlg, SecurityProfile,
+};
 use aip_storage::notices::LocalNotices;
 use aip_storage_sql::{Database, PgOptions};
 use aip_testkit::clock::ManualClock;
@@ -32,18 +34,12 @@ use tower::ServiceExt as _;
 
 use self::app::TestApp;
 use self::browser::Browser;
-use self::stand_ins::{Healthy, NoEmails, NoNetwork, PdsStandIn};
+use self::stand_ins::{Healthy, NoEmails, NoNetwork};
 
 /// Where this AIP is.
 pub(crate) const ISSUER: &str = "https://aip.example";
-/// The account of most tests, and its handle.
-pub(crate) const ALICE: &str = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa";
+/// A handle, which nothing here looks up.
 pub(crate) const ALICE_HANDLE: &str = "alice.example.com";
-/// Another account, and its handle.
-pub(crate) const BOB: &str = "did:plc:bbbbbbbbbbbbbbbbbbbbbbbb";
-pub(crate) const BOB_HANDLE: &str = "bob.example.com";
-/// A handle that nobody has.
-pub(crate) const NOBODY: &str = "nobody.example.com";
 
 /// Making an RSA key takes longer than everything else here, so all tests share one set.
 static KEYS: LazyLock<Arc<KeyRing>> = LazyLock::new(|| {
@@ -56,7 +52,6 @@ pub(crate) struct World {
     pub(crate) router: Router,
     pub(crate) server: AuthorizationServer,
     pub(crate) clock: Arc<ManualClock>,
-    pub(crate) pds: Arc<PdsStandIn>,
     pub(crate) health: Arc<Healthy>,
     _folder: TempDir,
 }
@@ -91,22 +86,19 @@ impl World {
             require_par: false,
             storage: Arc::clone(&storage),
             known_clients: aip_oauth::KnownClients::default(),
+            client_key_sets: Arc::new(aip_oauth::ClientKeySets::new(Arc::new(NoNetwork))),
+            known_tokens: aip_oauth::KnownTokens::default(),
             emails: Arc::new(NoEmails),
             keys: Arc::clone(&KEYS),
             hasher: Arc::new(master.token_hasher()),
             clock: Arc::clone(&clock) as _,
             rng: Arc::new(SystemRng),
         };
-        let pds = Arc::new(PdsStandIn::new(
-            Arc::clone(&storage),
-            master.sealer(),
-            Arc::clone(&clock),
-        ));
         let keeper = keeper(&server, &master, folder.path());
         let health = Arc::new(Healthy::default());
         let router = router(AppState::new(Parts {
             server: server.clone(),
-            sign_in: Arc::clone(&pds) as _,
+            sign_in: SignIn::new(keeper.upstream.clone()),
             forwarder: Forwarder {
                 keeper: Arc::clone(&keeper),
                 quota: None,
@@ -129,7 +121,6 @@ impl World {
             router,
             server,
             clock,
-            pds,
             health,
             _folder: folder,
         }
@@ -160,8 +151,7 @@ impl World {
         TestApp {
             world: self,
             id: client.id.to_string(),
-            redirect_uri: client.redirect_uris[0].as_str().to_owned(),
-            method: client.auth_method,
+            redirect_uri: client.settings.redirect_uris[0].as_str().to_owned(),
             secret: secret.map(|it| it.expose_secret().to_owned()),
         }
     }
@@ -282,13 +272,17 @@ pub(crate) fn settings() -> ClientSettings {
         application_type: ApplicationType::Web,
         auth_method: ClientAuthMethod::None,
         auth_method_pinned: false,
-        redirect_uris: vec!["https://app.example/callback".to_owned()],
-        post_logout_redirect_uris: vec!["https://app.example/bye".to_owned()],
+        keys: None,
+        grant_types: GrantTypes::default(),
+        redirect_uris: vec!["https://app.example/callback".parse().unwrap()],
+        post_logout_redirect_uris: vec!["https://app.example/bye".parse().unwrap()],
         scope: "openid profile email atproto repo:app.bsky.feed.post"
             .parse()
             .unwrap(),
+        security_profile: SecurityProfile::OAuth21,
         require_pkce: true,
         require_par: false,
+        dpop_bound_access_tokens: false,
         first_party: false,
         id_token_alg: IdTokenAlg::Es256,
         claims_in_id_token: false,

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use aip_base::{Timestamp, lock, random_token};
+use data_encoding::BASE32_NOPAD;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -14,7 +15,6 @@ use super::super::error::XrpcError;
 use super::super::inner::Site;
 use super::super::jwt::TokenType;
 use super::input;
-use crate::encode::base32;
 use crate::stage::reply::Reply;
 use crate::stage::request::Received;
 
@@ -262,7 +262,7 @@ impl Site {
     fn new_password(&self) -> String {
         let mut bytes = [0; 10];
         self.inner.rng.fill(&mut bytes);
-        let text = base32(&bytes);
+        let text = BASE32_NOPAD.encode(&bytes).to_ascii_lowercase();
         [&text[..4], &text[4..8], &text[8..12], &text[12..16]].join("-")
     }
 

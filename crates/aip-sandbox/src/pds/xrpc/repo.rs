@@ -32,7 +32,7 @@ impl Site {
         let did = self.repo_did(&parameter(request, "repo")?)?;
         let account = self.account(&did)?;
         let document = self.inner.directory.document(&did);
-        let document = document.unwrap_or_else(|_| json!({ "id": did }));
+        let document = document.unwrap_or_else(|| json!({ "id": did }));
         let collections = lock(&self.inner.repos).collections(&did);
         let body = json!({
             "handle": account.handle.as_str(),

@@ -60,7 +60,7 @@ impl Site {
             view["email"] = json!(account.email);
             view["emailConfirmed"] = json!(account.email_confirmed);
         }
-        if let Ok(document) = self.inner.directory.document(account.did.as_str()) {
+        if let Some(document) = self.inner.directory.document(account.did.as_str()) {
             view["didDoc"] = document;
         }
         view

@@ -1,5 +1,6 @@
 //! The requests of an app: to the token endpoint and its neighbours, and with an access token.
 
+use aip_jose::client_assertion::ASSERTION_TYPE;
 use aip_storage::client::ClientAuthMethod;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -76,6 +77,9 @@ impl App<'_> {
         let mut form = form.to_vec();
         let mut basic = None;
         match (&self.method, &self.secret) {
+            (ClientAuthMethod::PrivateKeyJwt, _) => {
+                return self.post_with_assertions(path, &form).await;
+            }
             (ClientAuthMethod::SecretBasic, Some(secret)) => {
                 basic = Some(basic_credential(self.id.as_str(), secret));
             }
@@ -95,6 +99,28 @@ impl App<'_> {
         form: &[(&str, &str)],
     ) -> Answer {
         let body = Bytes::from(serde_urlencoded::to_string(form).unwrap());
+        self.post_bodies(path, authorization, &|| body.clone())
+            .await
+    }
+
+    /// Posts a form, each time that it is sent with an assertion of its own.
+    async fn post_with_assertions(&self, path: &str, form: &[(&str, &str)]) -> Answer {
+        let body = || {
+            let assertion = self.assertion();
+            let mut form = form.to_vec();
+            form.push(("client_assertion_type", ASSERTION_TYPE));
+            form.push(("client_assertion", &assertion));
+            Bytes::from(serde_urlencoded::to_string(form).unwrap())
+        };
+        self.post_bodies(path, None, &body).await
+    }
+
+    async fn post_bodies(
+        &self,
+        path: &str,
+        authorization: Option<&str>,
+        body: &dyn Fn() -> Bytes,
+    ) -> Answer {
         let request = || {
             let request = Request::post(format!("{BASE}{path}"))
                 .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
@@ -103,7 +129,7 @@ impl App<'_> {
                 None => request,
             }
         };
-        self.send(path, None, &request, &body).await
+        self.send(path, None, &request, body).await
     }
 
     /// Who signed in.
@@ -150,6 +176,7 @@ impl App<'_> {
                 request.header(*name, *value)
             })
         };
+        let body = || body.clone();
         self.send(path, Some(access), &request, &body).await
     }
 
@@ -160,16 +187,16 @@ impl App<'_> {
         path: &str,
         access: Option<&str>,
         request: &dyn Fn() -> request::Builder,
-        body: &Bytes,
+        body: &dyn Fn() -> Bytes,
     ) -> Answer {
         let Some(dpop) = &self.dpop else {
-            return self.world.send(request().body(body.clone()).unwrap()).await;
+            return self.world.send(request().body(body()).unwrap()).await;
         };
         for _ in 0..2 {
             let request = request();
             let method = request.method_ref().unwrap().clone();
             let proof = self.proof(method.as_str(), path, access).unwrap();
-            let request = request.header("dpop", proof).body(body.clone()).unwrap();
+            let request = request.header("dpop", proof).body(body()).unwrap();
             let answer = self.world.send(request).await;
             if let Some(nonce) = answer.headers.get("dpop-nonce") {
                 *dpop.nonce.lock().unwrap() = Some(nonce.to_str().unwrap().to_owned());

@@ -43,6 +43,7 @@ impl App<'_> {
             id: self.id.clone(),
             secret: self.secret.clone(),
             method: self.method,
+            assertion_key: self.assertion_key.clone(),
             dpop: None,
         }
     }

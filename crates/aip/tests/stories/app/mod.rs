@@ -1,14 +1,19 @@
 //! An app as a customer would write it, with any OAuth library: PKCE, code, tokens, calls.
 
+mod assertion;
 mod calls;
 mod key;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aip_base::{SystemRng, random_token};
+use aip_jose::SigningKey;
 use aip_oauth::registration::ClientSettings;
 use aip_sandbox::Person;
-use aip_storage::client::{ApplicationType, ClientAuthMethod, ClientId, IdTokenAlg};
+use aip_storage::client::{
+    ApplicationType, ClientAuthMethod, ClientId, GrantTypes, IdTokenAlg, SecurityProfile,
+};
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -21,6 +26,7 @@ use crate::answer::Answer;
 use crate::browser::{Browser, parameter};
 use crate::world::{BASE, World};
 
+pub(crate) use self::assertion::{AssertionClaims, sign};
 pub(crate) use self::calls::basic_credential;
 
 /// Where apps of stories are sent back to, unless they say otherwise.
@@ -35,6 +41,8 @@ pub(crate) struct App<'w> {
     pub(crate) id: ClientId,
     pub(crate) secret: Option<String>,
     pub(crate) method: ClientAuthMethod,
+    /// What it signs its assertions with.
+    assertion_key: Option<Arc<SigningKey>>,
     dpop: Option<Dpop>,
 }
 
@@ -75,6 +83,7 @@ impl<'w> App<'w> {
             id: client.id,
             secret,
             method,
+            assertion_key: None,
             dpop: None,
         }
     }
@@ -86,13 +95,17 @@ impl<'w> App<'w> {
             application_type: ApplicationType::Web,
             auth_method: ClientAuthMethod::SecretBasic,
             auth_method_pinned: false,
-            redirect_uris: vec![REDIRECT.to_owned()],
+            keys: None,
+            grant_types: GrantTypes::default(),
+            redirect_uris: vec![REDIRECT.parse().unwrap()],
             post_logout_redirect_uris: Vec::new(),
             scope: format!("{SCOPE} email repo:app.bsky.feed.like blob:*/* transition:generic")
                 .parse()
                 .unwrap(),
+            security_profile: SecurityProfile::OAuth21,
             require_pkce: true,
             require_par: false,
+            dpop_bound_access_tokens: false,
             first_party: false,
             id_token_alg: IdTokenAlg::Es256,
             claims_in_id_token: false,

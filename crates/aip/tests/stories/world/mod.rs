@@ -29,6 +29,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use self::database::Db;
+use self::network::Hosted;
 use self::process::{ConfigChange, lead_to, start};
 use crate::answer::Answer;
 use crate::app::App;
@@ -48,6 +49,8 @@ const PATIENT: Limits = Limits {
 pub(crate) struct World {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) sandbox: Sandbox,
+    /// What the story answers itself.
+    pub(crate) hosted: Hosted,
     pub(crate) secrets: Secrets,
     /// The log up to here is other stories'.
     log_from: usize,
@@ -83,6 +86,7 @@ impl World {
         let spill = tempfile::tempdir().unwrap();
         let everybodys: Arc<dyn Clock> = clock.clone();
         let change: ConfigChange = Arc::new(|_| ());
+        let hosted = Hosted::default();
         let running = start(
             &everybodys,
             &sandbox,
@@ -91,11 +95,13 @@ impl World {
             &KEYS,
             &master_keys,
             &change,
+            &hosted,
         );
         let running = running.await;
         Self {
             clock,
             sandbox,
+            hosted,
             secrets,
             log_from,
             log,
@@ -157,6 +163,7 @@ impl World {
             &keys,
             &self.master_keys,
             &change,
+            &self.hosted,
         );
         let fresh = Arc::new(fresh.await);
         std::mem::replace(&mut *self.running.lock().unwrap(), fresh)

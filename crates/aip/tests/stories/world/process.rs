@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 use url::Url;
 
 use super::database::Db;
-use super::network::{StandInDns, outbound};
+use super::network::{Hosted, outbound};
 
 /// Where the world finds AIP. The host leads to a loopback port, for everybody in the story.
 pub(crate) const BASE: &str = "https://aip.example.com";
@@ -88,8 +88,8 @@ pub(super) async fn start(
     keys: &KeySet,
     master_keys: &MasterKeys,
     change: &ConfigChange,
+    hosted: &Hosted,
 ) -> Running {
-    let dns = StandInDns(sandbox.dns.clone());
     let life = Lifecycle::new();
     let scopes: ScopeSet = UPSTREAM_SCOPES.parse().unwrap();
     let resolver = ResolverConfig {
@@ -122,8 +122,8 @@ pub(super) async fn start(
         master: master_keys.clone(),
     };
     let platform = Platform {
-        http: outbound(&dns),
-        dns: Arc::new(dns),
+        http: outbound(hosted),
+        dns: Arc::new(sandbox.dns.clone()),
         clock: Arc::clone(clock),
         rng: Arc::new(SystemRng),
     };

@@ -1,0 +1,66 @@
+//! `/device`: a person enters the code that another device shows (RFC 8628 §3.3). The sign-in page and
+//! the consent page follow, as for the request of an app in this browser.
+
+use aip_oauth::params::Params;
+use axum::response::Response;
+use http::StatusCode;
+
+use crate::api_error::{ApiError, ErrorReport};
+use crate::asked::Asked;
+use crate::csrf::Purpose;
+use crate::incoming_request::IncomingRequest;
+use crate::limits::Limit;
+use crate::pages::{DevicePage, html};
+use crate::respond::see_other;
+use crate::state::AppState;
+use crate::words::shown;
+
+/// The most characters that the page repeats of what somebody typed.
+const MAX_SHOWN: usize = 40;
+
+/// Why the page comes again. Nobody learns which codes there were.
+const UNKNOWN: &str = "There is no such code. Is it spelled right? A code can be used once, and for \
+                       half an hour.";
+
+/// Shows the page, or takes its form.
+pub(super) async fn handle(
+    app: &AppState,
+    incoming: &IncomingRequest,
+) -> Result<Response, ApiError> {
+    let params = Params::parse(incoming.params()).map_err(|e| ApiError::request(e.to_string()))?;
+    let typed = params.get("user_code").unwrap_or_default();
+    if !incoming.is_post() {
+        return Ok(show(app, incoming, StatusCode::OK, typed, None));
+    }
+    let flow = app.check_flow_csrf(incoming, &params, Purpose::UserCode)?;
+    // Every try counts, so that a flood of guesses meets the limit before it meets a code (§5.1).
+    app.count(Limit::UserCodes, incoming).await?;
+    let Some(code) = app.server().device_of_user_code(typed).await? else {
+        let page = show(app, incoming, StatusCode::BAD_REQUEST, typed, Some(UNKNOWN));
+        let (blame, detail) = (
+            aip_base::Blame::Caller,
+            "no device waits with this user code",
+        );
+        return Ok(ErrorReport::of(blame, None, detail, page));
+    };
+    let field = Asked::device_field(app, &flow, &code);
+    let onwards = see_other(&format!("/login?request={field}"));
+    Ok(flow.remember(app, incoming, onwards))
+}
+
+fn show(
+    app: &AppState,
+    incoming: &IncomingRequest,
+    status: StatusCode,
+    typed: &str,
+    problem: Option<&str>,
+) -> Response {
+    let flow = app.flow(incoming);
+    let page = DevicePage {
+        brand: app.brand(),
+        user_code: &shown(typed, MAX_SHOWN),
+        problem,
+        csrf: &app.csrf(&flow.binding(app), Purpose::UserCode),
+    };
+    flow.remember(app, incoming, html(status, &page))
+}

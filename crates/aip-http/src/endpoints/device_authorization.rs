@@ -1,0 +1,66 @@
+//! `/oauth/device_authorization`: a device asks for codes (RFC 8628 §3.1).
+
+use aip_oauth::authorize::DeviceResponse;
+use axum::Json;
+use axum::response::{IntoResponse as _, Response};
+use secrecy::ExposeSecret as _;
+use serde::Serialize;
+
+use super::token::client_request;
+use crate::api_error::ApiError;
+use crate::bearer::with_nonce;
+use crate::endpoint::Endpoint;
+use crate::incoming_request::IncomingRequest;
+use crate::limits::Limit;
+use crate::state::AppState;
+
+/// RFC 8628 §3.2.
+#[derive(Serialize)]
+struct Codes<'a> {
+    device_code: &'a str,
+    user_code: &'a str,
+    verification_uri: String,
+    verification_uri_complete: String,
+    expires_in: u64,
+    interval: u64,
+}
+
+/// Gives the codes. `endpoint` is the path that the device used: version 2 had another one.
+pub(super) async fn handle(
+    app: &AppState,
+    incoming: &IncomingRequest,
+    endpoint: Endpoint,
+) -> Result<Response, ApiError> {
+    let answer = authorize(app, incoming, endpoint).await.map(|given| {
+        let verification_uri = app.issuer().url(Endpoint::Device.spec().path);
+        Json(Codes {
+            device_code: given.device_code.expose_secret(),
+            user_code: &given.user_code,
+            // A user code has no character that a query would have to escape.
+            verification_uri_complete: format!("{verification_uri}?user_code={}", given.user_code),
+            verification_uri,
+            expires_in: given.expires_in,
+            interval: given.interval,
+        })
+        .into_response()
+    });
+    with_nonce(app, incoming, answer)
+}
+
+async fn authorize(
+    app: &AppState,
+    incoming: &IncomingRequest,
+    endpoint: Endpoint,
+) -> Result<DeviceResponse, ApiError> {
+    let request = client_request(incoming, endpoint)?;
+    let checked = app.server().check_device_authorization(request).await?;
+    // Anybody can ask in the name of a public client: what that costs is its network's.
+    let client = checked.client();
+    if client.is_confidential() {
+        let limit = Limit::DeviceCodesOfClient;
+        app.count_for_client(limit, client.id.as_str()).await?;
+    } else {
+        app.count(Limit::DeviceCodes, incoming).await?;
+    }
+    Ok(app.server().authorize_device(checked).await?)
+}

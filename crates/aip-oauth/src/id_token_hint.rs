@@ -1,0 +1,49 @@
+//! `id_token_hint` (OpenID Connect Core §3.1.2.1, RP-Initiated Logout §2): an `id_token` of ours that
+//! an app sends back, to say whom it means. It may have expired, and its key may be retired.
+
+use aip_atproto::Did;
+use aip_jose::{Audience, JwsError, UnverifiedJws};
+use aip_storage::client::ClientId;
+use serde::Deserialize;
+
+use crate::AuthorizationServer;
+
+/// What an `id_token` of ours says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct IdTokenHint {
+    /// Who had signed in.
+    pub(crate) subject: Did,
+    /// The client that it was issued to.
+    pub(crate) client: ClientId,
+}
+
+/// The claims that matter here.
+#[derive(Deserialize)]
+struct Claims {
+    iss: String,
+    sub: String,
+    aud: Audience,
+}
+
+impl AuthorizationServer {
+    /// What a hint says; `None` if it is not an `id_token` that this server signed.
+    pub(crate) fn read_hint(&self, token: &str) -> Option<IdTokenHint> {
+        let jws = UnverifiedJws::parse(token).ok()?;
+        if !jws.header().is_typ("JWT") {
+            return None;
+        }
+        let keys = self.keys.current();
+        let key = keys.oidc_by_kid(jws.header().kid.as_deref()?)?;
+        let verified: Result<Claims, JwsError> = jws
+            .verify(key.public(), key.alg())
+            .and_then(|verified| verified.claims());
+        let claims = verified.ok()?;
+        if claims.iss != self.issuer.as_str() {
+            return None;
+        }
+        Some(IdTokenHint {
+            subject: claims.sub.parse().ok()?,
+            client: claims.aud.single()?.parse().ok()?,
+        })
+    }
+}

@@ -1,0 +1,297 @@
+//! What can be said of an app on the command line.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use aip_jose::JwkSet;
+use aip_oauth::registration::{ClientSettings, RegistrationError};
+use aip_storage::client::{
+    ApplicationType, ClientAuthMethod, ClientKeys, GrantType, GrantTypes, IdTokenAlg, JwksUri,
+    RedirectUri, SecurityProfile,
+};
+use anyhow::{Context as _, anyhow};
+use clap::ValueEnum;
+
+use crate::failure::Failure;
+
+/// What can be said of an app.
+#[derive(clap::Args)]
+pub(super) struct Changes {
+    /// The name shown to people
+    #[arg(long)]
+    name: Option<String>,
+    /// Where answers may go; may be repeated
+    #[arg(long, value_name = "URI")]
+    redirect_uri: Vec<String>,
+    /// How the app proves who it is at the token endpoint (by default `client_secret_basic`).
+    /// With a secret both `client_secret_basic` and `client_secret_post` work; `private_key_jwt`
+    /// needs keys
+    #[arg(long, value_name = "METHOD")]
+    auth_method: Option<AuthMethod>,
+    /// Whether the secret is taken by the named method only
+    #[arg(long, value_name = "BOOL")]
+    pin_auth_method: Option<bool>,
+    /// The app's public keys: a file with a JWK Set
+    #[arg(long, value_name = "FILE", conflicts_with = "jwks_uri")]
+    jwks_file: Option<PathBuf>,
+    /// Where AIP reads the app's public keys, an https URL; an empty one forgets its keys
+    #[arg(long, value_name = "URL")]
+    jwks_uri: Option<String>,
+    /// What the app may use to get tokens; may be repeated (by default `authorization_code` and
+    /// `refresh_token`)
+    #[arg(long, value_name = "GRANT")]
+    grant_type: Vec<Grant>,
+    /// Where browsers may go after a logout; may be repeated; a single empty one clears the list
+    #[arg(long, value_name = "URI")]
+    post_logout_redirect_uri: Vec<String>,
+    /// What the app may ask for at most, space-separated
+    /// (by default `openid profile atproto`: who somebody is, and nothing else)
+    #[arg(long)]
+    scope: Option<String>,
+    /// Whether it runs on a server or in a browser, or on the person's device
+    #[arg(long, value_name = "TYPE")]
+    application_type: Option<AppType>,
+    /// Whether an authorization without PKCE is refused; true by default
+    #[arg(long, value_name = "BOOL")]
+    require_pkce: Option<bool>,
+    /// Whether an authorization request that was not pushed (RFC 9126) is refused; false by default
+    #[arg(long, value_name = "BOOL")]
+    require_par: Option<bool>,
+    /// Whether a token request without a DPoP proof is refused; false by default
+    #[arg(long, value_name = "BOOL")]
+    dpop_bound_access_tokens: Option<bool>,
+    /// Which rules the app is held to: `fapi2` is the FAPI 2.0 Security Profile (`oauth2_1` by
+    /// default)
+    #[arg(long, value_name = "PROFILE")]
+    security_profile: Option<Profile>,
+    /// Your own app: people are not asked for consent
+    #[arg(long, value_name = "BOOL")]
+    first_party: Option<bool>,
+    /// How ID tokens are signed; ES256 by default
+    #[arg(long, value_name = "ALG")]
+    id_token_alg: Option<TokenAlg>,
+    /// Whether ID tokens carry what userinfo answers with (handle, name, e-mail address), for apps
+    /// that look nowhere else, such as Auth.js; false by default
+    #[arg(long, value_name = "BOOL")]
+    claims_in_id_token: Option<bool>,
+    /// Life of an access token in seconds, a day at most
+    #[arg(long, value_name = "SECONDS")]
+    access_token_ttl: Option<u64>,
+    /// Life of an unused refresh token in seconds, a year at most
+    #[arg(long, value_name = "SECONDS")]
+    refresh_token_ttl: Option<u64>,
+    /// How long a repeated refresh gets the same answer, 0 to 60 seconds; at most 10 for Bearer
+    /// tokens of apps without a secret
+    #[arg(long, value_name = "SECONDS")]
+    refresh_grace: Option<u64>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum AuthMethod {
+    None,
+    ClientSecretBasic,
+    ClientSecretPost,
+    PrivateKeyJwt,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum Grant {
+    AuthorizationCode,
+    RefreshToken,
+    ClientCredentials,
+    #[value(name = "urn:ietf:params:oauth:grant-type:device_code")]
+    DeviceCode,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Profile {
+    #[value(name = "oauth2_1")]
+    OAuth21,
+    #[value(name = "fapi2")]
+    Fapi2,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum AppType {
+    Web,
+    Native,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum TokenAlg {
+    #[value(name = "ES256")]
+    Es256,
+    #[value(name = "RS256")]
+    Rs256,
+}
+
+/// What an app may ask for unless the operator says otherwise. A request without `scope` gets all of
+/// it, so it is the least that makes sense.
+const DEFAULT_SCOPE: &str = "openid profile atproto";
+
+/// The configured lives of tokens.
+pub(super) struct Ttls {
+    pub(super) access: Duration,
+    pub(super) refresh: Duration,
+    pub(super) grace: Duration,
+}
+
+/// A client of which nothing is said.
+pub(super) fn new_client(defaults: &Ttls) -> ClientSettings {
+    ClientSettings {
+        name: String::new(),
+        application_type: ApplicationType::Web,
+        auth_method: ClientAuthMethod::SecretBasic,
+        auth_method_pinned: false,
+        keys: None,
+        grant_types: GrantTypes::default(),
+        redirect_uris: Vec::new(),
+        post_logout_redirect_uris: Vec::new(),
+        scope: DEFAULT_SCOPE.parse().unwrap_or_default(),
+        security_profile: SecurityProfile::OAuth21,
+        require_pkce: true,
+        require_par: false,
+        dpop_bound_access_tokens: false,
+        first_party: false,
+        id_token_alg: IdTokenAlg::Es256,
+        claims_in_id_token: false,
+        access_token_ttl: defaults.access,
+        refresh_token_ttl: defaults.refresh,
+        refresh_grace: defaults.grace,
+    }
+}
+
+impl Changes {
+    /// `base` with what was said on the command line.
+    pub(super) fn over(self, base: ClientSettings) -> Result<ClientSettings, Failure> {
+        let scope = self
+            .scope
+            .map(|text| text.parse())
+            .transpose()
+            .map_err(Failure::usage)?;
+        let seconds = |said: Option<u64>, base| said.map_or(base, Duration::from_secs);
+        let list = |said: Vec<String>, base| match said.as_slice() {
+            [] => Ok(base),
+            [one] if one.is_empty() => Ok(Vec::new()),
+            said => {
+                let parsed: Result<Vec<RedirectUri>, _> =
+                    said.iter().map(|uri| uri.parse()).collect();
+                parsed.map_err(|error| Failure::usage(RegistrationError::from(error)))
+            }
+        };
+        let grant_types = match self.grant_type.as_slice() {
+            [] => base.grant_types,
+            said => GrantTypes::try_from(said.iter().copied().map(Into::into).collect::<Vec<_>>())
+                .map_err(Failure::usage)?,
+        };
+        Ok(ClientSettings {
+            name: self.name.unwrap_or(base.name),
+            application_type: self
+                .application_type
+                .map_or(base.application_type, Into::into),
+            auth_method: self.auth_method.map_or(base.auth_method, Into::into),
+            auth_method_pinned: self.pin_auth_method.unwrap_or(base.auth_method_pinned),
+            keys: keys(
+                self.jwks_file.as_deref(),
+                self.jwks_uri.as_deref(),
+                base.keys,
+            )?,
+            grant_types,
+            redirect_uris: list(self.redirect_uri, base.redirect_uris)?,
+            post_logout_redirect_uris: list(
+                self.post_logout_redirect_uri,
+                base.post_logout_redirect_uris,
+            )?,
+            scope: scope.unwrap_or(base.scope),
+            security_profile: self
+                .security_profile
+                .map_or(base.security_profile, Into::into),
+            require_pkce: self.require_pkce.unwrap_or(base.require_pkce),
+            require_par: self.require_par.unwrap_or(base.require_par),
+            dpop_bound_access_tokens: self
+                .dpop_bound_access_tokens
+                .unwrap_or(base.dpop_bound_access_tokens),
+            first_party: self.first_party.unwrap_or(base.first_party),
+            id_token_alg: self.id_token_alg.map_or(base.id_token_alg, Into::into),
+            claims_in_id_token: self.claims_in_id_token.unwrap_or(base.claims_in_id_token),
+            access_token_ttl: seconds(self.access_token_ttl, base.access_token_ttl),
+            refresh_token_ttl: seconds(self.refresh_token_ttl, base.refresh_token_ttl),
+            refresh_grace: seconds(self.refresh_grace, base.refresh_grace),
+        })
+    }
+}
+
+impl From<AuthMethod> for ClientAuthMethod {
+    fn from(method: AuthMethod) -> Self {
+        match method {
+            AuthMethod::None => Self::None,
+            AuthMethod::ClientSecretBasic => Self::SecretBasic,
+            AuthMethod::ClientSecretPost => Self::SecretPost,
+            AuthMethod::PrivateKeyJwt => Self::PrivateKeyJwt,
+        }
+    }
+}
+
+impl From<Grant> for GrantType {
+    fn from(grant: Grant) -> Self {
+        match grant {
+            Grant::AuthorizationCode => Self::AuthorizationCode,
+            Grant::RefreshToken => Self::RefreshToken,
+            Grant::ClientCredentials => Self::ClientCredentials,
+            Grant::DeviceCode => Self::DeviceCode,
+        }
+    }
+}
+
+impl From<Profile> for SecurityProfile {
+    fn from(profile: Profile) -> Self {
+        match profile {
+            Profile::OAuth21 => Self::OAuth21,
+            Profile::Fapi2 => Self::Fapi2,
+        }
+    }
+}
+
+impl From<AppType> for ApplicationType {
+    fn from(kind: AppType) -> Self {
+        match kind {
+            AppType::Web => Self::Web,
+            AppType::Native => Self::Native,
+        }
+    }
+}
+
+impl From<TokenAlg> for IdTokenAlg {
+    fn from(alg: TokenAlg) -> Self {
+        match alg {
+            TokenAlg::Es256 => Self::Es256,
+            TokenAlg::Rs256 => Self::Rs256,
+        }
+    }
+}
+
+/// The keys that were named, or those of before.
+fn keys(
+    file: Option<&Path>,
+    uri: Option<&str>,
+    base: Option<ClientKeys>,
+) -> Result<Option<ClientKeys>, Failure> {
+    if let Some(path) = file {
+        let shown = path.display();
+        let json = std::fs::read(path).with_context(|| format!("cannot read {shown}"))?;
+        let keys = JwkSet::from_json(&json).map_err(|error| {
+            Failure::usage(anyhow!("{shown} is no set of public keys: {error}"))
+        })?;
+        return Ok(Some(ClientKeys::Registered(keys)));
+    }
+    match uri {
+        None => Ok(base),
+        Some("") => Ok(None),
+        Some(uri) => {
+            let uri: JwksUri = uri.parse().map_err(Failure::usage)?;
+            Ok(Some(ClientKeys::At(uri)))
+        }
+    }
+}

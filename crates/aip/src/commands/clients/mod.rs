@@ -1,0 +1,160 @@
+//! `aip clients`: registering apps, and what becomes of them.
+
+mod flags;
+mod shown;
+
+use aip_config::LoadedConfig;
+use aip_oauth::AuthorizationServer;
+use aip_oauth::registration::RegistrationError;
+use aip_storage::client::{Client, ClientId};
+use clap::Subcommand;
+use serde_json::json;
+
+use self::flags::{Changes, Ttls, new_client};
+use self::shown::{ClientRow, show};
+use crate::cli::Global;
+use crate::environment::load;
+use crate::failure::Failure;
+use crate::output::{self, Format};
+use crate::runtime::{on_database, read_keys, whereabouts};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Registers an app. The secret is shown once
+    Create(Box<Create>),
+    /// Lists all apps
+    List,
+    /// Shows one app
+    Show(Named),
+    /// Changes an app; what is not named stays
+    Update(Box<Update>),
+    /// Deletes an app with everything people allowed it
+    Delete(Named),
+    /// Gives an app a new secret; the old one is worthless at once
+    RotateSecret(Named),
+}
+
+#[derive(clap::Args)]
+struct Named {
+    /// The client id
+    id: ClientId,
+}
+
+#[derive(clap::Args)]
+struct Create {
+    /// The client id; a random one unless given
+    #[arg(long)]
+    id: Option<ClientId>,
+    #[command(flatten)]
+    settings: Changes,
+}
+
+#[derive(clap::Args)]
+struct Update {
+    /// The client id
+    id: ClientId,
+    #[command(flatten)]
+    settings: Changes,
+}
+
+pub(crate) fn run(args: Args, global: &Global) -> Result<(), Failure> {
+    let loaded = load(global)?;
+    let keys = read_keys(&loaded)?;
+    let tokens = &loaded.config.tokens;
+    let defaults = Ttls {
+        access: tokens.access_ttl,
+        refresh: tokens.refresh_ttl,
+        grace: tokens.refresh_grace,
+    };
+    on_database(&loaded, async |runtime| {
+        let server = runtime.authorization_server(&loaded, &keys).await?;
+        act(args.action, &server, &defaults, &loaded, global.output).await
+    })
+}
+
+async fn act(
+    action: Action,
+    server: &AuthorizationServer,
+    defaults: &Ttls,
+    loaded: &LoadedConfig,
+    format: Format,
+) -> Result<(), Failure> {
+    match action {
+        Action::Create(create) => {
+            let settings = create.settings.over(new_client(defaults))?;
+            let (client, secret) = server
+                .register_client(create.id, settings)
+                .await
+                .map_err(failure)?;
+            show(&client, secret.as_ref(), format)?;
+            if format != Format::Json {
+                next_steps(loaded);
+            }
+            Ok(())
+        }
+        Action::List => {
+            let clients = server.storage.list_clients().await?;
+            let rows: Vec<ClientRow> = clients.iter().map(|it| ClientRow::of(it, None)).collect();
+            Ok(format.list(&rows)?)
+        }
+        Action::Show(Named { id }) => show(&find(server, id).await?, None, format),
+        Action::Update(update) => {
+            let old = find(server, update.id).await?;
+            let settings = update.settings.over(old.settings)?;
+            let (client, secret) = server
+                .update_client(&old.id, settings)
+                .await
+                .map_err(failure)?;
+            show(&client, secret.as_ref(), format)
+        }
+        Action::Delete(Named { id }) => {
+            let now = server.clock.now();
+            if !server.storage.delete_client(&id, now).await? {
+                return Err(failure(RegistrationError::Unknown(id)));
+            }
+            let words = format!(
+                "Deleted {id}. Its sessions at PDSs are revoked by the server in the next minutes."
+            );
+            Ok(format.done(
+                &json!({"client_id": id.to_string(), "deleted": true}),
+                &words,
+            )?)
+        }
+        Action::RotateSecret(Named { id }) => {
+            let secret = server.rotate_client_secret(&id).await.map_err(failure)?;
+            show(&find(server, id).await?, Some(&secret), format)
+        }
+    }
+}
+
+async fn find(server: &AuthorizationServer, id: ClientId) -> Result<Client, Failure> {
+    let found = server.storage.client(&id).await?;
+    found.ok_or_else(|| failure(RegistrationError::Unknown(id)))
+}
+
+/// What the operator said wrongly is a usage error, the rest failed.
+fn failure(error: RegistrationError) -> Failure {
+    match error {
+        RegistrationError::Storage(_)
+        | RegistrationError::Exists(_)
+        | RegistrationError::Unknown(_)
+        | RegistrationError::NoSecret(_) => error.into(),
+        _ => Failure::usage(error),
+    }
+}
+
+/// What the developer needs next, and where the app is registered now.
+fn next_steps(loaded: &LoadedConfig) {
+    let base = &loaded.external_base;
+    output::say(&format!(
+        "Registered in {}.\nThe app finds everything at {base}/.well-known/openid-configuration \
+         (issuer {base}).",
+        whereabouts(loaded)
+    ));
+}

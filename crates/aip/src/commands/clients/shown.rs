@@ -1,0 +1,186 @@
+//! An app as it is printed.
+
+use std::time::Duration;
+
+use aip_base::Timestamp;
+use aip_jose::JwkSet;
+use aip_storage::client::{Client, ClientKeys, GrantType, RedirectUri};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Serialize;
+
+use crate::failure::Failure;
+use crate::output::{self, Format, Row};
+
+/// A client as it is printed; the names are those of RFC 7591 where it has one.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting of its own in the registration"
+)]
+#[derive(Serialize)]
+pub(super) struct ClientRow {
+    client_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_secret: Option<String>,
+    client_name: String,
+    application_type: &'static str,
+    token_endpoint_auth_method: &'static str,
+    token_endpoint_auth_method_pinned: bool,
+    grant_types: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jwks: Option<JwkSet>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jwks_uri: Option<String>,
+    redirect_uris: Vec<String>,
+    post_logout_redirect_uris: Vec<String>,
+    scope: String,
+    security_profile: &'static str,
+    require_pkce: bool,
+    require_pushed_authorization_requests: bool,
+    dpop_bound_access_tokens: bool,
+    first_party: bool,
+    id_token_signed_response_alg: &'static str,
+    claims_in_id_token: bool,
+    access_token_ttl: u64,
+    refresh_token_ttl: u64,
+    refresh_grace: u64,
+    client_id_issued_at: i64,
+    updated_at: i64,
+}
+
+impl Row for ClientRow {
+    const COLUMNS: &'static [&'static str] = &[
+        "client id",
+        "name",
+        "type",
+        "authentication",
+        "redirect uris",
+    ];
+    const NONE: &'static str = "There is no app; `aip clients create` registers one.";
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.client_id.clone(),
+            self.client_name.clone(),
+            self.application_type.to_owned(),
+            self.token_endpoint_auth_method.to_owned(),
+            self.redirect_uris.join(" "),
+        ]
+    }
+}
+
+impl ClientRow {
+    /// The client, with its secret if that was just made.
+    pub(super) fn of(client: &Client, secret: Option<&SecretString>) -> Self {
+        let settings = &client.settings;
+        let (jwks, jwks_uri) = match &settings.keys {
+            None => (None, None),
+            Some(ClientKeys::Registered(keys)) => (Some(keys.clone()), None),
+            Some(ClientKeys::At(uri)) => (None, Some(uri.to_string())),
+        };
+        let seconds = |instant: Timestamp| instant.as_secs();
+        Self {
+            client_id: client.id.to_string(),
+            client_secret: secret.map(|it| it.expose_secret().to_owned()),
+            client_name: settings.name.clone(),
+            application_type: settings.application_type.as_str(),
+            token_endpoint_auth_method: settings.auth_method.as_str(),
+            token_endpoint_auth_method_pinned: settings.auth_method_pinned,
+            grant_types: settings.grant_types.iter().map(GrantType::as_str).collect(),
+            jwks,
+            jwks_uri,
+            redirect_uris: texts(&settings.redirect_uris),
+            post_logout_redirect_uris: texts(&settings.post_logout_redirect_uris),
+            scope: settings.scope.to_string(),
+            security_profile: settings.security_profile.as_str(),
+            require_pkce: settings.require_pkce,
+            require_pushed_authorization_requests: settings.require_par,
+            dpop_bound_access_tokens: settings.dpop_bound_access_tokens,
+            first_party: settings.first_party,
+            id_token_signed_response_alg: settings.id_token_alg.as_str(),
+            claims_in_id_token: settings.claims_in_id_token,
+            access_token_ttl: settings.access_token_ttl.as_secs(),
+            refresh_token_ttl: settings.refresh_token_ttl.as_secs(),
+            refresh_grace: settings.refresh_grace.as_secs(),
+            client_id_issued_at: seconds(client.created_at),
+            updated_at: seconds(client.updated_at),
+        }
+    }
+}
+
+/// Prints a client, with its secret if that was just made.
+pub(super) fn show(
+    client: &Client,
+    secret: Option<&SecretString>,
+    format: Format,
+) -> Result<(), Failure> {
+    let shown = ClientRow::of(client, secret);
+    match format {
+        Format::Json => output::json(&shown)?,
+        Format::Table | Format::Wide => output::members(&members(&shown, client))?,
+    }
+    if secret.is_some() {
+        output::say("The secret is shown this once; AIP keeps only a hash of it.");
+    }
+    Ok(())
+}
+
+/// What is shown to people, the most wanted first.
+fn members(shown: &ClientRow, client: &Client) -> Vec<(&'static str, String)> {
+    let text = |text: &str| if text.is_empty() { "-" } else { text }.to_owned();
+    let list = |uris: &[String]| text(&uris.join(" "));
+    let keys = match (&shown.jwks, &shown.jwks_uri) {
+        (Some(keys), _) => format!("{} registered", keys.keys().len()),
+        (None, uri) => text(uri.as_deref().unwrap_or_default()),
+    };
+    let lasts = |seconds| output::words_for(Duration::from_secs(seconds));
+    let mut members = vec![("client_id", shown.client_id.clone())];
+    if let Some(secret) = &shown.client_secret {
+        members.push(("client_secret", secret.clone()));
+    }
+    members.extend([
+        ("client_name", shown.client_name.clone()),
+        ("application_type", text(shown.application_type)),
+        (
+            "token_endpoint_auth_method",
+            text(shown.token_endpoint_auth_method),
+        ),
+        (
+            "token_endpoint_auth_method_pinned",
+            shown.token_endpoint_auth_method_pinned.to_string(),
+        ),
+        ("grant_types", shown.grant_types.join(" ")),
+        ("keys", keys),
+        ("redirect_uris", list(&shown.redirect_uris)),
+        (
+            "post_logout_redirect_uris",
+            list(&shown.post_logout_redirect_uris),
+        ),
+        ("scope", text(&shown.scope)),
+        ("security_profile", text(shown.security_profile)),
+        ("require_pkce", shown.require_pkce.to_string()),
+        (
+            "require_pushed_authorization_requests",
+            shown.require_pushed_authorization_requests.to_string(),
+        ),
+        (
+            "dpop_bound_access_tokens",
+            shown.dpop_bound_access_tokens.to_string(),
+        ),
+        ("first_party", shown.first_party.to_string()),
+        (
+            "id_token_signed_response_alg",
+            text(shown.id_token_signed_response_alg),
+        ),
+        ("claims_in_id_token", shown.claims_in_id_token.to_string()),
+        ("access_token_ttl", lasts(shown.access_token_ttl)),
+        ("refresh_token_ttl", lasts(shown.refresh_token_ttl)),
+        ("refresh_grace", lasts(shown.refresh_grace)),
+        ("created_at", output::instant(client.created_at)),
+        ("updated_at", output::instant(client.updated_at)),
+    ]);
+    members
+}
+
+fn texts(uris: &[RedirectUri]) -> Vec<String> {
+    uris.iter().map(|uri| uri.as_str().to_owned()).collect()
+}

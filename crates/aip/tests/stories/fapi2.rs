@@ -1,0 +1,240 @@
+//! Apps that are held to the FAPI 2.0 Security Profile (`--security-profile fapi2`).
+
+use std::time::Duration;
+
+use aip_jose::client_assertion::ASSERTION_TYPE;
+use aip_jose::{Alg, JwkSet, SigningKey};
+use aip_oauth::registration::{ClientSettings, RegistrationError};
+use aip_storage::client::{
+    ApplicationType, ClientAuthMethod, ClientKeys, IdTokenAlg, SecurityProfile,
+};
+use serde_json::{Value, json};
+use url::Url;
+
+use crate::answer::Answer;
+use crate::app::{App, AssertionClaims, Errand, Tokens, sign};
+use crate::on_both_engines;
+use crate::world::{BASE, World};
+
+on_both_engines!(
+    an_app_of_the_profile_signs_in_with_everything_it_demands,
+    a_refresh_token_of_the_profile_stays_the_same,
+    a_request_that_was_not_pushed_is_refused_under_the_profile,
+    a_pushed_request_weaker_than_the_profile_is_refused,
+    a_token_request_without_a_proof_is_refused_under_the_profile,
+    an_assertion_names_the_issuer_alone_under_the_profile,
+    an_assertion_with_rs256_is_refused_under_the_profile,
+    a_code_of_the_profile_is_over_after_a_minute,
+    clients_weaker_than_the_profile_are_not_registered,
+);
+
+async fn fapi2_app(world: &World) -> App<'_> {
+    let app = App::register_with_key(world, |settings| {
+        settings.security_profile = SecurityProfile::Fapi2;
+    });
+    app.await.with_dpop()
+}
+
+async fn push(app: &App<'_>, errand: &Errand) -> Answer {
+    let url = Url::parse(&errand.url).unwrap();
+    let form: Vec<_> = url.query_pairs().into_owned().collect();
+    let form: Vec<_> = form.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    let answer = app.post("/oauth/par", &form).await;
+    if answer.status.is_success() {
+        let uri = answer.json()["request_uri"].as_str().unwrap().to_owned();
+        app.world.secrets.learn("a request_uri", &uri);
+    }
+    answer
+}
+
+/// The code that alice's browser brings back.
+async fn code(app: &App<'_>, errand: &Errand) -> String {
+    let pushed = push(app, errand).await;
+    assert_eq!(pushed.status, 201, "{}", pushed.text());
+    let uri = pushed.json()["request_uri"].as_str().unwrap().to_owned();
+    let query = [("client_id", app.id.as_str()), ("request_uri", &*uri)];
+    let query = serde_urlencoded::to_string(query).unwrap();
+    let browser = app.world.browser();
+    let login = browser
+        .open(&format!("{BASE}/oauth/authorize?{query}"))
+        .await;
+    let consent = browser.sign_in(&login, app.world.alice()).await;
+    errand.code(&browser.allow(&consent).await)
+}
+
+async fn an_app_of_the_profile_signs_in_with_everything_it_demands(world: &World) {
+    let app = fapi2_app(world).await;
+    let errand = app.errand(&[]);
+    let code = code(&app, &errand).await;
+    let tokens = Tokens::of(&app.redeem(&errand, &code).await);
+    assert_eq!(tokens.answer["token_type"], "DPoP");
+    app.userinfo(&tokens.access).await.ok();
+    let refused = app.without_key().userinfo(&tokens.access).await;
+    refused.expect(401, "invalid_token");
+}
+
+async fn a_refresh_token_of_the_profile_stays_the_same(world: &World) {
+    let app = fapi2_app(world).await;
+    let errand = app.errand(&[]);
+    let code = code(&app, &errand).await;
+    let tokens = Tokens::of(&app.redeem(&errand, &code).await);
+    // Its life begins anew with each use, as that of a successor would.
+    for days in [0, 29, 29] {
+        world.pass(Duration::from_hours(24 * days));
+        for _ in 0..2 {
+            let renewed = Tokens::of(&app.refresh(&tokens.refresh).await);
+            assert_eq!(renewed.refresh, tokens.refresh);
+            app.userinfo(&renewed.access).await.ok();
+        }
+    }
+    let kept = world.dump().await.count("refresh_tokens");
+    assert_eq!(kept, 1);
+    // Not without the key, not for another client, and not after it was given back.
+    let refused = app.without_key().refresh(&tokens.refresh).await;
+    refused.expect(400, "invalid_dpop_proof");
+    let other = fapi2_app(world).await;
+    let refused = other.refresh(&tokens.refresh).await;
+    refused.expect(400, "invalid_grant");
+    assert_eq!(app.revoke(&tokens.refresh).await.status, 200);
+    let refused = app.refresh(&tokens.refresh).await;
+    refused.expect(400, "invalid_grant");
+}
+
+async fn a_request_that_was_not_pushed_is_refused_under_the_profile(world: &World) {
+    let app = fapi2_app(world).await;
+    let errand = app.errand(&[]);
+    let page = world.browser().open(&errand.url).await;
+    errand.refused(&page.away(), "invalid_request");
+}
+
+async fn a_pushed_request_weaker_than_the_profile_is_refused(world: &World) {
+    let app = fapi2_app(world).await;
+    for (name, value) in [
+        ("code_challenge", ""),
+        ("code_challenge_method", "plain"),
+        ("redirect_uri", "https://app.example.org/callback/"),
+        ("redirect_uri", ""),
+    ] {
+        let refused = push(&app, &app.errand(&[(name, value)])).await;
+        refused.expect(400, "invalid_request");
+    }
+    let refused = push(&app, &app.errand(&[("response_type", "code token")])).await;
+    refused.expect(400, "unsupported_response_type");
+    assert_eq!(world.dump().await.count("authorization_requests"), 0);
+}
+
+async fn a_token_request_without_a_proof_is_refused_under_the_profile(world: &World) {
+    let app = fapi2_app(world).await;
+    let errand = app.errand(&[]);
+    let code = code(&app, &errand).await;
+    let refused = app.without_key().redeem(&errand, &code).await;
+    refused.expect(400, "invalid_dpop_proof");
+    Tokens::of(&app.redeem(&errand, &code).await);
+}
+
+async fn introspect_with(app: &App<'_>, assertion: &str) -> Answer {
+    let form = [
+        ("token", "any"),
+        ("client_assertion_type", ASSERTION_TYPE),
+        ("client_assertion", assertion),
+    ];
+    app.without_key()
+        .post_as("/oauth/introspect", None, &form)
+        .await
+}
+
+async fn an_assertion_names_the_issuer_alone_under_the_profile(world: &World) {
+    let app = fapi2_app(world).await;
+    let by = |audience: Value| {
+        let claims = AssertionClaims::of(&app).with("aud", audience);
+        sign(&app, app.assertion_key(), &claims)
+    };
+    introspect_with(&app, &by(json!(BASE))).await.ok();
+    for audience in [
+        json!([BASE]),
+        json!(format!("{BASE}/oauth/token")),
+        json!(format!("{BASE}/oauth/par")),
+        json!(format!("{BASE}/")),
+    ] {
+        let refused = introspect_with(&app, &by(audience)).await;
+        refused
+            .expect(401, "invalid_client")
+            .logged("not this server alone");
+    }
+}
+
+async fn an_assertion_with_rs256_is_refused_under_the_profile(world: &World) {
+    let rsa = SigningKey::generate(Alg::Rs256, Some("rsa".to_owned())).unwrap();
+    let app = App::register_with_key(world, |settings| {
+        let Some(ClientKeys::Registered(keys)) = &settings.keys else {
+            panic!("{:?}", settings.keys)
+        };
+        let keys = [keys.keys(), &[rsa.public().clone()]].concat();
+        settings.keys = Some(ClientKeys::Registered(JwkSet::new(keys)));
+        settings.security_profile = SecurityProfile::Fapi2;
+    });
+    let app = app.await;
+    introspect_with(&app, &app.assertion()).await.ok();
+    let assertion = sign(&app, &rsa, &AssertionClaims::of(&app));
+    let refused = introspect_with(&app, &assertion).await;
+    refused
+        .expect(401, "invalid_client")
+        .logged("RS256, which this client may not use");
+}
+
+async fn a_code_of_the_profile_is_over_after_a_minute(world: &World) {
+    let app = fapi2_app(world).await;
+    let errand = app.errand(&[]);
+    let code = code(&app, &errand).await;
+    world.pass(Duration::from_mins(1));
+    let refused = app.redeem(&errand, &code).await;
+    refused.expect(400, "invalid_grant");
+}
+
+async fn clients_weaker_than_the_profile_are_not_registered(world: &World) {
+    let server = world.aip().app.server.clone();
+    let key = SigningKey::generate(Alg::Es256, None).unwrap();
+    let rsa = SigningKey::generate(Alg::Rs256, None).unwrap();
+    let of = |key: &SigningKey| {
+        Some(ClientKeys::Registered(JwkSet::new(vec![
+            key.public().clone(),
+        ])))
+    };
+    let strong = || ClientSettings {
+        auth_method: ClientAuthMethod::PrivateKeyJwt,
+        keys: of(&key),
+        security_profile: SecurityProfile::Fapi2,
+        ..App::settings()
+    };
+    let refusal = async |change: &dyn Fn(&mut ClientSettings)| {
+        let mut settings = strong();
+        change(&mut settings);
+        server.register_client(None, settings).await.err().unwrap()
+    };
+    for method in [
+        ClientAuthMethod::None,
+        ClientAuthMethod::SecretBasic,
+        ClientAuthMethod::SecretPost,
+    ] {
+        let refused = refusal(&|it| it.auth_method = method).await;
+        assert!(refused.to_string().contains("private_key_jwt"), "{refused}");
+    }
+    let refused = refusal(&|it| it.id_token_alg = IdTokenAlg::Rs256).await;
+    assert!(refused.to_string().contains("ES256"), "{refused}");
+    let refused = refusal(&|it| it.keys = of(&rsa)).await;
+    assert!(matches!(refused, RegistrationError::NoUsableClientKey(_)));
+    for redirect in ["http://127.0.0.1/callback", "com.example.app:/callback"] {
+        let native = |it: &mut ClientSettings| {
+            it.application_type = ApplicationType::Native;
+            it.redirect_uris = vec![redirect.parse().unwrap()];
+        };
+        let refused = refusal(&native).await;
+        assert!(matches!(refused, RegistrationError::Fapi2(_)), "{refused}");
+    }
+    assert_eq!(world.dump().await.count("clients"), 0);
+    // What makes it safer need not be said.
+    let (client, secret) = server.register_client(None, strong()).await.unwrap();
+    assert!(secret.is_none());
+    let settings = client.settings;
+    assert!(settings.require_par && settings.require_pkce && settings.dpop_bound_access_tokens);
+}
