@@ -7,7 +7,6 @@ mod contract;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aip_apply::store::StateStore as _;
 use aip_aws::Aws;
 use aip_base::{Body, Environment, Http, HttpError, SystemClock};
 use async_trait::async_trait;

@@ -4,7 +4,7 @@ use aip_apply::cluster::{ApiError, GuardedCluster};
 use aip_stack::desired::{Desired, ObjectRef};
 use serde_json::Value;
 
-/// Where the load balancer of a stack is reached.
+/// Where the edge of a stack is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Address {
     /// The provider has not said yet; that takes minutes.
@@ -23,28 +23,37 @@ impl Address {
         }
     }
 
-    /// Reads `status.loadBalancer` of the Service.
-    pub(crate) async fn of(
-        cluster: &GuardedCluster,
-        service: &ObjectRef,
-    ) -> Result<Self, ApiError> {
-        let live = cluster.read(service).await?;
-        Ok(live.as_ref().map_or(Self::Pending, Self::of_service))
+    /// Reads the status of the Service, Ingress or Gateway.
+    pub(crate) async fn of(cluster: &GuardedCluster, edge: &ObjectRef) -> Result<Self, ApiError> {
+        let live = cluster.read(edge).await?;
+        Ok(live.as_ref().map_or(Self::Pending, Self::of_live))
     }
 
-    fn of_service(live: &Value) -> Self {
-        let first = &live["status"]["loadBalancer"]["ingress"][0];
+    fn of_live(live: &Value) -> Self {
+        let status = &live["status"];
+        let first = &status["loadBalancer"]["ingress"][0];
         let address = first["hostname"].as_str().or(first["ip"].as_str());
+        let address = address.or(status["addresses"][0]["value"].as_str());
         address.map_or(Self::Pending, |address| Self::Known(address.to_owned()))
     }
 }
 
-/// The Service with a load balancer, if the stack has one.
-pub(crate) fn load_balancer(desired: &[Desired]) -> Option<ObjectRef> {
-    let service = desired.iter().find(|desired| {
-        desired.object().kind == "Service" && desired.manifest()["spec"]["type"] == "LoadBalancer"
-    });
-    service.map(|service| service.object().clone())
+/// What has the address of the stack: the Service with a load balancer, the Ingress, or the Gateway that
+/// its routes refer to.
+pub(crate) fn edge(desired: &[Desired]) -> Option<ObjectRef> {
+    desired
+        .iter()
+        .find_map(|desired| match desired.object().kind.as_str() {
+            "Service" if desired.manifest()["spec"]["type"] == "LoadBalancer" => {
+                Some(desired.object().clone())
+            }
+            "Ingress" => Some(desired.object().clone()),
+            "HTTPRoute" => desired
+                .requires()
+                .first()
+                .map(|gateway| gateway.object.clone()),
+            _ => None,
+        })
 }
 
 #[cfg(test)]
@@ -54,9 +63,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_load_balancer_has_a_name_or_an_address_or_neither_yet() {
+    fn an_edge_has_a_name_or_an_address_or_neither_yet() {
         let of = |ingress: Value| {
-            Address::of_service(&json!({"status": {"loadBalancer": {"ingress": ingress}}}))
+            Address::of_live(&json!({"status": {"loadBalancer": {"ingress": ingress}}}))
         };
         assert_eq!(
             of(json!([{"hostname": "lb.example.com"}])),
@@ -67,6 +76,12 @@ mod tests {
             Address::Known("192.0.2.1".to_owned())
         );
         assert_eq!(of(json!([])), Address::Pending);
-        assert_eq!(Address::of_service(&json!({})), Address::Pending);
+        assert_eq!(Address::of_live(&json!({})), Address::Pending);
+        let gateway =
+            json!({"status": {"addresses": [{"type": "IPAddress", "value": "192.0.2.2"}]}});
+        assert_eq!(
+            Address::of_live(&gateway),
+            Address::Known("192.0.2.2".to_owned())
+        );
     }
 }

@@ -9,7 +9,6 @@ mod contract;
 use std::path::Path;
 use std::sync::Arc;
 
-use aip_apply::store::StateStore as _;
 use aip_aws::{Aws, Credentials};
 use aip_base::{Environment, SystemClock, SystemRng};
 use aip_deploy::{AwsHttp, AwsKeys};

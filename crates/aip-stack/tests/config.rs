@@ -476,6 +476,7 @@ fn what_the_project_file_says_is_reported_there() {
         project: &project,
         stack: &"main".parse().unwrap(),
         secrets: aip_stack::config::SecretsAccess::Placeholder,
+        now: common::NOW,
     }) else {
         panic!("accepted")
     };

@@ -77,7 +77,7 @@ impl Balancer {
 
     /// Where the ready Pods listen on this machine.
     pub fn endpoints(&self) -> Vec<SocketAddr> {
-        ready(&self.slices, &self.port)
+        ready(&self.slices, |_| true, &self.port)
     }
 }
 
@@ -86,7 +86,7 @@ async fn accept(listener: TcpListener, slices: Store<EndpointSlice>, port: Strin
     let mut connections = JoinSet::new();
     while let Ok((mut client, _)) = listener.accept().await {
         while connections.try_join_next().is_some() {}
-        let endpoints = ready(&slices, &port);
+        let endpoints = ready(&slices, |_| true, &port);
         let turn = turn.fetch_add(1, Ordering::Relaxed);
         let Some(endpoint) = endpoints.get(turn % endpoints.len().max(1)).copied() else {
             // Closed without an answer: the Service has no Pods.
@@ -100,11 +100,17 @@ async fn accept(listener: TcpListener, slices: Store<EndpointSlice>, port: Strin
     }
 }
 
-/// Endpoints that may be given new connections: a Pod that is being deleted is none.
-fn ready(slices: &Store<EndpointSlice>, port: &str) -> Vec<SocketAddr> {
+/// Endpoints that may be given new connections, of the slices that `is_meant` chooses: a Pod that is being
+/// deleted is none.
+pub(crate) fn ready(
+    slices: &Store<EndpointSlice>,
+    is_meant: impl Fn(&EndpointSlice) -> bool,
+    port: &str,
+) -> Vec<SocketAddr> {
     let mut addresses: Vec<SocketAddr> = slices
         .state()
         .iter()
+        .filter(|slice| is_meant(slice))
         .flat_map(|slice| {
             let mut ports = slice.ports.iter().flatten();
             let named = ports.find(|known| known.name.as_deref().unwrap_or_default() == port);

@@ -5,6 +5,8 @@ use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::Signal;
+
 use crate::reaper::{Group, Reaper};
 
 /// It is killed when dropped: what it stored is thrown away anyway.
@@ -40,6 +42,13 @@ impl Daemon {
             log,
             child,
             group,
+        }
+    }
+
+    /// Signals the program itself, not what it has started.
+    pub(crate) fn signal(&self, signal: Signal) {
+        if let Some(group) = &self.group {
+            group.signal_leader(signal);
         }
     }
 

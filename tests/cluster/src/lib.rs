@@ -4,7 +4,7 @@
 //! `build.sh` from the Go modules in `tools`. [`Kubelet`] stands in for scheduler, kubelet and
 //! container runtime: it runs every container as a local process on a loopback address of its own
 //! and reports what the real kubelet would. [`Balancer`] stands in for kube-proxy and a load
-//! balancer; [`Load`] counts the requests that a roll-out loses. [`Moto`] stands in for AWS.
+//! balancer, [`Gateway`] for one of the Gateway API; [`Load`] counts the requests that a roll-out loses. [`Moto`] stands in for AWS.
 #![allow(
     clippy::panic,
     clippy::expect_used,
@@ -15,6 +15,8 @@ mod audit;
 mod balancer;
 mod control_plane;
 mod daemon;
+pub mod definitions;
+mod gateway;
 mod http_client;
 mod kubeconfig;
 mod kubelet;
@@ -29,6 +31,7 @@ mod reaper;
 pub use audit::{Audit, AuditEvent, ObjectRef};
 pub use balancer::Balancer;
 pub use control_plane::{ControlPlane, User};
+pub use gateway::{Gateway, NO_ROUTE};
 pub use http_client::{get, get_with};
 pub use kubelet::{Image, Images, Kubelet, Nodes, local_address};
 pub use load::{Load, Tally};

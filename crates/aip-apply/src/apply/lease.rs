@@ -8,9 +8,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
-use crate::store::{
-    AcquireOutcome, Lease, LeaseGuard, LeaseHolder, Renewal, StateStore, StoreError,
-};
+use crate::store::{AcquireOutcome, Lease, LeaseGuard, LeaseHolder, Renewal, State, StoreError};
 
 /// Lifetime of a lease without renewal: as long as a killed command blocks the next one.
 pub const LEASE_DURATION: Duration = Duration::from_mins(1);
@@ -62,7 +60,7 @@ pub fn describe(lease: &Lease) -> String {
 
 /// Renews an acquired lease in the background until it is released or dropped.
 pub struct LeaseRenewer {
-    store: Arc<dyn StateStore>,
+    store: Arc<State>,
     guard: Arc<Mutex<LeaseGuard>>,
     lost: Arc<AtomicBool>,
     renewal: JoinHandle<()>,
@@ -70,10 +68,7 @@ pub struct LeaseRenewer {
 
 impl LeaseRenewer {
     /// Acquires the lease and starts renewing it in the background.
-    pub async fn acquire(
-        store: Arc<dyn StateStore>,
-        holder: &LeaseHolder,
-    ) -> Result<Self, LeaseError> {
+    pub async fn acquire(store: Arc<State>, holder: &LeaseHolder) -> Result<Self, LeaseError> {
         let guard = match store.acquire(holder).await? {
             AcquireOutcome::Acquired(guard) => guard,
             AcquireOutcome::HeldBy(lease) => return Err(LeaseError::HeldBy(Box::new(lease))),
@@ -104,10 +99,11 @@ impl LeaseRenewer {
 
     /// Stops the renewal and frees the lease, unless it was lost.
     pub async fn release(self) -> Result<(), StoreError> {
+        // Not in the middle of a renewal, which would leave a lease that is not known here.
+        let guard = self.guard.lock().await;
         self.renewal.abort();
         if self.check().is_ok() {
-            let guard = self.guard.lock().await.clone();
-            self.store.release(guard).await?;
+            self.store.release(guard.clone()).await?;
         }
         Ok(())
     }
@@ -120,7 +116,7 @@ impl Drop for LeaseRenewer {
 }
 
 async fn renew_periodically(
-    store: Arc<dyn StateStore>,
+    store: Arc<State>,
     guard: Arc<Mutex<LeaseGuard>>,
     lost: Arc<AtomicBool>,
 ) {

@@ -19,7 +19,7 @@ use aip_stack::desired::{ObjectRef, Phase};
 use crate::cluster::{ApiError, PinnedCluster};
 use crate::plan::{Plan, fields};
 use crate::rollout::{AwaitedView, Failure, FollowError};
-use crate::store::{FieldSet, Intent, Inventory, OwnedObject, StateStore, StoreError};
+use crate::store::{FieldSet, Intent, Inventory, OwnedObject, State, StoreError};
 use crate::time::rfc3339;
 
 pub use approval::{Approval, ApprovedPlan, PlanChanged};
@@ -33,7 +33,7 @@ pub struct ApplyContext<'a> {
     /// Target of every write; its identity matched the pin.
     pub cluster: &'a PinnedCluster,
     /// Records intents, migrations and the final inventory.
-    pub store: &'a Arc<dyn StateStore>,
+    pub store: &'a Arc<State>,
     /// Checked before every write.
     pub lease: &'a LeaseRenewer,
     /// Combined with the API server's clock skew for verdicts.

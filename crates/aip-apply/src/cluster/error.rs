@@ -38,7 +38,9 @@ impl ApiError {
 
     /// There is no such object, or no such kind.
     pub fn is_not_found(&self) -> bool {
-        self.status().is_some_and(Status::is_not_found)
+        // `Status::is_not_found` of kube 5.0.0 looks at the reason alone, which a page for an unknown path
+        // does not have.
+        self.status().is_some_and(|status| status.code == 404)
     }
 
     /// Another manager owns a field, or the object changed in between.
@@ -67,6 +69,16 @@ impl ApiError {
             .split_once("admission webhook ")
             .or_else(|| message.split_once("ValidatingAdmissionPolicy "))?;
         named.then(|| behind.split(['"', '\'']).nth(1).unwrap_or("unnamed"))
+    }
+
+    /// Whether the API server does not know the kind that the request was about. Of an object of a known
+    /// kind that does not exist, it repeats the name.
+    pub fn is_unknown_kind(&self) -> bool {
+        let status = self.status().filter(|status| status.code == 404);
+        status.is_some_and(|status| {
+            let details = status.details.as_ref();
+            details.is_none_or(|details| details.name.is_empty())
+        })
     }
 
     /// The error as it may be shown for an object: the API server repeats invalid values, and those

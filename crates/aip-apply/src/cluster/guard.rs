@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Client;
 
-use crate::store::{Pin, PinOutcome, StateStore, StoreError};
+use crate::store::{Pin, PinOutcome, State, StoreError};
 
 use super::connect::{Access, ConnectError, Connection, connect};
 use super::error::ApiError;
@@ -156,7 +156,7 @@ impl GuardedCluster {
     }
 
     /// For the first deployment: pins the stack to this cluster unless somebody was faster.
-    pub async fn pin(mut self, store: &dyn StateStore) -> Result<PinnedCluster, GuardError> {
+    pub async fn pin(mut self, store: &State) -> Result<PinnedCluster, GuardError> {
         if !self.pinned {
             match store.pin(&self.to_pin()).await? {
                 PinOutcome::AlreadyPinned(pinned) if pinned.cluster_uid != self.uid => {

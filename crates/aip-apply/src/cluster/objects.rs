@@ -36,6 +36,16 @@ impl GuardedCluster {
         }
     }
 
+    /// Whether the API server knows the kind of the object. Who may not ask is taken to know that it does.
+    pub(crate) async fn serves_kind_of(&self, object: &ObjectRef) -> Result<bool, ApiError> {
+        let request = built(path(object).get(&object.name, &GetParams::default()))?;
+        match send(&self.client, request).await {
+            Err(error) if error.is_unknown_kind() => Ok(false),
+            Err(error) if error.status().is_none_or(|status| status.code == 401) => Err(error),
+            Ok(_) | Err(_) => Ok(true),
+        }
+    }
+
     /// All objects of a kind in a namespace. `like` names the kind and the namespace.
     pub async fn list(
         &self,

@@ -2,6 +2,7 @@
 //! every reason why the API server cannot answer.
 
 mod refusal;
+mod requirements;
 
 use aip_stack::desired::{Desired, ObjectRef, Phase};
 use futures_util::future::{join_all, try_join};
@@ -38,17 +39,18 @@ pub async fn desired_objects(
             }),
             finished: object.kind == "Job" && inventory.migrated.contains(&object.name),
         };
-        let observed = if namespace_exists || object.namespace.is_none() {
+        let mut observed = if namespace_exists || object.namespace.is_none() {
             observe_one(cluster, &desired, facts).await?
         } else {
             observe_without_namespace(cluster, &desired, facts).await?
         };
+        requirements::check(cluster, &desired, &mut observed).await?;
         Ok((desired, observed))
     });
     join_all(all).await.into_iter().collect()
 }
 
-/// What can be known of an object whose namespace does not exist yet: size and rights.
+/// What can be known of an object whose namespace does not exist yet: size, kind and rights.
 async fn observe_without_namespace(
     cluster: &GuardedCluster,
     desired: &Desired,
@@ -56,6 +58,8 @@ async fn observe_without_namespace(
 ) -> Result<Observed, ApiError> {
     let proposed = if let Some(why) = too_large(desired.manifest()) {
         Proposed::Refused(why)
+    } else if !cluster.serves_kind_of(desired.object()).await? {
+        Proposed::Refused(refusal::unknown_kind(desired.object()))
     } else {
         let why = match cluster.can_i("patch", desired.object()).await {
             Ok(false) => Fallback::NoRight,
@@ -90,14 +94,12 @@ async fn observe_one(
     }
     if facts.finished {
         let live = cluster.read(object).await?;
-        let there = live.as_ref().filter(|live| Deleting::of(live).is_none());
-        if there.is_none() {
-            return Ok(Observed {
-                applied: facts.applied,
-                finished: true,
-                ..Observed::new(None, Proposed::Server(desired.manifest().clone()))
-            });
-        }
+        // Its Pods have run: what the stack would give them now is no change, and none may be made.
+        return Ok(Observed {
+            applied: facts.applied,
+            finished: true,
+            ..Observed::new(live, Proposed::Server(desired.manifest().clone()))
+        });
     }
     if let Some(least) = facts.least {
         return observe_scaled(cluster, desired, facts.applied, least).await;

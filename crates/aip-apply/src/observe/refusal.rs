@@ -15,8 +15,45 @@ const IMMUTABLE_FIELD_PHRASES: [&str; 6] = [
     "can not be unset",
 ];
 
-/// The refusal, and what to do about a field that cannot be changed in place.
+/// Who brings the kinds of an API group: group, name, and where it is described how to install it.
+const PROVIDERS: [(&str, &str, &str); 3] = [
+    (
+        "cert-manager.io",
+        "cert-manager",
+        "https://cert-manager.io/docs/installation/",
+    ),
+    (
+        "gateway.networking.k8s.io",
+        "the Gateway API and a controller for it",
+        "https://gateway-api.sigs.k8s.io/guides/getting-started/",
+    ),
+    (
+        "monitoring.coreos.com",
+        "the Prometheus operator",
+        "https://prometheus-operator.dev/docs/getting-started/installation/",
+    ),
+];
+
+/// That the cluster does not have the kind of an object, and who brings it.
+pub(super) fn unknown_kind(object: &ObjectRef) -> String {
+    let provider = PROVIDERS
+        .iter()
+        .find(|(group, ..)| *group == object.group());
+    let remedy = provider.map_or(String::new(), |(_, name, page)| {
+        format!(": install {name} ({page})")
+    });
+    format!(
+        "the cluster does not know the kind {} of {}{remedy}",
+        object.kind, object.api_version
+    )
+}
+
+/// The refusal, and what to do about a kind that is not there or a field that cannot be changed in
+/// place.
 pub(super) fn explain_refusal(error: &ApiError, object: &ObjectRef, context: &str) -> String {
+    if error.is_unknown_kind() {
+        return unknown_kind(object);
+    }
     let said = error.describe_for(object);
     let message = error.status().map_or("", |status| status.message.as_str());
     if !IMMUTABLE_FIELD_PHRASES
@@ -61,6 +98,24 @@ mod tests {
             logical_name: "aip".to_owned(),
         };
         explain_refusal(&ApiError::Status(status.boxed()), &object, "prod")
+    }
+
+    #[test]
+    fn a_kind_that_is_not_there_is_named_with_who_brings_it() {
+        let object = ObjectRef {
+            api_version: "gateway.networking.k8s.io/v1".to_owned(),
+            kind: "HTTPRoute".to_owned(),
+            plural: "httproutes".to_owned(),
+            namespace: Some("aip-main".to_owned()),
+            name: "aip".to_owned(),
+            logical_name: "aip".to_owned(),
+        };
+        let answer = Status::failure("404 page not found", "").with_code(404);
+        assert_eq!(
+            explain_refusal(&ApiError::Status(answer.boxed()), &object, "prod"),
+            "the cluster does not know the kind HTTPRoute of gateway.networking.k8s.io/v1: install the Gateway \
+             API and a controller for it (https://gateway-api.sigs.k8s.io/guides/getting-started/)"
+        );
     }
 
     #[test]

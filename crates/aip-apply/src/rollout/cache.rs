@@ -87,7 +87,20 @@ where
     K: Clone + Debug + DeserializeOwned + Send + 'static,
     S: 'static,
 {
-    watcher(Api::<K>::namespaced(client.clone(), namespace), config)
+    watch_by(Api::namespaced(client.clone(), namespace), config, cache)
+}
+
+/// The same for a kind that is known only when the program runs.
+pub(super) fn watch_by<K, S>(
+    api: Api<K>,
+    config: watcher::Config,
+    cache: fn(&mut S) -> &mut Cache<K>,
+) -> WatchStream<S>
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+    S: 'static,
+{
+    watcher(api, config)
         .default_backoff()
         .map_ok(move |event| -> Change<S> {
             Box::new(move |snapshot| cache(snapshot).observe(event))

@@ -1,7 +1,7 @@
 //! A rollout seen whole: Deployment → `ReplicaSet`s → Pods → containers, with reasons, and a
-//! verdict as early as one can be given.
+//! verdict as early as one can be given; and what controllers report of routes and the like.
 //!
-//! [`model`] and [`verdict`] are pure; `follow` feeds them by the table of kinds in `awaited`.
+//! [`model`], [`status`] and [`verdict`] are pure; `follow` feeds them by the table of kinds in `awaited`.
 
 mod awaited;
 mod cache;
@@ -10,6 +10,7 @@ mod follow;
 pub mod model;
 pub mod pod_view;
 pub mod pull;
+pub mod status;
 pub mod verdict;
 
 #[cfg(test)]

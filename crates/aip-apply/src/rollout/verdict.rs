@@ -61,7 +61,7 @@ pub struct Failure {
 
 impl Failure {
     /// Nobody's fault but the object's own.
-    fn of_object(reason: &str, message: impl Into<String>) -> Self {
+    pub(super) fn of_object(reason: &str, message: impl Into<String>) -> Self {
         Self {
             reason: reason.to_owned(),
             message: message.into(),
@@ -228,7 +228,7 @@ pub fn judge_job(job: &JobView, now: Timestamp) -> Verdict {
     })
 }
 
-fn being_deleted(kind: &str, name: &str, finalizers: &[String]) -> Failure {
+pub(super) fn being_deleted(kind: &str, name: &str, finalizers: &[String]) -> Failure {
     let held = if finalizers.is_empty() {
         String::new()
     } else {
@@ -448,7 +448,7 @@ fn not_ready(pod: &PodView) -> Option<Failure> {
     Some(found.unwrap_or_else(|| Failure::of_pod(pod, &pod.phase, warning())))
 }
 
-fn has_lasted(since: Option<Timestamp>, now: Timestamp, grace: Duration) -> bool {
+pub(super) fn has_lasted(since: Option<Timestamp>, now: Timestamp, grace: Duration) -> bool {
     // A condition without a time has lasted for ever: the API server sets one.
     since.is_none_or(|since| now.duration_since(since).unsigned_abs().ge(&grace) && now >= since)
 }

@@ -12,8 +12,6 @@ mod records;
 mod stacks;
 mod state;
 
-use async_trait::async_trait;
-
 pub use records::{
     Counts, FieldSet, Intent, Inventory, Lease, LeaseGuard, LeaseHolder, Outcome, OwnedObject, Pin,
     Revision, RevisionRecord,
@@ -83,60 +81,11 @@ pub enum Renewal {
     Lost,
 }
 
-/// The state of one stack. Every verb is one conditional write, so of two callers one wins.
-#[async_trait]
-pub trait StateStore: Send + Sync {
-    /// What the stack owns; empty for a stack that was never applied.
-    async fn inventory(&self) -> Result<Inventory, StoreError>;
-
-    /// Pins the stack to a cluster, unless it is pinned.
-    async fn pin(&self, pin: &Pin) -> Result<PinOutcome, StoreError>;
-
-    /// Pins the stack to another cluster and forgets what it owned in the old one.
-    async fn replace_pin(&self, pin: &Pin) -> Result<(), StoreError>;
-
-    /// Adds an unfinished intent, before the first write to the cluster.
-    async fn record_intent(&self, intent: &Intent) -> Result<(), StoreError>;
-
-    /// Remembers that a migration Job came to its end.
-    async fn record_migrated(&self, job: &str) -> Result<(), StoreError>;
-
-    /// Makes `owned` the last good inventory and clears every intent, after the prune. Of the
-    /// migration Jobs, those are remembered of which `owned` still has fields.
-    async fn promote(&self, owned: Vec<OwnedObject>) -> Result<(), StoreError>;
-
-    /// Takes the lease if it is free or expired.
-    async fn acquire(&self, holder: &LeaseHolder) -> Result<AcquireOutcome, StoreError>;
-
-    /// Extends the expiry by the holder's TTL.
-    async fn renew(&self, guard: &LeaseGuard) -> Result<Renewal, StoreError>;
-
-    /// Frees the lease.
-    async fn release(&self, guard: LeaseGuard) -> Result<Renewal, StoreError>;
-
-    /// Who has the lease, expired or not.
-    async fn lease(&self) -> Result<Option<Lease>, StoreError>;
-
-    /// Removes a lease whoever has it, if it is still `expected`. False: it changed meanwhile.
-    async fn break_lease(&self, expected: &Lease) -> Result<bool, StoreError>;
-
-    /// Appends to the history and returns the new revision's number.
-    async fn append_history(&self, record: &RevisionRecord) -> Result<Revision, StoreError>;
-
-    /// The history, newest first, at most `limit` entries.
-    async fn history(&self, limit: usize) -> Result<Vec<(Revision, RevisionRecord)>, StoreError>;
-
-    /// One entry of the history with its stack file.
-    async fn revision(&self, revision: Revision) -> Result<Option<RevisionRecord>, StoreError>;
-}
-
 /// How far back a revision that succeeded is looked for.
 pub const HISTORY_LIMIT: usize = 100;
 
 /// The last revision that succeeded: what is deployed, as far as the history knows.
-pub async fn last_good(
-    store: &dyn StateStore,
-) -> Result<Option<(Revision, RevisionRecord)>, StoreError> {
+pub async fn last_good(store: &State) -> Result<Option<(Revision, RevisionRecord)>, StoreError> {
     // Mostly it is the last one of all; the others need not be read then.
     for limit in [1, HISTORY_LIMIT] {
         let entries = store.history(limit).await?;

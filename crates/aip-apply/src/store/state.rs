@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use aip_base::{Clock, Rng, Timestamp, random_token};
-use async_trait::async_trait;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -14,10 +13,10 @@ use crate::time::rfc3339;
 use super::blobs::{Blobs, Version, WriteOutcome};
 use super::{
     AcquireOutcome, Intent, Inventory, Lease, LeaseGuard, LeaseHolder, OwnedObject, Pin,
-    PinOutcome, Renewal, Revision, RevisionRecord, StateStore, StoreError,
+    PinOutcome, Renewal, Revision, RevisionRecord, StoreError,
 };
 
-/// The documents of one stack.
+/// The state of one stack. Every verb is one conditional write, so of two callers one wins.
 pub struct State {
     blobs: Arc<dyn Blobs>,
     base: String,
@@ -154,15 +153,14 @@ impl State {
     fn revision_path(&self, number: u64) -> String {
         self.path(&format!("history/{number:010}.json"))
     }
-}
 
-#[async_trait]
-impl StateStore for State {
-    async fn inventory(&self) -> Result<Inventory, StoreError> {
+    /// What the stack owns; empty for a stack that was never applied.
+    pub async fn inventory(&self) -> Result<Inventory, StoreError> {
         Ok(self.read(&self.path("inventory.json")).await?.0)
     }
 
-    async fn pin(&self, pin: &Pin) -> Result<PinOutcome, StoreError> {
+    /// Pins the stack to a cluster, unless it is pinned.
+    pub async fn pin(&self, pin: &Pin) -> Result<PinOutcome, StoreError> {
         self.change(|inventory| {
             if let Some(pinned) = &inventory.pin {
                 return (PinOutcome::AlreadyPinned(pinned.clone()), false);
@@ -173,7 +171,8 @@ impl StateStore for State {
         .await
     }
 
-    async fn replace_pin(&self, pin: &Pin) -> Result<(), StoreError> {
+    /// Pins the stack to another cluster and forgets what it owned in the old one.
+    pub async fn replace_pin(&self, pin: &Pin) -> Result<(), StoreError> {
         self.change(|inventory| {
             *inventory = Inventory {
                 pin: Some(pin.clone()),
@@ -184,7 +183,8 @@ impl StateStore for State {
         .await
     }
 
-    async fn record_intent(&self, intent: &Intent) -> Result<(), StoreError> {
+    /// Adds an unfinished intent, before the first write to the cluster.
+    pub async fn record_intent(&self, intent: &Intent) -> Result<(), StoreError> {
         self.change(|inventory| {
             inventory.intents.push(intent.clone());
             ((), true)
@@ -192,7 +192,8 @@ impl StateStore for State {
         .await
     }
 
-    async fn record_migrated(&self, job: &str) -> Result<(), StoreError> {
+    /// Remembers that a migration Job came to its end.
+    pub async fn record_migrated(&self, job: &str) -> Result<(), StoreError> {
         self.change(|inventory| {
             let known = inventory.migrated.iter().any(|name| name == job);
             if !known {
@@ -203,7 +204,9 @@ impl StateStore for State {
         .await
     }
 
-    async fn promote(&self, owned: Vec<OwnedObject>) -> Result<(), StoreError> {
+    /// Makes `owned` the last good inventory and clears every intent, after the prune. Of the
+    /// migration Jobs, those are remembered of which `owned` still has fields.
+    pub async fn promote(&self, owned: Vec<OwnedObject>) -> Result<(), StoreError> {
         self.change(|inventory| {
             inventory.owned.clone_from(&owned);
             inventory.intents.clear();
@@ -219,7 +222,8 @@ impl StateStore for State {
         .await
     }
 
-    async fn acquire(&self, holder: &LeaseHolder) -> Result<AcquireOutcome, StoreError> {
+    /// Takes the lease if it is free or expired.
+    pub async fn acquire(&self, holder: &LeaseHolder) -> Result<AcquireOutcome, StoreError> {
         let path = self.lease_path();
         for _ in 0..MAX_WRITE_ATTEMPTS {
             let (lease_record, version) = self.read::<LeaseRecord>(&path).await?;
@@ -246,7 +250,8 @@ impl StateStore for State {
         Err(StoreError::Contended { path })
     }
 
-    async fn renew(&self, guard: &LeaseGuard) -> Result<Renewal, StoreError> {
+    /// Extends the expiry by the holder's TTL.
+    pub async fn renew(&self, guard: &LeaseGuard) -> Result<Renewal, StoreError> {
         let mut lease = guard.lease.clone();
         lease.expires = lease.holder.ttl.map(|ttl| rfc3339(self.now() + ttl));
         match self
@@ -258,19 +263,22 @@ impl StateStore for State {
         }
     }
 
-    async fn release(&self, guard: LeaseGuard) -> Result<Renewal, StoreError> {
+    /// Frees the lease.
+    pub async fn release(&self, guard: LeaseGuard) -> Result<Renewal, StoreError> {
         match self.write_lease(None, Some(&guard.version)).await? {
             WriteOutcome::Done(version) => Ok(Renewal::Renewed(LeaseGuard { version, ..guard })),
             WriteOutcome::Changed => Ok(Renewal::Lost),
         }
     }
 
-    async fn lease(&self) -> Result<Option<Lease>, StoreError> {
+    /// Who has the lease, expired or not.
+    pub async fn lease(&self) -> Result<Option<Lease>, StoreError> {
         let (record, _) = self.read::<LeaseRecord>(&self.lease_path()).await?;
         Ok(record.lease)
     }
 
-    async fn break_lease(&self, expected: &Lease) -> Result<bool, StoreError> {
+    /// Removes a lease whoever has it, if it is still `expected`. False: it changed meanwhile.
+    pub async fn break_lease(&self, expected: &Lease) -> Result<bool, StoreError> {
         let (record, version) = self.read::<LeaseRecord>(&self.lease_path()).await?;
         if record.lease.is_none_or(|lease| lease.id != expected.id) {
             return Ok(false);
@@ -279,7 +287,8 @@ impl StateStore for State {
         Ok(written != WriteOutcome::Changed)
     }
 
-    async fn append_history(&self, record: &RevisionRecord) -> Result<Revision, StoreError> {
+    /// Appends to the history and returns the new revision's number.
+    pub async fn append_history(&self, record: &RevisionRecord) -> Result<Revision, StoreError> {
         let mut number = self.numbers().await?.into_iter().max().unwrap_or(0);
         for _ in 0..MAX_WRITE_ATTEMPTS {
             number += 1;
@@ -293,7 +302,11 @@ impl StateStore for State {
         })
     }
 
-    async fn history(&self, limit: usize) -> Result<Vec<(Revision, RevisionRecord)>, StoreError> {
+    /// The history, newest first, at most `limit` entries.
+    pub async fn history(
+        &self,
+        limit: usize,
+    ) -> Result<Vec<(Revision, RevisionRecord)>, StoreError> {
         let mut numbers = self.numbers().await?;
         numbers.sort_unstable_by(|one, other| other.cmp(one));
         let mut entries = Vec::new();
@@ -305,7 +318,8 @@ impl StateStore for State {
         Ok(entries)
     }
 
-    async fn revision(&self, revision: Revision) -> Result<Option<RevisionRecord>, StoreError> {
+    /// One entry of the history with its stack file.
+    pub async fn revision(&self, revision: Revision) -> Result<Option<RevisionRecord>, StoreError> {
         let path = self.revision_path(revision.0);
         let Some((content, _)) = self.blobs.get(&path).await? else {
             return Ok(None);

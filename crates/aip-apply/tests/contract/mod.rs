@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aip_apply::store::{
     AcquireOutcome, Counts, Intent, LeaseGuard, LeaseHolder, Outcome, OwnedObject, Pin, PinOutcome,
-    Renewal, Revision, RevisionRecord, Stacks, State, StateStore as _,
+    Renewal, Revision, RevisionRecord, Stacks, State,
 };
 use aip_aws::Aws;
 use aip_base::{Clock, Environment, SystemRng, Timestamp};

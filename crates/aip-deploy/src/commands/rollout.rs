@@ -1,4 +1,5 @@
-//! `rollout`: watches the rollout of the stack's Deployments until it is done or has failed.
+//! `rollout`: watches the rollout of the stack's Deployments, and what leads to them, until it is done or
+//! has failed.
 
 use std::time::Duration;
 
@@ -23,14 +24,17 @@ pub(crate) struct RolloutArgs {
 impl RolloutArgs {
     pub(crate) async fn run(self, ctx: &Context) -> Result<(), CommandError> {
         let stack = ctx.open_stack().await?;
-        // Names of Deployments do not depend on secrets: no passphrase is needed.
+        // Of what is followed, no name depends on secrets: no passphrase is needed.
         let target = stack.target(SecretsMode::Placeholder).await?;
         let inventory = stack.store.inventory().await?;
         let cluster = stack.cluster(&target.context, &inventory).await?;
-        let objects = target.desired.iter().map(Desired::object);
-        let deployments =
-            objects.filter(|object| AwaitedKind::of(object) == Some(AwaitedKind::Deployment));
-        for name in deployments.map(|object| object.name.as_str()) {
+        for object in target.desired.iter().map(Desired::object) {
+            // A migration is no part of it: it is done before.
+            let Some(kind) = AwaitedKind::of(object).filter(|kind| *kind != AwaitedKind::Job)
+            else {
+                continue;
+            };
+            let name = object.name.as_str();
             let mut view = ProgressView::new(&ctx.screen, stack.stack_info(&[]), "Watching");
             let following = Following {
                 cluster: &cluster,
@@ -38,14 +42,20 @@ impl RolloutArgs {
                 clock: ctx.clock.as_ref(),
                 timeout: Duration::from_secs(self.timeout),
             };
-            let followed = AwaitedKind::Deployment
+            let followed = kind
                 .follow(following, name, |state| view.awaited(state))
                 .await?;
             view.finish();
             view.log(followed.container().unwrap_or(name), &followed.log);
             match followed.outcome {
                 FollowOutcome::Done => {
-                    ctx.screen.line(format!("Deployment {name} is rolled out"));
+                    let state = if kind == AwaitedKind::Deployment {
+                        "rolled out"
+                    } else {
+                        "ready"
+                    };
+                    ctx.screen
+                        .line(format!("{} {name} is {state}", object.kind));
                 }
                 FollowOutcome::Failed(failure) => return Err(CommandError::Rollout(failure)),
                 FollowOutcome::TimedOut(pending) => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aip_apply::cluster::{Access, GuardError, GuardedCluster};
-use aip_apply::store::{Inventory, LeaseHolder, StateStore};
+use aip_apply::store::{Inventory, LeaseHolder, State};
 use aip_stack::Target;
 
 use super::{Context, ContextError, SecretsMode, Stack};
@@ -16,7 +16,7 @@ pub(crate) struct OpenStack<'c> {
     pub ctx: &'c Context,
     pub stack: &'c Stack,
     /// Inventory, lease and history of the stack.
-    pub store: Arc<dyn StateStore>,
+    pub store: Arc<State>,
     /// Pulumi's checkpoint and locks; read only.
     pub pulumi: PulumiState,
 }

@@ -77,6 +77,7 @@ impl Stack {
             project: &self.project,
             stack: &self.name,
             secrets,
+            now: ctx.clock.now(),
         })
         .map_err(|problems| problems.scoped(&ctx.stack_flags()))?;
         Ok(Target {

@@ -4,6 +4,7 @@ use aip_apply::apply::{Progress, Reporter};
 use aip_apply::plan::{Plan, Step};
 use aip_apply::rollout::AwaitedView;
 use aip_apply::rollout::model::{JobView, Rollout};
+use aip_apply::rollout::status::StatusView;
 
 use crate::present::tree::{StackInfo, marker, status, tree};
 use crate::present::{rollout, type_token};
@@ -18,7 +19,8 @@ pub(crate) struct ProgressView<'v> {
     progress: Vec<Progress>,
     below: Vec<String>,
     rollout: Option<Rollout>,
-    pods: Vec<String>,
+    /// The lines about the last object.
+    told: Vec<String>,
 }
 
 impl<'v> ProgressView<'v> {
@@ -40,7 +42,7 @@ impl<'v> ProgressView<'v> {
             progress: Vec::new(),
             below: Vec::new(),
             rollout: None,
-            pods: Vec::new(),
+            told: Vec::new(),
         }
     }
 
@@ -70,17 +72,25 @@ impl<'v> ProgressView<'v> {
     }
 
     fn job(&mut self, job: &JobView) {
-        let lines = rollout::pods(&job.pods);
-        self.below = vec![format!("Job {}", job.name)];
+        self.object(&format!("Job {}", job.name), rollout::pods(&job.pods));
+    }
+
+    fn status(&mut self, view: &StatusView) {
+        self.object(&format!("{} {}", view.kind, view.name), view.lines());
+    }
+
+    /// An object and the lines about it, of which those that are new are events.
+    fn object(&mut self, title: &str, lines: Vec<String>) {
+        self.below = vec![title.to_owned()];
         self.below
             .extend(lines.iter().map(|line| format!("  {line}")));
         self.draw();
         if !self.screen.redraws() {
-            for line in lines.iter().filter(|line| !self.pods.contains(line)) {
-                self.screen.line(format!("Job {}: {line}", job.name));
+            for line in lines.iter().filter(|line| !self.told.contains(line)) {
+                self.screen.line(format!("{title}: {line}"));
             }
         }
-        self.pods = lines;
+        self.told = lines;
     }
 
     fn rollout(&mut self, rollout: &Rollout) {
@@ -118,6 +128,7 @@ impl Reporter for ProgressView<'_> {
         match view {
             AwaitedView::Deployment(rollout) => self.rollout(rollout),
             AwaitedView::Job(job) => self.job(job),
+            AwaitedView::Status(view) => self.status(view),
         }
     }
 

@@ -22,7 +22,7 @@ use super::record::{Summary, record};
 use crate::commands::apply_flags::ApplyFlags;
 use crate::commands::failure::CommandError;
 use crate::context::OpenStack;
-use crate::outputs::{Address, load_balancer};
+use crate::outputs::{Address, edge};
 use crate::present::progress::ProgressView;
 use crate::present::{details, print};
 use crate::ui::prompt::{Answer, ask};
@@ -196,9 +196,9 @@ impl<'d> Deployment<'d> {
         view.finish();
         let plan = approved.plan();
         let progress = final_progress(plan, view.progress(), result.is_ok());
-        let address = match load_balancer(&self.target.desired).filter(|_| result.is_ok()) {
+        let address = match edge(&self.target.desired).filter(|_| result.is_ok()) {
             // The work is done: what is only shown may not make it fail.
-            Some(service) => Address::of(cluster, &service).await.ok(),
+            Some(edge) => Address::of(cluster, &edge).await.ok(),
             None => None,
         };
         print::result(

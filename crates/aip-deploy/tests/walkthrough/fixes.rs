@@ -50,6 +50,7 @@ fn offered(project: &TestProject, row: &Row) -> Vec<String> {
         project: &Project::find(project.folder.path()).unwrap(),
         stack: &"main".parse().unwrap(),
         secrets: SecretsAccess::Placeholder,
+        now: aip_base::Clock::now(&aip_base::SystemClock),
     });
     let problems = read.err().map(|problems| problems.0).unwrap_or_default();
     let fixes = problems.into_iter().filter_map(|problem| problem.fix);
@@ -116,6 +117,10 @@ fn every_fix_fixes_its_problem_and_changes_nothing_else() {
     let project = TestProject::new();
     std::fs::write(project.folder.path().join("keys.json"), KEYS).unwrap();
     std::fs::write(project.folder.path().join("master-keys.json"), MASTER_KEYS).unwrap();
+    let issued = rcgen::generate_simple_self_signed(["auth.example.com".to_owned()]).unwrap();
+    std::fs::write(project.folder.path().join("tls.crt"), issued.cert.pem()).unwrap();
+    let key = issued.signing_key.serialize_pem();
+    std::fs::write(project.folder.path().join("tls.key"), key).unwrap();
     std::fs::write(project.file("main"), complete()).unwrap();
     project.run(&["config", "check"]).ok();
 

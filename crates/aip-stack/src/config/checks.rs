@@ -275,9 +275,9 @@ pub(super) fn object_name(text: &str) -> Result<(), String> {
     )
 }
 
-/// The address under which people reach AIP: a host name, or an https origin. `development` also
-/// takes this machine.
-pub(super) fn external_base(text: &str, development: bool) -> Result<(), String> {
+/// The host in the address under which people reach AIP: a host name, or an https origin. `development`
+/// also takes this machine.
+pub(super) fn external_base(text: &str, development: bool) -> Result<url::Host, String> {
     const REFUSED: &str =
         "is not a host name like auth.example.com, or its https:// URL without a path";
     let url = if text.contains("://") {
@@ -286,13 +286,11 @@ pub(super) fn external_base(text: &str, development: bool) -> Result<(), String>
         Url::parse(&format!("https://{text}"))
     };
     let url = url.map_err(|_| REFUSED.to_owned())?;
-    let (unspecified, loopback) = match url.host() {
-        None => return Err(REFUSED.to_owned()),
-        Some(url::Host::Ipv4(address)) => (address.is_unspecified(), address.is_loopback()),
-        Some(url::Host::Ipv6(address)) => (address.is_unspecified(), address.is_loopback()),
-        Some(url::Host::Domain(name)) => {
-            (false, name == "localhost" || name.ends_with(".localhost"))
-        }
+    let host = url.host().ok_or_else(|| REFUSED.to_owned())?.to_owned();
+    let (unspecified, loopback) = match &host {
+        url::Host::Ipv4(address) => (address.is_unspecified(), address.is_loopback()),
+        url::Host::Ipv6(address) => (address.is_unspecified(), address.is_loopback()),
+        url::Host::Domain(name) => (false, name == "localhost" || name.ends_with(".localhost")),
     };
     if unspecified || (loopback && !development) {
         return Err("is not reachable from outside the Pod".to_owned());
@@ -303,7 +301,7 @@ pub(super) fn external_base(text: &str, development: bool) -> Result<(), String>
         && url.username().is_empty()
         && url.password().is_none();
     let secure = url.scheme() == "https" || (url.scheme() == "http" && loopback);
-    ensure(bare && secure, REFUSED)
+    ensure(bare && secure, REFUSED).map(|()| host)
 }
 
 /// The name of an environment variable.
@@ -463,7 +461,7 @@ mod tests {
     #[test]
     fn an_external_base_is_a_host_or_an_origin() {
         for good in ["auth.example.com", "https://auth.example.com:8443/"] {
-            assert_eq!(external_base(good, false), Ok(()), "{good}");
+            assert!(external_base(good, false).is_ok(), "{good}");
         }
         for bad in [
             "",
@@ -478,7 +476,7 @@ mod tests {
         ] {
             assert!(external_base(bad, false).is_err(), "{bad}");
         }
-        assert_eq!(external_base("http://127.0.0.1:8080", true), Ok(()));
+        assert!(external_base("http://127.0.0.1:8080", true).is_ok());
         assert!(external_base("http://0.0.0.0", true).is_err());
     }
 }

@@ -24,6 +24,40 @@ pub enum MigrationMode {
     None,
 }
 
+/// Where the certificate of the edge comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "snake_case")]
+pub enum CertificateKind {
+    /// AWS Certificate Manager.
+    Acm,
+    /// cert-manager, in the cluster.
+    CertManager,
+    /// The stack file.
+    Files,
+}
+
+/// Which issuer of cert-manager.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "snake_case")]
+pub enum IssuerKind {
+    /// One of the whole cluster.
+    ClusterIssuer,
+    /// One in the namespace of the stack.
+    Issuer,
+}
+
+/// What people come in by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "snake_case")]
+pub enum EdgeKind {
+    /// An AWS network load balancer, or nothing.
+    LoadBalancer,
+    /// A Gateway of the Gateway API.
+    Gateway,
+    /// An ingress controller.
+    Ingress,
+}
+
 /// How Pods are exposed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
 #[strum(serialize_all = "snake_case")]

@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use strum::VariantNames;
 use yaml_lossless::Segment;
 
-use super::choices::{AnnotationsStyle, MigrationMode, Profile, ServiceType};
+use super::choices::{
+    AnnotationsStyle, CertificateKind, EdgeKind, IssuerKind, MigrationMode, Profile, ServiceType,
+};
 use super::value::{ConfigString, EnvValues, FieldValue};
 
 /// A field of the stack file. A value that the file does not set is the default of the profile.
@@ -327,7 +329,15 @@ macro_rules! word_fields {
     )+};
 }
 
-word_fields!(AnnotationsStyle, MigrationMode, Profile, ServiceType);
+word_fields!(
+    AnnotationsStyle,
+    CertificateKind,
+    EdgeKind,
+    IssuerKind,
+    MigrationMode,
+    Profile,
+    ServiceType
+);
 
 fn plain(text: &ConfigString) -> Option<String> {
     text.plaintext().map(str::to_owned)

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use super::checks;
-use super::choices::{AnnotationsStyle, MigrationMode, Profile, ServiceType};
+use super::choices::{
+    AnnotationsStyle, CertificateKind, EdgeKind, IssuerKind, MigrationMode, Profile, ServiceType,
+};
 use super::field::{Field, FieldType, Group, Shape, Variable, fields};
 use super::value::{ConfigString, EnvValues};
 
@@ -133,7 +135,7 @@ fields! {
         /// (restricted profile)
         DRAIN_SECONDS: u32 = "drain_seconds" as SECONDS => |_| 15;
     }
-    with [MIGRATIONS, SERVICE, PROBES, REQUESTS, LIMITS, AUTOSCALING, NETWORK_POLICY, METRICS]
+    with [MIGRATIONS, EDGE, CERTIFICATE, SERVICE, PROBES, REQUESTS, LIMITS, AUTOSCALING, NETWORK_POLICY, METRICS]
 }
 
 fields! {
@@ -152,6 +154,64 @@ fields! {
         };
         /// Time limit of the Job, in seconds
         MIGRATION_TIMEOUT_SECONDS: u32 = "timeout_seconds" as SECONDS => |_| 300;
+    }
+}
+
+fields! {
+    /// What people come in by
+    EDGE at "aip_config.edge" {
+        /// `load_balancer`: as `service` says; `gateway`: routes of the Gateway API at an existing Gateway;
+        /// `ingress`: an Ingress of an existing class. The last two lead to public paths only
+        EDGE_KIND: EdgeKind = "kind" => |_| EdgeKind::LoadBalancer;
+        /// Annotations of the routes or of the Ingress
+        EDGE_ANNOTATIONS: BTreeMap<String, String> = "annotations" => |_| BTreeMap::new();
+    }
+    with [GATEWAY, INGRESS]
+}
+
+fields! {
+    /// The Gateway, with `edge.kind: gateway`
+    GATEWAY at "aip_config.edge.gateway" {
+        /// Its name
+        GATEWAY_NAME: Option<String> = "name" => |_| None;
+        /// Its namespace; if not set, the namespace of the stack
+        GATEWAY_NAMESPACE: Option<String> = "namespace" => |_| None;
+        /// The name of its HTTPS listener for the host of the stack
+        GATEWAY_SECTION: Option<String> = "section" => |_| None;
+        /// The name of its HTTP listener; requests there are redirected to HTTPS
+        GATEWAY_REDIRECT_SECTION: Option<String> = "redirect_section" => |_| None;
+    }
+}
+
+fields! {
+    /// The Ingress, with `edge.kind: ingress`
+    INGRESS at "aip_config.edge.ingress" {
+        /// The name of its `IngressClass`
+        INGRESS_CLASS: Option<String> = "class" => |_| None;
+    }
+}
+
+fields! {
+    /// The certificate of the edge
+    CERTIFICATE at "aip_config.certificate" {
+        /// `acm`: `ssl_cert_arn`, with a load balancer; `cert_manager`: cert-manager requests and renews
+        /// it; `files`: `chain` and `key`. If not set, a gateway or ingress controller has its own
+        CERTIFICATE_KIND: Option<CertificateKind> = "kind" => |_| None;
+        /// The certificate and its intermediates as PEM (files)
+        CERTIFICATE_CHAIN: Option<ConfigString> = "chain" => |_| None;
+        /// The private key of the certificate as PEM, encrypted (files)
+        CERTIFICATE_KEY: Option<ConfigString> = "key" => |_| None;
+    }
+    with [ISSUER]
+}
+
+fields! {
+    /// Who signs, with `certificate.kind: cert_manager`
+    ISSUER at "aip_config.certificate.issuer" {
+        /// `cluster_issuer`: for the whole cluster; `issuer`: in the namespace of the stack
+        ISSUER_KIND: IssuerKind = "kind" => |_| IssuerKind::ClusterIssuer;
+        /// Its name
+        ISSUER_NAME: Option<String> = "name" => |_| None;
     }
 }
 

@@ -65,6 +65,14 @@ remedies! {
     ActiveKeys,
     /// Names the public host.
     ExternalHost,
+    /// Names a Gateway, a listener, an `IngressClass` or an issuer.
+    EdgeName,
+    /// Removes the load balancer beside another edge.
+    SecondEdge,
+    /// Gives the edge the certificate of another kind, or none.
+    CertificateKind,
+    /// Takes a certificate or its key from a file.
+    CertificateFiles,
     /// Names the load balancer's certificate.
     Certificate,
     /// Leaves the number of Pods to the autoscaler.

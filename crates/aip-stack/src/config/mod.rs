@@ -7,10 +7,11 @@
 //! | `field`, `choices`, `value` | what a field, its type and its value are |
 //! | `parse` | from the nodes of the file to [`Values`] |
 //! | `resolve` | from values to a [`StackConfig`]: what is required, what goes together |
-//! | `checks` | what a value means beyond its type |
+//! | `checks`, `certificate` | what a value means beyond its type |
 //! | `problem`, `fix` | what is wrong, and the command that mends it |
 //! | `schema` | the JSON Schema of the table |
 
+mod certificate;
 mod checks;
 mod choices;
 mod field;
@@ -30,7 +31,9 @@ use secrecy::SecretString;
 use yaml_lossless::Segment;
 
 pub use checks::kids as key_ids;
-pub use choices::{AnnotationsStyle, MigrationMode, Profile, ServiceType};
+pub use choices::{
+    AnnotationsStyle, CertificateKind, EdgeKind, IssuerKind, MigrationMode, Profile, ServiceType,
+};
 pub use field::{AnyField, Field, FieldType, Group, Shape, Variable};
 pub use fix::{Fix, Remedy, quoted};
 pub use parse::SecretsAccess;
@@ -80,8 +83,10 @@ pub struct AipConfig {
     pub signing_keys: SecretString,
     /// `migrations.mode`, or what `enable_init_containers` says.
     pub migration_mode: MigrationMode,
-    /// `service.type`, with what a load balancer needs.
+    /// `edge.kind` and `service.type`, with what each of them needs.
     pub exposure: Exposure,
+    /// The certificate that the stack itself gives to a gateway or ingress controller.
+    pub certificate: Option<Certificate>,
     /// Whether an autoscaler controls the number of Pods in place of `replicas`.
     pub is_autoscaled: bool,
     /// `network_policy`; none in the profile `compat`.
@@ -102,6 +107,51 @@ pub enum Exposure {
     ClusterIp,
     /// By an AWS network load balancer.
     LoadBalancer(LoadBalancer),
+    /// By routes at a Gateway.
+    Gateway(GatewayEdge),
+    /// By an Ingress.
+    Ingress(IngressEdge),
+}
+
+/// `edge.gateway`, complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewayEdge {
+    /// The public host name.
+    pub host: String,
+    /// The name of the Gateway.
+    pub gateway: String,
+    /// The name of its listener for HTTPS.
+    pub section: String,
+    /// The name of its listener for HTTP, if it redirects.
+    pub redirect_section: Option<String>,
+}
+
+/// `edge.ingress`, complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IngressEdge {
+    /// The public host name.
+    pub host: String,
+    /// The name of the `IngressClass`.
+    pub class: String,
+}
+
+/// `certificate`, complete.
+#[derive(Clone)]
+pub enum Certificate {
+    /// cert-manager makes and renews it.
+    CertManager {
+        /// The public host name.
+        host: String,
+        /// The name of the issuer.
+        issuer: String,
+    },
+    /// The stack file has it.
+    Files {
+        /// PEM.
+        chain: SecretString,
+        /// PEM.
+        key: SecretString,
+    },
 }
 
 /// An AWS network load balancer.

@@ -292,9 +292,15 @@ pub(super) fn join_path(path: &str, name: &str) -> String {
 
 /// Whether a value at this place is better not repeated in a message.
 fn may_be_secret(path: &str) -> bool {
-    let holds_secrets = ["required_env", "env_config", "extra_env", "signing_keys"]
-        .iter()
-        .any(|field| path.starts_with(&format!("aip_config.{field}")));
+    let holds_secrets = [
+        "required_env",
+        "env_config",
+        "extra_env",
+        "signing_keys",
+        "certificate",
+    ]
+    .iter()
+    .any(|field| path.starts_with(&format!("aip_config.{field}")));
     let path = path.to_ascii_lowercase();
     holds_secrets
         && ["pass", "pwd", "secret", "token", "key", "url", "dsn"]

@@ -10,10 +10,8 @@ use serde_json::{Map, Value, json};
 use super::Desired;
 use super::kinds::{Kind, ObjectMetadata};
 use super::names::NameKey;
-use crate::config::fields::{
-    ANNOTATIONS, ANNOTATIONS_STYLE, INTERNAL, PLAIN_HTTP, PORT, PROFILE, PULL_SECRETS, READY_PATH,
-};
-use crate::config::{AipConfig, AnnotationsStyle, Exposure, Profile, StackConfig};
+use crate::config::fields::{PORT, PULL_SECRETS};
+use crate::config::{AipConfig, StackConfig};
 
 /// The name of the Deployment, its container and everything that is not told apart further.
 pub(super) const APP_NAME: &str = "aip";
@@ -143,58 +141,4 @@ pub(super) fn headless_service(config: &StackConfig, also: (&str, u16)) -> Desir
         labelled_metadata(config, "aip-headless"),
         [("spec", spec)],
     )
-}
-
-/// The way in from outside, if there is one.
-pub(super) fn ingress_service(config: &StackConfig) -> Option<Desired> {
-    const PREFIX: &str = "service.beta.kubernetes.io/aws-load-balancer";
-    let aip = &config.aip;
-    let Exposure::LoadBalancer(balancer) = &aip.exposure else {
-        return None;
-    };
-    let restricted = aip.get(&PROFILE) == Profile::Restricted;
-    let mut annotations = BTreeMap::from([
-        (
-            format!("{PREFIX}-ssl-cert"),
-            balancer.certificate_arn.clone(),
-        ),
-        (format!("{PREFIX}-ssl-ports"), "https".to_owned()),
-    ]);
-    let mut also =
-        |name: &str, value: &str| annotations.insert(format!("{PREFIX}-{name}"), value.to_owned());
-    if aip.get(&ANNOTATIONS_STYLE) == AnnotationsStyle::Controller {
-        also("type", "external");
-        also("nlb-target-type", "ip");
-        also(
-            "scheme",
-            if aip.get(&INTERNAL) {
-                "internal"
-            } else {
-                "internet-facing"
-            },
-        );
-        also("healthcheck-protocol", "http");
-        also("healthcheck-path", &aip.get(&READY_PATH));
-        // Otherwise all callers have the load balancer's address; it writes no header that tells.
-        also("target-group-attributes", "preserve_client_ip.enabled=true");
-    } else {
-        also("type", "nlb");
-    }
-    annotations.extend(aip.get(&ANNOTATIONS));
-    let mut metadata = labelled_metadata(config, "aip-ingress");
-    metadata.annotations = annotations;
-    let mut ports = Vec::new();
-    if aip.get(&PLAIN_HTTP) {
-        ports.push(json!({"name": "http", "port": 80, "protocol": "TCP", "targetPort": "http"}));
-    }
-    ports.push(json!({"name": "https", "port": 443, "protocol": "TCP", "targetPort": "http"}));
-    let mut spec = json!({"type": "LoadBalancer", "ports": ports, "selector": labels()});
-    if let Some(class) = &balancer.class {
-        spec["loadBalancerClass"] = json!(class);
-    }
-    if restricted {
-        // A node that forwards to another one would put its own address in the caller's place.
-        spec["externalTrafficPolicy"] = json!("Local");
-    }
-    Some(Kind::Service.object("aip-ingress", metadata, [("spec", spec)]))
 }

@@ -4,9 +4,8 @@
 use serde_json::json;
 
 use super::Desired;
-use super::common::{
-    APP_NAME, SecretSet, add_pull_secrets, headless_service, ingress_service, labels, metadata,
-};
+use super::common::{APP_NAME, SecretSet, add_pull_secrets, headless_service, labels, metadata};
+use super::edge;
 use super::kinds::Kind;
 use super::migration;
 use super::names::NameKey;
@@ -24,6 +23,7 @@ pub(super) fn objects(config: &StackConfig, names: &NameKey) -> Vec<Desired> {
     let mut secrets = SecretSet::new(config, names, &config.aip.required_env);
     let deployment = deployment(config, &secrets);
     let mut objects = std::mem::take(&mut secrets.objects);
+    objects.extend(edge::certificate::objects(config));
     if config.aip.migration_mode == MigrationMode::Job {
         let pod = json!({
             "containers": [{
@@ -37,7 +37,7 @@ pub(super) fn objects(config: &StackConfig, names: &NameKey) -> Vec<Desired> {
     }
     objects.push(deployment);
     objects.push(headless_service(config, UNUSED_PORT));
-    objects.extend(ingress_service(config));
+    objects.extend(edge::objects(config));
     objects
 }
 

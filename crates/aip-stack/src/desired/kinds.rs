@@ -8,11 +8,14 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Secret, Service, ServiceAccount};
-use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use serde_json::{Map, Value, json};
 
 use super::{Desired, ObjectRef, Phase};
+
+/// Group and version of the Gateway API.
+pub(super) const GATEWAY_API: (&str, &str) = ("gateway.networking.k8s.io", "v1");
 
 /// A kind.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +29,10 @@ pub(super) enum Kind {
     HorizontalPodAutoscaler,
     NetworkPolicy,
     PodMonitor,
+    HttpRoute,
+    ReferenceGrant,
+    Ingress,
+    Certificate,
 }
 
 /// Metadata of an object; empty maps are left out.
@@ -70,19 +77,41 @@ impl Kind {
                 kind: "PodMonitor",
                 plural: "podmonitors",
             },
+            Self::HttpRoute => ApiKind {
+                api_version: "gateway.networking.k8s.io/v1",
+                kind: "HTTPRoute",
+                plural: "httproutes",
+            },
+            Self::ReferenceGrant => ApiKind {
+                api_version: "gateway.networking.k8s.io/v1beta1",
+                kind: "ReferenceGrant",
+                plural: "referencegrants",
+            },
+            Self::Ingress => ApiKind::of::<Ingress>(),
+            // A custom resource of cert-manager.
+            Self::Certificate => ApiKind {
+                api_version: "cert-manager.io/v1",
+                kind: "Certificate",
+                plural: "certificates",
+            },
         }
     }
 
     fn phase(self) -> Phase {
         match self {
             Self::Job => Phase::Migration,
-            Self::Service | Self::Deployment | Self::HorizontalPodAutoscaler | Self::PodMonitor => {
-                Phase::Workload
-            }
+            Self::Service
+            | Self::Deployment
+            | Self::HorizontalPodAutoscaler
+            | Self::PodMonitor
+            | Self::HttpRoute
+            | Self::Ingress => Phase::Workload,
             Self::Secret
             | Self::ServiceAccount
             | Self::PodDisruptionBudget
-            | Self::NetworkPolicy => Phase::Foundation,
+            | Self::NetworkPolicy
+            | Self::ReferenceGrant
+            | Self::Certificate => Phase::Foundation,
         }
     }
 

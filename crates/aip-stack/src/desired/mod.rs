@@ -2,11 +2,13 @@
 
 mod common;
 mod compat;
+mod edge;
 mod kinds;
 mod migration;
 mod names;
 mod policies;
 mod reference;
+mod requirement;
 mod restricted;
 
 use k8s_openapi::api::core::v1::Namespace;
@@ -17,6 +19,7 @@ use crate::config::{Profile, StackConfig};
 
 pub use names::NameKey;
 pub use reference::ObjectRef;
+pub use requirement::{ListEntry, Requirement};
 
 /// An object with this annotation and the value `true` is never deleted by `aip-deploy`. The mark is
 /// kept in the cluster, so that it holds after the state is lost, too.
@@ -30,6 +33,7 @@ pub struct Desired {
     object: ObjectRef,
     manifest: Value,
     phase: Phase,
+    requires: Vec<Requirement>,
 }
 
 /// The phases of an apply, in order. The next one begins when the one before it is done.
@@ -39,7 +43,7 @@ pub enum Phase {
     Foundation,
     /// The migration Job, awaited before anything new serves.
     Migration,
-    /// Deployment, Services, autoscaler.
+    /// Deployment, Services, autoscaler, routes.
     Workload,
 }
 
@@ -63,6 +67,7 @@ impl Desired {
             object,
             manifest,
             phase,
+            requires: Vec::new(),
         }
     }
 
@@ -90,6 +95,17 @@ impl Desired {
     /// Phase of the apply.
     pub fn phase(&self) -> Phase {
         self.phase
+    }
+
+    /// What has to exist before the object can work.
+    pub fn requires(&self) -> &[Requirement] {
+        &self.requires
+    }
+
+    /// The same object, which also needs another one.
+    fn requiring(mut self, requirement: Requirement) -> Self {
+        self.requires.push(requirement);
+        self
     }
 
     /// The same object, which `aip-deploy` does not delete: neither when it is no longer desired

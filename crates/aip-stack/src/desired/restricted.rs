@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 
 use super::Desired;
 use super::common::{
-    APP_NAME, METRICS_PORT, SecretSet, add_pull_secrets, headless_service, ingress_service,
-    labelled_metadata, labels,
+    APP_NAME, METRICS_PORT, SecretSet, add_pull_secrets, headless_service, labelled_metadata,
+    labels,
 };
+use super::edge;
 use super::kinds::Kind;
 use super::migration;
 use super::names::NameKey;
@@ -45,11 +46,12 @@ pub(super) fn objects(config: &StackConfig, names: &NameKey) -> Vec<Desired> {
     }
     workload.push(deployment(config, &secrets));
     workload.push(headless_service(config, METRICS_PORT));
-    workload.extend(ingress_service(config));
+    workload.extend(edge::objects(config));
     let mut objects = std::mem::take(&mut secrets.objects);
     objects.push(policies::service_account(config));
     objects.push(policies::disruption_budget(config));
     objects.extend(policies::network_policy(config));
+    objects.extend(edge::certificate::objects(config));
     objects.extend(workload);
     objects.extend(policies::autoscaler(config));
     objects.extend(policies::pod_monitor(config));

@@ -5,6 +5,9 @@ use std::path::Path;
 use aip_stack::config::{ConfigInput, Problems, SecretsAccess, StackConfig, resolve};
 use pulumi_files::{Project, StackFile};
 
+/// The time at which stacks are read: 21 September 2026.
+pub(crate) const NOW: aip_base::Timestamp = aip_base::Timestamp::from_secs(1_790_000_000);
+
 pub(crate) const KEYS: &str =
     r#"{"keys":[{"kid":"k1","kty":"EC","crv":"P-256","x":"x","y":"y","d":"d"}]}"#;
 
@@ -27,6 +30,7 @@ pub(crate) fn config(text: &str) -> Result<StackConfig, Problems> {
         project: &project(),
         stack: &stack,
         secrets: SecretsAccess::Placeholder,
+        now: NOW,
     })
 }
 

@@ -39,6 +39,7 @@ use tokio::sync::oneshot;
 
 pub use images::{Image, Images};
 pub use network::local_address;
+pub(crate) use time::now;
 
 use crate::control_plane::{ADMIN_GROUP, ControlPlane};
 use crate::kubeconfig;

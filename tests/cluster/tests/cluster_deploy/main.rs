@@ -8,8 +8,10 @@
 
 mod adoption;
 mod autoscaling;
+mod certificates;
 mod deleting;
 mod drift;
+mod edge;
 mod failures;
 mod guard;
 mod held_back;

@@ -2,6 +2,7 @@
 //! signed in to, rolled under load; and its secrets, which stay where they belong.
 
 mod aip_project;
+mod edge;
 mod failures;
 mod person;
 mod search;

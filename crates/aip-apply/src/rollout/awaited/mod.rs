@@ -1,16 +1,27 @@
-//! The table of kinds that are waited for after they were applied. A new one is a file here that
-//! implements `Awaited`, a variant of each enum below, and its look in `aip-deploy`.
+//! The table of kinds that are waited for after they were applied. A new one whose controller reports in
+//! its status is a file here that implements `Reported`, and its lines in the table below. One that is
+//! judged by other objects, too, implements `Awaited`, and has a variant of [`AwaitedView`] and its look in
+//! `aip-deploy`.
 
+mod certificate;
 mod deployment;
+mod ingress;
 mod job;
+mod reported;
+mod route;
 
 use aip_stack::desired::ObjectRef;
 
+use certificate::Certificate;
 use deployment::DeploymentWatch;
+use ingress::Ingress;
 use job::JobWatch;
+use reported::ReportedWatch;
+use route::Route;
 
 use super::follow::{FollowError, Followed, Following, follow};
 use super::model::{JobView, Rollout};
+use super::status::StatusView;
 
 /// A kind that is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +30,12 @@ pub enum AwaitedKind {
     Deployment,
     /// Until it has run to its end.
     Job,
+    /// Until its Gateways have accepted it.
+    Route,
+    /// Until it has an address.
+    Ingress,
+    /// Until it is issued.
+    Certificate,
 }
 
 /// The state of an object that is waited for.
@@ -28,6 +45,8 @@ pub enum AwaitedView<'v> {
     Deployment(&'v Rollout),
     /// A Job with its Pods.
     Job(&'v JobView),
+    /// The conditions of an object.
+    Status(&'v StatusView),
 }
 
 impl AwaitedKind {
@@ -36,6 +55,9 @@ impl AwaitedKind {
         match (object.group(), object.kind.as_str()) {
             ("apps", "Deployment") => Some(Self::Deployment),
             ("batch", "Job") => Some(Self::Job),
+            ("gateway.networking.k8s.io", "HTTPRoute") => Some(Self::Route),
+            ("networking.k8s.io", "Ingress") => Some(Self::Ingress),
+            ("cert-manager.io", "Certificate") => Some(Self::Certificate),
             _ => None,
         }
     }
@@ -56,6 +78,18 @@ impl AwaitedKind {
                 let changed = |view: &JobView| changed(AwaitedView::Job(view));
                 follow::<JobWatch>(following, name, changed).await
             }
+            Self::Route => {
+                let changed = |view: &StatusView| changed(AwaitedView::Status(view));
+                follow::<ReportedWatch<Route>>(following, name, changed).await
+            }
+            Self::Ingress => {
+                let changed = |view: &StatusView| changed(AwaitedView::Status(view));
+                follow::<ReportedWatch<Ingress>>(following, name, changed).await
+            }
+            Self::Certificate => {
+                let changed = |view: &StatusView| changed(AwaitedView::Status(view));
+                follow::<ReportedWatch<Certificate>>(following, name, changed).await
+            }
         }
     }
 }
@@ -65,15 +99,18 @@ mod tests {
     use k8s_openapi::api::apps::v1::Deployment;
     use k8s_openapi::api::batch::v1::Job;
     use k8s_openapi::api::core::v1::Service;
+    use k8s_openapi::api::networking::v1::Ingress;
 
     use super::*;
 
     #[test]
-    fn deployments_and_jobs_are_waited_for_and_nothing_of_another_group() {
+    fn the_kinds_of_the_table_are_waited_for_and_nothing_of_another_group() {
         let deployment = ObjectRef::of::<Deployment>(Some("n"), "aip");
         assert_eq!(AwaitedKind::of(&deployment), Some(AwaitedKind::Deployment));
         let job = ObjectRef::of::<Job>(Some("n"), "aip-migrate");
         assert_eq!(AwaitedKind::of(&job), Some(AwaitedKind::Job));
+        let ingress = ObjectRef::of::<Ingress>(Some("n"), "aip");
+        assert_eq!(AwaitedKind::of(&ingress), Some(AwaitedKind::Ingress));
         let service = ObjectRef::of::<Service>(Some("n"), "aip");
         assert_eq!(AwaitedKind::of(&service), None);
         let foreign = ObjectRef {

@@ -1,7 +1,7 @@
 //! `keys rotate`: a new key, its activation, and the end of the old one. Between the steps everybody
 //! who verifies must have learned of the key.
 
-use aip_apply::store::{HISTORY_LIMIT, StateStore as _};
+use aip_apply::store::HISTORY_LIMIT;
 use aip_base::Timestamp;
 use aip_stack::signing_keys::{Purpose, SigningKeysError};
 use clap::{Args, ValueEnum};

@@ -1,7 +1,6 @@
 //! `stack export`: the state of a stack as one JSON document. Secrets in it are as encrypted as in
 //! the stack file.
 
-use aip_apply::store::StateStore as _;
 use serde_json::json;
 
 use super::StackError;

@@ -1,6 +1,6 @@
 //! `stack history`.
 
-use aip_apply::store::{Outcome, StateStore as _};
+use aip_apply::store::Outcome;
 use clap::Args;
 use serde_json::json;
 

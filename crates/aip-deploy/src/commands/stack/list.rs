@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use aip_apply::store::StateStore as _;
 use clap::Args;
 use pulumi_files::{Project, StackName};
 use serde_json::json;

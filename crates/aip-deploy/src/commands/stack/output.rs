@@ -1,6 +1,5 @@
 //! `stack output`: what other programs may want to know of a stack. Nothing here is secret.
 
-use aip_apply::store::StateStore as _;
 use aip_stack::Target;
 use aip_stack::config::namespace_of;
 use clap::Args;
@@ -9,7 +8,7 @@ use serde_json::{Map, Value};
 use super::StackError;
 use crate::commands::failure::CommandError;
 use crate::context::{Context, ContextError, SecretsMode};
-use crate::outputs::{Address, load_balancer};
+use crate::outputs::{Address, edge};
 
 #[derive(Debug, Args)]
 #[command(after_help = examples!["stack output", "stack output address", "stack output --json"])]
@@ -111,10 +110,10 @@ async fn undeployed(ctx: &Context) -> Result<Option<Outputs>, StackError> {
     Ok(Some(known))
 }
 
-/// Where the load balancer is, if the stack has one. Nobody is asked before the first `up`.
+/// Where the edge is, if the stack has one. Nobody is asked before the first `up`.
 async fn address(ctx: &Context, target: &Target) -> Result<Option<Address>, Box<CommandError>> {
     let ask = async {
-        let Some(service) = load_balancer(&target.desired) else {
+        let Some(edge) = edge(&target.desired) else {
             return Ok(None);
         };
         let stack = ctx.open_stack().await?;
@@ -123,7 +122,7 @@ async fn address(ctx: &Context, target: &Target) -> Result<Option<Address>, Box<
             return Ok(Some(Address::Pending));
         }
         let cluster = stack.cluster(&target.context, &inventory).await?;
-        Ok(Some(Address::of(&cluster, &service).await?))
+        Ok(Some(Address::of(&cluster, &edge).await?))
     };
     ask.await.map_err(Box::new)
 }

@@ -1,6 +1,5 @@
 //! `stack rm`.
 
-use aip_apply::store::StateStore as _;
 use clap::Args;
 
 use super::StackError;

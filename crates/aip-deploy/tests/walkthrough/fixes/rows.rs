@@ -368,6 +368,36 @@ pub(super) fn rows() -> Vec<Row> {
         ),
         with(
             Remedy::Proxies,
+            "edge: {kind: ingress, ingress: {class: traefik}}",
+            "10.0.0.0/8",
+            "trusted_proxies",
+        ),
+        with(
+            Remedy::EdgeName,
+            "trusted_proxies: []\nedge: {kind: gateway, gateway: {name: public}}",
+            "https",
+            "edge/gateway/section",
+        ),
+        with(
+            Remedy::CertificateKind,
+            "certificate: {kind: files}",
+            "",
+            "certificate/kind",
+        ),
+        with(
+            Remedy::CertificateFiles,
+            "trusted_proxies: []\nedge: {kind: ingress, ingress: {class: a}}\ncertificate: {kind: files}",
+            "",
+            "certificate/",
+        ),
+        with(
+            Remedy::SecondEdge,
+            "trusted_proxies: []\nedge: {kind: ingress, ingress: {class: a}}\nservice: {type: load_balancer}",
+            "",
+            "service",
+        ),
+        with(
+            Remedy::Proxies,
             "trusted_proxies: [0.0.0.0/0]",
             "10.0.0.0/8",
             "trusted_proxies",

@@ -12,11 +12,12 @@ use crate::config::fields::{
 };
 use crate::config::fix::{Edit, Fix, Remedy};
 use crate::config::parse::join_path;
-use crate::config::value::{ConfigString, EnvValues};
+use crate::config::value::{ConfigString, EnvValues, PLACEHOLDER};
 use crate::config::values::Values;
 use crate::signing_keys::{KeyView, Purpose, SigningKeys};
 
 use super::Resolver;
+use super::edge::is_proxy;
 
 /// The variables of `aip` for the keys that protect the database: as JSON, or the path of a file.
 const MASTER_KEYS: [&str; 2] = ["AIP_MASTER_KEYS", "AIP_MASTER_KEYS_FILE"];
@@ -195,14 +196,20 @@ impl Resolver<'_> {
         }
     }
 
-    /// The address under which people reach AIP. In a Pod it listens on every address, which tells
-    /// it nothing, so without this the Pods would be ready and of no use.
+    /// The host name under which people reach AIP, as far as the stack file says it. In a Pod AIP listens
+    /// on every address, which tells it nothing, so without this the Pods would be ready and of no use;
+    /// and a gateway or ingress routes by it.
     pub(super) fn external_host(
         &mut self,
         values: &Values,
         required: &BTreeMap<String, ConfigString>,
         extra: &BTreeMap<String, ConfigString>,
-    ) {
+        restricted: bool,
+    ) -> Option<String> {
+        let routes = is_proxy(values);
+        if !restricted && !routes {
+            return None;
+        }
         let environments = [
             (env_field(values).path(), required),
             (EXTRA_ENV.path(), extra),
@@ -215,31 +222,42 @@ impl Resolver<'_> {
         });
         let Some((path, text)) = given else {
             let mut arguments = values.get(&SERVER_ARGS).into_iter();
-            if !arguments.any(|argument| argument.contains("external_base")) {
+            if routes || !arguments.any(|argument| argument.contains("external_base")) {
                 let path = &join_path(EXTRA_ENV.path(), EXTERNAL_BASE[0]);
                 let why = "is missing: the public host name, required for sign-in";
                 let fix = Fix::new(Remedy::ExternalHost, path, Edit::Prompt);
                 self.parser.missing(values.line(), path, why, fix);
             }
-            return;
+            return None;
+        };
+        let Some(value) = text.plaintext() else {
+            return Some(PLACEHOLDER.to_owned());
         };
         let development = environments.into_iter().any(|(_, env)| {
             env.get("AIP_DEVELOPMENT")
                 .and_then(ConfigString::plaintext)
                 .is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1")
         });
-        if let Some(Err(message)) = text
-            .plaintext()
-            .map(|value| checks::external_base(value, development))
-        {
-            let fix = Fix::new(Remedy::ExternalHost, &path, Edit::Prompt);
-            self.parser
-                .problem(Some(text.line), &path, message, Some(fix));
+        let host = checks::external_base(value, development).and_then(|host| match host {
+            url::Host::Domain(name) => Ok(name),
+            address if routes => Err(format!(
+                "is the address {address}: a gateway or ingress leads to a host name"
+            )),
+            address => Ok(address.to_string()),
+        });
+        match host {
+            Ok(host) => Some(host),
+            Err(message) => {
+                let fix = Fix::new(Remedy::ExternalHost, &path, Edit::Prompt);
+                self.parser
+                    .problem(Some(text.line), &path, message, Some(fix));
+                None
+            }
         }
     }
 
     /// Remembers a value that should be encrypted and is not.
-    fn note_plain(&mut self, text: &ConfigString, path: &str) {
+    pub(super) fn note_plain(&mut self, text: &ConfigString, path: &str) {
         if !text.encrypted {
             self.plain.push((text.line, path.to_owned()));
         }

@@ -1,11 +1,14 @@
 //! From a stack file to a [`StackConfig`]: what is required, what goes together, what values mean.
 
+mod certificate;
+mod edge;
 mod environment;
 mod network;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use aip_base::Timestamp;
 use pulumi_files::{ConfigKey, Project, StackFile, StackName};
 use secrecy::SecretString;
 use yaml_lossless::Node;
@@ -36,6 +39,8 @@ pub struct ConfigInput<'a> {
     pub stack: &'a StackName,
     /// Whether encrypted values are decrypted.
     pub secrets: SecretsAccess<'a>,
+    /// The time at which a certificate has to be valid.
+    pub now: Timestamp,
 }
 
 /// Where the restricted profile mounts the key file.
@@ -181,14 +186,14 @@ impl Resolver<'_> {
         let extra_env = self.extra_env(&values);
         if restricted {
             self.master_keys(&values, &required_env, &extra_env, most);
-            self.external_host(&values, &required_env, &extra_env);
         }
+        let host = self.external_host(&values, &required_env, &extra_env, restricted);
         let signing_keys = self.signing_keys(&values, &required_env, restricted);
         if let Some(keys) = signing_keys.as_ref().filter(|_| restricted && most > 1) {
             self.keys_towards_apps(keys);
         }
-        self.plain_notice();
-        let exposure = self.exposure(&values);
+        let certificate = self.certificate(&values, host.as_deref());
+        let exposure = self.exposure(&values, host);
         let network_policy = self.network_policy(&values, restricted, &required_env, &extra_env);
         if let Some(arn) = values.get(&SERVICE_ACCOUNT_ROLE_ARN) {
             let outcome = checks::arn(&arn, "iam", "role/");
@@ -198,6 +203,7 @@ impl Resolver<'_> {
         self.trusted_proxies(&values, restricted, &required_env, &extra_env);
         self.pull_secrets(&values);
         self.resources(&values);
+        self.plain_notice();
         Some(AipConfig {
             image: image?,
             required_env: secrets(&required_env),
@@ -205,6 +211,7 @@ impl Resolver<'_> {
             signing_keys: signing_keys?,
             migration_mode: migration_mode(&values),
             exposure: exposure?,
+            certificate,
             is_autoscaled,
             network_policy,
             values,

@@ -1,58 +1,24 @@
-//! Who reaches the Pods, how many there are, and what they reach.
+//! How many Pods there are, whom they trust, and what they reach.
 
 use std::collections::BTreeMap;
 
 use url::Url;
 
+use crate::config::NetworkPolicy;
 use crate::config::checks;
-use crate::config::choices::{AnnotationsStyle, ServiceType};
+use crate::config::choices::ServiceType;
 use crate::config::fields::{
-    ALLOW_CIDRS, ANNOTATIONS_STYLE, AUTOSCALING, DATABASE_URL, LOAD_BALANCER_CLASS, MAX_REPLICAS,
-    MIN_REPLICAS, NETWORK_POLICY, NETWORK_POLICY_ENABLED, PLAIN_HTTP, REDIS_DSN, REPLICAS,
-    SERVICE_TYPE, SSL_CERT_ARN, TRUSTED_PROXIES,
+    ALLOW_CIDRS, AUTOSCALING, DATABASE_URL, MAX_REPLICAS, MIN_REPLICAS, NETWORK_POLICY,
+    NETWORK_POLICY_ENABLED, REDIS_DSN, REPLICAS, SERVICE_TYPE, TRUSTED_PROXIES,
 };
 use crate::config::fix::{Edit, Fix, Remedy};
 use crate::config::value::ConfigString;
 use crate::config::values::Values;
-use crate::config::{Exposure, LoadBalancer, NetworkPolicy};
 
 use super::Resolver;
+use super::edge::is_proxy;
 
 impl Resolver<'_> {
-    /// How the Pods are exposed; none if the load balancer lacks what it needs.
-    pub(super) fn exposure(&mut self, values: &Values) -> Option<Exposure> {
-        if values.get(&SERVICE_TYPE) == ServiceType::ClusterIp {
-            return Some(Exposure::ClusterIp);
-        }
-        let Some(certificate_arn) = values.get(&SSL_CERT_ARN) else {
-            self.parser.missing(
-                values.line(),
-                SSL_CERT_ARN.path(),
-                "is missing: the AWS load balancer needs a certificate for port 443; behind an ingress or \
-                 gateway, set aip_config.service.type to cluster_ip instead",
-                Fix::new(Remedy::Certificate, SSL_CERT_ARN.path(), Edit::Prompt),
-            );
-            return None;
-        };
-        let outcome = checks::arn(&certificate_arn, "acm", "certificate/");
-        self.checked(values, &SSL_CERT_ARN, outcome);
-        if values.get(&PLAIN_HTTP) {
-            self.notices.push(
-                "the load balancer also serves unencrypted HTTP on port 80; set aip_config.service.plain_http \
-                 to false to disable it"
-                    .to_owned(),
-            );
-        }
-        let class = values.get(&LOAD_BALANCER_CLASS).or_else(|| {
-            let controller = values.get(&ANNOTATIONS_STYLE) == AnnotationsStyle::Controller;
-            controller.then(|| "service.k8s.aws/nlb".to_owned())
-        });
-        Some(Exposure::LoadBalancer(LoadBalancer {
-            certificate_arn,
-            class,
-        }))
-    }
-
     /// Whether an autoscaler controls the number of Pods.
     pub(super) fn is_autoscaled(&mut self, values: &Values) -> bool {
         let Some(line) = values.line_of_group(&AUTOSCALING) else {
@@ -78,7 +44,8 @@ impl Resolver<'_> {
 
     /// The networks of the reverse proxies before the Pods. The load balancers of the stack forward
     /// connections with the caller's address and write no header, so nobody is to be trusted there.
-    /// What stands before a Service inside the cluster is not known here.
+    /// A gateway or ingress is a proxy, whose addresses are not known here; whether one stands before
+    /// a Service inside the cluster, neither.
     pub(super) fn trusted_proxies(
         &mut self,
         values: &Values,
@@ -91,8 +58,14 @@ impl Resolver<'_> {
         let said = values.is_set(&TRUSTED_PROXIES)
             || required.contains_key(VARIABLE)
             || extra.contains_key(VARIABLE);
-        if restricted && values.get(&SERVICE_TYPE) == ServiceType::ClusterIp && !said {
-            let add = Fix::new(Remedy::Proxies, &format!("{path}[0]"), Edit::Prompt);
+        let add = Fix::new(Remedy::Proxies, &format!("{path}[0]"), Edit::Prompt);
+        if restricted && is_proxy(values) && !said {
+            let why = format!(
+                "is missing: the network of the gateway or ingress controller, without which all clients share \
+                 its address and its rate limits; `{path}: []` trusts nobody"
+            );
+            self.parser.missing(values.line(), path, &why, add);
+        } else if restricted && values.get(&SERVICE_TYPE) == ServiceType::ClusterIp && !said {
             self.notices.push(format!(
                 "{path} is not set: behind an ingress controller or gateway, all clients share its address and \
                  its rate limits; `{add}` prompts for its network, `{path}: []` declares that there is none"
