@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aip_base::{Periodic, RowId, Timestamp};
+use aip_base::{RowId, Timestamp};
 use aip_jose::SigningKey;
 use aip_keys::Sealed;
 use aip_pds::CallAuth;
@@ -28,10 +28,8 @@ const SESSIONS: usize = 2048;
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
 /// What a session takes opened, besides what was read and its access token, in bytes.
 const OPENED_BYTES: usize = 2048;
-/// How long the secrets of a session that nobody uses are kept.
+/// How long the secrets of a session that nobody uses are kept, and one interval of the clean-up more.
 const MAX_IDLE: Duration = Duration::from_mins(1);
-/// How often those are thrown out.
-const CLEAN_UP_INTERVAL: Duration = Duration::from_secs(10);
 /// More sessions are not settled within the second for which that matters.
 const MAX_SETTLED: usize = 8192;
 
@@ -40,7 +38,6 @@ pub(super) struct RecentSessions {
     opened: Cache<RowId, Arc<OpenedSession>, ByBytes>,
     /// When this process last heard that a session was refreshed or ended.
     settled: Cache<RowId, Timestamp>,
-    clean_up: Periodic,
 }
 
 /// A session as it was read, ready for calls.
@@ -65,7 +62,6 @@ impl Default for RecentSessions {
         Self {
             opened: Cache::with_weighter(SESSIONS, MAX_BYTES, ByBytes),
             settled: Cache::new(MAX_SETTLED),
-            clean_up: Periodic::new(CLEAN_UP_INTERVAL),
         }
     }
 }
@@ -94,14 +90,15 @@ impl RecentSessions {
         self.opened.get(&id)
     }
 
-    /// Keeps a session that was opened, and throws out those that nobody uses.
+    /// Keeps a session that was opened.
     pub(super) fn keep(&self, opened: OpenedSession) {
-        let now = opened.read.read_at;
         self.opened.insert(opened.status.id, Arc::new(opened));
-        if self.clean_up.is_due(now) {
-            self.opened
-                .retain(|_, it| now.since(it.read.read_at) < MAX_IDLE);
-        }
+    }
+
+    /// Drops the sessions that nobody has used for a while, and with them their secrets.
+    pub(super) fn drop_idle(&self, now: Timestamp) {
+        self.opened
+            .retain(|_, it| now.since(it.read.read_at) < MAX_IDLE);
     }
 
     /// Whether a session may be taken to be as it was read.
@@ -114,5 +111,70 @@ impl RecentSessions {
     /// count any more.
     pub(super) fn settled(&self, id: RowId, now: Timestamp) {
         self.settled.insert(id, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aip_storage::upstream::UpstreamState;
+
+    use super::*;
+    use crate::keeper::step::tests::{NOW, session};
+
+    fn opened(read_at: Timestamp) -> OpenedSession {
+        let session = session(UpstreamState::Active, Duration::from_hours(1));
+        let active = ActiveSession {
+            id: session.id,
+            did: session.did.clone(),
+            pds: session.pds.clone(),
+            scope: session.scope.clone(),
+            auth: CallAuth::Bearer,
+            access: "token".into(),
+            usable_until: NOW,
+            generation: session.generation,
+        };
+        OpenedSession {
+            status: session.status(),
+            active: Arc::new(active),
+            read: SessionRead {
+                session: Arc::new(session),
+                read_at,
+            },
+        }
+    }
+
+    #[test]
+    fn the_secrets_of_a_session_that_nobody_uses_are_dropped() {
+        let recent = RecentSessions::default();
+        let (idle, used) = (opened(NOW), opened(NOW + MAX_IDLE));
+        let ids = [idle.status.id, used.status.id];
+        let secrets = Arc::downgrade(&idle.active);
+        recent.keep(idle);
+        recent.keep(used);
+        let left = || ids.map(|id| recent.opened(id).is_some());
+        let moment = Duration::from_micros(1);
+        recent.drop_idle((NOW + MAX_IDLE) - moment);
+        assert_eq!(left(), [true, true]);
+        recent.drop_idle(NOW + MAX_IDLE);
+        assert_eq!(left(), [false, true]);
+        assert!(secrets.upgrade().is_none());
+    }
+
+    #[test]
+    fn what_was_read_before_a_session_was_settled_does_not_count() {
+        let recent = RecentSessions::default();
+        let read_at = |at| SessionRead {
+            read_at: at,
+            ..opened(NOW).read
+        };
+        let read = read_at(NOW);
+        assert!(recent.is_current(&read, NOW));
+        recent.settled(read.session.id, NOW);
+        assert!(!recent.is_current(&read, NOW), "perhaps before it");
+        let later = SessionRead {
+            read_at: NOW + Duration::from_micros(1),
+            ..read
+        };
+        assert!(recent.is_current(&later, later.read_at));
     }
 }

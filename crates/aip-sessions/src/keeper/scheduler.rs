@@ -35,6 +35,8 @@ const IDLE_POLL_INTERVAL: Duration = Duration::from_secs(1);
 const REVOKE_INTERVAL: Duration = Duration::from_secs(2);
 /// Between two looks for tokens that wait on the disk.
 const SPILL_REPLAY_INTERVAL: Duration = Duration::from_secs(2);
+/// Between two looks for opened sessions that nobody uses.
+const DROP_IDLE_INTERVAL: Duration = Duration::from_secs(10);
 /// Between two counts of all sessions.
 const GAUGE_INTERVAL: Duration = Duration::from_mins(1);
 
@@ -77,6 +79,14 @@ impl Keeper {
             self.run_every(GAUGE_INTERVAL, "session count", async |keeper| {
                 keeper.count_sessions().await
             }),
+            self.run_every(
+                DROP_IDLE_INTERVAL,
+                "dropping opened sessions",
+                async |keeper| {
+                    keeper.recent.drop_idle(keeper.upstream.clock.now());
+                    Ok(())
+                }
+            ),
             self.listen(),
         );
     }

@@ -240,4 +240,4 @@ fn margin(session: &SessionStatus) -> Duration {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -16,10 +16,10 @@ use proptest::prelude::*;
 use super::*;
 
 const HOUR: Duration = Duration::from_hours(1);
-const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+pub(in crate::keeper) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
 /// A session whose access token of one hour has `left` to live.
-fn session(state: UpstreamState, left: Duration) -> UpstreamSession {
+pub(in crate::keeper) fn session(state: UpstreamState, left: Duration) -> UpstreamSession {
     let sealed = || Sealed::from_stored("v1.k.s.c".to_owned());
     UpstreamSession {
         id: RowId::new(&aip_base::SystemClock, &SystemRng),
