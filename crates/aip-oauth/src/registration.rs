@@ -289,6 +289,11 @@ fn hold_to_fapi2(settings: &mut ClientSettings) -> Result<(), RegistrationError>
                 .all(|uri| uri.target() == RedirectTarget::Https),
             "https redirect URIs",
         ),
+        // They know neither pushed requests nor PKCE, and the profile has no other rules for them.
+        (
+            !settings.grant_types.allows(GrantType::DeviceCode),
+            "sign-ins by redirect: no --grant-type of device codes",
+        ),
     ];
     if let Some((_, demanded)) = demands.iter().find(|(met, _)| !met) {
         return Err(RegistrationError::Fapi2(demanded));

@@ -6,7 +6,7 @@ use aip_jose::client_assertion::ASSERTION_TYPE;
 use aip_jose::{Alg, JwkSet, SigningKey};
 use aip_oauth::registration::{ClientSettings, RegistrationError};
 use aip_storage::client::{
-    ApplicationType, ClientAuthMethod, ClientKeys, IdTokenAlg, SecurityProfile,
+    ApplicationType, ClientAuthMethod, ClientKeys, GrantType, IdTokenAlg, SecurityProfile,
 };
 use serde_json::{Value, json};
 use url::Url;
@@ -231,6 +231,12 @@ async fn clients_weaker_than_the_profile_are_not_registered(world: &World) {
         let refused = refusal(&native).await;
         assert!(matches!(refused, RegistrationError::Fapi2(_)), "{refused}");
     }
+    let devices = |it: &mut ClientSettings| {
+        let grants = vec![GrantType::AuthorizationCode, GrantType::DeviceCode];
+        it.grant_types = grants.try_into().unwrap();
+    };
+    let refused = refusal(&devices).await;
+    assert!(refused.to_string().contains("device codes"), "{refused}");
     assert_eq!(world.dump().await.count("clients"), 0);
     // What makes it safer need not be said.
     let (client, secret) = server.register_client(None, strong()).await.unwrap();
