@@ -14,10 +14,10 @@ use quick_cache::sync::Cache;
 use tokio::time::Instant;
 
 /// How long a client is taken to be as it was read.
-const FRESH: Duration = Duration::from_secs(1);
+const MAX_READ_AGE: Duration = Duration::from_secs(1);
 
 /// How many clients are remembered.
-const MOST: usize = 1024;
+const MAX_CLIENTS: usize = 1024;
 
 /// The clients, shared by clones.
 #[derive(Clone)]
@@ -32,7 +32,7 @@ struct Known {
 
 impl Default for KnownClients {
     fn default() -> Self {
-        Self(Arc::new(Cache::new(MOST)))
+        Self(Arc::new(Cache::new(MAX_CLIENTS)))
     }
 }
 
@@ -46,7 +46,7 @@ impl KnownClients {
     /// The client, if it was read a moment ago.
     pub(crate) fn get(&self, id: &ClientId) -> Option<Arc<Client>> {
         let known = self.0.get(id)?;
-        (known.read_at.elapsed() < FRESH).then_some(known.client)
+        (known.read_at.elapsed() < MAX_READ_AGE).then_some(known.client)
     }
 
     /// Remembers a client that was read at `read_at` or later.
@@ -113,7 +113,7 @@ mod tests {
         known.remember(&client, Instant::now());
         assert!(known.get(&client.id).is_some());
 
-        let long_ago = Instant::now().checked_sub(FRESH).unwrap();
+        let long_ago = Instant::now().checked_sub(MAX_READ_AGE).unwrap();
         known.remember(&client, long_ago);
         assert!(known.get(&client.id).is_none());
     }

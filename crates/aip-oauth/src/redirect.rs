@@ -5,8 +5,8 @@
 
 use aip_storage::client::{ApplicationType, RedirectTarget, RedirectUri, RedirectUriError};
 
-/// Checks that a client of this kind may register the redirect URI. `loopback_for_web` is on when AIP itself runs on
-/// loopback: then a web client under development may use loopback, too.
+/// Checks that a client of this kind may register the redirect URI. `loopback_for_web` is on when AIP
+/// itself runs on loopback: then a web client under development may use loopback, too.
 pub fn check(
     uri: &RedirectUri,
     kind: ApplicationType,

@@ -5,7 +5,8 @@ use aip_keys::{PresentedToken, TokenKind};
 use aip_storage::StorageError;
 use aip_storage::audit::AuditKind;
 use aip_storage::client::ClientId;
-use aip_storage::grant::RevokeReason;
+use aip_storage::client_token::ClientToken;
+use aip_storage::grant::{AccessToken, RefreshToken, RevokeReason};
 
 use crate::AuthorizationServer;
 use crate::client_auth::ClientAuthError;
@@ -47,6 +48,48 @@ pub struct Introspection {
     pub issued_at: Timestamp,
     /// When it expires.
     pub expires_at: Timestamp,
+}
+
+impl From<AccessToken> for Introspection {
+    fn from(token: AccessToken) -> Self {
+        Self {
+            subject: token.grant.subject.to_string(),
+            client_id: token.grant.client_id,
+            scope: token.scope.to_string(),
+            token_type: Some(token_type(token.dpop_jkt.is_some())),
+            dpop_jkt: token.dpop_jkt,
+            issued_at: token.issued_at,
+            expires_at: token.expires_at,
+        }
+    }
+}
+
+impl From<ClientToken> for Introspection {
+    fn from(token: ClientToken) -> Self {
+        Self {
+            subject: token.client_id.to_string(),
+            client_id: token.client_id,
+            scope: token.scope.to_string(),
+            token_type: Some(token_type(token.dpop_jkt.is_some())),
+            dpop_jkt: token.dpop_jkt,
+            issued_at: token.issued_at,
+            expires_at: token.expires_at,
+        }
+    }
+}
+
+impl From<RefreshToken> for Introspection {
+    fn from(token: RefreshToken) -> Self {
+        Self {
+            subject: token.grant.subject.to_string(),
+            client_id: token.grant.client_id,
+            scope: token.grant.scope.to_string(),
+            token_type: None,
+            dpop_jkt: None,
+            issued_at: token.issued_at,
+            expires_at: token.expires_at,
+        }
+    }
 }
 
 impl From<ParamsError> for TokenManagementError {
@@ -120,47 +163,17 @@ impl AuthorizationServer {
         let now = self.clock.now();
         let found = match token.kind() {
             TokenKind::AccessToken => {
-                self.storage
-                    .access_token(&hash, now)
-                    .await?
-                    .map(|it| Introspection {
-                        token_type: Some(token_type(it.dpop_jkt.is_some())),
-                        dpop_jkt: it.dpop_jkt,
-                        scope: it.scope.to_string(),
-                        issued_at: it.issued_at,
-                        expires_at: it.expires_at,
-                        subject: it.grant.subject.to_string(),
-                        client_id: it.grant.client_id,
-                    })
+                let found = self.storage.access_token(&hash, now).await?;
+                found.map(Introspection::from)
             }
             TokenKind::ClientToken => {
-                self.storage
-                    .client_token(&hash, now)
-                    .await?
-                    .map(|it| Introspection {
-                        token_type: Some(token_type(it.dpop_jkt.is_some())),
-                        dpop_jkt: it.dpop_jkt,
-                        scope: it.scope.to_string(),
-                        issued_at: it.issued_at,
-                        expires_at: it.expires_at,
-                        subject: it.client_id.to_string(),
-                        client_id: it.client_id,
-                    })
+                let found = self.storage.client_token(&hash, now).await?;
+                found.map(Introspection::from)
             }
-            TokenKind::RefreshToken => self
-                .storage
-                .refresh_token(&hash, now)
-                .await?
-                .filter(|it| !it.spent)
-                .map(|it| Introspection {
-                    token_type: None,
-                    dpop_jkt: None,
-                    scope: it.grant.scope.to_string(),
-                    issued_at: it.issued_at,
-                    expires_at: it.expires_at,
-                    subject: it.grant.subject.to_string(),
-                    client_id: it.grant.client_id,
-                }),
+            TokenKind::RefreshToken => {
+                let found = self.storage.refresh_token(&hash, now).await?;
+                found.filter(|it| !it.spent).map(Introspection::from)
+            }
             _ => None,
         };
         Ok(found.filter(|it| it.client_id == client.client().id))
