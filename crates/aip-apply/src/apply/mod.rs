@@ -181,11 +181,17 @@ pub async fn run(
     if ctx.options.release_pulumi_ownership {
         pulumi_ownership::release_pulumi_ownership(ctx, plan).await?;
     }
-    let kept = prune::prune(ctx, plan).await?;
+    let prune::PruneOutcome { kept, remaining } = prune::prune(ctx, plan, deadline).await?;
     reached(FailPoint::Pruned).await;
+    // What is not gone stays in the inventory, so that the next run waits for it.
+    let undeleted = remaining.iter().map(|remaining| remaining.object.clone());
+    let kept = kept.into_iter().chain(undeleted).collect();
     promote(ctx, plan, &executor, kept).await?;
     reached(FailPoint::InventoryPromoted).await;
-    Ok(())
+    match remaining.into_iter().next() {
+        Some(remaining) => Err(remaining.into()),
+        None => Ok(()),
+    }
 }
 
 /// Before the first write: whatever this run may create can be found again. A plan that creates

@@ -20,34 +20,56 @@ pub(super) const DELETE_TIMEOUT: Duration = Duration::from_mins(1);
 /// How often it is looked whether an object is gone.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Deletes what has to go and returns what stays although it is not wanted.
+/// What is still there after a prune.
+#[derive(Default)]
+pub(super) struct PruneOutcome {
+    /// Objects that stay although the stack does not want them: protected ones, and Secrets that a
+    /// `ReplicaSet` refers to.
+    pub kept: Vec<ObjectRef>,
+    /// Objects whose deletion did not end in time.
+    pub remaining: Vec<RemainingObject>,
+}
+
+/// Deletes what has to go, and waits until it is gone if the run waits at all: an API server still
+/// lists an object until its finalizers are removed, which the garbage collector does some time
+/// after a foreground deletion.
 pub(super) async fn prune(
     ctx: &ApplyContext<'_>,
     plan: &Plan,
-) -> Result<Vec<ObjectRef>, ApplyError> {
+    deadline: Instant,
+) -> Result<PruneOutcome, ApplyError> {
     let stale: Vec<&Step> = plan
         .steps
         .iter()
         .filter(|step| matches!(step.op, Op::Delete | Op::Retain | Op::Prune))
         .collect();
     let protected = plan.steps.iter().filter(|step| step.op == Op::Protect);
-    let mut kept: Vec<ObjectRef> = protected.map(|step| step.object.clone()).collect();
+    let mut outcome = PruneOutcome {
+        kept: protected.map(|step| step.object.clone()).collect(),
+        remaining: Vec::new(),
+    };
     if stale.is_empty() {
-        return Ok(kept);
+        return Ok(outcome);
     }
     // Looked up again: the rollout just changed it.
     let referred = references::secrets_of(&replica_sets(ctx.cluster, ctx.namespace).await?);
+    let mut deleted = Vec::new();
     for step in stale {
         let needed = step.object.kind == "Secret" && referred.contains(&step.object.name);
         match &step.uid {
             Some(uid) if !needed => {
                 ctx.lease.check()?;
                 delete(ctx.cluster, &step.object, uid).await?;
+                deleted.push((&step.object, uid));
             }
-            _ => kept.push(step.object.clone()),
+            _ => outcome.kept.push(step.object.clone()),
         }
     }
-    Ok(kept)
+    if ctx.options.wait {
+        let until = deadline.min(Instant::now() + DELETE_TIMEOUT);
+        outcome.remaining = wait_until_all_gone(ctx.cluster, &deleted, until).await?;
+    }
+    Ok(outcome)
 }
 
 /// Deletes the autoscalers that the stack no longer wants before the number of replicas is set:
@@ -66,7 +88,11 @@ pub(super) async fn release_autoscalers(
             ctx.lease.check()?;
             delete(ctx.cluster, &step.object, uid).await?;
             let until = deadline.min(Instant::now() + DELETE_TIMEOUT);
-            wait_until_gone(ctx.cluster, &step.object, uid, until).await?;
+            let deleted = [(&step.object, uid)];
+            let remaining = wait_until_all_gone(ctx.cluster, &deleted, until).await?;
+            if let Some(remaining) = remaining.into_iter().next() {
+                return Err(remaining.into());
+            }
         }
     }
     Ok(())
@@ -78,6 +104,12 @@ pub struct RemainingObject {
     pub object: ObjectRef,
     /// Its `metadata.finalizers`.
     pub finalizers: Vec<String>,
+}
+
+impl From<RemainingObject> for ApplyError {
+    fn from(RemainingObject { object, finalizers }: RemainingObject) -> Self {
+        Self::BeingDeleted { object, finalizers }
+    }
 }
 
 /// Deletes every object of a plan that wants nothing any more, apart from protected ones, and returns
@@ -100,18 +132,28 @@ pub async fn delete_all(
         delete(cluster, object, uid).await?;
     }
     fail_points.reached(FailPoint::DeletionStarted).await;
-    let mut left = Vec::new();
-    for (object, uid) in to_delete {
+    let remaining = wait_until_all_gone(cluster, &to_delete, deadline).await?;
+    fail_points.reached(FailPoint::DeletionCompleted).await;
+    Ok(remaining)
+}
+
+/// Those of the deleted objects that are not gone by the deadline.
+async fn wait_until_all_gone(
+    cluster: &PinnedCluster,
+    deleted: &[(&ObjectRef, &String)],
+    deadline: Instant,
+) -> Result<Vec<RemainingObject>, ApplyError> {
+    let mut remaining = Vec::new();
+    for (object, uid) in deleted {
         if !wait_until_gone(cluster, object, uid, deadline).await? {
             let live = cluster.read(object).await?;
-            left.push(RemainingObject {
-                object: object.clone(),
+            remaining.push(RemainingObject {
+                object: (*object).clone(),
                 finalizers: live.as_ref().map(finalizers).unwrap_or_default(),
             });
         }
     }
-    fail_points.reached(FailPoint::DeletionCompleted).await;
-    Ok(left)
+    Ok(remaining)
 }
 
 async fn delete(

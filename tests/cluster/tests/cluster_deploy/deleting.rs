@@ -69,6 +69,46 @@ async fn an_object_that_a_finalizer_keeps_is_named_waited_for_and_made_again() {
         .exits(0);
 }
 
+/// What an `up` deletes is gone when it ends, whatever removes the finalizers and however late.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_the_stack_no_longer_wants_is_gone_when_up_ends() {
+    let project = TestProject::new("goes").await;
+    let wanted = "migrations: {mode: none}\nautoscaling: {min_replicas: 2, max_replicas: 4}";
+    let unwanted = "migrations: {mode: none}\nnetwork_policy: {enabled: false}";
+    for (group, kind) in [
+        ("networking.k8s.io", "NetworkPolicy"),
+        ("autoscaling", "HorizontalPodAutoscaler"),
+    ] {
+        project.write("v1", wanted);
+        project.edit("    replicas: 2\n", "");
+        project.up().await.exits(0);
+        hold(&project, group, kind, "aip", &[HOLD]).await;
+        project.write("v1", unwanted);
+        // Twice: what is not gone is still in the inventory.
+        for _ in 0..2 {
+            project
+                .run(&["up", "--yes", "--timeout", "5"])
+                .await
+                .exits(1)
+                .says(&format!("{kind} aip-goes/aip is still being deleted"))
+                .says(HOLD);
+        }
+        project
+            .run(&["preview", "--expect-no-changes"])
+            .await
+            .exits(7);
+        let command = project.command(&["up", "--yes", "--timeout", "120"]);
+        let running = Running::start(command, "Updating (goes)").await;
+        hold(&project, group, kind, "aip", &[]).await;
+        assert_eq!(running.ends().await, Some(0), "{kind}");
+        assert_eq!(project.names(group, kind).await, [""; 0], "{kind}");
+        project
+            .run(&["preview", "--expect-no-changes"])
+            .await
+            .exits(0);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_namespace_that_is_being_deleted_is_named_by_every_command() {
     let project = TestProject::new("doomed").await;
