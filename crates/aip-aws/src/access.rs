@@ -15,12 +15,12 @@ use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider};
 use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
-use aws_config::{BehaviorVersion, ConfigLoader, Region, imds};
+use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig, imds};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_async::rt::sleep::TokioSleep;
 use aws_smithy_async::time::TimeSource;
 
-use crate::credentials::{Credentials, CurrentCredentials, Profile};
+use crate::credentials::{Credentials, CredentialsError, CurrentCredentials, Profile};
 use crate::http::SdkHttp;
 
 /// How AWS is reached.
@@ -133,8 +133,22 @@ impl Aws {
             .with_retry_config(retry_config())
     }
 
+    /// What the client of a service is made of, credentials included: what is wrong with them is told
+    /// apart from what is wrong with a call.
+    pub(crate) async fn service_config(
+        &self,
+        profile: &Profile,
+        region: &str,
+    ) -> Result<SdkConfig, CredentialsError> {
+        let credentials = self.credentials(profile, Some(region)).await;
+        let loader = self
+            .client_config(profile, region.to_owned())
+            .credentials_provider(credentials.get().await?);
+        Ok(loader.load().await)
+    }
+
     /// What the clients of all services share.
-    pub(crate) fn client_config(&self, profile: &Profile, region: String) -> ConfigLoader {
+    fn client_config(&self, profile: &Profile, region: String) -> ConfigLoader {
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .http_client(self.http.clone())
             .time_source(SdkClock(Arc::clone(&self.clock)))

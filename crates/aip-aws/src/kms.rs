@@ -16,8 +16,8 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use crate::access::Aws;
+use crate::call::{CallFailure, call_failure};
 use crate::credentials::{CredentialsError, Profile};
-use crate::text::{causes, printable, xml_field};
 
 /// A key of the service and the way to reach it.
 pub struct Kms {
@@ -211,12 +211,8 @@ impl Kms {
                 .await
                 .ok_or(KmsError::NoRegion)?,
         };
-        let credentials = self.aws.credentials(&self.profile, Some(&region)).await;
-        let config = self
-            .aws
-            .client_config(&self.profile, region.clone())
-            .credentials_provider(credentials.get().await?);
-        let mut config = aws_sdk_kms::config::Builder::from(&config.load().await);
+        let config = self.aws.service_config(&self.profile, &region).await?;
+        let mut config = aws_sdk_kms::config::Builder::from(&config);
         if let Some(endpoint) = &self.endpoint {
             config = config.endpoint_url(endpoint);
         }
@@ -224,45 +220,18 @@ impl Kms {
     }
 }
 
-/// What went wrong, in our own words: the SDK's say where in it an error arose.
 fn call_error<E>(error: &SdkError<E, HttpResponse>, region: String) -> KmsError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    let refused = |code: &str, message: &str| KmsError::Refused {
-        code: printable(code),
-        message: printable(message),
-    };
-    let Some(raw) = error.raw_response() else {
-        let innermost = causes(error).last().map(ToString::to_string);
-        return KmsError::Unreachable {
+    match call_failure(error) {
+        CallFailure::Unreachable { reason } => KmsError::Unreachable { region, reason },
+        CallFailure::Refused { code, message } => KmsError::Refused { code, message },
+        CallFailure::NotTheService { status, said } => KmsError::NotTheService {
             region,
-            reason: printable(&innermost.unwrap_or_default()),
-        };
-    };
-    if let Some(code) = error.code() {
-        return refused(code, error.message().unwrap_or_default());
-    }
-    let body = raw.body().bytes().unwrap_or_default();
-    // XML where the credentials are refused before the service is asked.
-    let text = String::from_utf8_lossy(body);
-    if let Some(code) = xml_field(&text, "Code") {
-        return refused(&code, &xml_field(&text, "Message").unwrap_or_default());
-    }
-    let is_markup = body.trim_ascii_start().starts_with(b"<");
-    let Ok(status) = StatusCode::from_u16(raw.status().as_u16()) else {
-        return KmsError::Answer;
-    };
-    if status.is_success() && !is_markup {
-        return KmsError::Answer;
-    }
-    KmsError::NotTheService {
-        region,
-        status,
-        said: if is_markup {
-            " with an HTML page: something else is answering, such as a proxy that requires a login"
-        } else {
-            ""
+            status,
+            said,
         },
+        CallFailure::Answer => KmsError::Answer,
     }
 }

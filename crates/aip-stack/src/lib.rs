@@ -12,4 +12,4 @@ pub mod desired;
 pub mod signing_keys;
 mod target;
 
-pub use target::Target;
+pub use target::{ResolvedImage, Target};

@@ -19,10 +19,21 @@ pub struct Target {
     pub desired: Vec<Desired>,
     /// What the operator should know about the configuration; no secrets.
     pub notices: Vec<String>,
-    /// The image of the server.
+    /// The image of the server, as Pods have it.
     pub image: String,
+    /// What a registry said about the tag of the image, if it was asked.
+    pub resolved_image: Option<ResolvedImage>,
     /// The text of the stack file, for the history.
     pub stack_file: String,
+}
+
+/// An image whose tag stands for a digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResolvedImage {
+    /// `repository:tag@sha256:…`.
+    pub image: String,
+    /// The digest that the tag had when it was deployed last, if that was another.
+    pub moved_from: Option<String>,
 }
 
 impl Target {

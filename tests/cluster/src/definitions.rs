@@ -20,6 +20,14 @@ pub const CERT_MANAGER: &[&str] = &[
     CLUSTER_ISSUER,
 ];
 
+/// External Secrets Operator: `ExternalSecret`.
+pub const EXTERNAL_SECRETS: &[&str] = &[include_str!(
+    "../crds/external-secrets.io_externalsecrets.yaml"
+)];
+
+/// `CloudNativePG`: `Cluster`.
+pub const CLOUDNATIVE_PG: &[&str] = &[include_str!("../crds/postgresql.cnpg.io_clusters.yaml")];
+
 /// The schema of the original lists every way to sign; nothing here depends on one.
 const CLUSTER_ISSUER: &str = "apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition

@@ -37,4 +37,6 @@ pub use kubelet::{Image, Images, Kubelet, Nodes, local_address};
 pub use load::{Load, Tally};
 pub use moto::Moto;
 pub use poll::{eventually, eventually_within};
-pub use programs::{aip_image, workspace_example, workspace_program};
+pub use programs::{
+    aip_image, kustomize_program, registry_program, workspace_example, workspace_program,
+};

@@ -31,24 +31,39 @@ impl Moto {
     ///
     /// If it does not start; the reason is in the message.
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// A server with variables in its environment, such as `MOTO_ACM_VALIDATION_WAIT`.
+    ///
+    /// # Panics
+    ///
+    /// If it does not start; the reason is in the message.
+    pub async fn start_with(variables: &[(&str, &str)]) -> Self {
         let programs = tokio::task::spawn_blocking(installed)
             .await
             .expect("the installation does not panic");
         for _ in 1..MAX_START_ATTEMPTS {
-            if let Ok(server) = Self::try_start(&programs).await {
+            if let Ok(server) = Self::try_start(&programs, variables).await {
                 return server;
             }
         }
-        Self::try_start(&programs)
+        Self::try_start(&programs, variables)
             .await
             .unwrap_or_else(|reason| panic!("{reason}"))
     }
 
-    async fn try_start(programs: &Path) -> Result<Self, String> {
+    async fn try_start(programs: &Path, variables: &[(&str, &str)]) -> Result<Self, String> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()));
-        let arguments = ["-H", "127.0.0.1", "-p", &address.port().to_string()].map(str::to_owned);
+        let server = programs.join("moto_server").display().to_string();
+        let port = address.port().to_string();
+        let variables = variables
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"));
+        let arguments = [&server, "-H", "127.0.0.1", "-p", &port].map(str::to_owned);
+        let arguments: Vec<String> = variables.chain(arguments).collect();
         let reaper = Reaper::start();
-        let mut server = Daemon::start("moto_server", programs, &arguments, &reaper);
+        let mut server = Daemon::start("env", Path::new("/usr/bin"), &arguments, &reaper);
         eventually("moto answers", async || {
             match (
                 http_client::get(address, "/moto-api/").await,

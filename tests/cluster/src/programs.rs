@@ -93,6 +93,34 @@ fn target() -> PathBuf {
     folder.to_owned()
 }
 
+/// `kustomize`, built once by the script.
+///
+/// # Panics
+///
+/// If it cannot be built.
+pub fn kustomize_program() -> PathBuf {
+    script("build-kustomize.sh")
+}
+
+/// A container registry, built once by the script of the packaging suite.
+///
+/// # Panics
+///
+/// If it cannot be built.
+pub fn registry_program() -> PathBuf {
+    script("../packaging/build.sh")
+}
+
+/// What a script prints that builds a program unless it is built: the program.
+fn script(path: &str) -> PathBuf {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    let output = Command::new(&script).output();
+    let output = output.unwrap_or_else(|error| panic!("{}: {error}", script.display()));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {said}", script.display());
+    PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
+}
+
 /// The folder with the built programs: `$CLUSTER_PROGRAMS`, else where the script builds to.
 ///
 /// # Panics

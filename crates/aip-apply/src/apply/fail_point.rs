@@ -11,12 +11,18 @@ use strum::{Display, EnumIter};
 pub enum FailPoint {
     /// The lease is held; nothing was written yet.
     LeaseAcquired,
+    /// `keys rotate --auto`: the stack file has the new keys, which are not deployed yet.
+    KeysWritten,
     /// The state knows what the run may create.
     IntentRecorded,
     /// The namespace exists.
     NamespaceCreated,
     /// Secrets, accounts and policies are applied.
     FoundationApplied,
+    /// The servers of the stack are applied and not awaited yet.
+    DependenciesApplied,
+    /// They are ready.
+    DependenciesReady,
     /// The migration Job is created and not awaited yet.
     MigrationApplied,
     /// The migration is complete, and recorded as such.
@@ -42,6 +48,7 @@ impl FailPoint {
     pub(super) fn applied(phase: Phase) -> Self {
         match phase {
             Phase::Foundation => Self::FoundationApplied,
+            Phase::Dependency => Self::DependenciesApplied,
             Phase::Migration => Self::MigrationApplied,
             Phase::Workload => Self::WorkloadApplied,
         }
@@ -51,6 +58,7 @@ impl FailPoint {
     pub(super) fn awaited(phase: Phase) -> Option<Self> {
         match phase {
             Phase::Foundation => None,
+            Phase::Dependency => Some(Self::DependenciesReady),
             Phase::Migration => Some(Self::MigrationCompleted),
             Phase::Workload => Some(Self::RolloutCompleted),
         }

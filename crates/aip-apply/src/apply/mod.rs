@@ -106,6 +106,9 @@ pub enum ApplyError {
         /// Its `metadata.finalizers`.
         finalizers: Vec<String>,
     },
+    /// A server of the stack does not come up; nothing that serves was touched.
+    #[error("PostgreSQL or Valkey does not get ready; no running Pods of AIP were changed: {0}")]
+    Dependency(Failure),
     /// The migration failed; nothing that serves was touched.
     #[error("the migration failed; no running Pods were changed: {0}")]
     Migration(Failure),

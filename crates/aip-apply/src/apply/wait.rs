@@ -28,11 +28,12 @@ pub(super) async fn phase(
             continue;
         };
         let migrates = phase == Phase::Migration;
-        // Nothing new may serve before a migration is done, whether the operator waits or not.
-        let is_awaited = if migrates {
-            must_run(ctx, executor, desired, deadline).await?
-        } else {
-            ctx.options.wait
+        // Nothing new may serve before a migration is done, whether the operator waits or not, and a
+        // migration needs its database.
+        let is_awaited = match phase {
+            Phase::Migration => must_run(ctx, executor, desired, deadline).await?,
+            Phase::Dependency => true,
+            Phase::Foundation | Phase::Workload => ctx.options.wait,
         };
         if !is_awaited {
             continue;
@@ -52,6 +53,9 @@ pub(super) async fn phase(
             FollowOutcome::Done => {}
             FollowOutcome::Failed(failure) if migrates => {
                 return Err(ApplyError::Migration(failure));
+            }
+            FollowOutcome::Failed(failure) if phase == Phase::Dependency => {
+                return Err(ApplyError::Dependency(failure));
             }
             FollowOutcome::Failed(failure) => return Err(ApplyError::Rollout(failure)),
             FollowOutcome::TimedOut(pending) => {

@@ -1,6 +1,7 @@
 //! Learns what an apply would do: the live object and a server-side dry run, with a way out for
 //! every reason why the API server cannot answer.
 
+mod claims;
 mod refusal;
 mod requirements;
 
@@ -174,8 +175,21 @@ async fn interpret_dry_run(
     })
 }
 
-/// Objects of the inventory that are not desired any more, with what is left of them.
+/// Objects of the inventory that are not desired any more, with what is left of them, and the claims for
+/// volumes that go or stay with them.
 pub async fn stale_objects(
+    cluster: &GuardedCluster,
+    objects: Vec<ObjectRef>,
+) -> Result<Vec<Stale>, ApiError> {
+    let mut stale = read_all(cluster, objects).await?;
+    // What a StatefulSet leaves behind is no part of the inventory yet.
+    let mut claims: Vec<ObjectRef> = stale.iter().flat_map(claims::of).collect();
+    claims.retain(|claim| !stale.iter().any(|known| known.object.is_same_object(claim)));
+    stale.extend(read_all(cluster, claims).await?);
+    Ok(stale)
+}
+
+async fn read_all(
     cluster: &GuardedCluster,
     objects: Vec<ObjectRef>,
 ) -> Result<Vec<Stale>, ApiError> {

@@ -6,17 +6,18 @@ use crate::cluster::ApiError;
 
 /// What the API server says of a field that keeps its first value
 /// (`k8s.io/apimachinery/pkg/api/validation`, `pkg/apis/core/validation`).
-const IMMUTABLE_FIELD_PHRASES: [&str; 6] = [
+const IMMUTABLE_FIELD_PHRASES: [&str; 7] = [
     "field is immutable",
     "is immutable",
     "may not change once set",
     "may not be changed",
     "can not be changed",
     "can not be unset",
+    "updates to statefulset spec for fields other than",
 ];
 
 /// Who brings the kinds of an API group: group, name, and where it is described how to install it.
-const PROVIDERS: [(&str, &str, &str); 3] = [
+const PROVIDERS: [(&str, &str, &str); 4] = [
     (
         "cert-manager.io",
         "cert-manager",
@@ -31,6 +32,11 @@ const PROVIDERS: [(&str, &str, &str); 3] = [
         "monitoring.coreos.com",
         "the Prometheus operator",
         "https://prometheus-operator.dev/docs/getting-started/installation/",
+    ),
+    (
+        "postgresql.cnpg.io",
+        "CloudNativePG",
+        "https://cloudnative-pg.io/documentation/current/installation_upgrade/",
     ),
 ];
 
@@ -64,6 +70,7 @@ pub(super) fn explain_refusal(error: &ApiError, object: &ObjectRef, context: &st
     }
     let consequence = match object.kind.as_str() {
         "Deployment" => "its Pods are down until the new ones are ready",
+        "StatefulSet" => "its server is down until then; its volumes stay as they are",
         "Service" => "its addresses change, including a load balancer's",
         _ => "it does not exist until then",
     };

@@ -223,7 +223,49 @@ impl Step {
     }
 }
 
+/// Names by which data was to be deleted that no protected object has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no protected object is called {}; {}", .unknown.join(", "), protected_text(.protected))]
+pub struct UnknownData {
+    /// The names.
+    pub unknown: Vec<String>,
+    /// The names that there are.
+    pub protected: Vec<String>,
+}
+
+fn protected_text(names: &[String]) -> String {
+    if names.is_empty() {
+        "the stack has none".to_owned()
+    } else {
+        format!("the stack has {}", names.join(", "))
+    }
+}
+
 impl Plan {
+    /// Deletes the protected objects with these names, too. Each name must be one of theirs, so that nothing
+    /// is deleted by a slip.
+    pub fn delete_protected(&mut self, names: &[String]) -> Result<(), UnknownData> {
+        let is_protected = |step: &&Step| step.op == Op::Protect;
+        let protected = self.steps.iter().filter(is_protected);
+        let mut protected: Vec<String> = protected.map(|step| step.object.name.clone()).collect();
+        protected.sort();
+        protected.dedup();
+        let unknown: Vec<String> = names
+            .iter()
+            .filter(|name| !protected.contains(name))
+            .cloned()
+            .collect();
+        if !unknown.is_empty() {
+            return Err(UnknownData { unknown, protected });
+        }
+        for step in &mut self.steps {
+            if step.op == Op::Protect && names.contains(&step.object.name) {
+                step.op = Op::Delete;
+            }
+        }
+        Ok(())
+    }
+
     /// How many objects of the cluster are touched, the namespace included.
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();

@@ -37,6 +37,21 @@ impl<'e> ObjectEvents<'e> {
         ))
     }
 
+    /// The newest event with one of these reasons: reason and message, and since when there are such.
+    pub(super) fn with_reason(
+        &self,
+        reasons: &[&str],
+    ) -> Option<(String, String, Option<Timestamp>)> {
+        let has_reason = |event: &&&Event| {
+            let reason = event.reason.as_deref();
+            reason.is_some_and(|reason| reasons.contains(&reason))
+        };
+        let such: Vec<&&Event> = self.0.iter().filter(has_reason).collect();
+        let newest = such.iter().max_by_key(|event| last_seen(event))?;
+        let since = such.iter().filter_map(|event| first_seen(event)).min();
+        Some((newest.reason.clone()?, newest.message.clone()?, since))
+    }
+
     /// The newest warning with this reason whose message begins so: the message, and since when
     /// there are such warnings.
     pub(super) fn of(&self, reason: &str, prefix: &str) -> Option<(String, Option<Timestamp>)> {

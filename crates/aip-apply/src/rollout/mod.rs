@@ -1,10 +1,11 @@
 //! A rollout seen whole: Deployment → `ReplicaSet`s → Pods → containers, with reasons, and a
 //! verdict as early as one can be given; and what controllers report of routes and the like.
 //!
-//! [`model`], [`status`] and [`verdict`] are pure; `follow` feeds them by the table of kinds in `awaited`.
+//! [`model`], [`status`], [`dependency`] and [`verdict`] are pure; `follow` feeds them by the table of kinds in `awaited`.
 
 mod awaited;
 mod cache;
+pub mod dependency;
 mod events;
 mod follow;
 pub mod model;

@@ -289,7 +289,7 @@ fn is_final_refusal(message: &str, since: Option<Timestamp>, now: Timestamp) -> 
 }
 
 /// Why a Pod will not come up.
-fn pod_failure(pod: &PodView, now: Timestamp) -> Option<Failure> {
+pub(super) fn pod_failure(pod: &PodView, now: Timestamp) -> Option<Failure> {
     if pod.phase == "Terminating" {
         return None;
     }
@@ -406,7 +406,7 @@ fn is_slow(message: &str) -> bool {
 }
 
 /// What is known about a Pod that is not ready, if it should be.
-fn not_ready(pod: &PodView) -> Option<Failure> {
+pub(super) fn not_ready(pod: &PodView) -> Option<Failure> {
     if pod.ready || pod.phase == "Terminating" {
         return None;
     }

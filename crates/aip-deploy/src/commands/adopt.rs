@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::commands::apply_flags::ApplyFlags;
 use crate::commands::failure::CommandError;
-use crate::context::{Context, SecretsMode};
+use crate::context::Context;
 use crate::pulumi_state;
 use crate::workflow::{Deployment, Operation};
 
@@ -31,7 +31,7 @@ impl AdoptArgs {
         let checkpoint = checkpoint.ok_or(CommandError::NoCheckpoint)?;
         let objects = pulumi_state::objects(&checkpoint)
             .map_err(|error| CommandError::Checkpoint(json_error_position(&error)))?;
-        let mut target = stack.target(SecretsMode::Decrypted).await?;
+        let mut target = stack.target_to_deploy().await?;
         ctx.screen
             .status("Ownership of these objects moves from Pulumi to aip-deploy:");
         for object in &objects {

@@ -25,14 +25,29 @@ pub(crate) struct ApplyFlags {
     #[arg(long)]
     pub(crate) take_ownership: bool,
     /// Time limit for migration and rollout together, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TIMEOUT_SECONDS, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) timeout: u64,
     /// Do not wait for the rollout
     #[arg(long)]
     pub(crate) no_wait: bool,
 }
 
+/// The default of `--timeout`.
+const DEFAULT_TIMEOUT_SECONDS: u64 = 600;
+
 impl ApplyFlags {
+    /// As `up --yes` has them.
+    pub(crate) fn unattended() -> Self {
+        Self {
+            yes: true,
+            skip_preview: false,
+            diff: false,
+            take_ownership: false,
+            timeout: DEFAULT_TIMEOUT_SECONDS,
+            no_wait: false,
+        }
+    }
+
     /// What to wait for.
     pub(crate) fn options(&self) -> ApplyOptions {
         ApplyOptions {

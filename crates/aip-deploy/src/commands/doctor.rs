@@ -1,5 +1,7 @@
 //! `doctor`: everything a deployment needs, checked one by one without changing anything.
 
+mod dependencies;
+
 use aip_apply::apply::lease::describe;
 use aip_apply::cluster::{ApiError, GuardedCluster};
 use aip_apply::plan::Deleting;
@@ -9,6 +11,7 @@ use aip_stack::desired::Desired;
 use clap::Args;
 use serde_json::json;
 
+use crate::commands::cert;
 use crate::commands::failure::CommandError;
 use crate::context::{Context, OpenStack, SecretsMode};
 use crate::ui::style::{self, paint};
@@ -135,6 +138,9 @@ async fn check(ctx: &Context, report: &mut Report) {
     let (Some(target), Some(inventory)) = (target, inventory) else {
         return;
     };
+    if let Some(certificate) = cert::check(&stack, &target).await {
+        report.record("certificate", certificate, Clone::clone);
+    }
     let cluster = stack.cluster(&target.context, &inventory).await;
     let identity = |cluster: &GuardedCluster| {
         let pinned = if cluster.is_pinned() {
@@ -150,6 +156,7 @@ async fn check(ctx: &Context, report: &mut Report) {
     };
     if let Some(cluster) = report.record("cluster", cluster, identity) {
         check_cluster(&cluster, &target, report).await;
+        dependencies::check(&cluster, &target, report).await;
     }
 }
 

@@ -53,7 +53,7 @@ impl DriftArgs {
 /// What was deployed last, or the stack file if the history does not say.
 async fn last_deployed_target(stack: &OpenStack<'_>) -> Result<Target, CommandError> {
     match last_good(stack.store.as_ref()).await? {
-        Some((_, record)) => Ok(stack.target_of_revision(&record.stack_file).await?),
+        Some((_, record)) => Ok(stack.target_of_revision(&record).await?),
         None => Ok(stack.target(SecretsMode::Decrypted).await?),
     }
 }

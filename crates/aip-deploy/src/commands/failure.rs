@@ -3,7 +3,7 @@
 use aip_apply::apply::lease::LeaseError;
 use aip_apply::apply::{ApplyError, PlanChanged};
 use aip_apply::cluster::{ApiError, GuardError};
-use aip_apply::plan::Incomplete;
+use aip_apply::plan::{Incomplete, UnknownData};
 use aip_apply::rollout::{Failure, FollowError};
 use aip_apply::store::{Revision, StoreError};
 
@@ -25,6 +25,8 @@ pub(crate) enum CommandError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Incomplete(#[from] Incomplete),
+    #[error(transparent)]
+    UnknownData(#[from] UnknownData),
     #[error(transparent)]
     PlanChanged(#[from] PlanChanged),
     /// Another command or `lock` holds the lease.
@@ -98,7 +100,7 @@ impl CommandError {
             Self::TimedOut(_) => Exit::TimedOut,
             Self::UnexpectedChanges(_) => Exit::Changes,
             Self::Cancelled | Self::Prompt(PromptError::Cancelled) => Exit::Cancelled,
-            Self::Prompt(PromptError::NotInteractive) => Exit::Usage,
+            Self::Prompt(PromptError::NotInteractive) | Self::UnknownData(_) => Exit::Usage,
             Self::Lease(LeaseError::HeldBy(_))
             | Self::PlanChanged(PlanChanged)
             | Self::Prompt(PromptError::Terminal(_))

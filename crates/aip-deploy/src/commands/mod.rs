@@ -12,6 +12,7 @@ pub(crate) use examples;
 
 pub(crate) mod adopt;
 pub(crate) mod apply_flags;
+pub(crate) mod cert;
 pub(crate) mod config;
 pub(crate) mod destroy;
 pub(crate) mod doctor;
@@ -84,6 +85,7 @@ commands! {
     Cancel(lock::CancelArgs) => await,
     Repin(repin::RepinArgs) => await,
     Keys(keys::KeysArgs) => await,
+    Cert(cert::CertArgs) => await,
     Doctor(doctor::DoctorArgs) => await,
     Completions(generate::CompletionsArgs),
     Man(generate::ManArgs),

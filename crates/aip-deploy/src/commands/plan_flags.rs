@@ -30,7 +30,7 @@ impl PlanFlags {
         let inventory = stack.store.inventory().await?;
         let cluster = stack.cluster(&target.context, &inventory).await?;
         let plan = plan(&cluster, target, &inventory).await?;
-        let stack_info = stack.stack_info(&target.notices);
+        let stack_info = stack.target_info(target);
         let screen = &stack.ctx.screen;
         if self.json {
             screen.json(&json::to_json(&plan, stack_info));

@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::commands::failure::CommandError;
 use crate::commands::plan_flags::PlanFlags;
-use crate::context::{Context, SecretsMode};
+use crate::context::Context;
 
 /// Show what `up` would change
 #[derive(Debug, Args)]
@@ -28,7 +28,7 @@ impl PreviewArgs {
     /// Computes and prints the plan; writes nothing anywhere.
     pub(crate) async fn run(self, ctx: &Context) -> Result<(), CommandError> {
         let stack = ctx.open_stack().await?;
-        let target = stack.target(SecretsMode::Decrypted).await?;
+        let target = stack.target_to_deploy().await?;
         let plan = self
             .flags
             .show(&stack, &target, "Previewing update")

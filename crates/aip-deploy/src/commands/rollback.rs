@@ -28,7 +28,7 @@ impl RollbackArgs {
         };
         let record = stack.store.revision(revision).await?;
         let record = record.ok_or(CommandError::NoRevision(revision))?;
-        let mut target = stack.target_of_revision(&record.stack_file).await?;
+        let mut target = stack.target_of_revision(&record).await?;
         target.notices.push(format!(
             "this deploys revision {} of {}; the stack file and the database schema are not changed (run \
              `aip-deploy config refresh` afterwards to restore its stack file)",

@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::commands::apply_flags::ApplyFlags;
 use crate::commands::failure::CommandError;
-use crate::context::{Context, SecretsMode};
+use crate::context::Context;
 use crate::workflow::{Deployment, Operation};
 
 /// Deploy the stack
@@ -28,7 +28,7 @@ pub(crate) struct UpArgs {
 impl UpArgs {
     pub(crate) async fn run(self, ctx: &Context) -> Result<(), CommandError> {
         let stack = ctx.open_stack().await?;
-        let target = stack.target(SecretsMode::Decrypted).await?;
+        let target = stack.target_to_deploy().await?;
         let operation = Operation::Up {
             rollback_on_failure: self.rollback_on_failure,
             expect_no_changes: self.expect_no_changes,

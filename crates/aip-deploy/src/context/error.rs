@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use aip_apply::store::{LoginError, StoreError};
 use aip_stack::config::Problems;
 use pulumi_files::{
-    BackendError, KeyError, KeyServiceFault, ProjectError, SecretsError, StackFileError, StackName,
-    WorkspaceError,
+    BackendError, CrypterError, KeyError, KeyServiceFault, ProjectError, SecretsError,
+    StackFileError, StackName, WorkspaceError,
 };
 
 use crate::exit::{ErrorExit as _, Exit};
@@ -26,6 +26,9 @@ pub(crate) enum ContextError {
     File(#[from] StackFileError),
     #[error(transparent)]
     Configuration(#[from] Problems),
+    /// An encrypted value does not open.
+    #[error("{path}: {source}")]
+    Value { path: String, source: CrypterError },
     #[error("{}: {source}", file.display())]
     Secrets { file: PathBuf, source: SecretsError },
     #[error(transparent)]
@@ -40,6 +43,18 @@ pub(crate) enum ContextError {
     NoStack,
     #[error("no stack named '{0}' found")]
     UnknownStack(StackName),
+    /// The registry has no manifest of that name.
+    #[error(
+        "{field}: the registry has no {image} ({answer}): push it, or name another one: aip-deploy config set \
+         --path {field}"
+    )]
+    NoSuchImage {
+        image: String,
+        /// What the registry said.
+        answer: String,
+        /// The field of the stack file that names the tag.
+        field: &'static str,
+    },
     #[error("conflicting stacks: the argument names `{0}`, --stack names `{1}`")]
     TwoStacks(StackName, StackName),
 }
@@ -60,6 +75,8 @@ impl ContextError {
             | Self::Key(_)
             | Self::File(_)
             | Self::Configuration(_)
+            | Self::Value { .. }
+            | Self::NoSuchImage { .. }
             | Self::TwoStacks(..) => Exit::Usage,
         }
     }

@@ -2,6 +2,7 @@
 //! select.
 
 mod error;
+mod image;
 mod open_stack;
 mod secrets;
 mod stack;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aip_apply::cluster::{Access, GuardError, GuardedCluster};
-use aip_apply::store::{Inventory, LeaseHolder, State};
+use aip_apply::store::{Inventory, LeaseHolder, RevisionRecord, State};
 use aip_stack::Target;
 
 use super::{Context, ContextError, SecretsMode, Stack};
@@ -42,9 +42,22 @@ impl OpenStack<'_> {
         self.stack.target(self.ctx, mode).await
     }
 
-    /// The objects of a stack file of the history.
-    pub(crate) async fn target_of_revision(&self, text: &str) -> Result<Target, ContextError> {
-        self.stack.target_of_revision(self.ctx, text).await
+    /// The objects to deploy: those that the stack file asks for, with the digest that the registry has for
+    /// the tag of the image, if the file wants it.
+    pub(crate) async fn target_to_deploy(&self) -> Result<Target, ContextError> {
+        let (ctx, stack) = (self.ctx, self.stack);
+        let file = stack.load()?;
+        let mut configured = stack.configured(ctx, &file, SecretsMode::Decrypted).await?;
+        let resolved = self.resolve_image(&mut configured.config).await?;
+        Ok(stack.target_of(configured, resolved))
+    }
+
+    /// The objects of a revision.
+    pub(crate) async fn target_of_revision(
+        &self,
+        record: &RevisionRecord,
+    ) -> Result<Target, ContextError> {
+        self.stack.target_of_revision(self.ctx, record).await
     }
 
     /// The cluster the stack belongs to. Every command that talks to a cluster gets it here.
@@ -64,6 +77,15 @@ impl OpenStack<'_> {
             project: &self.stack.project.name,
             stack: self.stack.name.as_str(),
             notices,
+            image: None,
+        }
+    }
+
+    /// The same for the objects of the stack, with what a registry said about their image.
+    pub(crate) fn target_info<'n>(&'n self, target: &'n Target) -> StackInfo<'n> {
+        StackInfo {
+            image: target.resolved_image.as_ref(),
+            ..self.stack_info(&target.notices)
         }
     }
 

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use pulumi_files::{Crypter, Keyring, SecretsError, StackFile};
+use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Context, ContextError};
+use super::{Context, ContextError, Stack};
 use crate::aws_keys::AwsKeys;
 use crate::ui::PassphrasePrompt;
 
@@ -55,6 +56,30 @@ impl Context {
         let crypter = Arc::new(crypter.map_err(|error| in_file(file, error))?);
         *self.crypter.lock().await = Some((file.encryption(), Arc::clone(&crypter)));
         Ok(crypter)
+    }
+
+    /// A text of the stack file, decrypted; none if it is missing or empty.
+    pub(crate) async fn text(
+        &self,
+        stack: &Stack,
+        file: &StackFile,
+        path: &str,
+    ) -> Result<Option<SecretString>, ContextError> {
+        let Some(node) = file.at(&stack.config_path(path, true)?) else {
+            return Ok(None);
+        };
+        let text = match (node.secret(), node.scalar()) {
+            (Some(ciphertext), _) => {
+                let opened = self.crypter(file).await?.decrypt(ciphertext);
+                opened.map_err(|source| ContextError::Value {
+                    path: path.to_owned(),
+                    source,
+                })?
+            }
+            (None, Some(scalar)) => SecretString::from(scalar.text.clone()),
+            (None, None) => return Ok(None),
+        };
+        Ok(Some(text).filter(|text| !text.expose_secret().is_empty()))
     }
 }
 

@@ -2,13 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
-use aip_apply::store::State;
-use aip_stack::Target;
-use aip_stack::config::{ConfigInput, SecretsAccess, resolve};
+use aip_apply::store::{RevisionRecord, State};
+use aip_stack::config::{ConfigInput, SecretsAccess, StackConfig, resolve};
 use aip_stack::desired::{NameKey, objects};
+use aip_stack::{ResolvedImage, Target};
 use pulumi_files::{ConfigPath, Project, StackFile, StackName};
 
-use super::{Context, ContextError, SecretsMode};
+use super::{Context, ContextError, SecretsMode, image};
+
+/// What a stack file says, before it is made into objects.
+pub(super) struct Configured {
+    pub(super) config: StackConfig,
+    names: NameKey,
+    stack_file: String,
+}
 
 pub(crate) struct Stack {
     pub project: Project,
@@ -33,37 +40,44 @@ impl Stack {
         Ok(stacks.state(&self.project.name, &self.name))
     }
 
-    /// The objects that the stack file asks for.
+    /// The objects that the stack file asks for, with its image as it is written there.
     pub(crate) async fn target(
         &self,
         ctx: &Context,
         mode: SecretsMode,
     ) -> Result<Target, ContextError> {
-        self.target_of(ctx, &self.load()?, mode).await
+        let configured = self.configured(ctx, &self.load()?, mode).await?;
+        Ok(self.target_of(configured, None))
     }
 
-    /// The objects that another text of the file asks for, one of the history.
+    /// The objects of a revision: those of the stack file that was kept, with the image that was deployed.
     pub(crate) async fn target_of_revision(
         &self,
         ctx: &Context,
-        text: &str,
+        record: &RevisionRecord,
     ) -> Result<Target, ContextError> {
         let path = self.project.stack_file(&self.name);
-        let file = StackFile::parse(&path, text.to_owned(), &self.project.name)?;
-        let target = self.target_of(ctx, &file, SecretsMode::Decrypted).await;
-        target.map_err(|error| match error {
+        let file = StackFile::parse(&path, record.stack_file.clone(), &self.project.name)?;
+        let configured = self.configured(ctx, &file, SecretsMode::Decrypted).await;
+        let mut configured = configured.map_err(|error| match error {
             // What is wrong is in the history, where no command fixes it.
             ContextError::Configuration(problems) => problems.without_fixes().into(),
             error => error,
-        })
+        })?;
+        let image = &mut configured.config.aip.image;
+        if let Some(digest) = image::recorded_digest(image, record.image.as_deref()) {
+            *image = format!("{image}@{digest}");
+        }
+        Ok(self.target_of(configured, None))
     }
 
-    async fn target_of(
+    /// The configuration in a stack file.
+    pub(super) async fn configured(
         &self,
         ctx: &Context,
         file: &StackFile,
         mode: SecretsMode,
-    ) -> Result<Target, ContextError> {
+    ) -> Result<Configured, ContextError> {
         let crypter = match mode {
             SecretsMode::Decrypted if !file.secrets().is_empty() => Some(ctx.crypter(file).await?),
             SecretsMode::Decrypted | SecretsMode::Placeholder => None,
@@ -80,16 +94,35 @@ impl Stack {
             now: ctx.clock.now(),
         })
         .map_err(|problems| problems.scoped(&ctx.stack_flags()))?;
-        Ok(Target {
-            project: self.project.name.clone(),
-            stack: config.stack.clone(),
-            context: config.context.clone(),
-            namespace: config.namespace.clone(),
-            desired: objects(&config, &names),
-            notices: config.notices,
-            image: config.aip.image,
+        Ok(Configured {
+            config,
+            names,
             stack_file: file.text().to_owned(),
         })
+    }
+
+    /// The objects of a configuration. `resolved_image` is where its image comes from, if a registry said it.
+    pub(super) fn target_of(
+        &self,
+        configured: Configured,
+        resolved_image: Option<ResolvedImage>,
+    ) -> Target {
+        let Configured {
+            config,
+            names,
+            stack_file,
+        } = configured;
+        Target {
+            project: self.project.name.clone(),
+            desired: objects(&config, &names),
+            stack: config.stack,
+            context: config.context,
+            namespace: config.namespace,
+            notices: config.notices,
+            image: config.aip.image,
+            resolved_image,
+            stack_file,
+        }
     }
 }
 

@@ -28,7 +28,10 @@ pub(crate) fn to_json(plan: &Plan, stack_info: StackInfo<'_>) -> Value {
         .iter()
         .map(|notice| json!({"severity": "warning", "message": notice}))
         .collect();
-    json!({
+    let image = stack_info
+        .image
+        .map(|image| json!({"reference": image.image, "movedFrom": image.moved_from}));
+    let mut plan = json!({
         "project": stack_info.project,
         "stack": stack_info.stack,
         "createsNamespace": plan.creates_namespace,
@@ -37,7 +40,11 @@ pub(crate) fn to_json(plan: &Plan, stack_info: StackInfo<'_>) -> Value {
         "diagnostics": diagnostics,
         "changeSummary": summary,
         "complete": plan.check(false).is_ok(),
-    })
+    });
+    if let Some(image) = image {
+        plan["image"] = image;
+    }
+    plan
 }
 
 fn step(step: &Step) -> Value {

@@ -7,7 +7,7 @@ use aip_apply::cluster::GuardedCluster;
 use aip_apply::plan::Plan;
 
 use crate::outputs::Address;
-use crate::present::summary::{Tense, diagnostics, summary_lines};
+use crate::present::summary::{Tense, diagnostics, image_lines, summary_lines};
 use crate::present::tree::{StackInfo, tree};
 use crate::present::{details, resource_counts};
 use crate::ui::Screen;
@@ -31,6 +31,11 @@ pub(crate) fn plan(
         screen.line("");
     }
     diagnostics_section(screen, plan, stack_info);
+    if let Some(image) = stack_info.image {
+        screen.line(paint(style::HEADLINE, "Image:"));
+        screen.lines(image_lines(image));
+        screen.line("");
+    }
     screen.line(paint(style::HEADLINE, "Resources:"));
     screen.lines(summary_lines(
         resource_counts(plan.counts()),

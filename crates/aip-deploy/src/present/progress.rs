@@ -3,6 +3,7 @@
 use aip_apply::apply::{Progress, Reporter};
 use aip_apply::plan::{Plan, Step};
 use aip_apply::rollout::AwaitedView;
+use aip_apply::rollout::dependency::DependencyView;
 use aip_apply::rollout::model::{JobView, Rollout};
 use aip_apply::rollout::status::StatusView;
 
@@ -79,6 +80,12 @@ impl<'v> ProgressView<'v> {
         self.object(&format!("{} {}", view.kind, view.name), view.lines());
     }
 
+    fn dependency(&mut self, view: &DependencyView) {
+        let mut lines = view.lines();
+        lines.extend(rollout::pods(&view.pods));
+        self.object(&format!("{} {}", view.kind, view.name), lines);
+    }
+
     /// An object and the lines about it, of which those that are new are events.
     fn object(&mut self, title: &str, lines: Vec<String>) {
         self.below = vec![title.to_owned()];
@@ -129,6 +136,7 @@ impl Reporter for ProgressView<'_> {
             AwaitedView::Deployment(rollout) => self.rollout(rollout),
             AwaitedView::Job(job) => self.job(job),
             AwaitedView::Status(view) => self.status(view),
+            AwaitedView::Dependency(view) => self.dependency(view),
         }
     }
 

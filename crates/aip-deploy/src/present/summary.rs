@@ -2,6 +2,7 @@
 
 use aip_apply::plan::{Fallback, Plan};
 use aip_apply::store::Counts;
+use aip_stack::ResolvedImage;
 
 use crate::ui::style::{self, paint};
 
@@ -103,6 +104,17 @@ fn estimate(why: &Fallback) -> String {
             format!("{label} {name} refuses dry runs, so the API server could not compute this")
         }
     }
+}
+
+/// The image with its digest, and the digest of its tag before.
+pub(crate) fn image_lines(image: &ResolvedImage) -> Vec<String> {
+    let moved = image.moved_from.as_ref().map(|before| {
+        let label = paint(style::ATTENTION, "moved:");
+        format!("    {label} the tag was {before} when it was deployed last")
+    });
+    std::iter::once(format!("    {}", image.image))
+        .chain(moved)
+        .collect()
 }
 
 /// Whether the resource counts are of a plan or of work done.

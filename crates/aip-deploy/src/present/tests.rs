@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::exit::{ErrorExit as _, Exit};
 use crate::ui::style::plain;
 
-use super::summary::{Tense, diagnostics, summary_lines};
+use super::summary::{Tense, diagnostics, image_lines, summary_lines};
 use super::tree::{StackInfo, tree};
 use super::{details, json, resource_counts};
 
@@ -22,6 +22,7 @@ const STACK_INFO: StackInfo<'static> = StackInfo {
     project: "aip",
     stack: "main",
     notices: &[],
+    image: None,
 };
 
 fn page(lines: &[String]) -> String {
@@ -313,4 +314,32 @@ fn a_namespace_that_cannot_be_made_makes_the_plan_incomplete() {
     assert!(refused.contains("Namespace aip-main"), "{refused}");
     let said = plain(&diagnostics(&plan, STACK_INFO).join("\n"));
     assert!(said.contains(why), "{said}");
+}
+
+#[test]
+fn the_digest_of_the_image_is_shown_and_that_its_tag_has_moved() {
+    let mut image = aip_stack::ResolvedImage {
+        image: "registry.example/aip:v1@sha256:0b".to_owned(),
+        moved_from: None,
+    };
+    assert_eq!(
+        page(&image_lines(&image)),
+        "    registry.example/aip:v1@sha256:0b"
+    );
+    image.moved_from = Some("sha256:0a".to_owned());
+    let lines = image_lines(&image);
+    assert_eq!(
+        plain(&lines[1]),
+        "    moved: the tag was sha256:0a when it was deployed last"
+    );
+    let plan = plan_after("Deployment", new_tag);
+    let info = StackInfo {
+        image: Some(&image),
+        ..STACK_INFO
+    };
+    assert_eq!(
+        json::to_json(&plan, info)["image"],
+        json!({"reference": "registry.example/aip:v1@sha256:0b", "movedFrom": "sha256:0a"})
+    );
+    assert!(json::to_json(&plan, STACK_INFO).get("image").is_none());
 }

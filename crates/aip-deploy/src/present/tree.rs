@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aip_apply::apply::Progress;
 use aip_apply::plan::{Diff, Op, Plan, Step};
+use aip_stack::ResolvedImage;
 use anstyle::Style;
 
 use crate::ui::style::{self, paint};
@@ -18,6 +19,8 @@ pub(crate) struct StackInfo<'s> {
     pub stack: &'s str,
     /// What the operator should know about the configuration.
     pub notices: &'s [String],
+    /// What a registry said about the tag of the image.
+    pub image: Option<&'s ResolvedImage>,
 }
 
 /// Style, marker and verb of an operation; none if it changes nothing.

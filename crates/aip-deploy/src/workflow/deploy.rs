@@ -52,6 +52,22 @@ impl<'d> Deployment<'d> {
 
     /// Plans, asks for confirmation, takes the lease, plans again, applies, records the revision.
     pub(crate) async fn run(&self) -> Result<(), CommandError> {
+        let (cluster, approval) = self.approved().await?;
+        with_lease(self.stack, self.operation, async |lease| {
+            // Boxed: the future of an apply is larger than a stack frame should be.
+            Box::pin(self.apply_locked(cluster, approval, lease)).await
+        })
+        .await
+    }
+
+    /// The same under a lease that is held already.
+    pub(crate) async fn run_with(&self, lease: &LeaseRenewer) -> Result<(), CommandError> {
+        let (cluster, approval) = self.approved().await?;
+        Box::pin(self.apply_locked(cluster, approval, lease)).await
+    }
+
+    /// Plans and asks for confirmation.
+    async fn approved(&self) -> Result<(GuardedCluster, Approval), CommandError> {
         let inventory = self.inventory().await?;
         let cluster = self.stack.cluster(&self.target.context, &inventory).await?;
         let plan = self.plan(&cluster, &inventory).await?;
@@ -59,11 +75,7 @@ impl<'d> Deployment<'d> {
             self.preview(&plan, &cluster);
         }
         let approval = self.approve(plan, &cluster)?;
-        with_lease(self.stack, self.operation, async |lease| {
-            // Boxed: the future of an apply is larger than a stack frame should be.
-            Box::pin(self.apply_locked(cluster, approval, lease)).await
-        })
-        .await
+        Ok((cluster, approval))
     }
 
     /// The state of the stack, with what is being adopted.
@@ -99,7 +111,7 @@ impl<'d> Deployment<'d> {
             &self.stack.ctx.screen,
             &self.operation.preview_heading(),
             plan,
-            self.stack.stack_info(&self.target.notices),
+            self.stack.target_info(self.target),
             cluster,
             self.flags.diff,
         );
@@ -109,7 +121,7 @@ impl<'d> Deployment<'d> {
     fn approve(&self, plan: Plan, cluster: &GuardedCluster) -> Result<Approval, CommandError> {
         let screen = &self.stack.ctx.screen;
         let changes = plan.counts().changes() > 0;
-        let stack_info = self.stack.stack_info(&self.target.notices);
+        let stack_info = self.stack.target_info(self.target);
         let pages = details::details(&plan, stack_info, cluster.uid());
         let approval = Approval::of(plan, self.flags.take_ownership)?;
         if self.flags.yes || !changes {
@@ -176,7 +188,7 @@ impl<'d> Deployment<'d> {
     ) -> Result<(), ApplyError> {
         let (ctx, store) = (self.stack.ctx, &self.stack.store);
         let (started, since) = (ctx.clock.now(), Instant::now());
-        let stack_info = self.stack.stack_info(&self.target.notices);
+        let stack_info = self.stack.target_info(self.target);
         let mut view = ProgressView::new(&ctx.screen, stack_info, self.operation.words().heading);
         let apply_context = ApplyContext {
             cluster,
@@ -234,11 +246,12 @@ impl<'d> Deployment<'d> {
         let Some((_, record)) = last.first().filter(|(_, record)| record.is_good()) else {
             return Ok(true);
         };
-        if record.stack_file == self.target.stack_file {
+        let has_same_image = record.image.as_ref() == Some(&self.target.image);
+        if has_same_image && record.stack_file == self.target.stack_file {
             return Ok(false);
         }
         // Another comment in the file is not another state to go back to.
-        let before = self.stack.target_of_revision(&record.stack_file).await;
+        let before = self.stack.target_of_revision(record).await;
         Ok(before.map_or(true, |before| !before.has_same_objects_as(self.target)))
     }
 
@@ -255,7 +268,7 @@ impl<'d> Deployment<'d> {
             revision.0,
             record.image.as_deref().unwrap_or("unknown image")
         ));
-        let target = self.stack.target_of_revision(&record.stack_file).await?;
+        let target = self.stack.target_of_revision(&record).await?;
         let rollback = Deployment {
             target: &target,
             operation: Operation::AutoRollback,

@@ -21,19 +21,29 @@ use crate::context::OpenStack;
 use crate::present::print;
 use crate::ui::prompt::{Answer, ask};
 
+/// What `destroy` was told.
+#[derive(Clone, Copy)]
+pub(crate) struct Destruction<'d> {
+    /// Whether it was approved in advance.
+    pub(crate) yes: bool,
+    /// How long the deletion may take.
+    pub(crate) timeout: Duration,
+    /// The names of protected objects that are deleted all the same.
+    pub(crate) delete_data: &'d [String],
+}
+
 /// Shows what is deleted, asks unless `yes`, deletes under the lease. The namespace stays: it may
 /// hold what others put there.
 pub(crate) async fn destroy(
     stack: &OpenStack<'_>,
     target: &Target,
-    yes: bool,
-    timeout: Duration,
+    destruction: Destruction<'_>,
 ) -> Result<(), CommandError> {
     let screen = &stack.ctx.screen;
     let inventory = stack.store.inventory().await?;
     let cluster = stack.cluster(&target.context, &inventory).await?;
     let cluster = cluster.pinned()?;
-    let plan = deletion_plan(&cluster, &inventory).await?;
+    let plan = deletion_plan(&cluster, &inventory, destruction).await?;
     print::plan(
         screen,
         &Operation::Destroy.preview_heading(),
@@ -42,7 +52,7 @@ pub(crate) async fn destroy(
         &cluster,
         false,
     );
-    if !yes && plan.counts().changes() > 0 {
+    if !destruction.yes && plan.counts().changes() > 0 {
         screen.line("");
         match ask(screen, "Do you want to perform this destroy?", false)? {
             Answer::Yes => {}
@@ -52,7 +62,7 @@ pub(crate) async fn destroy(
         }
     }
     with_lease(stack, Operation::Destroy, async |lease| {
-        delete(stack, target, &cluster, lease, timeout).await
+        delete(stack, target, &cluster, lease, destruction).await
     })
     .await?;
     screen.lines([
@@ -70,11 +80,14 @@ pub(crate) async fn destroy(
 async fn deletion_plan(
     cluster: &GuardedCluster,
     inventory: &Inventory,
+    destruction: Destruction<'_>,
 ) -> Result<Plan, CommandError> {
     let intents = inventory.intents.iter().flat_map(|intent| &intent.objects);
     let objects = not_desired(&inventory.owned, intents, &[]);
     let stale = observe::stale_objects(cluster, objects).await?;
-    Ok(build(Vec::new(), stale, &[], Namespace::Exists))
+    let mut plan = build(Vec::new(), stale, &[], Namespace::Exists);
+    plan.delete_protected(destruction.delete_data)?;
+    Ok(plan)
 }
 
 async fn delete(
@@ -82,11 +95,12 @@ async fn delete(
     target: &Target,
     cluster: &PinnedCluster,
     lease: &LeaseRenewer,
-    timeout: Duration,
+    destruction: Destruction<'_>,
 ) -> Result<(), CommandError> {
     let (started, since) = (stack.ctx.clock.now(), Instant::now());
     let inventory = stack.store.inventory().await?;
-    let plan = deletion_plan(cluster, &inventory).await?;
+    let plan = deletion_plan(cluster, &inventory, destruction).await?;
+    let timeout = destruction.timeout;
     let fail_points = stack.ctx.fail_points.as_ref();
     let left = delete_all(cluster, lease, fail_points, &plan, since + timeout).await?;
     let is_left = |object: &ObjectRef| left.iter().any(|left| left.object == *object);
@@ -122,8 +136,9 @@ async fn delete(
     fail_points.reached(FailPoint::InventoryPromoted).await;
     for object in protected {
         stack.ctx.screen.status(format!(
-            "note: {object} is protected and was kept; without its annotation {PROTECT_ANNOTATION}, `destroy` \
-             deletes it"
+            "note: {object} is protected and was kept; `aip-deploy destroy --delete-data {name}` deletes it, and \
+             so does `destroy` without its annotation {PROTECT_ANNOTATION}",
+            name = object.name
         ));
     }
     let summary = Summary {

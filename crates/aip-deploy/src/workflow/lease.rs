@@ -11,13 +11,14 @@ use crate::context::OpenStack;
 use crate::signals::interrupted;
 
 /// Takes the lease, works until the end or an interrupt, and gives the lease back.
-pub(super) async fn with_lease(
+pub(crate) async fn with_lease<E: From<CommandError>>(
     stack: &OpenStack<'_>,
     operation: Operation<'_>,
-    work: impl AsyncFnOnce(&LeaseRenewer) -> Result<(), CommandError>,
-) -> Result<(), CommandError> {
+    work: impl AsyncFnOnce(&LeaseRenewer) -> Result<(), E>,
+) -> Result<(), E> {
     let holder = stack.holder(operation.words().command, Some(LEASE_DURATION));
-    let lease = LeaseRenewer::acquire(Arc::clone(&stack.store), &holder).await?;
+    let lease = LeaseRenewer::acquire(Arc::clone(&stack.store), &holder).await;
+    let lease = lease.map_err(CommandError::from)?;
     let work = async {
         stack
             .ctx
@@ -28,10 +29,10 @@ pub(super) async fn with_lease(
     };
     let result = tokio::select! {
         result = work => result,
-        () = interrupted() => Err(CommandError::Cancelled),
+        () = interrupted() => Err(CommandError::Cancelled.into()),
     };
     stack.ctx.screen.clear_region();
     let released = lease.release().await;
     result?;
-    Ok(released?)
+    Ok(released.map_err(CommandError::from)?)
 }

@@ -8,4 +8,5 @@ pub(crate) mod plan;
 mod record;
 
 pub(crate) use deploy::Deployment;
+pub(crate) use lease::with_lease;
 pub(crate) use operation::Operation;

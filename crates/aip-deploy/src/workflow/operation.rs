@@ -18,6 +18,8 @@ pub(crate) enum Operation<'o> {
     Adopt {
         objects: &'o [ObjectRef],
     },
+    /// `keys rotate --auto` deploys keys that it has put into the stack file.
+    RotateKeys,
     Destroy,
 }
 
@@ -37,6 +39,7 @@ impl<'o> Operation<'o> {
             Self::Up { .. } => ("up", "update", "Updating"),
             Self::Rollback | Self::AutoRollback => ("rollback", "rollback", "Rolling back"),
             Self::Adopt { .. } => ("adopt", "adoption", "Adopting"),
+            Self::RotateKeys => ("keys rotate", "key rotation", "Rotating keys"),
             Self::Destroy => ("destroy", "destroy", "Destroying"),
         };
         Words {
@@ -54,7 +57,11 @@ impl<'o> Operation<'o> {
     pub(crate) fn adopted(self) -> Option<&'o [ObjectRef]> {
         match self {
             Self::Adopt { objects } => Some(objects),
-            Self::Up { .. } | Self::Rollback | Self::AutoRollback | Self::Destroy => None,
+            Self::Up { .. }
+            | Self::Rollback
+            | Self::AutoRollback
+            | Self::RotateKeys
+            | Self::Destroy => None,
         }
     }
 
@@ -98,6 +105,7 @@ mod tests {
             Operation::Rollback,
             Operation::AutoRollback,
             Operation::Adopt { objects: &[] },
+            Operation::RotateKeys,
             Operation::Destroy,
         ];
         for other in others {

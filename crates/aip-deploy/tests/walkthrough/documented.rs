@@ -37,9 +37,9 @@ fn blocks(page: &str) -> Vec<String> {
     blocks
 }
 
-fn page() -> Vec<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/aip-deploy.md");
-    blocks(&std::fs::read_to_string(path).unwrap())
+fn page(name: &str) -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    blocks(&std::fs::read_to_string(path.join(name)).unwrap())
 }
 
 /// Runs the blocks in an empty folder that has the keys which `aip` made.
@@ -69,7 +69,7 @@ fn run(blocks: &[String]) -> (TestProject, String) {
 
 #[test]
 fn the_walk_through_ends_in_a_complete_configuration_whichever_way_people_come_in() {
-    let all = page();
+    let all = page("aip-deploy.md");
     for (without, objects) in [
         ("ssl_cert_arn", "PodMonitor"),
         ("trusted_proxies", "LoadBalancer"),
@@ -92,6 +92,39 @@ fn the_walk_through_ends_in_a_complete_configuration_whichever_way_people_come_i
             !project.text("main").contains("password@"),
             "secrets are encrypted"
         );
+    }
+}
+
+#[test]
+fn the_page_about_gitops_goes_on_where_the_walk_through_ends() {
+    let mut way = page("aip-deploy.md");
+    way.retain(|block| !block.contains("ssl_cert_arn"));
+    let rendering = page("gitops.md");
+    assert_eq!(rendering.len(), 1);
+    way.extend(rendering);
+    let (project, _) = run(&way);
+    let rendered = project.folder.path().join("gitops/aip.yaml");
+    let rendered = std::fs::read_to_string(rendered).unwrap();
+    assert_eq!(rendered.matches("kind: ExternalSecret\n").count(), 3);
+    assert!(!rendered.contains("kind: Secret\n"));
+}
+
+#[test]
+fn the_page_about_dependencies_goes_on_where_the_walk_through_ends() {
+    let mut way = page("aip-deploy.md");
+    way.retain(|block| !block.contains("ssl_cert_arn"));
+    let settings = page("dependencies.md");
+    assert_eq!(settings.len(), 3);
+    way.extend(settings);
+    let (project, said) = run(&way);
+    assert!(
+        said.contains("the configuration of stack 'main' is complete"),
+        "{said}"
+    );
+    let rendered = project.run(&["render"]).ok().out;
+    for kind in ["Cluster", "ScheduledBackup", "StatefulSet"] {
+        let line = format!("kind: {kind}\n");
+        assert_eq!(rendered.matches(&line).count(), 1, "{rendered}");
     }
 }
 

@@ -9,7 +9,8 @@ use std::process::{Command, Stdio};
 
 use aip_stack::config::{ConfigInput, Remedy, SecretsAccess, resolve};
 use pulumi_files::{Project, StackFile};
-use rows::{KEYS, MASTER_KEYS, Row, complete, rows};
+pub(crate) use rows::complete;
+use rows::{KEYS, MASTER_KEYS, Row, rows};
 use yaml_lossless::{Content, Node};
 
 use crate::test_project::{PASSPHRASE, STACK, TestProject};

@@ -3,12 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 mod aws;
+mod cert;
 mod documented;
 mod edges;
 mod environment;
 mod fixes;
 mod flags;
+mod gitops;
 mod history;
+mod key_rotation;
 mod keys;
 mod mentions;
 mod options;

@@ -29,6 +29,34 @@ pub(super) fn url(text: &str, schemes: &[&str]) -> Result<(), String> {
     Ok(())
 }
 
+/// `s3://BUCKET/PREFIX`.
+pub(super) fn bucket(text: &str) -> Result<(), String> {
+    url(text, &["s3://"]).map_err(|_| "is not s3://BUCKET/PREFIX".to_owned())
+}
+
+/// A cron expression as `CloudNativePG` reads it
+/// (<https://pkg.go.dev/github.com/robfig/cron#hdr-CRON_Expression_Format>).
+pub(super) fn schedule(text: &str) -> Result<(), String> {
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    let known = |field: &&str| {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "*/,-?".contains(c);
+        field.chars().all(allowed)
+    };
+    ensure(
+        fields.len() == 6 && fields.iter().all(known),
+        "is not a cron expression with six fields: seconds, minutes, hours, day of month, month, day of week",
+    )
+}
+
+/// A password that stands in a URL and in a configuration file as it is (RFC 3986 §2.3).
+pub(super) fn url_safe_password(text: &str) -> Result<(), String> {
+    let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"._~-".contains(&b);
+    ensure(
+        (16..=128).contains(&text.len()) && text.bytes().all(unreserved),
+        "must have 16 to 128 characters of A-Z, a-z, 0-9 and `._~-`",
+    )
+}
+
 /// `kid`s: a JSON array of strings, or separated by commas.
 pub fn kids(text: &str) -> Result<Vec<String>, String> {
     let kids: Vec<String> = if text.trim_start().starts_with('[') {
@@ -302,6 +330,16 @@ pub(super) fn external_base(text: &str, development: bool) -> Result<url::Host, 
         && url.password().is_none();
     let secure = url.scheme() == "https" || (url.scheme() == "http" && loopback);
     ensure(bare && secure, REFUSED).map(|()| host)
+}
+
+/// The host name in the address under which people reach AIP, which a certificate can be for.
+pub fn public_host(text: &str) -> Result<String, String> {
+    match external_base(text, false)? {
+        url::Host::Domain(name) => Ok(name),
+        address => Err(format!(
+            "is the address {address}: certificates are for host names"
+        )),
+    }
 }
 
 /// The name of an environment variable.

@@ -24,6 +24,16 @@ pub enum MigrationMode {
     None,
 }
 
+/// What Pods have in place of the image's tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "snake_case")]
+pub enum ImageDigest {
+    /// The digest that the registry has for the tag, beside the tag.
+    Resolve,
+    /// Nothing: the tag as it is.
+    Off,
+}
+
 /// Where the certificate of the edge comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
 #[strum(serialize_all = "snake_case")]
@@ -44,6 +54,26 @@ pub enum IssuerKind {
     ClusterIssuer,
     /// One in the namespace of the stack.
     Issuer,
+}
+
+/// Which PostgreSQL the Pods use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "snake_case")]
+pub enum PostgresKind {
+    /// A server that the operator has.
+    External,
+    /// A Cluster of `CloudNativePG`.
+    Cnpg,
+}
+
+/// Which Valkey the Pods use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "snake_case")]
+pub enum ValkeyKind {
+    /// A server that the operator has, or none.
+    External,
+    /// A server in the cluster.
+    Cluster,
 }
 
 /// What people come in by.

@@ -7,7 +7,8 @@ use strum::VariantNames;
 use yaml_lossless::Segment;
 
 use super::choices::{
-    AnnotationsStyle, CertificateKind, EdgeKind, IssuerKind, MigrationMode, Profile, ServiceType,
+    AnnotationsStyle, CertificateKind, EdgeKind, ImageDigest, IssuerKind, MigrationMode,
+    PostgresKind, Profile, ServiceType, ValkeyKind,
 };
 use super::value::{ConfigString, EnvValues, FieldValue};
 
@@ -333,10 +334,13 @@ word_fields!(
     AnnotationsStyle,
     CertificateKind,
     EdgeKind,
+    ImageDigest,
     IssuerKind,
     MigrationMode,
+    PostgresKind,
     Profile,
-    ServiceType
+    ServiceType,
+    ValkeyKind
 );
 
 fn plain(text: &ConfigString) -> Option<String> {

@@ -5,10 +5,14 @@ use std::collections::BTreeMap;
 
 use super::checks;
 use super::choices::{
-    AnnotationsStyle, CertificateKind, EdgeKind, IssuerKind, MigrationMode, Profile, ServiceType,
+    AnnotationsStyle, CertificateKind, EdgeKind, ImageDigest, IssuerKind, MigrationMode, Profile,
+    ServiceType,
 };
 use super::field::{Field, FieldType, Group, Shape, Variable, fields};
+use super::rotation::DEFAULT_OVERLAP;
 use super::value::{ConfigString, EnvValues};
+
+pub use super::dependency_fields::*;
 
 const REPLICA_COUNT: Shape = Shape::Int { min: 1, max: 1000 };
 const SECONDS: Shape = Shape::Int { min: 0, max: 3600 };
@@ -103,6 +107,12 @@ fields! {
         IMAGE_REPO: Option<String> = "image_repo" => |_| None;
         /// The image's tag, with or without @sha256:…
         IMAGE_TAG: Option<String> = "image_tag" => |_| None;
+        /// `resolve`: a deployment asks the registry what the tag means and pins the Pods to that digest;
+        /// `off`: Pods have the tag as it is
+        IMAGE_DIGEST: ImageDigest = "image_digest" => |profile| match profile {
+            Profile::Compat => ImageDigest::Off,
+            Profile::Restricted => ImageDigest::Resolve,
+        };
         /// The number of Pods
         REPLICAS: u32 = "replicas" as REPLICA_COUNT => |_| 3;
         /// Required environment variables
@@ -113,7 +123,7 @@ fields! {
         EXTRA_ENV: BTreeMap<String, ConfigString> = "extra_env" => |_| BTreeMap::new();
         /// The key file: a JWK Set with private keys, as a string
         SIGNING_KEYS: Option<ConfigString> = "signing_keys_json_string" => |_| None;
-        /// ARN of the certificate of the load balancer
+        /// ARN of the certificate of the load balancer; `aip-deploy cert` requests one and writes it here
         SSL_CERT_ARN: Option<String> = "ssl_cert_arn" => |_| None;
         /// Container arguments that start the server
         SERVER_ARGS: Vec<String> = "server_args" => |profile| match profile {
@@ -135,7 +145,7 @@ fields! {
         /// (restricted profile)
         DRAIN_SECONDS: u32 = "drain_seconds" as SECONDS => |_| 15;
     }
-    with [MIGRATIONS, EDGE, CERTIFICATE, SERVICE, PROBES, REQUESTS, LIMITS, AUTOSCALING, NETWORK_POLICY, METRICS]
+    with [MIGRATIONS, KEYS, EDGE, CERTIFICATE, SERVICE, PROBES, REQUESTS, LIMITS, AUTOSCALING, NETWORK_POLICY, METRICS, DEPENDENCIES]
 }
 
 fields! {
@@ -154,6 +164,17 @@ fields! {
         };
         /// Time limit of the Job, in seconds
         MIGRATION_TIMEOUT_SECONDS: u32 = "timeout_seconds" as SECONDS => |_| 300;
+    }
+}
+
+fields! {
+    /// When `aip-deploy keys rotate --auto` rotates the signing keys
+    KEYS at "aip_config.keys" {
+        /// How long a key signs: `90d`, `12w`. If not set, `--auto` has to be told by `--every`
+        ROTATE_EVERY: Option<String> = "rotate_every" => |_| None;
+        /// How long a replaced key for apps stays published: at least 25h, the longest life of a token and
+        /// the time for which apps keep a copy of the keys
+        KEY_OVERLAP: String = "overlap" => |_| DEFAULT_OVERLAP.to_owned();
     }
 }
 

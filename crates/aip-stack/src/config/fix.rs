@@ -89,6 +89,16 @@ remedies! {
     EmptyName,
     /// Names the reverse proxies.
     Proxies,
+    /// Leaves PostgreSQL or Valkey to the operator.
+    ExternalDependency,
+    /// Removes the URL of a server beside the one that the stack makes.
+    SecondUrl,
+    /// Gives the Valkey server a password.
+    ValkeyPassword,
+    /// Says where the backups of PostgreSQL go, or who may write there.
+    Backup,
+    /// Lets PostgreSQL take the connections of every Pod.
+    Connections,
 }
 
 /// What a fix does to the value.

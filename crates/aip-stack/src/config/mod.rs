@@ -3,23 +3,26 @@
 //!
 //! | module | what |
 //! | --- | --- |
-//! | [`fields`] | the table: path, type, range, default and description of every field |
+//! | [`fields`], `dependency_fields` | the table: path, type, range, default and description of every field |
 //! | `field`, `choices`, `value` | what a field, its type and its value are |
 //! | `parse` | from the nodes of the file to [`Values`] |
 //! | `resolve` | from values to a [`StackConfig`]: what is required, what goes together |
 //! | `checks`, `certificate` | what a value means beyond its type |
 //! | `problem`, `fix` | what is wrong, and the command that mends it |
+//! | `rotation` | the periods of the rotation of keys |
 //! | `schema` | the JSON Schema of the table |
 
 mod certificate;
 mod checks;
 mod choices;
+mod dependency_fields;
 mod field;
 pub mod fields;
 mod fix;
 mod parse;
 mod problem;
 mod resolve;
+mod rotation;
 mod schema;
 mod value;
 mod values;
@@ -30,16 +33,18 @@ use pulumi_files::StackName;
 use secrecy::SecretString;
 use yaml_lossless::Segment;
 
-pub use checks::kids as key_ids;
+pub use checks::{kids as key_ids, public_host};
 pub use choices::{
-    AnnotationsStyle, CertificateKind, EdgeKind, IssuerKind, MigrationMode, Profile, ServiceType,
+    AnnotationsStyle, CertificateKind, EdgeKind, ImageDigest, IssuerKind, MigrationMode,
+    PostgresKind, Profile, ServiceType, ValkeyKind,
 };
 pub use field::{AnyField, Field, FieldType, Group, Shape, Variable};
 pub use fix::{Fix, Remedy, quoted};
 pub use parse::SecretsAccess;
 pub use problem::{Problem, Problems};
-pub(crate) use resolve::KEY_FILE_PATH;
-pub use resolve::{ConfigInput, resolve};
+pub use resolve::{ConfigInput, EXTERNAL_BASE, connections_needed, resolve};
+pub(crate) use resolve::{KEY_FILE_PATH, POSTGRES_NAME, VALKEY_NAME};
+pub use rotation::{key_schedule, rotate_every};
 pub use schema::schema;
 pub use value::{ConfigString, EnvValues, FieldValue, PLACEHOLDER};
 pub use values::Values;
@@ -91,6 +96,10 @@ pub struct AipConfig {
     pub is_autoscaled: bool,
     /// `network_policy`; none in the profile `compat`.
     pub network_policy: Option<NetworkPolicy>,
+    /// The PostgreSQL cluster that the stack makes.
+    pub postgres: Option<Postgres>,
+    /// The Valkey server that the stack makes.
+    pub valkey: Option<Valkey>,
 }
 
 impl AipConfig {
@@ -152,6 +161,45 @@ pub enum Certificate {
         /// PEM.
         key: SecretString,
     },
+}
+
+/// `dependencies.cnpg`, complete. [`AipConfig::get`] has the fields that need nothing else.
+#[derive(Clone)]
+pub struct Postgres {
+    /// Where backups go, if there are any.
+    pub backup: Option<PostgresBackup>,
+}
+
+/// `dependencies.cnpg.backup`, complete.
+#[derive(Clone)]
+pub struct PostgresBackup {
+    /// `s3://BUCKET/PREFIX`
+    pub destination: String,
+    /// Who may write there.
+    pub credentials: BackupCredentials,
+}
+
+/// How the PostgreSQL servers authenticate to the object storage.
+#[derive(Clone)]
+pub enum BackupCredentials {
+    /// By a role of IAM, given to their service account.
+    Role(String),
+    /// By an access key.
+    AccessKey {
+        /// Access key id.
+        id: SecretString,
+        /// Secret access key.
+        secret: SecretString,
+    },
+}
+
+/// `dependencies.valkey_cluster`, complete. [`AipConfig::get`] has the fields that need nothing else.
+#[derive(Clone)]
+pub struct Valkey {
+    /// Of characters that no URL and no configuration file escapes.
+    pub password: SecretString,
+    /// `maxmemory`: less than the limit of its container, which counts more than the data.
+    pub max_memory_bytes: u64,
 }
 
 /// An AWS network load balancer.

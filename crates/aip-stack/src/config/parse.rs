@@ -298,6 +298,7 @@ fn may_be_secret(path: &str) -> bool {
         "extra_env",
         "signing_keys",
         "certificate",
+        "dependencies",
     ]
     .iter()
     .any(|field| path.starts_with(&format!("aip_config.{field}")));

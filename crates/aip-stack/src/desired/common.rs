@@ -49,6 +49,29 @@ pub(super) fn labelled_metadata(config: &StackConfig, name: &str) -> ObjectMetad
     }
 }
 
+/// A user without a name in any image: "restricted" wants a number that is not 0.
+const RUN_AS_USER_ID: u32 = 10_001;
+
+/// What Pod Security "restricted" wants of a Pod.
+pub(super) fn pod_security_context() -> Value {
+    json!({
+        "runAsNonRoot": true,
+        "runAsUser": RUN_AS_USER_ID,
+        "runAsGroup": RUN_AS_USER_ID,
+        "fsGroup": RUN_AS_USER_ID,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    })
+}
+
+/// What Pod Security "restricted" wants of a container, and a root that cannot be written to.
+pub(super) fn container_security_context() -> Value {
+    json!({
+        "allowPrivilegeEscalation": false,
+        "readOnlyRootFilesystem": true,
+        "capabilities": {"drop": ["ALL"]},
+    })
+}
+
 /// Names the Secrets with registry credentials, if there are any.
 pub(super) fn add_pull_secrets(pod: &mut Value, aip: &AipConfig) {
     let names = aip.get(&PULL_SECRETS);

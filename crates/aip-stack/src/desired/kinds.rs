@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::Resource;
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Secret, Service, ServiceAccount};
@@ -33,6 +33,10 @@ pub(super) enum Kind {
     ReferenceGrant,
     Ingress,
     Certificate,
+    ExternalSecret,
+    StatefulSet,
+    PostgresCluster,
+    ScheduledBackup,
 }
 
 /// Metadata of an object; empty maps are left out.
@@ -94,11 +98,30 @@ impl Kind {
                 kind: "Certificate",
                 plural: "certificates",
             },
+            Self::StatefulSet => ApiKind::of::<StatefulSet>(),
+            // Custom resources of CloudNativePG.
+            Self::PostgresCluster => ApiKind {
+                api_version: "postgresql.cnpg.io/v1",
+                kind: "Cluster",
+                plural: "clusters",
+            },
+            Self::ScheduledBackup => ApiKind {
+                api_version: "postgresql.cnpg.io/v1",
+                kind: "ScheduledBackup",
+                plural: "scheduledbackups",
+            },
+            // A custom resource of the External Secrets Operator.
+            Self::ExternalSecret => ApiKind {
+                api_version: "external-secrets.io/v1",
+                kind: "ExternalSecret",
+                plural: "externalsecrets",
+            },
         }
     }
 
     fn phase(self) -> Phase {
         match self {
+            Self::StatefulSet | Self::PostgresCluster | Self::ScheduledBackup => Phase::Dependency,
             Self::Job => Phase::Migration,
             Self::Service
             | Self::Deployment
@@ -111,6 +134,7 @@ impl Kind {
             | Self::PodDisruptionBudget
             | Self::NetworkPolicy
             | Self::ReferenceGrant
+            | Self::ExternalSecret
             | Self::Certificate => Phase::Foundation,
         }
     }

@@ -2,7 +2,9 @@
 
 mod common;
 mod compat;
+mod dependencies;
 mod edge;
+mod external_secret;
 mod kinds;
 mod migration;
 mod names;
@@ -17,6 +19,7 @@ use serde_json::{Value, json};
 use crate::config::fields::PROFILE;
 use crate::config::{Profile, StackConfig};
 
+pub use external_secret::SecretStore;
 pub use names::NameKey;
 pub use reference::ObjectRef;
 pub use requirement::{ListEntry, Requirement};
@@ -41,6 +44,8 @@ pub struct Desired {
 pub enum Phase {
     /// What Pods refer to: Secrets, accounts, policies, budgets.
     Foundation,
+    /// The servers that the stack makes for AIP: PostgreSQL and Valkey.
+    Dependency,
     /// The migration Job, awaited before anything new serves.
     Migration,
     /// Deployment, Services, autoscaler, routes.
@@ -49,7 +54,12 @@ pub enum Phase {
 
 impl Phase {
     /// Every phase, in order.
-    pub const ALL: [Self; 3] = [Self::Foundation, Self::Migration, Self::Workload];
+    pub const ALL: [Self; 4] = [
+        Self::Foundation,
+        Self::Dependency,
+        Self::Migration,
+        Self::Workload,
+    ];
 }
 
 /// The objects of a stack: a pure function, the same objects in the same order every time.
@@ -97,6 +107,14 @@ impl Desired {
         self.phase
     }
 
+    /// The same object with an annotation.
+    #[must_use]
+    pub fn annotated(&self, name: &str, value: &str) -> Self {
+        let mut desired = self.clone();
+        desired.manifest["metadata"]["annotations"][name] = value.into();
+        desired
+    }
+
     /// What has to exist before the object can work.
     pub fn requires(&self) -> &[Requirement] {
         &self.requires
@@ -112,9 +130,7 @@ impl Desired {
     /// nor with `destroy`. For what holds data, such as a database.
     #[must_use]
     pub fn protected(&self) -> Self {
-        let mut desired = self.clone();
-        desired.manifest["metadata"]["annotations"][PROTECT_ANNOTATION] = "true".into();
-        desired
+        self.annotated(PROTECT_ANNOTATION, "true")
     }
 
     /// The same Deployment with a number of replicas.

@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 
 use super::Desired;
 use super::common::{
-    APP_NAME, METRICS_PORT, SecretSet, add_pull_secrets, headless_service, labelled_metadata,
-    labels,
+    APP_NAME, METRICS_PORT, SecretSet, add_pull_secrets, container_security_context,
+    headless_service, labelled_metadata, labels, pod_security_context,
 };
+use super::dependencies;
 use super::edge;
 use super::kinds::Kind;
 use super::migration;
@@ -24,8 +25,6 @@ use crate::config::fields::{
 };
 use crate::config::{AipConfig, KEY_FILE_PATH, MigrationMode, StackConfig};
 
-/// A user without a name in any image: "restricted" wants a number that is not 0.
-const RUN_AS_USER_ID: u32 = 10_001;
 /// What the internal listener serves besides metrics; other paths belong to the public one.
 const INTERNAL_PATHS: &str = "/internal/";
 /// The only folder besides `/tmp` that a container may write to; it goes with the Pod.
@@ -55,6 +54,9 @@ pub(super) fn objects(config: &StackConfig, names: &NameKey) -> Vec<Desired> {
     objects.extend(workload);
     objects.extend(policies::autoscaler(config));
     objects.extend(policies::pod_monitor(config));
+    objects.extend(dependencies::objects(config, names));
+    // A stable sort: within a phase the order stays.
+    objects.sort_by_key(Desired::phase);
     objects
 }
 
@@ -159,6 +161,13 @@ fn container(config: &StackConfig, secrets: &SecretSet, name: &str, args: &[Stri
             json!({"name": "WORKER_ID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}),
         );
     }
+    env.extend(dependencies::variables(aip));
+    let mut mounts = vec![
+        json!({"name": "keys", "mountPath": "/etc/aip/keys", "readOnly": true}),
+        json!({"name": "tmp", "mountPath": "/tmp"}),
+        json!({"name": "data", "mountPath": DATA_DIR}),
+    ];
+    mounts.extend(dependencies::mount(aip));
     json!({
         "name": name,
         "image": aip.image,
@@ -170,38 +179,26 @@ fn container(config: &StackConfig, secrets: &SecretSet, name: &str, args: &[Stri
             "requests": {"cpu": aip.get(&REQUESTED_CPU), "memory": aip.get(&REQUESTED_MEMORY)},
             "limits": {"cpu": aip.get(&CPU_LIMIT), "memory": aip.get(&MEMORY_LIMIT)},
         },
-        "securityContext": {
-            "allowPrivilegeEscalation": false,
-            "readOnlyRootFilesystem": true,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        "volumeMounts": [
-            {"name": "keys", "mountPath": "/etc/aip/keys", "readOnly": true},
-            {"name": "tmp", "mountPath": "/tmp"},
-            {"name": "data", "mountPath": DATA_DIR},
-        ],
+        "securityContext": container_security_context(),
+        "volumeMounts": mounts,
     })
 }
 
 fn pod(config: &StackConfig, secrets: &SecretSet, container: &Value) -> Value {
+    let mut volumes = vec![
+        // Readable by the Pod's group, and by nobody else in the container.
+        json!({"name": "keys", "secret": {"secretName": secrets.signing_keys, "defaultMode": 0o440}}),
+        json!({"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}),
+        json!({"name": "data", "emptyDir": {}}),
+    ];
+    volumes.extend(dependencies::volume(&config.aip));
     let mut pod = json!({
         "serviceAccountName": APP_NAME,
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
-        "securityContext": {
-            "runAsNonRoot": true,
-            "runAsUser": RUN_AS_USER_ID,
-            "runAsGroup": RUN_AS_USER_ID,
-            "fsGroup": RUN_AS_USER_ID,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": pod_security_context(),
         "containers": [container],
-        "volumes": [
-            // Readable by the Pod's group, and by nobody else in the container.
-            {"name": "keys", "secret": {"secretName": secrets.signing_keys, "defaultMode": 0o440}},
-            {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
-            {"name": "data", "emptyDir": {}},
-        ],
+        "volumes": volumes,
     });
     add_pull_secrets(&mut pod, &config.aip);
     pod

@@ -2,16 +2,23 @@
 //!
 //! What a key is for and where it is in its life are the members `aip_purpose` and `aip_state` of
 //! its JWK. A set without them is one of an older AIP, where `ACTIVE_SIGNING_KEYS` says it all.
+//! When a key came to its state is in members of the module `times`, in sets of both kinds.
 //! Members that are not understood here stay as they are.
 
+mod schedule;
 #[cfg(test)]
 mod tests;
+mod times;
 
-use aip_base::{Clock, Rng, RowId};
-use aip_jose::{Alg, KeyError, SigningKey};
+use aip_base::{Clock, Rng, RowId, Timestamp};
+use aip_jose::{KeyError, SigningKey};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use serde_json::{Map, Value};
+
+pub use aip_jose::Alg;
+pub use schedule::{Deployed, Due, MIN_PUBLISHED, Schedule, Step};
+pub use times::KeyTimes;
 
 const PURPOSE: &str = "aip_purpose";
 const STATE: &str = "aip_state";
@@ -20,6 +27,7 @@ const PUBLISHED: &str = "published";
 const RETIRED: &str = "retired";
 
 /// The JWK Set of a stack and the ids that sign.
+#[derive(Clone)]
 pub struct SigningKeys {
     keys: Vec<Value>,
     /// Other members of the set.
@@ -29,7 +37,7 @@ pub struct SigningKeys {
 }
 
 /// What a key signs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Purpose {
     /// Signs requests to PDSs.
@@ -61,6 +69,17 @@ pub struct KeyView {
     pub state: &'static str,
     /// Whether `SERVICE_AUTH_KEYS` names it.
     pub service_auth: bool,
+    /// When it came to its states, as far as its JWK says.
+    pub times: KeyTimes,
+}
+
+/// Why a stack file is older than what is deployed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Behind {
+    /// The deployed set has a key of this id, and the other set has not.
+    Lacks(String),
+    /// The last change of the deployed set is later than that of the other.
+    Older,
 }
 
 /// Why the keys are not what was asked for.
@@ -80,8 +99,19 @@ pub enum SigningKeysError {
     /// A key that something else signs with would be lost.
     #[error("the key `{0}` is one of SERVICE_AUTH_KEYS: remove it there first")]
     Service(String),
+    /// Sessions would end.
+    #[error(
+        "sessions at PDSs may be bound to the key `{0}`: it stays published until it is removed by hand"
+    )]
+    Bound(String),
     #[error("the set has no keys for apps yet: `aip` generates a set with both purposes")]
     OnePurpose,
+    /// Nobody can say what follows it.
+    #[error(
+        "no {} key of the set is active{}", .0.as_str(),
+        if *.0 == Purpose::Upstream { ": name it in aip_config.required_env.ACTIVE_SIGNING_KEYS" } else { "" }
+    )]
+    NoneActive(Purpose),
     #[error("no key is waiting for activation: `aip-deploy keys rotate` adds one")]
     NoneWaiting,
     #[error("several keys are waiting for activation, specify one: {}", .0.join(" or "))]
@@ -132,10 +162,32 @@ impl SigningKeys {
         self.keys.iter().any(|key| key["kid"] == kid)
     }
 
-    /// Generates an ES256 key, published and not active. Returns its id.
+    /// Whether a set that is deployed is newer than this one: it has a key that is not in here, or was
+    /// changed later.
+    pub fn behind(&self, deployed: &Self) -> Option<Behind> {
+        let mut kids = deployed.list().into_iter().map(|key| key.kid);
+        if let Some(kid) = kids.find(|kid| !self.has(kid)) {
+            return Some(Behind::Lacks(kid));
+        }
+        (deployed.last_change() > self.last_change()).then_some(Behind::Older)
+    }
+
+    /// When a key last came to another state; none if no key says.
+    fn last_change(&self) -> Option<Timestamp> {
+        let times = self.keys.iter().map(KeyTimes::of);
+        times.filter_map(KeyTimes::last).max()
+    }
+
+    /// Whether both sets and the ids that sign are the same.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (&self.keys, &self.others, &self.active) == (&other.keys, &other.others, &other.active)
+    }
+
+    /// Generates a key, published and not active. Returns its id.
     pub fn add(
         &mut self,
         purpose: Purpose,
+        alg: Alg,
         clock: &dyn Clock,
         rng: &dyn Rng,
     ) -> Result<String, SigningKeysError> {
@@ -145,28 +197,25 @@ impl SigningKeys {
         }
         // Ids sort by time, as those do that `aip` makes.
         let kid = RowId::new(clock, rng).to_string();
-        let jwk = SigningKey::generate(Alg::Es256, Some(kid.clone()))?.to_private_jwk_json()?;
+        let jwk = SigningKey::generate(alg, Some(kid.clone()))?.to_private_jwk_json()?;
         let mut key: Value =
             serde_json::from_str(jwk.expose_secret()).map_err(|_| SigningKeysError::Malformed)?;
         if states {
             key[PURPOSE] = purpose.as_str().into();
             key[STATE] = PUBLISHED.into();
         }
+        let now = clock.now();
+        times::set(&mut key, times::CREATED, now);
+        times::set(&mut key, times::PUBLISHED, now);
         self.keys.push(key);
         Ok(kid)
     }
 
     /// The one key that is published and waits for its activation.
     pub fn waiting(&self, purpose: Purpose) -> Result<String, SigningKeysError> {
-        let all = self.list();
-        // Those before the active one were active themselves.
-        let last_active = all
-            .iter()
-            .rposition(|key| key.purpose == purpose && key.state == ACTIVE);
-        let candidates = all
-            .into_iter()
-            .skip(last_active.map_or(0, |at| at + 1))
-            .filter(|key| key.purpose == purpose && key.state == PUBLISHED);
+        let lines = self.lines().into_iter();
+        let of_purpose = lines.filter(|line| line.purpose == purpose);
+        let candidates = of_purpose.flat_map(|line| line.waiting().cloned().collect::<Vec<_>>());
         let mut kids: Vec<String> = candidates.map(|key| key.kid).collect();
         if kids.len() > 1 {
             return Err(SigningKeysError::Which(kids));
@@ -176,29 +225,54 @@ impl SigningKeys {
 
     /// Lets a published key sign. Those that signed before stay published: sessions at PDSs are
     /// bound to the key they began with.
-    pub fn activate(&mut self, kid: &str) -> Result<(), SigningKeysError> {
+    pub fn activate(&mut self, kid: &str, now: Timestamp) -> Result<(), SigningKeysError> {
         let chosen = self.find(kid)?;
         match chosen.state {
             ACTIVE => return Err(SigningKeysError::AlreadyActive(chosen.kid)),
             RETIRED => return Err(SigningKeysError::Retired(chosen.kid)),
             _ => {}
         }
-        let others: Vec<bool> = self
-            .list()
-            .iter()
-            .map(|key| key.purpose == chosen.purpose && key.alg == chosen.alg)
-            .collect();
-        if self.has_states() {
-            for (key, same) in self.keys.iter_mut().zip(others) {
-                if key["kid"] == kid {
+        let same = |key: &KeyView| key.purpose == chosen.purpose && key.alg == chosen.alg;
+        let others = self.list().into_iter();
+        let others = others.map(|key| (same(&key), same(&key) && key.state == ACTIVE));
+        let others: Vec<(bool, bool)> = others.collect();
+        let states = self.has_states();
+        for (key, (same, was_active)) in self.keys.iter_mut().zip(others) {
+            if key["kid"] == kid {
+                times::set(key, times::ACTIVATED, now);
+                times::forget(key, times::SUPERSEDED);
+                if states {
                     key[STATE] = ACTIVE.into();
-                } else if same && key[STATE] == ACTIVE {
+                }
+            } else if was_active || (same && key[STATE] == ACTIVE) {
+                times::set(key, times::SUPERSEDED, now);
+                if states {
                     key[STATE] = PUBLISHED.into();
                 }
             }
         }
         if chosen.purpose == Purpose::Upstream {
             self.active = vec![kid.to_owned()];
+        }
+        Ok(())
+    }
+
+    /// Takes a key for apps out of the public set; it still verifies what it signed. One for PDSs would
+    /// end every session that is bound to it: that is done by hand, by [`Self::remove`].
+    pub fn retire(&mut self, kid: &str, now: Timestamp) -> Result<(), SigningKeysError> {
+        let chosen = self.find(kid)?;
+        match (chosen.state, chosen.purpose) {
+            (ACTIVE, _) => return Err(SigningKeysError::Active(chosen.kid)),
+            (RETIRED, _) => return Err(SigningKeysError::Retired(chosen.kid)),
+            (_, Purpose::Upstream) => return Err(SigningKeysError::Bound(chosen.kid)),
+            (_, Purpose::Oidc) if chosen.service_auth => {
+                return Err(SigningKeysError::Service(chosen.kid));
+            }
+            (_, Purpose::Oidc) => {}
+        }
+        for key in self.keys.iter_mut().filter(|key| key["kid"] == kid) {
+            key[STATE] = RETIRED.into();
+            times::set(key, times::RETIRED, now);
         }
         Ok(())
     }
@@ -256,6 +330,7 @@ impl SigningKeys {
             purpose,
             state,
             service_auth: self.service.iter().any(|service| service == kid),
+            times: KeyTimes::of(key),
         }
     }
 }

@@ -1,5 +1,8 @@
 //! The life of a key, step by step.
 
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
 use aip_base::{SystemClock, SystemRng};
 
 use super::*;
@@ -13,6 +16,8 @@ const WITH_STATES: &str = r#"{"keys":[
     {"kid":"r","kty":"RSA","aip_purpose":"oidc","aip_state":"active"},
     {"kid":"x","kty":"EC","crv":"P-256","aip_purpose":"upstream","aip_state":"retired"}]}"#;
 
+const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
 fn keys(json: &str, active: &[&str]) -> SigningKeys {
     let owned = |kids: &[&str]| kids.iter().map(|kid| (*kid).to_owned()).collect();
     SigningKeys::parse(json, owned(active), owned(&["b"])).unwrap()
@@ -25,7 +30,8 @@ fn states(keys: &SigningKeys) -> String {
 }
 
 fn add(keys: &mut SigningKeys, purpose: Purpose) -> String {
-    keys.add(purpose, &SystemClock, &SystemRng).unwrap()
+    keys.add(purpose, Alg::Es256, &SystemClock, &SystemRng)
+        .unwrap()
 }
 
 #[test]
@@ -38,7 +44,7 @@ fn a_key_is_published_then_active_then_published_then_gone() {
         format!("a active, b published, {new} published")
     );
     assert!(matches!(keys.remove("a"), Err(SigningKeysError::Active(_))));
-    keys.activate(&new).unwrap();
+    keys.activate(&new, NOW).unwrap();
     assert_eq!(keys.active(), [new.as_str()]);
     assert_eq!(
         states(&keys),
@@ -60,7 +66,7 @@ fn a_key_is_published_then_active_then_published_then_gone() {
 fn what_is_not_understood_stays_and_a_plain_set_stays_plain() {
     let mut keys = keys(PLAIN, &["a"]);
     let new = add(&mut keys, Purpose::Upstream);
-    keys.activate(&new).unwrap();
+    keys.activate(&new, NOW).unwrap();
     let json: Value = serde_json::from_str(keys.to_json().expose_secret()).unwrap();
     assert_eq!(json["more"], 1);
     assert_eq!(json["keys"][0]["note"], "mine");
@@ -78,19 +84,19 @@ fn purposes_are_rotated_apart() {
         add(&mut keys, Purpose::Oidc),
     );
     assert_eq!(keys.waiting(Purpose::Oidc).unwrap(), oidc);
-    keys.activate(&oidc).unwrap();
+    keys.activate(&oidc, NOW).unwrap();
     assert_eq!(keys.active(), ["u"]);
-    keys.activate(&upstream).unwrap();
+    keys.activate(&upstream, NOW).unwrap();
     assert_eq!(
         states(&keys),
         format!("u published, o published, r active, x retired, {upstream} active, {oidc} active")
     );
     assert!(matches!(
-        keys.activate("x"),
+        keys.activate("x", NOW),
         Err(SigningKeysError::Retired(_))
     ));
     assert!(matches!(
-        keys.activate(&oidc),
+        keys.activate(&oidc, NOW),
         Err(SigningKeysError::AlreadyActive(_))
     ));
     let json: Value = serde_json::from_str(keys.to_json().expose_secret()).unwrap();
@@ -114,7 +120,7 @@ fn the_key_that_waits_is_meant_unless_there_are_several() {
         Err(SigningKeysError::Which(two)) if two.len() == 2
     ));
     assert!(matches!(
-        keys.add(Purpose::Oidc, &SystemClock, &SystemRng),
+        keys.add(Purpose::Oidc, Alg::Es256, &SystemClock, &SystemRng),
         Err(SigningKeysError::OnePurpose)
     ));
 }
@@ -136,4 +142,220 @@ fn what_is_shown_has_nothing_private() {
             "{bad}"
         );
     }
+}
+
+const DAY: Duration = Duration::from_hours(24);
+const SCHEDULE: Schedule = Schedule {
+    every: Duration::from_hours(24 * 90),
+    overlap: Duration::from_hours(48),
+};
+
+struct ManualClock(AtomicI64);
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_secs(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// A stack whose keys rotate by themselves, as a nightly run would do it.
+struct Rotation {
+    clock: ManualClock,
+    keys: SigningKeys,
+    deployed: Deployed,
+}
+
+impl Rotation {
+    fn of(json: &str, active: &[&str]) -> Self {
+        let clock = ManualClock(AtomicI64::new(1_800_000_000));
+        let keys = keys(json, active);
+        let deployed = Deployed(vec![(clock.now(), keys.clone())]);
+        Self {
+            clock,
+            keys,
+            deployed,
+        }
+    }
+
+    fn pass(&self, time: Duration) {
+        let seconds = i64::try_from(time.as_secs()).unwrap();
+        self.clock.0.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    fn due(&self) -> Due {
+        let now = self.clock.now();
+        self.keys.due(None, SCHEDULE, &self.deployed, now).unwrap()
+    }
+
+    /// Makes what is due and deploys it. What was made.
+    fn run(&mut self) -> Vec<Step> {
+        let steps = self.due().steps;
+        for step in &steps {
+            self.keys.make(step, &self.clock, &SystemRng).unwrap();
+        }
+        self.deploy();
+        steps
+    }
+
+    fn deploy(&mut self) {
+        let now = self.clock.now();
+        self.deployed.0.insert(0, (now, self.keys.clone()));
+    }
+}
+
+#[test]
+fn every_line_of_keys_is_published_then_activated_and_nothing_is_due_in_between() {
+    let mut stack = Rotation::of(WITH_STATES, &["u"]);
+    // Nobody knows for how long they have signed.
+    let published = stack.run();
+    assert_eq!(
+        published,
+        [
+            Step::Publish(Purpose::Upstream, Alg::Es256),
+            Step::Publish(Purpose::Oidc, Alg::Es256),
+            Step::Publish(Purpose::Oidc, Alg::Rs256),
+        ]
+    );
+    let waiting = stack.due();
+    assert_eq!(waiting.steps, []);
+    assert_eq!(waiting.next, Some(stack.clock.now() + MIN_PUBLISHED));
+    stack.pass(Duration::from_secs(599));
+    assert_eq!(stack.run(), []);
+    stack.pass(Duration::from_secs(1));
+    let activated = stack.run();
+    assert_eq!(activated.len(), 3);
+    assert!(
+        activated
+            .iter()
+            .all(|step| matches!(step, Step::Activate(_)))
+    );
+    let signing: Vec<_> = stack.keys.list();
+    let signing = signing.iter().filter(|key| key.state == ACTIVE);
+    let signing: Vec<_> = signing.map(|key| (key.purpose, key.alg.unwrap())).collect();
+    assert_eq!(
+        signing,
+        [
+            (Purpose::Upstream, "ES256"),
+            (Purpose::Oidc, "ES256"),
+            (Purpose::Oidc, "RS256"),
+        ]
+    );
+
+    // Those for apps are retired when their tokens are over; the one for PDSs stays for good.
+    stack.pass(Duration::from_secs(48 * 3600 - 1));
+    assert_eq!(stack.run(), []);
+    stack.pass(Duration::from_secs(1));
+    let retired = stack.run();
+    assert_eq!(
+        retired,
+        [Step::Retire("o".to_owned()), Step::Retire("r".to_owned())]
+    );
+    stack.pass(DAY * 87);
+    assert_eq!(stack.run(), []);
+    stack.pass(DAY);
+    assert_eq!(stack.run().len(), 3, "the next keys are published");
+    stack.pass(DAY * 2);
+    let later = stack.run();
+    assert!(later.contains(&Step::Remove("o".to_owned())), "{later:?}");
+    assert!(later.contains(&Step::Remove("r".to_owned())), "{later:?}");
+    assert!(stack.keys.has("u") && stack.keys.has("x"));
+    assert!(!stack.keys.has("o") && !stack.keys.has("r"));
+}
+
+#[test]
+fn what_is_not_deployed_yet_is_not_activated_and_not_published_twice() {
+    let mut stack = Rotation::of(PLAIN, &["b"]);
+    let step = stack.due().steps.remove(0);
+    let new = stack.keys.make(&step, &stack.clock, &SystemRng).unwrap();
+    // Killed before the deployment: the file has the key, the Pods have not.
+    stack.pass(DAY);
+    assert_eq!(stack.due(), Due::default());
+    assert!(!stack.keys.is_same(&stack.deployed.0[0].1));
+    stack.deploy();
+    // A deployment without the key, as after a rollback, begins its time anew.
+    stack.pass(DAY);
+    stack
+        .deployed
+        .0
+        .insert(0, (stack.clock.now(), keys(PLAIN, &["b"])));
+    stack.pass(DAY);
+    stack.deploy();
+    assert_eq!(stack.due().steps, []);
+    stack.pass(MIN_PUBLISHED);
+    assert_eq!(stack.run(), [Step::Activate(new.clone())]);
+    // Whoever sends a key back means it.
+    stack.keys.activate("b", stack.clock.now()).unwrap();
+    stack.deploy();
+    stack.pass(DAY);
+    assert_eq!(stack.run(), []);
+}
+
+#[test]
+fn purposes_can_be_rotated_alone_and_one_without_an_active_key_is_refused() {
+    let stack = Rotation::of(WITH_STATES, &["u"]);
+    let due = |purpose| {
+        let now = stack.clock.now();
+        stack
+            .keys
+            .due(purpose, SCHEDULE, &stack.deployed, now)
+            .map(|due| due.steps)
+    };
+    assert_eq!(
+        due(Some(Purpose::Upstream)).unwrap(),
+        [Step::Publish(Purpose::Upstream, Alg::Es256)]
+    );
+    assert_eq!(due(Some(Purpose::Oidc)).unwrap().len(), 2);
+    // A plain set without ACTIVE_SIGNING_KEYS, and one without keys for apps.
+    for (active, purpose) in [(&[][..], None), (&["a"], Some(Purpose::Oidc))] {
+        let plain = keys(PLAIN, active);
+        let refused = plain.due(purpose, SCHEDULE, &Deployed::default(), NOW);
+        assert!(matches!(refused, Err(SigningKeysError::NoneActive(_))));
+    }
+}
+
+#[test]
+fn a_key_for_pdss_and_one_of_service_authentication_are_never_retired() {
+    let mut set = keys(&WITH_STATES.replace(r#""kid":"o""#, r#""kid":"b""#), &["u"]);
+    let new = add(&mut set, Purpose::Oidc);
+    set.activate(&new, NOW).unwrap();
+    assert!(matches!(
+        set.retire("b", NOW),
+        Err(SigningKeysError::Service(_))
+    ));
+    assert!(matches!(
+        set.retire("u", NOW),
+        Err(SigningKeysError::Active(_))
+    ));
+    let upstream = add(&mut set, Purpose::Upstream);
+    assert!(matches!(
+        set.retire(&upstream, NOW),
+        Err(SigningKeysError::Bound(_))
+    ));
+    let deployed = Deployed(vec![(NOW, set.clone())]);
+    let later = NOW + SCHEDULE.every * 3;
+    let due = set
+        .due(Some(Purpose::Oidc), SCHEDULE, &deployed, later)
+        .unwrap();
+    assert!(!due.steps.contains(&Step::Retire("b".to_owned())));
+}
+
+#[test]
+fn a_file_that_another_copy_has_overtaken_is_told_from_one_that_is_ahead() {
+    let first = keys(PLAIN, &["b"]);
+    let mut published = first.clone();
+    let new = add(&mut published, Purpose::Upstream);
+    assert_eq!(first.behind(&published), Some(Behind::Lacks(new.clone())));
+    assert_eq!(published.behind(&first), None);
+    let mut activated = published.clone();
+    let later = aip_base::Clock::now(&SystemClock) + DAY;
+    activated.activate(&new, later).unwrap();
+    assert_eq!(published.behind(&activated), Some(Behind::Older));
+    assert_eq!(activated.behind(&published), None);
+    assert_eq!(activated.behind(&activated), None);
+    let read = SigningKeys::parse(
+        activated.to_json().expose_secret(),
+        activated.active().to_vec(),
+        vec!["b".to_owned()],
+    );
+    assert!(activated.is_same(&read.unwrap()));
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{
-    Container, DownwardAPIVolumeFile, KeyToPath, Pod, ServiceAccount,
+    Container, DownwardAPIVolumeFile, KeyToPath, PersistentVolumeClaim, Pod, ServiceAccount,
     ServiceAccountTokenProjection, Volume, VolumeProjection,
 };
 use kube::Client;
@@ -90,9 +90,25 @@ impl Volumes<'_> {
             let items = downward.items.as_deref().unwrap_or_default();
             return self.fields(items, downward.default_mode, folder);
         }
+        if let Some(source) = &volume.persistent_volume_claim {
+            return self.bound(&source.claim_name).await;
+        }
         match volume.empty_dir {
             Some(_) => Ok(()),
             None => Err(SourceError::Unknown("this kind of volume".to_owned())),
+        }
+    }
+
+    /// Waits for the volume of a claim. What is written there goes with the Pod all the same.
+    async fn bound(&self, claim: &str) -> Result<(), SourceError> {
+        let claims: Api<PersistentVolumeClaim> =
+            Api::namespaced(self.client.clone(), self.namespace);
+        let status = claims.get(claim).await?.status;
+        match status.and_then(|status| status.phase).as_deref() {
+            Some("Bound") => Ok(()),
+            _ => Err(SourceError::Unknown(format!(
+                "a volume for persistentvolumeclaim {claim}, which is not bound"
+            ))),
         }
     }
 

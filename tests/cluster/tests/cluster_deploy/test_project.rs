@@ -112,6 +112,7 @@ impl TestProject {
   aip:aip_config:
     profile: restricted
     image_slug: {image}
+    image_digest: "off"
     replicas: 2
     drain_seconds: 1
     grace_seconds: 5
@@ -143,6 +144,11 @@ impl TestProject {
             .join(format!("Pulumi.{}.yaml", self.stack))
     }
 
+    /// The home folder of whoever runs commands, which is that of the project.
+    pub(crate) fn home(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Where the state is.
     pub(crate) fn state(&self) -> PathBuf {
         self.folder.path().join("state")
@@ -155,7 +161,12 @@ impl TestProject {
 
     /// Publishes an image.
     pub(crate) fn push(&self, tag: &str, image: Image) {
-        self.kubelet.images().push(self.image(tag), image);
+        self.push_reference(&self.image(tag), image);
+    }
+
+    /// Publishes an image under the reference that Pods have.
+    pub(crate) fn push_reference(&self, reference: &str, image: Image) {
+        self.kubelet.images().push(reference, image);
     }
 
     /// Refuses an image for a time, as a registry does that is busy.
@@ -224,6 +235,7 @@ impl TestProject {
                 format!("file://{}", self.state().display()),
             )
             .env("KUBECONFIG", &self.kubeconfig)
+            .env("PULUMI_CONFIG_PASSPHRASE", "passphrase")
             .stdin(Stdio::null())
             .kill_on_drop(true);
         command

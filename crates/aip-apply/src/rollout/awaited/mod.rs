@@ -1,24 +1,32 @@
 //! The table of kinds that are waited for after they were applied. A new one whose controller reports in
 //! its status is a file here that implements `Reported`, and its lines in the table below. One that is
-//! judged by other objects, too, implements `Awaited`, and has a variant of [`AwaitedView`] and its look in
+//! judged by its Pods and volumes, too, implements `Dependency`. One that is judged by other objects
+//! implements `Awaited`, and has a variant of [`AwaitedView`] and its look in
 //! `aip-deploy`.
 
 mod certificate;
+mod dependency;
 mod deployment;
 mod ingress;
 mod job;
+mod postgres_cluster;
 mod reported;
 mod route;
+mod stateful_set;
 
 use aip_stack::desired::ObjectRef;
 
 use certificate::Certificate;
+use dependency::DependencyWatch;
 use deployment::DeploymentWatch;
 use ingress::Ingress;
 use job::JobWatch;
+use postgres_cluster::PostgresCluster;
 use reported::ReportedWatch;
 use route::Route;
+use stateful_set::StatefulSet;
 
+use super::dependency::DependencyView;
 use super::follow::{FollowError, Followed, Following, follow};
 use super::model::{JobView, Rollout};
 use super::status::StatusView;
@@ -36,6 +44,10 @@ pub enum AwaitedKind {
     Ingress,
     /// Until it is issued.
     Certificate,
+    /// Until its servers are ready.
+    StatefulSet,
+    /// Until `CloudNativePG` reports that it is ready.
+    PostgresCluster,
 }
 
 /// The state of an object that is waited for.
@@ -47,6 +59,8 @@ pub enum AwaitedView<'v> {
     Job(&'v JobView),
     /// The conditions of an object.
     Status(&'v StatusView),
+    /// A server of the stack with its Pods and volumes.
+    Dependency(&'v DependencyView),
 }
 
 impl AwaitedKind {
@@ -58,6 +72,8 @@ impl AwaitedKind {
             ("gateway.networking.k8s.io", "HTTPRoute") => Some(Self::Route),
             ("networking.k8s.io", "Ingress") => Some(Self::Ingress),
             ("cert-manager.io", "Certificate") => Some(Self::Certificate),
+            ("apps", "StatefulSet") => Some(Self::StatefulSet),
+            ("postgresql.cnpg.io", "Cluster") => Some(Self::PostgresCluster),
             _ => None,
         }
     }
@@ -89,6 +105,14 @@ impl AwaitedKind {
             Self::Certificate => {
                 let changed = |view: &StatusView| changed(AwaitedView::Status(view));
                 follow::<ReportedWatch<Certificate>>(following, name, changed).await
+            }
+            Self::StatefulSet => {
+                let changed = |view: &DependencyView| changed(AwaitedView::Dependency(view));
+                follow::<DependencyWatch<StatefulSet>>(following, name, changed).await
+            }
+            Self::PostgresCluster => {
+                let changed = |view: &DependencyView| changed(AwaitedView::Dependency(view));
+                follow::<DependencyWatch<PostgresCluster>>(following, name, changed).await
             }
         }
     }

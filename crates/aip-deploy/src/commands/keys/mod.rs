@@ -1,29 +1,33 @@
-//! `keys`: what the stack signs with, and its rotation in three steps. Each step is an edit of the
-//! stack file; `up` brings it to the Pods.
+//! `keys`: what the stack signs with, and its rotation. By hand it has three steps, each an edit of the
+//! stack file that `up` brings to the Pods; `--auto` makes the steps that are due and deploys them.
 
+mod auto;
+mod deployed;
 mod rotate;
 mod status;
 
 use aip_apply::store::StoreError;
+use aip_stack::config::fields::{ROTATE_EVERY, SIGNING_KEYS};
 use aip_stack::config::key_ids;
-use aip_stack::signing_keys::{SigningKeys, SigningKeysError};
+use aip_stack::signing_keys::{Behind, SigningKeys, SigningKeysError};
 use clap::{Args, Subcommand};
 use pulumi_files::{ConfigPath, CrypterError, StackFile, StackFileError};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use yaml_lossless::Tree;
 
+use super::failure::CommandError;
 use crate::context::{Context, ContextError, Stack, from_context_errors};
 use crate::exit::Exit;
 use crate::ui::PromptError;
 
-const KEY_SET: &str = "aip_config.signing_keys_json_string";
+const KEY_SET: &str = SIGNING_KEYS.path();
 const ACTIVE: &str = "ACTIVE_SIGNING_KEYS";
 const SERVICE: &str = "SERVICE_AUTH_KEYS";
 
 /// Show and rotate the signing keys of the stack
 #[derive(Debug, Args)]
-#[command(after_help = examples!["keys status", "keys rotate"])]
+#[command(after_help = examples!["keys status", "keys rotate", "keys rotate --auto"])]
 pub(crate) struct KeysArgs {
     #[command(subcommand)]
     command: KeysCommand,
@@ -33,7 +37,8 @@ pub(crate) struct KeysArgs {
 enum KeysCommand {
     /// List the keys, without their private parts
     Status(status::StatusArgs),
-    /// Add a key; then activate it with --activate; finally remove the old key with --remove
+    /// Add a key; then activate it with --activate; finally remove the old key with --remove. Or do and
+    /// deploy what is due with --auto
     Rotate(rotate::RotateArgs),
 }
 
@@ -49,7 +54,7 @@ pub(crate) enum KeysError {
     #[error("{KEY_SET} is missing: run `aip-deploy config check`")]
     NoKeys,
     #[error("{path} {reason}")]
-    Ids { path: String, reason: String },
+    Field { path: String, reason: String },
     #[error("{KEY_SET}: {0}")]
     Keys(#[from] SigningKeysError),
     /// Nobody could verify what the key signs.
@@ -63,6 +68,31 @@ pub(crate) enum KeysError {
          {seconds} s (--force activates it anyway)"
     )]
     TooSoon { kid: String, seconds: u64 },
+    /// `--auto` without a period.
+    #[error(
+        "no period is set: run `aip-deploy config set --path {} 90d`, or pass --every 90d", ROTATE_EVERY.path()
+    )]
+    NoPeriod,
+    /// `--auto` deploys changes of keys, not a stack.
+    #[error("no deployment of this stack is in the history: run `aip-deploy up` first")]
+    NeverDeployed,
+    /// `--auto` would deploy what nobody asked it to.
+    #[error(
+        "the stack file and what is deployed differ in more than the keys: run `aip-deploy preview` and \
+         `aip-deploy up` first"
+    )]
+    UndeployedChanges,
+    /// Another copy of the stack file was deployed meanwhile.
+    #[error("{}", overtaken(by, place))]
+    Overtaken {
+        by: Behind,
+        /// Where the newer keys are: a revision, or the Secret of the Pods.
+        place: String,
+    },
+    #[error("{secret} of the cluster: {reason}; run `aip-deploy up`")]
+    Live { secret: String, reason: String },
+    #[error(transparent)]
+    Command(Box<CommandError>),
     #[error("confirmation declined, not removing the key")]
     Declined,
     #[error("pass --yes to remove a key in non-interactive mode")]
@@ -72,6 +102,26 @@ pub(crate) enum KeysError {
 }
 
 from_context_errors!(KeysError: StoreError);
+
+fn overtaken(by: &Behind, place: &str) -> String {
+    match by {
+        Behind::Lacks(kid) => format!(
+            "{place} has the key `{kid}`, which the stack file lacks: if another copy of the file was \
+             deployed, `aip-deploy config refresh` fetches it; if the key was removed here, run \
+             `aip-deploy up` first"
+        ),
+        Behind::Older => format!(
+            "the keys of {place} were changed after those of the stack file: another copy of the file was \
+             deployed; `aip-deploy config refresh` fetches it"
+        ),
+    }
+}
+
+impl From<CommandError> for KeysError {
+    fn from(error: CommandError) -> Self {
+        Self::Command(Box::new(error))
+    }
+}
 
 impl From<PromptError> for KeysError {
     fn from(error: PromptError) -> Self {
@@ -86,8 +136,13 @@ impl KeysError {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Context(error) => error.exit(),
+            Self::Command(error) => error.exit(),
             Self::NotDeployed(_)
             | Self::TooSoon { .. }
+            | Self::NeverDeployed
+            | Self::UndeployedChanges
+            | Self::Overtaken { .. }
+            | Self::Live { .. }
             | Self::Declined
             | Self::Input(_)
             | Self::File(StackFileError::Io { .. } | StackFileError::ChangedMeanwhile { .. }) => {
@@ -96,7 +151,8 @@ impl KeysError {
             Self::File(_)
             | Self::Crypter { .. }
             | Self::NoKeys
-            | Self::Ids { .. }
+            | Self::NoPeriod
+            | Self::Field { .. }
             | Self::Keys(_)
             | Self::NeedsYes => Exit::Usage,
         }
@@ -114,7 +170,7 @@ impl KeysArgs {
 
 /// The keys as a stack file has them.
 async fn read(ctx: &Context, stack: &Stack, file: &StackFile) -> Result<SigningKeys, KeysError> {
-    let json = value(ctx, stack, file, KEY_SET).await?;
+    let json = ctx.text(stack, file, KEY_SET).await?;
     let json = json.ok_or(KeysError::NoKeys)?;
     let active = ids(ctx, stack, file, ACTIVE).await?;
     let service = ids(ctx, stack, file, SERVICE).await?;
@@ -129,15 +185,6 @@ async fn write(
     file: &mut StackFile,
     keys: &SigningKeys,
 ) -> Result<(), KeysError> {
-    let crypter = ctx.crypter_or_new(file).await?;
-    let seal = |text: &str, path: &str| {
-        let sealed = crypter.encrypt(text, ctx.rng.as_ref());
-        let in_value = |source| KeysError::Crypter {
-            path: path.to_owned(),
-            source,
-        };
-        sealed.map(Tree::secret).map_err(in_value)
-    };
     if ids(ctx, stack, file, ACTIVE).await? != keys.active() {
         let path = variable(stack, file, ACTIVE)?;
         let text = Value::from(keys.active().to_vec()).to_string();
@@ -146,13 +193,29 @@ async fn write(
         let tree = if plain {
             Tree::String(text)
         } else {
-            seal(&text, &path)?
+            sealed(ctx, file, &text, &path).await?
         };
         file.set(&at, tree)?;
     }
-    let sealed = seal(keys.to_json().expose_secret(), KEY_SET)?;
-    file.set(&stack.config_path(KEY_SET, true)?, sealed)?;
+    let set = sealed(ctx, file, keys.to_json().expose_secret(), KEY_SET).await?;
+    file.set(&stack.config_path(KEY_SET, true)?, set)?;
     Ok(file.save()?)
+}
+
+/// A text, encrypted under the key of the file.
+async fn sealed(
+    ctx: &Context,
+    file: &mut StackFile,
+    text: &str,
+    path: &str,
+) -> Result<Tree, KeysError> {
+    let crypter = ctx.crypter_or_new(file).await?;
+    let ciphertext = crypter.encrypt(text, ctx.rng.as_ref());
+    let in_value = |source| KeysError::Crypter {
+        path: path.to_owned(),
+        source,
+    };
+    ciphertext.map(Tree::secret).map_err(in_value)
 }
 
 /// The ids that a variable of the environment names.
@@ -163,10 +226,10 @@ async fn ids(
     name: &str,
 ) -> Result<Vec<String>, KeysError> {
     let path = variable(stack, file, name)?;
-    match value(ctx, stack, file, &path).await? {
+    match ctx.text(stack, file, &path).await? {
         None => Ok(Vec::new()),
         Some(text) => {
-            key_ids(text.expose_secret()).map_err(|reason| KeysError::Ids { path, reason })
+            key_ids(text.expose_secret()).map_err(|reason| KeysError::Field { path, reason })
         }
     }
 }
@@ -179,31 +242,4 @@ fn variable(stack: &Stack, file: &StackFile, name: &str) -> Result<String, KeysE
         None => "required_env",
     };
     Ok(format!("aip_config.{map}.{name}"))
-}
-
-/// A text of the file, opened; none if it is missing or empty.
-async fn value(
-    ctx: &Context,
-    stack: &Stack,
-    file: &StackFile,
-    path: &str,
-) -> Result<Option<SecretString>, KeysError> {
-    let Some(node) = file.at(&stack.config_path(path, true)?) else {
-        return Ok(None);
-    };
-    let text = match node.secret() {
-        Some(ciphertext) => {
-            let crypter = ctx.crypter(file).await?;
-            let opened = crypter.decrypt(ciphertext);
-            opened.map_err(|source| KeysError::Crypter {
-                path: path.to_owned(),
-                source,
-            })?
-        }
-        None => match node.scalar() {
-            Some(scalar) => SecretString::from(scalar.text.clone()),
-            None => return Ok(None),
-        },
-    };
-    Ok(Some(text).filter(|text| !text.expose_secret().is_empty()))
 }

@@ -1,23 +1,22 @@
 //! `keys rotate`: a new key, its activation, and the end of the old one. Between the steps everybody
 //! who verifies must have learned of the key.
 
-use aip_apply::store::HISTORY_LIMIT;
-use aip_base::Timestamp;
-use aip_stack::signing_keys::{Purpose, SigningKeysError};
+use std::time::Duration;
+
+use aip_stack::config::rotate_every;
+use aip_stack::signing_keys::{Alg, MIN_PUBLISHED, Purpose, SigningKeysError};
 use clap::{Args, ValueEnum};
-use pulumi_files::StackFile;
 
 use super::KeysError;
+use super::auto::Auto;
+use super::deployed::History;
 use crate::context::{Context, Stack};
-
-/// How long a PDS may keep a copy of the keys.
-const PDS_KEY_CACHE_SECONDS: u64 = 600;
 
 #[derive(Debug, Args)]
 #[command(after_help = examples![
     "keys rotate --purpose upstream",
     "keys rotate --activate",
-    "keys rotate --remove 2026-05-01-upstream --yes",
+    "keys rotate --auto --every 90d",
 ])]
 pub(super) struct RotateArgs {
     /// Activate the new key; KID is needed if several are waiting
@@ -26,9 +25,15 @@ pub(super) struct RotateArgs {
     /// Remove a key that is no longer active
     #[arg(long, value_name = "KID")]
     remove: Option<String>,
-    /// Purpose of the key
-    #[arg(long, value_enum, default_value_t = PurposeName::Upstream)]
-    purpose: PurposeName,
+    /// Do what is due and deploy it, as `up --yes` does; exits with 0 if nothing is due
+    #[arg(long, conflicts_with_all = ["activate", "remove", "force"])]
+    auto: bool,
+    /// With --auto: how long a key signs (90d, 12w), instead of `aip_config.keys.rotate_every`
+    #[arg(long, value_name = "PERIOD", requires = "auto", value_parser = rotate_every)]
+    every: Option<Duration>,
+    /// Purpose of the key: upstream if not given; with --auto, every purpose
+    #[arg(long, value_enum)]
+    purpose: Option<PurposeName>,
     /// Activate a key even if verifiers may not have fetched it yet
     #[arg(short, long)]
     force: bool,
@@ -76,6 +81,14 @@ impl From<&str> for KeyToActivate {
 
 impl RotateArgs {
     pub(super) async fn run(self, ctx: &Context) -> Result<(), KeysError> {
+        if self.auto {
+            let auto = Auto {
+                every: self.every,
+                purpose: self.purpose.map(Purpose::from),
+            };
+            return auto.run(ctx).await;
+        }
+        let purpose = self.purpose.map_or(Purpose::Upstream, Purpose::from);
         let stack = ctx.stack().await?;
         let mut file = stack.load()?;
         let mut keys = super::read(ctx, stack, &file).await?;
@@ -92,7 +105,7 @@ impl RotateArgs {
             (kid, "removed", next)
         } else if let Some(chosen) = self.activate {
             let kid = match chosen {
-                KeyToActivate::Waiting => keys.waiting(self.purpose.into())?,
+                KeyToActivate::Waiting => keys.waiting(purpose)?,
                 KeyToActivate::Kid(kid) => kid,
             };
             if !keys.has(&kid) {
@@ -101,13 +114,13 @@ impl RotateArgs {
             if !self.force {
                 was_published(ctx, stack, &kid).await?;
             }
-            keys.activate(&kid)?;
+            keys.activate(&kid, ctx.clock.now())?;
             let next = "`aip-deploy up` activates it; the previous key stays published because PDS sessions \
                         are bound to it. Once no session uses it: `aip-deploy keys rotate --remove KID`";
             (kid, "activated", next.to_owned())
         } else {
             let (clock, rng) = (ctx.clock.as_ref(), ctx.rng.as_ref());
-            let kid = keys.add(self.purpose.into(), clock, rng)?;
+            let kid = keys.add(purpose, Alg::Es256, clock, rng)?;
             let next = format!(
                 "`aip-deploy up` publishes it; ten minutes later: `aip-deploy keys rotate --activate {kid}`"
             );
@@ -123,37 +136,16 @@ impl RotateArgs {
 
 /// That whoever verifies has had the time to learn of the key. What the Pods have is in the history.
 async fn was_published(ctx: &Context, stack: &Stack, kid: &str) -> Result<(), KeysError> {
-    let Some(since) = published_since(ctx, stack, kid).await? else {
+    let history = History::of(ctx, stack).await?;
+    let Some(since) = history.deployed.published_since(kid) else {
         return Err(KeysError::NotDeployed(kid.to_owned()));
     };
-    let seconds = ctx.clock.now().since(since).as_secs();
-    if seconds < PDS_KEY_CACHE_SECONDS {
-        return Err(KeysError::TooSoon {
+    let published = ctx.clock.now().since(since);
+    match MIN_PUBLISHED.checked_sub(published) {
+        None | Some(Duration::ZERO) => Ok(()),
+        Some(left) => Err(KeysError::TooSoon {
             kid: kid.to_owned(),
-            seconds: PDS_KEY_CACHE_SECONDS - seconds,
-        });
+            seconds: left.as_secs().max(1),
+        }),
     }
-    Ok(())
-}
-
-/// Since when every successful deployment up to the last one has had the key.
-async fn published_since(
-    ctx: &Context,
-    stack: &Stack,
-    kid: &str,
-) -> Result<Option<Timestamp>, KeysError> {
-    let history = stack.state(ctx)?.history(HISTORY_LIMIT).await?;
-    let mut since = None;
-    for (_, record) in history.into_iter().filter(|(_, record)| record.is_good()) {
-        let path = stack.project.stack_file(&stack.name);
-        // What cannot be read any more does not vouch for the key.
-        let Ok(file) = StackFile::parse(&path, record.stack_file, &stack.project.name) else {
-            break;
-        };
-        match super::read(ctx, stack, &file).await {
-            Ok(keys) if keys.has(kid) => since = record.ended.parse::<jiff::Timestamp>().ok(),
-            _ => break,
-        }
-    }
-    Ok(since.map(|at| Timestamp::from_micros(at.as_microsecond())))
 }

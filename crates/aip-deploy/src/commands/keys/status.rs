@@ -1,5 +1,6 @@
 //! `keys status`: every key, as it may be shown.
 
+use aip_apply::time::rfc3339;
 use aip_stack::signing_keys::{KeyView, Purpose};
 use clap::Args;
 
@@ -25,13 +26,14 @@ impl StatusArgs {
                 .json(&serde_json::to_value(&keys).unwrap_or_default());
         } else {
             let rows = keys.iter().map(row);
-            ctx.screen.table(["KID", "ALG", "STATE", "SIGNS"], rows);
+            ctx.screen
+                .table(["KID", "ALG", "STATE", "SINCE", "SIGNS"], rows);
         }
         Ok(())
     }
 }
 
-fn row(key: &KeyView) -> [String; 4] {
+fn row(key: &KeyView) -> [String; 5] {
     let mut signs = match key.purpose {
         Purpose::Upstream => "for PDSs".to_owned(),
         Purpose::Oidc => "for apps".to_owned(),
@@ -40,5 +42,11 @@ fn row(key: &KeyView) -> [String; 4] {
         signs.push_str(", service authentication");
     }
     let alg = key.alg.unwrap_or("unknown").to_owned();
-    [key.kid.clone(), alg, key.state.to_owned(), signs]
+    let since = match key.state {
+        "active" => key.times.activated,
+        "retired" => key.times.retired,
+        _ => key.times.superseded.or(key.times.published),
+    };
+    let since = since.map_or_else(|| "unknown".to_owned(), rfc3339);
+    [key.kid.clone(), alg, key.state.to_owned(), since, signs]
 }

@@ -10,7 +10,7 @@ pub(super) const KEYS: &str =
     r#"{"keys":[{"kid":"k1","kty":"EC","crv":"P-256","x":"x","y":"y","d":"d"}]}"#;
 
 /// A stack file that is complete, in block style and with a comment.
-pub(super) fn complete() -> String {
+pub(crate) fn complete() -> String {
     let salt = STACK.lines().next().unwrap();
     format!(
         "{salt}\nconfig:\n  aip:k8s_context: here\n  # kept\n  aip:aip_config:\n    profile: restricted\n    \
@@ -401,6 +401,43 @@ pub(super) fn rows() -> Vec<Row> {
             "trusted_proxies: [0.0.0.0/0]",
             "10.0.0.0/8",
             "trusted_proxies",
+        ),
+        without(
+            Remedy::ExternalDependency,
+            "    profile: restricted\n",
+            "    profile: compat\n    dependencies: {postgres: cnpg}\n",
+            "",
+            "dependencies/postgres",
+        ),
+        with(
+            Remedy::SecondUrl,
+            "dependencies: {postgres: cnpg}",
+            "",
+            "required_env/DATABASE_URL",
+        ),
+        with(
+            Remedy::ValkeyPassword,
+            "dependencies: {valkey: cluster}",
+            "a-password-of-24-letters",
+            "valkey_cluster/password",
+        ),
+        with(
+            Remedy::ValkeyPassword,
+            "dependencies: {valkey: cluster, valkey_cluster: {password: short}}",
+            "a-password-of-24-letters",
+            "valkey_cluster/password",
+        ),
+        with(
+            Remedy::Backup,
+            "dependencies: {postgres: cnpg, cnpg: {backup: {role_arn: arn:aws:iam::000000000000:role/b}}}",
+            "s3://bucket/aip",
+            "backup/destination",
+        ),
+        with(
+            Remedy::Connections,
+            "replicas: 40\ndependencies: {postgres: cnpg}",
+            "",
+            "cnpg/max_connections",
         ),
     ]
 }

@@ -17,13 +17,14 @@ use crate::config::values::Values;
 use crate::signing_keys::{KeyView, Purpose, SigningKeys};
 
 use super::Resolver;
+use super::dependencies;
 use super::edge::is_proxy;
 
 /// The variables of `aip` for the keys that protect the database: as JSON, or the path of a file.
 const MASTER_KEYS: [&str; 2] = ["AIP_MASTER_KEYS", "AIP_MASTER_KEYS_FILE"];
 
 /// The variables of `aip` for the address under which people reach it.
-const EXTERNAL_BASE: [&str; 3] = ["EXTERNAL_HOSTNAME", "EXTERNAL_BASE", "AIP_EXTERNAL_BASE"];
+pub const EXTERNAL_BASE: [&str; 3] = ["EXTERNAL_HOSTNAME", "EXTERNAL_BASE", "AIP_EXTERNAL_BASE"];
 
 fn set_master_keys(path: &str) -> Fix {
     let edit = Edit::SecretFrom("master-keys.json");
@@ -88,7 +89,12 @@ impl Resolver<'_> {
                 || variable.name == DATABASE_URL.name
                 || (variable.name == ACTIVE_SIGNING_KEYS.name && !says_itself);
             let text = given.known.get(variable.name);
-            match text.filter(|text| text.plaintext() != Some("")) {
+            let text = text.filter(|text| text.plaintext() != Some(""));
+            if let Some(maker) = dependencies::maker_of(values, variable.name) {
+                self.no_second_url(text, &path, &maker);
+                continue;
+            }
+            match text {
                 None if needed => {
                     let line = given.line.or(values.line());
                     self.parser.missing(line, &path, "is missing", fix);
@@ -174,7 +180,9 @@ impl Resolver<'_> {
         let database = required
             .get(DATABASE_URL.name)
             .and_then(ConfigString::plaintext);
-        if !given && (replicas > 1 || database.is_some_and(|url| !url.starts_with("sqlite"))) {
+        let outlives_pods = database.is_some_and(|url| !url.starts_with("sqlite"))
+            || dependencies::maker_of(values, DATABASE_URL.name).is_some();
+        if !given && (replicas > 1 || outlives_pods) {
             let path = join_path(EXTRA_ENV.path(), json);
             let why = "is missing: each Pod would encrypt the database with its own keys";
             self.parser

@@ -1,12 +1,14 @@
 //! From a stack file to a [`StackConfig`]: what is required, what goes together, what values mean.
 
 mod certificate;
+mod dependencies;
 mod edge;
 mod environment;
 mod network;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use aip_base::Timestamp;
 use pulumi_files::{ConfigKey, Project, StackFile, StackName};
@@ -18,15 +20,19 @@ use crate::config::choices::{MigrationMode, Profile};
 use crate::config::field::{AnyField, Field};
 use crate::config::fields::{
     CPU_LIMIT, DRAIN_SECONDS, ENABLE_INIT_CONTAINERS, GRACE_SECONDS, IMAGE_REPO, IMAGE_SLUG,
-    IMAGE_TAG, LIMITS, MAX_REPLICAS, MEMORY_LIMIT, MIGRATION_MODE, PROFILE, PULL_SECRETS, REPLICAS,
-    REQUESTED_CPU, REQUESTED_MEMORY, REQUESTS, SERVICE_ACCOUNT_ROLE_ARN,
+    IMAGE_TAG, KEY_OVERLAP, LIMITS, MAX_REPLICAS, MEMORY_LIMIT, MIGRATION_MODE, PROFILE,
+    PULL_SECRETS, REPLICAS, REQUESTED_CPU, REQUESTED_MEMORY, REQUESTS, ROTATE_EVERY,
+    SERVICE_ACCOUNT_ROLE_ARN,
 };
 use crate::config::fix::{Edit, Fix, Remedy};
 use crate::config::parse::{Parser, SecretsAccess, display_path};
 use crate::config::problem::Problems;
+use crate::config::rotation::{key_schedule, rotate_every};
 use crate::config::value::ConfigString;
 use crate::config::values::Values;
 use crate::config::{AipConfig, StackConfig, namespace_of};
+
+pub use environment::EXTERNAL_BASE;
 
 /// Inputs of [`resolve`].
 #[derive(Clone, Copy)]
@@ -42,6 +48,9 @@ pub struct ConfigInput<'a> {
     /// The time at which a certificate has to be valid.
     pub now: Timestamp,
 }
+
+pub use dependencies::connections_needed;
+pub(crate) use dependencies::{POSTGRES_NAME, VALKEY_NAME};
 
 /// Where the restricted profile mounts the key file.
 pub(crate) const KEY_FILE_PATH: &str = "/etc/aip/keys/signing_keys.json";
@@ -183,6 +192,8 @@ impl Resolver<'_> {
             values.get(&REPLICAS)
         };
         let required_env = self.required_env(&values, restricted, most);
+        let postgres = self.postgres(&values, restricted, most);
+        let valkey = self.valkey(&values, restricted);
         let extra_env = self.extra_env(&values);
         if restricted {
             self.master_keys(&values, &required_env, &extra_env, most);
@@ -202,11 +213,15 @@ impl Resolver<'_> {
         self.grace_period(&values);
         self.trusted_proxies(&values, restricted, &required_env, &extra_env);
         self.pull_secrets(&values);
+        self.key_rotation(&values);
         self.resources(&values);
+        self.unused_dependencies(&values);
         self.plain_notice();
+        let mut required_env = secrets(&required_env);
+        required_env.extend(valkey.as_ref().map(dependencies::valkey_variable));
         Some(AipConfig {
             image: image?,
-            required_env: secrets(&required_env),
+            required_env,
             extra_env: secrets(&extra_env),
             signing_keys: signing_keys?,
             migration_mode: migration_mode(&values),
@@ -214,6 +229,8 @@ impl Resolver<'_> {
             certificate,
             is_autoscaled,
             network_policy,
+            postgres,
+            valkey,
             values,
         })
     }
@@ -322,6 +339,25 @@ impl Resolver<'_> {
                 self.parser.problem(line, field.path(), message, Some(fix));
                 None
             }
+        }
+    }
+
+    /// The periods of the rotation of keys, alone and together.
+    fn key_rotation(&mut self, values: &Values) {
+        let every = match values.get(&ROTATE_EVERY).as_deref().map(rotate_every) {
+            None => None,
+            Some(Ok(every)) => Some(every),
+            Some(Err(message)) => {
+                self.checked(values, &ROTATE_EVERY, Err(message));
+                None
+            }
+        };
+        if every.is_some() || values.is_set(&KEY_OVERLAP) {
+            let outcome = key_schedule(
+                every.unwrap_or(Duration::MAX),
+                Some(&values.get(&KEY_OVERLAP)),
+            );
+            self.checked(values, &KEY_OVERLAP, outcome.map(drop));
         }
     }
 

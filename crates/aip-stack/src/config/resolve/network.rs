@@ -16,6 +16,7 @@ use crate::config::value::ConfigString;
 use crate::config::values::Values;
 
 use super::Resolver;
+use super::dependencies;
 use super::edge::is_proxy;
 
 impl Resolver<'_> {
@@ -111,6 +112,9 @@ impl Resolver<'_> {
         let line = values.line_of_group(&NETWORK_POLICY);
         self.blocks(line, ALLOW_CIDRS.path(), &values.get(&ALLOW_CIDRS));
         let port = |name: &str, default: u16| {
+            if dependencies::maker_of(values, name).is_some() {
+                return Some(default);
+            }
             let url = Url::parse(required.get(name)?.plaintext()?).ok()?;
             (url.scheme() != "sqlite").then(|| url.port().unwrap_or(default))
         };

@@ -19,6 +19,8 @@ pub(super) const PUBLIC_PATHS: &[PublicPath] = &[
     PublicPath::exact("/oauth/token"),
     PublicPath::exact("/oauth/revoke"),
     PublicPath::exact("/oauth/introspect"),
+    PublicPath::exact("/oauth/clients/register"),
+    PublicPath::below("/oauth/clients"),
     PublicPath::exact("/oauth/userinfo"),
     PublicPath::exact("/.well-known/openid-configuration"),
     PublicPath::exact("/.well-known/oauth-authorization-server"),

@@ -98,6 +98,7 @@ impl AipProject {
     profile: restricted
     image_repo: registry.example/{stack}
     image_tag: v1
+    image_digest: \"off\"
     replicas: {replicas}
     drain_seconds: 2
     grace_seconds: 60

@@ -1,0 +1,223 @@
+//! `keys rotate --auto`: makes the steps that are due, and deploys them as `up --yes` would.
+//!
+//! Every run looks at what is there: the stack file, the history and the Secret of the Pods. So a run
+//! that was killed is completed by the next one. The lease of the stack is held from the look to the end
+//! of the deployment: of two machines one works, and the other finds its copy of the stack file
+//! overtaken. Nothing but keys is deployed: the image stays the one of the last deployment.
+
+use std::time::Duration;
+
+use aip_apply::apply::{FailPoint, LeaseRenewer};
+use aip_apply::store::RevisionRecord;
+use aip_apply::time::rfc3339;
+use aip_stack::config::fields::{KEY_OVERLAP, ROTATE_EVERY};
+use aip_stack::config::{key_schedule, rotate_every};
+use aip_stack::signing_keys::{Due, Purpose, Schedule, SigningKeys, Step};
+use pulumi_files::StackFile;
+use secrecy::ExposeSecret;
+use yaml_lossless::Tree;
+
+use super::deployed::{History, live, revision_file};
+use super::{ACTIVE, KEY_SET, KeysError, variable};
+use crate::commands::apply_flags::ApplyFlags;
+use crate::commands::failure::CommandError;
+use crate::context::{Context, OpenStack, SecretsMode, Stack};
+use crate::workflow::{Deployment, Operation, with_lease};
+
+/// What is asked for on the command line.
+pub(super) struct Auto {
+    /// In place of `aip_config.keys.rotate_every`.
+    pub(super) every: Option<Duration>,
+    /// None: every purpose.
+    pub(super) purpose: Option<Purpose>,
+}
+
+/// The stack as a run finds it.
+struct Round {
+    file: StackFile,
+    keys: SigningKeys,
+    /// The last deployment that succeeded.
+    last: RevisionRecord,
+    due: Due,
+    /// Whether the keys of the file are other ones than those of the last deployment.
+    is_ahead: bool,
+}
+
+impl Round {
+    fn has_work(&self) -> bool {
+        self.is_ahead || !self.due.steps.is_empty()
+    }
+}
+
+impl Auto {
+    pub(super) async fn run(self, ctx: &Context) -> Result<(), KeysError> {
+        let stack = ctx.open_stack().await?;
+        // Most runs end here, without having written anything.
+        let round = self.look(ctx, stack.stack).await?;
+        if !round.has_work() {
+            say_next(ctx, &round.due);
+            return Ok(());
+        }
+        with_lease(&stack, Operation::RotateKeys, async |lease| {
+            // Boxed: the future of an apply is larger than a stack frame should be.
+            Box::pin(self.rotate(&stack, lease)).await
+        })
+        .await?;
+        say_next(ctx, &self.look(ctx, stack.stack).await?.due);
+        Ok(())
+    }
+
+    /// What is due, by the stack file and the history.
+    async fn look(&self, ctx: &Context, stack: &Stack) -> Result<Round, KeysError> {
+        let file = stack.load()?;
+        let schedule = self.schedule(ctx, stack, &file).await?;
+        let keys = super::read(ctx, stack, &file).await?;
+        let history = History::of(ctx, stack).await?;
+        let (Some((_, deployed)), Some(last)) = (history.deployed.0.first(), history.last) else {
+            return Err(KeysError::NeverDeployed);
+        };
+        if let Some(by) = keys.behind(deployed) {
+            let place = format!(
+                "the deployment by {}@{} at {}",
+                last.user, last.host, last.ended
+            );
+            return Err(KeysError::Overtaken { by, place });
+        }
+        let is_ahead = !keys.is_same(deployed);
+        let now = ctx.clock.now();
+        let due = keys.due(self.purpose, schedule, &history.deployed, now)?;
+        Ok(Round {
+            file,
+            keys,
+            last,
+            due,
+            is_ahead,
+        })
+    }
+
+    async fn schedule(
+        &self,
+        ctx: &Context,
+        stack: &Stack,
+        file: &StackFile,
+    ) -> Result<Schedule, KeysError> {
+        let refused = |path: &str| {
+            let path = path.to_owned();
+            move |reason| KeysError::Field { path, reason }
+        };
+        let every = if let Some(every) = self.every {
+            every
+        } else {
+            let text = ctx.text(stack, file, ROTATE_EVERY.path()).await?;
+            let text = text.ok_or(KeysError::NoPeriod)?;
+            rotate_every(text.expose_secret()).map_err(refused(ROTATE_EVERY.path()))?
+        };
+        let overlap = ctx.text(stack, file, KEY_OVERLAP.path()).await?;
+        let overlap = overlap.as_ref().map(ExposeSecret::expose_secret);
+        key_schedule(every, overlap).map_err(refused(KEY_OVERLAP.path()))
+    }
+
+    /// Makes the steps in the stack file and deploys it.
+    async fn rotate(&self, stack: &OpenStack<'_>, lease: &LeaseRenewer) -> Result<(), KeysError> {
+        let ctx = stack.ctx;
+        // Again: whoever had the lease before may have done it all.
+        let mut round = self.look(ctx, stack.stack).await?;
+        if !round.has_work() {
+            return Ok(());
+        }
+        only_keys_differ(stack, &round).await?;
+        not_overtaken(stack, &round.keys).await?;
+        for step in &round.due.steps {
+            let kid = round
+                .keys
+                .make(step, ctx.clock.as_ref(), ctx.rng.as_ref())?;
+            ctx.screen.line(said(step, &kid));
+        }
+        super::write(ctx, stack.stack, &mut round.file, &round.keys).await?;
+        ctx.fail_points.reached(FailPoint::KeysWritten).await;
+        let target = stack
+            .target_of_revision(&RevisionRecord {
+                stack_file: round.file.text().to_owned(),
+                ..round.last
+            })
+            .await?;
+        let flags = ApplyFlags::unattended();
+        let deployment = Deployment::new(stack, &target, Operation::RotateKeys, &flags);
+        Ok(deployment.run_with(lease).await?)
+    }
+}
+
+/// That the file, but for its keys, is the one that is deployed.
+async fn only_keys_differ(stack: &OpenStack<'_>, round: &Round) -> Result<(), KeysError> {
+    let ctx = stack.ctx;
+    let deployed_file = revision_file(stack.stack, &round.last)?;
+    let mut file = round.file.clone();
+    for path in [
+        KEY_SET.to_owned(),
+        variable(stack.stack, &deployed_file, ACTIVE)?,
+    ] {
+        let at = stack.stack.config_path(&path, true)?;
+        let encrypted = deployed_file
+            .at(&at)
+            .is_some_and(|node| node.secret().is_some());
+        match ctx.text(stack.stack, &deployed_file, &path).await? {
+            None => {
+                file.remove(&at)?;
+            }
+            // Whether values are encrypted decides the names of Secrets.
+            Some(text) if encrypted => {
+                let sealed = super::sealed(ctx, &mut file, text.expose_secret(), &path).await?;
+                file.set(&at, sealed)?;
+            }
+            Some(text) => file.set(&at, Tree::String(text.expose_secret().to_owned()))?,
+        }
+    }
+    let with_old_keys = RevisionRecord {
+        stack_file: file.text().to_owned(),
+        ..round.last.clone()
+    };
+    let with_old_keys = stack.target_of_revision(&with_old_keys).await?;
+    let deployed = stack.target_of_revision(&round.last).await?;
+    if with_old_keys.has_same_objects_as(&deployed) {
+        Ok(())
+    } else {
+        Err(KeysError::UndeployedChanges)
+    }
+}
+
+/// That the Pods have no newer keys than the file: a deployment from another copy of it may have been
+/// killed before it came into the history.
+async fn not_overtaken(stack: &OpenStack<'_>, keys: &SigningKeys) -> Result<(), KeysError> {
+    let target = stack.target(SecretsMode::Decrypted).await?;
+    let inventory = stack.store.inventory().await?;
+    let cluster = stack.cluster(&target.context, &inventory).await;
+    let cluster = cluster.map_err(CommandError::from)?;
+    if let Some((secret, live)) = live(&cluster, &target).await?
+        && let Some(by) = keys.behind(&live)
+    {
+        let place = secret.to_string();
+        return Err(KeysError::Overtaken { by, place });
+    }
+    Ok(())
+}
+
+fn said(step: &Step, kid: &str) -> String {
+    match step {
+        Step::Publish(purpose, alg) => {
+            format!("published: {kid} ({}, {})", purpose.as_str(), alg.as_str())
+        }
+        Step::Activate(_) => format!("activated: {kid}"),
+        Step::Retire(_) => format!("retired: {kid}"),
+        Step::Remove(_) => format!("removed: {kid}"),
+    }
+}
+
+fn say_next(ctx: &Context, due: &Due) {
+    let next = due.next.map(rfc3339);
+    let next = next.map_or_else(
+        || "after the next deployment".to_owned(),
+        |at| format!("at {at}"),
+    );
+    ctx.screen
+        .line(format!("nothing is due now; the next step is due {next}"));
+}
