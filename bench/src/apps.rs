@@ -33,6 +33,10 @@ pub(crate) enum Call {
     Refresh,
     /// RFC 6749 §4.4: a token of the app itself.
     ClientCredentials,
+    /// The same, as a JWT (RFC 9068).
+    TokenJwt,
+    /// RFC 9126.
+    Par,
     /// RFC 7662, of one access token after the other.
     Introspect,
     /// OpenID Connect Core §5.3, with one access token after the other.
@@ -60,6 +64,11 @@ pub(crate) async fn measure(
     let postgres = Postgres::start().await?;
     let settings = [("AIP_DATABASE_URL", postgres.url())];
     let lab = Lab::start(program, &scratch.folder("aip")?, ACCOUNTS, &settings).await?;
+    if matches!(call, Call::TokenJwt) {
+        lab.app
+            .change(lab.server.command(), &["--access-token-format", "jwt"])
+            .await?;
+    }
     let tokens = sign_in_many(&lab, SESSIONS).await?;
     let mut aip = callers(call, &lab, &tokens).await?;
     let peers = peers(call, &mut aip, scratch, &postgres).await?;
@@ -127,7 +136,9 @@ async fn peers(
 ) -> Result<Vec<Peer>> {
     let first = aip.first_mut().context("there are callers")?;
     let statement = match call {
-        Call::Refresh | Call::ClientCredentials => Some((Statement::Write, postgres)),
+        Call::Refresh | Call::ClientCredentials | Call::TokenJwt | Call::Par => {
+            Some((Statement::Write, postgres))
+        }
         Call::Introspect | Call::Userinfo | Call::Session => Some((Statement::Read, postgres)),
         Call::Discovery | Call::Jwks => None,
     };

@@ -9,8 +9,13 @@ use crate::apps::Call;
 use crate::lab::Lab;
 use crate::peer::Peer;
 use crate::round::Worker;
+use harness::app::{REDIRECT_URI, SCOPE};
 use harness::connection::{Connection, get, post};
 use harness::sign_in::Tokens;
+
+/// What an app pushes besides what it is registered with, as long as usual.
+const STATE: &str = "9f0b3c1e5d7a4f2c8b6e1d3a5c7f9b2d";
+const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
 /// A connection with work to do.
 pub(crate) struct Caller {
@@ -27,6 +32,7 @@ enum Work {
     Repeat {
         requests: Vec<Vec<u8>>,
         next: usize,
+        status: u16,
         good: &'static str,
     },
 }
@@ -62,6 +68,30 @@ impl Caller {
                 let form = "grant_type=client_credentials";
                 Work::one(post(&host, "/oauth/token", &authorization, form))
             }
+            // The app is registered for JWTs (`apps::measure`).
+            Call::TokenJwt => {
+                let form = "grant_type=client_credentials";
+                let request = post(&host, "/oauth/token", &authorization, form);
+                Work::Repeat {
+                    requests: vec![request],
+                    next: 0,
+                    status: 200,
+                    // The beginning of a JWT, and not of an opaque token.
+                    good: r#"{"access_token":"ey"#,
+                }
+            }
+            Call::Par => {
+                let scope = SCOPE.replace(' ', "+");
+                let form = format!(
+                    "response_type=code&redirect_uri={REDIRECT_URI}&scope={scope}&state={STATE}                     &code_challenge={CHALLENGE}&code_challenge_method=S256"
+                );
+                Work::Repeat {
+                    requests: vec![post(&host, "/oauth/par", &authorization, &form)],
+                    next: 0,
+                    status: 201,
+                    good: r#"{"request_uri":""#,
+                }
+            }
             Call::Introspect => Work::repeat(tokens, r#"{"active":true,"#, |token| {
                 let form = format!("token={token}");
                 post(&host, "/oauth/introspect", &authorization, &form)
@@ -95,10 +125,12 @@ impl Caller {
     pub(crate) async fn body(&mut self) -> Result<Vec<u8>> {
         match &mut self.work {
             Work::Rotate(rotation) => rotation.rotate(&mut self.connection).await,
-            Work::Repeat { requests, .. } => {
+            Work::Repeat {
+                requests, status, ..
+            } => {
                 let request = requests.first().context("there is a request")?;
                 let answer = self.connection.exchange(request).await?;
-                Ok(answer.expect(200)?.body.to_vec())
+                Ok(answer.expect(*status)?.body.to_vec())
             }
         }
     }
@@ -107,8 +139,10 @@ impl Caller {
     pub(crate) async fn call_instead(&mut self, peer: &Peer) -> Result<()> {
         self.server = peer.address;
         self.reconnect().await?;
-        if let Work::Rotate(rotation) = &self.work {
-            self.work = Work::one(rotation.request());
+        match &mut self.work {
+            Work::Rotate(rotation) => self.work = Work::one(rotation.request()),
+            // A bare server answers everything with 200.
+            Work::Repeat { status, .. } => *status = 200,
         }
         Ok(())
     }
@@ -138,6 +172,7 @@ impl Work {
         Self::Repeat {
             requests: vec![request],
             next: 0,
+            status: 200,
             good: "{",
         }
     }
@@ -147,6 +182,7 @@ impl Work {
         Self::Repeat {
             requests: requests.collect(),
             next: 0,
+            status: 200,
             good,
         }
     }
@@ -159,12 +195,13 @@ impl Worker for Caller {
             Work::Repeat {
                 requests,
                 next,
+                status,
                 good,
             } => {
                 let request = &requests[*next % requests.len()];
                 *next += 1;
                 let answer = self.connection.exchange(request).await?;
-                let text = answer.expect(200)?.text()?;
+                let text = answer.expect(*status)?.text()?;
                 ensure!(text.starts_with(*good), "not a good answer: {text}");
                 Ok(())
             }

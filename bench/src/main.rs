@@ -11,6 +11,7 @@ mod load;
 mod peer;
 mod people;
 mod preview;
+mod rekey;
 mod report;
 mod round;
 mod server;
@@ -44,6 +45,9 @@ struct Arguments {
     /// Where to write the figures.
     #[arg(long)]
     json: PathBuf,
+    /// How many sessions `rekey` seals again.
+    #[arg(long, default_value_t = 1_000_000)]
+    rows: u32,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -57,6 +61,11 @@ enum Bench {
     /// Tokens of the app itself, on PostgreSQL.
     #[value(name = "client_credentials")]
     ClientCredentials,
+    /// Access tokens of the app itself that are JWTs, on PostgreSQL.
+    #[value(name = "token_jwt")]
+    TokenJwt,
+    /// Pushing authorization requests, on PostgreSQL.
+    Par,
     /// Introspecting access tokens, on PostgreSQL.
     Introspect,
     /// Asking who signed in, on PostgreSQL.
@@ -71,6 +80,8 @@ enum Bench {
     Jwks,
     /// The keeper: a fleet of stored sessions, of which some are due, on PostgreSQL.
     Keeper,
+    /// Sealing the database again while apps call, on PostgreSQL.
+    Rekey,
     /// `aip-deploy` against a local API server.
     Preview,
 }
@@ -82,6 +93,8 @@ impl Bench {
             Self::Signin => "signin",
             Self::Refresh => "refresh",
             Self::ClientCredentials => "client_credentials",
+            Self::TokenJwt => "token_jwt",
+            Self::Par => "par",
             Self::Introspect => "introspect",
             Self::Userinfo => "userinfo",
             Self::Session => "session",
@@ -89,6 +102,7 @@ impl Bench {
             Self::Discovery => "discovery",
             Self::Jwks => "jwks",
             Self::Keeper => "keeper",
+            Self::Rekey => "rekey",
             Self::Preview => "preview",
         }
     }
@@ -103,6 +117,8 @@ impl Bench {
             Self::ClientCredentials => {
                 apps::measure(Call::ClientCredentials, program, &scratch).await
             }
+            Self::TokenJwt => apps::measure(Call::TokenJwt, program, &scratch).await,
+            Self::Par => apps::measure(Call::Par, program, &scratch).await,
             Self::Introspect => apps::measure(Call::Introspect, program, &scratch).await,
             Self::Userinfo => apps::measure(Call::Userinfo, program, &scratch).await,
             Self::Session => apps::measure(Call::Session, program, &scratch).await,
@@ -110,6 +126,7 @@ impl Bench {
             Self::Discovery => apps::measure(Call::Discovery, program, &scratch).await,
             Self::Jwks => apps::measure(Call::Jwks, program, &scratch).await,
             Self::Keeper => fleet::measure(program, &scratch).await,
+            Self::Rekey => rekey::measure(program, &scratch, arguments.rows).await,
             Self::Preview => preview::measure(program, &scratch).await,
         }
     }

@@ -17,7 +17,7 @@ const PREVIEW: &str = "preview";
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// What to measure.
-    #[arg(value_parser = ["start", "signin", "refresh", "client_credentials", "introspect", "userinfo", "session", "xrpc", "discovery", "jwks", "keeper", PREVIEW])]
+    #[arg(value_parser = ["start", "signin", "refresh", "client_credentials", "token_jwt", "par", "introspect", "userinfo", "session", "xrpc", "discovery", "jwks", "keeper", "rekey", PREVIEW])]
     name: String,
 
     /// Where to write the figures; `bench/results/NAME.json` unless told.

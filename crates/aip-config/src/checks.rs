@@ -10,6 +10,13 @@ use crate::Config;
 /// The longest refresh grace: a longer one would keep stolen tokens alive.
 const MAX_GRACE: Duration = Duration::from_mins(1);
 const DAY: Duration = Duration::from_hours(24);
+/// How long PDSs and apps may go on with the public keys that they have read: ten minutes at PDSs of
+/// the reference implementation, five by the answers of this server.
+pub const PUBLIC_KEYS_CACHED_FOR: Duration = Duration::from_mins(10);
+/// The longest life of a token that apps verify with a public key.
+pub const LONGEST_TOKEN_LIFE: Duration = DAY;
+/// The longest time between two keys.
+const LONGEST_ROTATION: Duration = Duration::from_hours(24 * 3650);
 /// The shortest prefixes of a trusted network: `10.0.0.0/8`, and the private `fc00::/7`.
 const WIDEST_V4: u8 = 8;
 const WIDEST_V6: u8 = 7;
@@ -28,6 +35,8 @@ pub(crate) const CHECKS: &[Check] = &[
     plc_has_a_directory,
     development_stays_at_home,
     development_hosts_need_development,
+    rotated_keys_are_kept_here,
+    rotation_leaves_time,
     client_scope_is_one,
     lives_have_bounds,
     grace_is_short,
@@ -129,6 +138,52 @@ fn development_hosts_need_development(config: &Config) -> Option<Finding> {
         .then(|| ("upstream.development_hosts", needs("upstream.development")))
 }
 
+/// The server rotates the keys in its database; those that are given to it are another's to change.
+fn rotated_keys_are_kept_here(config: &Config) -> Option<Finding> {
+    let keys = &config.keys;
+    let (setting, _) = rotations(config).into_iter().find(|(_, it)| it.is_some())?;
+    if keys.json_web_keys.is_some() {
+        let message = "refused beside keys.json_web_keys: keys that are given to the server are \
+                       rotated where they are kept (`aip-deploy keys rotate`, or `aip keys`); to have \
+                       the server rotate them, leave this out, run `aip keys import`, and then leave \
+                       out keys.json_web_keys instead";
+        return Some((setting, message.to_owned()));
+    }
+    let named = keys.rotate_upstream_every.is_some() && !keys.active_signing_keys.is_empty();
+    named.then(|| {
+        let message = "refused beside keys.active_signing_keys, which says which key signs: leave that \
+                       out";
+        ("keys.rotate_upstream_every", message.to_owned())
+    })
+}
+
+/// A key is published before it signs until everybody knows it, and afterwards until nothing that it
+/// signed is valid: a new one is not due earlier.
+fn rotation_leaves_time(config: &Config) -> Option<Finding> {
+    let least = PUBLIC_KEYS_CACHED_FOR + LONGEST_TOKEN_LIFE;
+    let outside = |period: &Duration| *period < least || *period > LONGEST_ROTATION;
+    let (setting, _) = rotations(config)
+        .into_iter()
+        .find(|(_, period)| period.as_ref().is_some_and(outside))?;
+    let message = format!(
+        "from {} to {}: others go on with the public keys that they have read for {}, and a token that \
+         a key signed is valid for up to {}",
+        written(least),
+        written(LONGEST_ROTATION),
+        written(PUBLIC_KEYS_CACHED_FOR),
+        written(LONGEST_TOKEN_LIFE),
+    );
+    Some((setting, message))
+}
+
+fn rotations(config: &Config) -> [(&'static str, Option<Duration>); 2] {
+    let keys = &config.keys;
+    [
+        ("keys.rotate_upstream_every", keys.rotate_upstream_every),
+        ("keys.rotate_oidc_every", keys.rotate_oidc_every),
+    ]
+}
+
 fn client_scope_is_one(config: &Config) -> Option<Finding> {
     let refusal = ScopeSet::parse(&config.client_document.scope).err()?;
     Some(("client_document.scope", refusal.to_string()))
@@ -138,7 +193,12 @@ fn lives_have_bounds(config: &Config) -> Option<Finding> {
     let tokens = &config.tokens;
     let second = Duration::from_secs(1);
     out_of_bounds(&[
-        ("tokens.access_ttl", tokens.access_ttl, second, DAY),
+        (
+            "tokens.access_ttl",
+            tokens.access_ttl,
+            second,
+            LONGEST_TOKEN_LIFE,
+        ),
         ("tokens.refresh_ttl", tokens.refresh_ttl, second, 365 * DAY),
     ])
 }
@@ -147,7 +207,9 @@ fn lives_have_bounds(config: &Config) -> Option<Finding> {
 fn limits_have_bounds(config: &Config) -> Option<Finding> {
     let (server, upstream) = (&config.server, &config.upstream);
     let (tick, hour) = (Duration::from_millis(1), Duration::from_hours(1));
+    let unused = config.clients.unused_registration_ttl;
     out_of_bounds(&[
+        ("clients.unused_registration_ttl", unused, hour, 365 * DAY),
         ("server.header_timeout", server.header_timeout, tick, hour),
         (
             "server.shutdown_delay",
@@ -179,7 +241,12 @@ fn out_of_bounds(settings: &[(&'static str, Duration, Duration, Duration)]) -> O
 /// A duration as people write it.
 fn written(duration: Duration) -> String {
     let millis = duration.as_millis();
-    let units = [("d", DAY.as_millis()), ("h", 3_600_000), ("s", 1000)];
+    let units = [
+        ("d", DAY.as_millis()),
+        ("h", 3_600_000),
+        ("m", 60_000),
+        ("s", 1000),
+    ];
     let whole = units
         .into_iter()
         .find(|(_, unit)| millis >= *unit && millis.is_multiple_of(*unit));

@@ -23,13 +23,17 @@ mod types;
 mod value;
 mod warnings;
 
+pub use checks::{LONGEST_TOKEN_LIFE, PUBLIC_KEYS_CACHED_FOR};
 pub use error::{ConfigError, Problem};
 pub use load::LoadedConfig;
 pub use schema::schema;
 pub use settings::{
-    Brand, ClientDocument, Config, Database, Keys, Log, Redis, Server, Telemetry, Tokens, Upstream,
+    Brand, ClientDocument, Clients, Config, Database, Keys, Log, Redis, Server, Telemetry, Tokens,
+    Upstream,
 };
 pub use show::DisplayRow;
 pub use source::Source;
 pub use sources::{CONFIG_FILE_VARIABLE, ConfigFile, Flag, Sources};
-pub use types::{DevelopmentHost, JsonWebKeys, LogFilter, LogFormat, NameServer, RedisUrl};
+pub use types::{
+    ClientRegistration, DevelopmentHost, JsonWebKeys, LogFilter, LogFormat, NameServer, RedisUrl,
+};

@@ -12,7 +12,9 @@ use ipnet::IpNet;
 use secrecy::SecretString;
 
 use crate::table::settings;
-use crate::types::{DevelopmentHost, JsonWebKeys, LogFilter, LogFormat, NameServer, RedisUrl};
+use crate::types::{
+    ClientRegistration, DevelopmentHost, JsonWebKeys, LogFilter, LogFormat, NameServer, RedisUrl,
+};
 
 settings! {
     /// The listeners, and where the world finds them.
@@ -86,6 +88,12 @@ settings! {
         /// The keys that protect the database, as JSON. Generated in `server.data_dir` unless
         /// set.
         master_keys: Option<SecretString>, ["AIP_MASTER_KEYS"];
+        /// How long a key signs towards PDSs what is new, until the server puts another one in its
+        /// place: `90d`. Sessions go on with the key that they began with. The server then keeps its
+        /// signing keys in the database, sealed. Not rotated unless set.
+        rotate_upstream_every: Option<Duration>, ["AIP_ROTATE_UPSTREAM_KEYS_EVERY"];
+        /// How long a key signs towards apps, likewise. Not rotated unless set.
+        rotate_oidc_every: Option<Duration>, ["AIP_ROTATE_OIDC_KEYS_EVERY"];
     }
 
     /// Towards other servers: PDSs, PLC directories, DNS.
@@ -146,11 +154,23 @@ settings! {
         refresh_grace: Duration = "30s", ["AIP_REFRESH_GRACE"];
     }
 
-    /// What all clients must do.
+    /// What all clients must do, and which may register themselves.
     clients: Clients {
         /// Whether every client must push its authorization requests (RFC 9126). Otherwise those
         /// must that are registered with `--require-par`.
         require_pushed_requests: bool = "false", ["AIP_REQUIRE_PUSHED_REQUESTS"];
+        /// Whether clients may register themselves at `/oauth/clients/register` (RFC 7591): not at
+        /// all (`off`), with a token of `aip clients registration-token` (`token`), or anybody
+        /// (`open`).
+        registration: ClientRegistration = "off", ["AIP_CLIENT_REGISTRATION"];
+        /// How many clients may have registered themselves at a time.
+        max_registered: NonZeroUsize = "1000", ["AIP_MAX_REGISTERED_CLIENTS"];
+        /// A client that registered itself is deleted after this time unless somebody has allowed it
+        /// anything.
+        unused_registration_ttl: Duration = "30d", ["AIP_UNUSED_REGISTRATION_TTL"];
+        /// Whether clients that register themselves must use PKCE though they can prove who they
+        /// are. Those that cannot must in any case.
+        registered_require_pkce: bool = "false", ["AIP_REGISTERED_REQUIRE_PKCE"];
     }
 
     /// The look of the pages.

@@ -49,6 +49,30 @@ pub enum LogFormat {
     Pretty,
 }
 
+/// Which clients may register themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientRegistration {
+    /// None.
+    Off,
+    /// Those with an initial access token (RFC 7591 §1.2).
+    Token,
+    /// All.
+    Open,
+}
+
+impl Value for ClientRegistration {
+    const SHAPE: Shape = Shape::OneOf(&["off", "token", "open"]);
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            "token" => Ok(Self::Token),
+            "open" => Ok(Self::Open),
+            _ => Err("expected `off`, `token` or `open`".to_owned()),
+        }
+    }
+}
+
 impl Value for DatabaseUrl {
     const SHAPE: Shape = Shape::Text;
     const SECRET: bool = true;

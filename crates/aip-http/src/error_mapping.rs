@@ -4,10 +4,13 @@ use aip_base::{Blame, HttpError, Share};
 use aip_jose::Alg;
 use aip_oauth::authorize::{PageError, PushError};
 use aip_oauth::client_auth::ClientAuthError;
+use aip_oauth::client_registration::ClientRegistrationError;
 use aip_oauth::dpop::ProofError;
 use aip_oauth::grants::TokenError;
 use aip_oauth::logout::LogoutError;
+use aip_oauth::registration::RegistrationError;
 use aip_oauth::resource::ResourceError;
+use aip_oauth::signing::SigningError;
 use aip_oauth::tokens::TokenManagementError;
 use aip_oauth::unregistered::UnregisteredUri;
 use aip_sessions::KeeperError;
@@ -86,11 +89,18 @@ impl From<TokenError> for ApiError {
                 bad("invalid_grant", words).with_detail(Blame::Caller, refusal.reason())
             }
             TokenError::Scope(_) => bad("invalid_scope", words),
+            TokenError::Target(_) => bad("invalid_target", words),
             TokenError::Device(wait) => bad(wait.as_str(), words),
             TokenError::Proof(error) => error.into(),
             TokenError::Storage(error) => error.into(),
-            TokenError::IdToken(_) => Self::internal(words),
+            TokenError::Signing(error) => error.into(),
         }
+    }
+}
+
+impl From<SigningError> for ApiError {
+    fn from(error: SigningError) -> Self {
+        Self::internal(error.to_string())
     }
 }
 
@@ -117,6 +127,46 @@ impl From<PushError> for ApiError {
             PushError::Redirect(error) => error.into(),
             PushError::Refused(code, words) => bad(code.as_str(), words),
             PushError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<ClientRegistrationError> for ApiError {
+    /// RFC 7591 §3.2.2, RFC 7592 §2; what is wrong with a token, as RFC 6750 §3.1 has it.
+    fn from(error: ClientRegistrationError) -> Self {
+        let words = error.to_string();
+        let unauthorized = |challenge: &str| {
+            Self::caller(StatusCode::UNAUTHORIZED, "invalid_token", words.as_str())
+                .with(WWW_AUTHENTICATE, challenge)
+        };
+        match error {
+            ClientRegistrationError::Off => {
+                Self::caller(StatusCode::NOT_FOUND, "not_found", words.as_str())
+            }
+            ClientRegistrationError::NoToken => unauthorized("Bearer realm=\"aip\""),
+            ClientRegistrationError::InvalidToken => {
+                unauthorized("Bearer realm=\"aip\", error=\"invalid_token\"")
+            }
+            ClientRegistrationError::Full => Self::caller(
+                StatusCode::TOO_MANY_REQUESTS,
+                "temporarily_unavailable",
+                words.as_str(),
+            )
+            .with_detail(
+                Blame::Caller,
+                "there are clients.max_registered clients that registered themselves",
+            )
+            .with(RETRY_AFTER, "3600"),
+            ClientRegistrationError::ClientCredentials
+            | ClientRegistrationError::Scope(_)
+            | ClientRegistrationError::Secret => bad("invalid_client_metadata", words.as_str()),
+            ClientRegistrationError::Settings(error) => match error {
+                RegistrationError::Storage(error) => error.into(),
+                RegistrationError::RedirectCount(_) | RegistrationError::Redirect(_) => {
+                    bad("invalid_redirect_uri", words.as_str())
+                }
+                _ => bad("invalid_client_metadata", words.as_str()),
+            },
         }
     }
 }
@@ -230,6 +280,7 @@ impl Challenge<'_> {
             .with(WWW_AUTHENTICATE, &self.header("DPoP", None)),
             ResourceError::InvalidToken
             | ResourceError::NoAccount
+            | ResourceError::OtherAudience
             | ResourceError::WrongScheme
             | ResourceError::WrongKey => self.error("invalid_token", &words),
             ResourceError::NoProof

@@ -8,6 +8,7 @@ pub trait Health: Send + Sync + 'static {
     /// Whether start-up is over.
     fn started(&self) -> bool;
 
-    /// Whether requests can be taken: the database answers, and no shut-down has begun.
-    async fn ready(&self) -> bool;
+    /// Whether requests can be taken: the database answers, the keys that sessions need are there, and
+    /// no shut-down has begun. The error says why not, to operators: the public is not told.
+    async fn ready(&self) -> Result<(), String>;
 }

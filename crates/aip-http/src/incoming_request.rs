@@ -20,6 +20,8 @@ pub(crate) struct IncomingRequest {
     pub(crate) head: Head,
     /// The form body; empty for every other payload.
     pub(crate) form: Bytes,
+    /// The JSON body, not parsed yet; empty for every other payload.
+    pub(crate) json: Bytes,
 }
 
 impl IncomingRequest {

@@ -27,13 +27,19 @@ pub fn internal_router(
         .route(
             "/internal/started",
             get(|State(it): State<Internal>| async move {
-                probe(it.health.started(), "started\n", "starting\n")
+                if it.health.started() {
+                    return "started\n".into_response();
+                }
+                unavailable("starting\n".to_owned())
             }),
         )
         .route(
             "/internal/ready",
             get(|State(it): State<Internal>| async move {
-                probe(it.health.ready().await, "ready\n", "not ready\n")
+                match it.health.ready().await {
+                    Ok(()) => "ready\n".into_response(),
+                    Err(why) => unavailable(format!("not ready: {why}\n")),
+                }
             }),
         )
         .route(
@@ -49,10 +55,6 @@ pub fn internal_router(
         })
 }
 
-fn probe(good: bool, yes: &'static str, no: &'static str) -> Response {
-    if good {
-        yes.into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, no).into_response()
-    }
+fn unavailable(why: String) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
 }

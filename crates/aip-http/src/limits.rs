@@ -36,6 +36,10 @@ pub(crate) enum Limit {
     DeviceCodes,
     /// Device codes given to one client that proved who it is.
     DeviceCodesOfClient,
+    /// Clients that register themselves where anybody may, by network. Each is a row.
+    Registrations,
+    /// Registration access tokens that were wrong, by network.
+    RegistrationFailures,
     /// User codes that were entered, right or wrong, by network: whoever guesses them does it slowly
     /// (RFC 8628 §5.1).
     UserCodes,
@@ -120,6 +124,22 @@ impl Limit {
                     every: Duration::from_secs(1),
                 },
                 words: "Too many devices of this client asked for a code.",
+            },
+            Self::Registrations => Rule {
+                name: "registrations",
+                quota: Quota {
+                    burst: 10,
+                    every: Duration::from_mins(1),
+                },
+                words: "Too many apps were registered from your network.",
+            },
+            Self::RegistrationFailures => Rule {
+                name: "registration_failures",
+                quota: Quota {
+                    burst: 60,
+                    every: Duration::from_secs(1),
+                },
+                words: "Too many registration tokens from your network were wrong.",
             },
             Self::UserCodes => Rule {
                 name: "user_codes",

@@ -30,6 +30,7 @@ pub fn reference_markdown() -> String {
         let body = match spec.payload {
             Payload::Nothing => "none",
             Payload::Form => "form, at most 64 KiB",
+            Payload::Json => "JSON, at most 64 KiB",
             Payload::Stream => "streams",
         };
         let public = if spec.public { "yes" } else { "no" };

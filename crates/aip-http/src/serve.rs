@@ -19,7 +19,7 @@ use strum::IntoEnumIterator as _;
 use tracing::Instrument as _;
 
 use crate::api_error::ApiError;
-use crate::endpoint::{Endpoint, ErrorFormat, FORM_LIMIT, Payload, Spec};
+use crate::endpoint::{BODY_LIMIT, Endpoint, ErrorFormat, Payload, Spec};
 use crate::endpoints::dispatch;
 use crate::headers;
 use crate::host;
@@ -28,8 +28,11 @@ use crate::request_line::RequestLine;
 use crate::respond::see_other;
 use crate::state::AppState;
 
-/// How long a form may take to arrive, so that slow senders cannot hold all connections.
-const FORM_TIME: Duration = Duration::from_secs(15);
+/// How long a form or JSON may take to arrive, so that slow senders cannot hold all connections.
+const BODY_TIME: Duration = Duration::from_secs(15);
+
+const FORM_TYPE: &str = "application/x-www-form-urlencoded";
+const JSON_TYPE: &str = "application/json";
 
 /// The router of the public listener.
 pub fn router(app: AppState) -> Router {
@@ -135,20 +138,32 @@ async fn answer(
 /// Reads what the endpoint takes, within its limit; what streams is left to the handler.
 async fn receive(spec: &Spec, request: Request) -> Result<(IncomingRequest, Body), ApiError> {
     let (head, body) = request.into_parts();
-    let (form, stream) = match spec.payload {
-        Payload::Stream => (Bytes::new(), body),
-        Payload::Form if head.method == Method::POST => {
-            (read_form(&head.headers, body).await?, Body::empty())
-        }
-        Payload::Form | Payload::Nothing => (Bytes::new(), Body::empty()),
+    let has_body = head.method == Method::POST || head.method == Method::PUT;
+    let mut incoming = IncomingRequest {
+        head,
+        form: Bytes::new(),
+        json: Bytes::new(),
     };
-    let incoming = IncomingRequest { head, form };
-    Ok((incoming, stream))
+    match spec.payload {
+        Payload::Stream => return Ok((incoming, body)),
+        Payload::Form if has_body => {
+            incoming.form = read_body(incoming.headers(), body, FORM_TYPE).await?;
+        }
+        Payload::Json if has_body => {
+            incoming.json = read_body(incoming.headers(), body, JSON_TYPE).await?;
+        }
+        Payload::Form | Payload::Json | Payload::Nothing => {}
+    }
+    Ok((incoming, Body::empty()))
 }
 
-async fn read_form(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
-    let collected = Limited::new(body, FORM_LIMIT).collect();
-    let collected = tokio::time::timeout(FORM_TIME, collected)
+async fn read_body(
+    headers: &HeaderMap,
+    body: Body,
+    expected_type: &str,
+) -> Result<Bytes, ApiError> {
+    let collected = Limited::new(body, BODY_LIMIT).collect();
+    let collected = tokio::time::timeout(BODY_TIME, collected)
         .await
         .map_err(|_| {
             ApiError::caller(
@@ -157,7 +172,7 @@ async fn read_form(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
                 "The request came too slowly.",
             )
         })?;
-    let form = collected.map_err(|error| {
+    let body = collected.map_err(|error| {
         if error.is::<LengthLimitError>() {
             ApiError::caller(
                 StatusCode::PAYLOAD_TOO_LARGE,
@@ -168,19 +183,19 @@ async fn read_form(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
             ApiError::request("The request broke off.")
         }
     })?;
-    let form = form.to_bytes();
+    let body = body.to_bytes();
     let media_type = headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.split(';').next())
         .unwrap_or_default()
         .trim();
-    if !form.is_empty() && !media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-        return Err(ApiError::request(
-            "The body must be application/x-www-form-urlencoded.",
-        ));
+    if !body.is_empty() && !media_type.eq_ignore_ascii_case(expected_type) {
+        return Err(ApiError::request(format!(
+            "The body must be {expected_type}."
+        )));
     }
-    Ok(form)
+    Ok(body)
 }
 
 /// A page for those who ask for one, where the path does not tell.

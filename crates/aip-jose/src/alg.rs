@@ -1,4 +1,5 @@
-//! The signature algorithms that AIP signs and verifies with (RFC 7518 §3.1, RFC 8812 §3.2).
+//! The signature algorithms that AIP signs and verifies with (RFC 7518 §3.1, RFC 8037 §3.1,
+//! RFC 8812 §3.2).
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,11 +15,16 @@ pub enum Alg {
     Es256k,
     /// RSASSA-PKCS1-v1_5 with SHA-256: what every OpenID Connect library knows.
     Rs256,
+    /// RSASSA-PSS with SHA-256: what is left of RSA under FAPI 2.0.
+    Ps256,
+    /// Ed25519, the only curve of `EdDSA` here.
+    #[strum(serialize = "EdDSA")]
+    EdDsa,
 }
 
 /// A name that is none of the supported algorithms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a supported signature algorithm (supported: ES256, ES256K, RS256)")]
+#[error("not a supported signature algorithm (supported: ES256, ES256K, RS256, PS256, EdDSA)")]
 pub struct UnknownAlg;
 
 impl Alg {

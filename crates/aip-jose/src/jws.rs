@@ -158,11 +158,13 @@ impl UnverifiedJws {
         if raw.crit.0 {
             return Err(JwsError::Critical);
         }
+        let alg = Alg::from_str(&raw.alg).map_err(|_| JwsError::UnsupportedAlg)?;
+        let jwk = raw.jwk.map(|jwk| jwk.used_with(alg).into_public());
         let header = JwsHeader {
-            alg: Alg::from_str(&raw.alg).map_err(|_| JwsError::UnsupportedAlg)?,
+            alg,
             typ: raw.typ,
             kid: raw.kid,
-            jwk: raw.jwk.map(RawJwk::into_public).transpose()?,
+            jwk: jwk.transpose()?,
         };
         Ok(Self {
             header,

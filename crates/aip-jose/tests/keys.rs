@@ -6,6 +6,8 @@
 )]
 
 use aip_jose::{Alg, JwkError, JwkSet, PublicJwk, SigningKey, sign_jwt};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proptest::prelude::*;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
@@ -114,7 +116,8 @@ fn a_private_jwk_is_never_taken_for_a_public_one() {
 fn a_key_has_one_algorithm_and_one_use() {
     let rsa = serde_json::to_value(generate(Alg::Rs256).public()).unwrap();
     for (member, value) in [
-        ("alg", "PS256"),
+        ("alg", "ES256"),
+        ("alg", "PS384"),
         ("alg", "none"),
         ("alg", "HS256"),
         ("use", "enc"),
@@ -129,6 +132,75 @@ fn a_key_has_one_algorithm_and_one_use() {
     }
 }
 
+/// RFC 7518 §3.3 and §3.5: the numbers are the same, and the signatures are not.
+#[test]
+fn an_rsa_key_signs_in_the_one_way_that_it_says() {
+    let pss = generate(Alg::Ps256);
+    let mut public = serde_json::to_value(pss.public()).unwrap();
+    assert_eq!(public["alg"], "PS256");
+    public["alg"] = "RS256".into();
+    let pkcs1 = PublicJwk::from_json(&public.to_string()).unwrap();
+    public.as_object_mut().unwrap().remove("alg");
+    let unsaid = PublicJwk::from_json(&public.to_string()).unwrap();
+    assert_eq!((pkcs1.alg(), unsaid.alg()), (Alg::Rs256, Alg::Rs256));
+    assert_eq!(pkcs1.thumbprint(), pss.public().thumbprint());
+    assert_ne!(pkcs1, *pss.public());
+    let token = sign_jwt(&pss, "JWT", &json!({})).unwrap();
+    for (key, alg) in [(&pkcs1, Alg::Ps256), (&pkcs1, Alg::Rs256)] {
+        let jws = aip_jose::UnverifiedJws::parse(&token).unwrap();
+        assert!(jws.verify(key, alg).is_err(), "{alg}");
+    }
+    let signature = pss.sign(b"message").unwrap();
+    assert!(
+        pkcs1
+            .verifying_key()
+            .verify(b"message", &signature)
+            .is_err()
+    );
+}
+
+/// Of these, one signature verifies for nearly any message.
+#[test]
+fn keys_of_ed25519_whose_order_is_small_are_refused() {
+    let ends =
+        |first: &str, middle: &str, last: &str| format!("{first}{}{last}", middle.repeat(30));
+    let small = [
+        "00".repeat(32),
+        ends("01", "00", "00"),
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05".to_owned(),
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a".to_owned(),
+        ends("ec", "ff", "7f"),
+        ends("ed", "ff", "7f"),
+        ends("ee", "ff", "7f"),
+    ];
+    for hex in small {
+        let mut x: Vec<u8> = (0..64)
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
+            .collect();
+        for sign in [0, 0x80] {
+            x[31] = (x[31] & 0x7f) | sign;
+            let jwk = json!({"kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode(&x)});
+            assert_eq!(
+                PublicJwk::from_json(&jwk.to_string()),
+                Err(JwkError::NotAKey),
+                "{hex}"
+            );
+        }
+    }
+}
+
+/// A token with such a "signature" is what the refusal above is for: `R` is the neutral element, `S`
+/// is 0.
+#[test]
+fn a_signature_of_zeros_verifies_with_no_key() {
+    let key = generate(Alg::EdDsa);
+    let mut signature = [0; 64];
+    signature[0] = 1;
+    let verified = key.public().verifying_key().verify(b"message", &signature);
+    assert!(verified.is_err());
+}
+
 #[test]
 fn keys_that_are_none_are_refused() {
     let good = serde_json::to_value(generate(Alg::Es256).public()).unwrap();
@@ -141,6 +213,16 @@ fn keys_that_are_none_are_refused() {
     assert_eq!(changed("crv", "secp256k1".into()), Err(JwkError::NotAKey));
     assert_eq!(changed("crv", "P-384".into()), Err(JwkError::Unsupported));
     assert_eq!(changed("kty", "OKP".into()), Err(JwkError::Unsupported));
+    for (crv, x, refused) in [
+        ("Ed448", "A".repeat(76), JwkError::Unsupported),
+        ("X25519", "A".repeat(43), JwkError::Unsupported),
+        ("Ed25519", "A".repeat(42), JwkError::Member("x")),
+        ("Ed25519", "A".repeat(44), JwkError::Member("x")),
+        ("Ed25519", "=".repeat(43), JwkError::Member("x")),
+    ] {
+        let key = json!({"kty": "OKP", "crv": crv, "x": x}).to_string();
+        assert_eq!(PublicJwk::from_json(&key), Err(refused), "{crv} {x}");
+    }
     assert_eq!(changed("x", "AAAA".into()), Err(JwkError::Member("x")));
     assert_eq!(changed("y", Value::Null), Err(JwkError::Member("y")));
     assert_eq!(
@@ -148,18 +230,20 @@ fn keys_that_are_none_are_refused() {
         Err(JwkError::Member("kid"))
     );
     assert_eq!(PublicJwk::from_json("[]"), Err(JwkError::Malformed));
-    let small_rsa = json!({"kty": "RSA", "n": "_".repeat(172), "e": "AQAB"});
-    assert_eq!(
-        PublicJwk::from_json(&small_rsa.to_string()),
-        Err(JwkError::NotAKey)
-    );
+    for alg in ["RS256", "PS256"] {
+        let small = json!({"kty": "RSA", "alg": alg, "n": "_".repeat(172), "e": "AQAB"});
+        assert_eq!(
+            PublicJwk::from_json(&small.to_string()),
+            Err(JwkError::NotAKey)
+        );
+    }
 }
 
 #[test]
 fn unusable_keys_of_a_set_are_left_out() {
     let usable = generate(Alg::Es256);
     let set = json!({"keys": [
-        {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},
+        {"kty": "OKP", "crv": "X25519", "x": "3p7bfXt9wbTTW2HC7OQ1Nz-DQ8hbeGdNrfx-FG-IK08"},
         {"no": "key"},
         usable.public(),
         7,
@@ -210,8 +294,10 @@ fn multikeys_of_other_kinds_are_refused() {
     ] {
         assert!(PublicJwk::from_multikey(bad).is_err(), "{bad}");
     }
-    assert!(generate(Alg::Rs256).public().to_multikey().is_none());
-    assert!(generate(Alg::Rs256).to_private_did_key().is_none());
+    for alg in [Alg::Rs256, Alg::Ps256, Alg::EdDsa] {
+        assert!(generate(alg).public().to_multikey().is_none());
+        assert!(generate(alg).to_private_did_key().is_none());
+    }
 }
 
 #[test]

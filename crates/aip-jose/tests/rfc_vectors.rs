@@ -49,6 +49,30 @@ fn rfc7515_a2_rs256() {
     assert!(jws.verify(&key, Alg::Rs256).is_ok());
 }
 
+/// RFC 8037, appendix A.1 to A.5.
+#[test]
+fn rfc8037_ed25519() {
+    let key = SigningKey::from_jwk_json(
+        r#"{"kty":"OKP","crv":"Ed25519",
+            "d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A",
+            "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#,
+    )
+    .unwrap();
+    assert_eq!(key.alg(), Alg::EdDsa);
+    assert_eq!(
+        key.public().thumbprint().as_str(),
+        "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
+    );
+    let (input, signature) = (
+        "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc",
+        "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg",
+    );
+    let signed = key.sign(input.as_bytes()).unwrap();
+    assert_eq!(URL_SAFE_NO_PAD.encode(signed), signature);
+    let jws = UnverifiedJws::parse(&format!("{input}.{signature}")).unwrap();
+    assert!(jws.verify(key.public(), Alg::EdDsa).is_ok());
+}
+
 /// RFC 7638 §3.1.
 #[test]
 fn rfc7638_thumbprint() {

@@ -63,7 +63,9 @@ fn the_header_never_chooses_the_algorithm() {
 #[test]
 fn none_and_macs_are_refused() {
     let key = key(Alg::Rs256);
-    for alg in ["none", "None", "HS256", "PS256", "ES384", "", "es256"] {
+    for alg in [
+        "none", "None", "HS256", "PS384", "ES384", "Ed25519", "eddsa", "", "es256",
+    ] {
         let token = signed(&key, &json!({"alg": alg}).to_string(), "{}");
         assert!(
             matches!(UnverifiedJws::parse(&token), Err(JwsError::UnsupportedAlg)),
@@ -221,8 +223,8 @@ proptest! {
     #[test]
     fn headers_and_keys_of_any_values_never_panic(
         values in proptest::collection::vec("[A-Za-z0-9_-]{0,90}", 6),
-        kty in prop_oneof![Just("EC"), Just("RSA"), Just("oct")],
-        crv in prop_oneof![Just("P-256"), Just("secp256k1")],
+        kty in prop_oneof![Just("EC"), Just("OKP"), Just("RSA"), Just("oct")],
+        crv in prop_oneof![Just("P-256"), Just("secp256k1"), Just("Ed25519")],
     ) {
         let jwk = json!({
             "kty": kty, "crv": crv, "x": values[0], "y": values[1], "n": values[2],

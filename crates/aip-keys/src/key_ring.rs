@@ -6,7 +6,11 @@ use crate::{KeySet, KeyState, Purpose};
 
 /// The key set in use. Whoever signs asks for it each time and keeps nothing of it.
 #[derive(Debug)]
-pub struct KeyRing(RwLock<Arc<KeySet>>);
+pub struct KeyRing {
+    set: RwLock<Arc<KeySet>>,
+    /// Why this process should get no requests, if the keys are at fault.
+    problem: RwLock<Option<String>>,
+}
 
 /// Why a key set does not take the place of the one in use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,21 +41,43 @@ pub enum ReplaceError {
 impl KeyRing {
     /// Begins with `set`.
     pub fn new(set: KeySet) -> Self {
-        Self(RwLock::new(Arc::new(set)))
+        Self {
+            set: RwLock::new(Arc::new(set)),
+            problem: RwLock::new(None),
+        }
     }
 
     /// The set as it is now.
     pub fn current(&self) -> Arc<KeySet> {
         // The value is one pointer, whole at any time.
-        let set = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let set = self.set.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&set)
     }
 
-    /// Puts `set` in the place of the present one, unless it lacks a key in use: one that is
-    /// active here, or one of `pinned`, the upstream keys that sessions are bound to.
+    /// Why this process should get no requests: its source of keys lacks one that sessions are
+    /// bound to, or cannot be used.
+    pub fn problem(&self) -> Option<String> {
+        let problem = self.problem.read().unwrap_or_else(PoisonError::into_inner);
+        problem.clone()
+    }
+
+    /// Notes why this process should get no requests, or that it should.
+    pub fn set_problem(&self, problem: Option<String>) {
+        *self.problem.write().unwrap_or_else(PoisonError::into_inner) = problem;
+    }
+
+    /// Whether the set in use has the keys that sessions are bound to; a lack is noted as the
+    /// [`problem`](Self::problem).
+    pub fn check(&self, pinned: &[(String, u64)]) -> Result<(), ReplaceError> {
+        self.noted(self.current().covers(pinned))
+    }
+
+    /// Puts `set` in the place of the present one, unless it lacks a key in use: one of `pinned`,
+    /// the upstream keys that sessions are bound to, which is noted as the
+    /// [`problem`](Self::problem), or one that is active here.
     pub fn replace(&self, set: KeySet, pinned: &[(String, u64)]) -> Result<(), ReplaceError> {
-        set.covers(pinned)?;
-        let mut present = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        self.noted(set.covers(pinned))?;
+        let mut present = self.set.write().unwrap_or_else(PoisonError::into_inner);
         for active in present.list().filter(|key| key.state == KeyState::Active) {
             if !set.list().any(|key| key.kid == active.kid) {
                 return Err(ReplaceError::ActiveDropped {
@@ -62,6 +88,17 @@ impl KeyRing {
         }
         *present = Arc::new(set);
         Ok(())
+    }
+
+    /// Puts `set`, which every process has, in the place of the present one, whatever it lacks.
+    pub fn adopt(&self, set: KeySet, pinned: &[(String, u64)]) -> Result<(), ReplaceError> {
+        *self.set.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(set);
+        self.check(pinned)
+    }
+
+    fn noted(&self, covered: Result<(), ReplaceError>) -> Result<(), ReplaceError> {
+        self.set_problem(covered.as_ref().err().map(ToString::to_string));
+        covered
     }
 }
 
@@ -83,7 +120,7 @@ impl KeySet {
 
 #[cfg(test)]
 mod tests {
-    use aip_base::{SystemClock, SystemRng};
+    use aip_base::{Clock as _, SystemClock, SystemRng};
     use aip_jose::Alg;
 
     use super::*;
@@ -108,7 +145,7 @@ mod tests {
         assert!(matches!(refused, Err(ReplaceError::ActiveDropped { .. })));
 
         // Without a key that no longer signs, but that sessions are bound to.
-        more.activate(&added).unwrap();
+        more.activate(&added, SystemClock.now()).unwrap();
         ring.replace(more.clone(), &[]).unwrap();
         let old = first.list().find(|key| key.purpose == Purpose::Upstream);
         let old = old.unwrap().kid.to_owned();
@@ -122,7 +159,19 @@ mod tests {
             })
         );
         assert!(ring.current().upstream_by_kid(&old).is_some());
+        let problem = ring.problem().unwrap();
+        assert!(problem.contains(&old) && problem.contains("3 session(s)"));
         ring.replace(more, &[]).unwrap();
         assert!(ring.current().upstream_by_kid(&old).is_none());
+        assert_eq!(ring.problem(), None);
+
+        // What every process has is taken whatever it lacks, and said to lack it.
+        let other = KeySet::generate(&SystemClock, &SystemRng).unwrap();
+        let kid = other.upstream_active().kid().unwrap().to_owned();
+        assert!(ring.adopt(other, &[(old.clone(), 1)]).is_err());
+        assert_eq!(ring.current().upstream_active().kid(), Some(kid.as_str()));
+        assert!(ring.problem().is_some());
+        ring.check(&[]).unwrap();
+        assert_eq!(ring.problem(), None);
     }
 }

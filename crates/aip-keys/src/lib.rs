@@ -17,7 +17,9 @@ mod token;
 
 pub use hash::{TokenHash, TokenHasher, secrets_equal};
 pub use key_ring::{KeyRing, ReplaceError};
-pub use key_set::{KeyInfo, KeySet, KeySetError, KeyState, Purpose};
+pub use key_set::{
+    KeyInfo, KeySet, KeySetError, KeyState, KeyTimes, Purpose, RotationPolicy, RotationStep,
+};
 pub use master::{MasterKeys, MasterKeysError};
 pub use seal::{Aad, SealError, Sealed, Sealer};
 pub use token::{PresentedToken, TokenKind, TokenShapeError};

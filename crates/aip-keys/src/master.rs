@@ -155,7 +155,7 @@ impl MasterKeys {
 
     /// Seals and opens with these keys.
     pub fn sealer(&self) -> Sealer {
-        Sealer::new(self.primary.clone(), &self.keys)
+        Sealer::new(self.primary.clone(), self.keys.clone())
     }
 
     /// Hashes tokens with the pepper.

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use aip_base::Rng;
 use aws_lc_rs::aead::{self, AES_256_GCM, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -16,11 +17,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{SecretSlice, SecretString};
 use zeroize::Zeroizing;
 
+use crate::MasterKeys;
 use crate::master::Key;
 
-/// Seals with the primary master key, opens with any.
-#[derive(Clone)]
-pub struct Sealer {
+/// Seals with the primary master key, opens with any. Its keys can be replaced while it is used.
+pub struct Sealer(RwLock<Arc<SealingKeys>>);
+
+struct SealingKeys {
     primary: String,
     keys: BTreeMap<String, Key>,
 }
@@ -64,11 +67,24 @@ const SALT_LEN: usize = 16;
 const INFO: &[&[u8]] = &[b"aip sealed record v1"];
 
 impl Sealer {
-    pub(crate) fn new(primary: String, keys: &BTreeMap<String, Key>) -> Self {
-        Self {
-            primary,
-            keys: keys.clone(),
-        }
+    pub(crate) fn new(primary: String, keys: BTreeMap<String, Key>) -> Self {
+        Self(RwLock::new(Arc::new(SealingKeys { primary, keys })))
+    }
+
+    /// Goes on with other keys. The caller makes sure that nothing is left that only the keys
+    /// before open.
+    pub fn replace(&self, keys: &MasterKeys) {
+        let fresh = keys.sealer().keys();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+    }
+
+    /// The ids of its keys.
+    pub fn kids(&self) -> Vec<String> {
+        self.keys().keys.keys().cloned().collect()
+    }
+
+    fn keys(&self) -> Arc<SealingKeys> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Seals `plaintext` for the place `aad`.
@@ -78,19 +94,20 @@ impl Sealer {
         // The key is this record's alone, so a random nonce cannot repeat under it.
         let mut nonce = [0; NONCE_LEN];
         rng.fill(&mut nonce);
-        let key = self.record_key(&self.primary, &salt)?;
+        let keys = self.keys();
+        let key = keys.record_key(&keys.primary, &salt)?;
         let mut sealed = Zeroizing::new(plaintext.to_vec());
         let tag = key
             .seal_in_place_separate_tag(
                 Nonce::assume_unique_for_key(nonce),
-                aad.authenticated(&self.primary),
+                aad.authenticated(&keys.primary),
                 &mut sealed,
             )
             .map_err(|_| SealError::Library)?;
         let body = [&nonce, sealed.as_slice(), tag.as_ref()].concat();
         Ok(Sealed(format!(
             "{}{}.{}",
-            self.prefix(),
+            Sealed::prefix_of(&keys.primary),
             URL_SAFE_NO_PAD.encode(salt),
             URL_SAFE_NO_PAD.encode(body),
         )))
@@ -112,7 +129,7 @@ impl Sealer {
     /// What every value begins with that is sealed from now on: values that begin otherwise were
     /// sealed with another key than the primary one.
     pub fn prefix(&self) -> String {
-        Sealed::prefix_of(&self.primary)
+        Sealed::prefix_of(&self.keys().primary)
     }
 
     fn open_bytes(&self, sealed: &Sealed, aad: Aad<'_>) -> Result<Zeroizing<Vec<u8>>, SealError> {
@@ -131,7 +148,7 @@ impl Sealer {
                 .decode(part)
                 .map_err(|_| SealError::Malformed)
         };
-        let key = self.record_key(kid, &decode(salt)?)?;
+        let key = self.keys().record_key(kid, &decode(salt)?)?;
         let body = Zeroizing::new(decode(body)?);
         let (nonce, ciphertext) = body
             .split_first_chunk::<NONCE_LEN>()
@@ -148,7 +165,9 @@ impl Sealer {
         opened.truncate(length);
         Ok(opened)
     }
+}
 
+impl SealingKeys {
     fn record_key(&self, kid: &str, salt: &[u8]) -> Result<LessSafeKey, SealError> {
         let master = self
             .keys
@@ -185,7 +204,7 @@ impl Sealed {
 impl fmt::Debug for Sealer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sealer")
-            .field("primary", &self.primary)
+            .field("primary", &self.keys().primary)
             .finish_non_exhaustive()
     }
 }

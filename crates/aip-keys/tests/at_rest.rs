@@ -51,6 +51,26 @@ fn what_was_sealed_opens_in_its_place() {
 }
 
 #[test]
+fn a_sealer_in_use_goes_on_with_other_keys() {
+    let mut keys = MasterKeys::generate(&SystemRng);
+    let sealer = keys.sealer();
+    let before = sealer.seal(&SystemRng, SECRET.as_bytes(), PLACE).unwrap();
+    let old = keys.primary().to_owned();
+    let new = keys.add(&SystemRng);
+    keys.activate(&new).unwrap();
+    sealer.replace(&keys);
+    assert_eq!(sealer.prefix(), Sealed::prefix_of(&new));
+    assert!(sealer.open(&before, PLACE).is_ok());
+    let after = sealer.seal(&SystemRng, SECRET.as_bytes(), PLACE).unwrap();
+    assert!(after.as_str().starts_with(&Sealed::prefix_of(&new)));
+    keys.remove(&old).unwrap();
+    sealer.replace(&keys);
+    assert_eq!(sealer.kids(), [new]);
+    let refused = sealer.open(&before, PLACE).err();
+    assert_eq!(refused, Some(SealError::UnknownKey(old)));
+}
+
+#[test]
 fn ciphertext_moved_to_another_row_fails() {
     let keys = MasterKeys::generate(&SystemRng);
     let sealed = seal(&keys);

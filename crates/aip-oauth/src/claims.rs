@@ -6,9 +6,13 @@ use crate::AuthorizationServer;
 pub use crate::wire::PersonClaims;
 use aip_atproto::{Handle, OpenIdScope, Scope, ScopeSet};
 use aip_storage::StorageError;
+use aip_storage::client::{ClientId, IdTokenAlg};
 use aip_storage::grant::Grant;
 use aip_storage::requested_claims::{ClaimName, ClaimPlace};
 use async_trait::async_trait;
+use serde::Serialize;
+
+use crate::signing::SigningError;
 
 /// The placeholder of the AT Protocol for a handle that does not hold in both directions.
 pub const INVALID_HANDLE: &str = "handle.invalid";
@@ -30,7 +34,31 @@ pub trait Emails: Send + Sync + 'static {
     async fn email(&self, grant: &Grant) -> Result<Option<ClaimedEmail>, StorageError>;
 }
 
+/// A signed answer of userinfo (OpenID Connect Core §5.3.2).
+#[derive(Serialize)]
+struct SignedUserinfo<'a, T> {
+    iss: &'a str,
+    aud: &'a str,
+    #[serde(flatten)]
+    claims: &'a T,
+}
+
 impl AuthorizationServer {
+    /// Signs what userinfo tells that client.
+    pub fn sign_userinfo(
+        &self,
+        alg: IdTokenAlg,
+        client: &ClientId,
+        claims: &impl Serialize,
+    ) -> Result<String, SigningError> {
+        let claims = SignedUserinfo {
+            iss: self.issuer.as_str(),
+            aud: client.as_str(),
+            claims,
+        };
+        self.sign(alg, "JWT", &claims)
+    }
+
     /// What is claimed of the person at `place`: what `scope` opens, the grant's or less, if
     /// `by_scope`, and what the app asked for by name (OpenID Connect Core §5.4, §5.5).
     ///

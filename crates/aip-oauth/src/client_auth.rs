@@ -29,13 +29,13 @@ use crate::params::Params;
 pub const TOKEN_ENDPOINT: &str = "/oauth/token";
 
 /// The algorithms of assertions that are taken.
-pub const ASSERTION_ALGS: &[Alg] = &[Alg::Es256, Alg::Rs256];
+pub const ASSERTION_ALGS: &[Alg] = &[Alg::Es256, Alg::Rs256, Alg::Ps256, Alg::EdDsa];
 
 /// Those of a client that is held to that profile; of FAPI 2.0 those of Security Profile §5.4.1.
 pub(crate) fn assertion_algs(profile: SecurityProfile) -> &'static [Alg] {
     match profile {
         SecurityProfile::OAuth21 => ASSERTION_ALGS,
-        SecurityProfile::Fapi2 => &[Alg::Es256],
+        SecurityProfile::Fapi2 => &[Alg::Es256, Alg::Ps256, Alg::EdDsa],
     }
 }
 
@@ -217,6 +217,14 @@ impl AuthorizationServer {
         let client = client.ok_or(ClientAuthError::Unknown)?;
         let assertion = self.check(&client, &presented.credential).await?;
         Ok((client, assertion))
+    }
+
+    /// The client, as it was read a moment ago or is read now.
+    pub async fn known_client(&self, id: &ClientId) -> Result<Option<Arc<Client>>, StorageError> {
+        match self.known_clients.get(id) {
+            Some(known) => Ok(Some(known)),
+            None => self.read_client(id).await,
+        }
     }
 
     /// The client as the database has it, remembered for a moment.

@@ -113,6 +113,7 @@ impl AuthorizationServer {
             dpop_jkt: None,
             auth_time: who.auth_time,
             claims: params.claims.clone(),
+            resources: params.resources.clone(),
             created_at: now,
             revoked: None,
         };

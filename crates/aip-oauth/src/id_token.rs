@@ -1,10 +1,10 @@
-//! The `id_token` (OpenID Connect Core §2): short-lived, signed with a key that signs nothing else.
+//! The `id_token` (OpenID Connect Core §2): short-lived, and of a type of its own among all that
+//! is signed with the same keys.
 
 use std::time::Duration;
 
 use aip_base::Timestamp;
-use aip_jose::{Alg, SignError, sign_jwt};
-use aip_storage::client::{Client, IdTokenAlg};
+use aip_storage::client::Client;
 use aip_storage::grant::Grant;
 use aip_storage::requested_claims::{ClaimName, ClaimPlace};
 use aws_lc_rs::digest::{SHA256, digest};
@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::AuthorizationServer;
 use crate::claims::PersonClaims;
+use crate::signing::SigningError;
 
 /// How long an `id_token` may be presented: it proves a sign-in that just happened.
 const TTL: Duration = Duration::from_mins(10);
@@ -21,17 +22,6 @@ const TTL: Duration = Duration::from_mins(10);
 /// The authentication context class of every sign-in (§2). A PDS says who signed in, and neither how
 /// nor how surely: no more can be claimed than level 0. For the same reason there is no `amr`.
 pub const ACR: &str = "0";
-
-/// Why no `id_token` could be made. Both are our fault.
-#[derive(Debug, thiserror::Error)]
-pub enum IdTokenError {
-    /// The key set has no key of the client's algorithm.
-    #[error("there is no {0} key to sign ID tokens with in the key set")]
-    NoKey(&'static str),
-    /// Signing failed.
-    #[error(transparent)]
-    Sign(#[from] SignError),
-}
 
 /// The claims of an `id_token`.
 #[derive(Serialize)]
@@ -72,15 +62,7 @@ impl AuthorizationServer {
         client: &Client,
         about: &IdTokenSubject<'_>,
         now: Timestamp,
-    ) -> Result<String, IdTokenError> {
-        let alg = match client.settings.id_token_alg {
-            IdTokenAlg::Es256 => Alg::Es256,
-            IdTokenAlg::Rs256 => Alg::Rs256,
-        };
-        let keys = self.keys.current();
-        let key = keys
-            .oidc(alg)
-            .ok_or(IdTokenError::NoKey(client.settings.id_token_alg.as_str()))?;
+    ) -> Result<String, SigningError> {
         let claims = Claims {
             iss: self.issuer.as_str(),
             sub: about.grant.subject.as_str(),
@@ -97,7 +79,7 @@ impl AuthorizationServer {
             at_hash: at_hash(about.access_token),
             person: about.person,
         };
-        Ok(sign_jwt(key, "JWT", &claims)?)
+        self.sign(client.settings.id_token_alg, "JWT", &claims)
     }
 }
 

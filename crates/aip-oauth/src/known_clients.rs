@@ -68,8 +68,11 @@ impl KnownClients {
 mod tests {
     use aip_base::Timestamp;
     use aip_storage::client::{
-        ApplicationType, ClientAuthMethod, ClientSettings, GrantTypes, IdTokenAlg, SecurityProfile,
+        AccessTokenFormat, ApplicationType, ClientAuthMethod, ClientSettings, GrantTypes,
+        IdTokenAlg, SecurityProfile,
     };
+
+    use aip_storage::resource_uri::ResourceList;
 
     use super::*;
 
@@ -93,6 +96,10 @@ mod tests {
                 dpop_bound_access_tokens: false,
                 first_party: false,
                 id_token_alg: IdTokenAlg::Es256,
+                userinfo_alg: None,
+                access_token_format: AccessTokenFormat::Opaque,
+                resources: ResourceList::default(),
+                resource_server: None,
                 claims_in_id_token: false,
                 access_token_ttl: Duration::from_hours(1),
                 refresh_token_ttl: Duration::from_hours(24),

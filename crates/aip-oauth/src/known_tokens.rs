@@ -216,6 +216,7 @@ mod tests {
             dpop_jkt: None,
             auth_time: None,
             claims: aip_storage::requested_claims::RequestedClaims::default(),
+            resources: aip_storage::resource_uri::ResourceList::default(),
             created_at: BEGIN,
             revoked: None,
         };
@@ -223,6 +224,7 @@ mod tests {
             token: AccessToken {
                 grant,
                 scope,
+                audience: aip_storage::resource_uri::ResourceList::default(),
                 dpop_jkt: None,
                 issued_at: BEGIN,
                 expires_at: BEGIN + Duration::from_secs(10),

@@ -4,10 +4,12 @@
 //! the person, [`grants`] turn codes and refresh tokens into tokens, [`resource`] says who calls
 //! with a token, [`tokens`] revokes and introspects. Wire formats live in `aip-http`.
 
+mod access_token;
 pub mod authorize;
 pub mod claims;
 pub mod client_auth;
 mod client_key_sets;
+pub mod client_registration;
 pub mod decision;
 pub mod dpop;
 pub mod grants;
@@ -23,11 +25,14 @@ pub mod pkce;
 pub mod redirect;
 pub mod registration;
 pub mod resource;
+pub mod resource_indicators;
+pub mod signing;
 pub mod tokens;
 pub mod unregistered;
 mod wire;
 
 pub use client_key_sets::ClientKeySets;
+pub use client_registration::RegistrationPolicy;
 pub use known_clients::KnownClients;
 pub use known_tokens::KnownTokens;
 
@@ -53,6 +58,8 @@ pub struct AuthorizationServer {
     pub storage: Arc<dyn Storage>,
     /// Whether every client must push its authorization requests (RFC 9126).
     pub require_par: bool,
+    /// Which clients may register themselves, and as what.
+    pub registration: RegistrationPolicy,
     /// Clients that need not be read again yet.
     pub known_clients: KnownClients,
     /// The keys of clients that keep them at an address of their own.

@@ -1,12 +1,15 @@
 //! Request parameters: `application/x-www-form-urlencoded`, each name at most once.
 //!
 //! RFC 6749 §3.1 and §3.2: a parameter without a value counts as omitted, a repeated parameter is
-//! `invalid_request`, an unknown one is ignored.
+//! `invalid_request`, an unknown one is ignored. `resource` alone may be repeated (RFC 8707 §2).
 
 /// The most parameters of one request; real ones have fewer than twenty.
 const MAX_PARAMS: usize = 64;
 
-/// The parameters of one request, each name once, no empty value.
+/// The parameters that mean more the more often they are sent.
+const REPEATABLE: [&str; 1] = ["resource"];
+
+/// The parameters of one request, each name once but for those that may be repeated, no empty value.
 #[derive(Clone, Default)]
 pub struct Params(Vec<(String, String)>);
 
@@ -33,7 +36,8 @@ impl Params {
             if params.len() == MAX_PARAMS {
                 return Err(ParamsError::TooMany);
             }
-            if params.iter().any(|(known, _)| *known == name) {
+            let may_repeat = REPEATABLE.contains(&&*name);
+            if !may_repeat && params.iter().any(|(known, _)| *known == name) {
                 let shown: String = name
                     .chars()
                     .filter(char::is_ascii_graphic)
@@ -53,6 +57,14 @@ impl Params {
             .iter()
             .find(|(known, _)| known == name)
             .map(|(_, value)| value.as_str())
+    }
+}
+
+impl Params {
+    /// Every value of a parameter that may be repeated.
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let named = self.0.iter().filter(move |(known, _)| known == name);
+        named.map(|(_, value)| value.as_str())
     }
 }
 
@@ -99,6 +111,16 @@ mod tests {
                 "{query}"
             );
         }
+    }
+
+    #[test]
+    fn a_resource_may_be_repeated_and_others_may_not() {
+        let params = Params::parse(b"resource=urn:a&resource=&resource=urn:b").unwrap();
+        assert_eq!(
+            params.all("resource").collect::<Vec<_>>(),
+            ["urn:a", "urn:b"]
+        );
+        assert!(Params::parse(b"resources=a&resources=b").is_err());
     }
 
     #[test]

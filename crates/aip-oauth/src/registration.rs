@@ -19,6 +19,7 @@ use crate::AuthorizationServer;
 use crate::client_auth::assertion_algs;
 use crate::grants::SUPPORTED_GRANTS;
 use crate::redirect;
+use crate::signing::alg_of;
 
 /// The most redirect URIs of one client.
 const MAX_REDIRECTS: usize = 20;
@@ -45,6 +46,9 @@ pub enum RegistrationError {
     /// A redirect URI that must not be registered.
     #[error("redirect URI {0}")]
     Redirect(#[from] RedirectUriError),
+    /// A post-logout redirect URI that must not be registered, or too many.
+    #[error("after a logout: {0}")]
+    PostLogout(#[source] Box<Self>),
     /// No usable name.
     #[error(
         "a client's name has 1 to {MAX_NAME} characters, none of them a control character or invisible; {0:?} does not fit"
@@ -88,6 +92,14 @@ pub enum RegistrationError {
     /// Public clients without PKCE are open to code interception.
     #[error("a public client must use PKCE")]
     PublicWithoutPkce,
+    /// Anybody could ask about tokens.
+    #[error(
+        "a public client cannot be a resource server: give it --auth-method client_secret_basic or private_key_jwt"
+    )]
+    PublicResourceServer,
+    /// Everybody's tokens are for AIP.
+    #[error("a resource server has an identifier of its own; {0} is this server's")]
+    OwnResource(String),
     /// Too long a grace.
     #[error("the refresh grace is at most {} s", MAX_GRACE.as_secs())]
     Grace,
@@ -208,7 +220,7 @@ impl AuthorizationServer {
         Ok(())
     }
 
-    async fn checked_client(
+    pub(crate) async fn checked_client(
         &self,
         id: ClientId,
         mut settings: ClientSettings,
@@ -223,13 +235,14 @@ impl AuthorizationServer {
             return Err(RegistrationError::UnknownScope(unknown));
         }
         self.check_upstream_scopes(&id, &settings.scope).await?;
-        let alg = match settings.id_token_alg {
-            IdTokenAlg::Es256 => Alg::Es256,
-            IdTokenAlg::Rs256 => Alg::Rs256,
-        };
-        if self.keys.current().oidc(alg).is_none() {
-            return Err(RegistrationError::NoKey(settings.id_token_alg.as_str()));
+        for alg in [Some(settings.id_token_alg), settings.userinfo_alg] {
+            if let Some(alg) = alg
+                && self.keys.current().oidc(alg_of(alg)).is_none()
+            {
+                return Err(RegistrationError::NoKey(alg.as_str()));
+            }
         }
+        self.check_resource_server(&settings)?;
         check_grants(&settings)?;
         check_keys(&settings)?;
         let needs_redirect = settings.grant_types.allows(GrantType::AuthorizationCode);
@@ -240,7 +253,8 @@ impl AuthorizationServer {
         self.check_uris(
             &settings.post_logout_redirect_uris,
             settings.application_type,
-        )?;
+        )
+        .map_err(|error| RegistrationError::PostLogout(Box::new(error)))?;
         if !settings.auth_method.is_confidential() && !settings.require_pkce {
             return Err(RegistrationError::PublicWithoutPkce);
         }
@@ -252,6 +266,20 @@ impl AuthorizationServer {
             created_at,
             updated_at: self.clock.now(),
         })
+    }
+
+    /// Which tokens a client may ask about follows from its identifier as a resource server.
+    fn check_resource_server(&self, settings: &ClientSettings) -> Result<(), RegistrationError> {
+        let Some(identifier) = &settings.resource_server else {
+            return Ok(());
+        };
+        if !settings.auth_method.is_confidential() {
+            return Err(RegistrationError::PublicResourceServer);
+        }
+        if self.issuer.is_resource(identifier.as_str()) {
+            return Err(RegistrationError::OwnResource(identifier.to_string()));
+        }
+        Ok(())
     }
 
     fn check_uris(

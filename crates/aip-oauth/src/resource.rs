@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use aip_atproto::Handle;
 use aip_base::RequestNotes;
-use aip_keys::{PresentedToken, TokenKind};
+use aip_keys::TokenKind;
 use aip_storage::StorageError;
 use aip_storage::grant::AccessToken;
 use aip_storage::session_read::SessionRead;
 use aip_storage::session_status::{SessionStatus, TokenWithSession};
 
 use crate::AuthorizationServer;
+use crate::access_token::TokenOfOurs;
 use crate::dpop::{ProofError, Target};
 use crate::known_tokens::KnownToken;
 
@@ -29,6 +30,9 @@ pub enum ResourceError {
     /// `invalid_token`: the token of a client itself, where an account is needed.
     #[error("the access token is of `client_credentials`, and so for no account")]
     NoAccount,
+    /// `invalid_token`: a token for other resource servers (RFC 8707, RFC 9068 §4).
+    #[error("the access token is for other resource servers, and not for this one")]
+    OtherAudience,
     /// `invalid_token`: Bearer scheme with a bound token, or DPoP scheme with an unbound one.
     #[error("the access token was sent with the wrong scheme")]
     WrongScheme,
@@ -113,13 +117,13 @@ impl AuthorizedSessionCall {
 /// The access token of a credential, and how it was presented.
 #[derive(Clone, Copy)]
 struct Presented<'a> {
-    token: PresentedToken<'a>,
+    token: TokenOfOurs<'a>,
     /// Under the scheme `DPoP`.
     bound: bool,
 }
 
-impl<'a> Presented<'a> {
-    fn read(credential: &Credential<'a>) -> Result<Self, ResourceError> {
+impl AuthorizationServer {
+    fn presented<'a>(&self, credential: &Credential<'a>) -> Result<Presented<'a>, ResourceError> {
         let (scheme, token) = credential
             .authorization
             .and_then(|it| it.split_once(' '))
@@ -129,25 +133,24 @@ impl<'a> Presented<'a> {
         if !bound && !scheme.eq_ignore_ascii_case("bearer") {
             return Err(ResourceError::Missing);
         }
-        match PresentedToken::parse(token) {
-            Ok(token) if token.kind() == TokenKind::AccessToken => Ok(Self { token, bound }),
-            Ok(token) if token.kind() == TokenKind::ClientToken => Err(ResourceError::NoAccount),
+        let token = self.read_token(token).ok_or(ResourceError::InvalidToken)?;
+        match token.kind {
+            TokenKind::AccessToken => Ok(Presented { token, bound }),
+            TokenKind::ClientToken => Err(ResourceError::NoAccount),
             _ => Err(ResourceError::InvalidToken),
         }
     }
-}
 
-impl AuthorizationServer {
     /// Checks the credential of a call.
     pub async fn authorize_call(
         &self,
         credential: Credential<'_>,
     ) -> Result<AuthorizedCall, ResourceError> {
-        let presented = Presented::read(&credential)?;
-        let hash = self.hasher.hash_token(presented.token);
+        let presented = self.presented(&credential)?;
+        let hash = presented.token.hash;
         let found = self.storage.access_token(&hash, self.clock.now()).await?;
         let found = found.ok_or(ResourceError::InvalidToken)?;
-        self.check_key(&found, presented, credential).await?;
+        self.check_use(&found, presented, credential).await?;
         Ok(AuthorizedCall(found))
     }
 
@@ -157,12 +160,12 @@ impl AuthorizationServer {
         &self,
         credential: Credential<'_>,
     ) -> Result<AuthorizedProxyCall, ResourceError> {
-        let presented = Presented::read(&credential)?;
-        let hash = self.hasher.hash_token(presented.token);
+        let presented = self.presented(&credential)?;
+        let hash = presented.token.hash;
         let read = |now| self.storage.access_token_for_call(&hash, now);
         let found = self.known_tokens.get(&hash, &*self.clock, read).await?;
         let found = found.ok_or(ResourceError::InvalidToken)?;
-        self.check_key(&found.token, presented, credential).await?;
+        self.check_use(&found.token, presented, credential).await?;
         Ok(AuthorizedProxyCall(found))
     }
 
@@ -171,8 +174,8 @@ impl AuthorizationServer {
         &self,
         credential: Credential<'_>,
     ) -> Result<AuthorizedSessionCall, ResourceError> {
-        let presented = Presented::read(&credential)?;
-        let hash = self.hasher.hash_token(presented.token);
+        let presented = self.presented(&credential)?;
+        let hash = presented.token.hash;
         let now = self.clock.now();
         let found = self.storage.access_token_with_session(&hash, now).await?;
         let TokenWithSession {
@@ -180,7 +183,7 @@ impl AuthorizationServer {
             session,
             handle,
         } = found.ok_or(ResourceError::InvalidToken)?;
-        self.check_key(&token, presented, credential).await?;
+        self.check_use(&token, presented, credential).await?;
         Ok(AuthorizedSessionCall {
             call: AuthorizedCall(token),
             session,
@@ -188,20 +191,23 @@ impl AuthorizationServer {
         })
     }
 
-    /// Checks that the token was presented as it must be: with a proof of its key, if it is bound to
-    /// one, and only then.
-    async fn check_key(
+    /// Checks that the token is for AIP, and was presented as it must be: with a proof of its key, if
+    /// it is bound to one, and only then.
+    async fn check_use(
         &self,
         found: &AccessToken,
         presented: Presented<'_>,
         credential: Credential<'_>,
     ) -> Result<(), ResourceError> {
+        if !self.issuer.is_in(&found.audience) {
+            return Err(ResourceError::OtherAudience);
+        }
         match (&found.dpop_jkt, presented.bound) {
             (None, false) => {}
             (Some(jkt), true) => {
                 let proof = credential.dpop.ok_or(ResourceError::NoProof)?;
                 let key = self
-                    .check_proof(proof, credential.target, Some(presented.token.as_str()))
+                    .check_proof(proof, credential.target, Some(presented.token.text))
                     .await?;
                 if key.thumbprint() != jkt {
                     return Err(ResourceError::WrongKey);

@@ -1,17 +1,21 @@
 //! Revocation (RFC 7009) and introspection (RFC 7662) of AIP's own tokens.
 
 use aip_base::Timestamp;
-use aip_keys::{PresentedToken, TokenKind};
+use aip_keys::TokenKind;
 use aip_storage::StorageError;
 use aip_storage::audit::AuditKind;
-use aip_storage::client::ClientId;
+use aip_storage::client::{Client, ClientId};
 use aip_storage::client_token::ClientToken;
 use aip_storage::grant::{AccessToken, RefreshToken, RevokeReason};
+use aip_storage::resource_uri::ResourceList;
+use serde::Serialize;
 
 use crate::AuthorizationServer;
-use crate::client_auth::ClientAuthError;
+use crate::access_token::TokenOfOurs;
+use crate::client_auth::{AuthenticatedClient, ClientAuthError};
 use crate::grants::token_type;
 use crate::params::{Params, ParamsError};
+use crate::signing::SigningError;
 
 /// Why a revocation or introspection request is refused.
 #[derive(Debug, thiserror::Error)]
@@ -30,13 +34,24 @@ pub enum TokenManagementError {
     Storage(#[from] StorageError),
 }
 
-/// What introspection says of a live token of the asking client.
+/// RFC 9701 §5.
+#[derive(Serialize)]
+struct SignedIntrospection<'a, T> {
+    iss: &'a str,
+    aud: &'a str,
+    iat: i64,
+    token_introspection: &'a T,
+}
+
+/// What introspection says of a live token.
 #[derive(Debug)]
 pub struct Introspection {
     /// Whose it is: the account, or the client itself.
     pub subject: String,
     /// The app that it was given to.
     pub client_id: ClientId,
+    /// The resource servers that it is for, none being AIP alone; `None` for a refresh token.
+    pub audience: Option<ResourceList>,
     /// What the token may do, space-separated.
     pub scope: String,
     /// `Bearer` or `DPoP`; `None` for a refresh token.
@@ -50,11 +65,26 @@ pub struct Introspection {
     pub expires_at: Timestamp,
 }
 
+impl Introspection {
+    /// Whether that client may know of it: a resource server of the access tokens for it, any other
+    /// client of its own tokens.
+    fn is_visible_to(&self, client: &Client) -> bool {
+        match &client.settings.resource_server {
+            Some(identifier) => {
+                let audience = self.audience.as_ref();
+                audience.is_some_and(|it| it.contains(identifier.as_str()))
+            }
+            None => self.client_id == client.id,
+        }
+    }
+}
+
 impl From<AccessToken> for Introspection {
     fn from(token: AccessToken) -> Self {
         Self {
             subject: token.grant.subject.to_string(),
             client_id: token.grant.client_id,
+            audience: Some(token.audience),
             scope: token.scope.to_string(),
             token_type: Some(token_type(token.dpop_jkt.is_some())),
             dpop_jkt: token.dpop_jkt,
@@ -69,6 +99,7 @@ impl From<ClientToken> for Introspection {
         Self {
             subject: token.client_id.to_string(),
             client_id: token.client_id,
+            audience: Some(token.audience),
             scope: token.scope.to_string(),
             token_type: Some(token_type(token.dpop_jkt.is_some())),
             dpop_jkt: token.dpop_jkt,
@@ -83,6 +114,7 @@ impl From<RefreshToken> for Introspection {
         Self {
             subject: token.grant.subject.to_string(),
             client_id: token.grant.client_id,
+            audience: None,
             scope: token.grant.scope.to_string(),
             token_type: None,
             dpop_jkt: None,
@@ -110,22 +142,21 @@ impl AuthorizationServer {
     ) -> Result<(), TokenManagementError> {
         let params = Params::parse(body)?;
         let client = self.authenticate_client(authorization, &params).await?;
-        let Ok(token) = PresentedToken::parse(token_param(&params)?) else {
+        let Some(TokenOfOurs { kind, hash, .. }) = self.read_token(token_param(&params)?) else {
             return Ok(());
         };
-        let hash = self.hasher.hash_token(token);
         let now = self.clock.now();
-        if token.kind() == TokenKind::AccessToken {
+        if kind == TokenKind::AccessToken {
             self.storage
                 .revoke_access_token(&hash, &client.client().id)
                 .await?;
             // Another client's is read again.
             self.known_tokens.forget(&hash);
-        } else if token.kind() == TokenKind::ClientToken {
+        } else if kind == TokenKind::ClientToken {
             self.storage
                 .revoke_client_token(&hash, &client.client().id)
                 .await?;
-        } else if token.kind() == TokenKind::RefreshToken
+        } else if kind == TokenKind::RefreshToken
             && let Some(found) = self.storage.refresh_token(&hash, now).await?
             && found.grant.client_id == client.client().id
         {
@@ -144,24 +175,24 @@ impl AuthorizationServer {
         Ok(())
     }
 
-    /// Says what a token of the asking client is; `None` for any other: the answer is then
-    /// `{"active": false}` and nothing else.
+    /// Says what a token is that the asking client may know of: one of its own, or for a resource
+    /// server one that is for it. `None` for any other: the answer is then `{"active": false}` and
+    /// nothing else.
     pub async fn introspect(
         &self,
         body: &[u8],
         authorization: Option<&str>,
-    ) -> Result<Option<Introspection>, TokenManagementError> {
+    ) -> Result<(AuthenticatedClient, Option<Introspection>), TokenManagementError> {
         let params = Params::parse(body)?;
         let client = self.authenticate_client(authorization, &params).await?;
         if !client.client().is_confidential() {
             return Err(TokenManagementError::PublicClient);
         }
-        let Ok(token) = PresentedToken::parse(token_param(&params)?) else {
-            return Ok(None);
+        let Some(TokenOfOurs { kind, hash, .. }) = self.read_token(token_param(&params)?) else {
+            return Ok((client, None));
         };
-        let hash = self.hasher.hash_token(token);
         let now = self.clock.now();
-        let found = match token.kind() {
+        let found = match kind {
             TokenKind::AccessToken => {
                 let found = self.storage.access_token(&hash, now).await?;
                 found.map(Introspection::from)
@@ -176,7 +207,26 @@ impl AuthorizationServer {
             }
             _ => None,
         };
-        Ok(found.filter(|it| it.client_id == client.client().id))
+        let visible = found.filter(|it| it.is_visible_to(client.client()));
+        Ok((client, visible))
+    }
+
+    /// What introspection tells `client`, as a JWT (RFC 9701 §5): signed, and for that client alone.
+    /// It has neither `sub` nor `exp`, so that nobody takes it for a token.
+    pub fn sign_introspection(
+        &self,
+        client: &AuthenticatedClient,
+        told: &impl Serialize,
+    ) -> Result<String, SigningError> {
+        let client = client.client();
+        let claims = SignedIntrospection {
+            iss: self.issuer.as_str(),
+            aud: client.id.as_str(),
+            iat: self.clock.now().as_secs(),
+            token_introspection: told,
+        };
+        let alg = client.settings.id_token_alg;
+        self.sign(alg, "token-introspection+jwt", &claims)
     }
 }
 

@@ -42,6 +42,8 @@ struct Document {
     subjects: Vec<String>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     claims: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    resources: String,
 }
 
 impl Document {
@@ -89,6 +91,7 @@ impl Stored for AuthorizationParams {
             max_age: self.max_age,
             subjects: self.subjects.iter().map(ToString::to_string).collect(),
             claims: self.claims.to_string(),
+            resources: self.resources.to_string(),
         };
         serde_json::json!(document).to_string()
     }
@@ -100,6 +103,7 @@ impl Stored for AuthorizationParams {
             delivery: document.delivery()?,
             subjects: subjects.collect::<Option<_>>()?,
             claims: document.claims.parse().ok()?,
+            resources: document.resources.parse().ok()?,
             scope: document.scope.parse().ok()?,
             asked: document.asked.parse().ok()?,
             nonce: document.nonce,
@@ -115,6 +119,7 @@ impl Stored for AuthorizationParams {
 #[cfg(test)]
 mod tests {
     use aip_storage::requested_claims::RequestedClaims;
+    use aip_storage::resource_uri::ResourceList;
 
     use super::*;
 
@@ -131,6 +136,7 @@ mod tests {
             max_age: None,
             subjects: Vec::new(),
             claims: RequestedClaims::default(),
+            resources: ResourceList::default(),
         }
     }
 
@@ -156,6 +162,7 @@ mod tests {
             max_age: Some(u64::MAX),
             subjects: vec!["did:web:alice.example".parse().unwrap()],
             claims: "id_token.acr userinfo.name".parse().unwrap(),
+            resources: "https://api.example urn:photos".parse().unwrap(),
             ..smallest.clone()
         };
         let at_device = AuthorizationParams {
@@ -184,6 +191,7 @@ mod tests {
             with("\"device_code\":\"AAAA\""),
             with("\"subjects\":[\"alice\"]"),
             with("\"claims\":\"everything\""),
+            with("\"resources\":\"everything\""),
             column.replace("redirect_uri", "redirect"),
             column.replace("https://", "javascript:"),
             column.replace("https", "\u{0}\\"),

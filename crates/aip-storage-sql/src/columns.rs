@@ -8,12 +8,13 @@ use aip_jose::JwkSet;
 use aip_keys::{Sealed, TokenHash};
 use aip_storage::audit::AuditKind;
 use aip_storage::client::{
-    ApplicationType, ClientAuthMethod, ClientId, GrantTypes, IdTokenAlg, JwksUri, RedirectUri,
-    SecurityProfile,
+    AccessTokenFormat, ApplicationType, ClientAuthMethod, ClientId, GrantTypes, IdTokenAlg,
+    JwksUri, RedirectUri, SecurityProfile,
 };
 use aip_storage::grant::RevokeReason;
 use aip_storage::request::ResponseMode;
 use aip_storage::requested_claims::RequestedClaims;
+use aip_storage::resource_uri::{ResourceList, ResourceUri};
 use aip_storage::upstream::{EndReason, ReauthReason, SessionKind, StateName};
 
 /// A value that fits one column.
@@ -74,6 +75,8 @@ stored_as_text!(
     Origin,
     RedirectUri,
     RequestedClaims,
+    ResourceList,
+    ResourceUri,
     RowId,
     ScopeSet
 );
@@ -97,6 +100,7 @@ macro_rules! stored_as_word {
 }
 
 stored_as_word!(
+    AccessTokenFormat => |s| s.parse().ok(),
     ApplicationType => |s| s.parse().ok(),
     ClientAuthMethod => |s| s.parse().ok(),
     IdTokenAlg => |s| s.parse().ok(),

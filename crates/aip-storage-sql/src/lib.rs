@@ -30,7 +30,9 @@ pub use database::{ConnectError, Database};
 pub use failure::DriverError;
 pub use postgres::{ConnectPgError, PgOptions, PgStorage};
 pub use schema::{SchemaError, Status, Step};
-pub use sqlite::{OpenSqliteError, SqliteStorage};
+pub use sqlite::{
+    CopiedSessions, CopyError, OpenSqliteError, SqliteStorage, check_database, copy_database,
+};
 
 /// How many prepared statements a connection keeps: more than there are.
 const STATEMENT_CACHE_SIZE: usize = 256;

@@ -103,16 +103,20 @@ impl PgStorage {
     /// Connects to the server of a `postgres://` URL.
     pub async fn connect(url: &SecretString, options: PgOptions) -> Result<Self, ConnectPgError> {
         let mut connect_options = connect_options(url)?;
-        let pooled = timeout(ACQUIRE_TIMEOUT, pooler::multiplexes(&connect_options))
+        let watched = timeout(ACQUIRE_TIMEOUT, pooler::watch(&connect_options))
             .await
             .unwrap_or(Err(sqlx::Error::PoolTimedOut))
             .map_err(|error| ConnectPgError::Connect(error.into()))?;
+        let pooled = watched.multiplexed;
+        let mut first = Some(watched.connection);
         if pooled {
             tracing::warn!(
                 "transaction pooler detected: no statement cache, and no LISTEN for notices of other \
                  replicas"
             );
             connect_options = connect_options.statement_cache_capacity(0);
+            // It has a statement cache.
+            first = None;
         }
         let config = PoolConfig {
             name: "postgres",
@@ -123,7 +127,7 @@ impl PgStorage {
             statement_timeout: options.statement_time,
             prepares_statements: !pooled,
         };
-        let connections = Pool::open(connect_options.clone(), config)
+        let connections = Pool::open_with(connect_options.clone(), config, first)
             .await
             .map_err(|error| ConnectPgError::Connect(error.into()))?;
         Ok(Self {

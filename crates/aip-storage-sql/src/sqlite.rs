@@ -43,7 +43,10 @@ macro_rules! database_now {
 #[path = "statements/mod.rs"]
 mod statements;
 
+mod copy;
 mod rotation;
+
+pub use self::copy::{CopiedSessions, CopyError, check_database, copy_database};
 
 type Driver = SqliteConnection;
 type Store = SqliteStorage;

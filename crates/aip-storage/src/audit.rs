@@ -37,6 +37,12 @@ pub enum AuditKind {
     AppPasswordRefused,
     /// An app password was taken back.
     AppPasswordRemoved,
+    /// A client registered itself.
+    ClientRegistered,
+    /// A client that registered itself changed its registration.
+    ClientRegistrationChanged,
+    /// A client that registered itself deleted itself.
+    ClientRegistrationDeleted,
 }
 
 /// One event.

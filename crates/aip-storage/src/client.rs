@@ -14,6 +14,7 @@ use strum::{EnumIter, EnumString, IntoStaticStr};
 use crate::StorageError;
 pub use crate::client_keys::{ClientKeys, JwksUri, JwksUriError};
 pub use crate::redirect_uri::{RedirectTarget, RedirectUri, RedirectUriError};
+use crate::resource_uri::{ResourceList, ResourceUri};
 
 /// The `client_id` of an app: 1 to 255 visible ASCII characters without space, quote or backslash.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -100,6 +101,16 @@ pub enum IdTokenAlg {
     Rs256,
 }
 
+/// What the access tokens of a client look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, EnumString)]
+#[strum(serialize_all = "snake_case")]
+pub enum AccessTokenFormat {
+    /// Random: who wants to know what one is for asks introspection.
+    Opaque,
+    /// A JWT (RFC 9068), which resource servers read by themselves.
+    Jwt,
+}
+
 /// What is said about a client when it is registered or changed.
 #[expect(
     clippy::struct_excessive_bools,
@@ -138,6 +149,15 @@ pub struct ClientSettings {
     pub first_party: bool,
     /// How its `id_token`s are signed.
     pub id_token_alg: IdTokenAlg,
+    /// How the answers of userinfo to it are signed (OpenID Connect Core §5.3.2); `None`: not at all.
+    pub userinfo_alg: Option<IdTokenAlg>,
+    /// Whether its access tokens are JWTs, which are signed as its `id_token`s are.
+    pub access_token_format: AccessTokenFormat,
+    /// The resource servers that it may ask access tokens for, besides AIP itself (RFC 8707).
+    pub resources: ResourceList,
+    /// Which resource server it is: it may introspect the access tokens for that one, whoever they
+    /// were given to, and no others. `None` if it is none.
+    pub resource_server: Option<ResourceUri>,
     /// Whether its `id_token`s carry the claims that userinfo answers with.
     pub claims_in_id_token: bool,
     /// Life of an access token.
@@ -240,6 +260,11 @@ impl Client {
 }
 
 impl GrantTypes {
+    /// This one alone.
+    pub fn only(grant: GrantType) -> Self {
+        Self(BTreeSet::from([grant]))
+    }
+
     /// Whether `grant` is among them.
     pub fn allows(&self, grant: GrantType) -> bool {
         self.0.contains(&grant)

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 
 use crate::StorageError;
 use crate::client::ClientId;
+use crate::resource_uri::ResourceList;
 
 /// An access token of a client itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub struct ClientToken {
     pub client_id: ClientId,
     /// What it may do.
     pub scope: ScopeSet,
+    /// The resource servers that it is for; none: AIP alone.
+    pub audience: ResourceList,
     /// The thumbprint of the DPoP key that it is bound to; `None` for a Bearer token.
     pub dpop_jkt: Option<String>,
     /// When it was issued.

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use crate::StorageError;
 use crate::client::ClientId;
 use crate::grant::{Grant, NewTokens, TokenFault};
+use crate::resource_uri::ResourceList;
 
 /// By how much a device that polls too fast must slow down each time (RFC 8628 §3.5).
 pub const SLOW_DOWN: Duration = Duration::from_secs(5);
@@ -34,6 +35,8 @@ pub struct DeviceAuthorization {
     pub scope: ScopeSet,
     /// What it asks for, word for word.
     pub asked: ScopeSet,
+    /// The resource servers that it asks for; none: AIP alone.
+    pub resources: ResourceList,
     /// How long it must wait between two polls.
     pub interval: Duration,
     /// When it expires.
@@ -94,6 +97,15 @@ pub trait DeviceCodes: Send + Sync {
 
     /// Ends it with a no. `false`: it was decided before, or expired.
     async fn refuse_device(&self, code: &TokenHash, now: Timestamp) -> Result<bool, StorageError>;
+
+    /// The resource servers that this client asked for with that code; `None` if it did not, or the
+    /// code has expired.
+    async fn device_resources(
+        &self,
+        code: &TokenHash,
+        client: &ClientId,
+        now: Timestamp,
+    ) -> Result<Option<ResourceList>, StorageError>;
 
     /// Counts a poll, or spends the code and stores its tokens, in one transaction.
     async fn poll_device(&self, poll: &DevicePoll) -> Result<PollDevice, StorageError>;

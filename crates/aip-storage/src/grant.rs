@@ -16,6 +16,7 @@ use crate::StorageError;
 use crate::client::{ClientId, RedirectUri};
 use crate::request::RedirectDelivery;
 use crate::requested_claims::RequestedClaims;
+use crate::resource_uri::ResourceList;
 use crate::session_read::TokenForCall;
 use crate::session_status::TokenWithSession;
 
@@ -44,6 +45,8 @@ pub struct Grant {
     pub auth_time: Option<Timestamp>,
     /// The claims that the app asked for by name.
     pub claims: RequestedClaims,
+    /// The resource servers that its access tokens may be for (RFC 8707); none: AIP alone.
+    pub resources: ResourceList,
     /// When it was given.
     pub created_at: Timestamp,
     /// When it ended and why; `None` while it lives.
@@ -137,6 +140,8 @@ pub struct NewTokens {
     pub access_expires_at: Timestamp,
     /// The scope of the access token if narrower than the grant's.
     pub access_scope: Option<ScopeSet>,
+    /// The resource servers that the access token is for, if not all of the grant's.
+    pub access_audience: Option<ResourceList>,
     /// The keyed hash of the refresh token.
     pub refresh: TokenHash,
     /// When the refresh token expires unless used.
@@ -268,6 +273,8 @@ pub struct AccessToken {
     pub grant: Grant,
     /// What it may do: the grant's scope or less.
     pub scope: ScopeSet,
+    /// The resource servers that it is for: the grant's, or fewer; none: AIP alone.
+    pub audience: ResourceList,
     /// The thumbprint of the DPoP key that it is bound to; `None` for a Bearer token.
     pub dpop_jkt: Option<String>,
     /// When it was issued.
@@ -294,6 +301,15 @@ pub struct RefreshToken {
 pub trait Codes: Send + Sync {
     /// Spends a code and stores its tokens, in one transaction.
     async fn redeem_code(&self, redemption: &CodeRedemption) -> Result<RedeemCode, StorageError>;
+
+    /// The resource servers that the app asked for, of a code of this client that is not expired,
+    /// spent or not. `None` if there is no such code.
+    async fn code_resources(
+        &self,
+        code: &TokenHash,
+        client: &ClientId,
+        now: Timestamp,
+    ) -> Result<Option<ResourceList>, StorageError>;
 
     /// Why a code was refused. Read afterwards, for the log alone.
     async fn why_code_refused(

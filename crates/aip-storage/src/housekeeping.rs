@@ -9,6 +9,7 @@
 //! | device codes | 1 day after they expire, so that the device is told that they have |
 //! | the last refresh token of a grant, a code that was not redeemed | when the grant has ended, too |
 //! | browser sessions, with their consents | when they expire |
+//! | initial access tokens | when they expire, used up or not |
 //! | grants, with their codes | 30 days after they ended |
 //! | upstream sessions | 30 days after they ended, if their PDS knows |
 //! | nonces shared between replicas | 1 day after they were given |
@@ -51,6 +52,8 @@ pub enum RetentionClass {
     Replays,
     /// Browser sessions.
     BrowserSessions,
+    /// Initial access tokens.
+    InitialAccessTokens,
     /// Ended grants.
     Grants,
     /// Ended upstream sessions.
@@ -114,6 +117,7 @@ impl RetentionClass {
             | Self::RefreshTokens
             | Self::Replays
             | Self::BrowserSessions
+            | Self::InitialAccessTokens
             | Self::RateLimits => Duration::ZERO,
             Self::Codes | Self::DeviceCodes | Self::Nonces => DAY,
             Self::Grants | Self::UpstreamSessions => DAY * 30,

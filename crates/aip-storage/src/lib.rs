@@ -10,6 +10,7 @@ pub mod audit;
 pub mod browser;
 pub mod client;
 mod client_keys;
+pub mod client_registration;
 pub mod client_token;
 pub mod device;
 pub mod gcra;
@@ -25,8 +26,10 @@ pub mod refresh;
 pub mod replay;
 pub mod request;
 pub mod requested_claims;
+pub mod resource_uri;
 pub mod session_read;
 pub mod session_status;
+pub mod signing_keys;
 pub mod upstream;
 
 mod error;
@@ -51,6 +54,7 @@ stable_names!(
     client::ClientAuthMethod,
     client::GrantType,
     client::IdTokenAlg,
+    client::AccessTokenFormat,
     client::SecurityProfile,
     grant::RevokeReason,
     housekeeping::RetentionClass,
@@ -80,6 +84,7 @@ storage_of!(
     audit::Audit,
     browser::Browsers,
     client::Clients,
+    client_registration::ClientRegistrations,
     client_token::ClientTokens,
     device::DeviceCodes,
     grant::Codes,
@@ -90,5 +95,6 @@ storage_of!(
     refresh::Refreshes,
     replay::Replays,
     request::Requests,
+    signing_keys::SigningKeySets,
     upstream::UpstreamSessions
 );

@@ -21,6 +21,8 @@ pub enum SealedColumn {
     RefreshToken,
     /// The app password that an upstream session was begun with.
     AppPassword,
+    /// The key set that AIP signs with, where the database holds it.
+    SigningKeys,
 }
 
 /// A value of a sealed column.
@@ -48,6 +50,8 @@ pub struct ClientKeyUse {
     pub kid: String,
     /// Sessions that are lost without it: live ones, and those still to be revoked at their PDS.
     pub sessions: u64,
+    /// When the newest of them began.
+    pub newest_began_at: Timestamp,
 }
 
 /// Verbs for looking after an installation.
@@ -107,6 +111,7 @@ impl SealedColumn {
     pub const fn table(self) -> &'static str {
         match self {
             Self::FlowSecrets => "upstream_flows",
+            Self::SigningKeys => "signing_key_sets",
             Self::DpopKey | Self::AccessToken | Self::RefreshToken | Self::AppPassword => {
                 "upstream_sessions"
             }
@@ -116,7 +121,7 @@ impl SealedColumn {
     /// Its name in the table.
     pub const fn column(self) -> &'static str {
         match self {
-            Self::FlowSecrets => "sealed",
+            Self::FlowSecrets | Self::SigningKeys => "sealed",
             Self::DpopKey => "dpop_key",
             Self::AccessToken => "access_token",
             Self::RefreshToken => "refresh_token",

@@ -13,6 +13,7 @@ use crate::StorageError;
 use crate::client::{Client, ClientId, RedirectUri};
 use crate::prompt::Prompts;
 use crate::requested_claims::RequestedClaims;
+use crate::resource_uri::ResourceList;
 
 /// How the authorization response is encoded (`response_mode`, OAuth 2.0 Multiple Response Type
 /// Encoding Practices §2.1).
@@ -73,6 +74,8 @@ pub struct AuthorizationParams {
     pub subjects: Vec<Did>,
     /// The claims that the app asks for by name.
     pub claims: RequestedClaims,
+    /// The resource servers that the app asks for (RFC 8707); none: AIP alone.
+    pub resources: ResourceList,
 }
 
 impl AuthorizationParams {

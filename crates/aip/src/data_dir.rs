@@ -66,6 +66,20 @@ impl DataDir {
         Spill::open(&path).with_context(|| format!("cannot make the folder {}", path.display()))
     }
 
+    /// Whether tokens wait that could not be stored.
+    pub(crate) fn has_spilled(&self) -> anyhow::Result<bool> {
+        let path = self.path(SPILL);
+        let read = || -> io::Result<bool> {
+            for file in std::fs::read_dir(&path)? {
+                if file?.path().extension() == Some("json".as_ref()) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        read().with_context(|| format!("cannot read {}", path.display()))
+    }
+
     /// The path of a file in the folder.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)

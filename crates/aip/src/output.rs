@@ -152,6 +152,12 @@ pub(crate) fn instant(at: Timestamp) -> String {
     jiff::Timestamp::from_second(at.as_secs()).map_or_else(|_| "-".to_owned(), |at| at.to_string())
 }
 
+/// An instant as it stands in the name of a file, to the second.
+pub(crate) fn instant_in_name(at: Timestamp) -> anyhow::Result<String> {
+    let at = jiff::Timestamp::from_second(at.as_secs())?;
+    Ok(at.strftime("%Y%m%dT%H%M%SZ").to_string())
+}
+
 /// A time for people: its largest unit and the next one.
 pub(crate) fn words_for(time: Duration) -> String {
     const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
@@ -188,6 +194,19 @@ pub(crate) fn text(text: &str) -> anyhow::Result<()> {
 /// Says something that is no result.
 pub(crate) fn say(words: &str) {
     let _ = writeln!(anstream::stderr().lock(), "{words}");
+}
+
+/// Says something in the place of the line before, on a terminal.
+pub(crate) fn say_over(words: &str) {
+    /// Erases the line from the cursor on (ECMA-48 §8.3.41).
+    const ERASE: &str = "\u{1b}[K";
+    let mut out = anstream::stderr().lock();
+    let _ = write!(out, "\r{words}{ERASE}").and_then(|()| out.flush());
+}
+
+/// Whether standard error is a terminal.
+pub(crate) fn stderr_is_a_terminal() -> bool {
+    std::io::stderr().is_terminal()
 }
 
 /// Says why the command failed.

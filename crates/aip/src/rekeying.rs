@@ -106,7 +106,8 @@ fn open(sealer: &Sealer, value: &Sealed, place: Aad<'_>) -> Result<(), KeyCheckE
 /// What became of the values of a column.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Resealed {
-    pub(crate) column: SealedColumn,
+    /// All that were sealed otherwise, also those that a server has written anew meanwhile.
+    pub(crate) looked_at: u64,
     /// Sealed again.
     pub(crate) done: u64,
     /// Do not open with any key there is. They stay as they are.
@@ -126,7 +127,7 @@ pub(crate) async fn reseal(
 ) -> Result<Resealed, StorageError> {
     let prefix = sealer.prefix();
     let mut so_far = Resealed {
-        column,
+        looked_at: 0,
         done: 0,
         unreadable: 0,
     };
@@ -139,6 +140,7 @@ pub(crate) async fn reseal(
             return Ok(so_far);
         };
         after.clone_from(&last.row);
+        so_far.looked_at += u64::try_from(batch.len()).unwrap_or(u64::MAX);
         let fresh: Vec<(SealedValue, Sealed)> = batch
             .into_iter()
             .filter_map(|old| match again(sealer, rng, column, &old) {

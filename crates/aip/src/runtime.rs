@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aip_base::{Body, Http, HttpError, SystemClock, SystemRng};
+use aip_base::{Body, Clock as _, Http, HttpError, SystemClock, SystemRng};
 use aip_config::LoadedConfig;
-use aip_keys::{KeyRing, KeySet, MasterKeys};
+use aip_keys::{KeySet, MasterKeys, Sealer};
 use aip_listen::Lifecycle;
 use aip_oauth::AuthorizationServer;
 use aip_oauth::claims::{ClaimedEmail, Emails};
@@ -20,7 +20,9 @@ use aip_storage_sql::{Database, PgOptions};
 use async_trait::async_trait;
 use http::{Request, Response};
 
-use crate::app::{self, Application, Keys, Platform, Stores};
+use crate::app::{
+    self, Application, DatabaseKeys, KeyRotation, Keys, Platform, ReadKeySet, Stores, pinned_keys,
+};
 use crate::data_dir::DataDir;
 use crate::failure::Failure;
 use crate::file_modes::database_file;
@@ -136,7 +138,74 @@ impl Runtime {
         let platform = materials.platform();
         let stores = self.stores(&materials.keys, materials.valkey).await?;
         let keys = &materials.keys;
-        Ok(Application::new(config, stores, keys, platform, life))
+        let key_rotation = self.key_rotation(loaded, keys).await?;
+        let mut application = Application::new(config, stores, keys, platform, life);
+        application.key_rotation = key_rotation.map(Arc::new);
+        Ok(application)
+    }
+
+    /// The key set in the database, where the keys of this installation are kept there: from the first
+    /// time that a server was to rotate them. It takes the place of the set in `keys`.
+    async fn key_rotation(
+        &self,
+        loaded: &LoadedConfig,
+        keys: &Keys,
+    ) -> anyhow::Result<Option<KeyRotation>> {
+        let stored = self.database_keys(loaded, Arc::clone(&keys.sealer));
+        if loaded.config.keys.json_web_keys.is_some() {
+            if self.storage.signing_key_set().await?.is_some() {
+                tracing::warn!(
+                    "keys.json_web_keys is set: the key set in the database is not used"
+                );
+            }
+            return Ok(None);
+        }
+        let policy = settings::key_rotation(&loaded.config);
+        if policy.rotates() {
+            let pinned = pinned_keys(&*self.storage).await?;
+            let now = self.storage.database_time(SystemClock.now()).await?;
+            let first = stored.begin(&keys.signing.current(), &pinned, now).await?;
+            if first {
+                tracing::info!("the signing keys are kept in the database from now on");
+            }
+        }
+        let rotation = KeyRotation::new(stored, Arc::clone(&keys.signing), policy);
+        Ok(rotation.follow().await?.then_some(rotation))
+    }
+
+    /// Reads and changes the key set in the database.
+    pub(crate) fn database_keys(&self, loaded: &LoadedConfig, sealer: Arc<Sealer>) -> DatabaseKeys {
+        DatabaseKeys {
+            storage: Arc::clone(&self.storage),
+            sealer,
+            rng: Arc::new(SystemRng),
+            active_signing_keys: loaded.config.keys.active_signing_keys.clone(),
+        }
+    }
+
+    /// The keys that AIP signs with: those given from outside, those in the database, or those in the
+    /// data folder.
+    pub(crate) async fn signing_keys(&self, loaded: &LoadedConfig) -> anyhow::Result<KeySet> {
+        Ok(match self.stored_keys(loaded).await? {
+            Some((_, read)) => read.set,
+            None => signing_keys(&self.data_dir, loaded)?,
+        })
+    }
+
+    /// The key set in the database, if it is the one that counts.
+    pub(crate) async fn stored_keys(
+        &self,
+        loaded: &LoadedConfig,
+    ) -> anyhow::Result<Option<(DatabaseKeys, ReadKeySet)>> {
+        if loaded.config.keys.json_web_keys.is_some() {
+            return Ok(None);
+        }
+        if self.storage.signing_key_set().await?.is_none() {
+            return Ok(None);
+        }
+        let sealer = Arc::new(master_keys(&self.data_dir, loaded)?.sealer());
+        let stored = self.database_keys(loaded, sealer);
+        Ok(stored.read().await?.map(|read| (stored, read)))
     }
 
     /// The keeper alone, for a command that does something with a session at its PDS.
@@ -148,6 +217,7 @@ impl Runtime {
         let config = settings::app(loaded)?;
         let platform = materials.platform();
         let stores = self.stores(&materials.keys, materials.valkey).await?;
+        self.key_rotation(loaded, &materials.keys).await?;
         Ok(app::keeper(&config, stores, &materials.keys, platform))
     }
 
@@ -181,10 +251,10 @@ impl Runtime {
 }
 
 /// Runs a command beside the server that needs the database.
-pub(crate) fn on_database(
+pub(crate) fn on_database<T>(
     loaded: &LoadedConfig,
-    action: impl AsyncFnOnce(&Runtime) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+    action: impl AsyncFnOnce(&Runtime) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -216,10 +286,10 @@ fn shared_state(valkey: Option<ValkeyConfig>, database: &Database) -> SharedStat
 /// All keys; those that are not there yet are made.
 pub(crate) fn read_keys(loaded: &LoadedConfig) -> anyhow::Result<Keys> {
     let data_dir = DataDir::open(&loaded.config.server.data_dir)?;
-    Ok(Keys {
-        signing: Arc::new(KeyRing::new(signing_keys(&data_dir, loaded)?)),
-        master: master_keys(&data_dir, loaded)?,
-    })
+    Ok(Keys::new(
+        signing_keys(&data_dir, loaded)?,
+        master_keys(&data_dir, loaded)?,
+    ))
 }
 
 /// The keys that AIP signs with.
@@ -232,12 +302,6 @@ pub(crate) fn signing_keys(data_dir: &DataDir, loaded: &LoadedConfig) -> anyhow:
 /// The keys that protect the database.
 pub(crate) fn master_keys(data_dir: &DataDir, loaded: &LoadedConfig) -> anyhow::Result<MasterKeys> {
     data_dir.master_keys(loaded.config.keys.master_keys.as_ref(), &SystemRng)
-}
-
-/// The upstream keys that sessions are bound to, with the number of sessions.
-pub(crate) async fn pinned_keys(storage: &dyn Storage) -> Result<Vec<(String, u64)>, StorageError> {
-    let uses = storage.client_key_uses().await?.into_iter();
-    Ok(uses.map(|it| (it.kid, it.sessions)).collect())
 }
 
 /// Where the database is, for people: the file, or the URL without its password.

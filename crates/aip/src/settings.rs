@@ -3,9 +3,15 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use aip_config::{DevelopmentHost, LoadedConfig, Log, LogFormat, Redis, Server, Upstream};
+use aip_config::{
+    ClientRegistration, Clients, Config, DevelopmentHost, LONGEST_TOKEN_LIFE, LoadedConfig, Log,
+    LogFormat, PUBLIC_KEYS_CACHED_FOR, Redis, Server, Tokens, Upstream,
+};
 use aip_http::TrustedProxies;
+use aip_keys::RotationPolicy;
 use aip_listen::{ListenConfig, Tls, TlsError, TlsFiles};
+use aip_oauth::RegistrationPolicy;
+use aip_oauth::client_registration::RegistrationMode;
 use aip_outbound::{Development, OutboundConfig};
 use aip_pds::ResolverConfig;
 use aip_shared_state::valkey::ValkeyConfig;
@@ -13,7 +19,7 @@ use aip_telemetry::LogConfig;
 use aip_xrpc::quota::CallLimits;
 use anyhow::Context as _;
 
-use crate::app::{AppConfig, ClientDocument};
+use crate::app::{AppConfig, ClientDocument, POLL_INTERVAL};
 
 /// The scopes that are AIP's own to give; everything else is the PDS's.
 const OPENID_SCOPES: &str = "openid profile email offline_access";
@@ -41,6 +47,7 @@ pub(crate) fn app(loaded: &LoadedConfig) -> anyhow::Result<AppConfig> {
         },
         resolver: resolver(&config.upstream),
         require_par: config.clients.require_pushed_requests,
+        registration: registration(&config.clients, &config.tokens),
         rate_limits: server.rate_limits,
         call_limits: call_limits(server),
         proxies: TrustedProxies::new(
@@ -48,6 +55,20 @@ pub(crate) fn app(loaded: &LoadedConfig) -> anyhow::Result<AppConfig> {
             server.forwarded_header.clone(),
         ),
     })
+}
+
+/// When keys are rotated. Public keys may be cached from a process that has not learned of a change
+/// yet, and it signs with the key before for as long.
+pub(crate) fn key_rotation(config: &Config) -> RotationPolicy {
+    let publish_before_use = PUBLIC_KEYS_CACHED_FOR + 2 * POLL_INTERVAL;
+    RotationPolicy {
+        upstream_every: config.keys.rotate_upstream_every,
+        oidc_every: config.keys.rotate_oidc_every,
+        publish_before_use,
+        publish_after_use: publish_before_use + LONGEST_TOKEN_LIFE,
+        // An app may hold the ID token of a grant for as long as the grant lasts without being used.
+        verify_after_retirement: config.tokens.refresh_ttl,
+    }
 }
 
 /// The log.
@@ -83,6 +104,24 @@ pub(crate) fn tls(server: &Server) -> Result<Option<Arc<Tls>>, TlsError> {
         key: key.clone(),
     };
     Ok(Some(Arc::new(Tls::load(files)?)))
+}
+
+/// Which clients may register themselves. Their scopes are those of the discovery document.
+fn registration(clients: &Clients, tokens: &Tokens) -> RegistrationPolicy {
+    RegistrationPolicy {
+        mode: match clients.registration {
+            ClientRegistration::Off => RegistrationMode::Off,
+            ClientRegistration::Token => RegistrationMode::Token,
+            ClientRegistration::Open => RegistrationMode::Open,
+        },
+        max_clients: clients.max_registered.get() as u64,
+        unused_ttl: clients.unused_registration_ttl,
+        require_pkce: clients.registered_require_pkce,
+        access_token_ttl: tokens.access_ttl,
+        refresh_token_ttl: tokens.refresh_ttl,
+        refresh_grace: tokens.refresh_grace,
+        ..RegistrationPolicy::default()
+    }
 }
 
 /// How many calls on PDSs an app may make.

@@ -31,9 +31,10 @@ export class Story {
     })
   }
 
-  /** Ends `aip serve` and starts it again on the same data. */
-  async restartAip() {
+  /** Ends `aip serve` and starts it again on the same data, with which `work` may do something between. */
+  async restartAip(work = async () => {}) {
     await this.#stopAip()
+    await work()
     await this.aip.start()
   }
 

@@ -47,4 +47,10 @@ impl App {
             client_id: credentials.client_id,
         })
     }
+
+    /// Changes the registration of the app, with flags of `aip clients update`.
+    pub async fn change(&self, mut aip: Command, flags: &[&str]) -> Result<()> {
+        aip.args(["clients", "update", &self.client_id]).args(flags);
+        process::output(&mut aip).await.map(drop)
+    }
 }

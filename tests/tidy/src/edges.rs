@@ -184,6 +184,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "aip-atproto",
             "aip-base",
             "aip-jose",
+            "aip-keys",
             "aip-sandbox",
             "cluster",
             "harness",

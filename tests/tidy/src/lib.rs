@@ -7,6 +7,7 @@
 mod checkout;
 mod documents;
 mod edges;
+mod goals;
 mod guides;
 mod manifests;
 mod security_tests;

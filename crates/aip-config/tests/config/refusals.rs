@@ -321,6 +321,52 @@ fn development_is_refused_under_a_public_base_unless_its_hosts_are_listed() {
 }
 
 #[test]
+fn a_rotation_has_a_period_that_leaves_time_and_keys_of_its_own() {
+    for (name, key) in [
+        (
+            "AIP_ROTATE_UPSTREAM_KEYS_EVERY",
+            "keys.rotate_upstream_every",
+        ),
+        ("AIP_ROTATE_OIDC_KEYS_EVERY", "keys.rotate_oidc_every"),
+    ] {
+        for bad in ["0s", "10m", "1449m", "3651d"] {
+            let problems = Said::variables([(name, bad)]).refused();
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            let words = format!("{key} ({name}): from 1450m to 3650d: others go on");
+            assert!(problems[0].starts_with(&words), "{problems:?}");
+        }
+        for no_period in ["90", "monthly", "-1d"] {
+            let problems = Said::variables([(name, no_period)]).refused();
+            assert!(
+                problems[0].contains("expected a whole number"),
+                "{problems:?}"
+            );
+        }
+        for good in ["1450m", "90d"] {
+            assert!(Said::variables([(name, good)]).load().is_ok());
+        }
+        let given = [(name, "90d"), ("AIP_JSON_WEB_KEYS", "keys.json")];
+        let problems = Said::variables(given).refused();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].contains("`aip keys import`"), "{problems:?}");
+    }
+    let named = [
+        ("AIP_ROTATE_UPSTREAM_KEYS_EVERY", "90d"),
+        ("AIP_ACTIVE_SIGNING_KEYS", "a"),
+    ];
+    let problems = Said::variables(named).refused();
+    assert!(
+        problems[0].contains("refused beside keys.active_signing_keys"),
+        "{problems:?}"
+    );
+    let others = [
+        ("AIP_ROTATE_OIDC_KEYS_EVERY", "90d"),
+        ("AIP_ACTIVE_SIGNING_KEYS", "a"),
+    ];
+    assert!(Said::variables(others).load().is_ok());
+}
+
+#[test]
 fn settings_that_need_each_other_come_together() {
     let alone = |name, text| Said::variables([(name, text)]).refused().concat();
     assert_eq!(

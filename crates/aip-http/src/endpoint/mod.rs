@@ -7,7 +7,7 @@ mod table;
 
 use aip_atproto::Origin;
 
-pub(crate) use self::spec::FORM_LIMIT;
+pub(crate) use self::spec::BODY_LIMIT;
 pub use self::spec::{CachePolicy, Cors, ErrorFormat, Payload, Spec, Verb};
 
 /// An endpoint of the public listener.
@@ -43,6 +43,10 @@ pub enum Endpoint {
     Revoke,
     /// RFC 7662.
     Introspect,
+    /// RFC 7591.
+    ClientRegistration,
+    /// RFC 7592.
+    ClientConfiguration,
     /// OpenID Connect Core §5.3.
     Userinfo,
     /// OpenID Connect Discovery §4.

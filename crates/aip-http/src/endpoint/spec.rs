@@ -7,6 +7,10 @@ pub enum Verb {
     Get,
     /// `POST`.
     Post,
+    /// `PUT`.
+    Put,
+    /// `DELETE`.
+    Delete,
 }
 
 /// Whether scripts of other origins may use an endpoint.
@@ -50,12 +54,14 @@ pub enum Payload {
     Nothing,
     /// A form of at most 64 KiB.
     Form,
+    /// JSON of at most 64 KiB.
+    Json,
     /// Anything; it streams through.
     Stream,
 }
 
-/// The most bytes of a form.
-pub(crate) const FORM_LIMIT: usize = 64 * 1024;
+/// The most bytes of a form or of JSON.
+pub(crate) const BODY_LIMIT: usize = 64 * 1024;
 
 /// All that the rest derives from.
 #[derive(Debug, Clone, Copy)]
@@ -96,6 +102,8 @@ impl Spec {
             methods.extend(match verb {
                 Verb::Get => ["GET", "HEAD"].as_slice(),
                 Verb::Post => ["POST"].as_slice(),
+                Verb::Put => ["PUT"].as_slice(),
+                Verb::Delete => ["DELETE"].as_slice(),
             });
         }
         methods.push("OPTIONS");
@@ -107,6 +115,8 @@ impl Spec {
         self.verbs.iter().any(|verb| match verb {
             Verb::Get => method == http::Method::GET || method == http::Method::HEAD,
             Verb::Post => method == http::Method::POST,
+            Verb::Put => method == http::Method::PUT,
+            Verb::Delete => method == http::Method::DELETE,
         })
     }
 }

@@ -172,6 +172,24 @@ impl Endpoint {
                 standard: "RFC 7662",
                 ..API
             },
+            // Advertised only where it is open (`discovery`), so it has no `metadata` here.
+            Self::ClientRegistration => Spec {
+                path: "/oauth/clients/register",
+                public: true,
+                payload: Payload::Json,
+                summary: "Apps register themselves, if the operator lets them",
+                standard: "RFC 7591, OpenID Connect Registration §3",
+                ..API
+            },
+            Self::ClientConfiguration => Spec {
+                path: "/oauth/clients/{id}",
+                public: true,
+                verbs: &[Verb::Get, Verb::Put, Verb::Delete],
+                payload: Payload::Json,
+                summary: "An app looks after its own registration",
+                standard: "RFC 7592",
+                ..API
+            },
             Self::Userinfo => Spec {
                 path: "/oauth/userinfo",
                 public: true,

@@ -3,9 +3,11 @@
 
 use aip_jose::Alg;
 use aip_oauth::client_auth::ASSERTION_ALGS;
+use aip_oauth::client_registration::RegistrationMode;
 use aip_oauth::grants::SUPPORTED_GRANTS;
 use aip_oauth::id_token::ACR;
-use aip_storage::client::{ClientAuthMethod, GrantType, IdTokenAlg};
+use aip_oauth::signing::SIGNING_ALGS;
+use aip_storage::client::{ClientAuthMethod, GrantType};
 use aip_storage::prompt::Prompt;
 use aip_storage::request::ResponseMode;
 use axum::Json;
@@ -40,6 +42,10 @@ fn metadata(app: &AppState) -> Map<String, Value> {
         if let Some(name) = spec.metadata {
             put(name, json!(app.issuer().url(spec.path)));
         }
+    }
+    if app.server().registration.mode != RegistrationMode::Off {
+        let registration = Endpoint::ClientRegistration.url(app.issuer().origin());
+        put("registration_endpoint", json!(registration));
     }
     let methods = AUTH_METHODS.map(ClientAuthMethod::as_str);
     let confidential: Vec<_> = methods.iter().filter(|it| **it != "none").collect();
@@ -80,8 +86,11 @@ fn metadata(app: &AppState) -> Map<String, Value> {
         json!(Prompt::iter().map(Prompt::as_str).collect::<Vec<_>>()),
     );
     put("subject_types_supported", json!(["public"]));
-    let algs = [IdTokenAlg::Rs256, IdTokenAlg::Es256].map(IdTokenAlg::as_str);
-    put("id_token_signing_alg_values_supported", json!(algs));
+    let signing: Vec<_> = SIGNING_ALGS.iter().map(|alg| alg.as_str()).collect();
+    for answer in ["id_token", "userinfo", "introspection"] {
+        let name = format!("{answer}_signing_alg_values_supported");
+        put(&name, json!(signing));
+    }
     put(
         "dpop_signing_alg_values_supported",
         json!(Alg::iter().map(Alg::as_str).collect::<Vec<_>>()),

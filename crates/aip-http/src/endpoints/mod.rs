@@ -4,11 +4,16 @@ mod account;
 mod asset;
 mod authorize;
 mod callback;
+mod client_configuration;
+mod client_information;
+mod client_metadata;
+mod client_registration;
 mod consent;
 mod device;
 mod device_authorization;
 mod discovery;
 mod home;
+mod introspect;
 mod login;
 mod logout;
 mod par;
@@ -51,7 +56,9 @@ pub(crate) async fn dispatch(
         }
         Endpoint::Token => token::token(app, incoming).await,
         Endpoint::Revoke => token::revoke(app, incoming).await,
-        Endpoint::Introspect => token::introspect(app, incoming).await,
+        Endpoint::Introspect => introspect::introspect(app, incoming).await,
+        Endpoint::ClientRegistration => client_registration::handle(app, incoming).await,
+        Endpoint::ClientConfiguration => client_configuration::handle(app, incoming).await,
         Endpoint::Userinfo => userinfo::handle(app, incoming).await,
         Endpoint::OpenIdConfiguration | Endpoint::AuthorizationServerMetadata => {
             Ok(discovery::authorization_server(app))

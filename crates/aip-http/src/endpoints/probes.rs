@@ -15,7 +15,7 @@ pub(super) fn alive() -> Response {
 
 /// Whether requests should be sent here.
 pub(super) async fn ready(health: &dyn Health) -> Result<Response, ApiError> {
-    if health.ready().await {
+    if health.ready().await.is_ok() {
         return Ok(Json(json!({ "status": "ready" })).into_response());
     }
     Err(ApiError::caller(

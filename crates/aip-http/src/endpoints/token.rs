@@ -1,9 +1,8 @@
-//! `/oauth/token`, `/oauth/revoke`, `/oauth/introspect` (OAuth 2.1 §3.2, RFC 7009, RFC 7662).
+//! `/oauth/token`, `/oauth/revoke` (OAuth 2.1 §3.2, RFC 7009).
 
 use aip_oauth::client_auth::ClientRequest;
 use aip_oauth::dpop::Target;
 use aip_oauth::grants::TokenResponse;
-use aip_oauth::tokens::Introspection;
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
 use secrecy::ExposeSecret;
@@ -27,34 +26,6 @@ struct Tokens<'a> {
     scope: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     id_token: Option<&'a str>,
-}
-
-/// RFC 7662 §2.2.
-#[derive(Serialize)]
-struct Live<'a> {
-    active: bool,
-    iss: &'a str,
-    sub: &'a str,
-    client_id: &'a str,
-    scope: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    token_type: Option<&'a str>,
-    iat: i64,
-    exp: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cnf: Option<Confirmation<'a>>,
-}
-
-/// RFC 9449 §6.2.
-#[derive(Serialize)]
-struct Confirmation<'a> {
-    jkt: &'a str,
-}
-
-/// RFC 7662 §2.2: of any other token nothing is said.
-#[derive(Serialize)]
-struct Dead {
-    active: bool,
 }
 
 /// Gives tokens for a code or refresh token.
@@ -116,38 +87,4 @@ pub(super) async fn revoke(
         .revoke(&incoming.form, incoming.authorization()?)
         .await?;
     Ok(Response::default())
-}
-
-/// Says what a token is.
-pub(super) async fn introspect(
-    app: &AppState,
-    incoming: &IncomingRequest,
-) -> Result<Response, ApiError> {
-    let found = app
-        .server()
-        .introspect(&incoming.form, incoming.authorization()?)
-        .await?;
-    Ok(match found {
-        None => Json(Dead { active: false }).into_response(),
-        Some(Introspection {
-            subject,
-            client_id,
-            scope,
-            token_type,
-            issued_at,
-            expires_at,
-            dpop_jkt,
-        }) => Json(Live {
-            active: true,
-            iss: app.issuer().as_str(),
-            sub: &subject,
-            client_id: client_id.as_str(),
-            scope: &scope,
-            token_type,
-            iat: issued_at.as_secs(),
-            exp: expires_at.as_secs(),
-            cnf: dpop_jkt.as_deref().map(|jkt| Confirmation { jkt }),
-        })
-        .into_response(),
-    })
 }

@@ -1,4 +1,5 @@
-//! `/oauth/userinfo` (OpenID Connect Core §5.3): claims about the person, with the access token in
+//! `/oauth/userinfo` (OpenID Connect Core §5.3): claims about the person, signed if the app is
+//! registered for that, with the access token in
 //! the header, or in the form of a `POST` (RFC 6750 §2.2). Never in the query (OAuth 2.1 §5.1.1).
 
 use aip_atproto::{OpenIdScope, Scope};
@@ -7,6 +8,7 @@ use aip_storage::grant::AccessToken;
 use aip_storage::requested_claims::ClaimPlace;
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
+use http::header::CONTENT_TYPE;
 use serde::Serialize;
 
 use crate::api_error::ApiError;
@@ -39,12 +41,19 @@ async fn claims(app: &AppState, incoming: &IncomingRequest) -> Result<Response, 
         let resource_metadata = protected_resource_url(app);
         return Err(challenge(&resource_metadata, incoming).scope("openid"));
     }
+    let server = app.server();
     let claims = Claims {
         sub: grant.subject.as_str(),
-        person: app
-            .server()
+        person: server
             .person_claims(grant, scope, ClaimPlace::Userinfo, true)
             .await?,
     };
-    Ok(Json(claims).into_response())
+    let client = server.known_client(&grant.client_id).await?;
+    match client.and_then(|it| it.settings.userinfo_alg) {
+        None => Ok(Json(claims).into_response()),
+        Some(alg) => {
+            let signed = server.sign_userinfo(alg, &grant.client_id, &claims)?;
+            Ok(([(CONTENT_TYPE, "application/jwt")], signed).into_response())
+        }
+    }
 }

@@ -56,6 +56,16 @@ async fn what_is_mounted_is_advertised() {
     }
 }
 
+/// The stories `client_registration` have it switched on.
+#[tokio::test]
+async fn registration_is_not_advertised_where_it_is_switched_off() {
+    let world = World::new().await;
+    let document = world.get("/.well-known/openid-configuration").await.json();
+    assert_eq!(document["registration_endpoint"], Value::Null);
+    let answer = world.post("/oauth/clients/register", &[]).await;
+    answer.expect_error(404, "not_found");
+}
+
 #[tokio::test]
 async fn every_advertised_method_of_authentication_and_grant_works_and_no_other() {
     let world = World::new().await;
@@ -83,8 +93,12 @@ async fn every_advertised_method_of_authentication_and_grant_works_and_no_other(
     );
     for endpoint in ["token", "revocation", "introspection"] {
         let name = format!("{endpoint}_endpoint_auth_signing_alg_values_supported");
-        assert_eq!(list(&name), ["ES256", "RS256"]);
+        assert_eq!(list(&name), ["ES256", "RS256", "PS256", "EdDSA"]);
     }
+    assert_eq!(
+        list("dpop_signing_alg_values_supported"),
+        ["ES256", "ES256K", "RS256", "PS256", "EdDSA"]
+    );
     assert_eq!(
         list("grant_types_supported"),
         [
@@ -97,10 +111,10 @@ async fn every_advertised_method_of_authentication_and_grant_works_and_no_other(
     assert_eq!(list("response_types_supported"), ["code"]);
     assert_eq!(list("response_modes_supported"), ["query", "form_post"]);
     assert_eq!(list("code_challenge_methods_supported"), ["S256"]);
-    assert_eq!(
-        list("id_token_signing_alg_values_supported"),
-        ["RS256", "ES256"]
-    );
+    for answer in ["id_token", "userinfo", "introspection"] {
+        let name = format!("{answer}_signing_alg_values_supported");
+        assert_eq!(list(&name), ["RS256", "ES256"]);
+    }
     assert_eq!(list("subject_types_supported"), ["public"]);
     assert_eq!(
         document["authorization_response_iss_parameter_supported"],
@@ -109,9 +123,7 @@ async fn every_advertised_method_of_authentication_and_grant_works_and_no_other(
     assert_eq!(document["request_parameter_supported"], false);
     assert_eq!(document["claims_parameter_supported"], true);
     assert_eq!(document["require_pushed_authorization_requests"], false);
-    for phantom in ["registration_endpoint", "op_policy_uri"] {
-        assert_eq!(document[phantom], Value::Null, "{phantom}");
-    }
+    assert_eq!(document["op_policy_uri"], Value::Null);
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ fn path(endpoint: Endpoint) -> String {
         .path
         .replace("{nsid}", "com.atproto.repo.getRecord")
         .replace("{file}", "nothing.css")
+        .replace("{id}", "nobody")
 }
 
 async fn send(world: &World, method: &Method, path: &str) -> Answer {
@@ -34,6 +35,8 @@ async fn other_methods_get_405_with_the_right_ones() {
             let taken = match method {
                 "GET" | "HEAD" => verbs.contains(&Verb::Get),
                 "POST" => verbs.contains(&Verb::Post),
+                "PUT" => verbs.contains(&Verb::Put),
+                "DELETE" => verbs.contains(&Verb::Delete),
                 _ => false,
             };
             let method: Method = method.parse().unwrap();

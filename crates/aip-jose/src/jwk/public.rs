@@ -70,7 +70,7 @@ impl PublicJwk {
             .and_then(Self::from_multikey)
     }
 
-    /// The multikey of a key of a curve; `None` for RSA.
+    /// The multikey of a key of the AT Protocol; `None` for RSA and Ed25519.
     pub fn to_multikey(&self) -> Option<String> {
         multikey::format(&self.key)
     }
@@ -106,12 +106,21 @@ impl PublicJwk {
                 x: encode(x),
                 y: encode(y),
             },
-            Material::Rsa { n, e } => RequiredMembers {
+            Material::Rsa { padding: _, n, e } => RequiredMembers {
                 crv: None,
                 e: encode(e),
                 kty: "RSA",
                 n: encode(n),
                 x: None,
+                y: None,
+            },
+            // RFC 8037 §2.
+            Material::Ed25519 { x } => RequiredMembers {
+                crv: Some("Ed25519"),
+                e: None,
+                kty: "OKP",
+                n: None,
+                x: encode(x),
                 y: None,
             },
         }

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny};
 
-use crate::key::{Curve, Material, VerifyingKey};
+use crate::key::{Curve, Material, RsaPadding, VerifyingKey};
 use crate::{Alg, PublicJwk};
 
 /// Longer key ids are refused, as they end up in logs and columns.
@@ -85,14 +85,17 @@ impl RawJwk {
         let material = match (self.kty.as_str(), self.crv.as_deref()) {
             ("EC", Some("P-256")) => self.point(Curve::P256)?,
             ("EC", Some("secp256k1")) => self.point(Curve::Secp256k1)?,
+            ("OKP", Some("Ed25519")) => Material::Ed25519 {
+                x: coordinate("x", self.x.as_deref())?,
+            },
             ("RSA", _) => Material::Rsa {
+                padding: self.rsa_padding(),
                 n: number("n", self.n.as_deref())?,
                 e: number("e", self.e.as_deref())?,
             },
             _ => return Err(JwkError::Unsupported),
         };
         let key = VerifyingKey::from_material(material).map_err(|_| JwkError::NotAKey)?;
-        // An RSA key for PS256 must not verify RS256: one algorithm per key.
         let other_alg = self
             .alg
             .is_some_and(|alg| Alg::from_str(&alg) != Ok(key.alg()));
@@ -104,6 +107,24 @@ impl RawJwk {
             return Err(JwkError::Member("kid"));
         }
         Ok(PublicJwk::new(key, self.kid))
+    }
+
+    /// An RSA key for PS256 must not verify RS256: one algorithm per key. Without `alg` it is RS256.
+    fn rsa_padding(&self) -> RsaPadding {
+        match self.alg.as_deref() {
+            Some(alg) if alg == Alg::Ps256.as_str() => RsaPadding::Pss,
+            _ => RsaPadding::Pkcs1,
+        }
+    }
+
+    /// The key of a header that says `alg`. A key that came along with the token it verifies needs
+    /// not say how it is used: this use is the one there is (RFC 9449 §4.2 shows keys without `alg`).
+    pub(crate) fn used_with(self, alg: Alg) -> Self {
+        let alg = self.alg.or_else(|| match alg {
+            Alg::Ps256 if self.kty == "RSA" => Some(alg.as_str().to_owned()),
+            _ => None,
+        });
+        Self { alg, ..self }
     }
 
     fn point(&self, curve: Curve) -> Result<Material, JwkError> {

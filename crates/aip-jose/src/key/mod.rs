@@ -1,5 +1,6 @@
 //! Parsed keys: [`SigningKey`] signs, [`VerifyingKey`] verifies. Both know their one algorithm.
 
+mod ed25519;
 mod private_jwk;
 mod rsa_der;
 mod signing;
@@ -8,4 +9,4 @@ mod verifying;
 pub use signing::{KeyError, SignError, SigningKey};
 pub use verifying::{SignatureError, VerifyingKey};
 
-pub(crate) use verifying::{Curve, Material};
+pub(crate) use verifying::{Curve, Material, RsaPadding};

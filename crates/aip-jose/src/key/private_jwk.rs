@@ -1,7 +1,9 @@
-//! Private JWKs (RFC 7518 §6.2.2 and §6.3.2): read into a key, and written from one.
+//! Private JWKs (RFC 7518 §6.2.2 and §6.3.2, RFC 8037 §2): read into a key, and written from one.
 
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeyPairComponents};
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, RsaPublicKeyComponents};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RsaPublicKeyComponents,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::SecretString;
@@ -47,7 +49,7 @@ struct RsaFactors<'a> {
 /// Writes a private JWK; `None` if the crypto library does not hand the numbers out.
 pub(super) fn write(private: &Private, public: &PublicJwk) -> Option<SecretString> {
     let encode = |bytes: &[u8]| Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes));
-    let json = if let Private::Rsa(pair) = private {
+    let json = if let Private::Rsa(_, pair) = private {
         let numbers = rsa_numbers(pair)?;
         let [d, p, q, dp, dq, qi] = [
             &numbers.d,
@@ -105,7 +107,7 @@ impl PrivateMembers {
                 let point = key.verifying_key().to_sec1_point(false);
                 (point.as_bytes() == uncompressed(x, y)).then_some(Private::Secp256k1(key))
             }
-            Material::Rsa { n, e } => RsaKeyPair::from_components(&KeyPairComponents {
+            Material::Rsa { padding, n, e } => RsaKeyPair::from_components(&KeyPairComponents {
                 public_key: RsaPublicKeyComponents { n, e },
                 d: &*self.d.0,
                 p: &*self.p?.0,
@@ -114,8 +116,11 @@ impl PrivateMembers {
                 dQ: &*self.dq?.0,
                 qInv: &*self.qi?.0,
             })
-            .map(Private::Rsa)
+            .map(|pair| Private::Rsa(*padding, pair))
             .ok(),
+            Material::Ed25519 { x } => Ed25519KeyPair::from_seed_and_public_key(&self.d.0, x)
+                .map(Private::Ed25519)
+                .ok(),
         }
     }
 }

@@ -2,12 +2,14 @@
 
 use std::fmt;
 
-use aws_lc_rs::encoding::{AsBigEndian as _, AsDer as _, EcPrivateKeyBin, Pkcs8V1Der};
+use aws_lc_rs::encoding::{
+    AsBigEndian as _, AsDer as _, Curve25519SeedBin, EcPrivateKeyBin, Pkcs8V1Der,
+};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P256K1_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
-    RSA_PKCS1_SHA256,
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P256K1_SHA256_FIXED_SIGNING, EcdsaKeyPair,
+    Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding,
 };
 use k256::ecdsa::signature::Signer as _;
 use secrecy::SecretString;
@@ -15,7 +17,7 @@ use zeroize::Zeroizing;
 
 use super::private_jwk::{self, PrivateMembers};
 use super::rsa_der::{self, RsaNumbers};
-use super::verifying::{Curve, Material, NotAKey, VerifyingKey};
+use super::verifying::{Curve, Material, NotAKey, RsaPadding, VerifyingKey};
 use crate::json::{self, JsonError};
 use crate::jwk::{JwkError, PublicJwk, RawJwk};
 use crate::{Alg, multikey};
@@ -29,7 +31,8 @@ pub struct SigningKey {
 pub(super) enum Private {
     P256(EcdsaKeyPair),
     Secp256k1(k256::ecdsa::SigningKey),
-    Rsa(RsaKeyPair),
+    Rsa(RsaPadding, RsaKeyPair),
+    Ed25519(Ed25519KeyPair),
 }
 
 /// Why there is no key.
@@ -81,8 +84,10 @@ impl SigningKey {
                     .map(Private::Secp256k1)
                     .map_err(|_| failed)?
             }
-            Alg::Rs256 => RsaKeyPair::generate(KeySize::Rsa2048)
-                .map(Private::Rsa)
+            Alg::Rs256 => Private::generate_rsa(RsaPadding::Pkcs1)?,
+            Alg::Ps256 => Private::generate_rsa(RsaPadding::Pss)?,
+            Alg::EdDsa => Ed25519KeyPair::generate()
+                .map(Private::Ed25519)
                 .map_err(|_| failed)?,
         };
         let key = private
@@ -111,7 +116,7 @@ impl SigningKey {
     }
 
     /// Exports a key of a curve as a private `did:key`, the form in which some AT Protocol
-    /// libraries take keys; `None` for RSA, which has no such form.
+    /// libraries take keys; `None` for RSA and Ed25519, which those do not take.
     pub fn to_private_did_key(&self) -> Option<SecretString> {
         let scalar = self.private.scalar()?;
         Some(multikey::private_did_key(self.alg(), &scalar)?.into())
@@ -132,7 +137,7 @@ impl SigningKey {
         &self.public
     }
 
-    /// Signs `message`: `r ‖ s` for the curves (RFC 7518 §3.4), with a low `s` for ES256K, which
+    /// Signs `message`: `r ‖ s` for ECDSA (RFC 7518 §3.4), with a low `s` for ES256K, which
     /// the AT Protocol asks for.
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
         match &self.private {
@@ -145,17 +150,20 @@ impl SigningKey {
                     key.try_sign(message).map_err(|_| SignError::Library)?;
                 Ok(signature.to_vec())
             }
-            Private::Rsa(pair) => {
+            Private::Rsa(padding, pair) => {
+                let encoding: &'static dyn RsaEncoding = match padding {
+                    RsaPadding::Pkcs1 => &RSA_PKCS1_SHA256,
+                    RsaPadding::Pss => &RSA_PSS_SHA256,
+                };
                 let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(
-                    &RSA_PKCS1_SHA256,
-                    &SystemRandom::new(),
-                    message,
-                    &mut signature,
-                )
-                .map_err(|_| SignError::Library)?;
+                pair.sign(encoding, &SystemRandom::new(), message, &mut signature)
+                    .map_err(|_| SignError::Library)?;
                 Ok(signature)
             }
+            Private::Ed25519(pair) => pair
+                .try_sign(message)
+                .map(|signature| signature.as_ref().to_vec())
+                .map_err(|_| SignError::Library),
         }
     }
 }
@@ -170,6 +178,12 @@ impl fmt::Debug for SigningKey {
 }
 
 impl Private {
+    fn generate_rsa(padding: RsaPadding) -> Result<Self, KeyError> {
+        RsaKeyPair::generate(KeySize::Rsa2048)
+            .map(|pair| Self::Rsa(padding, pair))
+            .map_err(|_| KeyError::Library("generate"))
+    }
+
     fn public(&self) -> Result<VerifyingKey, NotAKey> {
         match self {
             Self::P256(pair) => VerifyingKey::from_sec1(Curve::P256, pair.public_key().as_ref()),
@@ -177,17 +191,23 @@ impl Private {
                 Curve::Secp256k1,
                 key.verifying_key().to_sec1_point(false).as_bytes(),
             ),
-            Self::Rsa(pair) => {
+            Self::Rsa(padding, pair) => {
                 let numbers = rsa_numbers(pair).ok_or(NotAKey)?;
                 VerifyingKey::from_material(Material::Rsa {
+                    padding: *padding,
                     n: numbers.n,
                     e: numbers.e,
                 })
             }
+            Self::Ed25519(pair) => {
+                let x = pair.public_key().as_ref();
+                let x = x.try_into().map_err(|_| NotAKey)?;
+                VerifyingKey::from_material(Material::Ed25519 { x })
+            }
         }
     }
 
-    /// The private number of a key of a curve.
+    /// The member `d` of a key of a curve: the private number, or the seed of Ed25519.
     pub(super) fn scalar(&self) -> Option<Zeroizing<Vec<u8>>> {
         match self {
             Self::P256(pair) => {
@@ -195,7 +215,11 @@ impl Private {
                 Some(Zeroizing::new(scalar.as_ref().to_vec()))
             }
             Self::Secp256k1(key) => Some(Zeroizing::new(key.to_bytes().to_vec())),
-            Self::Rsa(_) => None,
+            Self::Ed25519(pair) => {
+                let seed: Curve25519SeedBin<'_> = pair.seed().ok()?.as_be_bytes().ok()?;
+                Some(Zeroizing::new(seed.as_ref().to_vec()))
+            }
+            Self::Rsa(..) => None,
         }
     }
 }

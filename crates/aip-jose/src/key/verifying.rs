@@ -2,10 +2,12 @@
 
 use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
+    ECDSA_P256_SHA256_FIXED, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256,
+    RsaPublicKeyComponents,
 };
 use k256::ecdsa::signature::Verifier as _;
 
+use super::ed25519;
 use crate::Alg;
 
 /// A public key, ready to verify.
@@ -24,9 +26,20 @@ pub(crate) enum Material {
         y: [u8; 32],
     },
     Rsa {
+        padding: RsaPadding,
         n: Vec<u8>,
         e: Vec<u8>,
     },
+    Ed25519 {
+        x: [u8; 32],
+    },
+}
+
+/// How an RSA key signs. A key has one of them alone, so that none is taken for the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RsaPadding {
+    Pkcs1,
+    Pss,
 }
 
 /// The curves of the AT Protocol.
@@ -62,7 +75,8 @@ impl VerifyingKey {
     pub(crate) fn from_material(material: Material) -> Result<Self, NotAKey> {
         let parsed = match &material {
             Material::Ec { curve, x, y } => curve.parse(&uncompressed(x, y))?,
-            Material::Rsa { n, e } => Parsed::AwsLc(parse_rsa(n, e)?),
+            Material::Rsa { padding, n, e } => Parsed::AwsLc(parse_rsa(*padding, n, e)?),
+            Material::Ed25519 { x } => Parsed::AwsLc(ed25519::parse(x)?),
         };
         Ok(Self { material, parsed })
     }
@@ -85,11 +99,12 @@ impl VerifyingKey {
     pub fn alg(&self) -> Alg {
         match self.material {
             Material::Ec { curve, .. } => curve.alg(),
-            Material::Rsa { .. } => Alg::Rs256,
+            Material::Rsa { padding, .. } => padding.alg(),
+            Material::Ed25519 { .. } => Alg::EdDsa,
         }
     }
 
-    /// Verifies `signature` (`r ‖ s` for the curves) over `message`.
+    /// Verifies `signature` (`r ‖ s` for ECDSA) over `message`.
     ///
     /// ECDSA signatures are accepted with either `s`: JWS (RFC 7518 §3.4) knows no low-S rule.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), SignatureError> {
@@ -100,6 +115,15 @@ impl VerifyingKey {
             Parsed::K256(key) => k256::ecdsa::Signature::from_slice(signature)
                 .and_then(|signature| key.verify(message, &signature.normalize_s()))
                 .map_err(|_| SignatureError),
+        }
+    }
+}
+
+impl RsaPadding {
+    const fn alg(self) -> Alg {
+        match self {
+            Self::Pkcs1 => Alg::Rs256,
+            Self::Pss => Alg::Ps256,
         }
     }
 }
@@ -164,11 +188,16 @@ fn split_uncompressed(point: &[u8]) -> Result<([u8; 32], [u8; 32]), NotAKey> {
     }
 }
 
-fn parse_rsa(n: &[u8], e: &[u8]) -> Result<ParsedPublicKey, NotAKey> {
+fn parse_rsa(padding: RsaPadding, n: &[u8], e: &[u8]) -> Result<ParsedPublicKey, NotAKey> {
     if !RSA_MODULUS_BYTES.contains(&n.len()) || e.len() > 4 {
         return Err(NotAKey);
     }
+    // RFC 7518 §3.5: the salt of PS256 is as long as the hash, which is what the library takes.
+    let parameters = match padding {
+        RsaPadding::Pkcs1 => &RSA_PKCS1_2048_8192_SHA256,
+        RsaPadding::Pss => &RSA_PSS_2048_8192_SHA256,
+    };
     RsaPublicKeyComponents { n, e }
-        .to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256)
+        .to_parsed_public_key(parameters)
         .map_err(|_| NotAKey)
 }

@@ -21,8 +21,11 @@ pub enum KeySetError {
     /// The crypto library failed.
     #[error("a key was not generated or exported")]
     Library(#[source] KeyError),
-    /// A purpose or state with an unknown name.
-    #[error("key number {number} of the set has an unknown `{member}`")]
+    /// A purpose or state with an unknown name, or a time that is none.
+    #[error(
+        "key number {number} of the set has a `{member}` that is none: purposes are `upstream` and \
+         `oidc`, states `published`, `active` and `retired`, times whole seconds since 1970"
+    )]
     Member {
         /// Counted from 1.
         number: usize,

@@ -1,7 +1,7 @@
 //! A key set as a JWK Set (RFC 7517 §5) of private keys.
 //!
 //! Purpose and state are two members more, `aip_purpose` and `aip_state`, which other software
-//! ignores. A set without them is one of an older AIP: its ES256 keys are upstream keys, of which
+//! ignores, as it does the times of [`KeyTimes`]. A set without them is one of an older AIP: its ES256 keys are upstream keys, of which
 //! a setting names the active ones.
 
 use std::collections::HashSet;
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::{Entry, KeySet, KeySetError, KeyState, OIDC_ALGS, Purpose};
+use super::{Entry, KeySet, KeySetError, KeyState, KeyTimes, OIDC_ALGS, Purpose};
 
 const PURPOSE: &str = "aip_purpose";
 const STATE: &str = "aip_state";
@@ -44,7 +44,7 @@ impl KeySet {
             upstream: Arc::clone(&signing.key),
             entries,
         };
-        set.activate(&kid)?;
+        set.let_sign(&kid)?;
         if plain {
             set.activate_first_oidc()?;
         }
@@ -57,7 +57,7 @@ impl KeySet {
                 .published(Purpose::Oidc)
                 .find(|entry| entry.key.alg() == alg);
             if let Some(kid) = first.map(|entry| entry.kid.clone()) {
-                self.activate(&kid)?;
+                self.let_sign(&kid)?;
             }
         }
         Ok(())
@@ -75,6 +75,7 @@ impl KeySet {
                 serde_json::from_str(jwk.expose_secret()).map_err(|_| KeySetError::Malformed)?;
             key.insert(PURPOSE.to_owned(), entry.purpose.as_str().into());
             key.insert(STATE.to_owned(), entry.state.as_str().into());
+            entry.times.put_into(&mut key);
             keys.push(key);
         }
         serde_json::to_string(&File { keys })
@@ -87,6 +88,9 @@ fn parse_key(number: usize, mut key: Map<String, Value>) -> Result<Entry, KeySet
     let refused = |source| KeySetError::Key { number, source };
     let state = key.remove(STATE);
     let purpose = key.remove(PURPOSE);
+    let kid = key.get("kid").and_then(Value::as_str).map(str::to_owned);
+    let times = KeyTimes::take_from(&mut key, kid.as_deref())
+        .map_err(|member| KeySetError::Member { number, member })?;
     let mut signing = parse_jwk(&key).map_err(refused)?;
     if signing.kid().is_none() {
         key.insert(
@@ -111,7 +115,7 @@ fn parse_key(number: usize, mut key: Map<String, Value>) -> Result<Entry, KeySet
         })?,
         None => KeyState::Published,
     };
-    Entry::new(signing, purpose, state)
+    Entry::new(signing, purpose, state, times)
 }
 
 fn parse_jwk(key: &Map<String, Value>) -> Result<SigningKey, KeyError> {

@@ -4,6 +4,8 @@ use std::fmt;
 
 use aip_jose::Alg;
 
+use super::KeyTimes;
+
 /// What a key signs.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, strum::EnumIter, strum::IntoStaticStr, strum::EnumString,
@@ -41,6 +43,8 @@ pub struct KeyInfo<'a> {
     pub purpose: Purpose,
     /// Where it is in its life.
     pub state: KeyState,
+    /// When it came into its states.
+    pub times: KeyTimes,
 }
 
 impl Purpose {

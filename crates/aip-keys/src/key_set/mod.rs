@@ -5,20 +5,25 @@
 //!
 //! Life of a key: *published* (in the public set, so that caches learn it) → *active* (signs what
 //! is new) → *published* again (upstream sessions stay bound to their key for life) → *retired*
-//! (no longer published, still verifies old `id_token_hint`s) → removed.
+//! (no longer published, still verifies old `id_token_hint`s) → removed. Each key carries the times
+//! of these changes, and from them follows which one is due ([`RotationPolicy`]).
 
 mod error;
 mod file;
 mod kinds;
+mod rotation;
+mod times;
 
 use std::fmt;
 use std::sync::Arc;
 
-use aip_base::{Clock, Rng, RowId};
+use aip_base::{Clock, Rng, RowId, Timestamp};
 use aip_jose::{Alg, JwkSet, SigningKey};
 
 pub use error::KeySetError;
 pub use kinds::{KeyInfo, KeyState, Purpose};
+pub use rotation::{RotationPolicy, RotationStep};
+pub use times::KeyTimes;
 
 /// AIP's private keys. There is always an active upstream key.
 #[derive(Clone)]
@@ -33,6 +38,7 @@ struct Entry {
     kid: String,
     purpose: Purpose,
     state: KeyState,
+    times: KeyTimes,
 }
 
 /// The algorithms towards apps. RS256 is the one that every OpenID Connect library knows.
@@ -96,7 +102,17 @@ impl KeySet {
             alg: entry.key.alg(),
             purpose: entry.purpose,
             state: entry.state,
+            times: entry.times,
         })
+    }
+
+    /// Whether `other` has the same keys in the same states.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let keys = |set: &Self| -> Vec<_> {
+            let thumbprints = set.entries.iter().map(|it| it.key.public().thumbprint());
+            thumbprints.collect()
+        };
+        self.list().eq(other.list()) && keys(self) == keys(other)
     }
 
     /// Generates the keys towards apps that are not there yet, as in a set that was made for
@@ -149,8 +165,22 @@ impl KeySet {
         Ok(kid)
     }
 
-    /// Lets a published key sign; the one that signed before stays published.
-    pub fn activate(&mut self, kid: &str) -> Result<(), KeySetError> {
+    /// Lets a published key sign from `now` on; the one that signed before stays published.
+    pub fn activate(&mut self, kid: &str, now: Timestamp) -> Result<(), KeySetError> {
+        let before: Vec<_> = self.entries.iter().map(|entry| entry.state).collect();
+        self.let_sign(kid)?;
+        for (entry, before) in self.entries.iter_mut().zip(before) {
+            match (before, entry.state) {
+                (KeyState::Published, KeyState::Active) => entry.times.activate(now),
+                (KeyState::Active, KeyState::Published) => entry.times.supersede(now),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets a published key sign, and leaves the times as they are.
+    fn let_sign(&mut self, kid: &str) -> Result<(), KeySetError> {
         let chosen = self
             .entries
             .iter()
@@ -175,9 +205,13 @@ impl KeySet {
 
     /// Takes a key out of the public set. Sessions that are bound to it are lost: the caller
     /// makes sure that there are none.
-    pub fn retire(&mut self, kid: &str) -> Result<(), KeySetError> {
+    pub fn retire(&mut self, kid: &str, now: Timestamp) -> Result<(), KeySetError> {
         let number = self.inactive(kid)?;
-        self.entries[number].state = KeyState::Retired;
+        let entry = &mut self.entries[number];
+        if entry.state != KeyState::Retired {
+            entry.state = KeyState::Retired;
+            entry.times.retire(now);
+        }
         Ok(())
     }
 
@@ -224,7 +258,12 @@ impl fmt::Debug for KeySet {
 }
 
 impl Entry {
-    fn new(key: SigningKey, purpose: Purpose, state: KeyState) -> Result<Self, KeySetError> {
+    fn new(
+        key: SigningKey,
+        purpose: Purpose,
+        state: KeyState,
+        times: KeyTimes,
+    ) -> Result<Self, KeySetError> {
         let kid = key.kid().unwrap_or_default().to_owned();
         let alg = key.alg();
         let suitable = match purpose {
@@ -239,6 +278,7 @@ impl Entry {
             kid,
             purpose,
             state,
+            times,
         })
     }
 
@@ -252,7 +292,12 @@ impl Entry {
         // Row ids sort by time, so the newest key is the last one in every list.
         let kid = RowId::new(clock, rng).to_string();
         let key = SigningKey::generate(alg, Some(kid)).map_err(KeySetError::Library)?;
-        Self::new(key, purpose, state)
+        let now = clock.now();
+        let mut times = KeyTimes::published_at(now);
+        if state == KeyState::Active {
+            times.activate(now);
+        }
+        Self::new(key, purpose, state, times)
     }
 
     fn signs(&self, purpose: Purpose, alg: Alg) -> bool {

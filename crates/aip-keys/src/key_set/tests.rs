@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use super::*;
 
+/// Later than the keys are made.
+const NOW: Timestamp = Timestamp::from_secs(4_000_000_000);
+
 fn generate() -> KeySet {
     KeySet::generate(&SystemClock, &SystemRng).unwrap()
 }
@@ -87,7 +90,7 @@ fn a_set_survives_its_file_with_purposes_and_states() {
         .add(Purpose::Upstream, Alg::Es256, &SystemClock, &SystemRng)
         .unwrap();
     let first = set.upstream_active().kid().unwrap().to_owned();
-    set.activate(&next).unwrap();
+    set.activate(&next, NOW).unwrap();
     let loaded = KeySet::load_json(set.to_json().unwrap().expose_secret(), &[]).unwrap();
     assert_eq!(
         loaded.list().collect::<Vec<_>>(),
@@ -95,6 +98,55 @@ fn a_set_survives_its_file_with_purposes_and_states() {
     );
     assert_eq!(loaded.upstream_active().kid(), Some(next.as_str()));
     assert!(loaded.upstream_by_kid(&first).is_some());
+}
+
+#[test]
+fn the_times_of_a_key_are_members_of_its_jwk() {
+    let mut set = generate();
+    let old = set.upstream_active().kid().unwrap().to_owned();
+    let made = set.list().next().unwrap().times.created.unwrap();
+    let next = set
+        .add(Purpose::Upstream, Alg::Es256, &SystemClock, &SystemRng)
+        .unwrap();
+    set.activate(&next, NOW).unwrap();
+    let later = NOW + std::time::Duration::from_millis(1500);
+    set.retire(&old, later).unwrap();
+    let json: Value = serde_json::from_str(set.to_json().unwrap().expose_secret()).unwrap();
+    let (retired, active) = (&json["keys"][0], &json["keys"][3]);
+    assert_eq!(retired["aip_created"], made.as_secs());
+    assert_eq!(retired["aip_published_since"], made.as_secs());
+    assert_eq!(retired["aip_active_since"], made.as_secs());
+    assert_eq!(retired["aip_superseded_since"], 4_000_000_000_i64);
+    assert_eq!(retired["aip_retired_since"], 4_000_000_001_i64);
+    assert_eq!(active["aip_active_since"], 4_000_000_000_i64);
+    assert!(active.get("aip_superseded_since").is_none());
+    let published = serde_json::to_string(&set.public_upstream_jwks()).unwrap();
+    assert!(!published.contains("aip_"), "{published}");
+
+    // Whoever signs again is not superseded any more.
+    let back = set
+        .add(Purpose::Upstream, Alg::Es256, &SystemClock, &SystemRng)
+        .unwrap();
+    set.activate(&back, NOW).unwrap();
+    set.activate(&next, later).unwrap();
+    let times = set.list().find(|key| key.kid == next).unwrap().times;
+    assert_eq!(
+        (times.superseded, times.activated),
+        (None, Some(Timestamp::from_secs(4_000_000_001)))
+    );
+}
+
+#[test]
+fn a_time_that_is_none_is_refused_by_its_name() {
+    for value in [json!("yesterday"), json!(-1), json!(1.5), json!(null)] {
+        let mut key = private(Alg::Es256, Some("a"));
+        key["aip_active_since"] = value;
+        let refused = load(&[key], &[]).unwrap_err();
+        assert!(
+            refused.to_string().contains("`aip_active_since`"),
+            "{refused}"
+        );
+    }
 }
 
 #[test]
@@ -200,19 +252,22 @@ fn a_rotation_publishes_then_activates_then_retires() {
         [old.as_str(), new.as_str()]
     );
 
-    assert!(matches!(set.retire(&old), Err(KeySetError::Active(_))));
+    assert!(matches!(set.retire(&old, NOW), Err(KeySetError::Active(_))));
     assert!(matches!(set.remove(&old), Err(KeySetError::Active(_))));
-    set.activate(&new).unwrap();
+    set.activate(&new, NOW).unwrap();
     assert_eq!(set.upstream_active().kid(), Some(new.as_str()));
     assert!(
         set.upstream_by_kid(&old).is_some(),
         "sessions bound to it go on"
     );
 
-    set.retire(&old).unwrap();
+    set.retire(&old, NOW).unwrap();
     assert!(set.upstream_by_kid(&old).is_none());
     assert_eq!(kids(&set.public_upstream_jwks()), [new.as_str()]);
-    assert!(matches!(set.activate(&old), Err(KeySetError::Retired(_))));
+    assert!(matches!(
+        set.activate(&old, NOW),
+        Err(KeySetError::Retired(_))
+    ));
     set.remove(&old).unwrap();
     assert!(set.list().all(|key| key.kid != old));
 }
@@ -224,8 +279,8 @@ fn a_retired_key_still_verifies_old_id_token_hints() {
     let new = set
         .add(Purpose::Oidc, Alg::Es256, &SystemClock, &SystemRng)
         .unwrap();
-    set.activate(&new).unwrap();
-    set.retire(&old).unwrap();
+    set.activate(&new, NOW).unwrap();
+    set.retire(&old, NOW).unwrap();
     assert!(!kids(&set.public_oidc_jwks()).contains(&old.as_str()));
     assert!(set.oidc_by_kid(&old).is_some());
     assert_eq!(set.oidc(Alg::Es256).unwrap().kid(), Some(new.as_str()));

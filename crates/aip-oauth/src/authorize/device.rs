@@ -14,6 +14,7 @@ use aip_storage::device::DeviceAuthorization;
 use aip_storage::prompt::Prompts;
 use aip_storage::request::{AuthorizationParams, Delivery};
 use aip_storage::requested_claims::RequestedClaims;
+use aip_storage::resource_uri::ResourceList;
 use secrecy::SecretString;
 
 use super::checks::{self, AskedScope};
@@ -45,6 +46,7 @@ pub struct CheckedDevice {
     client: Arc<Client>,
     scope: ScopeSet,
     asked: ScopeSet,
+    resources: ResourceList,
 }
 
 /// What the device gets (RFC 8628 §3.2).
@@ -68,7 +70,8 @@ impl CheckedDevice {
 }
 
 impl AuthorizationServer {
-    /// Checks what a device asks for: client first, then whether it may ask this way, then the scope.
+    /// Checks what a device asks for: client first, then whether it may ask this way, then the scope
+    /// and the resource servers.
     pub async fn check_device_authorization(
         &self,
         request: ClientRequest<'_>,
@@ -84,10 +87,14 @@ impl AuthorizationServer {
         let scope = checks::scope(&params, &client);
         let AskedScope { asked, scope } =
             scope.map_err(|(code, what)| PushError::Refused(code, what))?;
+        let resources = self
+            .asked_resources(&params, &client)
+            .map_err(|error| PushError::Refused(RefusalCode::InvalidTarget, error.to_string()))?;
         Ok(CheckedDevice {
             client,
             scope,
             asked,
+            resources,
         })
     }
 
@@ -105,6 +112,7 @@ impl AuthorizationServer {
                 client_id: checked.client.id.clone(),
                 scope: checked.scope.clone(),
                 asked: checked.asked.clone(),
+                resources: checked.resources.clone(),
                 interval: POLL_INTERVAL,
                 expires_at: self.clock.now() + DEVICE_TTL,
             };
@@ -166,6 +174,7 @@ impl AuthorizationServer {
                 max_age: None,
                 subjects: Vec::new(),
                 claims: RequestedClaims::default(),
+                resources: found.resources,
             },
             request_uri: None,
         }))

@@ -69,6 +69,8 @@ pub enum RefusalCode {
     UnsupportedResponseType,
     /// Unknown, malformed or more than the client registered.
     InvalidScope,
+    /// A resource that is none, or that the client is not registered for (RFC 8707 §2).
+    InvalidTarget,
     /// Something of ours or upstream broke.
     ServerError,
     /// Something of ours or upstream is away for a while.
@@ -101,6 +103,7 @@ impl RefusalCode {
             Self::AccessDenied => "access_denied",
             Self::UnsupportedResponseType => "unsupported_response_type",
             Self::InvalidScope => "invalid_scope",
+            Self::InvalidTarget => "invalid_target",
             Self::ServerError => "server_error",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
             Self::LoginRequired => "login_required",

@@ -134,6 +134,9 @@ impl AuthorizationServer {
         let code_challenge = checks::code_challenge(&params, client)?;
         let dpop_jkt = checks::dpop_jkt(&params)?;
         let AskedScope { asked, scope } = checks::scope(&params, client)?;
+        let resources = self.asked_resources(&params, client);
+        let resources =
+            resources.map_err(|error| (RefusalCode::InvalidTarget, error.to_string()))?;
         let prompts = checks::prompts(&params)?;
         let max_age = checks::max_age(&params)?;
         let login_hint = checks::bounded(&params, "login_hint", checks::MAX_LOGIN_HINT)?;
@@ -155,6 +158,7 @@ impl AuthorizationServer {
                 max_age: max_age.or(asked_for.max_age),
                 subjects: checks::subjects(asked_for.subjects)?,
                 claims: asked_for.claims,
+                resources,
             },
             request_uri: None,
         })

@@ -154,13 +154,8 @@ impl AuthorizationServer {
         name: &str,
     ) -> Result<ValidRequest, AuthorizeError> {
         let hash = self.request_uri_hash(name);
-        let client = match self.known_clients.get(id) {
-            Some(known) => known,
-            None => self
-                .read_client(id)
-                .await?
-                .ok_or(PageError::UnknownClient)?,
-        };
+        let client = self.known_client(id).await?;
+        let client = client.ok_or(PageError::UnknownClient)?;
         let found = self
             .storage
             .pushed_request(&hash, id, self.clock.now())

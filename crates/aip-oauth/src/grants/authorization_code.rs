@@ -4,7 +4,7 @@ use aip_keys::TokenKind;
 use aip_storage::audit::AuditKind;
 use aip_storage::grant::{CodeRedemption, RedeemCode, RevokeReason};
 
-use super::{GrantRefusal, Redeeming, TokenError, TokenResponse, Unusable, missing};
+use super::{GrantRefusal, Narrowed, Redeeming, TokenError, TokenResponse, Unusable, missing};
 use crate::AuthorizationServer;
 use crate::dpop::ProvenKey;
 use crate::pkce;
@@ -33,9 +33,19 @@ impl AuthorizationServer {
         let code = TokenKind::Code
             .parse(code)
             .map_err(|_| Unusable::Malformed)?;
-        let minted = self.mint(client, TokenKind::RefreshToken.mint(&*self.rng), None);
+        let code = self.hasher.hash_token(code);
+        // Before the code is spent; what a grant is for does not change, so nothing can come between.
+        let narrowed = if params.get("resource").is_some() {
+            let granted = self
+                .storage
+                .code_resources(&code, &client.id, self.clock.now());
+            self.narrowed_if_granted(params, granted.await?)?
+        } else {
+            Narrowed::default()
+        };
+        let minted = self.mint(client, TokenKind::RefreshToken.mint(&*self.rng), narrowed);
         let redemption = CodeRedemption {
-            code: self.hasher.hash_token(code),
+            code,
             client_id: client.id.clone(),
             redirect_uri,
             challenge,
@@ -46,7 +56,7 @@ impl AuthorizationServer {
         match self.storage.redeem_code(&redemption).await? {
             RedeemCode::Redeemed(redeemed) => {
                 let nonce = redeemed.nonce.as_deref();
-                self.respond(client, &redeemed.grant, nonce, minted, key.is_some())
+                self.respond(client, &redeemed.grant, nonce, minted, key.as_ref())
                     .await
             }
             RedeemCode::AlreadySpent(grant) => {

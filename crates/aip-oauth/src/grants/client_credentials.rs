@@ -7,6 +7,7 @@ use aip_storage::client_token::ClientToken;
 
 use super::{Redeeming, TokenError, TokenResponse, token_type};
 use crate::AuthorizationServer;
+use crate::access_token::AccessTokenContent;
 use crate::dpop::ProvenKey;
 use crate::offending::beyond;
 
@@ -22,21 +23,30 @@ impl AuthorizationServer {
         } = redeeming;
         let client = client.client();
         let scope = client_scope(client, params.get("scope"))?;
+        let audience = self.asked_resources(params, client)?;
         let now = self.clock.now();
         let life = client.settings.access_token_ttl;
-        let access_token = TokenKind::ClientToken.mint(&*self.rng);
+        let (new, hash) = self.new_access_token(client, TokenKind::ClientToken);
         let token = ClientToken {
             client_id: client.id.clone(),
             scope,
+            audience,
             dpop_jkt: key.as_ref().map(ProvenKey::thumbprint).map(str::to_owned),
             issued_at: now,
             expires_at: now + life,
         };
-        self.storage
-            .put_client_token(&self.hash(&access_token), &token)
-            .await?;
+        self.storage.put_client_token(&hash, &token).await?;
+        let content = AccessTokenContent {
+            account: None,
+            audience: &token.audience,
+            scope: &token.scope,
+            auth_time: None,
+            key: key.as_ref(),
+            issued_at: token.issued_at,
+            expires_at: token.expires_at,
+        };
         Ok(TokenResponse {
-            access_token,
+            access_token: self.finish_access_token(client, new, &content)?,
             token_type: token_type(key.is_some()),
             expires_in: life.as_secs(),
             // RFC 6749 §4.4.3: "A refresh token SHOULD NOT be included".

@@ -4,7 +4,7 @@
 use aip_keys::TokenKind;
 use aip_storage::device::{DevicePoll, PollDevice};
 
-use super::{Redeeming, TokenError, TokenResponse, Unusable, missing};
+use super::{Narrowed, Redeeming, TokenError, TokenResponse, Unusable, missing};
 use crate::AuthorizationServer;
 use crate::dpop::ProvenKey;
 
@@ -50,9 +50,18 @@ impl AuthorizationServer {
         let code = TokenKind::DeviceCode
             .parse(code)
             .map_err(|_| Unusable::Malformed)?;
-        let minted = self.mint(client, TokenKind::RefreshToken.mint(&*self.rng), None);
+        let code = self.hasher.hash_token(code);
+        let narrowed = if params.get("resource").is_some() {
+            let asked = self
+                .storage
+                .device_resources(&code, &client.id, self.clock.now());
+            self.narrowed_if_granted(params, asked.await?)?
+        } else {
+            Narrowed::default()
+        };
+        let minted = self.mint(client, TokenKind::RefreshToken.mint(&*self.rng), narrowed);
         let poll = DevicePoll {
-            code: self.hasher.hash_token(code),
+            code,
             client_id: client.id.clone(),
             dpop_jkt: key.as_ref().map(ProvenKey::thumbprint).map(str::to_owned),
             tokens: minted.tokens.clone(),
@@ -60,8 +69,8 @@ impl AuthorizationServer {
         };
         let wait = match self.storage.poll_device(&poll).await? {
             PollDevice::Redeemed(grant) => {
-                let bound = key.is_some();
-                return self.respond(client, &grant, None, minted, bound).await;
+                let key = key.as_ref();
+                return self.respond(client, &grant, None, minted, key).await;
             }
             PollDevice::Refused(why) => return Err(Unusable::from(why).into()),
             PollDevice::Pending => DeviceWait::AuthorizationPending,

@@ -6,23 +6,27 @@ mod device_code;
 mod refresh_token;
 
 use aip_atproto::{OpenIdScope, Scope, ScopeSet};
-use aip_base::RequestNotes;
+use aip_base::{RequestNotes, Timestamp};
 use aip_keys::{TokenHash, TokenKind};
 use aip_storage::StorageError;
 use aip_storage::client::{Client, GrantType};
 use aip_storage::grant::{Grant, NewTokens, RevokeReason, TokenFault};
 use aip_storage::requested_claims::ClaimPlace;
+use aip_storage::resource_uri::ResourceList;
 use aip_storage::upstream::ReauthReason;
 use secrecy::{ExposeSecret as _, SecretString};
 
 pub use self::device_code::DeviceWait;
 use crate::AuthorizationServer;
+use crate::access_token::{AccessTokenContent, NewAccessToken};
 use crate::claims::PersonClaims;
 use crate::client_auth::{AuthenticatedClient, ClientAuthError, ClientRequest};
 use crate::dpop::{ProofError, ProvenKey};
-use crate::id_token::{IdTokenError, IdTokenSubject};
+use crate::id_token::IdTokenSubject;
 use crate::offending::quoted;
 use crate::params::{Params, ParamsError};
+use crate::resource_indicators::TargetError;
+use crate::signing::SigningError;
 
 /// What the token endpoint gives tokens for, as its metadata tells.
 pub const SUPPORTED_GRANTS: &[GrantType] = &[
@@ -74,6 +78,9 @@ pub enum TokenError {
     /// 400 `invalid_scope`.
     #[error("{0}")]
     Scope(String),
+    /// 400 `invalid_target`.
+    #[error(transparent)]
+    Target(#[from] TargetError),
     /// 400, with an error of RFC 8628 §3.5.
     #[error("{0}")]
     Device(DeviceWait),
@@ -85,7 +92,7 @@ pub enum TokenError {
     Storage(#[from] StorageError),
     /// Our fault.
     #[error(transparent)]
-    IdToken(#[from] IdTokenError),
+    Signing(#[from] SigningError),
 }
 
 /// Why a code or refresh token is no good. The words are the `error_description`.
@@ -183,20 +190,23 @@ impl AuthorizationServer {
 
 /// A freshly minted access token and the hashes to be stored.
 struct Minted {
-    access: SecretString,
+    access: NewAccessToken,
     refresh: SecretString,
     tokens: NewTokens,
+    issued_at: Timestamp,
+}
+
+/// What a token request asks for of its grant; what is absent is the grant's.
+#[derive(Default)]
+struct Narrowed {
+    scope: Option<ScopeSet>,
+    audience: Option<ResourceList>,
 }
 
 impl AuthorizationServer {
-    fn mint(
-        &self,
-        client: &Client,
-        refresh: SecretString,
-        access_scope: Option<ScopeSet>,
-    ) -> Minted {
+    fn mint(&self, client: &Client, refresh: SecretString, narrowed: Narrowed) -> Minted {
         let now = self.clock.now();
-        let access = TokenKind::AccessToken.mint(&*self.rng);
+        let (access, access_hash) = self.new_access_token(client, TokenKind::AccessToken);
         let settings = &client.settings;
         // A grant ends when its refresh token expires, whether anybody was told that or not.
         let refresh_ttl = if client.may_use(GrantType::RefreshToken) {
@@ -205,9 +215,10 @@ impl AuthorizationServer {
             settings.access_token_ttl
         };
         let tokens = NewTokens {
-            access: self.hash(&access),
+            access: access_hash,
             access_expires_at: now + settings.access_token_ttl,
-            access_scope,
+            access_scope: narrowed.scope,
+            access_audience: narrowed.audience,
             refresh: self.hash(&refresh),
             refresh_expires_at: now + refresh_ttl,
         };
@@ -215,7 +226,25 @@ impl AuthorizationServer {
             access,
             refresh,
             tokens,
+            issued_at: now,
         }
+    }
+
+    /// The resources of a token request, of those that were asked for at first. `None` when nothing
+    /// was: then there is no such code, which is told when it is to be spent.
+    fn narrowed_if_granted(
+        &self,
+        params: &Params,
+        granted: Option<ResourceList>,
+    ) -> Result<Narrowed, TargetError> {
+        let audience = match granted {
+            Some(granted) => self.narrowed_audience(params, &granted)?,
+            None => None,
+        };
+        Ok(Narrowed {
+            scope: None,
+            audience,
+        })
     }
 
     /// The keyed hash under which a token of ours is stored.
@@ -241,20 +270,29 @@ impl AuthorizationServer {
         }
     }
 
-    /// `bound`: the request proved possession of a key, to which the access token is bound.
+    /// `key`: the one whose possession the request proved, to which the access token is bound.
     async fn respond(
         &self,
         client: &Client,
         grant: &Grant,
         nonce: Option<&str>,
         minted: Minted,
-        bound: bool,
+        key: Option<&ProvenKey>,
     ) -> Result<TokenResponse, TokenError> {
         RequestNotes::note_account(grant.subject.as_str());
-        let scope = minted
-            .tokens
-            .access_scope
-            .unwrap_or_else(|| grant.scope.clone());
+        let tokens = minted.tokens;
+        let scope = tokens.access_scope.unwrap_or_else(|| grant.scope.clone());
+        let audience = tokens.access_audience.as_ref();
+        let content = AccessTokenContent {
+            account: Some(grant.subject.as_str()),
+            audience: audience.unwrap_or(&grant.resources),
+            scope: &scope,
+            auth_time: grant.auth_time,
+            key,
+            issued_at: minted.issued_at,
+            expires_at: tokens.access_expires_at,
+        };
+        let access_token = self.finish_access_token(client, minted.access, &content)?;
         let id_token = if scope.contains(&Scope::OpenId(OpenIdScope::OpenId)) {
             let by_scope = client.settings.claims_in_id_token;
             let person = self.person_claims_or_none(grant, &scope, by_scope).await;
@@ -262,15 +300,15 @@ impl AuthorizationServer {
                 grant,
                 nonce,
                 person: &person,
-                access_token: minted.access.expose_secret(),
+                access_token: access_token.expose_secret(),
             };
             Some(self.id_token(client, &about, self.clock.now())?.into())
         } else {
             None
         };
         Ok(TokenResponse {
-            access_token: minted.access,
-            token_type: token_type(bound),
+            access_token,
+            token_type: token_type(key.is_some()),
             expires_in: client.settings.access_token_ttl.as_secs(),
             refresh_token: client
                 .may_use(GrantType::RefreshToken)

@@ -13,10 +13,11 @@ use aip_storage::client::{Client, ClientId, SecurityProfile};
 use aip_storage::grant::{Grant, RevokeReason, Rotate, Rotation};
 use aip_storage::upstream::UpstreamState;
 
-use super::{GrantRefusal, Redeeming, TokenError, TokenResponse, Unusable, missing};
+use super::{GrantRefusal, Narrowed, Redeeming, TokenError, TokenResponse, Unusable, missing};
 use crate::AuthorizationServer;
 use crate::dpop::ProvenKey;
 use crate::offending::beyond;
+use crate::params::Params;
 
 /// The longest grace of a Bearer token of a public client: whoever stole it could use it as well
 /// within the grace.
@@ -48,10 +49,13 @@ impl AuthorizationServer {
             ),
             None => None,
         };
-        // Before the token is spent; a grant's scope does not change, so nothing can come between.
-        let narrowed = match asked {
-            Some(asked) => self.narrowed(&client.id, &hash, &asked).await?,
-            None => None,
+        // Before the token is spent; what a grant allows and is for does not change, so nothing can
+        // come between.
+        let narrowed = if asked.is_some() || params.get("resource").is_some() {
+            self.narrowed(&client.id, &hash, asked.as_ref(), params)
+                .await?
+        } else {
+            Narrowed::default()
         };
         // FAPI 2.0 Security Profile §5.3.2.1: no rotation, since nobody can use the tokens without
         // the client's keys, and an answer that is lost would cost the grant.
@@ -74,7 +78,7 @@ impl AuthorizationServer {
         };
         match self.storage.rotate_refresh_token(&rotation).await? {
             Rotate::Rotated(grant) => {
-                self.respond(client, &grant, None, minted, key.is_some())
+                self.respond(client, &grant, None, minted, key.as_ref())
                     .await
             }
             Rotate::Replayed(grant) => {
@@ -95,30 +99,37 @@ impl AuthorizationServer {
         }
     }
 
-    /// The scope of the new access token. Many libraries repeat at each refresh what they asked for
+    /// The scope and the resource servers of the new access token. Many libraries repeat at each refresh what they asked for
     /// at first (RFC 6749 §6 lets them): what of that was not granted is left out, in a repeat
-    /// within the grace as at first. What was never asked for is refused. `None` when there is no
+    /// within the grace as at first. What was never asked for is refused. Nothing when there is no
     /// such token, which is told when it is to be spent.
     async fn narrowed(
         &self,
         client: &ClientId,
         refresh: &TokenHash,
-        asked: &ScopeSet,
-    ) -> Result<Option<ScopeSet>, TokenError> {
+        asked: Option<&ScopeSet>,
+        params: &Params,
+    ) -> Result<Narrowed, TokenError> {
         let token = self
             .storage
             .refresh_token(refresh, self.clock.now())
             .await?;
         let Some(token) = token.filter(|it| it.grant.client_id == *client) else {
-            return Ok(None);
+            return Ok(Narrowed::default());
         };
-        if !token.grant.asked.covers_all(asked) {
+        let grant = token.grant;
+        if let Some(asked) = asked
+            && !grant.asked.covers_all(asked)
+        {
             return Err(TokenError::Scope(format!(
                 "the authorization request did not ask for all of `scope`: {}",
-                beyond(asked, &token.grant.asked)
+                beyond(asked, &grant.asked)
             )));
         }
-        Ok(Some(asked.intersect(&token.grant.scope)))
+        Ok(Narrowed {
+            scope: asked.map(|asked| asked.intersect(&grant.scope)),
+            audience: self.narrowed_audience(params, &grant.resources)?,
+        })
     }
 
     /// What the app is told: when its grant ended with the session at the PDS, why that did.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use aip::app::{AppConfig, Application, Keys, Platform, Stores};
 use aip_base::{DatabaseUrl, SystemClock, SystemRng};
-use aip_keys::{KeyRing, KeySet, MasterKeys};
+use aip_keys::{KeySet, MasterKeys};
 use aip_listen::{Lifecycle, ListenConfig, Stage};
 use aip_oauth::registration::ClientSettings;
 use aip_outbound::{Development, Dns, Outbound, OutboundConfig};
@@ -17,8 +17,9 @@ use aip_sandbox::Running;
 use aip_sessions::Spill;
 use aip_shared_state::SharedState;
 use aip_storage::client::{
-    ApplicationType, ClientAuthMethod, GrantTypes, IdTokenAlg, SecurityProfile,
+    AccessTokenFormat, ApplicationType, ClientAuthMethod, GrantTypes, IdTokenAlg, SecurityProfile,
 };
+use aip_storage::resource_uri::ResourceList;
 use aip_storage_sql::{Database, PgOptions};
 use anyhow::Context as _;
 use secrecy::SecretString;
@@ -90,10 +91,10 @@ impl Server {
             spill: Spill::open(&folder.path().join("spill"))?,
             shared: SharedState::local(),
         };
-        let keys = Keys {
-            signing: Arc::new(KeyRing::new(KeySet::generate(&SystemClock, &SystemRng)?)),
-            master: MasterKeys::generate(&SystemRng),
-        };
+        let keys = Keys::new(
+            KeySet::generate(&SystemClock, &SystemRng)?,
+            MasterKeys::generate(&SystemRng),
+        );
         let application = Application::new(
             app_config(&self.url(), running)?,
             stores,
@@ -213,6 +214,10 @@ fn public_client(name: &str, redirect_uris: &[String]) -> anyhow::Result<ClientS
         dpop_bound_access_tokens: false,
         first_party: false,
         id_token_alg: IdTokenAlg::Es256,
+        userinfo_alg: None,
+        access_token_format: AccessTokenFormat::Opaque,
+        resources: ResourceList::default(),
+        resource_server: None,
         claims_in_id_token: false,
         access_token_ttl: Duration::from_hours(1),
         refresh_token_ttl: Duration::from_hours(24),

@@ -18,6 +18,7 @@ use futures_util::StreamExt as _;
 use strum::IntoEnumIterator as _;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
 
 use super::in_flight::{ClaimGuard, InFlightGuard};
 use super::step::{PriorSend, prior_send};
@@ -39,6 +40,9 @@ const SPILL_REPLAY_INTERVAL: Duration = Duration::from_secs(2);
 const DROP_IDLE_INTERVAL: Duration = Duration::from_secs(10);
 /// Between two counts of all sessions.
 const GAUGE_INTERVAL: Duration = Duration::from_mins(1);
+/// Between the first rounds of two tasks of a new process: at the same moment each would open a
+/// connection to the database of its own, and the first probes would wait for theirs.
+const START_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a claimed session waits for another attempt of this process at it to end. Less than its
 /// lease by what an attempt takes.
@@ -68,18 +72,23 @@ impl Keeper {
     pub async fn run(self: Arc<Self>) {
         tokio::join!(
             self.refresh_loop(),
-            self.run_every(REVOKE_INTERVAL, "revocation", async |keeper| keeper
-                .revoke_due()
-                .await),
+            self.run_every(REVOKE_INTERVAL, START_PAUSE, "revocation", async |keeper| {
+                keeper.revoke_due().await
+            }),
             self.run_every(
                 SPILL_REPLAY_INTERVAL,
+                Duration::ZERO,
                 "replay of the spill directory",
                 async |keeper| { keeper.replay_spill().await }
             ),
-            self.run_every(GAUGE_INTERVAL, "session count", async |keeper| {
-                keeper.count_sessions().await
-            }),
             self.run_every(
+                GAUGE_INTERVAL,
+                2 * START_PAUSE,
+                "session count",
+                async |keeper| { keeper.count_sessions().await }
+            ),
+            self.run_every(
+                DROP_IDLE_INTERVAL,
                 DROP_IDLE_INTERVAL,
                 "dropping opened sessions",
                 async |keeper| {
@@ -105,10 +114,11 @@ impl Keeper {
     async fn run_every(
         self: &Arc<Self>,
         period: Duration,
+        first_after: Duration,
         what: &'static str,
         work: impl AsyncFn(&Arc<Self>) -> Result<(), KeeperError>,
     ) {
-        let mut ticks = tokio::time::interval(period);
+        let mut ticks = tokio::time::interval_at(Instant::now() + first_after, period);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;

@@ -58,6 +58,9 @@ const MIGRATIONS: &[Migration] = migrations! {
     10 "pushed requests" in "0010_pushed_requests";
     11 "client keys and grants" in "0011_client_keys_and_grants";
     12 "response modes and devices" in "0012_response_modes_and_devices";
+    13 "signing key sets" in "0013_signing_key_sets";
+    14 "access tokens" in "0014_access_tokens";
+    15 "client registration" in "0015_client_registration";
 };
 
 /// The migrations of SQLite, in order.

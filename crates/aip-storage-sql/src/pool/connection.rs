@@ -25,16 +25,14 @@ pub(crate) struct Connection<D> {
 }
 
 impl<D: Driver> Connection<D> {
-    pub(super) async fn connect(
-        options: &D::Options,
-        config: &PoolConfig,
-    ) -> Result<Self, sqlx::Error> {
-        Ok(Self {
-            driver: Some(D::connect(options).await?),
+    /// One that was just made.
+    pub(super) fn new(driver: D, config: &PoolConfig) -> Self {
+        Self {
+            driver: Some(driver),
             prepares_statements: config.prepares_statements,
             statement_timeout: config.statement_timeout,
             idle_since: Instant::now(),
-        })
+        }
     }
 
     /// The driver, for what has neither a time limit nor a place in the statistics: migrations.

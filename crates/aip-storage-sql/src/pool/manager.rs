@@ -27,6 +27,8 @@ pub(super) type InUse<D> = Object<Manager<D>>;
 pub(crate) struct Manager<D: Driver> {
     options: D::Options,
     pub(super) config: PoolConfig,
+    /// A connection that was there before the pool, until it is in it.
+    first: Mutex<Option<D>>,
     /// The pool that this serves, to discard its idle connections.
     pool: OnceLock<WeakPool<Self>>,
     /// Until the first connection is there, a refusal is told at once.
@@ -39,11 +41,16 @@ pub(crate) struct Manager<D: Driver> {
 }
 
 impl<D: Driver> Manager<D> {
-    /// A pool without connections.
-    pub(super) fn pool(options: D::Options, config: PoolConfig) -> Result<Inner<D>, sqlx::Error> {
+    /// A pool whose first connection is `first`, if there is one.
+    pub(super) fn pool(
+        options: D::Options,
+        config: PoolConfig,
+        first: Option<D>,
+    ) -> Result<Inner<D>, sqlx::Error> {
         let manager = Self {
             options,
             config,
+            first: Mutex::new(first),
             pool: OnceLock::new(),
             connected_once: AtomicBool::new(false),
             refusal: Mutex::new(None),
@@ -63,7 +70,12 @@ impl<D: Driver> Manager<D> {
 
     /// Makes one connection, for the pool or apart from it.
     pub(super) async fn connect(&self) -> Result<Connection<D>, sqlx::Error> {
-        Connection::connect(&self.options, &self.config).await
+        let first = lock(&self.first).take();
+        let driver = match first {
+            Some(driver) => driver,
+            None => D::connect(&self.options).await?,
+        };
+        Ok(Connection::new(driver, &self.config))
     }
 
     /// Why the server refused the last attempt to connect while it was starting up, if it did.

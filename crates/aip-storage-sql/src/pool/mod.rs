@@ -39,7 +39,17 @@ pub(crate) struct Pool<D: Driver>(Inner<D>);
 impl<D: Driver> Pool<D> {
     /// Connects once, so that what is wrong is known at once and as it is.
     pub(crate) async fn open(options: D::Options, config: PoolConfig) -> Result<Self, sqlx::Error> {
-        let pool = Self(Manager::pool(options, config)?);
+        Self::open_with(options, config, None).await
+    }
+
+    /// As [`Self::open`]; `first` is a connection that was made with the same options already, and
+    /// saves the attempt.
+    pub(crate) async fn open_with(
+        options: D::Options,
+        config: PoolConfig,
+        first: Option<D>,
+    ) -> Result<Self, sqlx::Error> {
+        let pool = Self(Manager::pool(options, config, first)?);
         pool.acquire().await?.answered();
         let manager = pool.0.manager();
         manager.connected_once.store(true, Ordering::Release);

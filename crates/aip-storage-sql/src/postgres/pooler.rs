@@ -10,21 +10,39 @@ use sqlx::{Connection as _, PgConnection, Row as _};
 /// one process at once; a busy one changes it soon.
 const TURNS: usize = 6;
 
-/// Whether our connections are not each served by a process of their own.
-pub(super) async fn multiplexes(options: &PgConnectOptions) -> Result<bool, sqlx::Error> {
+/// What was found by watching two connections.
+pub(super) struct Watched {
+    /// Whether our connections are not each served by a process of their own.
+    pub(super) multiplexed: bool,
+    /// One of the two, on which nothing was prepared.
+    pub(super) connection: PgConnection,
+}
+
+/// Watches who serves two connections.
+pub(super) async fn watch(options: &PgConnectOptions) -> Result<Watched, sqlx::Error> {
     let connect = || PgConnection::connect_with(options);
     let (mut one, mut other) = tokio::try_join!(connect(), connect())?;
-    let first = (server(&mut one).await?, server(&mut other).await?);
-    let mut found = first.0 == first.1;
+    let first = servers(&mut one, &mut other).await?;
+    let mut multiplexed = first.0 == first.1;
     for _ in 1..TURNS {
-        if found {
+        if multiplexed {
             break;
         }
-        found = first != (server(&mut one).await?, server(&mut other).await?);
+        multiplexed = first != servers(&mut one, &mut other).await?;
     }
-    one.close().await?;
     other.close().await?;
-    Ok(found)
+    Ok(Watched {
+        multiplexed,
+        connection: one,
+    })
+}
+
+/// The processes that serve the two, asked one after the other.
+async fn servers(
+    one: &mut PgConnection,
+    other: &mut PgConnection,
+) -> Result<(i32, i32), sqlx::Error> {
+    Ok((server(one).await?, server(other).await?))
 }
 
 /// The process that serves the connection. Asked without preparing anything.

@@ -22,8 +22,8 @@ pub(super) async fn spend(
              SELECT $1, grant_id, $4, $2, $8 FROM spent WHERE $7
          ), access AS (
              INSERT INTO access_tokens
-                 (hash, grant_id, client_id, scope, issued_at, expires_at, dpop_jkt)
-             SELECT $9, grant_id, $4, $10, $2, $11, $5 FROM spent
+                 (hash, grant_id, client_id, scope, issued_at, expires_at, dpop_jkt, audience)
+             SELECT $9, grant_id, $4, $10, $2, $11, $5, $12 FROM spent
          )
          SELECT ",
         grant_columns!(),
@@ -34,6 +34,7 @@ pub(super) async fn spend(
         .bind(&tokens.access)
         .bind(&tokens.access_scope)
         .bind(&tokens.access_expires_at)
+        .bind(&tokens.access_audience)
         .one(store.writer(), read_grant)
         .await
 }

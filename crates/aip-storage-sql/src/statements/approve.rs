@@ -43,8 +43,8 @@ pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approv
     let granted = sql(concat!(
         "INSERT INTO grants
              (id, client_id, did, scope, upstream_session, dpop_jkt, auth_time, created_at,
-              authenticated_at, asked, actor, claims)
-         SELECT $1, $2, $3, $4, s.id, $6, $7, $7, $8, $9, $10, $11 FROM upstream_sessions s
+              authenticated_at, asked, actor, claims, resources)
+         SELECT $1, $2, $3, $4, s.id, $6, $7, $7, $8, $9, $10, $11, $12 FROM upstream_sessions s
          WHERE s.id = $5 AND s.state IN ('active', 'uncertain')",
         for_update!()
     ))
@@ -59,6 +59,7 @@ pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approv
     .bind(&grant.asked)
     .bind(&grant.actor)
     .bind(&Some(grant.claims.clone()).filter(|it| !it.is_empty()))
+    .bind(&grant.resources.if_any())
     .execute(&mut *tx)
     .await?;
     if granted == 0 {

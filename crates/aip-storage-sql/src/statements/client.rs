@@ -6,12 +6,14 @@ use aip_storage::StorageError;
 use aip_storage::client::{
     Client, ClientId, ClientKeys, ClientSettings, Clients, ClientsVersion, CreateClient,
 };
+use aip_storage::resource_uri::ResourceList;
 use aip_storage::upstream::EndReason;
 use async_trait::async_trait;
 
-use super::Store;
 use super::ending::end_session;
 use super::sql::{Fields, Row, Sql, ids, readable, sql, unavailable};
+use super::{Driver, Store};
+use crate::sql::Executor;
 
 /// The columns that [`read_client`] reads, of the table `clients` or of its alias in a join.
 macro_rules! client_columns {
@@ -23,7 +25,7 @@ macro_rules! client_columns {
             scope require_pkce first_party id_token_alg access_token_ttl refresh_token_ttl
             refresh_grace updated_at post_logout_redirect_uris auth_method_pinned
             claims_in_id_token require_par grant_types jwks jwks_uri dpop_bound_access_tokens
-            security_profile; created_at)
+            security_profile userinfo_alg access_token_format resources resource_server; created_at)
     };
     (@ $table:literal $($column:ident)*; $last:ident) => {
         concat!($($table, ".", stringify!($column), ", ",)* $table, ".", stringify!($last))
@@ -34,24 +36,7 @@ pub(super) use client_columns;
 #[async_trait]
 impl Clients for Store {
     async fn create_client(&self, client: &Client) -> Result<CreateClient, StorageError> {
-        let insert = "INSERT INTO clients
-                 (id, name, application_type, auth_method, redirect_uris, scope, require_pkce,
-                  first_party, id_token_alg, access_token_ttl, refresh_token_ttl, refresh_grace,
-                  updated_at, post_logout_redirect_uris, auth_method_pinned, claims_in_id_token,
-                  require_par, grant_types, jwks, jwks_uri, dpop_bound_access_tokens,
-                  security_profile, secret_hash, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-                 $18, $19, $20, $21, $22, $23, $24)
-             ON CONFLICT (id) DO NOTHING";
-        let inserted = bind_changeable(sql(insert), client)
-            .bind(&client.created_at)
-            .execute(self.writer())
-            .await?;
-        Ok(if inserted == 1 {
-            CreateClient::Created
-        } else {
-            CreateClient::Exists
-        })
+        insert_client(self.writer(), client).await
     }
 
     async fn client(&self, id: &ClientId) -> Result<Option<Client>, StorageError> {
@@ -94,24 +79,7 @@ impl Clients for Store {
     }
 
     async fn update_client(&self, client: &Client) -> Result<bool, StorageError> {
-        let updated = bind_changeable(
-            sql("UPDATE clients SET
-                     name = $2, application_type = $3, auth_method = $4, redirect_uris = $5,
-                     scope = $6, require_pkce = $7, first_party = $8, id_token_alg = $9,
-                     access_token_ttl = $10, refresh_token_ttl = $11, refresh_grace = $12,
-                     updated_at = $13, post_logout_redirect_uris = $14,
-                     auth_method_pinned = $15, claims_in_id_token = $16,
-                     require_par = $17, grant_types = $18, jwks = $19, jwks_uri = $20,
-                     dpop_bound_access_tokens = $21, security_profile = $22,
-                     secret_hash = CASE WHEN $4 IN ('none', 'private_key_jwt') THEN NULL
-                         ELSE COALESCE(secret_hash, $23) END
-                 WHERE id = $1 AND ($4 IN ('none', 'private_key_jwt')
-                     OR secret_hash IS NOT NULL OR $23 IS NOT NULL)"),
-            client,
-        )
-        .execute(self.writer())
-        .await?;
-        Ok(updated == 1)
+        write_client(self.writer(), client).await
     }
 
     async fn replace_client_secret(
@@ -159,7 +127,60 @@ impl Clients for Store {
     }
 }
 
-/// Binds `$1` to `$23`: the id and every column that an update may change.
+/// [`Clients::create_client`], in a transaction or without.
+pub(super) async fn insert_client(
+    on: impl Executor<Driver>,
+    client: &Client,
+) -> Result<CreateClient, StorageError> {
+    let insert = "INSERT INTO clients
+             (id, name, application_type, auth_method, redirect_uris, scope, require_pkce,
+              first_party, id_token_alg, access_token_ttl, refresh_token_ttl, refresh_grace,
+              updated_at, post_logout_redirect_uris, auth_method_pinned, claims_in_id_token,
+              require_par, grant_types, jwks, jwks_uri, dpop_bound_access_tokens,
+              security_profile, secret_hash, userinfo_alg, access_token_format, resources,
+              resource_server, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
+             $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28)
+         ON CONFLICT (id) DO NOTHING";
+    let inserted = bind_changeable(sql(insert), client)
+        .bind(&client.created_at)
+        .execute(on)
+        .await?;
+    Ok(if inserted == 1 {
+        CreateClient::Created
+    } else {
+        CreateClient::Exists
+    })
+}
+
+/// [`Clients::update_client`], in a transaction or without.
+pub(super) async fn write_client(
+    on: impl Executor<Driver>,
+    client: &Client,
+) -> Result<bool, StorageError> {
+    let updated = bind_changeable(
+        sql("UPDATE clients SET
+                 name = $2, application_type = $3, auth_method = $4, redirect_uris = $5,
+                 scope = $6, require_pkce = $7, first_party = $8, id_token_alg = $9,
+                 access_token_ttl = $10, refresh_token_ttl = $11, refresh_grace = $12,
+                 updated_at = $13, post_logout_redirect_uris = $14,
+                 auth_method_pinned = $15, claims_in_id_token = $16,
+                 require_par = $17, grant_types = $18, jwks = $19, jwks_uri = $20,
+                 dpop_bound_access_tokens = $21, security_profile = $22,
+                 userinfo_alg = $24, access_token_format = $25, resources = $26,
+                 resource_server = $27,
+                 secret_hash = CASE WHEN $4 IN ('none', 'private_key_jwt') THEN NULL
+                     ELSE COALESCE(secret_hash, $23) END
+             WHERE id = $1 AND ($4 IN ('none', 'private_key_jwt')
+                 OR secret_hash IS NOT NULL OR $23 IS NOT NULL)"),
+        client,
+    )
+    .execute(on)
+    .await?;
+    Ok(updated == 1)
+}
+
+/// Binds `$1` to `$27`: the id and every column that an update may change.
 fn bind_changeable(statement: Sql, client: &Client) -> Sql {
     let settings = &client.settings;
     let (jwks, jwks_uri) = match &settings.keys {
@@ -191,6 +212,10 @@ fn bind_changeable(statement: Sql, client: &Client) -> Sql {
         .bind(&settings.dpop_bound_access_tokens)
         .bind(&settings.security_profile)
         .bind(&client.secret_hash)
+        .bind(&settings.userinfo_alg)
+        .bind(&settings.access_token_format)
+        .bind(&settings.resources.if_any())
+        .bind(&settings.resource_server)
 }
 
 pub(super) fn read_client(row: &Row) -> Result<Client, StorageError> {
@@ -203,6 +228,7 @@ pub(super) fn read_client(row: &Row) -> Result<Client, StorageError> {
             return Err(fields.inconsistent("a client's keys are in `jwks` or at `jwks_uri`"));
         }
     };
+    let resources: Option<ResourceList> = fields.get("resources")?;
     let settings = ClientSettings {
         name: fields.get("name")?,
         application_type: fields.get("application_type")?,
@@ -219,6 +245,10 @@ pub(super) fn read_client(row: &Row) -> Result<Client, StorageError> {
         dpop_bound_access_tokens: fields.get("dpop_bound_access_tokens")?,
         first_party: fields.get("first_party")?,
         id_token_alg: fields.get("id_token_alg")?,
+        userinfo_alg: fields.get("userinfo_alg")?,
+        access_token_format: fields.get("access_token_format")?,
+        resources: resources.unwrap_or_default(),
+        resource_server: fields.get("resource_server")?,
         claims_in_id_token: fields.get("claims_in_id_token")?,
         access_token_ttl: fields.get("access_token_ttl")?,
         refresh_token_ttl: fields.get("refresh_token_ttl")?,

@@ -1,11 +1,13 @@
 //! Redeeming a code (RFC 6749 §4.1.3, RFC 7636 §4.6).
 
 use aip_base::{RowId, Timestamp};
+use aip_keys::TokenHash;
 use aip_storage::StorageError;
 use aip_storage::client::{ClientId, RedirectUri};
 use aip_storage::grant::{
     CodeRedemption, Codes, Grant, NewTokens, RedeemCode, RedeemedCode, RevokeReason, TokenFault,
 };
+use aip_storage::resource_uri::ResourceList;
 use async_trait::async_trait;
 
 use super::sql::{Fields, sql, unavailable};
@@ -50,6 +52,25 @@ impl Codes for Store {
             grant,
             nonce,
         })))
+    }
+
+    async fn code_resources(
+        &self,
+        code: &TokenHash,
+        client: &ClientId,
+        now: Timestamp,
+    ) -> Result<Option<ResourceList>, StorageError> {
+        sql(
+            "SELECT g.id, g.resources FROM codes c JOIN grants g ON g.id = c.grant_id
+             WHERE c.hash = $1 AND c.client_id = $2 AND c.expires_at > $3",
+        )
+        .bind((code, client, &now))
+        .one(self.reader(), |row| {
+            let resources: Option<ResourceList> =
+                Fields::of("grants", "id", row)?.get("resources")?;
+            Ok(resources.unwrap_or_default())
+        })
+        .await
     }
 
     async fn why_code_refused(

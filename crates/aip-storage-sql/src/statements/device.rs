@@ -8,6 +8,7 @@ use aip_storage::device::{
     DeviceAuthorization, DeviceCodes, DevicePoll, FETCH_TIME, POLL_TOLERANCE, PollDevice, SLOW_DOWN,
 };
 use aip_storage::grant::{Grant, TokenFault};
+use aip_storage::resource_uri::ResourceList;
 use async_trait::async_trait;
 
 use super::code::hand_out;
@@ -17,7 +18,7 @@ use super::{DbConnection, Store};
 /// The columns that [`read_authorization`] reads.
 macro_rules! device_columns {
     () => {
-        "code, user_code, client_id, scope, asked, poll_interval, expires_at"
+        "code, user_code, client_id, scope, asked, resources, poll_interval, expires_at"
     };
 }
 
@@ -33,12 +34,13 @@ impl DeviceCodes for Store {
     async fn put_device_code(&self, asked: &DeviceAuthorization) -> Result<bool, StorageError> {
         let stored = sql("INSERT INTO device_codes
                  (code, user_code, client_id, scope, asked, poll_interval, expires_at,
-                  next_poll_at, slowed, refused)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, 0, FALSE, FALSE)
+                  next_poll_at, slowed, refused, resources)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, 0, FALSE, FALSE, $8)
              ON CONFLICT DO NOTHING")
         .bind((&asked.code, &asked.user_code, &asked.client_id))
         .bind((&asked.scope, &asked.asked))
         .bind((&asked.interval, &asked.expires_at))
+        .bind(&asked.resources.if_any())
         .execute(self.writer())
         .await?;
         Ok(stored == 1)
@@ -81,6 +83,23 @@ impl DeviceCodes for Store {
         let refused = refuse(&mut tx, code, now).await?;
         tx.commit().await.map_err(unavailable)?;
         Ok(refused)
+    }
+
+    async fn device_resources(
+        &self,
+        code: &TokenHash,
+        client: &ClientId,
+        now: Timestamp,
+    ) -> Result<Option<ResourceList>, StorageError> {
+        sql("SELECT client_id, resources FROM device_codes
+             WHERE code = $1 AND client_id = $2 AND expires_at > $3")
+        .bind((code, client, &now))
+        .one(self.reader(), |row| {
+            let resources: Option<ResourceList> =
+                Fields::of("device_codes", "client_id", row)?.get("resources")?;
+            Ok(resources.unwrap_or_default())
+        })
+        .await
     }
 
     async fn poll_device(&self, poll: &DevicePoll) -> Result<PollDevice, StorageError> {
@@ -208,12 +227,14 @@ pub(super) async fn refuse(
 
 fn read_authorization(row: &Row) -> Result<DeviceAuthorization, StorageError> {
     let fields = Fields::of("device_codes", "client_id", row)?;
+    let resources: Option<ResourceList> = fields.get("resources")?;
     Ok(DeviceAuthorization {
         code: fields.get("code")?,
         user_code: fields.get("user_code")?,
         client_id: fields.get("client_id")?,
         scope: fields.get("scope")?,
         asked: fields.get("asked")?,
+        resources: resources.unwrap_or_default(),
         interval: fields.get("poll_interval")?,
         expires_at: fields.get("expires_at")?,
     })

@@ -23,7 +23,7 @@ use super::{Store, approve};
 macro_rules! access_token_columns {
     () => {
         concat!(
-            "t.scope AS narrowed_scope, t.issued_at, t.expires_at,
+            "t.scope AS narrowed_scope, t.audience AS narrowed_audience, t.issued_at, t.expires_at,
              COALESCE(t.dpop_jkt, g.dpop_jkt) AS token_jkt, ",
             grant_columns!()
         )
@@ -171,8 +171,10 @@ fn read_access_token(row: &Row) -> Result<AccessToken, StorageError> {
     let grant = read_grant(row)?;
     let fields = Fields::of("grants", "id", row)?;
     let narrowed: Option<_> = fields.get("narrowed_scope")?;
+    let audience: Option<_> = fields.get("narrowed_audience")?;
     Ok(AccessToken {
         scope: narrowed.unwrap_or_else(|| grant.scope.clone()),
+        audience: audience.unwrap_or_else(|| grant.resources.clone()),
         dpop_jkt: fields.get("token_jkt")?,
         issued_at: fields.get("issued_at")?,
         expires_at: fields.get("expires_at")?,

@@ -5,6 +5,7 @@ use aip_base::RowId;
 use aip_storage::StorageError;
 use aip_storage::grant::{Grant, Revoked};
 use aip_storage::requested_claims::RequestedClaims;
+use aip_storage::resource_uri::ResourceList;
 
 use super::DbConnection;
 use super::sql::{Fields, Row, sql};
@@ -14,7 +15,7 @@ use super::sql::{Fields, Row, sql};
 macro_rules! grant_columns {
     () => {
         "g.id, g.client_id, g.did, g.actor, g.scope, g.asked, g.upstream_session, g.dpop_jkt, \
-         g.authenticated_at, g.claims, g.created_at, g.revoked_at, g.revoke_reason"
+         g.authenticated_at, g.claims, g.resources, g.created_at, g.revoked_at, g.revoke_reason"
     };
 }
 pub(crate) use grant_columns;
@@ -48,6 +49,7 @@ pub(crate) fn read_grant(row: &Row) -> Result<Grant, StorageError> {
     let subject: Did = fields.get("did")?;
     let actor: Option<Did> = fields.get("actor")?;
     let claims: Option<RequestedClaims> = fields.get("claims")?;
+    let resources: Option<ResourceList> = fields.get("resources")?;
     Ok(Grant {
         id: fields.get("id")?,
         client_id: fields.get("client_id")?,
@@ -59,6 +61,7 @@ pub(crate) fn read_grant(row: &Row) -> Result<Grant, StorageError> {
         dpop_jkt: fields.get("dpop_jkt")?,
         auth_time: fields.get("authenticated_at")?,
         claims: claims.unwrap_or_default(),
+        resources: resources.unwrap_or_default(),
         created_at: fields.get("created_at")?,
         revoked,
     })

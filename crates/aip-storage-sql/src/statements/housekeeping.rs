@@ -152,6 +152,9 @@ fn statement(kind: RetentionClass) -> &'static str {
         RetentionClass::BrowserSessions => {
             delete_batch!("browser_sessions", "id", "expires_at <= $1")
         }
+        RetentionClass::InitialAccessTokens => {
+            delete_batch!("initial_access_tokens", "id", "expires_at <= $1")
+        }
         RetentionClass::Grants => delete_batch!("grants", "id", "revoked_at <= $1"),
         RetentionClass::UpstreamSessions => {
             delete_batch!(

@@ -67,6 +67,7 @@ fn column_sql(column: SealedColumn) -> ColumnSql {
         SealedColumn::AccessToken => column_sql!("upstream_sessions", "access_token"),
         SealedColumn::RefreshToken => column_sql!("upstream_sessions", "refresh_token"),
         SealedColumn::AppPassword => column_sql!("upstream_sessions", "password"),
+        SealedColumn::SigningKeys => column_sql!("signing_key_sets", "sealed"),
     }
 }
 
@@ -112,7 +113,8 @@ impl Operations for Store {
 
     async fn client_key_uses(&self) -> Result<Vec<ClientKeyUse>, StorageError> {
         let rows = sql(
-            "SELECT client_key_id, COUNT(*) AS sessions FROM upstream_sessions
+            "SELECT client_key_id, COUNT(*) AS sessions, MAX(created_at) AS newest
+             FROM upstream_sessions
              WHERE client_key_id IS NOT NULL
                  AND (state IN ('active', 'uncertain') OR revoke_due_at IS NOT NULL)
              GROUP BY client_key_id ORDER BY client_key_id",
@@ -124,6 +126,7 @@ impl Operations for Store {
             Ok(ClientKeyUse {
                 kid: fields.get("client_key_id")?,
                 sessions: fields.get("sessions")?,
+                newest_began_at: fields.get("newest")?,
             })
         };
         rows.iter().map(read).collect()

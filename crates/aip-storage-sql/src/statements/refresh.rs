@@ -128,8 +128,8 @@ async fn repeat(
 ) -> Result<bool, StorageError> {
     let tokens = &rotation.tokens;
     let stored = sql("INSERT INTO access_tokens
-             (hash, grant_id, client_id, scope, issued_at, expires_at, dpop_jkt)
-         SELECT $1, $2, $3, $4, $5, $6, $10
+             (hash, grant_id, client_id, scope, issued_at, expires_at, dpop_jkt, audience)
+         SELECT $1, $2, $3, $4, $5, $6, $10, $11
          WHERE EXISTS (
              SELECT 1 FROM refresh_tokens used
              JOIN refresh_tokens successor ON successor.hash = used.successor
@@ -145,6 +145,7 @@ async fn repeat(
     .bind(&tokens.refresh)
     .bind(&(rotation.now - rotation.grace))
     .bind(&rotation.dpop_jkt)
+    .bind(&tokens.access_audience)
     .execute(conn)
     .await?;
     Ok(stored == 1)

@@ -65,8 +65,8 @@ pub(crate) async fn insert_access_token(
     now: Timestamp,
 ) -> Result<(), StorageError> {
     sql("INSERT INTO access_tokens
-             (hash, grant_id, client_id, scope, issued_at, expires_at, dpop_jkt)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)")
+             (hash, grant_id, client_id, scope, issued_at, expires_at, dpop_jkt, audience)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)")
     .bind(&tokens.access)
     .bind(&grant.id)
     .bind(&grant.client_id)
@@ -74,6 +74,7 @@ pub(crate) async fn insert_access_token(
     .bind(&now)
     .bind(&tokens.access_expires_at)
     .bind(&dpop_jkt.cloned())
+    .bind(&tokens.access_audience)
     .execute(conn)
     .await?;
     Ok(())

@@ -5,8 +5,8 @@ use std::time::Duration;
 use aip_jose::{Alg, JwkSet, SigningKey};
 use aip_storage::StorageError;
 use aip_storage::client::{
-    ApplicationType, Client, ClientAuthMethod, ClientKeys, ClientSettings, CreateClient, GrantType,
-    GrantTypes, IdTokenAlg, SecurityProfile,
+    AccessTokenFormat, ApplicationType, Client, ClientAuthMethod, ClientKeys, ClientSettings,
+    CreateClient, GrantType, GrantTypes, IdTokenAlg, SecurityProfile,
 };
 use aip_storage::grant::Rotate;
 use aip_storage::upstream::{EndReason, UpstreamState};
@@ -104,6 +104,10 @@ async fn an_update_writes_everything_but_the_secret(world: World) {
             dpop_bound_access_tokens: true,
             first_party: true,
             id_token_alg: IdTokenAlg::Es256,
+            userinfo_alg: Some(IdTokenAlg::Rs256),
+            access_token_format: AccessTokenFormat::Jwt,
+            resources: "https://api.example urn:photos".parse().unwrap(),
+            resource_server: Some("urn:photos".parse().unwrap()),
             claims_in_id_token: true,
             access_token_ttl: MINUTE,
             refresh_token_ttl: HOUR,

@@ -10,6 +10,9 @@ use aip_storage::account::Account;
 use aip_storage::audit::{AuditEvent, AuditKind};
 use aip_storage::browser::{BrowserAccount, BrowserSession, BrowserSignIn};
 use aip_storage::client::ClientId;
+use aip_storage::client_registration::{
+    Admission, InitialAccessToken, NewRegistration, RegisterClient,
+};
 use aip_storage::client_token::ClientToken;
 use aip_storage::grant::{
     Approval, Approve, Grant, Handover, NewCode, NewTokens, RedeemCode, RevokeReason, Rotate,
@@ -20,11 +23,12 @@ use aip_storage::rates::Quota;
 use aip_storage::refresh::{JournalEntry, TakeLease};
 use aip_storage::request::UpstreamFlow;
 use aip_storage::requested_claims::RequestedClaims;
+use aip_storage::resource_uri::ResourceList;
 
 use crate::world::{
     DAY, HOUR, MINUTE, NOW, World, issuer, new_client_token, new_device, new_hash, new_id,
-    new_request, new_session, new_tokens, origin, redemption_of, redirect, rotation_of, scope,
-    sealed,
+    new_request, new_session, new_tokens, origin, public_client, redemption_of, redirect,
+    rotation_of, scope, sealed,
 };
 
 super::on_both_engines!(after_two_months_the_tables_do_not_grow);
@@ -162,6 +166,7 @@ async fn sign_in(world: &World, client: &ClientId, day: u32, n: u32, now: Timest
             dpop_jkt: None,
             auth_time: Some(now),
             claims: RequestedClaims::default(),
+            resources: ResourceList::default(),
             created_at: now,
             revoked: None,
         },
@@ -191,6 +196,7 @@ async fn sign_in(world: &World, client: &ClientId, day: u32, n: u32, now: Timest
     event.did = Some(approval.grant.subject.clone());
     storage.record(&event).await.unwrap();
     shared_state(world, day, n, now).await;
+    register(world, day, n, now).await;
     Visitor {
         client: client.clone(),
         grant: approval.grant,
@@ -253,6 +259,28 @@ async fn killed_while_refreshing(world: &World, id: RowId, now: Timestamp) {
     storage.journal_sent(&entry).await.unwrap();
 }
 
+/// An app that registers itself, and that nobody uses.
+async fn register(world: &World, day: u32, n: u32, now: Timestamp) {
+    let token = InitialAccessToken {
+        id: new_id(),
+        token: new_hash(),
+        uses_left: 1,
+        created_at: now,
+        expires_at: now + DAY,
+    };
+    world.storage.put_initial_token(&token).await.unwrap();
+    let registration = NewRegistration {
+        client: public_client(&format!("app-{day}-{n}")),
+        token: new_hash(),
+        admission: Admission::Token(token.token),
+        max_clients: 1000,
+        unused_until: now + 10 * DAY,
+        now,
+    };
+    let outcome = world.storage.register_client(&registration).await.unwrap();
+    assert_eq!(outcome, RegisterClient::Registered);
+}
+
 /// Each day other servers and callers than the day before.
 async fn shared_state(world: &World, day: u32, n: u32, now: Timestamp) {
     let given = GivenNonce {
@@ -303,6 +331,8 @@ async fn clean_up(world: &World, now: Timestamp) {
     storage.end_abandoned_sessions(hour_ago, now).await.unwrap();
     let end = storage.end_expired_grants(hour_ago, now, 500);
     end.await.unwrap();
+    let unused = storage.delete_unused_clients(now, 50);
+    unused.await.unwrap();
     while storage.purge_expired(now, 500).await.unwrap().more {}
     for due in storage
         .claim_revocations(now, now + HOUR, 500)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use aip_base::Timestamp;
 use aip_storage::audit::{AuditEvent, AuditKind};
+use aip_storage::client_registration::InitialAccessToken;
 use aip_storage::grant::{RevokeReason, Rotate};
 use aip_storage::housekeeping::{PurgeReport, RetentionClass};
 use aip_storage::nonces::{GivenNonce, ServerRole};
@@ -38,6 +39,14 @@ async fn each_kind_is_kept_for_its_time_and_no_longer(world: World) {
     let token = new_client_token(&client);
     storage.put_client_token(&new_hash(), &token).await.unwrap();
     storage.record(&new_event()).await.unwrap();
+    let initial_token = InitialAccessToken {
+        id: new_id(),
+        token: new_hash(),
+        uses_left: 1,
+        created_at: NOW,
+        expires_at: NOW + DAY,
+    };
+    storage.put_initial_token(&initial_token).await.unwrap();
     let given = GivenNonce {
         nonce: "nonce".to_owned(),
         at: NOW,
@@ -86,6 +95,7 @@ async fn each_kind_is_kept_for_its_time_and_no_longer(world: World) {
             NOW + DAY,
             vec![
                 (RetentionClass::BrowserSessions, 2),
+                (RetentionClass::InitialAccessTokens, 1),
                 (RetentionClass::Nonces, 1),
             ],
         ),

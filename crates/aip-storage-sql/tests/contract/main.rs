@@ -8,9 +8,11 @@
 
 mod accounts;
 mod approve;
+mod audiences;
 mod audit;
 mod browsers;
 mod claims;
+mod client_registrations;
 mod client_tokens;
 mod clients;
 mod codes;
@@ -32,6 +34,7 @@ mod release_before;
 mod replay;
 mod requests;
 mod schema;
+mod signing_keys;
 mod tls;
 mod token_sessions;
 mod upstream;

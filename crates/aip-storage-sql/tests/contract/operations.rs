@@ -58,6 +58,25 @@ async fn a_session_counts_for_its_key_until_its_pds_knows_that_it_ended(world: W
         told.collect::<Vec<_>>().join(", ")
     };
     assert_eq!(uses().await, "new 1, old 2");
+    let later = NOW + SECOND;
+    let mut newest = new_session(&client, &alice());
+    newest.credential = credential(Some("new"), "dpop key");
+    newest.created_at = later;
+    world
+        .storage
+        .create_upstream_session(&newest)
+        .await
+        .unwrap();
+    let began = world.storage.client_key_uses().await.unwrap();
+    let began: Vec<_> = began.iter().map(|it| it.newest_began_at).collect();
+    assert_eq!(began, [later, NOW]);
+    let over = aip_storage::upstream::EndReason::Abandoned;
+    world
+        .storage
+        .end_unused_session(newest.id, over, NOW)
+        .await
+        .unwrap();
+    world.storage.revocation_done(newest.id).await.unwrap();
 
     let over = aip_storage::upstream::EndReason::Abandoned;
     let ended = world.storage.end_unused_session(ids[0], over, NOW).await;

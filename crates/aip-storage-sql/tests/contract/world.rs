@@ -11,8 +11,8 @@ use aip_keys::{Sealed, TokenHash};
 use aip_storage::Storage;
 use aip_storage::browser::BrowserSession;
 use aip_storage::client::{
-    ApplicationType, Client, ClientAuthMethod, ClientId, ClientSettings, CreateClient, GrantTypes,
-    IdTokenAlg, SecurityProfile,
+    AccessTokenFormat, ApplicationType, Client, ClientAuthMethod, ClientId, ClientSettings,
+    CreateClient, GrantTypes, IdTokenAlg, SecurityProfile,
 };
 use aip_storage::client_token::ClientToken;
 use aip_storage::device::DeviceAuthorization;
@@ -24,6 +24,7 @@ use aip_storage::request::{
     AuthorizationParams, AuthorizationRequest, Delivery, RedirectDelivery, ResponseMode,
 };
 use aip_storage::requested_claims::RequestedClaims;
+use aip_storage::resource_uri::ResourceList;
 use aip_storage::upstream::{
     Credential, OAuthCredential, SealedTokens, UpstreamSession, UpstreamState,
 };
@@ -226,6 +227,7 @@ impl World {
                 dpop_jkt: None,
                 auth_time: Some(NOW),
                 claims: RequestedClaims::default(),
+                resources: ResourceList::default(),
                 created_at: NOW,
                 revoked: None,
             },
@@ -354,6 +356,7 @@ pub(crate) fn new_tokens() -> NewTokens {
         access: new_hash(),
         access_expires_at: NOW + HOUR,
         access_scope: None,
+        access_audience: None,
         refresh: new_hash(),
         refresh_expires_at: NOW + 30 * DAY,
     }
@@ -377,6 +380,7 @@ pub(crate) fn new_request(client: &ClientId, browser: RowId) -> AuthorizationReq
             max_age: Some(3600),
             subjects: Vec::new(),
             claims: RequestedClaims::default(),
+            resources: ResourceList::default(),
         },
         signed_in: None,
         expires_at: NOW + HOUR,
@@ -391,6 +395,7 @@ pub(crate) fn new_device(client: &ClientId) -> DeviceAuthorization {
         client_id: client.clone(),
         scope: scope("atproto"),
         asked: scope("atproto transition:generic"),
+        resources: ResourceList::default(),
         interval: 5 * SECOND,
         expires_at: NOW + HOUR,
     }
@@ -453,6 +458,10 @@ pub(crate) fn public_client(id: &str) -> Client {
             dpop_bound_access_tokens: false,
             first_party: false,
             id_token_alg: IdTokenAlg::Es256,
+            userinfo_alg: None,
+            access_token_format: AccessTokenFormat::Opaque,
+            resources: ResourceList::default(),
+            resource_server: None,
             claims_in_id_token: false,
             access_token_ttl: HOUR,
             refresh_token_ttl: 30 * DAY,
@@ -469,6 +478,7 @@ pub(crate) fn new_client_token(client: &ClientId) -> ClientToken {
     ClientToken {
         client_id: client.clone(),
         scope: scope("atproto"),
+        audience: ResourceList::default(),
         dpop_jkt: Some("key".to_owned()),
         issued_at: NOW,
         expires_at: NOW + HOUR,

@@ -1,4 +1,4 @@
-//! Background tasks of the process: the keeper, and the deletion of expired rows.
+//! Background tasks of the process: the keeper, the deletion of expired rows, the rotation of keys.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,10 +6,14 @@ use std::time::Duration;
 use aip_base::Clock;
 use aip_sessions::{Keeper, Upstream};
 use aip_storage::{Storage, StorageError};
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+
+use super::KeyRotation;
 
 /// Between two clean-ups.
 const CLEAN_UP_INTERVAL: Duration = Duration::from_mins(1);
+/// From the start of the process to the first one: the process is not held up by it.
+const FIRST_CLEAN_UP_AFTER: Duration = Duration::from_millis(300);
 /// One in so many clean-ups walks through all live sessions, for sign-ins that were abandoned.
 const CLEAN_UPS_PER_WALK: u64 = 60;
 /// The task that one replica leads at a time, and for how long: a few clean-ups.
@@ -17,6 +21,8 @@ const CLEAN_UP_TASK: &str = "clean-up";
 const CLEAN_UP_LEADERSHIP: Duration = Duration::from_mins(3);
 /// Rows of each kind that one statement deletes: short enough not to hold anybody up.
 const PURGE_BATCH_ROWS: u32 = 500;
+/// Clients that registered themselves and that one clean-up deletes: each is a transaction.
+const UNUSED_CLIENTS_BATCH_ROWS: u32 = 50;
 /// A grant is looked at by the clean-up only after this, longer than a code needs to be redeemed.
 const MIN_GRANT_AGE: Duration = Duration::from_hours(1);
 
@@ -24,11 +30,18 @@ const MIN_GRANT_AGE: Duration = Duration::from_hours(1);
 const ABANDONED_SIGN_IN_AGE: Duration = Duration::from_hours(1);
 
 /// Runs until it is aborted. That loses nothing: refreshes run in tasks of their own, and each
-/// clean-up is one transaction. Neither waits for the other: a round takes as long as PDSs do.
-pub(super) async fn run(keeper: Arc<Keeper>) {
+/// clean-up is one transaction, each step of a rotation one statement. None waits for another: a round
+/// takes as long as PDSs do.
+pub(super) async fn run(keeper: Arc<Keeper>, key_rotation: Option<Arc<KeyRotation>>) {
     let Upstream { storage, clock, .. } = &keeper.upstream;
     let keeping = Arc::clone(&keeper).run();
-    tokio::join!(keeping, clean_up_loop(&**storage, keeper.owner(), &**clock));
+    let rotating = async {
+        if let Some(rotation) = key_rotation {
+            rotation.run(&**clock).await;
+        }
+    };
+    let cleaning = clean_up_loop(&**storage, keeper.owner(), &**clock);
+    tokio::join!(keeping, cleaning, rotating);
 }
 
 async fn clean_up_loop(storage: &dyn Storage, owner: &str, clock: &dyn Clock) {
@@ -43,7 +56,7 @@ async fn clean_up_loop(storage: &dyn Storage, owner: &str, clock: &dyn Clock) {
 }
 
 fn clean_up_ticks() -> Interval {
-    let mut ticks = interval(CLEAN_UP_INTERVAL);
+    let mut ticks = interval_at(Instant::now() + FIRST_CLEAN_UP_AFTER, CLEAN_UP_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
 }
@@ -72,6 +85,8 @@ async fn clean_up(
     };
     let expired = storage.end_expired_grants(now - MIN_GRANT_AGE, now, PURGE_BATCH_ROWS);
     let expired = expired.await;
+    let unused = storage.delete_unused_clients(now, UNUSED_CLIENTS_BATCH_ROWS);
+    let unused = unused.await;
     while storage.purge_expired(now, PURGE_BATCH_ROWS).await?.more {}
-    abandoned.and(expired).map(drop)
+    abandoned.and(expired).and(unused).map(drop)
 }

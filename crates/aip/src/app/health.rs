@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aip_http::Health;
+use aip_keys::KeyRing;
 use aip_listen::Lifecycle;
 use aip_storage::Storage;
 use async_trait::async_trait;
@@ -11,10 +12,11 @@ use async_trait::async_trait;
 /// How long the database may take to say that it is there.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The stage of the process and the state of its database.
+/// The stage of the process, and the state of its database and of its keys.
 pub(super) struct ServerHealth {
     pub(super) life: Lifecycle,
     pub(super) storage: Arc<dyn Storage>,
+    pub(super) keys: Arc<KeyRing>,
 }
 
 #[async_trait]
@@ -23,8 +25,13 @@ impl Health for ServerHealth {
         self.life.has_started()
     }
 
-    async fn ready(&self) -> bool {
-        let answers = || tokio::time::timeout(PING_TIMEOUT, self.storage.ping());
-        self.life.is_ready() && matches!(answers().await, Ok(Ok(())))
+    async fn ready(&self) -> Result<(), String> {
+        if !self.life.is_ready() {
+            return Err("it starts or ends".to_owned());
+        }
+        match tokio::time::timeout(PING_TIMEOUT, self.storage.ping()).await {
+            Ok(Ok(())) => self.keys.problem().map_or(Ok(()), Err),
+            Ok(Err(_)) | Err(_) => Err("the database does not answer".to_owned()),
+        }
     }
 }

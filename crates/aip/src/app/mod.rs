@@ -4,6 +4,7 @@
 //! randomness, network and storage.
 
 mod background;
+mod database_keys;
 mod emails;
 mod health;
 mod metadata;
@@ -13,9 +14,12 @@ use std::sync::Arc;
 use aip_atproto::{Origin, ScopeSet};
 use aip_base::{Clock, DnsTxt, Http, Rng};
 use aip_http::{AppState, Endpoint, Health, Parts, RateLimiter, TrustedProxies};
-use aip_keys::{KeyRing, MasterKeys};
+use aip_keys::{KeyRing, KeySet, MasterKeys, Sealer};
 use aip_listen::Lifecycle;
-use aip_oauth::{AuthorizationServer, ClientKeySets, Issuer, KnownClients, KnownTokens, claims};
+use aip_oauth::{
+    AuthorizationServer, ClientKeySets, Issuer, KnownClients, KnownTokens, RegistrationPolicy,
+    claims,
+};
 use aip_pds::{MemoryNonces, NonceStore, PdsClient, Resolver, ResolverConfig};
 use aip_sessions::{
     AccountEmails, Keeper, SessionSealer, SignIn, Spill, Upstream, UpstreamIdentity,
@@ -30,6 +34,10 @@ use axum::Router;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use self::database_keys::pinned_keys;
+pub use self::database_keys::{
+    DatabaseKeys, DatabaseKeysError, KeyRotation, POLL_INTERVAL, ReadKeySet,
+};
 use self::emails::PdsEmails;
 use self::health::ServerHealth;
 pub use self::metadata::ClientDocument;
@@ -55,6 +63,9 @@ pub struct AppConfig {
     pub resolver: ResolverConfig,
     /// Whether every client must push its authorization requests (RFC 9126).
     pub require_par: bool,
+    /// Which clients may register themselves, and as what; where anybody may, for
+    /// [`AppConfig::scopes_supported`].
+    pub registration: RegistrationPolicy,
     /// Whether calls are limited by the network they come from.
     pub rate_limits: bool,
     /// How many calls on PDSs an app may make; `None` for any number.
@@ -80,6 +91,7 @@ impl AppConfig {
             email_verifiers: Vec::new(),
             resolver,
             require_par: false,
+            registration: RegistrationPolicy::default(),
             rate_limits: false,
             call_limits: None,
             proxies: TrustedProxies::new(Vec::new(), http::header::FORWARDED),
@@ -103,6 +115,19 @@ pub struct Keys {
     pub signing: Arc<KeyRing>,
     /// Protect the database.
     pub master: MasterKeys,
+    /// Seals and opens with the master keys; everything in the process that does has this one.
+    pub sealer: Arc<Sealer>,
+}
+
+impl Keys {
+    /// Of a process that starts.
+    pub fn new(signing: KeySet, master: MasterKeys) -> Self {
+        Self {
+            signing: Arc::new(KeyRing::new(signing)),
+            sealer: Arc::new(master.sealer()),
+            master,
+        }
+    }
 }
 
 /// What is outside the program: the network, time and randomness.
@@ -175,7 +200,7 @@ pub(crate) fn keeper(
             Arc::clone(&keys.signing),
         ),
         storage: stores.storage,
-        sealer: SessionSealer::new(Arc::new(keys.master.sealer()), Arc::clone(&rng)),
+        sealer: SessionSealer::new(Arc::clone(&keys.sealer), Arc::clone(&rng)),
         hasher: Arc::new(keys.master.token_hasher()),
         clock,
         rng,
@@ -198,6 +223,7 @@ pub(crate) fn authorization_server(
     AuthorizationServer {
         issuer: Issuer::new(external_base.clone()),
         require_par: false,
+        registration: RegistrationPolicy::default(),
         storage,
         known_clients: KnownClients::default(),
         client_key_sets: Arc::new(ClientKeySets::new(http)),
@@ -216,6 +242,10 @@ pub struct Application {
     pub server: AuthorizationServer,
     /// Keeps upstream sessions alive.
     pub keeper: Arc<Keeper>,
+    /// Follows the key set in the database, if that holds one.
+    pub key_rotation: Option<Arc<KeyRotation>>,
+    /// Seals and opens what is secret in the database.
+    pub sealer: Arc<Sealer>,
     /// How the process is.
     pub health: Arc<dyn Health>,
     /// The public listener.
@@ -252,11 +282,19 @@ impl Application {
             Arc::clone(&upstream.rng),
         );
         server.require_par = config.require_par;
+        server.registration = RegistrationPolicy {
+            open_scopes: config.scopes_supported.clone(),
+            ..config.registration
+        };
         let forwarder = Forwarder {
             keeper: Arc::clone(&keeper),
             quota: config.call_limits.map(CallQuota::new),
         };
-        let health: Arc<dyn Health> = Arc::new(ServerHealth { life, storage });
+        let health: Arc<dyn Health> = Arc::new(ServerHealth {
+            life,
+            storage,
+            keys: Arc::clone(&keys.signing),
+        });
         let handlers = TaskTracker::new();
         let client_metadata = config
             .client_document
@@ -277,6 +315,8 @@ impl Application {
         Self {
             server,
             keeper,
+            key_rotation: None,
+            sealer: Arc::clone(&keys.sealer),
             health,
             public,
             handlers,
@@ -285,6 +325,7 @@ impl Application {
 
     /// Starts what the process does unasked.
     pub fn start_background_tasks(&self) -> JoinHandle<()> {
-        tokio::spawn(background::run(Arc::clone(&self.keeper)))
+        let keeper = Arc::clone(&self.keeper);
+        tokio::spawn(background::run(keeper, self.key_rotation.clone()))
     }
 }

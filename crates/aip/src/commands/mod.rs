@@ -1,5 +1,6 @@
 //! The commands. A new one is a file here and a variant of [`Command`].
 
+mod backup;
 mod clients;
 mod completions;
 mod config;
@@ -9,6 +10,7 @@ mod keys;
 mod man;
 mod migrate;
 mod resolve;
+mod restore;
 mod serve;
 mod sessions;
 
@@ -36,6 +38,10 @@ pub(crate) enum Command {
     Resolve(resolve::Args),
     /// Brings the database up to this program
     Migrate(migrate::Args),
+    /// Copies the SQLite database while servers use it
+    Backup(backup::Args),
+    /// Puts a copy in the place of the SQLite database
+    Restore(restore::Args),
     /// Shows and checks the configuration
     Config(config::Args),
     /// Prints a script that completes commands in a shell
@@ -56,6 +62,8 @@ impl Command {
             Self::Keys(args) => keys::run(args, global),
             Self::Resolve(args) => resolve::run(&args, global),
             Self::Migrate(args) => migrate::run(&args, global),
+            Self::Backup(args) => backup::run(&args, global),
+            Self::Restore(args) => restore::run(&args, global),
             Self::Config(args) => config::run(&args, global),
             Self::Completions(args) => completions::run(&args),
             Self::Man(args) => man::run(&args),

@@ -65,6 +65,65 @@ fn clients_are_listed_without_valkey() {
     assert_eq!(connected.unwrap_err().kind(), ErrorKind::WouldBlock);
 }
 
+#[test]
+fn tokens_for_registrations_are_made_listed_and_taken_back() {
+    let folder = TempDir::new().unwrap();
+    let token = |words: &[&str]| {
+        let words = [
+            &["--output", "json", "clients", "registration-token"],
+            words,
+        ]
+        .concat();
+        aip(folder.path(), &[], &words)
+    };
+    assert!(token(&["list"]).rows().is_empty());
+    let said = token(&["create", "--uses", "3", "--expires", "2"]);
+    let made: serde_json::Value = serde_json::from_str(said.ok()).unwrap();
+    let secret = made["initial_access_token"].as_str().unwrap();
+    assert!(secret.starts_with("aip_rg_"));
+    assert!(
+        said.talk.contains("AIP_CLIENT_REGISTRATION=token"),
+        "nobody can use it yet: {}",
+        said.talk
+    );
+    let on = [("AIP_CLIENT_REGISTRATION", "token")];
+    let words = ["clients", "registration-token", "create"];
+    let said = aip(folder.path(), &on, &words);
+    assert!(!said.talk.contains("AIP_CLIENT_REGISTRATION"));
+
+    let listed = token(&["list"]);
+    let rows = listed.rows();
+    assert_eq!(rows.len(), 2);
+    assert_eq!(
+        (&rows[0]["id"], rows[0]["uses_left"].as_u64()),
+        (&made["id"], Some(3))
+    );
+    assert!(!listed.result.contains(secret), "it is shown once");
+
+    let id = made["id"].as_str().unwrap();
+    token(&["delete", id]).ok();
+    assert_eq!(token(&["list"]).rows().len(), 1);
+    token(&["delete", id]).failed_with("there is no token with the id");
+    for bad in [
+        &["create", "--uses", "0"][..],
+        &["create", "--uses", "10001"],
+        &["create", "--expires", "0"],
+        &["create", "--expires", "366"],
+        &["delete", secret],
+        &["delete"],
+    ] {
+        let said = token(bad);
+        assert_eq!(said.code, 2, "{bad:?}: {}", said.talk);
+    }
+    for bad in ["on", "true"] {
+        let variables = [("AIP_CLIENT_REGISTRATION", bad)];
+        let said = aip(folder.path(), &variables, &["config", "check"]);
+        assert_ne!(said.code, 0, "{bad}");
+        let words = "expected `off`, `token` or `open`";
+        assert!(said.talk.contains(words), "{}", said.talk);
+    }
+}
+
 /// Whoever comes first makes the folder, its keys, the database and its tables.
 #[test]
 fn commands_and_a_server_start_in_a_new_folder_at_once() {

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::path::Path;
 
-use aip_sandbox::{Sandbox, SandboxOptions};
+use aip_sandbox::{NameServer, Sandbox, SandboxOptions};
 use serde_json::Value;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tempfile::TempDir;
@@ -222,4 +222,47 @@ async fn what_pdss_fetch_is_fetched_as_they_do_it() {
     assert_eq!(site.server.ended(), 0);
     let report = site.examine();
     assert_eq!(report.failing(), ["client document", "public keys"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handle_is_looked_up_in_both_ways_and_its_pds_is_asked() {
+    let site = Site::begin().await;
+    let names = NameServer::start(site.sandbox.dns.clone()).await.unwrap();
+    let name_server = names.address.to_string();
+    let mut variables = borrowed(&site.variables);
+    variables.push(("AIP_DNS_NAMESERVERS", &name_server));
+    let handle = site.sandbox.accounts.alice.handle.to_string();
+    let look_up = || examine(site.folder.path(), &variables, &["--handle", &handle]);
+
+    let report = look_up();
+    let did = site.sandbox.accounts.alice.did.as_str();
+    for (check, status, words) in [
+        ("handle in DNS", "ok", did),
+        ("handle at its host", "warn", "`alice.test` is a local name"),
+        ("account", "ok", did),
+        ("PDS", "ok", "answers in"),
+    ] {
+        let line = report.line(check);
+        assert_eq!(line["status"], status, "{line}");
+        assert!(line["found"].as_str().unwrap().contains(words), "{line}");
+    }
+
+    site.sandbox.pds.go_down().await;
+    let report = look_up();
+    let line = report.line("PDS");
+    assert_eq!(line["status"], "fail", "{line}");
+    let found = line["found"].as_str().unwrap();
+    assert!(found.contains("connection refused"), "{line}");
+    site.sandbox.pds.come_up().await.unwrap();
+
+    drop(names);
+    let report = look_up();
+    for check in ["handle in DNS", "account"] {
+        assert_eq!(report.line(check)["status"], "fail", "{check}");
+    }
+
+    let without = examine(site.folder.path(), &variables, &[]);
+    assert_eq!(without.line("account")["status"], "skipped");
+    let said = site.aip(&["doctor", "--handle", "no handle"]);
+    assert_eq!(said.code, 2, "{}", said.talk);
 }

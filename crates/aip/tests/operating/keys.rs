@@ -75,7 +75,7 @@ fn a_new_key_waits_until_others_have_learned_of_it() {
 }
 
 #[tokio::test]
-async fn a_key_that_sessions_are_bound_to_stays_unless_its_id_is_typed_again() {
+async fn a_key_that_sessions_are_bound_to_stays_unless_their_number_is_typed() {
     let folder = TempDir::new().unwrap();
     let old = the(&folder, "upstream", "active");
     for _ in 0..3 {
@@ -86,15 +86,91 @@ async fn a_key_that_sessions_are_bound_to_stays_unless_its_id_is_typed_again() {
     let counted = listed(&folder);
     let counted = counted.iter().find(|key| key["kid"] == *old).unwrap();
     assert_eq!(counted["sessions"], json!(3));
+    let by = counted["sessions_end_by"].as_str().unwrap().to_owned();
+    let years: i32 = by[..4].parse().unwrap();
+    let made: i32 = counted["created"].as_str().unwrap()[..4].parse().unwrap();
+    assert_eq!(years - made, 2, "{by}");
+    let table = keys(&folder, &["list"]);
+    assert!(table.ok().contains(&format!("3 session(s), until {by}")));
 
     for verb in ["retire", "remove"] {
-        keys(&folder, &[verb, &old]).failed_with("3 session(s) are bound to");
-        let said = keys(&folder, &[verb, &old, "--force", new.ok()]);
-        assert_eq!(said.code, 2, "another key was typed: {}", said.talk);
+        let refused = keys(&folder, &[verb, &old]);
+        refused.failed_with("3 session(s) are bound to");
+        assert!(refused.talk.contains(&by), "{}", refused.talk);
+        for wrong in ["2", "4", "0", "-3", "three", &old] {
+            let said = keys(&folder, &[verb, &old, "--force", wrong]);
+            assert_eq!(said.code, 2, "{wrong}: {}", said.talk);
+        }
         assert_eq!(the(&folder, "upstream", "published"), old);
     }
-    keys(&folder, &["remove", &old, "--force", &old]).ok();
+    // What is refused anyhow loses nothing.
+    let signs = the(&folder, "upstream", "active");
+    session(folder.path(), &signs).await;
+    keys(&folder, &["remove", &signs, "--force", "1"]).failed_with("activate another one first");
+    let live = aip(
+        folder.path(),
+        &[],
+        &["sessions", "list", "--state", "active", "--output", "json"],
+    );
+    assert_eq!(live.rows().len(), 4);
+
+    let done = keys(&folder, &["remove", &old, "--force", "3"]);
+    done.ok();
+    assert!(
+        done.talk.contains("3 session(s) ended with it"),
+        "{}",
+        done.talk
+    );
     assert!(!listed(&folder).iter().any(|key| key["kid"] == *old));
+    let live = aip(
+        folder.path(),
+        &[],
+        &["sessions", "list", "--state", "active", "--output", "json"],
+    );
+    assert_eq!(live.rows().len(), 1, "those of the other key");
+}
+
+#[tokio::test]
+async fn a_key_that_is_lost_is_given_up_with_its_sessions() {
+    let folder = TempDir::new().unwrap();
+    keys(&folder, &["list"]).ok();
+    session(folder.path(), "lost").await;
+    keys(&folder, &["remove", "lost"]).failed_with("1 session(s) are bound to lost");
+    keys(&folder, &["remove", "lost", "--force", "1"]).ok();
+    keys(&folder, &["remove", "lost"]).failed_with("there is no key `lost`");
+}
+
+#[test]
+fn keys_that_are_imported_are_changed_in_the_database() {
+    let folder = TempDir::new().unwrap();
+    let old = the(&folder, "upstream", "active");
+    let file = folder.path().join("aip-data/keys.json");
+    let before = std::fs::read_to_string(&file).unwrap();
+    keys(&folder, &["import"]).ok();
+    keys(&folder, &["import"]).failed_with("the database holds a key set already");
+
+    let said = keys(&folder, &["generate", "--purpose", "upstream"]);
+    let new = said.ok();
+    assert!(said.talk.contains("Added to the database"), "{}", said.talk);
+    keys(&folder, &["activate", new]).failed_with("wait, or say `--now`");
+    keys(&folder, &["activate", new, "--now"]).ok();
+    assert_eq!(the(&folder, "upstream", "active"), new);
+    keys(&folder, &["retire", &old]).ok();
+    assert_eq!(the(&folder, "upstream", "retired"), old);
+    keys(&folder, &["remove", &old]).ok();
+    assert!(!listed(&folder).iter().any(|key| key["kid"] == *old));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), before);
+    let row = aip(folder.path(), &[], &["doctor", "--output", "json"]).rows_of("signing keys");
+    assert!(row.to_string().contains(new), "{row}");
+
+    // The set is sealed like everything else.
+    let master = the(&folder, "master", "active");
+    let fresh = keys(&folder, &["generate", "--purpose", "master"]);
+    keys(&folder, &["activate", fresh.ok()]).ok();
+    keys(&folder, &["remove", &master]).failed_with("`aip keys rekey` first");
+    keys(&folder, &["rekey"]).ok();
+    keys(&folder, &["remove", &master]).ok();
+    assert_eq!(the(&folder, "upstream", "active"), new);
 }
 
 #[test]
@@ -182,4 +258,81 @@ async fn a_value_that_no_key_opens_is_told_and_does_not_hold_up_the_others() {
     said.failed_with("1 value(s) open with none of the master keys");
     let prefix = Sealed::prefix_of(new.ok());
     assert_eq!(storage.count_sealed(column, &prefix).await.unwrap(), 1);
+}
+
+/// A trigger holds the program up at one value, where it is killed.
+#[tokio::test]
+async fn sealing_again_that_was_killed_goes_on_where_it_was() {
+    let folder = TempDir::new().unwrap();
+    let signing = the(&folder, "upstream", "active");
+    let mut ids = Vec::new();
+    for _ in 0..250 {
+        ids.push(session(folder.path(), &signing).await.to_string());
+    }
+    ids.sort();
+    let new = keys(&folder, &["generate", "--purpose", "master"]);
+    let prefix = Sealed::prefix_of(new.ok());
+    keys(&folder, &["activate", new.ok()]).ok();
+    // The third batch of the first column that has values.
+    let url = format!(
+        "sqlite://{}",
+        folder.path().join("aip-data/aip.db").display()
+    );
+    let hold = format!(
+        "CREATE TRIGGER hold BEFORE UPDATE ON upstream_sessions WHEN OLD.id = '{}' BEGIN
+             SELECT (WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000000000)
+                 SELECT MAX(i) FROM n);
+         END",
+        ids[220]
+    );
+    let mut connection = <sqlx::SqliteConnection as sqlx::Connection>::connect(&url)
+        .await
+        .unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(hold))
+        .execute(&mut connection)
+        .await
+        .unwrap();
+
+    let storage = storage(folder.path()).await;
+    let mut sealing = crate::command::command(folder.path(), &[], &["keys", "rekey"])
+        .spawn()
+        .unwrap();
+    let column = SealedColumn::DpopKey;
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_mins(1);
+    while storage.count_sealed(column, &prefix).await.unwrap() < 200 {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "it does not come to the third batch"
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    sealing.kill().unwrap();
+    sealing.wait().unwrap();
+    assert_eq!(storage.count_sealed(column, &prefix).await.unwrap(), 200);
+
+    sqlx::raw_sql("DROP TRIGGER hold")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let said = keys(&folder, &["rekey", "--output", "json"]);
+    let numbers = said.rows();
+    let numbers = numbers
+        .iter()
+        .map(|row| row["sealed_again"].as_u64().unwrap());
+    assert_eq!(numbers.sum::<u64>(), 3 * 250 - 200, "what was done is done");
+    assert!(
+        said.talk.contains("550 of 550 values (100 %)"),
+        "{}",
+        said.talk
+    );
+    assert_eq!(storage.count_sealed(column, &prefix).await.unwrap(), 250);
+
+    let json = [("AIP_LOG_FORMAT", "json")];
+    let again = keys(&folder, &["generate", "--purpose", "master"]);
+    keys(&folder, &["activate", again.ok()]).ok();
+    let said = aip(folder.path(), &json, &["keys", "rekey"]);
+    said.ok();
+    let line = said.talk.lines().find(|line| line.contains("progress"));
+    let line: Value = serde_json::from_str(line.expect("progress is told")).unwrap();
+    assert_eq!((&line["done"], &line["total"]), (&json!(750), &json!(750)));
 }

@@ -7,6 +7,7 @@
     reason = "in a test, a surprise is a failure"
 )]
 
+mod backup;
 mod clients;
 mod command;
 mod contents;

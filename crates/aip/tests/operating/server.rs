@@ -146,6 +146,12 @@ impl Server {
         request(self.internal, path).map(|(status, ..)| status)
     }
 
+    /// The status and the body of a `GET` at the internal listener.
+    pub(crate) fn internal(&self, path: &str) -> (u16, String) {
+        let (status, _, body) = request(self.internal, path).expect("the server answers");
+        (status, body)
+    }
+
     /// The ids of the keys that it publishes towards PDSs.
     pub(crate) fn published(&self) -> Vec<String> {
         let (status, body) = self.get("/oauth/upstream/jwks.json");

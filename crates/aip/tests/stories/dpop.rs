@@ -20,6 +20,7 @@ use crate::world::{BASE, World};
 
 on_both_engines!(
     bound_tokens_say_so_and_are_worthless_without_a_proof,
+    a_proof_of_every_advertised_algorithm_binds_a_token,
     every_flaw_of_a_proof_is_refused,
     a_proof_is_good_once_on_all_replicas,
     a_proof_is_good_once_although_valkey_forgets,
@@ -29,6 +30,27 @@ on_both_engines!(
 );
 
 const USERINFO: &str = "/oauth/userinfo";
+
+async fn a_proof_of_every_advertised_algorithm_binds_a_token(world: &World) {
+    let metadata = world.get("/.well-known/openid-configuration").await.ok();
+    let advertised = metadata["dpop_signing_alg_values_supported"].as_array();
+    let advertised: Vec<Alg> = advertised
+        .unwrap()
+        .iter()
+        .map(|name| name.as_str().unwrap().parse().unwrap())
+        .collect();
+    assert_eq!(advertised.len(), 5);
+    for alg in advertised {
+        let app = world.app().await.with_dpop_of(alg);
+        let tokens = app.sign_in(&world.browser(), world.alice()).await;
+        assert_eq!(tokens.answer["token_type"], "DPoP", "{alg}");
+        app.userinfo(&tokens.access).await.ok();
+        let bound_to = &app.introspect(&tokens.access).await.ok()["cnf"]["jkt"];
+        assert_eq!(bound_to, app.key().public().thumbprint().as_str());
+        let refused = app.with_another_key().userinfo(&tokens.access).await;
+        refused.expect(401, "invalid_token");
+    }
+}
 
 async fn bound_tokens_say_so_and_are_worthless_without_a_proof(world: &World) {
     let app = world.app().await.with_dpop();

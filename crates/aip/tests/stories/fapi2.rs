@@ -24,6 +24,7 @@ on_both_engines!(
     a_token_request_without_a_proof_is_refused_under_the_profile,
     an_assertion_names_the_issuer_alone_under_the_profile,
     an_assertion_with_rs256_is_refused_under_the_profile,
+    assertions_with_ps256_and_eddsa_are_accepted_under_the_profile,
     a_code_of_the_profile_is_over_after_a_minute,
     clients_weaker_than_the_profile_are_not_registered,
 );
@@ -180,6 +181,22 @@ async fn an_assertion_with_rs256_is_refused_under_the_profile(world: &World) {
     refused
         .expect(401, "invalid_client")
         .logged("RS256, which this client may not use");
+}
+
+async fn assertions_with_ps256_and_eddsa_are_accepted_under_the_profile(world: &World) {
+    for alg in [Alg::Ps256, Alg::EdDsa] {
+        let key = SigningKey::generate(alg, Some("key-1".to_owned())).unwrap();
+        let keys = JwkSet::new(vec![key.public().clone()]);
+        let app = App::register_with_key(world, |settings| {
+            settings.keys = Some(ClientKeys::Registered(keys));
+            settings.security_profile = SecurityProfile::Fapi2;
+        });
+        let app = app.await.with_assertion_key(key).with_dpop();
+        let errand = app.errand(&[]);
+        let code = code(&app, &errand).await;
+        let tokens = Tokens::of(&app.redeem(&errand, &code).await);
+        app.userinfo(&tokens.access).await.ok();
+    }
 }
 
 async fn a_code_of_the_profile_is_over_after_a_minute(world: &World) {

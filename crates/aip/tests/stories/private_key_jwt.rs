@@ -20,6 +20,8 @@ use crate::world::{BASE, Engine, World};
 
 on_both_engines!(
     an_app_with_a_key_does_everything_that_one_with_a_secret_does,
+    assertions_of_every_advertised_algorithm_are_accepted,
+    an_rsa_key_is_for_the_one_algorithm_that_it_names,
     assertions_that_are_not_right_are_refused_and_cost_nothing,
     more_than_one_proof_or_half_an_assertion_is_refused,
     the_clock_of_an_app_may_be_a_little_ahead,
@@ -70,6 +72,61 @@ async fn an_app_with_a_key_does_everything_that_one_with_a_secret_does(world: &W
     let bound = app.with_dpop();
     let tokens = bound.sign_in(&world.browser(), world.alice()).await;
     assert_eq!(tokens.answer["token_type"], "DPoP");
+}
+
+async fn assertions_of_every_advertised_algorithm_are_accepted(world: &World) {
+    let metadata = world.get("/.well-known/openid-configuration").await.ok();
+    for endpoint in ["token", "introspection", "revocation"] {
+        let name = format!("{endpoint}_endpoint_auth_signing_alg_values_supported");
+        assert_eq!(metadata[name], json!(["ES256", "RS256", "PS256", "EdDSA"]));
+    }
+    for alg in [Alg::Es256, Alg::Rs256, Alg::Ps256, Alg::EdDsa] {
+        let key = SigningKey::generate(alg, Some("key-1".to_owned())).unwrap();
+        let app = App::register(world, |settings| {
+            let keys = JwkSet::new(vec![key.public().clone()]);
+            settings.auth_method = ClientAuthMethod::PrivateKeyJwt;
+            settings.keys = Some(ClientKeys::Registered(keys));
+        });
+        let app = app.await.with_assertion_key(key);
+        let tokens = app.sign_in(&world.browser(), world.alice()).await;
+        assert_eq!(app.introspect(&tokens.access).await.ok()["active"], true);
+        assert_eq!(app.revoke(&tokens.refresh).await.status, 200);
+        // Another key of that algorithm, and under the same id.
+        let other = SigningKey::generate(alg, Some("key-1".to_owned())).unwrap();
+        let forged = sign(&app, &other, &AssertionClaims::of(&app));
+        let refused = introspect_with(&app, &forged).await;
+        refused
+            .expect(401, "invalid_client")
+            .logged("does not verify");
+        // The keys of an app may be at an address of its own, too.
+        let key = SigningKey::generate(alg, Some("key-2".to_owned())).unwrap();
+        let address = format!("https://app.example.org/{alg}.json");
+        world.hosted.put(&address, 200, published(&[&key]));
+        let app = app_with_keys_at(world, &address, key).await;
+        introspect_with(&app, &app.assertion()).await.ok();
+    }
+}
+
+/// RFC 8725 §3.1: PS256 and RS256 have the same keys, and a key is for one of them.
+async fn an_rsa_key_is_for_the_one_algorithm_that_it_names(world: &World) {
+    let key = SigningKey::generate(Alg::Ps256, Some("key-1".to_owned())).unwrap();
+    let private = key.to_private_jwk_json().unwrap();
+    let private = secrecy::ExposeSecret::expose_secret(&private).replace("PS256", "RS256");
+    let rs256 = SigningKey::from_jwk_json(&private).unwrap();
+    for (registered, signs, alg) in [(&key, &rs256, "RS256"), (&rs256, &key, "PS256")] {
+        let keys = JwkSet::new(vec![registered.public().clone()]);
+        let app = App::register(world, |settings| {
+            settings.auth_method = ClientAuthMethod::PrivateKeyJwt;
+            settings.keys = Some(ClientKeys::Registered(keys));
+        });
+        let app = app.await;
+        let right = sign(&app, registered, &AssertionClaims::of(&app));
+        introspect_with(&app, &right).await.ok();
+        let wrong = sign(&app, signs, &AssertionClaims::of(&app));
+        let refused = introspect_with(&app, &wrong).await;
+        let logged = format!("no single key for {alg}");
+        refused.expect(401, "invalid_client").logged(&logged);
+    }
 }
 
 /// A token that is signed with a secret, or not at all.

@@ -17,9 +17,10 @@ use aip_pds::{MemoryNonces, PdsClient, Resolver, ResolverConfig};
 use aip_sessions::{Keeper, SessionSealer, SignIn, Spill, Upstream, UpstreamIdentity};
 use aip_storage::Storage;
 use aip_storage::client::{
-    ApplicationType, ClientAuthMethod, GrantTypes, IdTokenAlg, SecurityProfile,
+    AccessTokenFormat, ApplicationType, ClientAuthMethod, GrantTypes, IdTokenAlg, SecurityProfile,
 };
 use aip_storage::notices::LocalNotices;
+use aip_storage::resource_uri::ResourceList;
 use aip_storage_sql::{Database, PgOptions};
 use aip_testkit::clock::ManualClock;
 use aip_xrpc::Forwarder;
@@ -84,6 +85,7 @@ impl World {
         let server = AuthorizationServer {
             issuer: Issuer::new(issuer.parse().unwrap()),
             require_par: false,
+            registration: aip_oauth::RegistrationPolicy::default(),
             storage: Arc::clone(&storage),
             known_clients: aip_oauth::KnownClients::default(),
             client_key_sets: Arc::new(aip_oauth::ClientKeySets::new(Arc::new(NoNetwork))),
@@ -285,6 +287,10 @@ pub(crate) fn settings() -> ClientSettings {
         dpop_bound_access_tokens: false,
         first_party: false,
         id_token_alg: IdTokenAlg::Es256,
+        userinfo_alg: None,
+        access_token_format: AccessTokenFormat::Opaque,
+        resources: ResourceList::default(),
+        resource_server: None,
         claims_in_id_token: false,
         access_token_ttl: minute * 10,
         refresh_token_ttl: minute * 60 * 24,

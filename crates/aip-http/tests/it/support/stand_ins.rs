@@ -51,8 +51,11 @@ impl Health for Healthy {
         true
     }
 
-    async fn ready(&self) -> bool {
+    async fn ready(&self) -> Result<(), String> {
         assert!(!self.panics.load(Ordering::SeqCst), "as the test wants it");
-        !self.drains.load(Ordering::SeqCst)
+        if self.drains.load(Ordering::SeqCst) {
+            return Err("it drains".to_owned());
+        }
+        Ok(())
     }
 }

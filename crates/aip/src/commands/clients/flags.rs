@@ -6,9 +6,10 @@ use std::time::Duration;
 use aip_jose::JwkSet;
 use aip_oauth::registration::{ClientSettings, RegistrationError};
 use aip_storage::client::{
-    ApplicationType, ClientAuthMethod, ClientKeys, GrantType, GrantTypes, IdTokenAlg, JwksUri,
-    RedirectUri, SecurityProfile,
+    AccessTokenFormat, ApplicationType, ClientAuthMethod, ClientKeys, GrantType, GrantTypes,
+    IdTokenAlg, JwksUri, RedirectUri, SecurityProfile,
 };
+use aip_storage::resource_uri::ResourceList;
 use anyhow::{Context as _, anyhow};
 use clap::ValueEnum;
 
@@ -70,6 +71,21 @@ pub(super) struct Changes {
     /// How ID tokens are signed; ES256 by default
     #[arg(long, value_name = "ALG")]
     id_token_alg: Option<TokenAlg>,
+    /// How answers of userinfo are signed; by default, or with `none`, they are not
+    #[arg(long, value_name = "ALG")]
+    userinfo_alg: Option<UserinfoAlg>,
+    /// What access tokens look like: `opaque`, or `jwt` (RFC 9068), which resource servers read by
+    /// themselves; opaque by default
+    #[arg(long, value_name = "FORMAT")]
+    access_token_format: Option<TokenFormat>,
+    /// A resource server that the app may ask access tokens for besides AIP, by its identifier
+    /// (RFC 8707); may be repeated; a single empty one clears the list
+    #[arg(long, value_name = "URI")]
+    resource: Vec<String>,
+    /// Which resource server the app is itself: it may introspect the access tokens for that
+    /// identifier, whoever they were given to, and no others; an empty one: none
+    #[arg(long, value_name = "URI")]
+    resource_server: Option<String>,
     /// Whether ID tokens carry what userinfo answers with (handle, name, e-mail address), for apps
     /// that look nowhere else, such as Auth.js; false by default
     #[arg(long, value_name = "BOOL")]
@@ -127,6 +143,22 @@ enum TokenAlg {
     Rs256,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum UserinfoAlg {
+    #[value(name = "none")]
+    None,
+    #[value(name = "ES256")]
+    Es256,
+    #[value(name = "RS256")]
+    Rs256,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum TokenFormat {
+    Opaque,
+    Jwt,
+}
+
 /// What an app may ask for unless the operator says otherwise. A request without `scope` gets all of
 /// it, so it is the least that makes sense.
 const DEFAULT_SCOPE: &str = "openid profile atproto";
@@ -156,6 +188,10 @@ pub(super) fn new_client(defaults: &Ttls) -> ClientSettings {
         dpop_bound_access_tokens: false,
         first_party: false,
         id_token_alg: IdTokenAlg::Es256,
+        userinfo_alg: None,
+        access_token_format: AccessTokenFormat::Opaque,
+        resources: ResourceList::default(),
+        resource_server: None,
         claims_in_id_token: false,
         access_token_ttl: defaults.access,
         refresh_token_ttl: defaults.refresh,
@@ -186,6 +222,15 @@ impl Changes {
             said => GrantTypes::try_from(said.iter().copied().map(Into::into).collect::<Vec<_>>())
                 .map_err(Failure::usage)?,
         };
+        let resources = match self.resource.as_slice() {
+            [] => base.resources,
+            said => said.join(" ").parse().map_err(Failure::usage)?,
+        };
+        let resource_server = match self.resource_server.as_deref() {
+            None => base.resource_server,
+            Some("") => None,
+            Some(said) => Some(said.parse().map_err(Failure::usage)?),
+        };
         Ok(ClientSettings {
             name: self.name.unwrap_or(base.name),
             application_type: self
@@ -215,6 +260,12 @@ impl Changes {
                 .unwrap_or(base.dpop_bound_access_tokens),
             first_party: self.first_party.unwrap_or(base.first_party),
             id_token_alg: self.id_token_alg.map_or(base.id_token_alg, Into::into),
+            userinfo_alg: self.userinfo_alg.map_or(base.userinfo_alg, Into::into),
+            access_token_format: self
+                .access_token_format
+                .map_or(base.access_token_format, Into::into),
+            resources,
+            resource_server,
             claims_in_id_token: self.claims_in_id_token.unwrap_or(base.claims_in_id_token),
             access_token_ttl: seconds(self.access_token_ttl, base.access_token_ttl),
             refresh_token_ttl: seconds(self.refresh_token_ttl, base.refresh_token_ttl),
@@ -268,6 +319,25 @@ impl From<TokenAlg> for IdTokenAlg {
         match alg {
             TokenAlg::Es256 => Self::Es256,
             TokenAlg::Rs256 => Self::Rs256,
+        }
+    }
+}
+
+impl From<UserinfoAlg> for Option<IdTokenAlg> {
+    fn from(alg: UserinfoAlg) -> Self {
+        match alg {
+            UserinfoAlg::None => None,
+            UserinfoAlg::Es256 => Some(IdTokenAlg::Es256),
+            UserinfoAlg::Rs256 => Some(IdTokenAlg::Rs256),
+        }
+    }
+}
+
+impl From<TokenFormat> for AccessTokenFormat {
+    fn from(format: TokenFormat) -> Self {
+        match format {
+            TokenFormat::Opaque => Self::Opaque,
+            TokenFormat::Jwt => Self::Jwt,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `aip clients`: registering apps, and what becomes of them.
 
 mod flags;
+mod registration_tokens;
 mod shown;
 
 use aip_config::LoadedConfig;
@@ -38,6 +39,8 @@ enum Action {
     Delete(Named),
     /// Gives an app a new secret; the old one is worthless at once
     RotateSecret(Named),
+    /// Tokens with which apps register themselves
+    RegistrationToken(registration_tokens::Args),
 }
 
 #[derive(clap::Args)]
@@ -129,6 +132,9 @@ async fn act(
         Action::RotateSecret(Named { id }) => {
             let secret = server.rotate_client_secret(&id).await.map_err(failure)?;
             show(&find(server, id).await?, Some(&secret), format)
+        }
+        Action::RegistrationToken(args) => {
+            registration_tokens::act(args, server, loaded, format).await
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aip_base::Timestamp;
 use aip_jose::JwkSet;
-use aip_storage::client::{Client, ClientKeys, GrantType, RedirectUri};
+use aip_storage::client::{Client, ClientKeys, GrantType, IdTokenAlg, RedirectUri};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 
@@ -39,6 +39,12 @@ pub(super) struct ClientRow {
     dpop_bound_access_tokens: bool,
     first_party: bool,
     id_token_signed_response_alg: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    userinfo_signed_response_alg: Option<&'static str>,
+    access_token_format: &'static str,
+    resources: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource_server: Option<String>,
     claims_in_id_token: bool,
     access_token_ttl: u64,
     refresh_token_ttl: u64,
@@ -97,6 +103,10 @@ impl ClientRow {
             dpop_bound_access_tokens: settings.dpop_bound_access_tokens,
             first_party: settings.first_party,
             id_token_signed_response_alg: settings.id_token_alg.as_str(),
+            userinfo_signed_response_alg: settings.userinfo_alg.map(IdTokenAlg::as_str),
+            access_token_format: settings.access_token_format.as_str(),
+            resources: settings.resources.iter().map(ToString::to_string).collect(),
+            resource_server: settings.resource_server.as_ref().map(ToString::to_string),
             claims_in_id_token: settings.claims_in_id_token,
             access_token_ttl: settings.access_token_ttl.as_secs(),
             refresh_token_ttl: settings.refresh_token_ttl.as_secs(),
@@ -170,6 +180,16 @@ fn members(shown: &ClientRow, client: &Client) -> Vec<(&'static str, String)> {
         (
             "id_token_signed_response_alg",
             text(shown.id_token_signed_response_alg),
+        ),
+        (
+            "userinfo_signed_response_alg",
+            text(shown.userinfo_signed_response_alg.unwrap_or_default()),
+        ),
+        ("access_token_format", text(shown.access_token_format)),
+        ("resources", list(&shown.resources)),
+        (
+            "resource_server",
+            text(shown.resource_server.as_deref().unwrap_or_default()),
         ),
         ("claims_in_id_token", shown.claims_in_id_token.to_string()),
         ("access_token_ttl", lasts(shown.access_token_ttl)),

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use aip_base::{Clock as _, Http as _, Limits, SystemClock, Timestamp};
-use aip_storage::upstream::SessionFilter;
 use http::Request;
 use http::header::DATE;
 
@@ -37,8 +36,8 @@ pub(super) async fn of_network(installation: &Installation) -> Finding {
         Ok(network) => network,
         Err(finding) => return finding,
     };
-    let asked = match somebodys_pds(installation).await {
-        Some(pds) => format!("{pds}/xrpc/_health"),
+    let asked = match installation.some_session().await {
+        Some(session) => format!("{}/xrpc/_health", session.pds),
         None => match installation.loaded.config.upstream.plc_urls.last() {
             Some(plc) => format!("{plc}/_health"),
             None => return Finding::skipped("no server to ask"),
@@ -62,17 +61,6 @@ pub(super) async fn of_network(installation: &Installation) -> Finding {
         Some(there) => judge(&asked, there, before, SystemClock.now()),
         None => Finding::skipped(format!("{asked} tells no time")),
     }
-}
-
-async fn somebodys_pds(installation: &Installation) -> Option<String> {
-    let storage = installation.storage.needed("database").ok()?;
-    let filter = SessionFilter::default();
-    let found = storage
-        .list_upstream_sessions(&filter, None, 1)
-        .await
-        .ok()?;
-    let session = found.into_iter().next()?.ok()?;
-    Some(session.pds.to_string())
 }
 
 /// The other clock was read at some time between `before` and `after`.

@@ -4,12 +4,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aip_atproto::Handle;
+use aip_base::SystemRng;
 use aip_config::LoadedConfig;
 use aip_keys::{KeySet, MasterKeys};
+use aip_pds::{Freshness, Trace};
 use aip_storage::Storage;
+use aip_storage::upstream::{SessionFilter, UpstreamSession};
 use aip_storage_sql::{Database, SchemaError, Status};
 
+use tokio::sync::OnceCell;
+
 use super::finding::Finding;
+use super::network::resolver;
+use crate::app::DatabaseKeys;
 use crate::data_dir::{DataDir, MASTER_KEYS, SIGNING_KEYS};
 use crate::failure::Failure;
 use crate::file_modes::{self, database_file};
@@ -29,6 +37,8 @@ pub(super) struct Installation {
     pub(super) signing_keys: Part<KeySet>,
     pub(super) master_keys: Part<MasterKeys>,
     pub(super) network: Part<Network>,
+    /// The handle that is looked up, found once.
+    handle: OnceCell<Option<Handle>>,
 }
 
 /// A part of an installation.
@@ -58,7 +68,8 @@ impl<T> Part<T> {
 }
 
 impl Installation {
-    pub(super) async fn new(loaded: LoadedConfig) -> Self {
+    /// `handle` is looked up; without one, that of an account which has a session.
+    pub(super) async fn new(loaded: LoadedConfig, handle: Option<Handle>) -> Self {
         let database = database(&loaded).await;
         let (schema, storage) = match &database {
             Part::Present(there) => (
@@ -83,6 +94,8 @@ impl Installation {
         } else {
             Part::NotYet
         };
+        let stored = stored_keys(&loaded, &storage, &master_keys).await;
+        let signing_keys = stored.unwrap_or(signing_keys);
         let network = Part::from(Network::new(&loaded));
         Self {
             loaded,
@@ -92,13 +105,65 @@ impl Installation {
             signing_keys,
             master_keys,
             network,
+            handle: OnceCell::new_with(handle.map(Some)),
         }
+    }
+
+    /// The handle to look up, if there is one.
+    pub(super) async fn handle(&self) -> Option<&Handle> {
+        let found = self.handle.get_or_init(async || {
+            let network = self.network.needed("way out").ok()?;
+            let did = self.some_session().await?.did;
+            let resolver = resolver(network, self);
+            let document = resolver
+                .document(&did, Freshness::Uncached, &mut Trace::default())
+                .await;
+            document.ok()?.handle().cloned()
+        });
+        found.await.as_ref()
+    }
+
+    /// A session at a PDS, if there is one.
+    pub(super) async fn some_session(&self) -> Option<UpstreamSession> {
+        let storage = self.storage.needed("database").ok()?;
+        let filter = SessionFilter::default();
+        let found = storage
+            .list_upstream_sessions(&filter, None, 1)
+            .await
+            .ok()?;
+        found.into_iter().next()?.ok()
     }
 
     pub(super) async fn close(self) {
         if let Part::Present(database) = self.database {
             database.close().await;
         }
+    }
+}
+
+/// The key set in the database, if the installation keeps it there.
+async fn stored_keys(
+    loaded: &LoadedConfig,
+    storage: &Part<Arc<dyn Storage>>,
+    master_keys: &Part<MasterKeys>,
+) -> Option<Part<KeySet>> {
+    let (Part::Present(storage), Part::Present(master)) = (storage, master_keys) else {
+        return None;
+    };
+    let keys = &loaded.config.keys;
+    if keys.json_web_keys.is_some() {
+        return None;
+    }
+    let stored = DatabaseKeys {
+        storage: Arc::clone(storage),
+        sealer: Arc::new(master.sealer()),
+        rng: Arc::new(SystemRng),
+        active_signing_keys: keys.active_signing_keys.clone(),
+    };
+    match stored.read().await {
+        Ok(None) => None,
+        Ok(Some(read)) => Some(Part::Present(read.set)),
+        Err(error) => Some(Part::Broken(error.to_string())),
     }
 }
 

@@ -5,8 +5,8 @@ use aip_jose::Alg;
 
 use super::finding::Finding;
 use super::installation::{Installation, Part};
+use crate::app::pinned_keys;
 use crate::rekeying::try_keys;
-use crate::runtime::pinned_keys;
 
 const PUT_BACK: &str =
     "put the old key back into the key set (AIP_JSON_WEB_KEYS, or keys.json in the data folder)";

@@ -12,12 +12,14 @@ mod installation;
 mod keys;
 mod network;
 mod outside;
+mod reach;
 mod valkey;
 
 use std::future::{Future, ready};
 use std::pin::Pin;
 use std::time::Duration;
 
+use aip_atproto::Handle;
 use anyhow::anyhow;
 use futures_util::future::join_all;
 
@@ -39,6 +41,9 @@ pub(crate) struct Args {
     /// Leave out what goes over the network; the database is asked all the same
     #[arg(long)]
     offline: bool,
+    /// The handle that is looked up over the network; that of an account with a session unless named
+    #[arg(long, conflicts_with = "offline")]
+    handle: Option<String>,
 }
 
 /// A check at work.
@@ -84,6 +89,9 @@ const CHECKS: &[Check] = &[
     local("database write", |installation| {
         Box::pin(database::write(installation))
     }),
+    local("restored copy", |installation| {
+        Box::pin(database::restored(installation))
+    }),
     local("database clock", |installation| {
         Box::pin(clocks::of_database(installation))
     }),
@@ -112,6 +120,16 @@ const CHECKS: &[Check] = &[
     network("PLC directory", |installation| {
         Box::pin(network::plc(installation))
     }),
+    network("handle in DNS", |installation| {
+        Box::pin(network::handle_in_dns(installation))
+    }),
+    network("handle at its host", |installation| {
+        Box::pin(network::handle_at_its_host(installation))
+    }),
+    network("account", |installation| {
+        Box::pin(network::account(installation))
+    }),
+    network("PDS", |installation| Box::pin(network::pds(installation))),
     network("clock", |installation| {
         Box::pin(clocks::of_network(installation))
     }),
@@ -127,7 +145,9 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let lines = runtime.block_on(examine(args, global));
+    let handle = args.handle.as_deref().map(Handle::parse);
+    let handle = handle.transpose().map_err(Failure::usage)?;
+    let lines = runtime.block_on(examine(args, handle, global));
     let format = if args.json {
         Format::Json
     } else {
@@ -147,12 +167,12 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn examine(args: &Args, global: &Global) -> Vec<Line> {
+async fn examine(args: &Args, handle: Option<Handle>, global: &Global) -> Vec<Line> {
     let loaded = match load(global) {
         Ok(loaded) => loaded,
         Err(failure) => return without_configuration(&failure),
     };
-    let installation = Installation::new(loaded).await;
+    let installation = Installation::new(loaded, handle).await;
     let checks = CHECKS.iter().map(async |check| {
         if check.network && args.offline {
             return Finding::skipped("--offline").line(check.name);

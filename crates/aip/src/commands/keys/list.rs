@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use aip_base::{Clock as _, RowId, SystemClock};
+use aip_base::{Clock as _, SystemClock, Timestamp};
 use aip_config::LoadedConfig;
-use aip_keys::Purpose;
+use aip_keys::{KeyInfo, KeyState, Purpose};
+use aip_storage::operations::ClientKeyUse;
 use serde::Serialize;
 
+use super::change::unbound_by;
+
 use crate::failure::Failure;
-use crate::output::{Format, Row, words_for};
+use crate::output::{Format, Row, instant, words_for};
 use crate::rekeying::sealed_with;
-use crate::runtime::{Runtime, master_keys, signing_keys};
+use crate::runtime::{Runtime, master_keys};
 
 /// A key as it is printed.
 #[derive(Serialize)]
@@ -19,15 +22,38 @@ struct Shown {
     purpose: &'static str,
     alg: String,
     state: &'static str,
-    /// Seconds since it was made, where its id tells.
+    /// Seconds since it was made, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     age: Option<u64>,
+    #[serde(flatten)]
+    times: Times,
     /// Sessions that are bound to an upstream key.
     #[serde(skip_serializing_if = "Option::is_none")]
     sessions: Option<u64>,
+    /// By when the last of them has ended, if no more begin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sessions_end_by: Option<String>,
     /// Values that are sealed with a master key.
     #[serde(skip_serializing_if = "Option::is_none")]
     sealed_values: Option<u64>,
+}
+
+/// When a signing key came into its states (RFC 3339), where that is known.
+#[derive(Serialize, Default)]
+struct Times {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    published_since: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    active_since: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    superseded_since: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retired_since: Option<String>,
+    /// Since when it is in its state.
+    #[serde(skip)]
+    since: Option<String>,
 }
 
 impl Row for Shown {
@@ -36,6 +62,7 @@ impl Row for Shown {
         "purpose",
         "algorithm",
         "state",
+        "since",
         "age",
         "needed by",
     ];
@@ -44,7 +71,10 @@ impl Row for Shown {
     fn cells(&self) -> Vec<String> {
         let age = self.age.map(Duration::from_secs);
         let needed = match (self.sessions, self.sealed_values) {
-            (Some(sessions), _) => format!("{sessions} session(s)"),
+            (Some(sessions), _) => match &self.sessions_end_by {
+                Some(by) => format!("{sessions} session(s), until {by}"),
+                None => format!("{sessions} session(s)"),
+            },
             (None, Some(values)) => format!("{values} sealed value(s)"),
             (None, None) => "-".to_owned(),
         };
@@ -53,6 +83,7 @@ impl Row for Shown {
             self.purpose.to_owned(),
             self.alg.clone(),
             self.state.to_owned(),
+            self.times.since.clone().unwrap_or_else(|| "-".to_owned()),
             age.map_or_else(|| "-".to_owned(), words_for),
             needed,
         ]
@@ -65,23 +96,9 @@ pub(super) async fn list(
     format: Format,
 ) -> Result<(), Failure> {
     let uses = runtime.storage.client_key_uses().await?;
-    let sessions = |kid: &str| {
-        let found = uses.iter().find(|it| it.kid == kid);
-        found.map_or(0, |it| it.sessions)
-    };
-    let set = signing_keys(&runtime.data_dir, loaded)?;
-    let mut rows: Vec<Shown> = set
-        .list()
-        .map(|key| Shown {
-            kid: key.kid.to_owned(),
-            purpose: key.purpose.as_str(),
-            alg: key.alg.to_string(),
-            state: key.state.as_str(),
-            age: age(key.kid).map(|age| age.as_secs()),
-            sessions: (key.purpose == Purpose::Upstream).then(|| sessions(key.kid)),
-            sealed_values: None,
-        })
-        .collect();
+    let set = runtime.signing_keys(loaded).await?;
+    let now = SystemClock.now();
+    let mut rows: Vec<Shown> = set.list().map(|key| signing(&key, &uses, now)).collect();
     let master = master_keys(&runtime.data_dir, loaded)?;
     for kid in master.kids() {
         rows.push(Shown {
@@ -94,15 +111,38 @@ pub(super) async fn list(
                 "opens"
             },
             age: None,
+            times: Times::default(),
             sessions: None,
+            sessions_end_by: None,
             sealed_values: Some(sealed_with(&*runtime.storage, kid).await?),
         });
     }
     Ok(format.list(&rows)?)
 }
 
-/// How long ago a key was made, if AIP made it.
-pub(super) fn age(kid: &str) -> Option<Duration> {
-    let id: RowId = kid.parse().ok()?;
-    Some(SystemClock.now().since(id.created_at()?))
+fn signing(key: &KeyInfo<'_>, uses: &[ClientKeyUse], now: Timestamp) -> Shown {
+    let times = &key.times;
+    let bound = uses.iter().find(|it| it.kid == key.kid);
+    let bound = bound.filter(|_| key.purpose == Purpose::Upstream);
+    let is_active = key.state == KeyState::Active;
+    Shown {
+        kid: key.kid.to_owned(),
+        purpose: key.purpose.as_str(),
+        alg: key.alg.to_string(),
+        state: key.state.as_str(),
+        age: times.created.map(|created| now.since(created).as_secs()),
+        times: Times {
+            created: times.created.map(instant),
+            published_since: times.published.map(instant),
+            active_since: times.activated.map(instant),
+            superseded_since: times.superseded.map(instant),
+            retired_since: times.retired.map(instant),
+            since: times.since(key.state).map(instant),
+        },
+        sessions: (key.purpose == Purpose::Upstream).then(|| bound.map_or(0, |it| it.sessions)),
+        sessions_end_by: bound
+            .filter(|_| !is_active)
+            .map(|bound| instant(unbound_by(bound))),
+        sealed_values: None,
+    }
 }

@@ -1,17 +1,19 @@
 //! `aip keys`: the life of the keys that AIP signs with, and of those that protect the database.
 //!
 //! A signing key is generated (published, so that caches learn of it), activated (the one before
-//! stays published, for the sessions that are bound to it), retired, and removed. A master key is
+//! stays published, for the sessions that are bound to it), retired, and removed; `aip serve` can do
+//! that by itself, in the database ([`DatabaseKeys`](crate::app::DatabaseKeys)). A master key is
 //! generated (it opens), activated (it seals), and removed once everything was sealed again.
 
 mod change;
+mod import;
 mod list;
 mod rekey;
 
-use aip_base::{SystemClock, SystemRng};
+use aip_base::{Clock as _, SystemClock, SystemRng, Timestamp};
 use aip_config::LoadedConfig;
 use aip_jose::Alg;
-use aip_keys::Purpose;
+use aip_keys::{KeySet, Purpose};
 use clap::{Subcommand, ValueEnum};
 use serde_json::json;
 
@@ -19,6 +21,7 @@ use crate::cli::Global;
 use crate::data_dir::{DataDir, SIGNING_KEYS};
 use crate::environment::load;
 use crate::failure::Failure;
+use crate::key_files::{self, KeySetPlace};
 use crate::output::{self, Format};
 use crate::runtime::{self, on_database};
 
@@ -40,6 +43,8 @@ enum Action {
     Retire(Unused),
     /// Forgets a key that nothing needs any more
     Remove(Unused),
+    /// Keeps the signing keys in the database from now on, where servers can rotate them
+    Import,
     /// Seals everything in the database with the master key in use
     Rekey,
 }
@@ -67,9 +72,9 @@ struct Activate {
 struct Unused {
     /// The id of the key
     kid: String,
-    /// Even if sessions are lost by it: the id of the key once more
-    #[arg(long, value_name = "KID")]
-    force: Option<String>,
+    /// Even if sessions or sealed values are lost by it: how many are
+    #[arg(long, value_name = "NUMBER")]
+    force: Option<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -113,6 +118,9 @@ pub(crate) fn run(args: Args, global: &Global) -> Result<(), Failure> {
         Action::Remove(unused) => on_database(&loaded, async |it| {
             change::remove(&unused, it, &loaded, global.output).await
         }),
+        Action::Import => on_database(&loaded, async |it| {
+            import::import(it, &loaded, global.output).await
+        }),
         Action::Rekey => on_database(&loaded, async |it| {
             rekey::rekey(it, &loaded, global.output).await
         }),
@@ -136,32 +144,49 @@ fn data_dir(loaded: &LoadedConfig) -> anyhow::Result<DataDir> {
     Ok(data_dir)
 }
 
+/// Changes the key set where it is kept. One that is given from outside needs no database.
+fn change_key_set<T>(
+    loaded: &LoadedConfig,
+    change: impl FnOnce(&mut KeySet, Timestamp) -> anyhow::Result<T>,
+) -> Result<(T, KeySetPlace), Failure> {
+    let keys = &loaded.config.keys;
+    if keys.json_web_keys.is_none() {
+        return on_database(loaded, async |runtime| {
+            Ok(key_files::change_key_set(runtime, loaded, change).await?)
+        });
+    }
+    let data_dir = data_dir(loaded)?;
+    let (done, path) = data_dir.change_key_set(keys, |set| change(set, SystemClock.now()))?;
+    Ok((done, KeySetPlace::File(path)))
+}
+
 fn make(generate: &Generate, loaded: &LoadedConfig, format: Format) -> Result<(), Failure> {
     let data_dir = data_dir(loaded)?;
-    let keys = &loaded.config.keys;
     let alg = generate.alg.into();
     let signing = |purpose| {
-        data_dir.change_key_set(keys, |set| {
+        change_key_set(loaded, |set, _| {
             Ok(set.add(purpose, alg, &SystemClock, &SystemRng)?)
         })
     };
-    let (kid, path) = match generate.purpose {
+    let (kid, place) = match generate.purpose {
         KeyPurpose::Upstream => signing(Purpose::Upstream)?,
         KeyPurpose::Oidc => signing(Purpose::Oidc)?,
         KeyPurpose::Master => {
-            data_dir.change_master_keys(keys, |master| Ok(master.add(&SystemRng)))?
+            let keys = &loaded.config.keys;
+            let add = data_dir.change_master_keys(keys, |master| Ok(master.add(&SystemRng)));
+            let (kid, path) = add?;
+            (kid, KeySetPlace::File(path))
         }
     };
     let next = match generate.purpose {
-        KeyPurpose::Master => "Give it to every server and restart them",
-        _ => "Send SIGHUP to every server, so that it is published",
+        KeyPurpose::Master => "Give it to every server and send each SIGHUP, so that it opens",
+        KeyPurpose::Upstream | KeyPurpose::Oidc => place.published(),
     };
     output::say(&format!(
-        "Added to {}. {next}; then `aip keys activate {kid}`.",
-        path.display()
+        "Added to {place}. {next}; then `aip keys activate {kid}`."
     ));
     match format {
-        Format::Json => output::json(&json!({"kid": kid, "file": path}))?,
+        Format::Json => output::json(&json!({"kid": kid, "file": place.file()}))?,
         Format::Table | Format::Wide => output::text(&kid)?,
     }
     Ok(())

@@ -5,17 +5,16 @@ use aip_base::SystemRng;
 use aip_config::LoadedConfig;
 use aip_keys::Sealed;
 use aip_storage::operations::SealedColumn;
+use aip_storage::{Storage, StorageError};
 use anyhow::anyhow;
 use serde::Serialize;
 use strum::IntoEnumIterator as _;
 
 use crate::failure::Failure;
 use crate::output::{Format, Row, say};
+use crate::progress::{Progress, Unit};
 use crate::rekeying::{Resealed, check_keys, reseal, reseal_check};
 use crate::runtime::{Runtime, master_keys};
-
-/// After so many values it is said how far it is.
-const NEWS: u64 = 10_000;
 
 #[derive(Serialize)]
 struct Shown {
@@ -48,19 +47,14 @@ pub(super) async fn rekey(
     let master = master_keys(&runtime.data_dir, loaded)?;
     check_keys(storage, &master, &SystemRng).await?;
     let sealer = master.sealer();
+    let total = values_to_seal(storage, &sealer.prefix()).await?;
+    let mut progress = Progress::begin("sealing again", Unit::Values, total, loaded);
     let mut rows = Vec::new();
+    let mut before = 0;
     for column in SealedColumn::iter() {
-        let all = storage.count_sealed(column, Sealed::PREFIX).await?;
-        let done = storage.count_sealed(column, &sealer.prefix()).await?;
-        let left = all.saturating_sub(done);
-        let mut told = 0;
-        let progress = |so_far: &Resealed| {
-            if so_far.done / NEWS > told {
-                told = so_far.done / NEWS;
-                say(&news(so_far, left));
-            }
-        };
-        let done = reseal(storage, &sealer, &SystemRng, column, progress).await?;
+        let tell = |so_far: &Resealed| progress.at(before + so_far.looked_at);
+        let done = reseal(storage, &sealer, &SystemRng, column, tell).await?;
+        before += done.looked_at;
         rows.push(Shown {
             table: column.table(),
             column: column.column(),
@@ -68,6 +62,7 @@ pub(super) async fn rekey(
             unreadable: done.unreadable,
         });
     }
+    progress.end(before);
     reseal_check(storage, &sealer, &SystemRng).await?;
     format.list(&rows)?;
     let unreadable: u64 = rows.iter().map(|row| row.unreadable).sum();
@@ -85,7 +80,13 @@ pub(super) async fn rekey(
     Ok(())
 }
 
-fn news(so_far: &Resealed, left: u64) -> String {
-    let (table, column) = (so_far.column.table(), so_far.column.column());
-    format!("{table}.{column}: {} of {left}", so_far.done)
+/// How many values are sealed with other keys than the one that `prefix` names.
+async fn values_to_seal(storage: &dyn Storage, prefix: &str) -> Result<u64, StorageError> {
+    let mut number = 0;
+    for column in SealedColumn::iter() {
+        let all = storage.count_sealed(column, Sealed::PREFIX).await?;
+        let done = storage.count_sealed(column, prefix).await?;
+        number += all.saturating_sub(done);
+    }
+    Ok(number)
 }

@@ -13,10 +13,11 @@ use anyhow::Context as _;
 use tokio::sync::Notify;
 
 use self::reload::Reloading;
+use crate::app::pinned_keys;
 use crate::cli::Global;
 use crate::environment::load;
 use crate::failure::Failure;
-use crate::runtime::{Materials, Runtime, pinned_keys};
+use crate::runtime::{Materials, Runtime};
 use crate::{file_modes, output, settings, telemetry};
 
 /// How often certificate files are looked at.
@@ -104,7 +105,7 @@ async fn serve(
 
     let keys = Arc::clone(&application.server.keys);
     let pinned = pinned_keys(&*runtime.storage).await?;
-    if let Err(error) = keys.current().covers(&pinned) {
+    if let Err(error) = keys.check(&pinned) {
         tracing::error!(%error, "session refresh unavailable");
     }
     if let Some(tls) = &tls {
@@ -148,6 +149,9 @@ async fn serve(
         storage: &*runtime.storage,
         tls,
         keys,
+        key_rotation: application.key_rotation.clone(),
+        sealer: Arc::clone(&application.sealer),
+        keys_from_outside: loaded.config.keys.json_web_keys.is_some(),
         log: telemetry.log().clone(),
     };
     tokio::select! {

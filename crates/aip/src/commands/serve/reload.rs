@@ -1,20 +1,29 @@
 //! What SIGHUP does: certificates, keys and the filter of the log are read again. What is bad is
-//! logged, and what was read before stays in use.
+//! logged, and what was read before stays in use. Keys that are given from outside are read again
+//! without a signal, too, as secret stores put new files in place whenever they like.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aip_config::LoadedConfig;
-use aip_keys::KeyRing;
+use aip_keys::{KeyRing, KeySet, MasterKeys, Sealer};
 use aip_listen::Tls;
 use aip_storage::Storage;
 use aip_telemetry::LogHandle;
+use anyhow::bail;
 use tokio::sync::Notify;
+use tokio::time::{MissedTickBehavior, interval};
 
+use crate::app::{KeyRotation, pinned_keys};
 use crate::cli::Global;
 use crate::data_dir::DataDir;
 use crate::environment::load;
 use crate::failure::Failure;
-use crate::runtime::{pinned_keys, signing_keys};
+use crate::rekeying::{sealed_with, try_keys};
+use crate::runtime::{master_keys, signing_keys};
+
+/// How often keys that are given from outside are looked at.
+const OUTSIDE_KEYS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What is read again.
 pub(super) struct Reloading<'a> {
@@ -23,16 +32,32 @@ pub(super) struct Reloading<'a> {
     pub(super) storage: &'a dyn Storage,
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) keys: Arc<KeyRing>,
+    /// Follows the key set, if it is in the database.
+    pub(super) key_rotation: Option<Arc<KeyRotation>>,
+    pub(super) sealer: Arc<Sealer>,
+    /// Whether the key set is given from outside.
+    pub(super) keys_from_outside: bool,
     pub(super) log: LogHandle,
 }
 
 impl Reloading<'_> {
     /// Reads everything again whenever it is asked for; never returns.
     pub(super) async fn whenever(&self, asked: &Notify) {
+        let mut ticks = interval(OUTSIDE_KEYS_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut told = None;
         loop {
-            asked.notified().await;
-            self.reload().await;
+            tokio::select! {
+                () = asked.notified() => self.reload().await,
+                _ = ticks.tick(), if self.looks_again() => self.look_again(&mut told).await,
+            }
         }
+    }
+
+    /// The key set in the database has its own task.
+    fn looks_again(&self) -> bool {
+        let lacks_a_key = self.keys.problem().is_some();
+        self.key_rotation.is_none() && (self.keys_from_outside || lacks_a_key)
     }
 
     async fn reload(&self) {
@@ -40,6 +65,7 @@ impl Reloading<'_> {
         match load(self.global) {
             Ok(loaded) => {
                 self.log_filter(&loaded);
+                self.master_keys(&loaded).await;
                 self.key_set(&loaded).await;
             }
             Err(failure) => {
@@ -68,22 +94,106 @@ impl Reloading<'_> {
         }
     }
 
-    async fn key_set(&self, loaded: &LoadedConfig) {
-        match self.replace_keys(loaded).await {
-            Ok(keys) => tracing::info!(keys, "key set reloaded"),
+    async fn master_keys(&self, loaded: &LoadedConfig) {
+        match self.replace_master_keys(loaded).await {
+            Ok(master) => {
+                tracing::info!(
+                    primary = master.primary(),
+                    keys = master.kids().count(),
+                    "master keys reloaded"
+                );
+            }
             Err(error) => {
                 let error = Failure::Failed(error);
-                tracing::error!(%error, "key set reload failed, keeping the current key set");
+                tracing::error!(%error, "master keys reload failed, keeping the current master keys");
             }
         }
     }
 
+    /// Master keys that do not open the database, have another pepper, or lack one that something is
+    /// sealed with are refused.
+    async fn replace_master_keys(&self, loaded: &LoadedConfig) -> anyhow::Result<MasterKeys> {
+        let master = master_keys(self.data_dir, loaded)?;
+        try_keys(self.storage, &master).await?;
+        let dropped = self.sealer.kids();
+        for kid in dropped
+            .iter()
+            .filter(|kid| !master.kids().any(|it| it == *kid))
+        {
+            let values = sealed_with(self.storage, kid).await?;
+            if values > 0 {
+                bail!(
+                    "the master key `{kid}` is missing, which {values} value(s) in the database are \
+                     sealed with: put it back, or run `aip keys rekey` first"
+                );
+            }
+            if self.data_dir.has_spilled()? {
+                bail!(
+                    "the master key `{kid}` is missing, and tokens that could not be stored yet wait in \
+                     the folder `spill`, perhaps sealed with it: put it back until they are stored"
+                );
+            }
+        }
+        self.sealer.replace(&master);
+        Ok(master)
+    }
+
+    async fn key_set(&self, loaded: &LoadedConfig) {
+        match self.reload_key_set(loaded).await {
+            Ok(keys) => tracing::info!(keys, "key set reloaded"),
+            Err(error) => tell_refused(&Failure::Failed(error).to_string()),
+        }
+    }
+
     /// The number of keys that there are now.
-    async fn replace_keys(&self, loaded: &LoadedConfig) -> anyhow::Result<usize> {
-        let set = signing_keys(self.data_dir, loaded)?;
+    async fn reload_key_set(&self, loaded: &LoadedConfig) -> anyhow::Result<usize> {
+        match &self.key_rotation {
+            Some(rotation) => {
+                rotation.follow().await?;
+                Ok(self.keys.current().list().count())
+            }
+            None => {
+                self.replace_keys(signing_keys(self.data_dir, loaded)?)
+                    .await
+            }
+        }
+    }
+
+    async fn replace_keys(&self, set: KeySet) -> anyhow::Result<usize> {
         let pinned = pinned_keys(self.storage).await?;
         let keys = set.list().count();
         self.keys.replace(set, &pinned)?;
         Ok(keys)
     }
+
+    /// Takes keys over that have changed outside, and looks again at those that were refused because
+    /// sessions are bound to one that is missing. `told` is the refusal that was logged last.
+    async fn look_again(&self, told: &mut Option<String>) {
+        let read = load(self.global).and_then(|loaded| Ok(signing_keys(self.data_dir, &loaded)?));
+        let done = match read {
+            Ok(set) if self.keys.problem().is_none() && self.keys.current().is_same(&set) => {
+                *told = None;
+                return;
+            }
+            Ok(set) => self.replace_keys(set).await.map_err(Failure::Failed),
+            Err(failure) => Err(failure),
+        };
+        match done {
+            Ok(keys) => {
+                *told = None;
+                tracing::info!(keys, "key set reloaded");
+            }
+            Err(failure) => {
+                let refused = failure.to_string();
+                if told.as_ref() != Some(&refused) {
+                    tell_refused(&refused);
+                    *told = Some(refused);
+                }
+            }
+        }
+    }
+}
+
+fn tell_refused(error: &str) {
+    tracing::error!(error, "key set reload failed, keeping the current key set");
 }

@@ -19,7 +19,12 @@ pub(super) struct Dpop {
 impl App<'_> {
     /// The same app with its tokens bound to a new key.
     pub(crate) fn with_dpop(self) -> Self {
-        let key = SigningKey::generate(Alg::Es256, None).unwrap();
+        self.with_dpop_of(Alg::Es256)
+    }
+
+    /// The same app with its tokens bound to a new key of that algorithm.
+    pub(crate) fn with_dpop_of(self, alg: Alg) -> Self {
+        let key = SigningKey::generate(alg, None).unwrap();
         let json = key.to_private_jwk_json().unwrap();
         self.world
             .secrets

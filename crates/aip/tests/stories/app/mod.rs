@@ -12,8 +12,10 @@ use aip_jose::SigningKey;
 use aip_oauth::registration::ClientSettings;
 use aip_sandbox::Person;
 use aip_storage::client::{
-    ApplicationType, ClientAuthMethod, ClientId, GrantTypes, IdTokenAlg, SecurityProfile,
+    AccessTokenFormat, ApplicationType, ClientAuthMethod, ClientId, GrantTypes, IdTokenAlg,
+    SecurityProfile,
 };
+use aip_storage::resource_uri::ResourceList;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -88,6 +90,21 @@ impl<'w> App<'w> {
         }
     }
 
+    /// An app that is registered already, and authenticates by Basic if it has a secret.
+    pub(crate) fn known(world: &'w World, id: &str, secret: Option<&str>) -> Self {
+        Self {
+            world,
+            id: id.parse().unwrap(),
+            secret: secret.map(str::to_owned),
+            method: match secret {
+                Some(_) => ClientAuthMethod::SecretBasic,
+                None => ClientAuthMethod::None,
+            },
+            assertion_key: None,
+            dpop: None,
+        }
+    }
+
     /// What apps of stories are registered with, unless they say otherwise.
     pub(crate) fn settings() -> ClientSettings {
         ClientSettings {
@@ -108,6 +125,10 @@ impl<'w> App<'w> {
             dpop_bound_access_tokens: false,
             first_party: false,
             id_token_alg: IdTokenAlg::Es256,
+            userinfo_alg: None,
+            access_token_format: AccessTokenFormat::Opaque,
+            resources: ResourceList::default(),
+            resource_server: None,
             claims_in_id_token: false,
             access_token_ttl: Duration::from_hours(1),
             refresh_token_ttl: Duration::from_hours(24 * 30),

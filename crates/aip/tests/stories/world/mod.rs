@@ -174,7 +174,7 @@ impl World {
         let mut keys = self.keys.lock().unwrap().clone();
         let kid = keys.add(Purpose::Upstream, Alg::Es256, &*self.clock, &SystemRng);
         let kid = kid.unwrap();
-        keys.activate(&kid).unwrap();
+        keys.activate(&kid, self.clock.now()).unwrap();
         let json = keys.to_json().unwrap();
         self.secrets
             .learn_keys("a signing key", json.expose_secret());

@@ -9,7 +9,7 @@ use aip::app::{AppConfig, Application, ClientDocument, Keys, Platform, Stores};
 use aip_atproto::{Origin, ScopeSet};
 use aip_base::{Clock, SystemRng};
 use aip_http::TrustedProxies;
-use aip_keys::{KeyRing, KeySet, MasterKeys};
+use aip_keys::{KeySet, MasterKeys};
 use aip_listen::{Lifecycle, ListenConfig, Server, Stage};
 use aip_pds::ResolverConfig;
 use aip_sandbox::Sandbox;
@@ -117,10 +117,7 @@ pub(super) async fn start(
         spill: Spill::open(spill).unwrap(),
         shared: database.shared_state(),
     };
-    let keys = Keys {
-        signing: Arc::new(KeyRing::new(keys.clone())),
-        master: master_keys.clone(),
-    };
+    let keys = Keys::new(keys.clone(), master_keys.clone());
     let platform = Platform {
         http: outbound(hosted),
         dns: Arc::new(sandbox.dns.clone()),

@@ -1,0 +1,86 @@
+//! What clients that registered themselves are told (RFC 7591 §3.2.1, RFC 7592 §3).
+
+use aip_jose::JwkSet;
+use aip_oauth::client_registration::Registered;
+use aip_storage::client::{Client, ClientKeys, GrantType, RedirectUri};
+use secrecy::ExposeSecret as _;
+use serde::Serialize;
+
+use crate::endpoint::Endpoint;
+use crate::state::AppState;
+
+/// What a client is told (RFC 7591 §3.2.1, RFC 7592 §3).
+#[derive(Serialize)]
+pub(super) struct ClientInformation {
+    client_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_secret: Option<String>,
+    client_id_issued_at: i64,
+    /// Only beside a secret; 0: it does not expire.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_secret_expires_at: Option<i64>,
+    registration_access_token: String,
+    registration_client_uri: String,
+    client_name: String,
+    application_type: &'static str,
+    redirect_uris: Vec<String>,
+    post_logout_redirect_uris: Vec<String>,
+    token_endpoint_auth_method: &'static str,
+    grant_types: Vec<&'static str>,
+    response_types: &'static [&'static str],
+    scope: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jwks: Option<JwkSet>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jwks_uri: Option<String>,
+    id_token_signed_response_alg: &'static str,
+    subject_type: &'static str,
+    require_pushed_authorization_requests: bool,
+    dpop_bound_access_tokens: bool,
+}
+
+/// What a client is told that has just been registered or changed.
+pub(super) fn registered(app: &AppState, registered: &Registered) -> ClientInformation {
+    let secret = registered.secret.as_ref();
+    ClientInformation {
+        client_secret: secret.map(|it| it.expose_secret().to_owned()),
+        client_secret_expires_at: secret.map(|_| 0),
+        ..information(app, &registered.client, registered.token.expose_secret())
+    }
+}
+
+/// What a client is told whose registration access token this is. AIP knows no secret of it.
+pub(super) fn information(app: &AppState, client: &Client, token: &str) -> ClientInformation {
+    let settings = &client.settings;
+    let (jwks, jwks_uri) = match &settings.keys {
+        None => (None, None),
+        Some(ClientKeys::Registered(keys)) => (Some(keys.clone()), None),
+        Some(ClientKeys::At(uri)) => (None, Some(uri.to_string())),
+    };
+    let texts = |uris: &[RedirectUri]| uris.iter().map(ToString::to_string).collect();
+    let path = Endpoint::ClientConfiguration.spec().path;
+    let path = path.replace("{id}", client.id.as_str());
+    let gives_codes = settings.grant_types.allows(GrantType::AuthorizationCode);
+    ClientInformation {
+        client_id: client.id.to_string(),
+        client_secret: None,
+        client_id_issued_at: client.created_at.as_secs(),
+        client_secret_expires_at: None,
+        registration_access_token: token.to_owned(),
+        registration_client_uri: app.issuer().url(&path),
+        client_name: settings.name.clone(),
+        application_type: settings.application_type.as_str(),
+        redirect_uris: texts(&settings.redirect_uris),
+        post_logout_redirect_uris: texts(&settings.post_logout_redirect_uris),
+        token_endpoint_auth_method: settings.auth_method.as_str(),
+        grant_types: settings.grant_types.iter().map(GrantType::as_str).collect(),
+        response_types: if gives_codes { &["code"] } else { &[] },
+        scope: settings.scope.to_string(),
+        jwks,
+        jwks_uri,
+        id_token_signed_response_alg: settings.id_token_alg.as_str(),
+        subject_type: "public",
+        require_pushed_authorization_requests: settings.require_par,
+        dpop_bound_access_tokens: settings.dpop_bound_access_tokens,
+    }
+}

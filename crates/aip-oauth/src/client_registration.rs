@@ -1,0 +1,383 @@
+//! Clients that register themselves (RFC 7591, OpenID Connect Registration 1.0) and look after that
+//! (RFC 7592). How metadata is written is the rim's; the rules for all clients are in
+//! [`registration`](crate::registration).
+//!
+//! Nobody is asked who they are, so such a client gets less than one of the operator's: consent is
+//! always asked, it has no tokens of its own, it is deleted if nobody ever uses it, and where
+//! anybody may register it has scopes that PDSs know already: everybody's client document grows
+//! with each new one.
+
+use std::time::Duration;
+
+use aip_atproto::ScopeSet;
+use aip_base::RowId;
+use aip_keys::{TokenHash, TokenKind};
+use aip_storage::StorageError;
+use aip_storage::audit::{AuditEvent, AuditKind};
+use aip_storage::client::{
+    AccessTokenFormat, ApplicationType, Client, ClientAuthMethod, ClientId, ClientSettings,
+    GrantType, GrantTypes, IdTokenAlg, SecurityProfile,
+};
+use aip_storage::client_registration::{
+    Admission, ChangedRegistration, InitialAccessToken, NewRegistration, RegisterClient,
+};
+use aip_storage::resource_uri::ResourceList;
+use secrecy::SecretString;
+
+use crate::AuthorizationServer;
+use crate::registration::RegistrationError;
+
+/// Who may register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RegistrationMode {
+    /// Nobody.
+    Off,
+    /// Whoever has an initial access token.
+    Token,
+    /// Anybody.
+    Open,
+}
+
+/// Which clients may register themselves, and as what.
+#[derive(Debug, Clone)]
+pub struct RegistrationPolicy {
+    /// Who may.
+    pub mode: RegistrationMode,
+    /// Scopes that a client may take without a token of the operator's, word for word.
+    pub open_scopes: ScopeSet,
+    /// How many clients may have registered themselves at a time.
+    pub max_clients: u64,
+    /// After which time a client is deleted that nobody has allowed anything.
+    pub unused_ttl: Duration,
+    /// Whether clients that can prove who they are must use PKCE, too.
+    pub require_pkce: bool,
+    /// Life of an access token.
+    pub access_token_ttl: Duration,
+    /// Life of a refresh token that is not used.
+    pub refresh_token_ttl: Duration,
+    /// How long a repeated refresh gets the same successor.
+    pub refresh_grace: Duration,
+}
+
+/// A registration that may go on. Made only by [`AuthorizationServer::admit_registration`].
+#[derive(Debug)]
+pub struct AdmittedRegistration(Admission);
+
+/// A registration whose client proved that it is its own. Made only by
+/// [`AuthorizationServer::own_registration`].
+#[derive(Debug)]
+pub struct OwnRegistration {
+    client: Client,
+    token: TokenHash,
+}
+
+/// A client as it is registered now, with what it must remember.
+#[derive(Debug)]
+pub struct Registered {
+    /// The client.
+    pub client: Client,
+    /// Its secret, if that is new.
+    pub secret: Option<SecretString>,
+    /// Its registration access token, which is new.
+    pub token: SecretString,
+}
+
+/// Why a client cannot register, or not look after its registration. The words are the
+/// `error_description`.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientRegistrationError {
+    /// 404: there is no such endpoint here.
+    #[error("apps cannot register themselves here; the operator registers them")]
+    Off,
+    /// 401, without an error code (RFC 6750 §3.1).
+    #[error("a token is required")]
+    NoToken,
+    /// 401 `invalid_token`, and nobody learns why: it may be of another client, or of none.
+    #[error("the token is unknown, expired or used up, or not for this client")]
+    InvalidToken,
+    /// 429: the operator set a limit.
+    #[error("this server takes no further apps at present")]
+    Full,
+    /// 400 `invalid_client_metadata`.
+    #[error(
+        "this server gives apps that register themselves no tokens of their own, so not the grant type `client_credentials`"
+    )]
+    ClientCredentials,
+    /// 400 `invalid_client_metadata`.
+    #[error(
+        "an app that registers itself cannot have the scope {0}: the operator can register it, or add the scope to client_document.scope"
+    )]
+    Scope(String),
+    /// 400 `invalid_client_metadata` (RFC 7592 §2.2: a client cannot choose its secret).
+    #[error("`client_secret` is not the secret of this client; leave it out to be given a new one")]
+    Secret,
+    /// 400 `invalid_client_metadata` or `invalid_redirect_uri`.
+    #[error(transparent)]
+    Settings(#[from] RegistrationError),
+}
+
+impl From<StorageError> for ClientRegistrationError {
+    fn from(error: StorageError) -> Self {
+        Self::Settings(error.into())
+    }
+}
+
+impl Default for RegistrationPolicy {
+    /// Nobody may register.
+    fn default() -> Self {
+        Self {
+            mode: RegistrationMode::Off,
+            open_scopes: ScopeSet::default(),
+            max_clients: 1000,
+            unused_ttl: Duration::from_hours(30 * 24),
+            require_pkce: false,
+            access_token_ttl: Duration::from_hours(1),
+            refresh_token_ttl: Duration::from_hours(90 * 24),
+            refresh_grace: Duration::from_secs(30),
+        }
+    }
+}
+
+impl RegistrationPolicy {
+    /// A client that says nothing of itself, as OpenID Connect Registration §2 has it.
+    pub fn new_client(&self) -> ClientSettings {
+        ClientSettings {
+            name: String::new(),
+            application_type: ApplicationType::Web,
+            auth_method: ClientAuthMethod::SecretBasic,
+            auth_method_pinned: false,
+            keys: None,
+            grant_types: GrantTypes::only(GrantType::AuthorizationCode),
+            redirect_uris: Vec::new(),
+            post_logout_redirect_uris: Vec::new(),
+            scope: ScopeSet::default(),
+            security_profile: SecurityProfile::OAuth21,
+            require_pkce: self.require_pkce,
+            require_par: false,
+            dpop_bound_access_tokens: false,
+            first_party: false,
+            id_token_alg: IdTokenAlg::Rs256,
+            userinfo_alg: None,
+            access_token_format: AccessTokenFormat::Opaque,
+            resources: ResourceList::default(),
+            resource_server: None,
+            claims_in_id_token: false,
+            access_token_ttl: self.access_token_ttl,
+            refresh_token_ttl: self.refresh_token_ttl,
+            refresh_grace: self.refresh_grace,
+        }
+    }
+}
+
+impl OwnRegistration {
+    /// The client.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl AuthorizationServer {
+    /// Makes an initial access token for `uses` registrations. It is in the answer and nowhere else.
+    pub async fn create_initial_token(
+        &self,
+        uses: u32,
+        lives: Duration,
+    ) -> Result<(InitialAccessToken, SecretString), StorageError> {
+        let secret = TokenKind::RegistrationToken.mint(&*self.rng);
+        let now = self.clock.now();
+        let token = InitialAccessToken {
+            id: RowId::new(&*self.clock, &*self.rng),
+            token: self.hash(&secret),
+            uses_left: uses,
+            created_at: now,
+            expires_at: now + lives,
+        };
+        self.storage.put_initial_token(&token).await?;
+        Ok((token, secret))
+    }
+
+    /// Whether somebody with this token may register. Nothing is spent yet.
+    pub async fn admit_registration(
+        &self,
+        token: Option<&str>,
+    ) -> Result<AdmittedRegistration, ClientRegistrationError> {
+        match self.registration.mode {
+            RegistrationMode::Off => Err(ClientRegistrationError::Off),
+            RegistrationMode::Open => Ok(AdmittedRegistration(Admission::Open)),
+            RegistrationMode::Token => {
+                let token = self.registration_token(token)?;
+                if !self.storage.admits(&token, self.clock.now()).await? {
+                    return Err(ClientRegistrationError::InvalidToken);
+                }
+                Ok(AdmittedRegistration(Admission::Token(token)))
+            }
+        }
+    }
+
+    /// Registers a client under a random id, and spends a use of its initial access token.
+    pub async fn register_itself(
+        &self,
+        admitted: AdmittedRegistration,
+        settings: ClientSettings,
+    ) -> Result<Registered, ClientRegistrationError> {
+        let AdmittedRegistration(admission) = admitted;
+        if admission == Admission::Open {
+            self.check_open_scopes(&settings.scope, &ScopeSet::default())?;
+        }
+        let settings = for_itself(settings)?;
+        let now = self.clock.now();
+        let id = ClientId::random(&*self.rng);
+        let uses_secret = settings.auth_method.uses_secret();
+        let secret = uses_secret.then(|| TokenKind::ClientSecret.mint(&*self.rng));
+        let secret_hash = secret.as_ref().map(|it| self.hash(it));
+        let client = self.checked_client(id, settings, secret_hash, now).await?;
+        let token = TokenKind::RegistrationToken.mint(&*self.rng);
+        let registration = NewRegistration {
+            client,
+            token: self.hash(&token),
+            admission,
+            max_clients: self.registration.max_clients,
+            unused_until: now + self.registration.unused_ttl,
+            now,
+        };
+        let outcome = self.storage.register_client(&registration).await?;
+        let client = registration.client;
+        match outcome {
+            RegisterClient::Registered => {
+                self.note_registration(AuditKind::ClientRegistered, &client)
+                    .await?;
+                Ok(Registered {
+                    client,
+                    secret,
+                    token,
+                })
+            }
+            RegisterClient::NotAdmitted => Err(ClientRegistrationError::InvalidToken),
+            RegisterClient::Full => Err(ClientRegistrationError::Full),
+            RegisterClient::Exists => Err(RegistrationError::Exists(client.id).into()),
+        }
+    }
+
+    /// The registration that is at `id`, for whoever has its token.
+    pub async fn own_registration(
+        &self,
+        id: &str,
+        token: Option<&str>,
+    ) -> Result<OwnRegistration, ClientRegistrationError> {
+        let token = self.registration_token(token)?;
+        let invalid = || ClientRegistrationError::InvalidToken;
+        let id: ClientId = id.parse().map_err(|_| invalid())?;
+        let client = self.storage.own_registration(&id, &token).await?;
+        Ok(OwnRegistration {
+            client: client.ok_or_else(invalid)?,
+            token,
+        })
+    }
+
+    /// Replaces all that is registered (RFC 7592 §2.2), and the registration access token. A client
+    /// with a secret keeps it by naming it, and otherwise gets a new one.
+    pub async fn replace_registration(
+        &self,
+        own: OwnRegistration,
+        secret: Option<&str>,
+        settings: ClientSettings,
+    ) -> Result<Registered, ClientRegistrationError> {
+        let OwnRegistration { client: old, token } = own;
+        self.check_open_scopes(&settings.scope, &old.settings.scope)?;
+        let settings = for_itself(settings)?;
+        let named = secret.map(|secret| self.hasher.hash(secret));
+        if named.is_some() && named != old.secret_hash {
+            return Err(ClientRegistrationError::Secret);
+        }
+        let uses_secret = settings.auth_method.uses_secret();
+        let kept = named.filter(|_| uses_secret);
+        let fresh = uses_secret && kept.is_none();
+        let secret = fresh.then(|| TokenKind::ClientSecret.mint(&*self.rng));
+        let secret_hash = secret.as_ref().map(|it| self.hash(it)).or(kept);
+        let client = self
+            .checked_client(old.id, settings, secret_hash, old.created_at)
+            .await?;
+        let next_token = TokenKind::RegistrationToken.mint(&*self.rng);
+        let change = ChangedRegistration {
+            client,
+            replaces_secret: fresh,
+            token,
+            next_token: self.hash(&next_token),
+        };
+        let changed = self.storage.change_registration(&change).await?;
+        let client = change.client;
+        self.known_clients.forget(&client.id);
+        if !changed {
+            return Err(ClientRegistrationError::InvalidToken);
+        }
+        let kind = AuditKind::ClientRegistrationChanged;
+        self.note_registration(kind, &client).await?;
+        Ok(Registered {
+            client,
+            secret,
+            token: next_token,
+        })
+    }
+
+    /// Deletes a client at its own wish (RFC 7592 §2.3), with all tokens and grants.
+    pub async fn delete_registration(
+        &self,
+        own: OwnRegistration,
+    ) -> Result<(), ClientRegistrationError> {
+        let OwnRegistration { client, .. } = own;
+        let now = self.clock.now();
+        let deleted = self.storage.delete_client(&client.id, now).await?;
+        self.known_clients.forget(&client.id);
+        self.known_tokens
+            .forget_grants(|grant| grant.client_id == client.id);
+        if !deleted {
+            return Err(ClientRegistrationError::InvalidToken);
+        }
+        let kind = AuditKind::ClientRegistrationDeleted;
+        Ok(self.note_registration(kind, &client).await?)
+    }
+
+    fn registration_token(
+        &self,
+        token: Option<&str>,
+    ) -> Result<TokenHash, ClientRegistrationError> {
+        let token = token.ok_or(ClientRegistrationError::NoToken)?;
+        let token = TokenKind::RegistrationToken.parse(token);
+        let token = token.map_err(|_| ClientRegistrationError::InvalidToken)?;
+        Ok(self.hasher.hash_token(token))
+    }
+
+    /// Refuses scopes that neither everybody may have nor this client has already.
+    fn check_open_scopes(
+        &self,
+        scope: &ScopeSet,
+        had: &ScopeSet,
+    ) -> Result<(), ClientRegistrationError> {
+        let open = &self.registration.open_scopes;
+        let beyond = scope
+            .iter()
+            .find(|it| !open.contains(it) && !had.contains(it));
+        beyond.map_or(Ok(()), |scope| {
+            let shown = scope.to_string().chars().take(100).collect();
+            Err(ClientRegistrationError::Scope(shown))
+        })
+    }
+
+    async fn note_registration(
+        &self,
+        kind: AuditKind,
+        client: &Client,
+    ) -> Result<(), StorageError> {
+        let event = AuditEvent::new(&*self.clock, &*self.rng, kind, "");
+        self.storage.record(&event.of_client(&client.id)).await
+    }
+}
+
+/// What holds for every client that registers itself, whatever it says.
+fn for_itself(mut settings: ClientSettings) -> Result<ClientSettings, ClientRegistrationError> {
+    if settings.grant_types.allows(GrantType::ClientCredentials) {
+        return Err(ClientRegistrationError::ClientCredentials);
+    }
+    settings.require_pkce |= !settings.auth_method.is_confidential();
+    Ok(settings)
+}

@@ -1,0 +1,185 @@
+//! How an app that registered itself looks after that (RFC 7592), and what becomes of it.
+
+use std::time::Duration;
+
+use aip_base::Clock as _;
+use aip_oauth::client_registration::RegistrationMode;
+use aip_storage::audit::AuditKind;
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::{Method, Request};
+use serde_json::{Value, json};
+
+use crate::app::{Tokens, basic_credential};
+use crate::client_registration::{
+    app, initial_token, may_register, metadata, register, send, text, told,
+};
+use crate::on_both_engines;
+use crate::world::{BASE, World};
+
+on_both_engines!(
+    an_app_reads_and_changes_its_registration,
+    an_app_that_deletes_itself_leaves_no_token_alive,
+    nobody_learns_of_registrations_of_others,
+    an_app_that_nobody_uses_is_forgotten,
+);
+
+async fn an_app_reads_and_changes_its_registration(world: &World) {
+    may_register(world, RegistrationMode::Token).await;
+    let token = initial_token(world, 1).await;
+    let first = told(&register(world, Some(&token), &metadata()).await);
+    let url = text(&first, "registration_client_uri");
+    let own = text(&first, "registration_access_token");
+    let id = text(&first, "client_id");
+    // Also where no further app may register.
+    may_register(world, RegistrationMode::Off).await;
+
+    let read = send(world, Method::GET, url, Some(own), None).await.ok();
+    let mut expected = first.clone();
+    for secret in ["client_secret", "client_secret_expires_at"] {
+        expected.as_object_mut().unwrap().remove(secret);
+    }
+    assert_eq!(read, expected, "AIP knows no secret, and all else is there");
+
+    let mut change = metadata();
+    change["client_id"] = json!(id);
+    change["client_name"] = json!("Another name");
+    let before = world.state().await;
+    for (name, value) in [
+        ("client_id", json!("another")),
+        ("client_id", Value::Null),
+        ("registration_access_token", json!(own)),
+        ("registration_client_uri", json!(url)),
+        ("client_secret_expires_at", json!(0)),
+        ("client_id_issued_at", json!(0)),
+        ("client_secret", json!("of my own choice")),
+        ("scope", json!("atproto repo:com.example.more")),
+        ("grant_types", json!(["client_credentials"])),
+    ] {
+        let mut change = change.clone();
+        change[name] = value;
+        let answer = send(world, Method::PUT, url, Some(own), Some(&change)).await;
+        assert_eq!(answer.status, 400, "{name}");
+        answer.expect(400, "invalid_client_metadata");
+    }
+    assert_eq!(world.state().await, before);
+
+    // The secret stays if the app names it, and its registration token changes.
+    change["client_secret"] = first["client_secret"].clone();
+    let kept = send(world, Method::PUT, url, Some(own), Some(&change)).await;
+    let kept = kept.ok();
+    assert_eq!(kept["client_name"], "Another name");
+    assert_eq!(kept["client_secret"], Value::Null);
+    let next = text(&kept, "registration_access_token");
+    let spent = send(world, Method::GET, url, Some(own), None).await;
+    spent.expect(401, "invalid_token");
+    assert_eq!(app(world, &first).revoke("unknown").await.status, 200);
+
+    // And is replaced if it does not.
+    change.as_object_mut().unwrap().remove("client_secret");
+    let replaced = send(world, Method::PUT, url, Some(next), Some(&change)).await;
+    let replaced = replaced.ok();
+    assert_ne!(replaced["client_secret"], first["client_secret"]);
+    let proven = app(world, &replaced).revoke("unknown").await;
+    assert_eq!(proven.status, 200);
+    let old = app(world, &first).revoke("unknown").await;
+    old.expect(401, "invalid_client");
+    let changed = world.audit(AuditKind::ClientRegistrationChanged).await;
+    assert_eq!(changed.len(), 2);
+}
+
+async fn an_app_that_deletes_itself_leaves_no_token_alive(world: &World) {
+    may_register(world, RegistrationMode::Token).await;
+    let token = initial_token(world, 1).await;
+    let told = told(&register(world, Some(&token), &metadata()).await);
+    let app = app(world, &told);
+    let tokens = app.sign_in(&world.browser(), world.alice()).await;
+    app.userinfo(&tokens.access).await.ok();
+    let url = text(&told, "registration_client_uri");
+    let own = text(&told, "registration_access_token");
+    let deleted = send(world, Method::DELETE, url, Some(own), None).await;
+    assert_eq!((deleted.status.as_u16(), deleted.text()), (204, ""));
+    app.userinfo(&tokens.access)
+        .await
+        .expect(401, "invalid_token");
+    app.refresh(&tokens.refresh)
+        .await
+        .expect(401, "invalid_client");
+    for method in [Method::GET, Method::DELETE] {
+        let again = send(world, method, url, Some(own), None).await;
+        again.expect(401, "invalid_token");
+    }
+    world.keeper_round().await;
+    assert_eq!(world.pds().live_sessions(&world.alice().did), 0);
+    let events = world.audit(AuditKind::ClientRegistrationDeleted).await;
+    assert_eq!(events.len(), 1);
+}
+
+async fn nobody_learns_of_registrations_of_others(world: &World) {
+    may_register(world, RegistrationMode::Token).await;
+    let token = initial_token(world, 3).await;
+    let one = told(&register(world, Some(&token), &metadata()).await);
+    let other = told(&register(world, Some(&token), &metadata()).await);
+    let operators = world.app().await;
+    let own = text(&one, "registration_access_token");
+    let before = world.state().await;
+    let mut change = metadata();
+    change["client_id"] = other["client_id"].clone();
+    let mut answers = Vec::new();
+    for (id, token) in [
+        (text(&other, "client_id"), Some(own)),
+        (operators.id.as_str(), Some(own)),
+        ("unknown", Some(own)),
+        ("%2e%2e", Some(own)),
+        (text(&one, "client_id"), Some(token.as_str())),
+        (text(&one, "client_id"), Some("nonsense")),
+        (text(&one, "client_id"), operators.secret.as_deref()),
+    ] {
+        let url = format!("{BASE}/oauth/clients/{id}");
+        for method in [Method::GET, Method::PUT, Method::DELETE] {
+            let body = (method == Method::PUT).then_some(&change);
+            let answer = send(world, method, &url, token, body).await;
+            answer.expect(401, "invalid_token");
+            answers.push(answer.text().to_owned());
+        }
+    }
+    answers.dedup();
+    assert_eq!(answers.len(), 1, "all are alike: {answers:?}");
+    let url = format!("{BASE}/oauth/clients/{}", text(&one, "client_id"));
+    let nothing = send(world, Method::GET, &url, None, None).await;
+    nothing.expect(401, "invalid_token");
+    let secret = text(&one, "client_secret");
+    let basic = basic_credential(text(&one, "client_id"), secret);
+    let request = Request::get(&url).header(AUTHORIZATION, basic);
+    let answer = world.send(request.body(Bytes::new()).unwrap()).await;
+    answer.expect(401, "invalid_token");
+    assert_eq!(world.state().await, before);
+}
+
+async fn an_app_that_nobody_uses_is_forgotten(world: &World) {
+    may_register(world, RegistrationMode::Token).await;
+    let token = initial_token(world, 2).await;
+    let used = told(&register(world, Some(&token), &metadata()).await);
+    let unused = told(&register(world, Some(&token), &metadata()).await);
+    let tokens = app(world, &used)
+        .sign_in(&world.browser(), world.alice())
+        .await;
+    let storage = world.aip().app.server.storage.clone();
+    let days = |days: u64| Duration::from_hours(days * 24);
+    let forget = async || {
+        let now = world.clock.now();
+        storage.delete_unused_clients(now, 10).await.unwrap()
+    };
+    world.pass(days(29));
+    assert_eq!(forget().await, 0);
+    world.pass(days(2));
+    assert_eq!(forget().await, 1);
+    let url = text(&unused, "registration_client_uri");
+    let own = text(&unused, "registration_access_token");
+    let gone = send(world, Method::GET, url, Some(own), None).await;
+    gone.expect(401, "invalid_token");
+    let url = text(&used, "registration_client_uri");
+    let own = text(&used, "registration_access_token");
+    send(world, Method::GET, url, Some(own), None).await.ok();
+    Tokens::of(&app(world, &used).refresh(&tokens.refresh).await);
+}
