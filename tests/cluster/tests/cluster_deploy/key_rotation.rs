@@ -180,18 +180,37 @@ async fn keys_are_published_and_ten_minutes_later_activated_each_with_a_deployme
     assert_eq!(history[0]["command"], "keys rotate");
 }
 
+// Three stacks, whose rollouts are waited for at the same time.
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_kill_at_any_point_the_next_rotation_completes() {
-    let project = TestProject::new("rotatekill").await;
-    // Each point is a place to be killed at while a key is published, or while it is activated.
+async fn after_a_kill_before_the_first_write_the_next_rotation_completes() {
     let points = [
         (FailPoint::KeysWritten, FailPoint::LeaseAcquired),
         (FailPoint::LeaseAcquired, FailPoint::KeysWritten),
+    ];
+    killed_rotations_are_completed("rotatekill", points).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_kill_while_objects_are_applied_the_next_rotation_completes() {
+    let points = [
         (FailPoint::IntentRecorded, FailPoint::FoundationApplied),
         (FailPoint::WorkloadApplied, FailPoint::RolloutCompleted),
+    ];
+    killed_rotations_are_completed("rotatekillapply", points).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_kill_when_objects_are_applied_the_next_rotation_completes() {
+    let points = [
         (FailPoint::Pruned, FailPoint::InventoryPromoted),
         (FailPoint::HistoryRecorded, FailPoint::WorkloadApplied),
     ];
+    killed_rotations_are_completed("rotatekillafter", points).await;
+}
+
+/// Each point is a place to be killed at while a key is published, or while it is activated.
+async fn killed_rotations_are_completed(stack: &str, points: [(FailPoint, FailPoint); 2]) {
+    let project = TestProject::new(stack).await;
     for (publishing, activating) in points {
         // A set without times: its key has signed long enough.
         project.write("v1", &format!("extra_env: {{ROUND: {publishing}}}"));
