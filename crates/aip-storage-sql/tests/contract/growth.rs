@@ -61,6 +61,7 @@ async fn after_two_months_the_tables_do_not_grow(world: World) {
     let mut full = BTreeMap::new();
     for day in 0..=END {
         let now = NOW + day * DAY;
+        rotate_keys(&world, day).await;
         for n in 0..VISITORS {
             visitors.push(sign_in(&world, &client, day, n, now).await);
         }
@@ -95,6 +96,21 @@ async fn after_two_months_the_tables_do_not_grow(world: World) {
     assert_eq!(end, full);
     let untouched: Vec<_> = full.iter().filter(|(_, rows)| **rows == 0).collect();
     assert!(untouched.is_empty(), "no traffic reaches {untouched:?}");
+}
+
+/// Each change of the key set takes the place of the one before.
+async fn rotate_keys(world: &World, day: u32) {
+    let keys = sealed("signing keys");
+    let stored = match day {
+        0 => world.storage.begin_signing_key_set(&keys).await,
+        _ => {
+            world
+                .storage
+                .replace_signing_key_set(day.into(), &keys)
+                .await
+        }
+    };
+    assert!(stored.unwrap(), "day {day}");
 }
 
 /// How a request was answered is kept for a minute, so only the latest of the day is still there.
