@@ -236,7 +236,7 @@ fn the_stack_runs_the_user_of_the_image() {
     assert_eq!(USER_ID, 10_001);
     let stack = concat!(
         env!("CARGO_MANIFEST_DIR"),
-        "/../../crates/aip-stack/src/desired/restricted.rs"
+        "/../../crates/aip-stack/src/desired/common.rs"
     );
     let text = std::fs::read_to_string(stack).unwrap();
     assert!(text.contains("const RUN_AS_USER_ID: u32 = 10_001;"));
