@@ -83,7 +83,8 @@ impl Caller {
             Call::Par => {
                 let scope = SCOPE.replace(' ', "+");
                 let form = format!(
-                    "response_type=code&redirect_uri={REDIRECT_URI}&scope={scope}&state={STATE}                     &code_challenge={CHALLENGE}&code_challenge_method=S256"
+                    "response_type=code&redirect_uri={REDIRECT_URI}&scope={scope}&state={STATE}\
+                     &code_challenge={CHALLENGE}&code_challenge_method=S256"
                 );
                 Work::Repeat {
                     requests: vec![post(&host, "/oauth/par", &authorization, &form)],

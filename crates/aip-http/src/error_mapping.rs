@@ -159,6 +159,7 @@ impl From<ClientRegistrationError> for ApiError {
             .with(RETRY_AFTER, "3600"),
             ClientRegistrationError::ClientCredentials
             | ClientRegistrationError::Scope(_)
+            | ClientRegistrationError::Pinned(_)
             | ClientRegistrationError::Secret => bad("invalid_client_metadata", words.as_str()),
             ClientRegistrationError::Settings(error) => match error {
                 RegistrationError::Storage(error) => error.into(),

@@ -76,10 +76,13 @@ impl KeyRing {
     /// the upstream keys that sessions are bound to, which is noted as the
     /// [`problem`](Self::problem), or one that is active here.
     pub fn replace(&self, set: KeySet, pinned: &[(String, u64)]) -> Result<(), ReplaceError> {
-        self.noted(set.covers(pinned))?;
+        if let Err(lacking) = set.covers(pinned) {
+            return self.noted(Err(lacking));
+        }
         let mut present = self.set.write().unwrap_or_else(PoisonError::into_inner);
         for active in present.list().filter(|key| key.state == KeyState::Active) {
             if !set.list().any(|key| key.kid == active.kid) {
+                // What was wrong with the set in use is so still.
                 return Err(ReplaceError::ActiveDropped {
                     kid: active.kid.to_owned(),
                     purpose: active.purpose,
@@ -87,7 +90,8 @@ impl KeyRing {
             }
         }
         *present = Arc::new(set);
-        Ok(())
+        drop(present);
+        self.noted(Ok(()))
     }
 
     /// Puts `set`, which every process has, in the place of the present one, whatever it lacks.
@@ -161,6 +165,11 @@ mod tests {
         assert!(ring.current().upstream_by_kid(&old).is_some());
         let problem = ring.problem().unwrap();
         assert!(problem.contains(&old) && problem.contains("3 session(s)"));
+        // What is refused for another reason changes nothing about it.
+        let foreign = KeySet::generate(&SystemClock, &SystemRng).unwrap();
+        let refused = ring.replace(foreign, &[]);
+        assert!(matches!(refused, Err(ReplaceError::ActiveDropped { .. })));
+        assert_eq!(ring.problem(), Some(problem));
         ring.replace(more, &[]).unwrap();
         assert!(ring.current().upstream_by_kid(&old).is_none());
         assert_eq!(ring.problem(), None);

@@ -16,7 +16,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 use crate::AuthorizationServer;
-use crate::dpop::ProvenKey;
+use crate::dpop::{Confirmation, ProvenKey};
 use crate::id_token::ACR;
 use crate::signing::SigningError;
 
@@ -69,12 +69,6 @@ struct Claims<'a> {
     acr: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cnf: Option<Confirmation<'a>>,
-}
-
-/// RFC 9449 §6.1.
-#[derive(Serialize)]
-struct Confirmation<'a> {
-    jkt: &'a str,
 }
 
 /// What is read of a presented one. The rest is stored.

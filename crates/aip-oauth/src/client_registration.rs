@@ -2,10 +2,10 @@
 //! (RFC 7592). How metadata is written is the rim's; the rules for all clients are in
 //! [`registration`](crate::registration).
 //!
-//! Nobody is asked who they are, so such a client gets less than one of the operator's: consent is
-//! always asked, it has no tokens of its own, it is deleted if nobody ever uses it, and where
-//! anybody may register it has scopes that PDSs know already: everybody's client document grows
-//! with each new one.
+//! Nobody is asked who they are, so such a client gets less than one of the operator's: people are
+//! asked for consent, and asked again once it has another name or other redirect URIs; it has no
+//! tokens of its own, it is deleted if nobody ever uses it, and where anybody may register it has
+//! scopes that PDSs know already: everybody's client document grows with each new one.
 
 use std::time::Duration;
 
@@ -14,14 +14,10 @@ use aip_base::RowId;
 use aip_keys::{TokenHash, TokenKind};
 use aip_storage::StorageError;
 use aip_storage::audit::{AuditEvent, AuditKind};
-use aip_storage::client::{
-    AccessTokenFormat, ApplicationType, Client, ClientAuthMethod, ClientId, ClientSettings,
-    GrantType, GrantTypes, IdTokenAlg, SecurityProfile,
-};
+use aip_storage::client::{Client, ClientId, ClientSettings, GrantType, GrantTypes, IdTokenAlg};
 use aip_storage::client_registration::{
     Admission, ChangedRegistration, InitialAccessToken, NewRegistration, RegisterClient,
 };
-use aip_storage::resource_uri::ResourceList;
 use secrecy::SecretString;
 
 use crate::AuthorizationServer;
@@ -111,6 +107,9 @@ pub enum ClientRegistrationError {
     /// 400 `invalid_client_metadata` (RFC 7592 §2.2: a client cannot choose its secret).
     #[error("`client_secret` is not the secret of this client; leave it out to be given a new one")]
     Secret,
+    /// 400 `invalid_client_metadata`: the operator allows it no other way.
+    #[error("this client authenticates with {0}, as the operator has it, and not otherwise")]
+    Pinned(&'static str),
     /// 400 `invalid_client_metadata` or `invalid_redirect_uri`.
     #[error(transparent)]
     Settings(#[from] RegistrationError),
@@ -142,29 +141,41 @@ impl RegistrationPolicy {
     /// A client that says nothing of itself, as OpenID Connect Registration §2 has it.
     pub fn new_client(&self) -> ClientSettings {
         ClientSettings {
-            name: String::new(),
-            application_type: ApplicationType::Web,
-            auth_method: ClientAuthMethod::SecretBasic,
-            auth_method_pinned: false,
-            keys: None,
             grant_types: GrantTypes::only(GrantType::AuthorizationCode),
-            redirect_uris: Vec::new(),
-            post_logout_redirect_uris: Vec::new(),
-            scope: ScopeSet::default(),
-            security_profile: SecurityProfile::OAuth21,
             require_pkce: self.require_pkce,
-            require_par: false,
-            dpop_bound_access_tokens: false,
-            first_party: false,
             id_token_alg: IdTokenAlg::Rs256,
-            userinfo_alg: None,
-            access_token_format: AccessTokenFormat::Opaque,
-            resources: ResourceList::default(),
-            resource_server: None,
-            claims_in_id_token: false,
             access_token_ttl: self.access_token_ttl,
             refresh_token_ttl: self.refresh_token_ttl,
             refresh_grace: self.refresh_grace,
+            ..ClientSettings::default()
+        }
+    }
+
+    /// What a client is that replaces all that it said of itself by nothing (RFC 7592 §2.2). What
+    /// only the operator can set stays. So do the demands that a client can make on itself, as
+    /// nobody knows any more whose they were.
+    pub fn changed_client(&self, client: &Client) -> ClientSettings {
+        let new = self.new_client();
+        let old = client.settings.clone();
+        ClientSettings {
+            name: new.name,
+            application_type: new.application_type,
+            auth_method: if old.auth_method_pinned {
+                old.auth_method
+            } else {
+                new.auth_method
+            },
+            keys: new.keys,
+            grant_types: new.grant_types,
+            redirect_uris: new.redirect_uris,
+            post_logout_redirect_uris: new.post_logout_redirect_uris,
+            scope: new.scope,
+            require_pkce: old.require_pkce || new.require_pkce,
+            // Nobody vouches any more for what it is called and where it sends people.
+            first_party: false,
+            id_token_alg: new.id_token_alg,
+            userinfo_alg: new.userinfo_alg,
+            ..old
         }
     }
 }
@@ -245,7 +256,7 @@ impl AuthorizationServer {
         match outcome {
             RegisterClient::Registered => {
                 self.note_registration(AuditKind::ClientRegistered, &client)
-                    .await?;
+                    .await;
                 Ok(Registered {
                     client,
                     secret,
@@ -274,8 +285,8 @@ impl AuthorizationServer {
         })
     }
 
-    /// Replaces all that is registered (RFC 7592 §2.2), and the registration access token. A client
-    /// with a secret keeps it by naming it, and otherwise gets a new one.
+    /// Replaces all that the client said of itself (RFC 7592 §2.2), and the registration access
+    /// token. A client with a secret keeps it by naming it, and otherwise gets a new one.
     pub async fn replace_registration(
         &self,
         own: OwnRegistration,
@@ -283,7 +294,15 @@ impl AuthorizationServer {
         settings: ClientSettings,
     ) -> Result<Registered, ClientRegistrationError> {
         let OwnRegistration { client: old, token } = own;
+        // What people allowed, they allowed to an app of that name at those addresses. Whoever took
+        // the registration access token must not get codes from them without a page.
+        let forgets_consents = old.settings.redirect_uris != settings.redirect_uris
+            || old.settings.name != settings.name;
         self.check_open_scopes(&settings.scope, &old.settings.scope)?;
+        let method = old.settings.auth_method;
+        if old.settings.auth_method_pinned && settings.auth_method != method {
+            return Err(ClientRegistrationError::Pinned(method.as_str()));
+        }
         let settings = for_itself(settings)?;
         let named = secret.map(|secret| self.hasher.hash(secret));
         if named.is_some() && named != old.secret_hash {
@@ -301,6 +320,7 @@ impl AuthorizationServer {
         let change = ChangedRegistration {
             client,
             replaces_secret: fresh,
+            forgets_consents,
             token,
             next_token: self.hash(&next_token),
         };
@@ -311,7 +331,7 @@ impl AuthorizationServer {
             return Err(ClientRegistrationError::InvalidToken);
         }
         let kind = AuditKind::ClientRegistrationChanged;
-        self.note_registration(kind, &client).await?;
+        self.note_registration(kind, &client).await;
         Ok(Registered {
             client,
             secret,
@@ -324,9 +344,10 @@ impl AuthorizationServer {
         &self,
         own: OwnRegistration,
     ) -> Result<(), ClientRegistrationError> {
-        let OwnRegistration { client, .. } = own;
+        let OwnRegistration { client, token } = own;
         let now = self.clock.now();
-        let deleted = self.storage.delete_client(&client.id, now).await?;
+        let deletion = self.storage.delete_registration(&client.id, &token, now);
+        let deleted = deletion.await?;
         self.known_clients.forget(&client.id);
         self.known_tokens
             .forget_grants(|grant| grant.client_id == client.id);
@@ -334,7 +355,8 @@ impl AuthorizationServer {
             return Err(ClientRegistrationError::InvalidToken);
         }
         let kind = AuditKind::ClientRegistrationDeleted;
-        Ok(self.note_registration(kind, &client).await?)
+        self.note_registration(kind, &client).await;
+        Ok(())
     }
 
     fn registration_token(
@@ -363,13 +385,15 @@ impl AuthorizationServer {
         })
     }
 
-    async fn note_registration(
-        &self,
-        kind: AuditKind,
-        client: &Client,
-    ) -> Result<(), StorageError> {
+    /// Notes what is done already. Where that fails, the answer goes out all the same: it may have
+    /// the only copy of new credentials.
+    async fn note_registration(&self, kind: AuditKind, client: &Client) {
         let event = AuditEvent::new(&*self.clock, &*self.rng, kind, "");
-        self.storage.record(&event.of_client(&client.id)).await
+        let noted = self.storage.record(&event.of_client(&client.id)).await;
+        if let Err(error) = noted {
+            let (client, kind) = (client.id.as_str(), kind.as_str());
+            tracing::error!(client, kind, %error, "not noted in the audit log");
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! The `id_token` (OpenID Connect Core §2): short-lived, and of a type of its own among all that
-//! is signed with the same keys.
+//! The `id_token` (OpenID Connect Core §2): short-lived. Of all that is signed with the same keys only
+//! signed userinfo is of the same type, and that has no `exp`.
 
 use std::time::Duration;
 

@@ -23,6 +23,10 @@ struct Claims {
     iss: String,
     sub: String,
     aud: Audience,
+    /// Every `id_token` has it (OpenID Connect Core §2), and userinfo that was signed for the same
+    /// client (§5.3.2) has not. It may be over.
+    #[serde(rename = "exp")]
+    _expires_at: i64,
 }
 
 impl AuthorizationServer {

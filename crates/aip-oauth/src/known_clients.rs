@@ -67,12 +67,7 @@ impl KnownClients {
 #[cfg(test)]
 mod tests {
     use aip_base::Timestamp;
-    use aip_storage::client::{
-        AccessTokenFormat, ApplicationType, ClientAuthMethod, ClientSettings, GrantTypes,
-        IdTokenAlg, SecurityProfile,
-    };
-
-    use aip_storage::resource_uri::ResourceList;
+    use aip_storage::client::{ClientAuthMethod, ClientSettings};
 
     use super::*;
 
@@ -82,28 +77,10 @@ mod tests {
             id: "app".parse().unwrap(),
             settings: ClientSettings {
                 name: "App".to_owned(),
-                application_type: ApplicationType::Web,
                 auth_method: ClientAuthMethod::None,
-                auth_method_pinned: false,
-                keys: None,
-                grant_types: GrantTypes::default(),
-                redirect_uris: Vec::new(),
-                post_logout_redirect_uris: Vec::new(),
                 scope: "atproto".parse().unwrap(),
-                security_profile: SecurityProfile::OAuth21,
-                require_pkce: true,
-                require_par: false,
-                dpop_bound_access_tokens: false,
-                first_party: false,
-                id_token_alg: IdTokenAlg::Es256,
-                userinfo_alg: None,
-                access_token_format: AccessTokenFormat::Opaque,
-                resources: ResourceList::default(),
-                resource_server: None,
-                claims_in_id_token: false,
-                access_token_ttl: Duration::from_hours(1),
                 refresh_token_ttl: Duration::from_hours(24),
-                refresh_grace: Duration::from_secs(30),
+                ..ClientSettings::default()
             },
             secret_hash: None,
             created_at: then,

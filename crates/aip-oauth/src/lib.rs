@@ -35,6 +35,7 @@ pub use client_key_sets::ClientKeySets;
 pub use client_registration::RegistrationPolicy;
 pub use known_clients::KnownClients;
 pub use known_tokens::KnownTokens;
+pub use registration::MAX_REFRESH_TTL;
 
 use std::sync::Arc;
 

@@ -25,10 +25,11 @@ use crate::signing::alg_of;
 const MAX_REDIRECTS: usize = 20;
 /// The longest name.
 const MAX_NAME: usize = 100;
-/// The longest lives: an access token cannot be told from a stolen one, and a refresh token that
-/// nobody used for so long belongs to an app that nobody uses.
+/// The longest life of an access token: it cannot be told from a stolen one.
 const MAX_ACCESS_TTL: Duration = Duration::from_hours(24);
-const MAX_REFRESH_TTL: Duration = Duration::from_hours(24 * 365);
+/// The longest life of a refresh token that is not used: one that nobody used for so long belongs to
+/// an app that nobody uses.
+pub const MAX_REFRESH_TTL: Duration = Duration::from_hours(24 * 365);
 /// The most bytes of scopes in AIP's own client document: PDSs read at most 512 KB of it, and some
 /// may read less.
 const MAX_UPSTREAM_SCOPES: usize = 256 * 1024;
@@ -310,6 +311,12 @@ fn hold_to_fapi2(settings: &mut ClientSettings) -> Result<(), RegistrationError>
         (
             settings.id_token_alg == IdTokenAlg::Es256,
             "--id-token-alg ES256",
+        ),
+        (
+            settings
+                .userinfo_alg
+                .is_none_or(|alg| alg == IdTokenAlg::Es256),
+            "--userinfo-alg ES256, or none",
         ),
         (
             redirects

@@ -1,5 +1,6 @@
 //! What AIP signs towards apps: ID tokens, access tokens that are JWTs, and signed answers. Each with
-//! the key of the algorithm that the client is registered with; their types tell them apart.
+//! the key of the algorithm that the client is registered with. Their types tell them apart, except
+//! for an ID token and signed userinfo, which are both `JWT`: of the two only an ID token has `exp`.
 
 use aip_jose::{Alg, SignError, sign_jwt};
 use aip_storage::client::IdTokenAlg;

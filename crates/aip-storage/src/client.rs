@@ -168,6 +168,38 @@ pub struct ClientSettings {
     pub refresh_grace: Duration,
 }
 
+impl Default for ClientSettings {
+    /// A client of which nothing is said: a confidential one of OAuth 2.1 with PKCE, that may ask for
+    /// nothing and go nowhere.
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            application_type: ApplicationType::Web,
+            auth_method: ClientAuthMethod::SecretBasic,
+            auth_method_pinned: false,
+            keys: None,
+            grant_types: GrantTypes::default(),
+            redirect_uris: Vec::new(),
+            post_logout_redirect_uris: Vec::new(),
+            scope: ScopeSet::default(),
+            security_profile: SecurityProfile::OAuth21,
+            require_pkce: true,
+            require_par: false,
+            dpop_bound_access_tokens: false,
+            first_party: false,
+            id_token_alg: IdTokenAlg::Es256,
+            userinfo_alg: None,
+            access_token_format: AccessTokenFormat::Opaque,
+            resources: ResourceList::default(),
+            resource_server: None,
+            claims_in_id_token: false,
+            access_token_ttl: Duration::from_hours(1),
+            refresh_token_ttl: Duration::from_hours(90 * 24),
+            refresh_grace: Duration::from_secs(30),
+        }
+    }
+}
+
 /// A registered app.
 #[derive(Debug, Clone)]
 pub struct Client {

@@ -69,6 +69,8 @@ pub struct ChangedRegistration {
     pub client: Client,
     /// Whether `client.secret_hash` takes the place of a secret that is there.
     pub replaces_secret: bool,
+    /// Whether people are asked again who allowed the client something.
+    pub forgets_consents: bool,
     /// The keyed hash of the registration access token that was presented.
     pub token: TokenHash,
     /// That of the one which takes its place.
@@ -109,6 +111,17 @@ pub trait ClientRegistrations: Send + Sync {
     /// is not the client's (any more), and nothing changed.
     async fn change_registration(&self, change: &ChangedRegistration)
     -> Result<bool, StorageError>;
+
+    /// Deletes a client at its own wish, as [`Clients::delete_client`] does. `false`: the token that
+    /// was presented is not the client's (any more), and nothing changed.
+    ///
+    /// [`Clients::delete_client`]: crate::client::Clients::delete_client
+    async fn delete_registration(
+        &self,
+        id: &ClientId,
+        token: &TokenHash,
+        now: Timestamp,
+    ) -> Result<bool, StorageError>;
 
     /// Deletes up to `batch` clients that registered themselves, whose time came before `now`, and
     /// that nobody ever allowed anything; as [`Clients::delete_client`] does. Those that were used

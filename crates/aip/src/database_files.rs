@@ -1,8 +1,8 @@
 //! The files of a SQLite database, and copying them: for their owner alone, whole or not at all.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -58,6 +58,21 @@ pub(crate) fn open_private(path: &Path) -> anyhow::Result<File> {
         .with_context(|| format!("cannot open {}", path.display()))
 }
 
+/// Gives a file to its owner alone, whatever its mode was.
+pub(crate) fn make_private(file: &File) -> io::Result<()> {
+    file.set_permissions(Permissions::from_mode(PRIVATE_FILE))
+}
+
+/// Whether the open file is the one that is at `path` now.
+pub(crate) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let open = file.metadata()?;
+    match std::fs::symlink_metadata(path) {
+        Ok(there) => Ok((open.dev(), open.ino()) == (there.dev(), there.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Copies a file to a new one for its owner alone.
 pub(crate) fn copy_private(from: &Path, to: &Path) -> anyhow::Result<()> {
     let copy = || -> io::Result<()> {
@@ -104,5 +119,25 @@ pub(crate) async fn watched<T>(
             }
             () = sleep(LOOK_INTERVAL) => progress.at(size()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_open_file_is_told_from_what_has_taken_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("draft");
+        let file = open_private(&path).unwrap();
+        assert!(is_at(&file, &path).unwrap());
+        std::fs::rename(&path, folder.path().join("done")).unwrap();
+        assert!(!is_at(&file, &path).unwrap(), "renamed");
+        open_private(&path).unwrap();
+        assert!(!is_at(&file, &path).unwrap(), "replaced");
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("done", &path).unwrap();
+        assert!(!is_at(&file, &path).unwrap(), "a link to it");
     }
 }

@@ -10,8 +10,8 @@ use aip_config::{
 use aip_http::TrustedProxies;
 use aip_keys::RotationPolicy;
 use aip_listen::{ListenConfig, Tls, TlsError, TlsFiles};
-use aip_oauth::RegistrationPolicy;
 use aip_oauth::client_registration::RegistrationMode;
+use aip_oauth::{MAX_REFRESH_TTL, RegistrationPolicy};
 use aip_outbound::{Development, OutboundConfig};
 use aip_pds::ResolverConfig;
 use aip_shared_state::valkey::ValkeyConfig;
@@ -66,8 +66,9 @@ pub(crate) fn key_rotation(config: &Config) -> RotationPolicy {
         oidc_every: config.keys.rotate_oidc_every,
         publish_before_use,
         publish_after_use: publish_before_use + LONGEST_TOKEN_LIFE,
-        // An app may hold the ID token of a grant for as long as the grant lasts without being used.
-        verify_after_retirement: config.tokens.refresh_ttl,
+        // An app may hold the ID token of a grant for as long as the grant lasts without being used,
+        // which an operator may set for one app alone.
+        verify_after_retirement: MAX_REFRESH_TTL,
     }
 }
 

@@ -3,6 +3,7 @@
 //! Whoever has not the registration access token of the client learns nothing: unknown clients,
 //! those of the operator and those of others are answered alike (RFC 7592 §2.1).
 
+use aip_oauth::client_registration::{ClientRegistrationError, RegistrationMode};
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
 use http::{Method, StatusCode};
@@ -31,11 +32,16 @@ pub(super) async fn handle(
     let own = server.own_registration(id, token).await;
     let own = refused(app, incoming, own).await?;
     match incoming.head.method {
+        // A change is a registration anew. To read and to delete is always a client's own right.
+        Method::PUT if server.registration.mode == RegistrationMode::Off => {
+            Err(ClientRegistrationError::Off.into())
+        }
         Method::PUT => {
             let metadata = ClientMetadata::parse(&incoming.json)?;
             check_replacement(&metadata, id)?;
             let secret = metadata.client_secret.clone();
-            let settings = metadata.settings(&server.registration, app.issuer().is_loopback())?;
+            let base = server.registration.changed_client(own.client());
+            let settings = metadata.settings(base, app.issuer().is_loopback())?;
             let changed = server.replace_registration(own, secret.as_deref(), settings);
             Ok(Json(registered(app, &changed.await?)).into_response())
         }

@@ -2,7 +2,7 @@
 
 use aip_jose::JwkSet;
 use aip_oauth::client_registration::Registered;
-use aip_storage::client::{Client, ClientKeys, GrantType, RedirectUri};
+use aip_storage::client::{Client, ClientKeys, GrantType, IdTokenAlg, RedirectUri};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 
@@ -34,6 +34,8 @@ pub(super) struct ClientInformation {
     #[serde(skip_serializing_if = "Option::is_none")]
     jwks_uri: Option<String>,
     id_token_signed_response_alg: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    userinfo_signed_response_alg: Option<&'static str>,
     subject_type: &'static str,
     require_pushed_authorization_requests: bool,
     dpop_bound_access_tokens: bool,
@@ -79,6 +81,7 @@ pub(super) fn information(app: &AppState, client: &Client, token: &str) -> Clien
         jwks,
         jwks_uri,
         id_token_signed_response_alg: settings.id_token_alg.as_str(),
+        userinfo_signed_response_alg: settings.userinfo_alg.map(IdTokenAlg::as_str),
         subject_type: "public",
         require_pushed_authorization_requests: settings.require_par,
         dpop_bound_access_tokens: settings.dpop_bound_access_tokens,

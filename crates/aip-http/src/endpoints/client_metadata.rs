@@ -8,7 +8,6 @@
 
 use aip_jose::JwkSet;
 use aip_oauth::client_auth::ASSERTION_ALGS;
-use aip_oauth::client_registration::RegistrationPolicy;
 use aip_oauth::registration::ClientSettings;
 use aip_storage::client::{
     ApplicationType, ClientAuthMethod, ClientKeys, GrantType, GrantTypes, IdTokenAlg, JwksUri,
@@ -53,8 +52,12 @@ pub(super) struct ClientMetadata {
     software_statement: Option<Value>,
     sector_identifier_uri: Option<Value>,
     id_token_encrypted_response_alg: Option<Value>,
-    userinfo_signed_response_alg: Option<Value>,
+    userinfo_signed_response_alg: Option<String>,
     userinfo_encrypted_response_alg: Option<Value>,
+    introspection_encrypted_response_alg: Option<Value>,
+    authorization_signed_response_alg: Option<Value>,
+    authorization_encrypted_response_alg: Option<Value>,
+    require_signed_request_object: Option<bool>,
     request_object_signing_alg: Option<Value>,
     request_object_encryption_alg: Option<Value>,
     request_uris: Option<Vec<Value>>,
@@ -91,15 +94,14 @@ impl ClientMetadata {
         })
     }
 
-    /// The client that it describes, with the defaults of `policy`. `development` is an AIP on
-    /// loopback, whose clients may be there, too.
+    /// The client that it describes; `base` is one that says nothing of itself. What is demanded of
+    /// that one stays demanded. `development` is an AIP on loopback, whose clients may be there, too.
     pub(super) fn settings(
         self,
-        policy: &RegistrationPolicy,
+        base: ClientSettings,
         development: bool,
     ) -> Result<ClientSettings, ApiError> {
         self.refuse_what_is_not_done()?;
-        let base = policy.new_client();
         let auth_method = self.auth_method(base.auth_method)?;
         let grant_types = self.grant_types()?.unwrap_or(base.grant_types);
         self.check_response_types(&grant_types)?;
@@ -127,6 +129,10 @@ impl ClientMetadata {
             None => base.id_token_alg,
             Some(given) => word(given, "id_token_signed_response_alg")?,
         };
+        let userinfo_alg = match self.userinfo_signed_response_alg.as_deref() {
+            None => base.userinfo_alg,
+            Some(given) => Some(word(given, "userinfo_signed_response_alg")?),
+        };
         Ok(ClientSettings {
             name,
             application_type,
@@ -136,13 +142,12 @@ impl ClientMetadata {
             redirect_uris,
             post_logout_redirect_uris,
             scope,
-            require_par: self
-                .require_pushed_authorization_requests
-                .unwrap_or(base.require_par),
-            dpop_bound_access_tokens: self
-                .dpop_bound_access_tokens
-                .unwrap_or(base.dpop_bound_access_tokens),
+            require_par: base.require_par
+                || self.require_pushed_authorization_requests == Some(true),
+            dpop_bound_access_tokens: base.dpop_bound_access_tokens
+                || self.dpop_bound_access_tokens == Some(true),
             id_token_alg,
+            userinfo_alg,
             ..base
         })
     }
@@ -152,10 +157,17 @@ impl ClientMetadata {
             None => default,
             Some(given) => word(given, "token_endpoint_auth_method")?,
         };
-        if let Some(alg) = &self.token_endpoint_auth_signing_alg
-            && ASSERTION_ALGS.iter().all(|known| known.as_str() != alg)
-        {
-            return Err(unsupported("token_endpoint_auth_signing_alg", alg));
+        if let Some(alg) = &self.token_endpoint_auth_signing_alg {
+            if ASSERTION_ALGS.iter().all(|known| known.as_str() != alg) {
+                return Err(unsupported("token_endpoint_auth_signing_alg", alg));
+            }
+            // It is not kept: that no other one is taken follows from the keys alone.
+            let keys = self.jwks.as_ref().map_or(&[][..], JwkSet::keys);
+            if keys.is_empty() || keys.iter().any(|key| key.alg().as_str() != alg) {
+                return Err(invalid(
+                    "`token_endpoint_auth_signing_alg` needs `jwks` with keys of that algorithm only",
+                ));
+            }
         }
         Ok(method)
     }
@@ -201,12 +213,20 @@ impl ClientMetadata {
                 &self.id_token_encrypted_response_alg,
             ),
             (
-                "userinfo_signed_response_alg",
-                &self.userinfo_signed_response_alg,
-            ),
-            (
                 "userinfo_encrypted_response_alg",
                 &self.userinfo_encrypted_response_alg,
+            ),
+            (
+                "introspection_encrypted_response_alg",
+                &self.introspection_encrypted_response_alg,
+            ),
+            (
+                "authorization_signed_response_alg",
+                &self.authorization_signed_response_alg,
+            ),
+            (
+                "authorization_encrypted_response_alg",
+                &self.authorization_encrypted_response_alg,
             ),
             (
                 "request_object_signing_alg",
@@ -223,8 +243,17 @@ impl ClientMetadata {
         if self.request_uris.as_ref().is_some_and(|it| !it.is_empty()) {
             return Err(invalid("`request_uris` is not supported"));
         }
-        if self.tls_client_certificate_bound_access_tokens == Some(true) {
-            let name = "tls_client_certificate_bound_access_tokens";
+        let demands = [
+            (
+                "tls_client_certificate_bound_access_tokens",
+                self.tls_client_certificate_bound_access_tokens,
+            ),
+            (
+                "require_signed_request_object",
+                self.require_signed_request_object,
+            ),
+        ];
+        if let Some((name, _)) = demands.iter().find(|(_, wanted)| *wanted == Some(true)) {
             return Err(invalid(format!("`{name}` is not supported")));
         }
         if let Some(other) = self.subject_type.as_deref().filter(|it| *it != "public") {

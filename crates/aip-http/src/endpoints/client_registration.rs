@@ -25,7 +25,8 @@ pub(super) async fn handle(
         app.count(Limit::Registrations, incoming).await?;
     }
     let metadata = ClientMetadata::parse(&incoming.json)?;
-    let settings = metadata.settings(&server.registration, app.issuer().is_loopback())?;
+    let base = server.registration.new_client();
+    let settings = metadata.settings(base, app.issuer().is_loopback())?;
     let client = server.register_itself(admitted, settings).await?;
     Ok((StatusCode::CREATED, Json(registered(app, &client))).into_response())
 }

@@ -3,6 +3,7 @@
 
 use aip_jose::Audience;
 use aip_oauth::Issuer;
+use aip_oauth::dpop::Confirmation;
 use aip_oauth::tokens::Introspection;
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
@@ -33,12 +34,6 @@ struct Live<'a> {
     exp: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     cnf: Option<Confirmation<'a>>,
-}
-
-/// RFC 9449 §6.2.
-#[derive(Serialize)]
-struct Confirmation<'a> {
-    jkt: &'a str,
 }
 
 /// RFC 7662 §2.2: of any other token nothing is said.

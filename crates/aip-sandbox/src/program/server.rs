@@ -16,10 +16,7 @@ use aip_pds::ResolverConfig;
 use aip_sandbox::Running;
 use aip_sessions::Spill;
 use aip_shared_state::SharedState;
-use aip_storage::client::{
-    AccessTokenFormat, ApplicationType, ClientAuthMethod, GrantTypes, IdTokenAlg, SecurityProfile,
-};
-use aip_storage::resource_uri::ResourceList;
+use aip_storage::client::ClientAuthMethod;
 use aip_storage_sql::{Database, PgOptions};
 use anyhow::Context as _;
 use secrecy::SecretString;
@@ -200,27 +197,10 @@ fn public_client(name: &str, redirect_uris: &[String]) -> anyhow::Result<ClientS
     let parsed = redirect_uris.iter().map(|uri| uri.parse());
     Ok(ClientSettings {
         name: name.to_owned(),
-        application_type: ApplicationType::Web,
         auth_method: ClientAuthMethod::None,
-        auth_method_pinned: false,
-        keys: None,
-        grant_types: GrantTypes::default(),
         redirect_uris: parsed.collect::<Result<_, _>>()?,
-        post_logout_redirect_uris: Vec::new(),
         scope: DEMO_SCOPE.parse()?,
-        security_profile: SecurityProfile::OAuth21,
-        require_pkce: true,
-        require_par: false,
-        dpop_bound_access_tokens: false,
-        first_party: false,
-        id_token_alg: IdTokenAlg::Es256,
-        userinfo_alg: None,
-        access_token_format: AccessTokenFormat::Opaque,
-        resources: ResourceList::default(),
-        resource_server: None,
-        claims_in_id_token: false,
-        access_token_ttl: Duration::from_hours(1),
         refresh_token_ttl: Duration::from_hours(24),
-        refresh_grace: Duration::from_secs(30),
+        ..ClientSettings::default()
     })
 }

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 
 use super::ending::end_session;
 use super::sql::{Fields, Row, Sql, ids, readable, sql, unavailable};
-use super::{Driver, Store};
+use super::{DbConnection, Driver, Store};
 use crate::sql::Executor;
 
 /// The columns that [`read_client`] reads, of the table `clients` or of its alias in a join.
@@ -98,33 +98,51 @@ impl Clients for Store {
 
     async fn delete_client(&self, id: &ClientId, now: Timestamp) -> Result<bool, StorageError> {
         let mut tx = self.begin().await?;
-        // Grants, codes, consents and requests go with it (ON DELETE CASCADE); its tokens are dead
-        // without their grant, and the clean-up removes them as they expire.
-        //
-        // Codes first, then their grants, as whoever redeems one does: the other way round the two
-        // could wait for each other.
-        sql("DELETE FROM codes WHERE client_id = $1")
+        // As whoever allows the client something does, before anything else is held (`approve`).
+        sql("DELETE FROM client_registrations WHERE client_id = $1")
             .bind(id)
             .execute(&mut *tx)
             .await?;
-        let deleted = sql("DELETE FROM clients WHERE id = $1")
-            .bind(id)
-            .execute(&mut *tx)
-            .await?;
-        if deleted == 0 {
+        if !remove_client(&mut tx, id, now).await? {
             return Ok(false);
-        }
-        let sessions = sql("SELECT id FROM upstream_sessions
-             WHERE client_id = $1 AND state <> 'ended' ORDER BY id")
-        .bind(id)
-        .all(&mut *tx)
-        .await?;
-        for session in ids("upstream_sessions", &sessions) {
-            end_session(&mut tx, session, EndReason::ClientDeleted, now).await?;
         }
         tx.commit().await.map_err(unavailable)?;
         Ok(true)
     }
+}
+
+/// [`Clients::delete_client`], in a transaction that must not be committed at `false`. The
+/// registration of the client, if it has one of its own, is deleted already.
+pub(super) async fn remove_client(
+    conn: &mut DbConnection,
+    id: &ClientId,
+    now: Timestamp,
+) -> Result<bool, StorageError> {
+    // Grants, codes, consents and requests go with it (ON DELETE CASCADE); its tokens are dead
+    // without their grant, and the clean-up removes them as they expire.
+    //
+    // Codes first, then their grants, as whoever redeems one does: the other way round the two
+    // could wait for each other.
+    sql("DELETE FROM codes WHERE client_id = $1")
+        .bind(id)
+        .execute(&mut *conn)
+        .await?;
+    let deleted = sql("DELETE FROM clients WHERE id = $1")
+        .bind(id)
+        .execute(&mut *conn)
+        .await?;
+    if deleted == 0 {
+        return Ok(false);
+    }
+    let sessions = sql("SELECT id FROM upstream_sessions
+         WHERE client_id = $1 AND state <> 'ended' ORDER BY id")
+    .bind(id)
+    .all(&mut *conn)
+    .await?;
+    for session in ids("upstream_sessions", &sessions) {
+        end_session(conn, session, EndReason::ClientDeleted, now).await?;
+    }
+    Ok(true)
 }
 
 /// [`Clients::create_client`], in a transaction or without.

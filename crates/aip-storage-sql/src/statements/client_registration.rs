@@ -3,14 +3,14 @@
 use aip_base::{RowId, Timestamp};
 use aip_keys::TokenHash;
 use aip_storage::StorageError;
-use aip_storage::client::{Client, ClientId, Clients as _, CreateClient};
+use aip_storage::client::{Client, ClientId, CreateClient};
 use aip_storage::client_registration::{
     Admission, ChangedRegistration, ClientRegistrations, InitialAccessToken, NewRegistration,
     RegisterClient,
 };
 use async_trait::async_trait;
 
-use super::client::{client_columns, insert_client, read_client, write_client};
+use super::client::{client_columns, insert_client, read_client, remove_client, write_client};
 use super::sql::{Fields, Row, readable, sql, unavailable};
 use super::{DbConnection, Store};
 
@@ -105,19 +105,35 @@ impl ClientRegistrations for Store {
                 .execute(&mut *tx)
                 .await?;
         }
+        if change.forgets_consents {
+            sql("DELETE FROM consents WHERE client_id = $1")
+                .bind(&client.id)
+                .execute(&mut *tx)
+                .await?;
+        }
+        tx.commit().await.map_err(unavailable)?;
+        Ok(true)
+    }
+
+    async fn delete_registration(
+        &self,
+        id: &ClientId,
+        token: &TokenHash,
+        now: Timestamp,
+    ) -> Result<bool, StorageError> {
+        let mut tx = self.begin().await?;
+        let presented = sql("DELETE FROM client_registrations WHERE client_id = $1 AND token = $2")
+            .bind((id, token))
+            .execute(&mut *tx)
+            .await?;
+        if presented == 0 || !remove_client(&mut tx, id, now).await? {
+            return Ok(false);
+        }
         tx.commit().await.map_err(unavailable)?;
         Ok(true)
     }
 
     async fn delete_unused_clients(&self, now: Timestamp, batch: u32) -> Result<u64, StorageError> {
-        sql(
-            "UPDATE client_registrations SET unused_until = NULL WHERE unused_until <= $1
-                 AND EXISTS (SELECT 1 FROM grants g
-                     WHERE g.client_id = client_registrations.client_id)",
-        )
-        .bind(&now)
-        .execute(self.writer())
-        .await?;
         let rows = sql(
             "SELECT client_id FROM client_registrations WHERE unused_until <= $1
              ORDER BY unused_until LIMIT $2",
@@ -130,9 +146,32 @@ impl ClientRegistrations for Store {
         });
         let mut deleted = 0;
         for id in unused {
-            deleted += u64::from(self.delete_client(&id, now).await?);
+            deleted += u64::from(self.delete_unused_client(&id, now).await?);
         }
         Ok(deleted)
+    }
+}
+
+impl Store {
+    /// Deletes a client that is unused, unless somebody has allowed it something meanwhile: who does
+    /// so changes this row (`approve`), before or after it is deleted here.
+    async fn delete_unused_client(
+        &self,
+        id: &ClientId,
+        now: Timestamp,
+    ) -> Result<bool, StorageError> {
+        let mut tx = self.begin().await?;
+        let unused = sql("DELETE FROM client_registrations
+             WHERE client_id = $1 AND unused_until <= $2
+                 AND NOT EXISTS (SELECT 1 FROM grants WHERE grants.client_id = $1)")
+        .bind((id, &now))
+        .execute(&mut *tx)
+        .await?;
+        if unused == 0 || !remove_client(&mut tx, id, now).await? {
+            return Ok(false);
+        }
+        tx.commit().await.map_err(unavailable)?;
+        Ok(true)
     }
 }
 

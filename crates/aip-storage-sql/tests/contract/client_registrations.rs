@@ -9,6 +9,7 @@ use aip_storage::client::{Client, ClientAuthMethod};
 use aip_storage::client_registration::{
     Admission, ChangedRegistration, InitialAccessToken, NewRegistration, RegisterClient,
 };
+use aip_storage::grant::{Approve, RevokeReason};
 
 use crate::world::{DAY, HOUR, NOW, World, alice, at_once, new_hash, new_id, public_client};
 
@@ -19,7 +20,11 @@ super::on_both_engines_and_behind_a_pooler!(
     of_fifty_changes_with_one_token_one_counts,
     a_registration_is_its_clients_own,
     a_change_keeps_the_secret_or_replaces_it,
+    a_change_forgets_the_consents_of_that_client_if_it_says_so,
+    of_fifty_deletions_with_one_token_one_counts,
+    a_deletion_with_a_spent_token_deletes_nothing,
     who_is_never_used_is_forgotten_and_nobody_else,
+    who_is_allowed_something_just_then_is_not_forgotten,
 );
 
 fn initial_token(uses_left: u32) -> InitialAccessToken {
@@ -52,6 +57,7 @@ async fn change(world: &World, client: &Client, token: TokenHash, next: TokenHas
     let change = ChangedRegistration {
         client: client.clone(),
         replaces_secret: false,
+        forgets_consents: false,
         token,
         next_token: next,
     };
@@ -213,6 +219,7 @@ async fn a_change_keeps_the_secret_or_replaces_it(world: World) {
         let change = ChangedRegistration {
             client: client.clone(),
             replaces_secret,
+            forgets_consents: false,
             token,
             next_token,
         };
@@ -221,6 +228,120 @@ async fn a_change_keeps_the_secret_or_replaces_it(world: World) {
         let stored = world.storage.client(&client.id).await.unwrap().unwrap();
         assert_eq!(stored.secret_hash == Some(other), replaces_secret);
     }
+}
+
+async fn a_change_forgets_the_consents_of_that_client_if_it_says_so(world: World) {
+    let (one, other) = (
+        registration("one", Admission::Open),
+        registration("other", Admission::Open),
+    );
+    let mut browsers = Vec::new();
+    for registration in [&one, &other] {
+        register(&world, registration).await;
+        let id = &registration.client.id;
+        browsers.push((world.approved(id, &alice()).await.browser, id));
+    }
+    let consents = async || {
+        let mut found = Vec::new();
+        for (browser, id) in &browsers {
+            let consent = world.storage.consent(*browser, id, &alice()).await;
+            found.push(consent.unwrap().is_some());
+        }
+        found
+    };
+    let mut token = one.token;
+    for (forgets_consents, presented, expected) in [
+        (false, None, [true, true]),
+        (true, Some(new_hash()), [true, true]),
+        (true, None, [false, true]),
+    ] {
+        let next_token = new_hash();
+        let change = ChangedRegistration {
+            client: one.client.clone(),
+            replaces_secret: false,
+            forgets_consents,
+            token: presented.unwrap_or(token),
+            next_token,
+        };
+        let changed = world.storage.change_registration(&change).await.unwrap();
+        assert_eq!(changed, presented.is_none());
+        if changed {
+            token = next_token;
+        }
+        assert_eq!(consents().await, expected);
+    }
+}
+
+async fn of_fifty_deletions_with_one_token_one_counts(world: World) {
+    let registered = registration("app", Admission::Open);
+    register(&world, &registered).await;
+    let world = Arc::new(world);
+    let outcomes = at_once(50, |_| {
+        let world = Arc::clone(&world);
+        let (id, token) = (registered.client.id.clone(), registered.token);
+        async move {
+            let deletion = world.storage.delete_registration(&id, &token, NOW);
+            deletion.await.unwrap()
+        }
+    })
+    .await;
+    assert_eq!(outcomes.into_iter().filter(|it| *it).count(), 1);
+    assert!(world.storage.list_clients().await.unwrap().is_empty());
+}
+
+async fn a_deletion_with_a_spent_token_deletes_nothing(world: World) {
+    let registered = registration("app", Admission::Open);
+    register(&world, &registered).await;
+    let id = &registered.client.id;
+    world.approved(id, &alice()).await;
+    let next = new_hash();
+    assert!(change(&world, &registered.client, registered.token, next).await);
+    let storage = &world.storage;
+    let operators = world.client("operators").await;
+    for (id, token) in [(id, registered.token), (id, new_hash()), (&operators, next)] {
+        let deleted = storage.delete_registration(id, &token, NOW).await;
+        assert!(!deleted.unwrap(), "{id}");
+    }
+    assert_eq!(storage.list_clients().await.unwrap().len(), 2);
+    let own = storage.own_registration(id, &next).await.unwrap();
+    assert!(own.is_some(), "the registration is there, too");
+    assert!(storage.delete_registration(id, &next, NOW).await.unwrap());
+    assert_eq!(storage.list_clients().await.unwrap().len(), 1);
+}
+
+async fn who_is_allowed_something_just_then_is_not_forgotten(world: World) {
+    let mut approvals = Vec::new();
+    for n in 0..20 {
+        let registration = registration(&format!("app-{n}"), Admission::Open);
+        register(&world, &registration).await;
+        let id = registration.client.id;
+        let session = world.session(&id, &alice()).await;
+        approvals.push(world.pending(&id, &alice(), session.id).await);
+    }
+    let approvals = Arc::new(approvals);
+    let world = Arc::new(world);
+    let approved = at_once(40, |n| {
+        let (world, approvals) = (Arc::clone(&world), Arc::clone(&approvals));
+        async move {
+            if n % 2 == 0 {
+                let forgotten = world.storage.delete_unused_clients(NOW + DAY, 3);
+                forgotten.await.unwrap();
+                return None;
+            }
+            let approval = &approvals[n / 2];
+            let outcome = world.storage.approve(approval).await;
+            let id = approval.grant.client_id.clone();
+            (outcome.unwrap() == Approve::Approved).then_some(id)
+        }
+    })
+    .await;
+    let mut kept: Vec<_> = approved.into_iter().flatten().collect();
+    kept.sort();
+    let forget = world.storage.delete_unused_clients(NOW + DAY, 100);
+    forget.await.unwrap();
+    let clients = world.storage.list_clients().await.unwrap();
+    let clients: Vec<_> = clients.into_iter().map(|it| it.id).collect();
+    assert_eq!(clients, kept, "who was allowed something, and nobody else");
 }
 
 async fn who_is_never_used_is_forgotten_and_nobody_else(world: World) {
@@ -252,8 +373,10 @@ async fn who_is_never_used_is_forgotten_and_nobody_else(world: World) {
     };
     assert_eq!(ids().await, [operators.as_str(), "used", "young"]);
     // It was used once: it stays, also when its grants are forgotten.
-    let ends = storage.revoke_grant(grant.id, aip_storage::grant::RevokeReason::ByPerson, NOW);
+    let ends = storage.revoke_grant(grant.id, RevokeReason::ByPerson, NOW);
     ends.await.unwrap();
+    let purge = "DELETE FROM grants";
+    crate::world::run(&world.url, purge).await.unwrap();
     assert_eq!(forget(NOW + DAY * 3).await.unwrap(), 1);
     assert_eq!(ids().await, [operators.as_str(), "used"]);
 }

@@ -10,10 +10,7 @@ use aip_base::{Clock, QueryStats, RequestNotes, RowId, SystemRng, Timestamp};
 use aip_keys::{Sealed, TokenHash};
 use aip_storage::Storage;
 use aip_storage::browser::BrowserSession;
-use aip_storage::client::{
-    AccessTokenFormat, ApplicationType, Client, ClientAuthMethod, ClientId, ClientSettings,
-    CreateClient, GrantTypes, IdTokenAlg, SecurityProfile,
-};
+use aip_storage::client::{Client, ClientAuthMethod, ClientId, ClientSettings, CreateClient};
 use aip_storage::client_token::ClientToken;
 use aip_storage::device::DeviceAuthorization;
 use aip_storage::grant::{
@@ -444,28 +441,11 @@ pub(crate) fn public_client(id: &str) -> Client {
         id: id.parse().unwrap(),
         settings: ClientSettings {
             name: format!("The app {id}"),
-            application_type: ApplicationType::Web,
             auth_method: ClientAuthMethod::None,
-            auth_method_pinned: false,
-            keys: None,
-            grant_types: GrantTypes::default(),
-            post_logout_redirect_uris: Vec::new(),
             redirect_uris: vec!["https://app.example/cb".parse().unwrap()],
             scope: scope("atproto transition:generic"),
-            security_profile: SecurityProfile::OAuth21,
-            require_pkce: true,
-            require_par: false,
-            dpop_bound_access_tokens: false,
-            first_party: false,
-            id_token_alg: IdTokenAlg::Es256,
-            userinfo_alg: None,
-            access_token_format: AccessTokenFormat::Opaque,
-            resources: ResourceList::default(),
-            resource_server: None,
-            claims_in_id_token: false,
-            access_token_ttl: HOUR,
             refresh_token_ttl: 30 * DAY,
-            refresh_grace: 30 * SECOND,
+            ..ClientSettings::default()
         },
         secret_hash: None,
         created_at: NOW,

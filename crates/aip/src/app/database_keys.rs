@@ -98,6 +98,10 @@ impl DatabaseKeys {
         pinned: &[(String, u64)],
         now: Timestamp,
     ) -> Result<bool, DatabaseKeysError> {
+        // Sessions may be bound to keys that only the stored set has.
+        if self.storage.signing_key_set().await?.is_some() {
+            return Ok(false);
+        }
         set.covers(pinned)?;
         let mut set = set.clone();
         set.complete_times(now);
@@ -176,7 +180,9 @@ impl KeyRotation {
         if let Some(step) = set.next_step(&self.policy, None, now) {
             return Ok(Some(step));
         }
-        if self.policy.upstream_every.is_none() || !self.bound_sessions.is_due(now) {
+        // Were no session bound to any key, would there be a step? Otherwise nobody needs to be asked.
+        let possible = set.next_step(&self.policy, Some(&[]), now).is_some();
+        if !possible || !self.bound_sessions.is_due(now) {
             return Ok(None);
         }
         let pinned = pinned_keys(&*self.keys.storage).await?;

@@ -4,7 +4,7 @@ use std::fs::TryLockError;
 use std::path::{Path, PathBuf};
 
 use aip_base::{Clock as _, SystemClock, Timestamp};
-use aip_config::{JsonWebKeys, LoadedConfig};
+use aip_config::{JsonWebKeys, Keys, LoadedConfig};
 use aip_storage_sql::copy_database;
 use anyhow::{Context as _, anyhow, bail};
 use secrecy::ExposeSecret as _;
@@ -13,7 +13,8 @@ use serde_json::json;
 use crate::cli::Global;
 use crate::data_dir::{DataDir, MASTER_KEYS, SIGNING_KEYS, read, write_private};
 use crate::database_files::{
-    draft_of, folder_of, open_private, rename, shared_memory, watched, write_ahead_log,
+    draft_of, folder_of, is_at, make_private, open_private, rename, shared_memory, watched,
+    write_ahead_log,
 };
 use crate::environment::load;
 use crate::failure::Failure;
@@ -78,7 +79,8 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<(), Failure> {
             output::instant(taken_at)
         ),
     )?;
-    output::say(&what_else_is_needed(&keys, &copied));
+    let configured = configured_keys(&loaded.config.keys);
+    output::say(&what_else_is_needed(&keys, &copied, &configured));
     Ok(())
 }
 
@@ -131,6 +133,11 @@ async fn copy(
             return Err(error).with_context(|| format!("cannot lock {}", draft.display()));
         }
     }
+    // Another one may have renamed or removed what was opened before the lock was taken.
+    if !is_at(&file, &draft)? {
+        bail!("another `aip backup` has just written {}", target.display());
+    }
+    make_private(&file)?;
     file.set_len(0)?;
     let total = std::fs::metadata(database)?.len();
     let progress = Progress::begin("copying the database", Unit::Bytes, total, loaded);
@@ -177,6 +184,18 @@ fn copy_keys(
             folder.display()
         );
     }
+    for (number, file) in keys.iter().enumerate() {
+        let twin = keys[..number]
+            .iter()
+            .find(|it| it.file_name() == file.file_name());
+        if let Some(twin) = twin {
+            bail!(
+                "{} and {} have one name, and their copies would be one file: copy one of them by hand",
+                twin.display(),
+                file.display()
+            );
+        }
+    }
     let mut copies = Vec::new();
     for file in keys {
         let name = file
@@ -197,29 +216,95 @@ fn copy_keys(
     Ok(copies)
 }
 
-fn what_else_is_needed(keys: &[PathBuf], copied: &[PathBuf]) -> String {
+fn what_else_is_needed(
+    keys: &[PathBuf],
+    copied: &[PathBuf],
+    configured: &[&'static str],
+) -> String {
     let list = |files: &[PathBuf]| {
         let names: Vec<String> = files.iter().map(|it| it.display().to_string()).collect();
         names.join(", ")
     };
-    let keys = match (keys.is_empty(), copied.is_empty()) {
-        (true, _) => "The keys come from the configuration: keep those, too.".to_owned(),
-        (false, true) => format!(
+    let mut sentences = Vec::new();
+    match (keys.is_empty(), copied.is_empty()) {
+        (true, _) => {}
+        (false, true) => sentences.push(format!(
             "Keep the keys, too, in another place: {}. Without them nothing opens the copy \
              (`--with-keys FOLDER` copies them).",
             list(keys)
-        ),
-        (false, false) => format!("The keys are in {}.", list(copied)),
-    };
-    format!(
-        "{keys} A session that is refreshed from now on must be signed in again after a restore of \
-         this copy."
-    )
+        )),
+        (false, false) => sentences.push(format!("The keys are in {}.", list(copied))),
+    }
+    if !configured.is_empty() {
+        sentences.push(format!(
+            "Keep what these settings say, too: {}.",
+            configured.join(", ")
+        ));
+    }
+    sentences.push(
+        "A session that is refreshed from now on must be signed in again after a restore of this copy."
+            .to_owned(),
+    );
+    sentences.join(" ")
+}
+
+/// The settings whose text holds keys, of which no file is copied.
+fn configured_keys(keys: &Keys) -> Vec<&'static str> {
+    let signing = matches!(keys.json_web_keys, Some(JsonWebKeys::Json(_)));
+    let signing = signing.then_some("keys.json_web_keys");
+    let master = keys.master_keys.is_some().then_some("keys.master_keys");
+    signing.into_iter().chain(master).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_of_every_place_are_named() {
+        let files = [PathBuf::from("data/keys.json")];
+        let configured = ["keys.master_keys"];
+        for (files, copied, configured, words) in [
+            (
+                &files[..],
+                &[][..],
+                &[][..],
+                &["data/keys.json", "--with-keys"][..],
+            ),
+            (&files, &files, &[], &["The keys are in data/keys.json"]),
+            (
+                &files,
+                &files,
+                &configured,
+                &["data/keys.json", "settings say", "keys.master_keys"],
+            ),
+            (&[], &[], &configured, &["settings say", "keys.master_keys"]),
+        ] {
+            let told = what_else_is_needed(files, copied, configured);
+            assert!(words.iter().all(|it| told.contains(it)), "{told}");
+            assert!(told.contains("must be signed in again"), "{told}");
+        }
+    }
+
+    #[test]
+    fn key_files_of_one_name_are_not_copied_over_one_another() {
+        let root = tempfile::tempdir().unwrap();
+        let files = ["run", "data"].map(|folder| {
+            std::fs::create_dir(root.path().join(folder)).unwrap();
+            let file = root.path().join(folder).join("keys.json");
+            std::fs::write(&file, folder).unwrap();
+            file
+        });
+        let copies = root.path().join("copies");
+        for overwrite in [false, true] {
+            let target = root.path().join("copy.db");
+            let refused = copy_keys(&files, &copies, &target, overwrite).unwrap_err();
+            let refused = refused.to_string();
+            assert!(refused.contains("run/keys.json"), "{refused}");
+            assert!(refused.contains("data/keys.json"), "{refused}");
+            assert!(!copies.join("keys.json").exists());
+        }
+    }
 
     #[test]
     fn a_copy_in_a_folder_is_named_after_its_time() {

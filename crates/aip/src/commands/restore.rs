@@ -212,8 +212,8 @@ async fn missing_keys(
 
 /// Puts the draft in the place of the database; where the one before it is kept.
 ///
-/// At every moment there is a database under its name: a server that starts after a kill never
-/// begins with an empty one.
+/// At every moment there is a database under its name, with all its transactions unless it is damaged:
+/// a server that starts after a kill begins neither with an empty one nor with an older one.
 async fn replace(database: &Path, draft: &Path) -> anyhow::Result<Option<PathBuf>> {
     if !database.exists() {
         remove_side_files(database)?;
@@ -226,17 +226,23 @@ async fn replace(database: &Path, draft: &Path) -> anyhow::Result<Option<PathBuf
     {
         // Its last transactions go into the file. One that is damaged is kept as it is.
         old.close().await;
+        if write_ahead_log(database).exists() {
+            bail!(
+                "another process has opened {}: end it, and run the command again",
+                database.display()
+            );
+        }
     }
     let log = write_ahead_log(database);
     if log.exists() {
-        // It must not be taken for the log of the copy.
-        rename(&log, &write_ahead_log(&kept))?;
+        copy_private(&log, &write_ahead_log(&kept))?;
     }
-    remove(&shared_memory(database))?;
     if std::fs::hard_link(database, &kept).is_err() {
         // Some file systems have no second name for a file.
         copy_private(database, &kept)?;
     }
+    // It must not be taken for the log of the copy.
+    remove_side_files(database)?;
     rename(draft, database)?;
     Ok(Some(kept))
 }

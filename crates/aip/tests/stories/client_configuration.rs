@@ -3,14 +3,19 @@
 use std::time::Duration;
 
 use aip_base::Clock as _;
+use aip_jose::{Alg, JwkSet, SigningKey};
 use aip_oauth::client_registration::RegistrationMode;
+use aip_oauth::registration::ClientSettings;
 use aip_storage::audit::AuditKind;
+use aip_storage::client::{AccessTokenFormat, SecurityProfile};
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{Method, Request};
 use serde_json::{Value, json};
 
-use crate::app::{Tokens, basic_credential};
+use crate::answer::Answer;
+use crate::app::{REDIRECT, Tokens, basic_credential};
+use crate::browser::parameter;
 use crate::client_registration::{
     app, initial_token, may_register, metadata, register, send, text, told,
 };
@@ -19,6 +24,10 @@ use crate::world::{BASE, World};
 
 on_both_engines!(
     an_app_reads_and_changes_its_registration,
+    an_app_cannot_take_back_what_the_operator_demands,
+    an_app_keeps_what_the_operator_gave_it,
+    an_app_stays_held_to_the_security_profile,
+    people_are_asked_again_about_an_app_that_goes_elsewhere,
     an_app_that_deletes_itself_leaves_no_token_alive,
     nobody_learns_of_registrations_of_others,
     an_app_that_nobody_uses_is_forgotten,
@@ -31,7 +40,7 @@ async fn an_app_reads_and_changes_its_registration(world: &World) {
     let url = text(&first, "registration_client_uri");
     let own = text(&first, "registration_access_token");
     let id = text(&first, "client_id");
-    // Also where no further app may register.
+    // Also where no further app may register. Nor may one change then.
     may_register(world, RegistrationMode::Off).await;
 
     let read = send(world, Method::GET, url, Some(own), None).await.ok();
@@ -40,6 +49,9 @@ async fn an_app_reads_and_changes_its_registration(world: &World) {
         expected.as_object_mut().unwrap().remove(secret);
     }
     assert_eq!(read, expected, "AIP knows no secret, and all else is there");
+    let refused = replace(world, &first, &metadata()).await;
+    refused.expect(404, "not_found");
+    may_register(world, RegistrationMode::Token).await;
 
     let mut change = metadata();
     change["client_id"] = json!(id);
@@ -86,6 +98,153 @@ async fn an_app_reads_and_changes_its_registration(world: &World) {
     old.expect(401, "invalid_client");
     let changed = world.audit(AuditKind::ClientRegistrationChanged).await;
     assert_eq!(changed.len(), 2);
+}
+
+/// Has the operator change an app that registered itself.
+async fn operator_sets(world: &World, told: &Value, change: impl FnOnce(&mut ClientSettings)) {
+    let id = text(told, "client_id").parse().unwrap();
+    let mut settings = settings_of(world, told).await;
+    change(&mut settings);
+    let server = world.aip().app.server.clone();
+    server.update_client(&id, settings).await.unwrap();
+}
+
+/// What is registered of an app that registered itself.
+async fn settings_of(world: &World, told: &Value) -> ClientSettings {
+    let id = text(told, "client_id").parse().unwrap();
+    let storage = world.aip().app.server.storage.clone();
+    storage.client(&id).await.unwrap().unwrap().settings
+}
+
+/// Sends all of `metadata` in place of what `told` told.
+async fn replace(world: &World, told: &Value, metadata: &Value) -> Answer {
+    let url = text(told, "registration_client_uri");
+    let own = text(told, "registration_access_token");
+    let mut metadata = metadata.clone();
+    metadata["client_id"] = told["client_id"].clone();
+    send(world, Method::PUT, url, Some(own), Some(&metadata)).await
+}
+
+async fn an_app_cannot_take_back_what_the_operator_demands(world: &World) {
+    may_register(world, RegistrationMode::Token).await;
+    let token = initial_token(world, 1).await;
+    let first = told(&register(world, Some(&token), &metadata()).await);
+    operator_sets(world, &first, |it| {
+        it.require_pkce = true;
+        it.require_par = true;
+        it.dpop_bound_access_tokens = true;
+        it.auth_method_pinned = true;
+    })
+    .await;
+    let mut weaker = metadata();
+    weaker["require_pushed_authorization_requests"] = json!(false);
+    weaker["dpop_bound_access_tokens"] = json!(false);
+    let mut other_method = metadata();
+    other_method["token_endpoint_auth_method"] = json!("client_secret_post");
+    let refused = replace(world, &first, &other_method).await;
+    refused.expect(400, "invalid_client_metadata");
+    let second = replace(world, &first, &metadata()).await.ok();
+    let third = replace(world, &second, &weaker).await.ok();
+    for told in [&second, &third] {
+        assert_eq!(told["require_pushed_authorization_requests"], true);
+        assert_eq!(told["dpop_bound_access_tokens"], true);
+    }
+    let settings = settings_of(world, &third).await;
+    assert!(settings.require_par && settings.require_pkce);
+    assert!(settings.dpop_bound_access_tokens && settings.auth_method_pinned);
+}
+
+async fn an_app_keeps_what_the_operator_gave_it(world: &World) {
+    may_register(world, RegistrationMode::Token).await;
+    let token = initial_token(world, 1).await;
+    let first = told(&register(world, Some(&token), &metadata()).await);
+    operator_sets(world, &first, |it| {
+        it.resources = "https://api.example.org".parse().unwrap();
+        it.resource_server = Some("https://own.example.org".parse().unwrap());
+        it.access_token_format = AccessTokenFormat::Jwt;
+        it.claims_in_id_token = true;
+        it.access_token_ttl = Duration::from_mins(5);
+        it.refresh_token_ttl = Duration::from_hours(5);
+        it.refresh_grace = Duration::from_secs(5);
+        it.first_party = true;
+    })
+    .await;
+    let given = settings_of(world, &first).await;
+    let second = replace(world, &first, &metadata()).await.ok();
+    let kept = settings_of(world, &second).await;
+    // The operator vouched for the app as it was.
+    assert!(given.first_party && !kept.first_party);
+    let expected = ClientSettings {
+        first_party: false,
+        ..given
+    };
+    assert_eq!(format!("{kept:?}"), format!("{expected:?}"));
+}
+
+async fn an_app_stays_held_to_the_security_profile(world: &World) {
+    may_register(world, RegistrationMode::Token).await;
+    let token = initial_token(world, 1).await;
+    let key = SigningKey::generate(Alg::Es256, None).unwrap();
+    let mut strong = metadata();
+    strong["token_endpoint_auth_method"] = json!("private_key_jwt");
+    strong["jwks"] = json!(JwkSet::new(vec![key.public().clone()]));
+    strong["id_token_signed_response_alg"] = json!("ES256");
+    strong["userinfo_signed_response_alg"] = json!("ES256");
+    strong["token_endpoint_auth_signing_alg"] = json!("ES256");
+    let first = told(&register(world, Some(&token), &strong).await);
+    let fapi2 = SecurityProfile::Fapi2;
+    operator_sets(world, &first, |it| it.security_profile = fapi2).await;
+    for (name, weaker) in [
+        ("token_endpoint_auth_method", json!("client_secret_basic")),
+        ("id_token_signed_response_alg", json!("RS256")),
+        ("userinfo_signed_response_alg", json!("RS256")),
+    ] {
+        let mut metadata = strong.clone();
+        metadata[name] = weaker;
+        let refused = replace(world, &first, &metadata).await;
+        refused.expect(400, "invalid_client_metadata");
+    }
+    let second = replace(world, &first, &strong).await.ok();
+    assert_eq!(second["require_pushed_authorization_requests"], true);
+    assert_eq!(second["dpop_bound_access_tokens"], true);
+    let settings = settings_of(world, &second).await;
+    assert_eq!(settings.security_profile, SecurityProfile::Fapi2);
+    assert!(settings.require_pkce);
+}
+
+async fn people_are_asked_again_about_an_app_that_goes_elsewhere(world: &World) {
+    may_register(world, RegistrationMode::Token).await;
+    let token = initial_token(world, 1).await;
+    let first = told(&register(world, Some(&token), &metadata()).await);
+    let browser = world.browser();
+    app(world, &first).sign_in(&browser, world.alice()).await;
+    let silent = async |told: &Value, redirect: &str| {
+        let changes = [("prompt", "none"), ("redirect_uri", redirect)];
+        let errand = app(world, told).errand(&changes);
+        let back = browser.open(&errand.url).await.away();
+        parameter(&back, "error")
+    };
+    let asked = Some("consent_required".to_owned());
+    assert_eq!(silent(&first, REDIRECT).await, None);
+    // What else it says of itself was no reason to trust it.
+    let mut change = metadata();
+    change["post_logout_redirect_uris"] = json!(["https://app.example.org/bye"]);
+    let mut now = replace(world, &first, &change).await.ok();
+    assert_eq!(silent(&now, REDIRECT).await, None);
+
+    let elsewhere = "https://elsewhere.example.org/callback";
+    change["redirect_uris"] = json!([REDIRECT, elsewhere]);
+    now = replace(world, &now, &change).await.ok();
+    for redirect in [REDIRECT, elsewhere] {
+        assert_eq!(silent(&now, redirect).await, asked, "{redirect}");
+    }
+    let again = app(world, &now).errand(&[("login_hint", "alice.test")]);
+    let page = browser.open(&again.url).await;
+    browser.allow(&page).await;
+    assert_eq!(silent(&now, REDIRECT).await, None);
+    change["client_name"] = json!("Somebody Else");
+    now = replace(world, &now, &change).await.ok();
+    assert_eq!(silent(&now, REDIRECT).await, asked);
 }
 
 async fn an_app_that_deletes_itself_leaves_no_token_alive(world: &World) {

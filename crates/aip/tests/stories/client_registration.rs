@@ -244,6 +244,8 @@ fn wrong_members() -> Vec<(Value, &'static str)> {
         "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
         "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
         "d": "jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI"}]});
+    let mut public_key = private_key.clone();
+    public_key["keys"][0].as_object_mut().unwrap().remove("d");
     let redirect = "invalid_redirect_uri";
     let metadata_error = "invalid_client_metadata";
     vec![
@@ -294,6 +296,19 @@ fn wrong_members() -> Vec<(Value, &'static str)> {
             json!({"token_endpoint_auth_signing_alg": "HS256"}),
             metadata_error,
         ),
+        (
+            json!({"token_endpoint_auth_signing_alg": "ES256"}),
+            metadata_error,
+        ),
+        (
+            json!({"token_endpoint_auth_signing_alg": "ES256",
+                "jwks_uri": "https://app.example/keys"}),
+            metadata_error,
+        ),
+        (
+            json!({"token_endpoint_auth_signing_alg": "RS256", "jwks": public_key}),
+            metadata_error,
+        ),
         (json!({"grant_types": ["password"]}), metadata_error),
         (json!({"grant_types": ["implicit"]}), metadata_error),
         (json!({"grant_types": []}), metadata_error),
@@ -330,6 +345,30 @@ fn wrong_members() -> Vec<(Value, &'static str)> {
         ),
         (
             json!({"userinfo_encrypted_response_alg": "RSA-OAEP"}),
+            metadata_error,
+        ),
+        (
+            json!({"userinfo_signed_response_alg": "none"}),
+            metadata_error,
+        ),
+        (
+            json!({"userinfo_signed_response_alg": "HS256"}),
+            metadata_error,
+        ),
+        (
+            json!({"introspection_encrypted_response_alg": "RSA-OAEP"}),
+            metadata_error,
+        ),
+        (
+            json!({"authorization_signed_response_alg": "RS256"}),
+            metadata_error,
+        ),
+        (
+            json!({"authorization_encrypted_response_alg": "RSA-OAEP"}),
+            metadata_error,
+        ),
+        (
+            json!({"require_signed_request_object": true}),
             metadata_error,
         ),
         (
@@ -400,6 +439,7 @@ async fn what_an_app_does_not_say_is_as_the_specification_has_it(world: &World) 
         ("id_token_signed_response_alg", json!("RS256")),
         ("subject_type", json!("public")),
         ("redirect_uris", json!([REDIRECT])),
+        ("userinfo_signed_response_alg", Value::Null),
         ("example_extension", Value::Null),
     ] {
         assert_eq!(told_least[name], expected, "{name}");
@@ -410,6 +450,7 @@ async fn what_an_app_does_not_say_is_as_the_specification_has_it(world: &World) 
         "redirect_uris": ["http://127.0.0.1/cb", "com.example.app:/cb"],
         "token_endpoint_auth_method": "none",
         "id_token_signed_response_alg": "ES256",
+        "userinfo_signed_response_alg": "RS256",
         "scope": "atproto openid",
         "require_pushed_authorization_requests": true,
         "dpop_bound_access_tokens": true,

@@ -238,6 +238,8 @@ async fn clients_weaker_than_the_profile_are_not_registered(world: &World) {
     }
     let refused = refusal(&|it| it.id_token_alg = IdTokenAlg::Rs256).await;
     assert!(refused.to_string().contains("ES256"), "{refused}");
+    let refused = refusal(&|it| it.userinfo_alg = Some(IdTokenAlg::Rs256)).await;
+    assert!(refused.to_string().contains("--userinfo-alg"), "{refused}");
     let refused = refusal(&|it| it.keys = of(&rsa)).await;
     assert!(matches!(refused, RegistrationError::NoUsableClientKey(_)));
     for redirect in ["http://127.0.0.1/callback", "com.example.app:/callback"] {

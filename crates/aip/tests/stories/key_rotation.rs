@@ -25,6 +25,7 @@ on_both_engines!(
     a_rotation_that_is_killed_at_any_step_is_completed,
     a_key_set_that_does_not_open_makes_its_process_unready,
     a_key_set_that_lacks_a_key_in_use_is_not_stored,
+    a_stored_key_set_is_the_one_that_counts_at_every_later_start,
 );
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -376,4 +377,24 @@ async fn a_key_set_that_lacks_a_key_in_use_is_not_stored(world: &World) {
         aip.app.health.ready().await,
         Err(aip.app.server.keys.problem().unwrap())
     );
+}
+
+/// A server that is started again offers the key set of its files, or a new one if they are gone.
+async fn a_stored_key_set_is_the_one_that_counts_at_every_later_start(world: &World) {
+    begin(world).await;
+    let stored_before = stored(world).await;
+    let app = world.app().await;
+    app.sign_in(&world.browser(), world.alice()).await;
+    let bound = KEYS.upstream_active().kid().unwrap().to_owned();
+    let made_anew = KeySet::generate(&*world.clock, &SystemRng).unwrap();
+    let keys = database_keys(&world.aip());
+    for (set, pinned) in [
+        (&*KEYS, vec![(bound.clone(), 1)]),
+        (&*KEYS, vec![("only-in-the-database".to_owned(), 1)]),
+        (&made_anew, vec![(bound, 1)]),
+    ] {
+        let begun = keys.begin(set, &pinned, world.clock.now()).await;
+        assert!(!begun.unwrap(), "{pinned:?}");
+        assert_eq!(stored(world).await.generation, stored_before.generation);
+    }
 }

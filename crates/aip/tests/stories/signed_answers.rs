@@ -109,6 +109,13 @@ async fn userinfo_is_signed_for_apps_that_are_registered_for_it(world: &World) {
         assert_eq!(claims, expected);
         app.userinfo(jwt).await.expect(401, "invalid_token");
         app.userinfo("unknown").await.expect(401, "invalid_token");
+        // Nor is it an id_token, although it has the same issuer, audience, key and type.
+        for not_an_id_token in [jwt, &tokens.access] {
+            let errand = app.errand(&[("prompt", "none"), ("id_token_hint", not_an_id_token)]);
+            let back = world.browser().open(&errand.url).await.away();
+            let told = errand.refused(&back, "invalid_request");
+            assert!(told.contains("id_token_hint"), "{told}");
+        }
     }
     let usual = world.app().await;
     let tokens = usual.sign_in(&world.browser(), world.alice()).await;

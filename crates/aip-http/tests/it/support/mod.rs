@@ -16,11 +16,8 @@ use aip_oauth::{AuthorizationServer, Issuer};
 use aip_pds::{MemoryNonces, PdsClient, Resolver, ResolverConfig};
 use aip_sessions::{Keeper, SessionSealer, SignIn, Spill, Upstream, UpstreamIdentity};
 use aip_storage::Storage;
-use aip_storage::client::{
-    AccessTokenFormat, ApplicationType, ClientAuthMethod, GrantTypes, IdTokenAlg, SecurityProfile,
-};
+use aip_storage::client::ClientAuthMethod;
 use aip_storage::notices::LocalNotices;
-use aip_storage::resource_uri::ResourceList;
 use aip_storage_sql::{Database, PgOptions};
 use aip_testkit::clock::ManualClock;
 use aip_xrpc::Forwarder;
@@ -271,30 +268,16 @@ pub(crate) fn settings() -> ClientSettings {
     let minute = std::time::Duration::from_mins(1);
     ClientSettings {
         name: "Test App".to_owned(),
-        application_type: ApplicationType::Web,
         auth_method: ClientAuthMethod::None,
-        auth_method_pinned: false,
-        keys: None,
-        grant_types: GrantTypes::default(),
         redirect_uris: vec!["https://app.example/callback".parse().unwrap()],
         post_logout_redirect_uris: vec!["https://app.example/bye".parse().unwrap()],
         scope: "openid profile email atproto repo:app.bsky.feed.post"
             .parse()
             .unwrap(),
-        security_profile: SecurityProfile::OAuth21,
-        require_pkce: true,
-        require_par: false,
-        dpop_bound_access_tokens: false,
-        first_party: false,
-        id_token_alg: IdTokenAlg::Es256,
-        userinfo_alg: None,
-        access_token_format: AccessTokenFormat::Opaque,
-        resources: ResourceList::default(),
-        resource_server: None,
-        claims_in_id_token: false,
         access_token_ttl: minute * 10,
         refresh_token_ttl: minute * 60 * 24,
         refresh_grace: minute / 2,
+        ..ClientSettings::default()
     }
 }
 

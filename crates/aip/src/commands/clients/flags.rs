@@ -9,7 +9,6 @@ use aip_storage::client::{
     AccessTokenFormat, ApplicationType, ClientAuthMethod, ClientKeys, GrantType, GrantTypes,
     IdTokenAlg, JwksUri, RedirectUri, SecurityProfile,
 };
-use aip_storage::resource_uri::ResourceList;
 use anyhow::{Context as _, anyhow};
 use clap::ValueEnum;
 
@@ -173,29 +172,11 @@ pub(super) struct Ttls {
 /// A client of which nothing is said.
 pub(super) fn new_client(defaults: &Ttls) -> ClientSettings {
     ClientSettings {
-        name: String::new(),
-        application_type: ApplicationType::Web,
-        auth_method: ClientAuthMethod::SecretBasic,
-        auth_method_pinned: false,
-        keys: None,
-        grant_types: GrantTypes::default(),
-        redirect_uris: Vec::new(),
-        post_logout_redirect_uris: Vec::new(),
         scope: DEFAULT_SCOPE.parse().unwrap_or_default(),
-        security_profile: SecurityProfile::OAuth21,
-        require_pkce: true,
-        require_par: false,
-        dpop_bound_access_tokens: false,
-        first_party: false,
-        id_token_alg: IdTokenAlg::Es256,
-        userinfo_alg: None,
-        access_token_format: AccessTokenFormat::Opaque,
-        resources: ResourceList::default(),
-        resource_server: None,
-        claims_in_id_token: false,
         access_token_ttl: defaults.access,
         refresh_token_ttl: defaults.refresh,
         refresh_grace: defaults.grace,
+        ..ClientSettings::default()
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use aip_base::{Clock as _, SystemClock, Timestamp};
-use aip_config::{LoadedConfig, PUBLIC_KEYS_CACHED_FOR};
+use aip_config::LoadedConfig;
 use aip_keys::{KeySet, KeySetError, Purpose};
 use aip_storage::Storage;
 use aip_storage::operations::ClientKeyUse;
@@ -18,6 +18,7 @@ use crate::key_files::{self, KeySetPlace};
 use crate::output::{Format, instant, words_for};
 use crate::rekeying::sealed_with;
 use crate::runtime::{Runtime, master_keys};
+use crate::settings::key_rotation;
 
 /// The longest life of a session of a confidential client at PDSs of the reference implementation. The
 /// specification sets no limit (<https://atproto.com/specs/oauth#tokens-and-session-lifetime>).
@@ -43,8 +44,9 @@ pub(super) fn activate(
         return Ok(format.done(&changed(kid, "active", Some(&path)), &words)?);
     }
     let named = !keys.active_signing_keys.is_empty();
+    let known_after = key_rotation(&loaded.config).publish_before_use;
     let ((), place) = change_key_set(loaded, |set, now| {
-        may_activate(set, wanted, named, now)?;
+        may_activate(set, wanted, named, known_after, now)?;
         Ok(set.activate(kid, now)?)
     })?;
     let words = format!(
@@ -59,6 +61,7 @@ fn may_activate(
     set: &KeySet,
     wanted: &Activate,
     named: bool,
+    known_after: Duration,
     now: Timestamp,
 ) -> anyhow::Result<()> {
     let kid = &wanted.kid;
@@ -73,13 +76,13 @@ fn may_activate(
     }
     let published = key.times.published.or(key.times.created);
     let known_for = published.map(|published| now.since(published));
-    match known_for.filter(|known_for| *known_for < PUBLIC_KEYS_CACHED_FOR && !wanted.now) {
+    match known_for.filter(|known_for| *known_for < known_after && !wanted.now) {
         None => Ok(()),
         Some(known_for) => bail!(
             "the key is published since {}, and others may go on with the public keys they have read \
              for {}: wait, or say `--now`",
             words_for(known_for),
-            words_for(PUBLIC_KEYS_CACHED_FOR)
+            words_for(known_after)
         ),
     }
 }

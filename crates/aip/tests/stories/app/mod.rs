@@ -11,11 +11,7 @@ use aip_base::{SystemRng, random_token};
 use aip_jose::SigningKey;
 use aip_oauth::registration::ClientSettings;
 use aip_sandbox::Person;
-use aip_storage::client::{
-    AccessTokenFormat, ApplicationType, ClientAuthMethod, ClientId, GrantTypes, IdTokenAlg,
-    SecurityProfile,
-};
-use aip_storage::resource_uri::ResourceList;
+use aip_storage::client::{ClientAuthMethod, ClientId};
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -109,30 +105,12 @@ impl<'w> App<'w> {
     pub(crate) fn settings() -> ClientSettings {
         ClientSettings {
             name: "Example App".to_owned(),
-            application_type: ApplicationType::Web,
-            auth_method: ClientAuthMethod::SecretBasic,
-            auth_method_pinned: false,
-            keys: None,
-            grant_types: GrantTypes::default(),
             redirect_uris: vec![REDIRECT.parse().unwrap()],
-            post_logout_redirect_uris: Vec::new(),
             scope: format!("{SCOPE} email repo:app.bsky.feed.like blob:*/* transition:generic")
                 .parse()
                 .unwrap(),
-            security_profile: SecurityProfile::OAuth21,
-            require_pkce: true,
-            require_par: false,
-            dpop_bound_access_tokens: false,
-            first_party: false,
-            id_token_alg: IdTokenAlg::Es256,
-            userinfo_alg: None,
-            access_token_format: AccessTokenFormat::Opaque,
-            resources: ResourceList::default(),
-            resource_server: None,
-            claims_in_id_token: false,
-            access_token_ttl: Duration::from_hours(1),
             refresh_token_ttl: Duration::from_hours(24 * 30),
-            refresh_grace: Duration::from_secs(30),
+            ..ClientSettings::default()
         }
     }
 
