@@ -6,6 +6,7 @@ mod recorded;
 
 use aip_apply::plan::{Namespace, Observed, Op, Proposed, Stale, build, fields};
 use aip_stack::desired::{Desired, ObjectRef, PROTECT_ANNOTATION};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use recorded::{after_a_rotation, desired, new_tag, observed, plan_after};
 use serde_json::{Value, json};
 
@@ -67,6 +68,26 @@ fn a_protected_object_that_the_stack_gives_up_is_kept() {
     assert_eq!(plan(&live).counts().changes(), 0);
     live["metadata"]["annotations"][PROTECT_ANNOTATION] = "false".into();
     assert_eq!(plan(&live).steps[0].op, Op::Delete);
+}
+
+#[test]
+fn a_claim_is_kept_whatever_annotation_it_has_until_it_is_named() {
+    const NAME: &str = "data-aip-valkey-0";
+    for annotations in [
+        Value::Null,
+        json!({}),
+        json!({PROTECT_ANNOTATION: "false"}),
+        json!({PROTECT_ANNOTATION: "true"}),
+    ] {
+        let claim = Stale {
+            object: ObjectRef::of::<PersistentVolumeClaim>(Some("aip-main"), NAME),
+            live: Some(json!({"metadata": {"uid": "u", "annotations": annotations}})),
+        };
+        let mut plan = build(Vec::new(), vec![claim], &[], Namespace::Exists);
+        assert_eq!(plan.steps[0].op, Op::Protect, "{annotations}");
+        plan.delete_protected(&[NAME.to_owned()]).unwrap();
+        assert_eq!(plan.steps[0].op, Op::Delete, "{annotations}");
+    }
 }
 
 #[test]

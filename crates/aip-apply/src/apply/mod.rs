@@ -4,6 +4,7 @@
 
 mod approval;
 mod fail_point;
+mod intent;
 pub mod lease;
 mod phases;
 mod prune;
@@ -13,17 +14,17 @@ mod wait;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aip_base::{Clock, Rng, random_token};
+use aip_base::{Clock, Rng};
 use aip_stack::desired::{ObjectRef, Phase};
 
 use crate::cluster::{ApiError, PinnedCluster};
 use crate::plan::{Plan, fields};
 use crate::rollout::{AwaitedView, Failure, FollowError};
-use crate::store::{FieldSet, Intent, Inventory, OwnedObject, State, StoreError};
-use crate::time::rfc3339;
+use crate::store::{FieldSet, Inventory, OwnedObject, State, StoreError};
 
 pub use approval::{Approval, ApprovedPlan, PlanChanged};
 pub use fail_point::{FailPoint, FailPoints, NoFailPoints};
+pub use intent::record_intent;
 pub use lease::{LeaseLost, LeaseRenewer};
 pub use prune::{RemainingObject, delete_all};
 pub use pulumi_ownership::is_pulumi;
@@ -162,7 +163,9 @@ pub async fn run(
 ) -> Result<(), ApplyError> {
     let plan = approved.plan();
     let reached = async |point| ctx.fail_points.reached(point).await;
-    record_intent(ctx, plan).await?;
+    if adds_to_inventory(ctx.inventory, plan) {
+        record_intent(ctx.store, ctx.lease, ctx.clock, ctx.rng, plan).await?;
+    }
     reached(FailPoint::IntentRecorded).await;
     let mut executor = phases::PhaseExecutor::new(ctx, approved);
     if plan.creates_namespace {
@@ -197,31 +200,19 @@ pub async fn run(
     }
 }
 
-/// Before the first write: whatever this run may create can be found again. A plan that creates
-/// nothing adds nothing to what the inventory lists.
-async fn record_intent(ctx: &ApplyContext<'_>, plan: &Plan) -> Result<(), ApplyError> {
+/// Whether a run may own more than the inventory lists. A plan that creates nothing adds nothing to it.
+fn adds_to_inventory(inventory: &Inventory, plan: &Plan) -> bool {
     let creates = plan
         .steps
         .iter()
         .any(|step| step.desired.is_some() && step.uid.is_none());
     let known = |object: &ObjectRef| {
-        let owned = &ctx.inventory.owned;
+        let owned = &inventory.owned;
         owned
             .iter()
             .any(|recorded| recorded.object.is_same_object(object))
     };
-    if !creates && plan.steps.iter().all(|step| known(&step.object)) {
-        return Ok(());
-    }
-    let intent = Intent {
-        id: random_token::<16>(ctx.rng),
-        started: rfc3339(ctx.clock.now()),
-        // What is pruned is in it too: an adopted object is in no inventory before.
-        objects: plan.steps.iter().map(|step| step.object.clone()).collect(),
-    };
-    ctx.lease.check()?;
-    ctx.store.record_intent(&intent).await?;
-    Ok(())
+    creates || !plan.steps.iter().all(|step| known(&step.object))
 }
 
 /// After the prune: what is there now is the last good state.

@@ -1,5 +1,6 @@
-//! Deletes what the stack no longer wants: only objects of its own inventory, only the very object
-//! that was seen, and no Secret that a `ReplicaSet` still refers to.
+//! Deletes what the stack no longer wants: objects of its own inventory, and of claims for volumes, which are
+//! found by the name of their `StatefulSet`, those that the user names; only the very object that was seen;
+//! no protected object, and no Secret that a `ReplicaSet` still refers to.
 
 use std::time::Duration;
 

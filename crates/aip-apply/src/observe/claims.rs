@@ -1,5 +1,7 @@
 //! The `PersistentVolumeClaim`s of a `StatefulSet`: its controller makes them, and they outlive it
 //! (<https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#persistentvolumeclaim-retention>).
+//! They are found by their names, which others may have given to theirs: a plan keeps them, whatever
+//! annotation they have, until they are named.
 
 use aip_stack::desired::ObjectRef;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;

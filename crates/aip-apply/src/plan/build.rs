@@ -63,7 +63,11 @@ pub fn build(
         let superseded = steps
             .iter()
             .any(|step| step.desired.is_some() && is_version_of(&stale.object, &step.object));
-        let op = if stale.live.as_ref().is_some_and(is_protected) {
+        let op = if stale
+            .live
+            .as_ref()
+            .is_some_and(|live| is_protected(&stale.object, live))
+        {
             Op::Protect
         } else if replaced || retained {
             Op::Retain

@@ -1,7 +1,7 @@
 //! What a live object says about itself besides its content: that it is being deleted, that it is
 //! paused, that it is protected.
 
-use aip_stack::desired::PROTECT_ANNOTATION;
+use aip_stack::desired::{ObjectRef, PROTECT_ANNOTATION};
 use serde_json::Value;
 
 /// An object that the API server is deleting.
@@ -13,9 +13,15 @@ pub struct Deleting {
     pub finalizers: Vec<String>,
 }
 
-/// Whether the live object may not be deleted ([`PROTECT_ANNOTATION`]).
-pub fn is_protected(live: &Value) -> bool {
-    live["metadata"]["annotations"][PROTECT_ANNOTATION] == "true"
+/// Whether the live object may not be deleted: it is marked ([`PROTECT_ANNOTATION`]), or a claim.
+pub(super) fn is_protected(object: &ObjectRef, live: &Value) -> bool {
+    is_claim(object) || live["metadata"]["annotations"][PROTECT_ANNOTATION] == "true"
+}
+
+/// Whether it is a claim for a volume. No stack makes one itself; it is known by its name alone
+/// (`observe/claims.rs`), and may be somebody else's: no annotation, or none, says that it can go.
+pub fn is_claim(object: &ObjectRef) -> bool {
+    (object.group(), object.kind.as_str()) == ("", "PersistentVolumeClaim")
 }
 
 /// A Deployment that somebody paused.

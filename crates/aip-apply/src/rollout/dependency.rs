@@ -36,7 +36,7 @@ pub struct DependencyView {
     pub settled: bool,
     /// Its claims for volumes, by name.
     pub claims: Vec<ClaimView>,
-    /// Its Pods, by name.
+    /// Its Pods that are made from the object as it is now, by name.
     pub pods: Vec<PodView>,
 }
 

@@ -30,14 +30,14 @@ pub struct OwnedObject {
     pub fields: FieldSet,
 }
 
-/// What an `up` is about to own, written before its first write to the cluster.
+/// What an `up` is about to own, or a `destroy` to delete, written before its first write to the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intent {
     /// Random id.
     pub id: String,
     /// RFC 3339.
     pub started: String,
-    /// Every object that the run may create.
+    /// Every object that the run may create or delete.
     pub objects: Vec<ObjectRef>,
 }
 

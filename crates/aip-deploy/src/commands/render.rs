@@ -10,6 +10,17 @@ use crate::context::{Context, ContextError, SecretsMode};
 /// (<https://argo-cd.readthedocs.io/en/stable/user-guide/sync-waves/>).
 const SYNC_WAVE_ANNOTATION: &str = "argocd.argoproj.io/sync-wave";
 
+/// The annotations by which Argo CD and Flux keep an object that is no longer in the repository
+/// (<https://argo-cd.readthedocs.io/en/stable/user-guide/sync-options/>,
+/// <https://fluxcd.io/flux/components/kustomize/kustomizations/#prune>).
+const KEEP_ANNOTATIONS: [(&str, &str); 2] = [
+    (
+        "argocd.argoproj.io/sync-options",
+        "Prune=false,Delete=false",
+    ),
+    ("kustomize.toolkit.fluxcd.io/prune", "disabled"),
+];
+
 /// Print the objects of the stack as YAML
 #[derive(Debug, Args)]
 #[command(after_help = examples![
@@ -91,7 +102,12 @@ impl RenderArgs {
             RenderSecrets::External => desired.external_secret(&self.store(namespace)?),
             _ => None,
         };
-        let shown = replaced.unwrap_or_else(|| desired.clone());
+        let mut shown = replaced.unwrap_or_else(|| desired.clone());
+        if shown.is_protected() {
+            for (name, value) in KEEP_ANNOTATIONS {
+                shown = shown.annotated(name, value);
+            }
+        }
         Some(if self.sync_waves {
             shown.annotated(SYNC_WAVE_ANNOTATION, &sync_wave(&shown).to_string())
         } else {

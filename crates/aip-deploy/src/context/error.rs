@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use aip_apply::store::{LoginError, StoreError};
 use aip_stack::config::Problems;
+use aip_stack::config::fields::IMAGE_DIGEST;
 use pulumi_files::{
     BackendError, CrypterError, KeyError, KeyServiceFault, ProjectError, SecretsError,
     StackFileError, StackName, WorkspaceError,
@@ -46,7 +47,9 @@ pub(crate) enum ContextError {
     /// The registry has no manifest of that name.
     #[error(
         "{field}: the registry has no {image} ({answer}): push it, or name another one: aip-deploy config set \
-         --path {field}"
+         --path {field}. Some registries say so of what may not be read: `docker login` if it is there; \
+         `aip-deploy config set --path {} off` deploys without asking",
+        IMAGE_DIGEST.path()
     )]
     NoSuchImage {
         image: String,

@@ -1,12 +1,13 @@
-//! Deletes every object of the inventory. The record of them is kept until the API server confirms
-//! that they are gone.
+//! Deletes every object of the inventory, and what is found with them. The record of all is kept until the
+//! API server confirms that they are gone.
 
 use std::time::Duration;
 
 use aip_apply::apply::lease::LeaseRenewer;
-use aip_apply::apply::{FailPoint, Progress, delete_all, kept_by};
+use aip_apply::apply::{FailPoint, Progress, delete_all, kept_by, record_intent};
 use aip_apply::cluster::{GuardedCluster, PinnedCluster};
 use aip_apply::observe;
+use aip_apply::plan::condition::is_claim;
 use aip_apply::plan::{Namespace, Op, Plan, build, not_desired};
 use aip_apply::store::{Inventory, Outcome, OwnedObject};
 use aip_stack::Target;
@@ -97,11 +98,17 @@ async fn delete(
     lease: &LeaseRenewer,
     destruction: Destruction<'_>,
 ) -> Result<(), CommandError> {
-    let (started, since) = (stack.ctx.clock.now(), Instant::now());
+    let ctx = stack.ctx;
+    let (started, since) = (ctx.clock.now(), Instant::now());
     let inventory = stack.store.inventory().await?;
     let plan = deletion_plan(cluster, &inventory, destruction).await?;
     let timeout = destruction.timeout;
-    let fail_points = stack.ctx.fail_points.as_ref();
+    let fail_points = ctx.fail_points.as_ref();
+    if !plan.steps.is_empty() {
+        let (clock, rng) = (ctx.clock.as_ref(), ctx.rng.as_ref());
+        record_intent(&stack.store, lease, clock, rng, &plan).await?;
+        fail_points.reached(FailPoint::IntentRecorded).await;
+    }
     let left = delete_all(cluster, lease, fail_points, &plan, since + timeout).await?;
     let is_left = |object: &ObjectRef| left.iter().any(|left| left.object == *object);
     let progress: Vec<Progress> = plan
@@ -135,9 +142,13 @@ async fn delete(
     stack.store.promote(kept.collect()).await?;
     fail_points.reached(FailPoint::InventoryPromoted).await;
     for object in protected {
-        stack.ctx.screen.status(format!(
-            "note: {object} is protected and was kept; `aip-deploy destroy --delete-data {name}` deletes it, and \
-             so does `destroy` without its annotation {PROTECT_ANNOTATION}",
+        let also = if is_claim(object) {
+            String::new()
+        } else {
+            format!(", and so does `destroy` without its annotation {PROTECT_ANNOTATION}")
+        };
+        ctx.screen.status(format!(
+            "note: {object} is protected and was kept; `aip-deploy destroy --delete-data {name}` deletes it{also}",
             name = object.name
         ));
     }

@@ -119,6 +119,49 @@ fn secrets_come_from_a_store_under_the_names_that_pods_refer_to() {
 }
 
 #[test]
+fn what_is_protected_is_kept_by_argo_cd_and_flux_too() {
+    let project = project();
+    for (secret, path, value) in [
+        (false, "postgres", "cnpg"),
+        (false, "cnpg.backup.destination", "s3://backups/aip"),
+        (true, "cnpg.backup.access_key_id", "AKIAEXAMPLE"),
+        (true, "cnpg.backup.secret_access_key", "hunter2hunter2"),
+        (false, "valkey", "cluster"),
+        (true, "valkey_cluster.password", "0123456789abcdef0123"),
+    ] {
+        let path = format!("aip_config.dependencies.{path}");
+        let mut arguments = vec!["config", "set", "--path", &path];
+        if secret {
+            arguments.push("--secret");
+        }
+        project.run_with(&arguments, PASSPHRASE, Some(value)).ok();
+    }
+    let url = "aip_config.required_env.DATABASE_URL";
+    project.run(&["config", "rm", "--path", url]).ok();
+    // What stands for the access key has the mark, too.
+    for (arguments, access_key) in [(&["render"][..], "Secret"), (&EXTERNAL, "ExternalSecret")] {
+        let objects = documents(&project.run(arguments).ok().out);
+        let kept = objects.iter().filter_map(|object| {
+            let annotations = &object["metadata"]["annotations"];
+            let is_kept = annotations["aip-deploy/protect"] == "true";
+            let argo_cd = annotations["argocd.argoproj.io/sync-options"].as_str();
+            let flux = annotations["kustomize.toolkit.fluxcd.io/prune"].as_str();
+            let expected = (
+                is_kept.then_some("Prune=false,Delete=false"),
+                is_kept.then_some("disabled"),
+            );
+            assert_eq!((argo_cd, flux), expected, "{object}");
+            is_kept.then(|| object["kind"].as_str().unwrap())
+        });
+        let mut kept: Vec<&str> = kept.collect();
+        kept.sort_unstable();
+        let mut expected = ["Cluster", access_key, "ScheduledBackup"];
+        expected.sort_unstable();
+        assert_eq!(kept, expected);
+    }
+}
+
+#[test]
 fn a_stack_without_secrets_has_none_in_the_store() {
     let project = TestProject::new();
     std::fs::write(project.file("main"), complete()).unwrap();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::history::deployed;
+use crate::history::{deployed, recorded};
 use crate::test_project::{CommandOutput, TestProject};
 
 fn auto(project: &TestProject, more: &[&str]) -> CommandOutput {
@@ -156,4 +156,22 @@ fn an_older_copy_of_the_stack_file_is_refused() {
     let taken_over = auto(&project, &[]);
     assert_eq!(taken_over.code, 1, "{}", taken_over.err);
     assert!(!taken_over.err.contains("lacks"), "{}", taken_over.err);
+}
+
+#[test]
+fn a_stack_that_was_destroyed_is_not_brought_back() {
+    let project = rotated();
+    let text = project.text("main");
+    let destroyed = |revision: u64, outcome: &str| {
+        let at = "2026-01-02T00:00:00Z";
+        recorded(&project, revision, "destroy", outcome, &text, at);
+    };
+    destroyed(2, "failed");
+    auto(&project, &[]).ok();
+    destroyed(3, "succeeded");
+    let before = files(project.folder.path());
+    auto(&project, &[]).fails(1, "was destroyed: run `aip-deploy up` first");
+    assert!(files(project.folder.path()) == before, "a file was written");
+    deployed(&project, 4, "succeeded", &text, "2026-01-03T00:00:00Z");
+    auto(&project, &[]).ok();
 }

@@ -268,10 +268,10 @@ fn render_prints_objects_and_nothing_else() {
         ended.out
     );
     assert_eq!(ended.out.matches("\n---\n").count(), 5);
-    assert!(!ended.out.contains("DATABASE_URL: c3R1Yg=="));
+    assert!(!ended.out.contains("DATABASE_URL: c3R1Yu+3kA=="));
     for arguments in [&["render"][..], &["render", "--secrets=stub"]] {
         let stub = project.run_with(arguments, "wrong", None).ok();
-        assert!(stub.out.contains("DATABASE_URL: c3R1Yg=="));
+        assert!(stub.out.contains("DATABASE_URL: c3R1Yu+3kA=="));
         assert!(!stub.out.contains("bm90LWEtcmVhbC1wYXNzd29yZ"));
         assert!(
             stub.err.contains("`--secrets include` prints the values"),

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use secrecy::{ExposeSecret, SecretString};
 
-/// What stands in for a secret that is not opened.
-pub const PLACEHOLDER: &str = "stub";
+/// What stands in for a secret that is not opened. It ends with a noncharacter, which Unicode reserves for a
+/// program's own use (<https://www.unicode.org/faq/private_use.html#noncharacters>), so that it is part of no
+/// value that is not secret.
+pub const PLACEHOLDER: &str = "stub\u{fdd0}";
 
 /// A text of the configuration, which may be secret.
 #[derive(Clone)]

@@ -80,7 +80,13 @@ impl Desired {
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
         };
-        Some(Kind::ExternalSecret.object(logical_name, metadata, [("spec", spec)]))
+        let made = Kind::ExternalSecret.object(logical_name, metadata, [("spec", spec)]);
+        // With it the Secret that it made would go.
+        Some(if self.is_protected() {
+            made.protected()
+        } else {
+            made
+        })
     }
 }
 
@@ -143,7 +149,11 @@ mod tests {
     fn what_is_encrypted_comes_from_the_store_and_the_rest_is_in_the_object() {
         let made = secret(&[
             ("DATABASE_URL", PLACEHOLDER),
-            ("REDIS_DSN", "redis://:stub@aip-valkey:6379"),
+            (
+                "REDIS_DSN",
+                &format!("redis://:{PLACEHOLDER}@aip-valkey:6379"),
+            ),
+            ("PDS_HOSTNAME", "auth.stubhub.example"),
             ("WORKER_ID", "main {{01}}"),
             ("signing_keys.json", PLACEHOLDER),
         ])
@@ -171,7 +181,7 @@ mod tests {
         assert_eq!(target["name"], NAME);
         assert_eq!(
             target["template"]["data"],
-            json!({"WORKER_ID": "main {{ \"{{\" }}01}}"})
+            json!({"PDS_HOSTNAME": "auth.stubhub.example", "WORKER_ID": "main {{ \"{{\" }}01}}"})
         );
     }
 

@@ -133,6 +133,11 @@ impl Desired {
         self.annotated(PROTECT_ANNOTATION, "true")
     }
 
+    /// Whether it has that mark.
+    pub fn is_protected(&self) -> bool {
+        self.manifest["metadata"]["annotations"][PROTECT_ANNOTATION] == "true"
+    }
+
     /// The same Deployment with a number of replicas.
     #[must_use]
     pub fn with_replicas(&self, replicas: i64) -> Self {

@@ -1,6 +1,7 @@
 //! PostgreSQL and Valkey, where the stack makes them: refused in the preview if the cluster has not what they
 //! need, ready before the migration, and their data kept until its name is typed.
 
+use aip_apply::apply::FailPoint;
 use cluster::{Image, definitions};
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -196,4 +197,19 @@ async fn valkey_without_a_volume_fails_in_time_with_the_reason() {
         .says("ProvisioningFailed: PersistentVolumeClaim data-aip-valkey-0: ")
         .says("aip-deploy config set --path aip_config.dependencies.valkey_cluster.storage_class");
     assert_eq!(project.names("batch", "Job").await, none);
+
+    // A destroy that was killed when the StatefulSet was gone still knows the claim.
+    let claims = async || project.names("", "PersistentVolumeClaim").await;
+    let destroy = ["destroy", "--yes"];
+    let gone = FailPoint::DeletionCompleted;
+    project.kill_at(gone, &destroy).await;
+    assert_eq!(project.names("apps", "StatefulSet").await, none);
+    project.run(&destroy).await.exits(0).says(
+        "data-aip-valkey-0 is protected and was kept; `aip-deploy destroy --delete-data data-aip-valkey-0` \
+         deletes it\n",
+    );
+    assert_eq!(claims().await, ["data-aip-valkey-0"]);
+    let with_data = [&destroy[..], &["--delete-data", "data-aip-valkey-0"]].concat();
+    project.run(&with_data).await.exits(0);
+    assert_eq!(claims().await, none);
 }

@@ -61,6 +61,7 @@ async fn after_a_kill_at_any_point_the_next_destroy_completes() {
     let project = TestProject::new("killdestroy").await;
     let points = OF_DELETION.into_iter().chain([
         FailPoint::LeaseAcquired,
+        FailPoint::IntentRecorded,
         FailPoint::InventoryPromoted,
         FailPoint::HistoryRecorded,
     ]);

@@ -5,6 +5,7 @@ use std::path::Path;
 use aip_apply::apply::FailPoint;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use kube::api::DeleteParams;
 use serde_json::Value;
 
 use crate::test_project::{CommandOutput, TestProject};
@@ -285,4 +286,27 @@ async fn of_two_rotations_at_once_one_proceeds_and_a_copy_that_was_overtaken_is_
     );
     auto(&project).await.exits(0);
     auto(&project).await.exits(0).says("nothing is due now");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stack_without_pods_is_not_brought_back_by_a_rotation_that_is_due() {
+    let project = deployed_stack("rotategone").await;
+    let text = || std::fs::read_to_string(project.stack_file()).unwrap();
+    let before = text();
+    // By somebody else: the history still has the deployment.
+    let deployments = project.api("apps", "Deployment");
+    let name = project.names("apps", "Deployment").await.remove(0);
+    let foreground = DeleteParams::foreground();
+    deployments.delete(&name, &foreground).await.unwrap();
+    let refused = "was destroyed: run `aip-deploy up` first";
+    let secrets_before = secrets(&project).await;
+    auto(&project).await.exits(1).says(refused);
+    assert_eq!(secrets(&project).await, secrets_before);
+    assert_eq!(text(), before);
+
+    project.run(&["destroy", "--yes"]).await.exits(0);
+    time_passes(&project);
+    auto(&project).await.exits(1).says(refused);
+    assert_eq!(project.versions().await, []);
+    assert_eq!(text(), before);
 }

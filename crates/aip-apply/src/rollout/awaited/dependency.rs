@@ -34,6 +34,10 @@ pub(super) trait Dependency: Default + 'static {
 
     /// What its controller says of a live object.
     fn state(live: &Value) -> DependencyState;
+
+    /// Whether a Pod is made from the object as it is now. What is wrong with one of before, the controller
+    /// is about to mend by replacing it.
+    fn is_current(live: &Value, pod: &Pod) -> bool;
 }
 
 /// Follows one server.
@@ -118,6 +122,7 @@ impl<D: Dependency> Awaited for DependencyWatch<D> {
                 .pods
                 .all()
                 .iter()
+                .filter(|pod| D::is_current(&live, pod))
                 .map(|pod| PodView::read(pod, &about_pods))
                 .collect(),
         })

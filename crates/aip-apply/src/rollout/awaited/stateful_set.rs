@@ -2,11 +2,15 @@
 //! every replica is ready, and all are of the newest revision.
 
 use k8s_openapi::api::apps::v1::StatefulSet as StatefulSetObject;
+use k8s_openapi::api::core::v1::Pod;
 use kube::core::ApiResource;
 use serde_json::Value;
 
 use super::dependency::Dependency;
 use crate::rollout::dependency::DependencyState;
+
+/// The label by which the controller says of which revision a Pod is.
+const REVISION_LABEL: &str = "controller-revision-hash";
 
 #[derive(Default)]
 pub(super) struct StatefulSet;
@@ -21,11 +25,9 @@ impl Dependency for StatefulSet {
 
     fn state(live: &Value) -> DependencyState {
         let status = &live["status"];
-        let number = |value: &Value| value.as_i64().unwrap_or_default();
-        let observed = number(&status["observedGeneration"]);
         let desired = live["spec"]["replicas"].as_i64().unwrap_or(1);
         let ready = number(&status["readyReplicas"]);
-        if observed < number(&live["metadata"]["generation"]) {
+        if !is_observed(live) {
             DependencyState::Pending(
                 "the controller has not observed the new generation yet".to_owned(),
             )
@@ -38,6 +40,22 @@ impl Dependency for StatefulSet {
             DependencyState::Ready
         }
     }
+
+    fn is_current(live: &Value, pod: &Pod) -> bool {
+        let labels = pod.metadata.labels.as_ref();
+        let revision = labels.and_then(|labels| labels.get(REVISION_LABEL));
+        let newest = live["status"]["updateRevision"].as_str();
+        is_observed(live) && newest.is_some() && newest == revision.map(String::as_str)
+    }
+}
+
+/// Whether the status is about the object as it is now.
+fn is_observed(live: &Value) -> bool {
+    number(&live["status"]["observedGeneration"]) >= number(&live["metadata"]["generation"])
+}
+
+fn number(value: &Value) -> i64 {
+    value.as_i64().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -68,5 +86,28 @@ mod tests {
         assert_eq!(state(old), waits("0 of 1 replicas have been updated"));
         let new = json!({"observedGeneration": 2, "readyReplicas": 1, "updateRevision": "b", "currentRevision": "b"});
         assert_eq!(state(new), DependencyState::Ready);
+    }
+
+    #[test]
+    fn a_pod_is_current_if_it_is_of_the_newest_revision_that_the_controller_has_made() {
+        let set = |observed: i64, revision: Value| {
+            json!({"metadata": {"generation": 2},
+                "status": {"observedGeneration": observed, "updateRevision": revision}})
+        };
+        let pod = |labels: Value| -> Pod {
+            serde_json::from_value(json!({"metadata": {"labels": labels}})).unwrap()
+        };
+        let new = pod(json!({REVISION_LABEL: "b"}));
+        let old = pod(json!({REVISION_LABEL: "a"}));
+        let seen = set(2, "b".into());
+        assert!(StatefulSet::is_current(&seen, &new));
+        assert!(!StatefulSet::is_current(&seen, &old));
+        assert!(!StatefulSet::is_current(&seen, &pod(Value::Null)));
+        // Until then `updateRevision` is the one of before.
+        assert!(!StatefulSet::is_current(&set(1, "a".into()), &old));
+        assert!(!StatefulSet::is_current(
+            &set(2, Value::Null),
+            &pod(Value::Null)
+        ));
     }
 }

@@ -74,7 +74,7 @@ impl Auto {
         let keys = super::read(ctx, stack, &file).await?;
         let history = History::of(ctx, stack).await?;
         let (Some((_, deployed)), Some(last)) = (history.deployed.0.first(), history.last) else {
-            return Err(KeysError::NeverDeployed);
+            return Err(KeysError::NothingDeployed);
         };
         if let Some(by) = keys.behind(deployed) {
             let place = format!(
@@ -126,7 +126,7 @@ impl Auto {
             return Ok(());
         }
         only_keys_differ(stack, &round).await?;
-        not_overtaken(stack, &round.keys).await?;
+        is_deployed_and_not_overtaken(stack, &round.keys).await?;
         for step in &round.due.steps {
             let kid = round
                 .keys
@@ -185,9 +185,13 @@ async fn only_keys_differ(stack: &OpenStack<'_>, round: &Round) -> Result<(), Ke
     }
 }
 
-/// That the Pods have no newer keys than the file: a deployment from another copy of it may have been
-/// killed before it came into the history.
-async fn not_overtaken(stack: &OpenStack<'_>, keys: &SigningKeys) -> Result<(), KeysError> {
+/// That there are Pods, and that they have no newer keys than the file: somebody may have deleted them, and a
+/// `destroy` or a deployment from another copy of the file may have been killed before it came into the
+/// history.
+async fn is_deployed_and_not_overtaken(
+    stack: &OpenStack<'_>,
+    keys: &SigningKeys,
+) -> Result<(), KeysError> {
     let target = stack.target(SecretsMode::Decrypted).await?;
     let inventory = stack.store.inventory().await?;
     let cluster = stack.cluster(&target.context, &inventory).await;

@@ -1,7 +1,8 @@
 //! The keys that were deployed: by the history, and by the Secret that the Pods have.
 
 use aip_apply::cluster::GuardedCluster;
-use aip_apply::store::{HISTORY_LIMIT, RevisionRecord};
+use aip_apply::plan::Deleting;
+use aip_apply::store::{HISTORY_LIMIT, Outcome, RevisionRecord};
 use aip_base::Timestamp;
 use aip_stack::Target;
 use aip_stack::desired::{Desired, ObjectRef};
@@ -14,7 +15,7 @@ use super::KeysError;
 use crate::commands::failure::CommandError;
 use crate::context::{Context, Stack};
 
-/// The deployments that succeeded, as far back as their keys can be read.
+/// The deployments that succeeded since the stack was last destroyed, as far back as their keys can be read.
 pub(super) struct History {
     pub(super) deployed: Deployed,
     /// The last one.
@@ -28,8 +29,10 @@ impl History {
             last: None,
         };
         let records = stack.state(ctx)?.history(HISTORY_LIMIT).await?;
-        let good = records.into_iter().map(|(_, record)| record);
-        for record in good.filter(RevisionRecord::is_good) {
+        let records = records.into_iter().map(|(_, record)| record);
+        // What was deployed before is gone: no Pods have it, and nobody asked for it to come back.
+        let present = records.take_while(|record| !is_destroyed_by(record));
+        for record in present.filter(RevisionRecord::is_good) {
             // What cannot be read any more does not vouch for a key.
             let Some(read) = keys_of(ctx, stack, &record).await else {
                 break;
@@ -39,6 +42,10 @@ impl History {
         }
         Ok(history)
     }
+}
+
+fn is_destroyed_by(record: &RevisionRecord) -> bool {
+    record.command == "destroy" && record.outcome == Outcome::Succeeded
 }
 
 async fn keys_of(
@@ -62,7 +69,8 @@ pub(super) fn revision_file(
     Ok(StackFile::parse(&path, text, &stack.project.name)?)
 }
 
-/// The Secret that the Pods have their keys from, and the keys; none if there are no Pods.
+/// The Secret that the Pods have their keys from, and the keys; none if they have none. Without a
+/// Deployment there are no Pods.
 pub(super) async fn live(
     cluster: &GuardedCluster,
     target: &Target,
@@ -76,9 +84,9 @@ pub(super) async fn live(
     let (Some(deployment), Some(secret)) = (deployment, secret.map(Desired::object)) else {
         return Ok(None);
     };
-    let Some(deployment) = read(cluster, deployment.object()).await? else {
-        return Ok(None);
-    };
+    let deployment = read(cluster, deployment.object()).await?;
+    let deployment = deployment.filter(|live| Deleting::of(live).is_none());
+    let deployment = deployment.ok_or(KeysError::NothingDeployed)?;
     let volumes = deployment["spec"]["template"]["spec"]["volumes"].as_array();
     let names = volumes.into_iter().flatten();
     let mut names = names.filter_map(|volume| volume["secret"]["secretName"].as_str());

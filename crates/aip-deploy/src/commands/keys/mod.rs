@@ -42,7 +42,8 @@ enum KeysCommand {
     Rotate(rotate::RotateArgs),
 }
 
-/// A failed `keys` command; the stack file is unchanged.
+/// A failed `keys` command. The stack file is unchanged, unless `--auto` fails in the deployment: then it has
+/// the new keys, and the next run deploys them.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KeysError {
     #[error(transparent)]
@@ -74,8 +75,8 @@ pub(crate) enum KeysError {
     )]
     NoPeriod,
     /// `--auto` deploys changes of keys, not a stack.
-    #[error("no deployment of this stack is in the history: run `aip-deploy up` first")]
-    NeverDeployed,
+    #[error("the stack is not deployed, or was destroyed: run `aip-deploy up` first")]
+    NothingDeployed,
     /// `--auto` would deploy what nobody asked it to.
     #[error(
         "the stack file and what is deployed differ in more than the keys: run `aip-deploy preview` and \
@@ -139,7 +140,7 @@ impl KeysError {
             Self::Command(error) => error.exit(),
             Self::NotDeployed(_)
             | Self::TooSoon { .. }
-            | Self::NeverDeployed
+            | Self::NothingDeployed
             | Self::UndeployedChanges
             | Self::Overtaken { .. }
             | Self::Live { .. }

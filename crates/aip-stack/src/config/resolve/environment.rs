@@ -12,13 +12,16 @@ use crate::config::fields::{
 };
 use crate::config::fix::{Edit, Fix, Remedy};
 use crate::config::parse::join_path;
-use crate::config::value::{ConfigString, EnvValues, PLACEHOLDER};
+use crate::config::value::{ConfigString, EnvValues};
 use crate::config::values::Values;
 use crate::signing_keys::{KeyView, Purpose, SigningKeys};
 
 use super::Resolver;
 use super::dependencies;
 use super::edge::is_proxy;
+
+/// What stands in for a host name that is not opened. It is shown in routes, and has to look like one.
+const HIDDEN_HOST: &str = "stub";
 
 /// The variables of `aip` for the keys that protect the database: as JSON, or the path of a file.
 const MASTER_KEYS: [&str; 2] = ["AIP_MASTER_KEYS", "AIP_MASTER_KEYS_FILE"];
@@ -239,7 +242,7 @@ impl Resolver<'_> {
             return None;
         };
         let Some(value) = text.plaintext() else {
-            return Some(PLACEHOLDER.to_owned());
+            return Some(HIDDEN_HOST.to_owned());
         };
         let development = environments.into_iter().any(|(_, env)| {
             env.get("AIP_DEVELOPMENT")

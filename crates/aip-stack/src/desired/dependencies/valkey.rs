@@ -112,6 +112,8 @@ fn stateful_set(config: &StackConfig, valkey: &Valkey, secret: &str) -> Desired 
     let spec = json!({
         "serviceName": VALKEY_NAME,
         "replicas": 1,
+        // In order, a Pod that was never ready is not replaced by one that could be: kubernetes/kubernetes#67250.
+        "podManagementPolicy": "Parallel",
         "selector": {"matchLabels": labels},
         "template": {"metadata": {"labels": labels}, "spec": pod},
         "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"},
