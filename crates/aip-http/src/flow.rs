@@ -222,7 +222,8 @@ impl AppState {
         }
         let (request, browser) = (&pending.request, pending.browser);
         let scope = pending.granted_scope();
-        let approved = self.server().approve(request, browser, who, scope);
+        let server = self.server();
+        let approved = server.approve(request, &pending.client, browser, who, scope);
         match approved.await? {
             Some(answer) => Ok(to_app(self, &answer)),
             None => self.repeat(&request.token, browser, None).await,

@@ -16,11 +16,11 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
 
-use crate::ListenConfig;
+use crate::{ListenConfig, RequestBody};
 
 /// What answers requests: any tower service that cannot fail, such as an axum router.
 pub trait HttpService:
-    Service<Request<Incoming>, Response = Response<Self::Body>, Error = Infallible, Future: Send>
+    Service<Request<RequestBody>, Response = Response<Self::Body>, Error = Infallible, Future: Send>
     + Clone
     + Send
     + 'static
@@ -31,7 +31,7 @@ pub trait HttpService:
 
 impl<S, B> HttpService for S
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send>
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible, Future: Send>
         + Clone
         + Send
         + 'static,
@@ -52,7 +52,7 @@ pub(crate) async fn serve<S: HttpService>(
     let service = TowerToHyperService::new(service);
     let with_peer = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(PeerAddr(peer));
-        service.call(request)
+        service.call(RequestBody::wrap(request))
     });
     let connection = http1::Builder::new()
         // Without a timer the time limit below would not exist.

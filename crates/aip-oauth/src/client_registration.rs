@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use aip_atproto::ScopeSet;
+use aip_atproto::{Scope, ScopeSet};
 use aip_base::RowId;
 use aip_keys::{TokenHash, TokenKind};
 use aip_storage::StorageError;
@@ -104,6 +104,11 @@ pub enum ClientRegistrationError {
         "an app that registers itself cannot have the scope {0}: the operator can register it, or add the scope to client_document.scope"
     )]
     Scope(String),
+    /// 400 `invalid_client_metadata`.
+    #[error(
+        "the scope aip:credentials is given by the operator alone, with `aip clients update ID --scope`"
+    )]
+    Credentials,
     /// 400 `invalid_client_metadata` (RFC 7592 §2.2: a client cannot choose its secret).
     #[error("`client_secret` is not the secret of this client; leave it out to be given a new one")]
     Secret,
@@ -235,13 +240,16 @@ impl AuthorizationServer {
         if admission == Admission::Open {
             self.check_open_scopes(&settings.scope, &ScopeSet::default())?;
         }
-        let settings = for_itself(settings)?;
+        let settings = for_itself(settings, false)?;
         let now = self.clock.now();
         let id = ClientId::random(&*self.rng);
         let uses_secret = settings.auth_method.uses_secret();
         let secret = uses_secret.then(|| TokenKind::ClientSecret.mint(&*self.rng));
         let secret_hash = secret.as_ref().map(|it| self.hash(it));
-        let client = self.checked_client(id, settings, secret_hash, now).await?;
+        let client = Client {
+            registered_itself: true,
+            ..self.checked_client(id, settings, secret_hash, now).await?
+        };
         let token = TokenKind::RegistrationToken.mint(&*self.rng);
         let registration = NewRegistration {
             client,
@@ -303,7 +311,10 @@ impl AuthorizationServer {
         if old.settings.auth_method_pinned && settings.auth_method != method {
             return Err(ClientRegistrationError::Pinned(method.as_str()));
         }
-        let settings = for_itself(settings)?;
+        // The operator gave it to an app of that name at those addresses, too.
+        let keeps_credentials =
+            old.settings.scope.contains(&Scope::Credentials) && !forgets_consents;
+        let settings = for_itself(settings, keeps_credentials)?;
         let named = secret.map(|secret| self.hasher.hash(secret));
         if named.is_some() && named != old.secret_hash {
             return Err(ClientRegistrationError::Secret);
@@ -313,9 +324,11 @@ impl AuthorizationServer {
         let fresh = uses_secret && kept.is_none();
         let secret = fresh.then(|| TokenKind::ClientSecret.mint(&*self.rng));
         let secret_hash = secret.as_ref().map(|it| self.hash(it)).or(kept);
-        let client = self
-            .checked_client(old.id, settings, secret_hash, old.created_at)
-            .await?;
+        let checked = self.checked_client(old.id, settings, secret_hash, old.created_at);
+        let client = Client {
+            registered_itself: true,
+            ..checked.await?
+        };
         let next_token = TokenKind::RegistrationToken.mint(&*self.rng);
         let change = ChangedRegistration {
             client,
@@ -397,8 +410,15 @@ impl AuthorizationServer {
     }
 }
 
-/// What holds for every client that registers itself, whatever it says.
-fn for_itself(mut settings: ClientSettings) -> Result<ClientSettings, ClientRegistrationError> {
+/// What holds for every client that registers itself, whatever it says. Only one that has the scope
+/// `aip:credentials` from the operator may go on having it.
+fn for_itself(
+    mut settings: ClientSettings,
+    keeps_credentials: bool,
+) -> Result<ClientSettings, ClientRegistrationError> {
+    if settings.scope.contains(&Scope::Credentials) && !keeps_credentials {
+        return Err(ClientRegistrationError::Credentials);
+    }
     if settings.grant_types.allows(GrantType::ClientCredentials) {
         return Err(ClientRegistrationError::ClientCredentials);
     }

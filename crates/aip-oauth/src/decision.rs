@@ -6,7 +6,7 @@ use aip_base::RowId;
 use aip_keys::TokenKind;
 use aip_storage::StorageError;
 use aip_storage::audit::AuditKind;
-use aip_storage::client::RedirectUri;
+use aip_storage::client::{Client, RedirectUri};
 use aip_storage::grant::{Approval, Approve, Grant, Handover, NewCode};
 use aip_storage::request::{
     ANSWER_REPEATED_FOR, AnsweredRequest, AuthorizationRequest, Delivery, RedirectDelivery,
@@ -95,6 +95,7 @@ impl AuthorizationServer {
     pub async fn approve(
         &self,
         request: &AuthorizationRequest,
+        client: &Client,
         browser: RowId,
         who: &SignedIn,
         scope: ScopeSet,
@@ -132,6 +133,7 @@ impl AuthorizationServer {
             request: request.token,
             browser,
             grant,
+            client_registered_itself: client.registered_itself,
             handover,
         };
         if self.storage.approve(&approval).await? == Approve::RequestGone {

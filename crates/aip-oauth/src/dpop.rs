@@ -11,10 +11,10 @@ use aip_storage::StorageError;
 use aip_storage::replay::Claim;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Serialize;
 use subtle::ConstantTimeEq as _;
 
 use crate::AuthorizationServer;
+pub use crate::wire::Confirmation;
 
 /// How long one nonce is handed out, in seconds; it is accepted for two steps more.
 const NONCE_STEP: i64 = 60;
@@ -55,13 +55,6 @@ pub enum ProofError {
     /// Our fault.
     #[error(transparent)]
     Storage(#[from] StorageError),
-}
-
-/// How tokens and introspection name the key that a token is bound to (RFC 9449 §6).
-#[derive(Debug, Serialize)]
-pub struct Confirmation<'a> {
-    /// Its thumbprint (RFC 7638).
-    pub jkt: &'a str,
 }
 
 impl ProvenKey {

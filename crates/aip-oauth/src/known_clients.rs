@@ -83,6 +83,7 @@ mod tests {
                 ..ClientSettings::default()
             },
             secret_hash: None,
+            registered_itself: false,
             created_at: then,
             updated_at: then,
         })

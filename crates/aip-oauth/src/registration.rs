@@ -162,9 +162,11 @@ impl AuthorizationServer {
             Some(secret) => Some(self.hash(secret)),
             None => old.secret_hash.filter(|_| uses_secret),
         };
-        let client = self
-            .checked_client(id.clone(), settings, secret_hash, old.created_at)
-            .await?;
+        let checked = self.checked_client(id.clone(), settings, secret_hash, old.created_at);
+        let client = Client {
+            registered_itself: old.registered_itself,
+            ..checked.await?
+        };
         let updated = self.storage.update_client(&client).await?;
         self.known_clients.forget(id);
         if updated {
@@ -264,6 +266,7 @@ impl AuthorizationServer {
             id,
             settings,
             secret_hash,
+            registered_itself: false,
             created_at,
             updated_at: self.clock.now(),
         })

@@ -18,3 +18,10 @@ pub struct PersonClaims {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub email_verified: Option<bool>,
 }
+
+/// How tokens and introspection name the key that a token is bound to (RFC 9449 §6).
+#[derive(Debug, Serialize)]
+pub struct Confirmation<'a> {
+    /// Its thumbprint (RFC 7638).
+    pub jkt: &'a str,
+}

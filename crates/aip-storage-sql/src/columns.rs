@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aip_atproto::{Did, Handle, Issuer, Origin, ScopeSet};
+use aip_atproto::{Did, Handle, Issuer, Origin, ScopeSet, ServiceRef};
 use aip_base::{RowId, Timestamp};
 use aip_jose::JwkSet;
 use aip_keys::{Sealed, TokenHash};
@@ -78,7 +78,8 @@ stored_as_text!(
     ResourceList,
     ResourceUri,
     RowId,
-    ScopeSet
+    ScopeSet,
+    ServiceRef
 );
 
 /// Closed lists of words, read by `FromStr` or from the type's `ALL`.

@@ -37,6 +37,9 @@ pub enum AuditKind {
     AppPasswordRefused,
     /// An app password was taken back.
     AppPasswordRemoved,
+    /// The token and the DPoP key of an upstream session were handed to an app; the detail says which
+    /// session.
+    CredentialsHandedOut,
     /// A client registered itself.
     ClientRegistered,
     /// A client that registered itself changed its registration.

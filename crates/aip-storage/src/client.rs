@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use aip_atproto::ScopeSet;
+use aip_atproto::{ScopeSet, ServiceRef};
 use aip_base::{Rng, Timestamp, random_name};
 use aip_keys::TokenHash;
 use async_trait::async_trait;
@@ -160,6 +160,8 @@ pub struct ClientSettings {
     pub resource_server: Option<ResourceUri>,
     /// Whether its `id_token`s carry the claims that userinfo answers with.
     pub claims_in_id_token: bool,
+    /// The service that its XRPC calls go on to when they name none (`atproto-proxy`).
+    pub default_atproto_proxy: Option<ServiceRef>,
     /// Life of an access token.
     pub access_token_ttl: Duration,
     /// Life of a refresh token that is not used.
@@ -193,6 +195,7 @@ impl Default for ClientSettings {
             resources: ResourceList::default(),
             resource_server: None,
             claims_in_id_token: false,
+            default_atproto_proxy: None,
             access_token_ttl: Duration::from_hours(1),
             refresh_token_ttl: Duration::from_hours(90 * 24),
             refresh_grace: Duration::from_secs(30),
@@ -209,6 +212,8 @@ pub struct Client {
     pub settings: ClientSettings,
     /// The keyed hash of its secret; `None` exactly for clients that authenticate without one.
     pub secret_hash: Option<TokenHash>,
+    /// Whether it registered itself (RFC 7591); otherwise the operator did. It never changes.
+    pub registered_itself: bool,
     /// When it was registered.
     pub created_at: Timestamp,
     /// When it was last changed.

@@ -108,6 +108,8 @@ pub struct Approval {
     pub browser: RowId,
     /// The grant that is given.
     pub grant: Grant,
+    /// Whether the client registered itself: then it is used from now on, and is kept.
+    pub client_registered_itself: bool,
     /// How the app gets at the grant.
     pub handover: Handover,
 }
@@ -356,7 +358,8 @@ pub trait Grants: Send + Sync {
         now: Timestamp,
     ) -> Result<Option<TokenWithSession>, StorageError>;
 
-    /// The same token as [`Grants::access_token`] with all of its session, in one read.
+    /// The same token as [`Grants::access_token`] with all of its session and what of its client matters
+    /// to calls, in one read.
     async fn access_token_for_call(
         &self,
         hash: &TokenHash,

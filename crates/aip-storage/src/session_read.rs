@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aip_atproto::ServiceRef;
 use aip_base::Timestamp;
 
 use crate::grant::AccessToken;
@@ -19,13 +20,16 @@ const FIXED_BYTES: usize = 1024;
 /// What a parsed scope takes in memory, in bytes.
 const BYTES_PER_SCOPE: usize = 160;
 
-/// An access token with the whole session that serves its grant, as of one instant.
+/// An access token with the whole session that serves its grant, and what of its client matters to
+/// calls, as of one instant.
 #[derive(Debug, Clone)]
 pub struct TokenForCall {
     /// The token, with its grant.
     pub token: AccessToken,
     /// `None` if the session is not there any more.
     pub session: Option<UpstreamSession>,
+    /// [`ClientSettings::default_atproto_proxy`](crate::client::ClientSettings) of the client.
+    pub default_atproto_proxy: Option<ServiceRef>,
 }
 
 /// A session, and when it was read.

@@ -20,6 +20,13 @@ impl Client {
         self.0.write_all(bytes.as_bytes()).await.unwrap();
     }
 
+    /// Like [`Self::send`]; `false` if the server has closed.
+    pub(crate) async fn try_send(&mut self, bytes: &str) -> bool {
+        let sent = self.0.write_all(bytes.as_bytes());
+        let sent = tokio::time::timeout(DEADLINE, sent).await;
+        sent.expect("the server reads or closes").is_ok()
+    }
+
     /// Everything until the server closes.
     pub(crate) async fn read_to_end(&mut self) -> String {
         String::from_utf8(self.read_bytes_to_end().await).unwrap()

@@ -8,6 +8,7 @@
 
 mod client;
 mod drain;
+mod early_answers;
 mod limits;
 mod server;
 mod tls;

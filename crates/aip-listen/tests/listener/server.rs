@@ -7,8 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use aip_base::PeerAddr;
 use aip_listen::{Drained, Lifecycle, ListenConfig, Server, Stage, Tls};
 use axum::Router;
+use axum::body::Body;
 use axum::extract::Extension;
 use axum::routing::{get, post};
+use http::StatusCode;
+use http_body_util::BodyExt as _;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
@@ -68,6 +71,15 @@ impl Running {
     }
 }
 
+fn refusal() -> (StatusCode, &'static str) {
+    (StatusCode::PAYLOAD_TOO_LARGE, "too large")
+}
+
+async fn refuse_after_a_part(mut body: Body) -> (StatusCode, &'static str) {
+    body.frame().await.unwrap().unwrap();
+    refusal()
+}
+
 fn routes(go_on: Arc<Semaphore>, handlers: TaskTracker, requests: Arc<AtomicUsize>) -> Router {
     let slow = move || {
         let go_on = Arc::clone(&go_on);
@@ -85,6 +97,8 @@ fn routes(go_on: Arc<Semaphore>, handlers: TaskTracker, requests: Arc<AtomicUsiz
     Router::new()
         .route("/", get(async || "hello"))
         .route("/echo", post(async |body: String| body))
+        .route("/refuse", post(async || refusal()))
+        .route("/refuse-after-a-part", post(refuse_after_a_part))
         .route("/peer", get(peer))
         .route("/slow", get(slow))
         .route("/detached", get(detached))

@@ -1,3 +1,7 @@
+-- Whether a client registered itself (RFC 7591), so that an approval touches client_registrations for
+-- such a client alone.
+ALTER TABLE clients ADD COLUMN registered_itself BOOLEAN NOT NULL DEFAULT FALSE;
+
 -- Clients that registered themselves (RFC 7591). token is the keyed hash of the registration access
 -- token (RFC 7592); a client that nobody has used by unused_until is deleted, without it it stays.
 CREATE TABLE client_registrations (

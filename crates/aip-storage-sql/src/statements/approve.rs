@@ -15,16 +15,19 @@ pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approv
         request,
         browser,
         grant,
+        client_registered_itself,
         handover,
     } = approval;
     let mut tx = store.begin().await?;
     // A client that registered itself is used now, and stays. First of all, as whoever deletes it
     // begins with this row: so the two cannot wait for each other, and one sees what the other did.
-    sql("UPDATE client_registrations SET unused_until = NULL
-         WHERE client_id = $1 AND unused_until IS NOT NULL")
-    .bind(&grant.client_id)
-    .execute(&mut *tx)
-    .await?;
+    if *client_registered_itself {
+        sql("UPDATE client_registrations SET unused_until = NULL
+             WHERE client_id = $1 AND unused_until IS NOT NULL")
+        .bind(&grant.client_id)
+        .execute(&mut *tx)
+        .await?;
+    }
     let spent = sql("DELETE FROM authorization_requests
          WHERE token = $1 AND browser_id = $2 AND client_id = $3 AND expires_at > $4")
     .bind((request, browser, &grant.client_id, &grant.created_at))

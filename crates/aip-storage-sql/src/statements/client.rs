@@ -25,7 +25,8 @@ macro_rules! client_columns {
             scope require_pkce first_party id_token_alg access_token_ttl refresh_token_ttl
             refresh_grace updated_at post_logout_redirect_uris auth_method_pinned
             claims_in_id_token require_par grant_types jwks jwks_uri dpop_bound_access_tokens
-            security_profile userinfo_alg access_token_format resources resource_server; created_at)
+            security_profile userinfo_alg access_token_format resources resource_server
+            default_atproto_proxy registered_itself; created_at)
     };
     (@ $table:literal $($column:ident)*; $last:ident) => {
         concat!($($table, ".", stringify!($column), ", ",)* $table, ".", stringify!($last))
@@ -156,11 +157,12 @@ pub(super) async fn insert_client(
               updated_at, post_logout_redirect_uris, auth_method_pinned, claims_in_id_token,
               require_par, grant_types, jwks, jwks_uri, dpop_bound_access_tokens,
               security_profile, secret_hash, userinfo_alg, access_token_format, resources,
-              resource_server, created_at)
+              resource_server, default_atproto_proxy, registered_itself, created_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-             $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28)
+             $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)
          ON CONFLICT (id) DO NOTHING";
     let inserted = bind_changeable(sql(insert), client)
+        .bind(&client.registered_itself)
         .bind(&client.created_at)
         .execute(on)
         .await?;
@@ -186,7 +188,7 @@ pub(super) async fn write_client(
                  require_par = $17, grant_types = $18, jwks = $19, jwks_uri = $20,
                  dpop_bound_access_tokens = $21, security_profile = $22,
                  userinfo_alg = $24, access_token_format = $25, resources = $26,
-                 resource_server = $27,
+                 resource_server = $27, default_atproto_proxy = $28,
                  secret_hash = CASE WHEN $4 IN ('none', 'private_key_jwt') THEN NULL
                      ELSE COALESCE(secret_hash, $23) END
              WHERE id = $1 AND ($4 IN ('none', 'private_key_jwt')
@@ -198,7 +200,7 @@ pub(super) async fn write_client(
     Ok(updated == 1)
 }
 
-/// Binds `$1` to `$27`: the id and every column that an update may change.
+/// Binds `$1` to `$28`: the id and every column that an update may change.
 fn bind_changeable(statement: Sql, client: &Client) -> Sql {
     let settings = &client.settings;
     let (jwks, jwks_uri) = match &settings.keys {
@@ -234,6 +236,7 @@ fn bind_changeable(statement: Sql, client: &Client) -> Sql {
         .bind(&settings.access_token_format)
         .bind(&settings.resources.if_any())
         .bind(&settings.resource_server)
+        .bind(&settings.default_atproto_proxy)
 }
 
 pub(super) fn read_client(row: &Row) -> Result<Client, StorageError> {
@@ -268,6 +271,7 @@ pub(super) fn read_client(row: &Row) -> Result<Client, StorageError> {
         resources: resources.unwrap_or_default(),
         resource_server: fields.get("resource_server")?,
         claims_in_id_token: fields.get("claims_in_id_token")?,
+        default_atproto_proxy: fields.get("default_atproto_proxy")?,
         access_token_ttl: fields.get("access_token_ttl")?,
         refresh_token_ttl: fields.get("refresh_token_ttl")?,
         refresh_grace: fields.get("refresh_grace")?,
@@ -276,6 +280,7 @@ pub(super) fn read_client(row: &Row) -> Result<Client, StorageError> {
         id: fields.get("id")?,
         settings,
         secret_hash: fields.get("secret_hash")?,
+        registered_itself: fields.get("registered_itself")?,
         created_at: fields.get("created_at")?,
         updated_at: fields.get("updated_at")?,
     };

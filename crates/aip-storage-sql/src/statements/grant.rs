@@ -88,15 +88,18 @@ impl Grants for Store {
             Ok(TokenForCall {
                 token: read_access_token(row)?,
                 session: read_joined_session(row)?,
+                default_atproto_proxy: Fields::of("clients", "client_id", row)?
+                    .get("default_atproto_proxy")?,
             })
         };
         sql(concat!(
-            "SELECT ",
+            "SELECT c.default_atproto_proxy, ",
             access_token_columns!(),
             ", ",
             joined_session_columns!(),
             " FROM access_tokens t JOIN grants g ON g.id = t.grant_id
              LEFT JOIN upstream_sessions s ON s.id = g.upstream_session
+             LEFT JOIN clients c ON c.id = g.client_id
              WHERE t.hash = $1 AND t.expires_at > $2 AND g.revoked_at IS NULL"
         ))
         .bind((hash, &now))

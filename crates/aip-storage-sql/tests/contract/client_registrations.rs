@@ -39,7 +39,10 @@ fn initial_token(uses_left: u32) -> InitialAccessToken {
 
 fn registration(id: &str, admission: Admission) -> NewRegistration {
     NewRegistration {
-        client: public_client(id),
+        client: Client {
+            registered_itself: true,
+            ..public_client(id)
+        },
         token: new_hash(),
         admission,
         max_clients: 1000,

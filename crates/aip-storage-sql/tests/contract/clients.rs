@@ -109,6 +109,7 @@ async fn an_update_writes_everything_but_the_secret(world: World) {
             resources: "https://api.example urn:photos".parse().unwrap(),
             resource_server: Some("urn:photos".parse().unwrap()),
             claims_in_id_token: true,
+            default_atproto_proxy: Some("did:web:api.example#appview".parse().unwrap()),
             access_token_ttl: MINUTE,
             refresh_token_ttl: HOUR,
             refresh_grace: Duration::ZERO,

@@ -9,7 +9,7 @@ use aip_base::{RowId, Timestamp};
 use aip_storage::account::Account;
 use aip_storage::audit::{AuditEvent, AuditKind};
 use aip_storage::browser::{BrowserAccount, BrowserSession, BrowserSignIn};
-use aip_storage::client::ClientId;
+use aip_storage::client::{Client, ClientId};
 use aip_storage::client_registration::{
     Admission, InitialAccessToken, NewRegistration, RegisterClient,
 };
@@ -186,6 +186,7 @@ async fn sign_in(world: &World, client: &ClientId, day: u32, n: u32, now: Timest
             created_at: now,
             revoked: None,
         },
+        client_registered_itself: false,
         handover: Handover::Code(NewCode {
             hash: new_hash(),
             redirect: redirect("state"),
@@ -286,7 +287,10 @@ async fn register(world: &World, day: u32, n: u32, now: Timestamp) {
     };
     world.storage.put_initial_token(&token).await.unwrap();
     let registration = NewRegistration {
-        client: public_client(&format!("app-{day}-{n}")),
+        client: Client {
+            registered_itself: true,
+            ..public_client(&format!("app-{day}-{n}"))
+        },
         token: new_hash(),
         admission: Admission::Token(token.token),
         max_clients: 1000,

@@ -210,6 +210,7 @@ impl World {
     pub(crate) async fn pending(&self, client: &ClientId, did: &Did, session: RowId) -> Approval {
         let browser = self.browser().await;
         let request = self.request(client, browser).await;
+        let stored = self.storage.client(client).await.unwrap();
         Approval {
             request: request.token,
             browser,
@@ -228,6 +229,7 @@ impl World {
                 created_at: NOW,
                 revoked: None,
             },
+            client_registered_itself: stored.is_some_and(|it| it.registered_itself),
             handover: Handover::Code(NewCode {
                 hash: new_hash(),
                 redirect: redirect("state"),
@@ -448,6 +450,7 @@ pub(crate) fn public_client(id: &str) -> Client {
             ..ClientSettings::default()
         },
         secret_hash: None,
+        registered_itself: false,
         created_at: NOW,
         updated_at: NOW,
     }
