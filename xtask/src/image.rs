@@ -28,6 +28,9 @@ pub(crate) struct Args {
     /// Writes the files of the image to this folder, and no layout: for `deploy/Dockerfile`
     #[arg(long, value_name = "FOLDER", conflicts_with_all = ["output", "push"])]
     files: Option<PathBuf>,
+    /// Adds `aip-sandbox` to the files, for development
+    #[arg(long, requires = "files")]
+    with_sandbox: bool,
     /// Pushes the image, as in registry.example.org/aip:v0.1.0, as the user of `REGISTRY_USER` and
     /// `REGISTRY_PASSWORD`
     #[arg(long, value_name = "REFERENCE")]
@@ -97,7 +100,12 @@ fn files(args: &Args, folder: &Path) -> Result<()> {
     let program = programs::build("aip", args.profile, architecture)?;
     let mut release = release()?;
     release.args(["files", "--program"]).arg(program);
-    process::output(release.arg("--output").arg(folder)).map(drop)
+    process::output(release.arg("--output").arg(folder))?;
+    if args.with_sandbox {
+        let sandbox = programs::build("aip-sandbox", args.profile, architecture)?;
+        std::fs::copy(sandbox, folder.join("usr/bin/aip-sandbox"))?;
+    }
+    Ok(())
 }
 
 /// The program that writes images and release folders.

@@ -99,7 +99,16 @@ fn target() -> PathBuf {
 ///
 /// If it cannot be built.
 pub fn kustomize_program() -> PathBuf {
-    script("build-kustomize.sh")
+    script("build-tool.sh", Some("kustomize"))
+}
+
+/// The program that executes a Tiltfile without Tilt, built once by the script.
+///
+/// # Panics
+///
+/// If it cannot be built.
+pub fn tiltfile_program() -> PathBuf {
+    script("build-tool.sh", Some("tiltfile"))
 }
 
 /// A container registry, built once by the script of the packaging suite.
@@ -108,13 +117,13 @@ pub fn kustomize_program() -> PathBuf {
 ///
 /// If it cannot be built.
 pub fn registry_program() -> PathBuf {
-    script("../packaging/build.sh")
+    script("../packaging/build.sh", None)
 }
 
 /// What a script prints that builds a program unless it is built: the program.
-fn script(path: &str) -> PathBuf {
+fn script(path: &str, argument: Option<&str>) -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    let output = Command::new(&script).output();
+    let output = Command::new(&script).args(argument).output();
     let output = output.unwrap_or_else(|error| panic!("{}: {error}", script.display()));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}: {said}", script.display());

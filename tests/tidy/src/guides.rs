@@ -17,6 +17,7 @@ const OF_ANOTHER_PROGRAM: (&[&str], &str) = (
         "docs/aip-deploy.md",
         "docs/dependencies.md",
         "docs/gitops.md",
+        "docs/tilt.md",
     ],
     "crates/aip-deploy",
 );

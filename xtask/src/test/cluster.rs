@@ -18,16 +18,19 @@ pub(crate) const IMAGE_VARIABLE: &str = "CLUSTER_IMAGE";
 
 const SCRIPT: &str = "tests/cluster/build.sh";
 /// The suite runs it itself, too.
-const KUSTOMIZE_SCRIPT: &str = "tests/cluster/build-kustomize.sh";
+const TOOL_SCRIPT: &str = "tests/cluster/build-tool.sh";
 
 /// A build in the background, with what the other suites leave of the machine: from nothing it
-/// takes ten minutes on two cores. The registry of the packaging suite and kustomize are built with it.
+/// takes ten minutes on two cores. The registry of the packaging suite and the tools are built with it.
 pub(super) struct Ahead(Child);
 
 impl Ahead {
     pub(super) fn start() -> Result<Self> {
         let mut nice = process::command("nice");
-        let all = format!("{SCRIPT}; {}; {KUSTOMIZE_SCRIPT}", packaging::SCRIPT);
+        let all = format!(
+            "{SCRIPT}; {}; {TOOL_SCRIPT} kustomize; {TOOL_SCRIPT} tiltfile",
+            packaging::SCRIPT
+        );
         // Whatever goes wrong, the suite says: it runs the script again, which waits for this one.
         nice.args(["-n", "19", "sh", "-c", &all])
             .env(paths::CACHE_VARIABLE, paths::cache()?)

@@ -110,6 +110,16 @@ fn the_page_about_gitops_goes_on_where_the_walk_through_ends() {
 }
 
 #[test]
+fn the_page_about_tilt_ends_in_a_complete_configuration() {
+    let (project, said) = run(&page("tilt.md"));
+    let complete = "the configuration of stack 'dev' is complete";
+    assert!(said.contains(complete), "{said}");
+    assert!(!said.contains("note: "), "{said}");
+    let rendered = project.run(&["render", "--stack", "dev"]).ok().out;
+    assert!(rendered.contains("replicas: 1\n"), "{rendered}");
+}
+
+#[test]
 fn the_page_about_dependencies_goes_on_where_the_walk_through_ends() {
     let mut way = page("aip-deploy.md");
     way.retain(|block| !block.contains("ssl_cert_arn"));

@@ -38,6 +38,16 @@ async fn kustomize(folder: &Path) -> String {
 
 /// Has the API server check every field, and writes nothing but the namespace.
 async fn check(project: &TestProject, object: &Value) -> Result<DynamicObject, kube::Error> {
+    let writes = object["kind"] == "Namespace";
+    apply_strictly(project, object, writes).await
+}
+
+/// Applies an object all of whose fields the API server must know, or has it only check that.
+pub(crate) async fn apply_strictly(
+    project: &TestProject,
+    object: &Value,
+    writes: bool,
+) -> Result<DynamicObject, kube::Error> {
     let types: TypeMeta = serde_json::from_value(object.clone()).unwrap();
     let kind = GroupVersionKind::try_from(types).unwrap();
     let resource = ApiResource::from_gvk(&kind);
@@ -46,7 +56,7 @@ async fn check(project: &TestProject, object: &Value) -> Result<DynamicObject, k
         None => Api::all_with(project.client.clone(), &resource),
     };
     let mut parameters = PatchParams::apply("gitops").validation_strict();
-    if kind.kind != "Namespace" {
+    if !writes {
         parameters = parameters.dry_run();
     }
     let name = object["metadata"]["name"].as_str().unwrap();

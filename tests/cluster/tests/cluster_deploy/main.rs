@@ -27,4 +27,5 @@ mod real_aip;
 mod rights;
 mod terminal;
 mod test_project;
+mod tilt;
 mod walkthrough;
