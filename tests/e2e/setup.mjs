@@ -1,13 +1,18 @@
 // Installs what the stories need into the cache folder: node_modules (linked into this folder), those of
-// the newest PDS with the Node.js that it needs (linked into newest/) and, unless PYTHON names one, a
-// Python environment for the Authlib app. A second run installs nothing.
+// the newest PDS with the Node.js that it needs (linked into newest/), those of the stock clients (linked
+// into clients/), the clients in Go and Java, the SDKs of the AT Protocol (linked into sdks/, those in Python into an
+// environment of their own) and, unless PYTHON names one, a Python environment for the Authlib app and
+// schemathesis. A second run installs nothing.
 //
 //   E2E_CACHE_DIR=... node setup.mjs      (default: ~/.cache/aip-e2e)
 
 import { spawn } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
-import { e2eDir, modulesDir, newestDir, newestModulesDir, venvDir } from './lib/cache.mjs'
+import {
+  clientModulesDir, clientsDir, e2eDir, goProgramsDir, modulesDir, newestDir, newestModulesDir, sdkModulesDir, sdksDir, sdkVenvDir, springDir,
+  venvDir,
+} from './lib/cache.mjs'
 
 /**
  * Fills `folder` with `build`, once. The mark is written last: an install that was interrupted is
@@ -45,6 +50,7 @@ function packagedNode(modules) {
   return { npm_config_nodedir: prefix, PATH: `${bin}${path.delimiter}${process.env.PATH}` }
 }
 
+/** `rebuildWith` are the settings under which better-sqlite3 is compiled, for those that need it. */
 async function install(from, modules, rebuildWith) {
   await once(modules, async () => {
     for (const file of ['package.json', 'package-lock.json']) {
@@ -52,18 +58,31 @@ async function install(from, modules, rebuildWith) {
     }
     // better-sqlite3 is the only package that must be compiled; no other install script is run.
     await run(modules, {}, 'npm', 'ci', '--ignore-scripts', '--no-audit', '--no-fund')
-    await run(modules, rebuildWith(), 'npm', 'rebuild', 'better-sqlite3')
+    if (rebuildWith) await run(modules, rebuildWith(), 'npm', 'rebuild', 'better-sqlite3')
   })
   const link = path.join(from, 'node_modules')
   fs.rmSync(link, { recursive: true, force: true })
   fs.symlinkSync(path.join(modules, 'node_modules'), link)
 }
 
-async function installPython() {
-  if (process.env.PYTHON) return
-  await once(venvDir, async () => {
-    await run(e2eDir, {}, 'python3', '-m', 'venv', venvDir)
-    await run(e2eDir, {}, path.join(venvDir, 'bin', 'pip'), 'install', '--quiet', '--requirement', 'requirements.txt')
+/** A Python environment in `folder` with the packages that `from` lists. */
+async function installPython(from, folder) {
+  await once(folder, async () => {
+    await run(from, {}, 'python3', '-m', 'venv', folder)
+    await run(from, {}, path.join(folder, 'bin', 'pip'), 'install', '--quiet', '--requirement', 'requirements.txt')
+  })
+}
+
+/** The clients in Go: an app with go-oidc, and oauth2-proxy. */
+async function installGo() {
+  await once(goProgramsDir, () => run(path.join(clientsDir, 'go'), {}, 'bash', 'build.sh', goProgramsDir))
+}
+
+/** The client in Java. Maven writes beside the sources, so they are copied. */
+async function installSpring() {
+  await once(springDir, async () => {
+    fs.cpSync(path.join(clientsDir, 'spring'), springDir, { recursive: true })
+    await run(springDir, {}, 'mvn', '--quiet', '--batch-mode', 'package')
   })
 }
 
@@ -71,5 +90,10 @@ async function installPython() {
 await Promise.all([
   install(e2eDir, modulesDir, nodeHeaders),
   install(newestDir, newestModulesDir, () => packagedNode(newestModulesDir)),
-  installPython(),
+  install(clientsDir, clientModulesDir),
+  install(sdksDir, sdkModulesDir),
+  process.env.PYTHON ? undefined : installPython(e2eDir, venvDir),
+  installPython(sdksDir, sdkVenvDir),
+  installGo(),
+  installSpring(),
 ])

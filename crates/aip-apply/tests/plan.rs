@@ -5,7 +5,7 @@
 mod recorded;
 
 use aip_apply::plan::{Namespace, Observed, Op, Proposed, Stale, build, fields};
-use aip_stack::desired::{Desired, ObjectRef, PROTECT_ANNOTATION};
+use aip_stack::desired::{Desired, ObjectRef, PROTECT_ANNOTATION, Phase};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use recorded::{after_a_rotation, desired, new_tag, observed, plan_after};
 use serde_json::{Value, json};
@@ -149,4 +149,65 @@ fn the_end_of_autoscaling_takes_the_replicas_back_and_somebody_elses_autoscaler_
     };
     assert_eq!(scaled_by_others("aip").check(false), Ok(()));
     assert!(scaled_by_others("other").check(false).is_err());
+}
+
+#[test]
+fn a_schedule_of_backups_that_is_kept_without_its_store_is_told_with_the_way_out() {
+    let of_kind = |kind: &str, plural: &str| ObjectRef {
+        api_version: "postgresql.cnpg.io/v1".to_owned(),
+        kind: kind.to_owned(),
+        plural: plural.to_owned(),
+        namespace: Some("aip-main".to_owned()),
+        name: "aip-postgres".to_owned(),
+        logical_name: "aip-postgres".to_owned(),
+    };
+    let secret = ObjectRef {
+        name: "aip-postgres".to_owned(),
+        ..ObjectRef::of::<k8s_openapi::api::core::v1::Secret>(Some("aip-main"), "aip-postgres")
+    };
+    let cluster = of_kind("Cluster", "clusters");
+    let live = json!({"metadata": {"uid": "u", "annotations": {PROTECT_ANNOTATION: "true"}}});
+    let plan = |desires_cluster: bool| {
+        let desired = Desired::new(cluster.clone(), live.clone(), Phase::Dependency);
+        let pairs = desires_cluster.then(|| (desired, observed(Some(live.clone()), live.clone())));
+        let stale = [
+            of_kind("ScheduledBackup", "scheduledbackups"),
+            secret.clone(),
+        ];
+        let stale = stale.map(|object| Stale {
+            object,
+            live: Some(live.clone()),
+        });
+        build(
+            Vec::from_iter(pairs),
+            stale.to_vec(),
+            &[],
+            Namespace::Exists,
+        )
+    };
+    let without_store = plan(true);
+    let kept: Vec<_> = without_store
+        .steps
+        .iter()
+        .filter(|step| step.op == Op::Protect)
+        .collect();
+    assert_eq!(kept.len(), 2);
+    for step in kept {
+        let said = step.warnings.join("");
+        assert!(
+            said.contains("aip_config.dependencies.cnpg.backup"),
+            "{said}"
+        );
+        assert!(
+            said.contains("/aip-postgres aip-deploy/protect-`"),
+            "{said}"
+        );
+    }
+    // The Cluster is given up, too: its backups go on.
+    assert!(
+        plan(false)
+            .steps
+            .iter()
+            .all(|step| step.warnings.is_empty())
+    );
 }

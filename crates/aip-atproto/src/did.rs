@@ -21,6 +21,16 @@ pub enum DidMethod {
     Web,
 }
 
+impl DidMethod {
+    /// Its name in the DID.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Plc => "plc",
+            Self::Web => "web",
+        }
+    }
+}
+
 /// Why a text is not a DID that this server accepts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DidError {
@@ -129,6 +139,7 @@ mod tests {
     fn both_methods_are_told_apart_and_only_web_has_a_host() {
         let plc = Did::parse("did:plc:7iza6de2dwap2sbkpav7c6c6").unwrap();
         assert_eq!((plc.method(), plc.web_host()), (DidMethod::Plc, None));
+        assert_eq!(plc.method().as_str(), "plc");
         let web = Did::parse("did:web:example.com").unwrap();
         assert_eq!(
             (web.method(), web.web_host()),

@@ -23,6 +23,7 @@ pub struct DidDocument {
     handle: Option<Handle>,
     pds: Option<PdsUrl>,
     signing_key: Option<SigningKeyRef>,
+    json: Box<str>,
 }
 
 /// The account's public signing key as the document writes it.
@@ -43,6 +44,17 @@ pub enum SigningKeyKind {
     LegacyP256,
     /// `EcdsaSecp256k1VerificationKey2019`: a bare secp256k1 point.
     LegacyK256,
+}
+
+impl SigningKeyKind {
+    /// The `type` of the verification method (DID Core §5.2).
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Multikey => "Multikey",
+            Self::LegacyP256 => "EcdsaSecp256r1VerificationKey2019",
+            Self::LegacyK256 => "EcdsaSecp256k1VerificationKey2019",
+        }
+    }
 }
 
 /// Why bytes are not a DID document.
@@ -115,6 +127,7 @@ impl DidDocument {
             handle: first_handle(wire.also_known_as.as_deref().unwrap_or_default()),
             pds: pds_endpoint(&id, wire.service.as_deref().unwrap_or_default()),
             signing_key: signing_key(&id, wire.verification_method.as_deref().unwrap_or_default()),
+            json: String::from_utf8_lossy(json).into(),
             id,
         })
     }
@@ -134,6 +147,11 @@ impl DidDocument {
     /// The DID that the document is about.
     pub fn id(&self) -> &Did {
         &self.id
+    }
+
+    /// The whole document as it came, at most 64 KiB of JSON.
+    pub fn json(&self) -> &str {
+        &self.json
     }
 
     /// The handle that the account claims: the first valid `at://` alias. It is the account's
@@ -178,12 +196,14 @@ fn pds_endpoint(did: &Did, services: &[WireService]) -> Option<PdsUrl> {
 
 fn signing_key(did: &Did, keys: &[WireKey]) -> Option<SigningKeyRef> {
     let key = keys.iter().find(|key| names(&key.id, did, "#atproto"))?;
-    let kind = match key.kind.as_str()? {
-        "Multikey" => SigningKeyKind::Multikey,
-        "EcdsaSecp256r1VerificationKey2019" => SigningKeyKind::LegacyP256,
-        "EcdsaSecp256k1VerificationKey2019" => SigningKeyKind::LegacyK256,
-        _ => return None,
-    };
+    let written = key.kind.as_str()?;
+    let kind = [
+        SigningKeyKind::Multikey,
+        SigningKeyKind::LegacyP256,
+        SigningKeyKind::LegacyK256,
+    ]
+    .into_iter()
+    .find(|kind| kind.as_str() == written)?;
     let multibase = key.public_key_multibase.as_str()?;
     let base58 = |b: u8| b.is_ascii_alphanumeric() && !b"0OIl".contains(&b);
     let digits = multibase.strip_prefix('z')?;

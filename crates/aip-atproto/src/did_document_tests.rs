@@ -37,6 +37,9 @@ fn today_s_plc_format_with_absolute_ids_and_multikey_is_read() {
         (key.kind, key.multibase.as_str()),
         (SigningKeyKind::Multikey, KEY)
     );
+    assert_eq!(key.kind.as_str(), "Multikey");
+    let told: Value = serde_json::from_str(document.json()).unwrap();
+    assert_eq!(told["service"][0]["id"], "#atproto_labeler");
 }
 
 #[test]

@@ -17,7 +17,7 @@ const NAMES: &[(&str, &str)] = &[
     ),
     (
         "ATPROTO_OAUTH_SIGNING_KEYS",
-        "these keys are not used; AIP_JSON_WEB_KEYS takes a JWK Set",
+        "only `aip import aip-v2` uses these keys; AIP_JSON_WEB_KEYS takes a JWK Set",
     ),
     (
         "CLIENT_DEFAULT_REDIRECT_EXACT",
@@ -45,7 +45,7 @@ const NAMES: &[(&str, &str)] = &[
     ),
     (
         "OAUTH_SIGNING_KEYS",
-        "these keys are not used; AIP_JSON_WEB_KEYS takes a JWK Set",
+        "only `aip import aip-v2` uses these keys; AIP_JSON_WEB_KEYS takes a JWK Set",
     ),
     ("SERVICE_AUTH_KEYS", "no key signs service tokens by it"),
     (

@@ -165,6 +165,11 @@ settings! {
         registration: ClientRegistration = "off", ["AIP_CLIENT_REGISTRATION"];
         /// How many clients may have registered themselves at a time.
         max_registered: NonZeroUsize = "1000", ["AIP_MAX_REGISTERED_CLIENTS"];
+        /// Whether apps are taken that nobody registered, and whose `client_id` is the https address
+        /// of a document with their metadata (draft-ietf-oauth-client-id-metadata-document).
+        metadata_documents: bool = "false", ["AIP_CLIENT_METADATA_DOCUMENTS"];
+        /// How many such apps are kept that somebody has allowed something.
+        max_document_clients: NonZeroUsize = "1000", ["AIP_MAX_DOCUMENT_CLIENTS"];
         /// A client that registered itself is deleted after this time unless somebody has allowed it
         /// anything.
         unused_registration_ttl: Duration = "30d", ["AIP_UNUSED_REGISTRATION_TTL"];

@@ -111,6 +111,11 @@ impl ApiError {
         .with_detail(Blame::Ours, detail)
     }
 
+    /// What the caller is told.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Says whose fault it was, and what the log is told instead of the words.
     pub(crate) fn with_detail(mut self, blame: Blame, detail: impl Into<String>) -> Self {
         *self.report = ErrorReport {

@@ -120,6 +120,7 @@ impl Asked {
         let sent = sent.and_then(|sent| URL_SAFE_NO_PAD.decode(sent).ok());
         let sent = sent.ok_or_else(over)?;
         let field = field.to_owned();
+        app.read_client_document(incoming, &sent).await?;
         Ok(match app.server().check_authorization(&sent).await {
             Ok(valid) => Ok(Self::Carried(Box::new(Carried { field, valid }))),
             Err(AuthorizeError::Refused(refusal)) => Err(refused(app, &refusal)),

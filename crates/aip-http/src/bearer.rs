@@ -5,7 +5,9 @@ use std::borrow::Cow;
 
 use aip_oauth::dpop::Target;
 use aip_oauth::params::Params;
-use aip_oauth::resource::{AuthorizedCall, AuthorizedProxyCall, AuthorizedSessionCall, Credential};
+use aip_oauth::resource::{
+    AuthorizedCall, AuthorizedProxyCall, AuthorizedSessionCall, Credential, ResourceError,
+};
 use axum::response::Response;
 use http::header::HeaderValue;
 
@@ -28,11 +30,9 @@ pub(crate) async fn authorize(
     incoming: &IncomingRequest,
     path: &str,
 ) -> Result<AuthorizedCall, ApiError> {
-    let metadata = protected_resource_url(app);
-    let challenge = challenge(&metadata, incoming);
-    let shown = Shown::read(incoming, path, &challenge)?;
+    let shown = Shown::read(app, incoming, path)?;
     let authorized = app.server().authorize_call(shown.credential()).await;
-    authorized.map_err(|error| challenge.refuse(error))
+    authorized.map_err(|error| refused(app, incoming, error))
 }
 
 /// Likewise, for a call on the PDS.
@@ -41,11 +41,9 @@ pub(crate) async fn authorize_proxy(
     incoming: &IncomingRequest,
     path: &str,
 ) -> Result<AuthorizedProxyCall, ApiError> {
-    let metadata = protected_resource_url(app);
-    let challenge = challenge(&metadata, incoming);
-    let shown = Shown::read(incoming, path, &challenge)?;
+    let shown = Shown::read(app, incoming, path)?;
     let authorized = app.server().authorize_proxy_call(shown.credential()).await;
-    authorized.map_err(|error| challenge.refuse(error))
+    authorized.map_err(|error| refused(app, incoming, error))
 }
 
 /// Likewise, for a call that asks about the session behind its token.
@@ -54,21 +52,19 @@ pub(crate) async fn authorize_session(
     incoming: &IncomingRequest,
     path: &str,
 ) -> Result<AuthorizedSessionCall, ApiError> {
-    let metadata = protected_resource_url(app);
-    let challenge = challenge(&metadata, incoming);
-    let shown = Shown::read(incoming, path, &challenge)?;
+    let shown = Shown::read(app, incoming, path)?;
     let authorized = app
         .server()
         .authorize_session_call(shown.credential())
         .await;
-    authorized.map_err(|error| challenge.refuse(error))
+    authorized.map_err(|error| refused(app, incoming, error))
 }
 
 impl<'a> Shown<'a> {
     fn read(
+        app: &AppState,
         incoming: &'a IncomingRequest,
         path: &'a str,
-        challenge: &Challenge<'_>,
     ) -> Result<Self, ApiError> {
         let in_form =
             Params::parse(&incoming.form).map_err(|e| ApiError::request(e.to_string()))?;
@@ -83,9 +79,10 @@ impl<'a> Shown<'a> {
             }
             (header, form) => header.map(Cow::Borrowed).or(form),
         };
-        let dpop = incoming
-            .dpop()
-            .map_err(|_| challenge.error("invalid_dpop_proof", TWO_PROOFS))?;
+        let dpop = incoming.dpop().map_err(|_| {
+            let metadata = protected_resource_url(app);
+            challenge(&metadata, incoming).error("invalid_dpop_proof", TWO_PROOFS)
+        })?;
         Ok(Self {
             authorization,
             dpop,
@@ -105,6 +102,12 @@ impl<'a> Shown<'a> {
     }
 }
 
+/// The answer to a call whose credential is no good.
+fn refused(app: &AppState, incoming: &IncomingRequest, error: ResourceError) -> ApiError {
+    let metadata = protected_resource_url(app);
+    challenge(&metadata, incoming).refuse(error)
+}
+
 /// The challenge to a call, under the scheme that it used.
 pub(crate) fn challenge<'a>(
     resource_metadata: &'a str,
@@ -113,7 +116,9 @@ pub(crate) fn challenge<'a>(
     let authorization = incoming.authorization().ok().flatten().unwrap_or_default();
     Challenge {
         resource_metadata,
-        dpop: authorization.to_ascii_lowercase().starts_with("dpop "),
+        dpop: authorization
+            .get(..5)
+            .is_some_and(|scheme| scheme.eq_ignore_ascii_case("dpop ")),
     }
 }
 

@@ -13,7 +13,7 @@ use aip_oauth::resource::ResourceError;
 use aip_oauth::signing::SigningError;
 use aip_oauth::tokens::TokenManagementError;
 use aip_oauth::unregistered::UnregisteredUri;
-use aip_sessions::KeeperError;
+use aip_sessions::{AppPasswordError, KeeperError};
 use aip_xrpc::ForwardError;
 use aip_xrpc::permit::Refusal;
 use aip_xrpc::quota::OverQuota;
@@ -159,6 +159,7 @@ impl From<ClientRegistrationError> for ApiError {
             .with(RETRY_AFTER, "3600"),
             ClientRegistrationError::ClientCredentials
             | ClientRegistrationError::Scope(_)
+            | ClientRegistrationError::Credentials
             | ClientRegistrationError::Pinned(_)
             | ClientRegistrationError::Secret => bad("invalid_client_metadata", words.as_str()),
             ClientRegistrationError::Settings(error) => match error {
@@ -225,12 +226,36 @@ fn busy(share: Share, blame: Blame, detail: String) -> ApiError {
         .with(RETRY_AFTER, "5")
 }
 
+impl From<AppPasswordError> for ApiError {
+    fn from(error: AppPasswordError) -> Self {
+        let (blame, detail) = (error.blame(), error.to_string());
+        match error {
+            AppPasswordError::Form(_) | AppPasswordError::Refused(_) => Self::request(detail),
+            AppPasswordError::Unavailable(_) | AppPasswordError::Keeper(KeeperError::Later(_)) => {
+                Self::caller(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "UpstreamFailure",
+                    "the account's PDS cannot be asked at present",
+                )
+                .with_detail(blame, detail)
+                .with(RETRY_AFTER, "30")
+            }
+            AppPasswordError::Storage(error)
+            | AppPasswordError::Keeper(KeeperError::Storage(error)) => error.into(),
+            AppPasswordError::Keeper(_) | AppPasswordError::Sealer(_) => Self::internal(detail),
+        }
+    }
+}
+
 impl From<PageError> for ApiError {
     fn from(error: PageError) -> Self {
         let words = error.to_string();
         match error {
             PageError::UnknownRedirect(uri) => Self::unregistered(words, &uri),
             PageError::UnknownRequestUri => bad("invalid_request_uri", words),
+            PageError::ClientDocument(why) => Self::request(words)
+                .with_detail(Blame::Caller, format!("the client's document: {why}"))
+                .for_developers(vec![("The document at the client_id", why)]),
             PageError::NoClient | PageError::UnknownClient | PageError::NoRedirect => {
                 Self::request(words)
             }
@@ -317,6 +342,11 @@ impl Challenge<'_> {
             ForwardError::Refused(refusal) => return self.no_call(&refusal),
             ForwardError::Session(error) => return self.no_session(error),
             ForwardError::Sign(_) => return ApiError::internal(detail),
+            ForwardError::PermissionSets => (
+                StatusCode::BAD_GATEWAY,
+                "UpstreamFailure",
+                "the permission sets that the access token includes cannot be read at present",
+            ),
             ForwardError::Header(_) => (
                 StatusCode::BAD_REQUEST,
                 "InvalidRequest",
@@ -369,7 +399,7 @@ impl Challenge<'_> {
             }
             Refusal::Spelling { .. }
             | Refusal::Proxy(_)
-            | Refusal::Query
+            | Refusal::ServiceToken(_)
             | Refusal::Body(BodyRefusal::Json(_) | BodyRefusal::Call(_)) => StatusCode::BAD_REQUEST,
         };
         let problem = ApiError::caller(status, "InvalidRequest", words);
@@ -397,6 +427,15 @@ impl Challenge<'_> {
             .with(RETRY_AFTER, &wait.as_secs().max(1).to_string()),
             KeeperError::MissingKey(_) | KeeperError::Sealer(_) => ApiError::internal(detail),
             KeeperError::Storage(error) => error.into(),
+        }
+    }
+
+    /// The answer to an app that gave a password which is not kept. Its access token is good: an app
+    /// that refreshes and repeats would only guess again, so the code is none of RFC 6750.
+    pub(crate) fn no_app_password(self, error: AppPasswordError) -> ApiError {
+        match error {
+            AppPasswordError::Refused(_) => self.error("authentication_failed", &error.to_string()),
+            error => error.into(),
         }
     }
 

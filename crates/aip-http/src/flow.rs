@@ -7,12 +7,13 @@ use aip_atproto::{Did, ScopeSet, for_upstream};
 use aip_base::{RequestNotes, RowId};
 use aip_keys::TokenHash;
 use aip_oauth::authorize::{Refusal, RefusalCode, ValidRequest};
+use aip_oauth::decision::Approved;
 use aip_oauth::interaction::{ConsentReason, InteractionInput, consent_reason, granted_scope};
 use aip_storage::StorageError;
 use aip_storage::browser::BrowserAccount;
 use aip_storage::client::Client;
 use aip_storage::prompt::Prompt;
-use aip_storage::request::{AuthorizationRequest, Delivery, RequestAccount, SignedIn};
+use aip_storage::request::{AuthorizationRequest, Delivery, OpenRequest, RequestAccount, SignedIn};
 use aip_storage::upstream::EndReason;
 use axum::response::Response;
 
@@ -116,13 +117,22 @@ impl AppState {
         token: &TokenHash,
     ) -> Result<Option<Pending>, StorageError> {
         let open = self.storage().request(token, browser, self.now()).await?;
-        Ok(open.map(|open| {
-            RequestNotes::note_client(open.client.id.as_str());
+        let Some(OpenRequest {
+            request,
+            client,
+            account,
+        }) = open
+        else {
+            return Ok(None);
+        };
+        let client = self.server().client_of_request(&request.client_id, client);
+        Ok(client.await?.map(|client| {
+            RequestNotes::note_client(client.id.as_str());
             Pending {
-                request: open.request,
-                client: Arc::new(open.client),
+                request,
+                client,
                 browser,
-                account: open.account,
+                account,
             }
         }))
     }
@@ -225,8 +235,13 @@ impl AppState {
         let server = self.server();
         let approved = server.approve(request, &pending.client, browser, who, scope);
         match approved.await? {
-            Some(answer) => Ok(to_app(self, &answer)),
-            None => self.repeat(&request.token, browser, None).await,
+            Approved::Answer(answer) => Ok(to_app(self, &answer)),
+            Approved::RequestGone => self.repeat(&request.token, browser, None).await,
+            Approved::ClientsFull => {
+                let detail = "this server takes no further apps at present";
+                self.refuse(pending, RefusalCode::TemporarilyUnavailable, detail)
+                    .await
+            }
         }
     }
 

@@ -1,5 +1,5 @@
-//! Rate limits: what is limited, by how much, and why. By the network of the caller, or by the
-//! client that it says it is, over all replicas.
+//! Rate limits: what is limited, by how much, and why. By the network of the caller, by the client
+//! that it says it is, or by the account or grant of its token, over all replicas.
 //!
 //! What goes well costs nothing here: calls are counted where they make others work (sign-ins), or
 //! only once they have failed, and who proves itself is not refused for what others behind the same
@@ -8,7 +8,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aip_base::{Blame, Timestamp};
+use aip_atproto::Did;
+use aip_base::{Blame, RowId, Timestamp};
 use aip_storage::rates::{Quota, RateLimits, Verdict};
 use http::StatusCode;
 use http::header::RETRY_AFTER;
@@ -38,11 +39,20 @@ pub(crate) enum Limit {
     DeviceCodesOfClient,
     /// Clients that register themselves where anybody may, by network. Each is a row.
     Registrations,
+    /// Documents of clients that are read, by network. Each is a request to a site that the caller
+    /// names.
+    ClientDocuments,
     /// Registration access tokens that were wrong, by network.
     RegistrationFailures,
     /// User codes that were entered, right or wrong, by network: whoever guesses them does it slowly
     /// (RFC 8628 §5.1).
     UserCodes,
+    /// App passwords that were given, right or wrong, by network. Each is tried at a PDS.
+    AppPasswords,
+    /// App passwords that were given for one account, by all apps: whoever guesses them does it slowly.
+    AppPasswordsOfAccount,
+    /// Tokens and keys of sessions handed out under one grant. Each time is an audit event.
+    CredentialsOfGrant,
 }
 
 /// What is counted together.
@@ -52,6 +62,10 @@ pub(crate) enum Counted<'a> {
     Network(Caller),
     /// The calls in the name of a registered client.
     Client(&'a str),
+    /// The calls for an account.
+    Account(&'a Did),
+    /// The calls under a grant.
+    Grant(RowId),
 }
 
 /// By how much something is limited.
@@ -67,6 +81,7 @@ struct Rule {
 impl Limit {
     /// The table. Generous for a household and for an office; many people behind one address
     /// sign in once in months.
+    #[expect(clippy::too_many_lines, reason = "a table, with a row for each limit")]
     const fn rule(self) -> Rule {
         match self {
             Self::SignIns => Rule {
@@ -133,6 +148,14 @@ impl Limit {
                 },
                 words: "Too many apps were registered from your network.",
             },
+            Self::ClientDocuments => Rule {
+                name: "client_documents",
+                quota: Quota {
+                    burst: 20,
+                    every: Duration::from_secs(10),
+                },
+                words: "Too many new apps were used from your network.",
+            },
             Self::RegistrationFailures => Rule {
                 name: "registration_failures",
                 quota: Quota {
@@ -148,6 +171,30 @@ impl Limit {
                     every: Duration::from_secs(30),
                 },
                 words: "Too many codes were entered from your network.",
+            },
+            Self::AppPasswords => Rule {
+                name: "app_passwords",
+                quota: Quota {
+                    burst: 60,
+                    every: Duration::from_secs(1),
+                },
+                words: "Too many app passwords were given from your network.",
+            },
+            Self::AppPasswordsOfAccount => Rule {
+                name: "app_passwords_of_account",
+                quota: Quota {
+                    burst: 10,
+                    every: Duration::from_mins(1),
+                },
+                words: "Too many app passwords were given for this account.",
+            },
+            Self::CredentialsOfGrant => Rule {
+                name: "credentials_of_grant",
+                quota: Quota {
+                    burst: 60,
+                    every: Duration::from_secs(1),
+                },
+                words: "This app asked for its credentials too often; it can use them until `expires_at`.",
             },
         }
     }
@@ -185,6 +232,11 @@ impl RateLimiter {
         }
     }
 
+    /// Whether anything is limited.
+    pub(crate) fn is_on(&self) -> bool {
+        self.rates.is_some()
+    }
+
     /// Counts a call, unless that is one too many.
     pub(crate) async fn count(
         &self,
@@ -200,6 +252,8 @@ impl RateLimiter {
             Counted::Network(caller) if !caller.is_public() => (caller.network(), of_crowd(quota)),
             Counted::Network(caller) => (caller.network(), quota),
             Counted::Client(id) => (id.to_owned(), quota),
+            Counted::Account(did) => (did.as_str().to_owned(), quota),
+            Counted::Grant(id) => (id.to_string(), quota),
         };
         let held = (name, key);
         let until = self.held_off.get(&held).map(|until| until.since(now));

@@ -8,6 +8,7 @@
 
 use std::borrow::Cow;
 
+use aip_oauth::front_channel_logout::LogoutFrame;
 use askama::Template;
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
@@ -94,6 +95,8 @@ pub(crate) struct ConsentPage<'a> {
     pub(crate) brand: &'a str,
     pub(crate) app: &'a str,
     pub(crate) client_id: &'a str,
+    /// The host that the app's document is on, for an app that nobody registered.
+    pub(crate) document_host: Option<&'a str>,
     /// Where the person goes afterwards; `None` if the app is on another device.
     pub(crate) destination: Option<&'a str>,
     pub(crate) account: &'a AccountName,
@@ -113,6 +116,8 @@ pub(crate) struct AccountPage<'a> {
     /// The account that was asked for, if the person chose another one at their host.
     pub(crate) instead_of: Option<&'a str>,
     pub(crate) accounts: &'a [AccountSection],
+    /// Why an app password that was given is not kept.
+    pub(crate) failure: Option<&'a str>,
     pub(crate) csrf: &'a str,
 }
 
@@ -130,6 +135,8 @@ pub(crate) struct GrantLine {
     pub(crate) client_id: String,
     pub(crate) since: String,
     pub(crate) scopes: Vec<aip_atproto::ScopeLine>,
+    /// Whether the person gave it an app password.
+    pub(crate) has_app_password: bool,
 }
 
 /// What is said when another account signed in than the one that was chosen here.
@@ -200,6 +207,18 @@ pub(crate) struct LogoutPage<'a> {
     pub(crate) carried: &'a [(&'a str, &'a str)],
 }
 
+/// What is shown while the browser tells apps that the person has signed out.
+#[derive(Template)]
+#[template(path = "signed_out.html")]
+pub(crate) struct SignedOutPage<'a> {
+    pub(crate) brand: &'a str,
+    pub(crate) frames: &'a [LogoutFrame],
+    /// Where the browser goes afterwards.
+    pub(crate) location: &'a str,
+    /// When it goes there by itself.
+    pub(crate) seconds: u8,
+}
+
 /// Something that went wrong.
 #[derive(Template)]
 #[template(path = "error.html")]
@@ -245,6 +264,19 @@ pub(crate) fn form_post_policy(nonce: &str, redirect_uri: &str) -> String {
     format!(
         "default-src 'none'; style-src 'self'; img-src 'self' data:; script-src 'nonce-{nonce}'; \
          form-action {destination}; frame-ancestors 'none'; base-uri 'none'"
+    )
+}
+
+/// What the page on which the browser tells apps of a logout may do: frame the addresses of these apps.
+/// An origin has no character that ends a directive ([`LogoutUri`](aip_storage::logout::LogoutUri)).
+pub(crate) fn signed_out_policy(frames: &[LogoutFrame]) -> String {
+    let mut origins: Vec<&str> = frames.iter().map(|frame| frame.origin.as_str()).collect();
+    origins.sort_unstable();
+    origins.dedup();
+    format!(
+        "default-src 'none'; style-src 'self'; img-src 'self' data:; frame-src {}; \
+         frame-ancestors 'none'; base-uri 'none'",
+        origins.join(" ")
     )
 }
 

@@ -1,12 +1,14 @@
 //! What every handler works with.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex};
 
-use aip_atproto::ScopeSet;
-use aip_base::Timestamp;
+use aip_atproto::{Did, ScopeSet};
+use aip_base::{RowId, Timestamp, lock};
 use aip_oauth::{AuthorizationServer, Issuer};
+use aip_pds::Resolver;
 use aip_sessions::{Keeper, SignIn};
 use aip_storage::Storage;
+use aip_storage::client::IdTokenAlg;
 use aip_xrpc::Forwarder;
 use bytes::Bytes;
 use tokio_util::task::TaskTracker;
@@ -16,6 +18,8 @@ use crate::caller::{Caller, TrustedProxies};
 use crate::health::Health;
 use crate::incoming_request::IncomingRequest;
 use crate::limits::{Counted, Limit, RateLimiter};
+use crate::lookups::Lookups;
+use crate::public_keys::{self, PublicKeys};
 use crate::upstream_document::UpstreamDocument;
 
 /// What the binary hands in.
@@ -51,8 +55,11 @@ pub struct AppState(Arc<Shared>);
 
 struct Shared {
     parts: Parts,
-    /// The metadata of the authorization server, which no request changes.
-    metadata: OnceLock<Bytes>,
+    /// The metadata of the authorization server, and the algorithms of the keys that it was made
+    /// for. No request changes it.
+    metadata: Mutex<Option<(Vec<IdTokenAlg>, Bytes)>>,
+    public_keys: PublicKeys,
+    lookups: Lookups,
 }
 
 impl AppState {
@@ -60,7 +67,9 @@ impl AppState {
     pub fn new(parts: Parts) -> Self {
         Self(Arc::new(Shared {
             parts,
-            metadata: OnceLock::new(),
+            metadata: Mutex::default(),
+            public_keys: PublicKeys::default(),
+            lookups: Lookups::default(),
         }))
     }
 
@@ -68,9 +77,33 @@ impl AppState {
         &self.0.parts
     }
 
-    /// The metadata of the authorization server, made by the first request that asks.
-    pub(crate) fn metadata(&self, make: impl FnOnce() -> Bytes) -> Bytes {
-        self.0.metadata.get_or_init(make).clone()
+    /// The metadata of the authorization server that signs with `algs`, made by the first request
+    /// that asks.
+    pub(crate) fn metadata(&self, algs: &[IdTokenAlg], make: impl FnOnce() -> Bytes) -> Bytes {
+        let mut known = lock(&self.0.metadata);
+        match &*known {
+            Some((made_for, body)) if made_for == algs => body.clone(),
+            _ => {
+                let body = make();
+                *known = Some((algs.to_vec(), body.clone()));
+                body
+            }
+        }
+    }
+
+    /// The public keys as JSON.
+    pub(crate) fn public_keys(&self) -> public_keys::Made {
+        self.0.public_keys.of(self.server().keys.current())
+    }
+
+    /// What bounds the look-ups of accounts.
+    pub(crate) fn lookups(&self) -> &Lookups {
+        &self.0.lookups
+    }
+
+    /// Looks accounts up.
+    pub(crate) fn resolver(&self) -> &Resolver {
+        self.0.parts.keeper.upstream.pds.resolver()
     }
 
     pub(crate) fn server(&self) -> &AuthorizationServer {
@@ -107,10 +140,39 @@ impl AppState {
         self.0.parts.limiter.count(limit, network, self.now()).await
     }
 
+    /// Reads the document of the client that the parameters name, if that has to be read. Whoever
+    /// makes AIP ask others too often is refused, unless the request can be answered without.
+    pub(crate) async fn read_client_document(
+        &self,
+        incoming: &IncomingRequest,
+        params: &[u8],
+    ) -> Result<(), ApiError> {
+        let Some(due) = self.server().due_document(params).await? else {
+            return Ok(());
+        };
+        match self.count(Limit::ClientDocuments, incoming).await {
+            Ok(()) => Ok(self.server().read_document(due).await?),
+            Err(_) if due.is_known() => Ok(()),
+            Err(refused) => Err(refused),
+        }
+    }
+
     /// Counts a call by its client, unless that is one too many.
     pub(crate) async fn count_for_client(&self, limit: Limit, id: &str) -> Result<(), ApiError> {
         let client = Counted::Client(id);
         self.0.parts.limiter.count(limit, client, self.now()).await
+    }
+
+    /// Counts a call for an account, by whatever client, unless that is one too many.
+    pub(crate) async fn count_for_account(&self, limit: Limit, did: &Did) -> Result<(), ApiError> {
+        let account = Counted::Account(did);
+        self.0.parts.limiter.count(limit, account, self.now()).await
+    }
+
+    /// Counts a call under a grant, unless that is one too many.
+    pub(crate) async fn count_for_grant(&self, limit: Limit, id: RowId) -> Result<(), ApiError> {
+        let grant = Counted::Grant(id);
+        self.0.parts.limiter.count(limit, grant, self.now()).await
     }
 
     /// Counts a failed authentication, by network and by `client`, whose secret was wrong.

@@ -82,6 +82,22 @@ pub(crate) fn private_did_key(alg: Alg, scalar: &[u8]) -> Option<String> {
     Some(format!("did:key:z{}", encode_base58(&bytes)))
 }
 
+/// The private number in the private `did:key` of a P-256 key.
+pub(crate) fn p256_scalar(did: &str) -> Result<Zeroizing<[u8; 32]>, MultikeyError> {
+    let digits = did.strip_prefix("did:key:z");
+    let bytes = digits
+        .and_then(decode_base58)
+        .ok_or(MultikeyError::Malformed)?;
+    let bytes = Zeroizing::new(bytes);
+    let (prefix, scalar) = bytes.split_at_checked(2).ok_or(MultikeyError::Malformed)?;
+    let is_p256 = |codec: &Codec| codec.curve == Curve::P256 && codec.private == prefix;
+    if !CODECS.iter().any(is_p256) {
+        return Err(MultikeyError::Unsupported);
+    }
+    let scalar = scalar.try_into().map_err(|_| MultikeyError::Malformed)?;
+    Ok(Zeroizing::new(scalar))
+}
+
 fn encode_base58(bytes: &[u8]) -> String {
     let mut digits: Zeroizing<Vec<u8>> = Zeroizing::default();
     for byte in bytes {
@@ -108,11 +124,12 @@ fn decode_base58(text: &str) -> Option<Vec<u8>> {
     if text.len() > MAX_DIGITS {
         return None;
     }
-    let mut bytes: Vec<u8> = Vec::new();
+    // Of a private key: erased when it grows, too.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_DIGITS));
     for letter in text.bytes() {
         let digit = ALPHABET.iter().position(|known| *known == letter)?;
         let mut carry = u32::try_from(digit).ok()?;
-        for byte in &mut bytes {
+        for byte in bytes.iter_mut() {
             carry += u32::from(*byte) * 58;
             *byte = carry.to_le_bytes()[0];
             carry >>= 8;

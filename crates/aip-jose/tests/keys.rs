@@ -301,6 +301,39 @@ fn multikeys_of_other_kinds_are_refused() {
 }
 
 #[test]
+fn a_private_did_key_is_imported_under_its_public_one() {
+    let key = generate(Alg::Es256);
+    let did = key.to_private_did_key().unwrap();
+    let imported = SigningKey::from_private_did_key(did.expose_secret(), None).unwrap();
+    assert_eq!(imported.public().thumbprint(), key.public().thumbprint());
+    let public = format!("did:key:{}", key.public().to_multikey().unwrap());
+    assert_eq!(imported.kid(), Some(public.as_str()));
+    let again = imported.to_private_did_key().unwrap();
+    assert_eq!(again.expose_secret(), did.expose_secret());
+    let named = SigningKey::from_private_did_key(did.expose_secret(), Some("k1".to_owned()));
+    assert_eq!(named.unwrap().public(), key.public());
+
+    let other_curve = generate(Alg::Es256k).to_private_did_key().unwrap();
+    let text = did.expose_secret();
+    for bad in [
+        "",
+        "did:key:",
+        "did:key:z",
+        "did:web:example.com",
+        &public,
+        other_curve.expose_secret(),
+        &text[..text.len() - 2],
+        &format!("{text}1"),
+        &text.replace("did:key:z", "did:key:f"),
+        &format!("did:key:z{}", "1".repeat(100)),
+    ] {
+        let refused = SigningKey::from_private_did_key(bad, None).err();
+        let refused = refused.unwrap().to_string();
+        assert!(bad.is_empty() || !refused.contains(bad), "{refused}");
+    }
+}
+
+#[test]
 fn a_key_without_an_id_signs_without_one() {
     let key = SigningKey::generate(Alg::Es256, None).unwrap();
     let token = sign_jwt(&key, "JWT", &json!({})).unwrap();

@@ -43,13 +43,8 @@ impl TokenHasher {
         self.hash(token.as_str())
     }
 
-    /// The token of the same kind that follows from `token`: always the same one, and as unguessable
-    /// as `token`.
-    pub fn successor(&self, token: PresentedToken<'_>) -> SecretString {
-        self.derive(token.kind(), token.as_str())
-    }
-
-    /// The token of `kind` that follows from `text`. Its key is not the one of the hashes, so a
+    /// The token of `kind` that follows from `text`: always the same one, and as unguessable as
+    /// `text`. Its key is not the one of the hashes, so a
     /// stored hash says nothing about it.
     pub fn derive(&self, kind: TokenKind, text: &str) -> SecretString {
         let input = Zeroizing::new([kind.prefix(), text].concat());

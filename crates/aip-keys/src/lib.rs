@@ -22,4 +22,4 @@ pub use key_set::{
 };
 pub use master::{MasterKeys, MasterKeysError};
 pub use seal::{Aad, SealError, Sealed, Sealer};
-pub use token::{PresentedToken, TokenKind, TokenShapeError};
+pub use token::{PresentedToken, TokenKind, TokenShapeError, has_v2_form};

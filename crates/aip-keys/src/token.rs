@@ -136,6 +136,13 @@ impl<'a> PresentedToken<'a> {
     }
 }
 
+/// Whether `text` has the form of a token of AIP v2, access or refresh: 32 bytes in base64url without
+/// padding, and nothing that tells kinds apart. Those that were imported are stored under the hash of
+/// the text; no token of ours has that form.
+pub fn has_v2_form(text: &str) -> bool {
+    text.len() == SECRET_LEN && URL_SAFE_NO_PAD.decode(text).is_ok_and(|it| it.len() == 32)
+}
+
 impl fmt::Debug for PresentedToken<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PresentedToken")

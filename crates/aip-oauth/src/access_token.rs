@@ -9,7 +9,7 @@
 use aip_atproto::ScopeSet;
 use aip_base::{Timestamp, random_token};
 use aip_jose::{Audience, UnverifiedJws};
-use aip_keys::{PresentedToken, TokenHash, TokenKind};
+use aip_keys::{PresentedToken, TokenHash, TokenKind, has_v2_form};
 use aip_storage::client::{AccessTokenFormat, Client};
 use aip_storage::resource_uri::ResourceList;
 use secrecy::SecretString;
@@ -92,6 +92,13 @@ pub(crate) struct TokenOfOurs<'a> {
     pub(crate) hash: TokenHash,
 }
 
+impl TokenOfOurs<'_> {
+    /// Whether it may be a refresh token: those of AIP v2 look as its access tokens do.
+    pub(crate) fn may_be_refresh_token(&self) -> bool {
+        self.kind == TokenKind::RefreshToken || has_v2_form(self.text)
+    }
+}
+
 impl AuthorizationServer {
     /// A new access token of that kind, in the format of the client, and the hash that it is stored
     /// under.
@@ -151,6 +158,14 @@ impl AuthorizationServer {
                 text,
                 kind: token.kind(),
                 hash: self.hasher.hash_token(token),
+            });
+        }
+        // It may be a refresh token as well: whoever takes those asks for both.
+        if has_v2_form(text) {
+            return Some(TokenOfOurs {
+                text,
+                kind: TokenKind::AccessToken,
+                hash: self.hasher.hash(text),
             });
         }
         let jws = UnverifiedJws::parse(text).ok()?;

@@ -4,8 +4,9 @@
 
 use crate::AuthorizationServer;
 pub use crate::wire::PersonClaims;
-use aip_atproto::{Handle, OpenIdScope, Scope, ScopeSet};
+use aip_atproto::{Did, Handle, OpenIdScope, Scope, ScopeSet};
 use aip_storage::StorageError;
+use aip_storage::account::Account;
 use aip_storage::client::{ClientId, IdTokenAlg};
 use aip_storage::grant::Grant;
 use aip_storage::requested_claims::{ClaimName, ClaimPlace};
@@ -32,6 +33,34 @@ pub trait Emails: Send + Sync + 'static {
     /// The address as the PDS tells it to the upstream session of `grant`; `None` when it does not
     /// tell, or cannot be asked at present.
     async fn email(&self, grant: &Grant) -> Result<Option<ClaimedEmail>, StorageError>;
+}
+
+/// What an account shows of itself to everybody. Its owner wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicProfile {
+    /// The name for display.
+    pub display_name: Option<String>,
+    /// The URL of the page that shows it.
+    pub page: String,
+    /// The URL of the picture.
+    pub picture: Option<String>,
+}
+
+/// Knows what accounts show of themselves.
+#[async_trait]
+pub trait Profiles: Send + Sync + 'static {
+    /// The profile of the account; `None` when it has none, or none that can be read soon.
+    async fn profile(&self, account: &Account) -> Option<PublicProfile>;
+}
+
+/// Knows none: for what answers nobody who would be told.
+pub struct NoProfiles;
+
+#[async_trait]
+impl Profiles for NoProfiles {
+    async fn profile(&self, _account: &Account) -> Option<PublicProfile> {
+        None
+    }
 }
 
 /// A signed answer of userinfo (OpenID Connect Core §5.3.2).
@@ -63,7 +92,8 @@ impl AuthorizationServer {
     /// `by_scope`, and what the app asked for by name (OpenID Connect Core §5.4, §5.5).
     ///
     /// The handle needs no scope when it is asked for by name: it is public like the DID that leads
-    /// to it. The e-mail address always needs its scope, which the person's PDS is asked for.
+    /// to it. The e-mail address always needs its scope, which the person's PDS is asked for. The
+    /// profile is never needed: without it the name is the handle, and the picture is left out.
     pub async fn person_claims(
         &self,
         grant: &Grant,
@@ -79,14 +109,33 @@ impl AuthorizationServer {
         let email = opened(OpenIdScope::Email) || named(ClaimName::Email);
         let email_verified = opened(OpenIdScope::Email) || named(ClaimName::EmailVerified);
         let mut claims = PersonClaims::default();
+        if profile || (by_scope && scope.contains(&Scope::Atproto)) {
+            claims.did = Some(grant.subject.to_string());
+        }
         if name || preferred_username {
             let account = self.storage.account(&grant.subject).await?;
-            let handle = account.and_then(|account| account.handle);
-            let handle = handle.as_ref().map(Handle::as_str);
+            let shown = match &account {
+                Some(account) if name => self.profiles.profile(account).await,
+                _ => None,
+            };
+            let handle = account.as_ref().and_then(|account| account.handle.as_ref());
+            let display_name = shown.as_ref().and_then(|it| it.display_name.as_deref());
+            let display_name = display_name.filter(|name| !is_identifier(name));
+            let handle = handle.map(Handle::as_str);
             // Without a handle that holds, the DID is the only name that is known to be theirs.
-            claims.name = name.then(|| handle.unwrap_or(grant.subject.as_str()).to_owned());
+            claims.name = name.then(|| {
+                let name = display_name.or(handle);
+                name.unwrap_or(grant.subject.as_str()).to_owned()
+            });
             claims.preferred_username =
                 preferred_username.then(|| handle.unwrap_or(INVALID_HANDLE).to_owned());
+            if profile {
+                claims.pds_endpoint = account.map(|it| it.pds.as_str().to_owned());
+                (claims.profile, claims.picture) = match shown {
+                    Some(shown) => (Some(shown.page), shown.picture),
+                    None => (None, None),
+                };
+            }
         }
         if (email || email_verified)
             && scope.contains(&Scope::OpenId(OpenIdScope::Email))
@@ -96,5 +145,41 @@ impl AuthorizationServer {
             claims.email_verified = email_verified.then_some(known.verified);
         }
         Ok(claims)
+    }
+}
+
+/// Whether a name reads as a handle or a DID. Anybody can write those of somebody else into a profile,
+/// and apps of AIP v2 took `name` for the verified handle.
+fn is_identifier(name: &str) -> bool {
+    let name = name.strip_prefix('@').unwrap_or(name);
+    Handle::parse(&name.to_lowercase()).is_ok() || Did::parse(name).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_reads_as_an_identifier_is_told_from_others() {
+        for name in [
+            "bob.example",
+            "@bob.example",
+            "BOB.Example",
+            "did:web:bob.example",
+            "did:plc:z72i7hdynmk6r22z27h6tvur",
+        ] {
+            assert!(is_identifier(name), "{name}");
+        }
+        for name in [
+            "Bob",
+            "Bob Example",
+            "Dr. Bob",
+            "bob",
+            "did",
+            "鮑勃",
+            "b. o. b.",
+        ] {
+            assert!(!is_identifier(name), "{name}");
+        }
     }
 }

@@ -227,13 +227,15 @@ impl AuthorizationServer {
         }
     }
 
-    /// The client as the database has it, remembered for a moment.
+    /// The client as the database or its document has it, remembered for a moment.
     pub(crate) async fn read_client(
         &self,
         id: &ClientId,
     ) -> Result<Option<Arc<Client>>, StorageError> {
         let read_at = Instant::now();
-        let client = self.storage.client(id).await?.map(Arc::new);
+        let kept = self.storage.client(id).await?;
+        let client = self.client_documents.current(id, kept, self.clock.now());
+        let client = client.map(Arc::new);
         if let Some(client) = &client {
             self.known_clients.remember(client, read_at);
         }

@@ -174,6 +174,8 @@ impl RegistrationPolicy {
             grant_types: new.grant_types,
             redirect_uris: new.redirect_uris,
             post_logout_redirect_uris: new.post_logout_redirect_uris,
+            backchannel_logout: new.backchannel_logout,
+            frontchannel_logout: new.frontchannel_logout,
             scope: new.scope,
             require_pkce: old.require_pkce || new.require_pkce,
             // Nobody vouches any more for what it is called and where it sends people.

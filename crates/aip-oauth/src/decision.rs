@@ -7,7 +7,7 @@ use aip_keys::TokenKind;
 use aip_storage::StorageError;
 use aip_storage::audit::AuditKind;
 use aip_storage::client::{Client, RedirectUri};
-use aip_storage::grant::{Approval, Approve, Grant, Handover, NewCode};
+use aip_storage::grant::{Approval, Approve, DocumentClient, Grant, Handover, NewCode};
 use aip_storage::request::{
     ANSWER_REPEATED_FOR, AnsweredRequest, AuthorizationRequest, Delivery, RedirectDelivery,
     RequestAnswer, ResponseMode, SignedIn,
@@ -27,6 +27,17 @@ pub enum Answer {
     Redirect(RedirectAnswer),
     /// The app gets it at the token endpoint; the person is told that they are done here.
     AtDevice(DeviceAnswer),
+}
+
+/// The outcome of a yes.
+#[derive(Debug)]
+pub enum Approved {
+    /// The app gets what it asked for.
+    Answer(Answer),
+    /// The request was finished before, or expired meanwhile.
+    RequestGone,
+    /// The app is known by a document, and this server keeps no more apps of this kind.
+    ClientsFull,
 }
 
 /// What a person decided about the request of another device.
@@ -91,7 +102,7 @@ impl RedirectAnswer {
 
 impl AuthorizationServer {
     /// Finishes `request`, of `browser`, with a yes of the account that signed in for it, whose PDS
-    /// granted `scope` of what was asked. `None`: it was finished before, or expired meanwhile.
+    /// granted `scope` of what was asked.
     pub async fn approve(
         &self,
         request: &AuthorizationRequest,
@@ -99,7 +110,7 @@ impl AuthorizationServer {
         browser: RowId,
         who: &SignedIn,
         scope: ScopeSet,
-    ) -> Result<Option<Answer>, StorageError> {
+    ) -> Result<Approved, StorageError> {
         let now = self.clock.now();
         let id = RowId::new(&*self.clock, &*self.rng);
         let params = &request.params;
@@ -134,10 +145,21 @@ impl AuthorizationServer {
             browser,
             grant,
             client_registered_itself: client.registered_itself,
+            ends_session: client.settings.authentication_only,
+            client_from_document: client.from_document.then(|| DocumentClient {
+                client: Client {
+                    created_at: now,
+                    updated_at: now,
+                    ..client.clone()
+                },
+                max_clients: self.client_documents.max_clients(),
+            }),
             handover,
         };
-        if self.storage.approve(&approval).await? == Approve::RequestGone {
-            return Ok(None);
+        match self.storage.approve(&approval).await? {
+            Approve::Approved => {}
+            Approve::RequestGone => return Ok(Approved::RequestGone),
+            Approve::ClientsFull => return Ok(Approved::ClientsFull),
         }
         self.note(
             AuditKind::GrantGiven,
@@ -145,7 +167,7 @@ impl AuthorizationServer {
             &approval.grant.scope.to_string(),
         )
         .await?;
-        Ok(Some(self.granted(&params.delivery, id)))
+        Ok(Approved::Answer(self.granted(&params.delivery, id)))
     }
 
     /// The answer of a moment ago, for a person who sent the same decision twice: a browser shows

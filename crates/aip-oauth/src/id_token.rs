@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use aip_base::Timestamp;
-use aip_storage::client::Client;
+use aip_storage::client::{Client, IdTokenAlg};
 use aip_storage::grant::Grant;
 use aip_storage::requested_claims::{ClaimName, ClaimPlace};
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{SHA256, SHA512, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
@@ -38,6 +38,8 @@ struct Claims<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     nonce: Option<&'a str>,
     at_hash: String,
+    /// The sign-in, as a logout names it (OpenID Connect Back-Channel Logout §2.1).
+    sid: String,
     #[serde(flatten)]
     person: &'a PersonClaims,
 }
@@ -76,15 +78,21 @@ impl AuthorizationServer {
                 .has(ClaimPlace::IdToken, ClaimName::Acr)
                 .then_some(ACR),
             nonce: about.nonce,
-            at_hash: at_hash(about.access_token),
+            at_hash: at_hash(client.settings.id_token_alg, about.access_token),
+            sid: about.grant.id.to_string(),
             person: about.person,
         };
         self.sign(client.settings.id_token_alg, "JWT", &claims)
     }
 }
 
-/// The left half of the SHA-256 of the access token (OpenID Connect Core §3.1.3.6); both
-/// supported algorithms use SHA-256.
-fn at_hash(access_token: &str) -> String {
-    URL_SAFE_NO_PAD.encode(&digest(&SHA256, access_token.as_bytes()).as_ref()[..16])
+/// The left half of the hash of the access token (OpenID Connect Core §3.1.3.6), with the hash
+/// function of the signature: SHA-512 for Ed25519 (RFC 8032 §5.1), otherwise SHA-256.
+fn at_hash(alg: IdTokenAlg, access_token: &str) -> String {
+    let function = match alg {
+        IdTokenAlg::Es256 | IdTokenAlg::Rs256 => &SHA256,
+        IdTokenAlg::EdDsa => &SHA512,
+    };
+    let hash = digest(function, access_token.as_bytes());
+    URL_SAFE_NO_PAD.encode(&hash.as_ref()[..hash.as_ref().len() / 2])
 }

@@ -142,12 +142,12 @@ pub fn consent_reason(
 }
 
 /// What an app gets of what it asked for: what the person left ticked at their PDS, which says
-/// about `email` too, whose answer comes from there. The other scopes of OpenID Connect are AIP's
-/// to give.
+/// about `email` too, whose answer comes from there. The other scopes of OpenID Connect and
+/// `aip:credentials` are AIP's to give.
 pub fn granted_scope(asked: &ScopeSet, upstream: &ScopeSet) -> ScopeSet {
     let openid = asked.iter().filter(|scope| match scope {
         Scope::OpenId(OpenIdScope::Email) => upstream.allows_account(AccountAttr::Email, false),
-        Scope::OpenId(_) => true,
+        Scope::OpenId(_) | Scope::Credentials => true,
         _ => false,
     });
     openid

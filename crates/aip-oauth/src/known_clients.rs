@@ -84,6 +84,7 @@ mod tests {
             },
             secret_hash: None,
             registered_itself: false,
+            from_document: false,
             created_at: then,
             updated_at: then,
         })

@@ -12,6 +12,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aip_atproto::ServiceRef;
 use aip_base::{Clock, Periodic, Timestamp};
 use aip_keys::TokenHash;
 use aip_storage::StorageError;
@@ -42,6 +43,7 @@ struct Known {
 pub(crate) struct KnownToken {
     pub(crate) token: AccessToken,
     pub(crate) session: Option<SessionRead>,
+    pub(crate) default_atproto_proxy: Option<ServiceRef>,
     read_at: Timestamp,
 }
 
@@ -52,7 +54,10 @@ impl Weighter<[u8; 32], Arc<KnownToken>> for ByBytes {
     fn weight(&self, _: &[u8; 32], known: &Arc<KnownToken>) -> u64 {
         let session = known.session.as_ref();
         let session = session.map_or(0, |it| it.session.memory_bytes());
-        (known.token.memory_bytes() + session) as u64
+        // Once as a whole, and once its DID.
+        let proxy = known.default_atproto_proxy.as_ref();
+        let proxy = proxy.map_or(0, |it| 2 * it.as_str().len());
+        (known.token.memory_bytes() + session + proxy) as u64
     }
 }
 
@@ -81,6 +86,7 @@ impl KnownToken {
         Self {
             token: found.token,
             session,
+            default_atproto_proxy: found.default_atproto_proxy,
             read_at,
         }
     }
@@ -230,6 +236,7 @@ mod tests {
                 expires_at: BEGIN + Duration::from_secs(10),
             },
             session: None,
+            default_atproto_proxy: None,
         }
     }
 

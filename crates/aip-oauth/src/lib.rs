@@ -6,19 +6,25 @@
 
 mod access_token;
 pub mod authorize;
+mod back_channel_logout;
 pub mod claims;
 pub mod client_auth;
+pub mod client_documents;
 mod client_key_sets;
 pub mod client_registration;
+pub mod credentials;
 pub mod decision;
 pub mod dpop;
+pub mod front_channel_logout;
 pub mod grants;
 pub mod id_token;
 mod id_token_hint;
+pub mod imported;
 pub mod interaction;
 mod known_clients;
 mod known_tokens;
 pub mod logout;
+mod logout_addresses;
 mod offending;
 pub mod params;
 pub mod pkce;
@@ -31,16 +37,17 @@ pub mod tokens;
 pub mod unregistered;
 mod wire;
 
+pub use client_documents::{ClientDocuments, DocumentPolicy};
 pub use client_key_sets::ClientKeySets;
 pub use client_registration::RegistrationPolicy;
 pub use known_clients::KnownClients;
 pub use known_tokens::KnownTokens;
-pub use registration::MAX_REFRESH_TTL;
+pub use registration::{MAX_ACCESS_TTL, MAX_REFRESH_TTL};
 
 use std::sync::Arc;
 
 use aip_atproto::Origin;
-use aip_base::{Clock, Rng};
+use aip_base::{Clock, Http, Rng};
 use aip_keys::{KeyRing, TokenHasher};
 use aip_storage::audit::{AuditEvent, AuditKind};
 use aip_storage::grant::Grant;
@@ -63,12 +70,18 @@ pub struct AuthorizationServer {
     pub registration: RegistrationPolicy,
     /// Clients that need not be read again yet.
     pub known_clients: KnownClients,
+    /// The documents of clients that nobody registered.
+    pub client_documents: Arc<ClientDocuments>,
     /// The keys of clients that keep them at an address of their own.
     pub client_key_sets: Arc<ClientKeySets>,
+    /// Sends logout tokens.
+    pub logout_http: Arc<dyn Http>,
     /// Access tokens of calls on PDSs that need not be read again yet.
     pub known_tokens: KnownTokens,
     /// Knows the e-mail addresses of accounts.
     pub emails: Arc<dyn claims::Emails>,
+    /// Knows what accounts show of themselves.
+    pub profiles: Arc<dyn claims::Profiles>,
     /// The keys that sign `id_token`s.
     pub keys: Arc<KeyRing>,
     /// Hashes tokens before they meet the storage.

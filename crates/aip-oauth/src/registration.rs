@@ -12,6 +12,7 @@ use aip_storage::client::{
     ApplicationType, Client, ClientAuthMethod, ClientId, ClientKeys, CreateClient, GrantType,
     IdTokenAlg, RedirectTarget, RedirectUri, RedirectUriError, SecurityProfile,
 };
+use aip_storage::logout::LogoutUri;
 use secrecy::SecretString;
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory as _};
 
@@ -26,7 +27,7 @@ const MAX_REDIRECTS: usize = 20;
 /// The longest name.
 const MAX_NAME: usize = 100;
 /// The longest life of an access token: it cannot be told from a stolen one.
-const MAX_ACCESS_TTL: Duration = Duration::from_hours(24);
+pub const MAX_ACCESS_TTL: Duration = Duration::from_hours(24);
 /// The longest life of a refresh token that is not used: one that nobody used for so long belongs to
 /// an app that nobody uses.
 pub const MAX_REFRESH_TTL: Duration = Duration::from_hours(24 * 365);
@@ -50,6 +51,16 @@ pub enum RegistrationError {
     /// A post-logout redirect URI that must not be registered, or too many.
     #[error("after a logout: {0}")]
     PostLogout(#[source] Box<Self>),
+    /// Nobody but a server on the same machine could be told there.
+    #[error(
+        "AIP tells apps of logouts by http on loopback only while it runs there itself; {0} needs https"
+    )]
+    LoopbackLogout(LogoutUri),
+    /// OpenID Connect Front-Channel Logout §2.
+    #[error(
+        "browsers tell an app of a logout where its people come back to: {0} has not the scheme, host and port of any of its redirect URIs"
+    )]
+    FrontChannelLogout(LogoutUri),
     /// No usable name.
     #[error(
         "a client's name has 1 to {MAX_NAME} characters, none of them a control character or invisible; {0:?} does not fit"
@@ -66,6 +77,11 @@ pub enum RegistrationError {
     /// The key set lacks a key.
     #[error("there is no {0} key in the key set that could sign the ID tokens of this client")]
     NoKey(&'static str),
+    /// More than to know who somebody is.
+    #[error(
+        "a client for authentication only has the scopes openid, profile, email, offline_access and atproto; `{0}` needs a session at the PDS"
+    )]
+    AuthenticationOnly(String),
     /// Nobody could use it.
     #[error("the grant type `{0}` is not supported by this server")]
     UnsupportedGrant(&'static str),
@@ -120,6 +136,11 @@ pub enum RegistrationError {
     /// Public clients, and those with keys, have no secret.
     #[error("the client {0} has no secret: it does not authenticate with one")]
     NoSecret(ClientId),
+    /// The operator has no say in it.
+    #[error(
+        "what the client {0} may do is in the document at that address, and nowhere else; `aip clients delete` ends what people allowed it"
+    )]
+    FromDocument(ClientId),
     /// Our fault.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -155,6 +176,9 @@ impl AuthorizationServer {
     ) -> Result<(Client, Option<SecretString>), RegistrationError> {
         let unknown = || RegistrationError::Unknown(id.clone());
         let old = self.storage.client(id).await?.ok_or_else(unknown)?;
+        if old.from_document {
+            return Err(RegistrationError::FromDocument(old.id));
+        }
         let uses_secret = settings.auth_method.uses_secret();
         let gets_secret = uses_secret && old.secret_hash.is_none();
         let secret = gets_secret.then(|| TokenKind::ClientSecret.mint(&*self.rng));
@@ -165,6 +189,7 @@ impl AuthorizationServer {
         let checked = self.checked_client(id.clone(), settings, secret_hash, old.created_at);
         let client = Client {
             registered_itself: old.registered_itself,
+            from_document: old.from_document,
             ..checked.await?
         };
         let updated = self.storage.update_client(&client).await?;
@@ -230,14 +255,32 @@ impl AuthorizationServer {
         secret_hash: Option<TokenHash>,
         created_at: Timestamp,
     ) -> Result<Client, RegistrationError> {
+        self.check_settings(&mut settings)?;
+        check_authentication_only(&settings)?;
+        self.check_upstream_scopes(&id, &settings.scope).await?;
+        Ok(Client {
+            id,
+            settings,
+            secret_hash,
+            registered_itself: false,
+            from_document: false,
+            created_at,
+            updated_at: self.clock.now(),
+        })
+    }
+
+    /// Checks what holds for every client, however it is known. What its security profile demands is set.
+    pub(crate) fn check_settings(
+        &self,
+        settings: &mut ClientSettings,
+    ) -> Result<(), RegistrationError> {
         if settings.security_profile == SecurityProfile::Fapi2 {
-            hold_to_fapi2(&mut settings)?;
+            hold_to_fapi2(settings)?;
         }
         check_name(&settings.name)?;
         if let Some(unknown) = unknown_scopes(&settings.scope) {
             return Err(RegistrationError::UnknownScope(unknown));
         }
-        self.check_upstream_scopes(&id, &settings.scope).await?;
         for alg in [Some(settings.id_token_alg), settings.userinfo_alg] {
             if let Some(alg) = alg
                 && self.keys.current().oidc(alg_of(alg)).is_none()
@@ -245,9 +288,9 @@ impl AuthorizationServer {
                 return Err(RegistrationError::NoKey(alg.as_str()));
             }
         }
-        self.check_resource_server(&settings)?;
-        check_grants(&settings)?;
-        check_keys(&settings)?;
+        self.check_resource_server(settings)?;
+        check_grants(settings)?;
+        check_keys(settings)?;
         let needs_redirect = settings.grant_types.allows(GrantType::AuthorizationCode);
         if needs_redirect && settings.redirect_uris.is_empty() {
             return Err(RegistrationError::RedirectCount(0));
@@ -258,18 +301,11 @@ impl AuthorizationServer {
             settings.application_type,
         )
         .map_err(|error| RegistrationError::PostLogout(Box::new(error)))?;
+        self.check_logout_addresses(settings)?;
         if !settings.auth_method.is_confidential() && !settings.require_pkce {
             return Err(RegistrationError::PublicWithoutPkce);
         }
-        check_lives(&settings)?;
-        Ok(Client {
-            id,
-            settings,
-            secret_hash,
-            registered_itself: false,
-            created_at,
-            updated_at: self.clock.now(),
-        })
+        check_lives(settings)
     }
 
     /// Which tokens a client may ask about follows from its identifier as a resource server.
@@ -312,14 +348,14 @@ fn hold_to_fapi2(settings: &mut ClientSettings) -> Result<(), RegistrationError>
             "--auth-method private_key_jwt",
         ),
         (
-            settings.id_token_alg == IdTokenAlg::Es256,
-            "--id-token-alg ES256",
+            settings.id_token_alg != IdTokenAlg::Rs256,
+            "--id-token-alg ES256 or EdDSA",
         ),
         (
             settings
                 .userinfo_alg
-                .is_none_or(|alg| alg == IdTokenAlg::Es256),
-            "--userinfo-alg ES256, or none",
+                .is_none_or(|alg| alg != IdTokenAlg::Rs256),
+            "--userinfo-alg ES256 or EdDSA, or none",
         ),
         (
             redirects
@@ -340,6 +376,16 @@ fn hold_to_fapi2(settings: &mut ClientSettings) -> Result<(), RegistrationError>
     settings.require_par = true;
     settings.dpop_bound_access_tokens = true;
     Ok(())
+}
+
+/// Nothing can be done with an account whose session has ended.
+fn check_authentication_only(settings: &ClientSettings) -> Result<(), RegistrationError> {
+    let is_identity = |scope: &&Scope| matches!(scope, Scope::Atproto | Scope::OpenId(_));
+    let more = settings.scope.iter().find(|scope| !is_identity(scope));
+    match more.filter(|_| settings.authentication_only) {
+        Some(scope) => Err(RegistrationError::AuthenticationOnly(scope.to_string())),
+        None => Ok(()),
+    }
 }
 
 fn check_name(name: &str) -> Result<(), RegistrationError> {

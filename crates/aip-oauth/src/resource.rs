@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use aip_atproto::Handle;
+use aip_atproto::{Handle, ServiceRef};
 use aip_base::RequestNotes;
 use aip_keys::TokenKind;
 use aip_storage::StorageError;
@@ -94,6 +94,11 @@ impl AuthorizedProxyCall {
     /// The session that serves the grant; `None` if it is not there any more.
     pub fn session(&self) -> Option<&SessionRead> {
         self.0.session.as_ref()
+    }
+
+    /// The service that the client's calls go on to when they name none.
+    pub fn default_atproto_proxy(&self) -> Option<&ServiceRef> {
+        self.0.default_atproto_proxy.as_ref()
     }
 }
 

@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use crate::AuthorizationServer;
 
-/// What AIP signs towards apps with, as its metadata tells.
-pub const SIGNING_ALGS: &[IdTokenAlg] = &[IdTokenAlg::Rs256, IdTokenAlg::Es256];
+/// What AIP may sign towards apps with, in the order of its metadata.
+const SIGNING_ALGS: [IdTokenAlg; 3] = [IdTokenAlg::Rs256, IdTokenAlg::Es256, IdTokenAlg::EdDsa];
 
 /// Why nothing could be signed. Both are our fault.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,14 @@ pub enum SigningError {
 }
 
 impl AuthorizationServer {
+    /// What AIP signs towards apps with at present, as its metadata tells: the algorithms that an
+    /// active key is there for.
+    pub fn signing_algs(&self) -> Vec<IdTokenAlg> {
+        let keys = self.keys.current();
+        let signs = |alg: &IdTokenAlg| keys.oidc(alg_of(*alg)).is_some();
+        SIGNING_ALGS.into_iter().filter(signs).collect()
+    }
+
     /// Signs `claims` as a token of type `typ` with the key of `alg`.
     pub(crate) fn sign(
         &self,
@@ -42,5 +50,6 @@ pub(crate) fn alg_of(alg: IdTokenAlg) -> Alg {
     match alg {
         IdTokenAlg::Es256 => Alg::Es256,
         IdTokenAlg::Rs256 => Alg::Rs256,
+        IdTokenAlg::EdDsa => Alg::EdDsa,
     }
 }

@@ -142,9 +142,10 @@ impl AuthorizationServer {
     ) -> Result<(), TokenManagementError> {
         let params = Params::parse(body)?;
         let client = self.authenticate_client(authorization, &params).await?;
-        let Some(TokenOfOurs { kind, hash, .. }) = self.read_token(token_param(&params)?) else {
+        let Some(token) = self.read_token(token_param(&params)?) else {
             return Ok(());
         };
+        let TokenOfOurs { kind, hash, .. } = token;
         let now = self.clock.now();
         if kind == TokenKind::AccessToken {
             self.storage
@@ -156,7 +157,8 @@ impl AuthorizationServer {
             self.storage
                 .revoke_client_token(&hash, &client.client().id)
                 .await?;
-        } else if kind == TokenKind::RefreshToken
+        }
+        if token.may_be_refresh_token()
             && let Some(found) = self.storage.refresh_token(&hash, now).await?
             && found.grant.client_id == client.client().id
         {
@@ -188,11 +190,12 @@ impl AuthorizationServer {
         if !client.client().is_confidential() {
             return Err(TokenManagementError::PublicClient);
         }
-        let Some(TokenOfOurs { kind, hash, .. }) = self.read_token(token_param(&params)?) else {
+        let Some(token) = self.read_token(token_param(&params)?) else {
             return Ok((client, None));
         };
+        let TokenOfOurs { kind, hash, .. } = token;
         let now = self.clock.now();
-        let found = match kind {
+        let mut found = match kind {
             TokenKind::AccessToken => {
                 let found = self.storage.access_token(&hash, now).await?;
                 found.map(Introspection::from)
@@ -201,12 +204,12 @@ impl AuthorizationServer {
                 let found = self.storage.client_token(&hash, now).await?;
                 found.map(Introspection::from)
             }
-            TokenKind::RefreshToken => {
-                let found = self.storage.refresh_token(&hash, now).await?;
-                found.filter(|it| !it.spent).map(Introspection::from)
-            }
             _ => None,
         };
+        if found.is_none() && token.may_be_refresh_token() {
+            let refresh = self.storage.refresh_token(&hash, now).await?;
+            found = refresh.filter(|it| !it.spent).map(Introspection::from);
+        }
         let visible = found.filter(|it| it.is_visible_to(client.client()));
         Ok((client, visible))
     }

@@ -8,9 +8,22 @@ pub struct PersonClaims {
     /// The verified handle, or [`INVALID_HANDLE`](crate::claims::INVALID_HANDLE); with the scope `profile`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preferred_username: Option<String>,
-    /// The verified handle, for want of another name; the DID without one. With the scope `profile`.
+    /// The name for display of the account's own profile, or the verified handle, or the DID. With the
+    /// scope `profile`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// The URL of the page that shows the profile, if there is one; with the scope `profile`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// The URL of the picture of the profile; with the scope `profile`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub picture: Option<String>,
+    /// The DID, under the name of AIP v2; with the scope `atproto` or `profile`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub did: Option<String>,
+    /// The origin of the account's PDS; with the scope `profile`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pds_endpoint: Option<String>,
     /// The address; with the scope `email`, if the account's PDS tells it to this grant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,

@@ -56,6 +56,16 @@ pub(crate) enum Source {
     Cache { age: Duration },
 }
 
+impl Source {
+    /// How long ago it was read there.
+    pub(crate) fn age(self) -> Duration {
+        match self {
+            Self::Fetched => Duration::ZERO,
+            Self::Cache { age } => age,
+        }
+    }
+}
+
 pub(crate) struct AnswerCache<K, V, E> {
     entries: Cache<K, Entry<V, E>, ByBytes>,
     policy: CachePolicy,

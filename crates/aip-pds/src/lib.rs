@@ -25,6 +25,7 @@ mod nonce;
 mod nonce_tries;
 mod oauth;
 mod origins;
+mod profile;
 mod proof;
 mod request;
 mod request_timer;
@@ -50,8 +51,12 @@ pub use oauth::{
     SessionKeys, SignInError, SignedIn, StartedSignIn, TokenRefusal, TokenSet, UpstreamCredentials,
 };
 pub use origins::{Origins, Paused};
+pub use profile::{ProfileError, ProfileRecord};
 pub use proof::{ProofError, ProvenIdentity, ProvenPds};
 pub use request::SendError;
-pub use resolve::{Freshness, ResolveError, Resolver, ResolverConfig, VerifiedIdentity};
+pub use resolve::{
+    Freshness, HandleMethod, KnownHandle, KnownIdentity, LexiconError, ResolveError, Resolver,
+    ResolverConfig, VerifiedIdentity,
+};
 pub use resource::{AccountEmail, CallAuth, CallHeaders, EmailError, PdsCall};
 pub use trace::{Step, Trace};

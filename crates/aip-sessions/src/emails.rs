@@ -8,7 +8,7 @@ use aip_atproto::{AccountAttr, Origin};
 use aip_base::{RowId, Timestamp};
 use aip_pds::{CallAuth, EmailError};
 use aip_storage::StorageError;
-use aip_storage::upstream::{Email, EmailReading, UpstreamSession};
+use aip_storage::upstream::{Email, EmailReading, StateName, UpstreamSession};
 use tokio::time::timeout;
 
 use crate::keeper::{Keeper, KeeperError};
@@ -64,6 +64,10 @@ impl AccountEmails {
             && is_current(reading, &session, now)
         {
             return Ok(self.judge(reading));
+        }
+        // Of a client for authentication only: nobody can be asked again.
+        if session.state.name() == StateName::Ended {
+            return Ok(None);
         }
         let reading = match timeout(EMAIL_READ_TIMEOUT, self.read(id)).await {
             Ok(Ok(reading)) => reading,

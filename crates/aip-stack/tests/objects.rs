@@ -6,7 +6,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use aip_stack::desired::{Desired, NameKey, Phase, objects};
+use aip_stack::desired::{Desired, NameKey, Phase, REKEY_JOB, objects};
 use common::{config, stack};
 use serde_json::Value;
 use yaml_lossless::Tree;
@@ -295,4 +295,38 @@ fn the_load_balancers_of_the_stack_leave_the_callers_address_as_it_is() {
     );
     let original = ingress("compat", "");
     assert!(original["spec"].get("externalTrafficPolicy").is_none());
+}
+
+#[test]
+fn the_job_that_seals_again_has_the_keys_and_the_database_of_the_servers() {
+    for more in ["", "migrations: {mode: init, args: [migrate]}"] {
+        let all = build(&stack("restricted", more));
+        let deployment = find(&all, "Deployment", "aip");
+        let job = deployment.rekey_job("0a1b").unwrap();
+        assert_eq!(job.phase(), Phase::Migration);
+        assert_eq!(job.object().name, format!("{REKEY_JOB}-0a1b"));
+        assert_eq!(job.object().logical_name, REKEY_JOB);
+        let server = &deployment.manifest()["spec"]["template"]["spec"];
+        let pod = &job.manifest()["spec"]["template"]["spec"];
+        let (container, of_server) = (&pod["containers"][0], &server["containers"][0]);
+        assert_eq!(container["args"], serde_json::json!(["keys", "rekey"]));
+        for same in ["image", "envFrom", "volumeMounts", "securityContext"] {
+            assert_eq!(container[same], of_server[same], "{same}");
+        }
+        for same in ["volumes", "securityContext", "serviceAccountName"] {
+            assert_eq!(pod[same], server[same], "{same}");
+        }
+        for none in ["ports", "readinessProbe", "livenessProbe", "lifecycle"] {
+            assert!(container[none].is_null(), "{none}");
+        }
+        assert_eq!(pod["restartPolicy"], "Never");
+        let labels = &job.manifest()["spec"]["template"]["metadata"]["labels"];
+        assert_ne!(*labels, server["metadata"]["labels"]);
+        let others = all.iter().filter(|one| one.object().kind != "Deployment");
+        assert!(
+            others
+                .into_iter()
+                .all(|other| other.rekey_job("0a1b").is_none())
+        );
+    }
 }

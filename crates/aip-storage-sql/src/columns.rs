@@ -12,6 +12,7 @@ use aip_storage::client::{
     JwksUri, RedirectUri, SecurityProfile,
 };
 use aip_storage::grant::RevokeReason;
+use aip_storage::logout::LogoutUri;
 use aip_storage::request::ResponseMode;
 use aip_storage::requested_claims::RequestedClaims;
 use aip_storage::resource_uri::{ResourceList, ResourceUri};
@@ -72,6 +73,7 @@ stored_as_text!(
     Handle,
     Issuer,
     JwksUri,
+    LogoutUri,
     Origin,
     RedirectUri,
     RequestedClaims,

@@ -47,8 +47,10 @@ mod migrate;
 mod notices;
 mod pooler;
 mod rotation;
+mod server_facts;
 
 use self::notices::PgNotices;
+pub use self::server_facts::{ReplicaFacts, ServerFacts};
 
 type Driver = PgConnection;
 type Store = PgStorage;

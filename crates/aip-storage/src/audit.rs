@@ -46,6 +46,10 @@ pub enum AuditKind {
     ClientRegistrationChanged,
     /// A client that registered itself deleted itself.
     ClientRegistrationDeleted,
+    /// A client was told that a person has signed out.
+    LogoutDelivered,
+    /// A client was not told, and will not be; the detail says why.
+    LogoutNotDelivered,
 }
 
 /// One event.

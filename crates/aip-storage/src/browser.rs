@@ -9,6 +9,7 @@ use async_trait::async_trait;
 
 use crate::StorageError;
 use crate::client::ClientId;
+use crate::logout::SignedOut;
 
 /// A browser that AIP knows by its cookie.
 #[derive(Debug, Clone)]
@@ -83,11 +84,21 @@ pub trait Browsers: Send + Sync {
         now: Timestamp,
     ) -> Result<BrowserSignIn, StorageError>;
 
-    /// Signs one account out of the browser, with its consents there.
-    async fn sign_out_account(&self, id: RowId, did: &Did) -> Result<(), StorageError>;
+    /// Signs one account out of the browser, with its consents there. Its grants live on; of those
+    /// that were given there, the clients are to be told that the person has signed out.
+    async fn sign_out_account(
+        &self,
+        id: RowId,
+        did: &Did,
+        now: Timestamp,
+    ) -> Result<SignedOut, StorageError>;
 
-    /// Forgets the browser and all that hangs from it.
-    async fn delete_browser_session(&self, id: RowId) -> Result<(), StorageError>;
+    /// Forgets the browser and all that hangs from it. Likewise for all its accounts.
+    async fn delete_browser_session(
+        &self,
+        id: RowId,
+        now: Timestamp,
+    ) -> Result<SignedOut, StorageError>;
 
     /// The scopes this person allowed this client in this browser, if any.
     async fn consent(

@@ -13,6 +13,7 @@ use strum::{EnumIter, EnumString, IntoStaticStr};
 
 use crate::StorageError;
 pub use crate::client_keys::{ClientKeys, JwksUri, JwksUriError};
+use crate::logout::LogoutNotification;
 pub use crate::redirect_uri::{RedirectTarget, RedirectUri, RedirectUriError};
 use crate::resource_uri::{ResourceList, ResourceUri};
 
@@ -92,13 +93,16 @@ pub enum ApplicationType {
 }
 
 /// The algorithm of a client's `id_token`s.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, EnumString)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, IntoStaticStr, EnumString)]
 #[strum(serialize_all = "UPPERCASE")]
 pub enum IdTokenAlg {
     /// ECDSA on P-256, the default.
     Es256,
     /// RSA PKCS#1, which OpenID Connect Core §15.1 requires of every provider.
     Rs256,
+    /// Ed25519, where the operator has added a key for it.
+    #[strum(serialize = "EdDSA")]
+    EdDsa,
 }
 
 /// What the access tokens of a client look like.
@@ -116,7 +120,7 @@ pub enum AccessTokenFormat {
     clippy::struct_excessive_bools,
     reason = "each is a setting of its own in the registration"
 )]
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientSettings {
     /// The name shown to people; escaped wherever it is printed.
     pub name: String,
@@ -135,6 +139,10 @@ pub struct ClientSettings {
     pub redirect_uris: Vec<RedirectUri>,
     /// Where browsers may go after a logout (OpenID Connect RP-Initiated Logout §3.1).
     pub post_logout_redirect_uris: Vec<RedirectUri>,
+    /// Where AIP tells it of logouts (OpenID Connect Back-Channel Logout §2.2).
+    pub backchannel_logout: Option<LogoutNotification>,
+    /// Where browsers tell it of logouts (OpenID Connect Front-Channel Logout §2).
+    pub frontchannel_logout: Option<LogoutNotification>,
     /// What it may ask for at most.
     pub scope: ScopeSet,
     /// Which rules it is held to.
@@ -160,6 +168,9 @@ pub struct ClientSettings {
     pub resource_server: Option<ResourceUri>,
     /// Whether its `id_token`s carry the claims that userinfo answers with.
     pub claims_in_id_token: bool,
+    /// Whether it gets to know who somebody is and nothing else: AIP ends its session at the PDS as soon
+    /// as the person has allowed the app, and keeps none.
+    pub authentication_only: bool,
     /// The service that its XRPC calls go on to when they name none (`atproto-proxy`).
     pub default_atproto_proxy: Option<ServiceRef>,
     /// Life of an access token.
@@ -183,6 +194,8 @@ impl Default for ClientSettings {
             grant_types: GrantTypes::default(),
             redirect_uris: Vec::new(),
             post_logout_redirect_uris: Vec::new(),
+            backchannel_logout: None,
+            frontchannel_logout: None,
             scope: ScopeSet::default(),
             security_profile: SecurityProfile::OAuth21,
             require_pkce: true,
@@ -195,6 +208,7 @@ impl Default for ClientSettings {
             resources: ResourceList::default(),
             resource_server: None,
             claims_in_id_token: false,
+            authentication_only: false,
             default_atproto_proxy: None,
             access_token_ttl: Duration::from_hours(1),
             refresh_token_ttl: Duration::from_hours(90 * 24),
@@ -214,6 +228,9 @@ pub struct Client {
     pub secret_hash: Option<TokenHash>,
     /// Whether it registered itself (RFC 7591); otherwise the operator did. It never changes.
     pub registered_itself: bool,
+    /// Whether what it is registered with is a document at its id
+    /// (draft-ietf-oauth-client-id-metadata-document). It never changes.
+    pub from_document: bool,
     /// When it was registered.
     pub created_at: Timestamp,
     /// When it was last changed.

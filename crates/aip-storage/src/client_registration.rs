@@ -129,4 +129,16 @@ pub trait ClientRegistrations: Send + Sync {
     ///
     /// [`Clients::delete_client`]: crate::client::Clients::delete_client
     async fn delete_unused_clients(&self, now: Timestamp, batch: u32) -> Result<u64, StorageError>;
+
+    /// Deletes up to `batch` clients that are known by a document, that nobody has allowed anything
+    /// since `before`, and that have no grant any more; as [`Clients::delete_client`] does. Returns
+    /// how many were deleted.
+    ///
+    /// [`Clients::delete_client`]: crate::client::Clients::delete_client
+    async fn delete_unused_document_clients(
+        &self,
+        before: Timestamp,
+        now: Timestamp,
+        batch: u32,
+    ) -> Result<u64, StorageError>;
 }

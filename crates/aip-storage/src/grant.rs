@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use strum::{EnumIter, EnumString, IntoStaticStr};
 
 use crate::StorageError;
-use crate::client::{ClientId, RedirectUri};
+use crate::client::{Client, ClientId, RedirectUri};
 use crate::request::RedirectDelivery;
 use crate::requested_claims::RequestedClaims;
 use crate::resource_uri::ResourceList;
@@ -82,6 +82,18 @@ pub enum RevokeReason {
     ByOperator,
 }
 
+impl RevokeReason {
+    /// Whether the person is not signed in any more at the client with it, and the client is to be told.
+    /// Not of what the client did itself, nor of stolen tokens: the session of whoever they were stolen
+    /// from is the client's affair.
+    pub fn ends_the_sign_in(self) -> bool {
+        match self {
+            Self::ByPerson | Self::UpstreamEnded | Self::ByOperator => true,
+            Self::ByClient | Self::CodeReplayed | Self::RefreshReplayed | Self::Expired => false,
+        }
+    }
+}
+
 /// An authorization code to be stored with its grant.
 #[derive(Debug, Clone)]
 pub struct NewCode {
@@ -110,8 +122,22 @@ pub struct Approval {
     pub grant: Grant,
     /// Whether the client registered itself: then it is used from now on, and is kept.
     pub client_registered_itself: bool,
+    /// The client if it is known by a document: it is kept from now on.
+    pub client_from_document: Option<DocumentClient>,
+    /// Whether the session at the PDS ends by this, and the grant goes on without it: the client is for
+    /// authentication only.
+    pub ends_session: bool,
     /// How the app gets at the grant.
     pub handover: Handover,
+}
+
+/// A client that is known by a document at its id.
+#[derive(Debug, Clone)]
+pub struct DocumentClient {
+    /// The client, as its document has it.
+    pub client: Client,
+    /// How many clients of this kind may be kept, with this one.
+    pub max_clients: u64,
 }
 
 /// How an app gets at a grant.
@@ -131,6 +157,9 @@ pub enum Approve {
     /// The request was finished before, expired, belongs to another browser or client, or the
     /// upstream session that would serve the grant is over.
     RequestGone,
+    /// The client is known by a document, and as many of this kind are kept as may be. Nothing
+    /// changed.
+    ClientsFull,
 }
 
 /// Tokens to be stored when a code or refresh token is spent.

@@ -12,6 +12,8 @@
 //! | initial access tokens | when they expire, used up or not |
 //! | grants, with their codes | 30 days after they ended |
 //! | upstream sessions | 30 days after they ended, if their PDS knows |
+//! | deliveries of logouts | 1 day after the sign-in ended, delivered or not |
+//! | sessions of another server, held and never released | 30 days after an import last found them there |
 //! | nonces shared between replicas | 1 day after they were given |
 //! | rate limits | when the key could burst again, so that its row says nothing |
 //! | audit events | after 1 year |
@@ -58,6 +60,10 @@ pub enum RetentionClass {
     Grants,
     /// Ended upstream sessions.
     UpstreamSessions,
+    /// Deliveries of logouts that nobody took.
+    LogoutDeliveries,
+    /// Sessions of another server that were never released.
+    ImportedSessions,
     /// Nonces shared between replicas.
     Nonces,
     /// Theoretical arrival times of rate limits.
@@ -120,7 +126,8 @@ impl RetentionClass {
             | Self::InitialAccessTokens
             | Self::RateLimits => Duration::ZERO,
             Self::Codes | Self::DeviceCodes | Self::Nonces => DAY,
-            Self::Grants | Self::UpstreamSessions => DAY * 30,
+            Self::LogoutDeliveries => crate::logout::KEPT_FOR,
+            Self::Grants | Self::UpstreamSessions | Self::ImportedSessions => DAY * 30,
             Self::AuditEvents => DAY * 365,
         }
     }

@@ -16,6 +16,8 @@ pub mod device;
 pub mod gcra;
 pub mod grant;
 pub mod housekeeping;
+pub mod imports;
+pub mod logout;
 pub mod nonces;
 pub mod notices;
 pub mod operations;
@@ -91,6 +93,8 @@ storage_of!(
     grant::Grants,
     grant::RefreshTokens,
     housekeeping::Housekeeping,
+    imports::Imports,
+    logout::LogoutDeliveries,
     operations::Operations,
     refresh::Refreshes,
     replay::Replays,

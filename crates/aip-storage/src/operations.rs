@@ -23,6 +23,15 @@ pub enum SealedColumn {
     AppPassword,
     /// The key set that AIP signs with, where the database holds it.
     SigningKeys,
+    /// The private DPoP key of a session of another server that is held
+    /// ([`imports`](crate::imports)).
+    HeldDpopKey,
+    /// The access token of a held session.
+    HeldAccessToken,
+    /// The refresh token of a held session.
+    HeldRefreshToken,
+    /// The app password of a held session.
+    HeldAppPassword,
 }
 
 /// A value of a sealed column.
@@ -98,11 +107,19 @@ pub trait Operations: Send + Sync {
 }
 
 impl SealedColumn {
-    /// The place of its value in the row `row`, as it is sealed with the value.
+    /// The place of its value in the row `row`, as it is sealed with the value. Values of a held
+    /// session are sealed for where they are when it is released.
     pub const fn place(self, row: &str) -> Aad<'_> {
+        let place = match self {
+            Self::HeldDpopKey => Self::DpopKey,
+            Self::HeldAccessToken => Self::AccessToken,
+            Self::HeldRefreshToken => Self::RefreshToken,
+            Self::HeldAppPassword => Self::AppPassword,
+            placed => placed,
+        };
         Aad {
-            table: self.table(),
-            column: self.column(),
+            table: place.table(),
+            column: place.column(),
             row,
         }
     }
@@ -115,6 +132,10 @@ impl SealedColumn {
             Self::DpopKey | Self::AccessToken | Self::RefreshToken | Self::AppPassword => {
                 "upstream_sessions"
             }
+            Self::HeldDpopKey
+            | Self::HeldAccessToken
+            | Self::HeldRefreshToken
+            | Self::HeldAppPassword => "imported_sessions",
         }
     }
 
@@ -122,10 +143,10 @@ impl SealedColumn {
     pub const fn column(self) -> &'static str {
         match self {
             Self::FlowSecrets | Self::SigningKeys => "sealed",
-            Self::DpopKey => "dpop_key",
-            Self::AccessToken => "access_token",
-            Self::RefreshToken => "refresh_token",
-            Self::AppPassword => "password",
+            Self::DpopKey | Self::HeldDpopKey => "dpop_key",
+            Self::AccessToken | Self::HeldAccessToken => "access_token",
+            Self::RefreshToken | Self::HeldRefreshToken => "refresh_token",
+            Self::AppPassword | Self::HeldAppPassword => "password",
         }
     }
 }

@@ -122,8 +122,8 @@ pub struct PushedRequest {
 pub struct OpenRequest {
     /// The request.
     pub request: AuthorizationRequest,
-    /// The app.
-    pub client: Client,
+    /// The app as it is registered; `None` if it is not (any more), or is known by its document alone.
+    pub client: Option<Client>,
     /// What is known of who signed in for it. `None`: nobody has, or their upstream session is gone.
     pub account: Option<RequestAccount>,
 }

@@ -199,6 +199,8 @@ pub enum EndReason {
     PasswordRemoved,
     /// An operator ended it.
     ByOperator,
+    /// Its client is for authentication only.
+    AuthenticationOnly,
 }
 
 /// A session that is over at AIP and not yet at its PDS.

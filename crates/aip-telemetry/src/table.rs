@@ -117,6 +117,14 @@ pub const METRICS: &[Metric] = &[
         alert: "at all: the database was away; they are replayed when it is back or at the next start, from the data folder of this process",
     },
     Metric {
+        name: "aip_logout_deliveries_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        labels: &["outcome"],
+        help: "Attempts to tell an app of a logout (OpenID Connect Back-Channel Logout): `delivered`, `deferred` (tried again later) or `given_up`.",
+        alert: "`given_up` growing: the log line `client not told of a logout, giving up` names the app",
+    },
+    Metric {
         name: "aip_process_cpu_seconds",
         kind: Kind::Gauge,
         unit: Unit::Seconds,

@@ -24,6 +24,10 @@ pub enum ForwardError {
     /// was sent.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// 502: the token includes permission sets, and whether they allow the call could not be read.
+    /// Nothing was sent.
+    #[error("the permission sets that the access token includes could not be read")]
+    PermissionSets,
     /// 400: what the call is judged by could be read in two ways. Nothing was sent.
     #[error("the header {0} is repeated or unreadable")]
     Header(&'static str),
@@ -65,7 +69,7 @@ impl ForwardError {
             | Self::Broken(_)
             | Self::Pds(HttpError::Busy(Share::Account | Share::Client)) => Blame::Caller,
             Self::Session(error) => error.blame(),
-            Self::Rejected | Self::Pds(_) => Blame::Upstream,
+            Self::PermissionSets | Self::Rejected | Self::Pds(_) => Blame::Upstream,
             Self::Sign(_) => Blame::Ours,
         }
     }

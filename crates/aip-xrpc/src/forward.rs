@@ -3,10 +3,8 @@
 
 use std::sync::Arc;
 
-use aip_atproto::{Nsid, ScopeSet};
-use aip_base::{
-    AmbiguousHeader, Body, HttpError, OnBehalfOf, Paced, collect, empty, full, single_header,
-};
+use aip_atproto::{Nsid, ScopeSet, ServiceRef};
+use aip_base::{AmbiguousHeader, Body, HttpError, OnBehalfOf, Paced, collect, empty, full};
 use aip_sessions::{ActiveSession, Keeper, KeeperError};
 use aip_storage::session_read::SessionRead;
 use bytes::Bytes;
@@ -16,7 +14,9 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 
 use crate::error::{CALLER_PACE, ForwardError, MAX_WRITE_BYTES};
-use crate::headers;
+use crate::headers::{self, ATPROTO_PROXY};
+use crate::methods::is_passed_on;
+use crate::permission_sets::judge_with_sets;
 use crate::permit::{
     CallHead, Judgement, PermittedCall, permit, permit_default_service, permit_write,
 };
@@ -43,6 +43,8 @@ pub struct XrpcCall<'a> {
     pub session: Option<&'a SessionRead>,
     /// The app.
     pub client: &'a str,
+    /// The service that a call of the app goes on to when it names none.
+    pub default_proxy: Option<&'a ServiceRef>,
     /// What the app's token allows.
     pub scope: &'a ScopeSet,
     /// `GET`, `HEAD` or `POST`.
@@ -73,21 +75,30 @@ impl Forwarder {
     }
 
     async fn judge_and_send(&self, call: XrpcCall<'_>) -> Result<Response<Body>, ForwardError> {
+        let mut to_pds = headers::to_pds(call.headers);
+        let named = single(call.headers, ATPROTO_PROXY)?;
+        let default = call.default_proxy.filter(|_| is_passed_on(&call.nsid));
+        if let (None, Some(service)) = (named, default) {
+            headers::name_service(&mut to_pds, service);
+        }
         let head = CallHead {
             verb: &call.method,
             nsid: &call.nsid,
             query: call.query,
             content_type: single(call.headers, "content-type")?,
             content_coding: single(call.headers, "content-encoding")?,
-            proxy: single(call.headers, "atproto-proxy")?,
+            proxy: named.or(default.map(ServiceRef::as_str)),
         };
-        let mut to_pds = headers::to_pds(call.headers);
-        let (permitted, body) = match permit(call.scope, head)? {
+        let resolver = self.keeper.upstream.pds.resolver();
+        let judged = judge_with_sets(resolver, call.scope, |scope| permit(scope, head)).await?;
+        let (permitted, body) = match judged {
             Judgement::Allowed(permitted) => (Some(permitted), call.body),
             Judgement::NeedsBody => {
                 let body = collect(call.body, MAX_WRITE_BYTES).await?;
                 headers::declare_json(&mut to_pds);
-                (Some(permit_write(call.scope, head, &body)?), empty())
+                let judge = |scope: &ScopeSet| permit_write(scope, head, &body);
+                let permitted = judge_with_sets(resolver, call.scope, judge).await?;
+                (Some(permitted), empty())
             }
             Judgement::NeedsSession => (None, call.body),
         };
@@ -177,7 +188,7 @@ async fn payload(headers: &HeaderMap, body: Body) -> Result<Payload, ForwardErro
 
 /// The header of that name, at most once and as text: what is judged is what the PDS gets.
 fn single<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str>, ForwardError> {
-    single_header(headers, name).map_err(|AmbiguousHeader| ForwardError::Header(name))
+    headers::judged(headers, name).map_err(|AmbiguousHeader| ForwardError::Header(name))
 }
 
 fn text(headers: &HeaderMap, name: impl http::header::AsHeaderName) -> Option<&str> {

@@ -142,6 +142,16 @@ static METHODS: [Known; 47] = {
     ]
 };
 
+/// Whether a PDS serves the method by passing it on to another service. What it serves itself it serves
+/// with the `atproto-proxy` header or without.
+pub(crate) fn is_passed_on(nsid: &Nsid) -> bool {
+    match look_up(nsid) {
+        Lookup::Elsewhere => true,
+        Lookup::Known(known) => known.needs == Needs::Service,
+        Lookup::Misspelt(_) | Lookup::Unknown => false,
+    }
+}
+
 /// Looks a method up.
 pub(crate) fn look_up(nsid: &Nsid) -> Lookup {
     let name = nsid.as_str();
@@ -170,6 +180,27 @@ mod tests {
     fn every_method_is_listed_once_and_found() {
         for known in &METHODS {
             assert_eq!(looked_up(known.name), Lookup::Known(known));
+        }
+    }
+
+    #[test]
+    fn what_a_pds_serves_itself_is_not_passed_on() {
+        for (name, passed_on) in [
+            ("app.bsky.feed.getTimeline", true),
+            ("chat.bsky.convo.listConvos", true),
+            ("com.atproto.moderation.createReport", true),
+            ("com.atproto.identity.resolveDid", true),
+            ("com.atproto.repo.createRecord", false),
+            ("com.atproto.server.getSession", false),
+            ("com.atproto.server.getServiceAuth", false),
+            ("com.atproto.repo.createrecord", false),
+            ("com.atproto.future.method", false),
+        ] {
+            assert_eq!(
+                is_passed_on(&Nsid::parse(name).unwrap()),
+                passed_on,
+                "{name}"
+            );
         }
     }
 

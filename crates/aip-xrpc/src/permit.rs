@@ -7,14 +7,12 @@
 
 use std::borrow::Cow;
 
-use aip_atproto::{
-    Audience, IdentityAttr, Nsid, Scope, ScopeSet, ServiceRef, ServiceRefError, Transition,
-};
+use aip_atproto::{Audience, IdentityAttr, Nsid, Scope, ScopeSet, ServiceRef, ServiceRefError};
 use bytes::Bytes;
 use http::Method;
-use url::form_urlencoded;
 
 use crate::methods::{Known, Lookup, Needs, look_up};
+use crate::service_token::{ServiceTokenRefusal, judge_service_token};
 use crate::session;
 use crate::writes::{self, BodyRefusal};
 
@@ -76,9 +74,9 @@ pub enum Refusal {
     /// 400: the `atproto-proxy` header names no service.
     #[error("the header atproto-proxy is invalid: {0}")]
     Proxy(#[from] ServiceRefError),
-    /// 400: the query of `getServiceAuth` could be read in two ways.
-    #[error("the query may name `aud`, `lxm` and `exp`, each once")]
-    Query,
+    /// 400: the query of `getServiceAuth` names no token that there could be.
+    #[error(transparent)]
+    ServiceToken(#[from] ServiceTokenRefusal),
     /// 400, 415: the body is not a call of the method.
     #[error(transparent)]
     Body(#[from] BodyRefusal),
@@ -105,7 +103,7 @@ impl PermittedCall {
     fn for_head(call: CallHead<'_>) -> Self {
         Self {
             method: call.verb.clone(),
-            name: call.nsid.to_string().into(),
+            name: call.nsid.as_str().to_owned().into(),
             query: call.query.map(str::to_owned),
             judged_body: None,
         }
@@ -185,7 +183,12 @@ pub fn permit(scope: &ScopeSet, call: CallHead<'_>) -> Result<Judgement, Refusal
             return Ok(Judgement::NeedsBody);
         }
         Needs::Blob => blob(scope, call.content_type)?,
-        Needs::ServiceToken => return service_token(scope, call),
+        Needs::ServiceToken => {
+            return Ok(Judgement::Allowed(PermittedCall {
+                query: Some(judge_service_token(scope, call.query.unwrap_or_default())?),
+                ..PermittedCall::for_head(call)
+            }));
+        }
         Needs::Account(attr) => require(scope.allows_account(attr, true), || {
             format!("account:{}?action=manage", attr.as_str())
         })?,
@@ -255,7 +258,11 @@ fn blob(scope: &ScopeSet, content_type: Option<&str>) -> Result<(), Insufficient
     let named = essence.map(str::trim).filter(|it| !it.is_empty());
     let media_type = named.unwrap_or("*/*");
     require(scope.allows_blob(media_type), || {
-        format!("blob:{media_type}")
+        match Scope::parse(&format!("blob:{media_type}")) {
+            // What is no media type no narrower scope names.
+            Scope::Other(_) => "blob:*/*".to_owned(),
+            scope => scope.to_string(),
+        }
     })
 }
 
@@ -263,47 +270,6 @@ fn identity(scope: &ScopeSet, attr: IdentityAttr) -> Result<(), InsufficientScop
     require(scope.allows_identity(attr), || {
         format!("identity:{}", attr.as_str())
     })
-}
-
-/// `com.atproto.server.getServiceAuth`: a token for calling `lxm` at `aud`.
-fn service_token(scope: &ScopeSet, call: CallHead<'_>) -> Result<Judgement, Refusal> {
-    let query = call.query.unwrap_or_default();
-    // The PDS judges the query by its own reading of it. So there is nothing in it that could be
-    // read in two ways: a repetition, or `lxm[]` for `lxm`.
-    let (mut aud, mut lxm, mut exp) = (None, None, None);
-    for (key, value) in form_urlencoded::parse(query.as_bytes()) {
-        let slot = match key.as_ref() {
-            "aud" => &mut aud,
-            "lxm" => &mut lxm,
-            "exp" => &mut exp,
-            _ => return Err(Refusal::Query),
-        };
-        if slot.replace(value).is_some() {
-            return Err(Refusal::Query);
-        }
-    }
-    let allowed = match (&aud, &lxm) {
-        (Some(aud), Some(lxm)) => Nsid::parse(lxm).is_ok_and(|lxm| {
-            !matches!(look_up(&lxm), Lookup::Misspelt(_)) && scope.allows_rpc(&lxm, aud)
-        }),
-        // A token for every method is what only the broad scope allows.
-        (Some(_), None) => scope.contains(&Scope::Transition(Transition::Generic)),
-        (None, _) => false,
-    };
-    require(allowed, || match (aud.as_deref(), lxm.as_deref()) {
-        (_, None) => Scope::Transition(Transition::Generic).to_string(),
-        (aud, Some(lxm)) => format!("rpc:{lxm}?aud={}", aud.unwrap_or("*")),
-    })?;
-    let mut judged = form_urlencoded::Serializer::new(String::new());
-    for (key, value) in [("aud", aud), ("lxm", lxm), ("exp", exp)] {
-        if let Some(value) = value {
-            judged.append_pair(key, &value);
-        }
-    }
-    Ok(Judgement::Allowed(PermittedCall {
-        query: Some(judged.finish()),
-        ..PermittedCall::for_head(call)
-    }))
 }
 
 fn allows_method(scope: &ScopeSet, nsid: &Nsid) -> bool {
@@ -315,7 +281,11 @@ fn allows_method(scope: &ScopeSet, nsid: &Nsid) -> bool {
     }) || scope.allows_rpc(nsid, "*")
 }
 
-fn require(allowed: bool, missing: impl FnOnce() -> String) -> Result<(), InsufficientScope> {
+/// Refuses what is not allowed, with a scope that would allow it.
+pub(crate) fn require(
+    allowed: bool,
+    missing: impl FnOnce() -> String,
+) -> Result<(), InsufficientScope> {
     if allowed {
         Ok(())
     } else {
@@ -335,3 +305,7 @@ fn askable(missing: &str) -> String {
 #[cfg(test)]
 #[path = "permit_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "permit_scope_tests.rs"]
+mod scope_tests;

@@ -55,6 +55,11 @@ pub(crate) fn load(global: &Global) -> Result<LoadedConfig, Failure> {
     LoadedConfig::from_sources(&sources).map_err(Failure::usage)
 }
 
+/// A variable that is no setting, if it is set.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    variables().remove(name)
+}
+
 /// The environment. What is no Unicode is replaced, and then refused if it is a setting.
 fn variables() -> BTreeMap<String, String> {
     let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();

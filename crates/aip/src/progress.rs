@@ -23,6 +23,7 @@ const WORTH_TELLING: Duration = Duration::from_secs(1);
 pub(crate) enum Unit {
     Values,
     Bytes,
+    Sessions,
 }
 
 /// The progress of one piece of work.
@@ -138,6 +139,7 @@ impl Position {
         let (divisor, name) = match unit {
             Unit::Values => (1, "values"),
             Unit::Bytes => (MIB, "MiB"),
+            Unit::Sessions => (1, "sessions"),
         };
         let Self {
             done,

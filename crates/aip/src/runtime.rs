@@ -26,7 +26,7 @@ use crate::app::{
 use crate::data_dir::DataDir;
 use crate::failure::Failure;
 use crate::file_modes::database_file;
-use crate::rekeying::check_keys;
+use crate::rekeying::{check_keys, try_keys};
 use crate::{output, settings};
 
 /// What the configuration leads to.
@@ -229,7 +229,21 @@ impl Runtime {
         keys: &Keys,
     ) -> anyhow::Result<AuthorizationServer> {
         check_keys(&*self.storage, &keys.master, &SystemRng).await?;
-        Ok(app::authorization_server(
+        Ok(self.server(loaded, keys))
+    }
+
+    /// The same for a command that changes nothing: a database without a check of the keys gets none.
+    pub(crate) async fn reading_server(
+        &self,
+        loaded: &LoadedConfig,
+        keys: &Keys,
+    ) -> anyhow::Result<AuthorizationServer> {
+        try_keys(&*self.storage, &keys.master).await?;
+        Ok(self.server(loaded, keys))
+    }
+
+    fn server(&self, loaded: &LoadedConfig, keys: &Keys) -> AuthorizationServer {
+        app::authorization_server(
             &loaded.external_base,
             Arc::clone(&self.storage),
             keys,
@@ -237,7 +251,7 @@ impl Runtime {
             Arc::new(NoNetwork),
             Arc::new(SystemClock),
             Arc::new(SystemRng),
-        ))
+        )
     }
 
     async fn stores(&self, keys: &Keys, valkey: Option<ValkeyConfig>) -> anyhow::Result<Stores> {

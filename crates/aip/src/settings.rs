@@ -48,6 +48,10 @@ pub(crate) fn app(loaded: &LoadedConfig) -> anyhow::Result<AppConfig> {
         resolver: resolver(&config.upstream),
         require_par: config.clients.require_pushed_requests,
         registration: registration(&config.clients, &config.tokens),
+        max_document_clients: config
+            .clients
+            .metadata_documents
+            .then_some(config.clients.max_document_clients.get() as u64),
         rate_limits: server.rate_limits,
         call_limits: call_limits(server),
         proxies: TrustedProxies::new(

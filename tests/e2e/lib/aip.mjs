@@ -2,6 +2,7 @@
 // names of its settings and commands.
 
 import { execFile } from 'node:child_process'
+import fs from 'node:fs'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import { until } from './poll.mjs'
@@ -20,14 +21,14 @@ export class Aip {
    * An `aip` in the empty `folder`, not yet running. Against an http lab it has its defaults (a loopback
    * development client); against a TLS lab it is `https://aip.internal` (a confidential client).
    */
-  static async prepare({ folder, lab }) {
+  static async prepare({ folder, lab, settings: more = {} }) {
     if (!binary) throw new Error('AIP_BIN does not name the aip binary')
-    return new Aip({ folder, lab, port: await freePort(), internalPort: await freePort() })
+    return new Aip({ folder, lab, more, port: await freePort(), internalPort: await freePort() })
   }
 
-  constructor({ folder, lab, port, internalPort }) {
+  constructor({ folder, lab, more, port, internalPort }) {
     this.#folder = folder
-    this.#env = { PATH: process.env.PATH, HOME: folder, ...settings(lab, port, internalPort) }
+    this.#env = { PATH: process.env.PATH, HOME: folder, ...settings(lab, port, internalPort), ...more }
     this.#readyUrl = `http://127.0.0.1:${internalPort}/internal/ready`
     this.url = lab.certificates ? `https://aip.internal:${port}` : `http://127.0.0.1:${port}`
   }
@@ -52,6 +53,15 @@ export class Aip {
       // The apps of these stories listen on loopback, as programs on a person's device do.
       '--application-type', 'native', '--output', 'json')
     return JSON.parse(created)
+  }
+
+  /** Registers an app by the command of a guide, which may name `files`; what it answers, as `createClient`. */
+  async createClientBy(command, files) {
+    for (const [name, content] of Object.entries(files)) fs.writeFileSync(path.join(this.#folder, name), content)
+    const script = `aip() { "$PROGRAM" --output json "$@"; }\n${command}`
+    const env = { ...this.#env, PROGRAM: binary }
+    const { stdout } = await promisify(execFile)('sh', ['-euc', script], { env, cwd: this.#folder })
+    return JSON.parse(stdout)
   }
 
   /** Runs a command beside the server; what it prints. A failure has the `stderr` of the command. */

@@ -19,7 +19,22 @@ function keyOf(...files) {
 export const newestDir = path.join(e2eDir, 'newest')
 export const newestModulesDir = path.join(cacheDir, `newest-${keyOf('newest/package.json', 'newest/package-lock.json')}`)
 export const modulesDir = path.join(cacheDir, `node-${keyOf('package.json', 'package-lock.json')}`)
+/** The folder of the stock clients, and their packages. */
+export const clientsDir = path.join(e2eDir, 'clients')
+export const clientModulesDir = path.join(cacheDir, `clients-${keyOf('clients/package.json', 'clients/package-lock.json')}`)
+/** Where the programs in Go are, built from clients/go. */
+export const goProgramsDir = path.join(cacheDir, `go-${keyOf('clients/go/go.mod', 'clients/go/go.sum', 'clients/go/main.go')}`)
 export const venvDir = path.join(cacheDir, `python-${keyOf('requirements.txt')}`)
+/** Where the app with Spring Security is, built from clients/spring. */
+const springFiles = ['pom.xml', 'src/main/java/aip/App.java', 'src/main/resources/application.yaml'].map((file) => `clients/spring/${file}`)
+export const springDir = path.join(cacheDir, `spring-${keyOf(...springFiles)}`)
+/** The folder of the SDKs of the AT Protocol, and their packages. */
+export const sdksDir = path.join(e2eDir, 'sdks')
+export const sdkModulesDir = path.join(cacheDir, `sdks-${keyOf('sdks/package.json', 'sdks/package-lock.json')}`)
+export const sdkVenvDir = path.join(cacheDir, `sdk-python-${keyOf('sdks/requirements.txt')}`)
+
+/** The Python that has the packages of sdks/requirements.txt. */
+export const sdkPython = path.join(sdkVenvDir, 'bin', 'python')
 
 /** The Python that has the packages of requirements.txt. */
 export const python = process.env.PYTHON ?? path.join(venvDir, 'bin', 'python')

@@ -7,6 +7,7 @@ import path from 'node:path'
 import { ReferenceClient } from '../apps/reference_client.mjs'
 import { Aip } from './aip.mjs'
 import { openBrowser } from './browser.mjs'
+import { Recipe } from './recipe.mjs'
 import { Secrets } from './secrets.mjs'
 import { walk } from './walk.mjs'
 
@@ -20,9 +21,9 @@ export class Story {
     this.lab = lab
   }
 
-  /** A fresh `aip serve`; call it before anything that talks to it, so that it outlives that. */
-  async startAip() {
-    const aip = await Aip.prepare({ folder: this.#newFolder('aip'), lab: this.lab })
+  /** A fresh `aip serve` with more `settings`; call it before anything that talks to it, so that it outlives that. */
+  async startAip(settings = {}) {
+    const aip = await Aip.prepare({ folder: this.#newFolder('aip'), lab: this.lab, settings })
     this.aip = aip
     await aip.start()
     this.#cleanups.push(async () => {
@@ -42,13 +43,30 @@ export class Story {
     assert.equal(await this.aip.stop(), 0, 'aip serve ends with 0 when it is asked to')
   }
 
-  /** An app that is registered at AIP; `kind` is OpenidClientApp or AuthlibApp. */
+  /** An app that is registered at AIP; `kind` is OpenidClientApp. */
   async newApp(kind, { name, scope, authMethod = 'none' }) {
     const app = await kind.start({ secrets: this.#secrets, log: path.join(this.#folder, `${name}.log`) })
     this.#cleanups.push(() => app.stop())
     const client = await this.aip.createClient({ name, scope, authMethod, redirectUri: app.redirectUri })
     this.#secrets.add('client secret', client.client_secret)
     await app.configure({ issuer: this.aip.url, client, scope })
+    app.clientId = client.client_id
+    app.clientSecret = client.client_secret
+    return app
+  }
+
+  /** An app of tests/e2e/clients, registered as `docs/clients/NAME.md` says. */
+  async newAppOf(kind, name) {
+    const recipe = new Recipe(name)
+    recipe.mustBeIn([kind.source].flat())
+    const log = path.join(this.#folder, `${name}.log`)
+    const app = await kind.start({ secrets: this.#secrets, certificates: this.lab.certificates, log })
+    this.#cleanups.push(() => app.stop())
+    const files = (await app.files?.()) ?? {}
+    const client = await this.aip.createClientBy(recipe.registration(app.redirectUri), files)
+    this.#secrets.add('client secret', client.client_secret)
+    const { scope } = recipe
+    await app.configure({ AIP_URL: this.aip.url, CLIENT_ID: client.client_id, CLIENT_SECRET: client.client_secret, SCOPE: scope })
     app.clientId = client.client_id
     return app
   }

@@ -11,11 +11,7 @@ export const lab = 'http'
 export async function tell(story) {
   await story.startAip()
   const person = await story.newPerson('pavel')
-  const app = await story.newApp(AuthlibApp, {
-    name: 'Reading List',
-    scope: 'openid atproto repo:app.bsky.feed.post',
-    authMethod: 'client_secret_basic',
-  })
+  const app = await story.newAppOf(AuthlibApp, 'authlib')
   const page = await story.newBrowser()
 
   const pages = await story.signIn(page, app, person)

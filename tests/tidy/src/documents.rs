@@ -17,7 +17,7 @@ fn architecture() -> String {
 }
 
 /// What stands between backticks.
-fn quoted(line: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn quoted(line: &str) -> impl Iterator<Item = &str> {
     line.split('`').skip(1).step_by(2)
 }
 

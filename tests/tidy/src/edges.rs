@@ -121,6 +121,19 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("aip-outbound", &["aip-base"]),
     ("aip-listen", &["aip-base"]),
     ("aip-telemetry", &["aip-base"]),
+    // Hands what another server holds to the storage, as sign-ins here would have.
+    (
+        "aip-import-v2",
+        &[
+            "aip-atproto",
+            "aip-base",
+            "aip-jose",
+            "aip-keys",
+            "aip-oauth",
+            "aip-pds",
+            "aip-storage",
+        ],
+    ),
     // Only `aip` imports the configuration; it knows the types of the crates, not the crates.
     ("aip-config", &["aip-atproto", "aip-base"]),
     (
@@ -130,6 +143,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "aip-base",
             "aip-config",
             "aip-http",
+            "aip-import-v2",
             "aip-jose",
             "aip-keys",
             "aip-listen",

@@ -5,11 +5,13 @@
 #![cfg(test)]
 
 mod checkout;
+mod conformance;
 mod documents;
 mod edges;
 mod goals;
 mod guides;
 mod manifests;
+mod openapi;
 mod security_tests;
 mod sources;
 mod strangers;

@@ -123,6 +123,12 @@ const NEEDS: &[Need] = &[
         },
         debian: &["python3", "python3-venv"],
     },
+    Need {
+        what: "JDK 17 or newer with Maven",
+        suites: &[Suite::E2e, Suite::Chaos],
+        present: || ["javac", "mvn"].iter().all(|name| on_path(name)),
+        debian: &["default-jdk-headless", "maven"],
+    },
 ];
 
 /// Makes sure that everything the suites need is there.

@@ -113,6 +113,12 @@ pub enum ApplyError {
     /// The migration failed; nothing that serves was touched.
     #[error("the migration failed; no running Pods were changed: {0}")]
     Migration(Failure),
+    /// The database was not sealed again; every master key stays in place.
+    #[error(
+        "the database was not sealed again with the new master key, so no key is removed: {0}; the log of the Job \
+         says which values"
+    )]
+    Rekey(Failure),
     /// The rollout cannot succeed by waiting longer.
     #[error("the rollout failed: {0}")]
     Rollout(Failure),

@@ -1,6 +1,7 @@
 //! Builds the plan from what is desired, what was observed, and what the inventory still lists.
 
-use aip_stack::desired::{Desired, ObjectRef};
+use aip_stack::config::fields::CNPG_BACKUP;
+use aip_stack::desired::{Desired, ObjectRef, PROTECT_ANNOTATION};
 use serde_json::Value;
 
 use crate::store::OwnedObject;
@@ -76,7 +77,11 @@ pub fn build(
         } else {
             Op::Delete
         };
-        steps.push(Step::new(stale.object, op, stale.live.as_ref()));
+        let warnings = Vec::from_iter(kept_backup(&stale.object, &op, &steps));
+        steps.push(Step {
+            warnings,
+            ..Step::new(stale.object, op, stale.live.as_ref())
+        });
     }
     Plan {
         creates_namespace: namespace != Namespace::Exists,
@@ -86,6 +91,33 @@ pub fn build(
         },
         steps,
     }
+}
+
+/// What is to be said of the schedule of backups and of their access key, when the Cluster goes on without backups:
+/// both are protected, and the operator goes on trying.
+fn kept_backup(object: &ObjectRef, op: &Op, steps: &[Step]) -> Option<String> {
+    let is_cluster = |step: &Step| {
+        let group = step.object.group();
+        (group, step.object.kind.as_str()) == ("postgresql.cnpg.io", "Cluster")
+            && step.desired.is_some()
+            && step.object.name == object.name
+    };
+    let what = match object.kind.as_str() {
+        "ScheduledBackup" => "its backups fail from now on",
+        "Secret" => "the access key stays in it",
+        _ => return None,
+    };
+    if *op != Op::Protect || !steps.iter().any(is_cluster) {
+        return None;
+    }
+    let namespace = object.namespace.as_deref().unwrap_or_default();
+    Some(format!(
+        "the stack has no {} any more, but it is protected and kept, and {what}: set that again, or run `kubectl \
+         annotate --namespace {namespace} {}/{} {PROTECT_ANNOTATION}-`, after which `up` deletes it",
+        CNPG_BACKUP.path(),
+        object.kind.to_lowercase(),
+        object.name
+    ))
 }
 
 /// A stack that has no autoscaler any more takes the number of replicas back from it.

@@ -13,6 +13,13 @@ pub fn secrets_of(replica_sets: &[Value]) -> BTreeSet<String> {
     names
 }
 
+/// The names of all Secrets that a `PodSpec` refers to.
+pub fn secrets_of_pod(pod_spec: &Value) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    collect(pod_spec, &mut names);
+    names
+}
+
 /// `secretRef.name`, `secretKeyRef.name`, `secret.secretName`, `secret.name` of a projection and
 /// `imagePullSecrets[].name`: wherever they stand, so that a new place in the API is not missed.
 fn collect(value: &Value, names: &mut BTreeSet<String>) {

@@ -38,6 +38,15 @@ pub(super) trait Awaited: Default + 'static {
 
     /// The containers whose log is shown when the object is done: Pod and container.
     fn logs_when_done(view: &Self::View) -> Vec<(String, String)>;
+
+    /// The container that is at work, whose last log line tells how far it is: Pod and container. None of an
+    /// object that only has to get ready.
+    fn at_work(_: &Self::View) -> Option<(String, String)> {
+        None
+    }
+
+    /// Notes that line for the next view.
+    fn hear(&mut self, _: String) {}
 }
 
 /// How it ended to follow an object.
@@ -90,6 +99,11 @@ const VERDICT_INTERVAL: Duration = Duration::from_millis(500);
 /// Log lines shown of a container.
 const LOG_TAIL_LINES: i64 = 20;
 
+/// How often a container that is at work is asked how far it is.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
+/// How long the answer may take; nothing else is looked at meanwhile.
+const PROGRESS_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Where an object is followed, and for how long.
 #[derive(Clone, Copy)]
 pub struct Following<'f> {
@@ -122,6 +136,7 @@ pub(super) async fn follow<K: Awaited>(
     let mut snapshot = K::default();
     let mut shown: Option<K::View> = None;
     let mut waiting_for = Pending::new("the first response from the API server");
+    let mut asked: Option<Instant> = None;
     loop {
         let event = tokio::select! {
             () = tokio::time::sleep_until(deadline) => {
@@ -166,13 +181,27 @@ pub(super) async fn follow<K: Awaited>(
             Verdict::Done => {
                 let mut lines = Vec::new();
                 for (pod, container) in K::logs_when_done(&view) {
-                    lines.extend(log(cluster, namespace, &pod, &container, false).await);
+                    lines.extend(last_lines(cluster, namespace, &pod, &container).await);
                 }
                 return Ok(Followed {
                     outcome: FollowOutcome::Done,
                     log: lines,
                 });
             }
+        }
+        if asked.is_none_or(|asked| asked.elapsed() >= PROGRESS_INTERVAL)
+            && let Some((pod, container)) = K::at_work(&view)
+        {
+            let parameters = LogParams {
+                tail_lines: Some(1),
+                ..LogParams::default()
+            };
+            let line = log(cluster, namespace, &pod, &container, parameters);
+            let line = tokio::time::timeout(PROGRESS_TIMEOUT, line).await;
+            if let Some(line) = line.ok().and_then(|mut lines| lines.pop()) {
+                snapshot.hear(line);
+            }
+            asked = Some(Instant::now());
         }
         shown = Some(view);
     }
@@ -187,13 +216,29 @@ async fn failed_container_log(
     let (Some(pod), Some(container)) = (&failure.pod, &failure.container) else {
         return Vec::new();
     };
-    for previous in [false, true] {
-        let lines = log(cluster, namespace, pod, container, previous).await;
-        if !lines.is_empty() {
-            return lines;
-        }
+    let lines = last_lines(cluster, namespace, pod, container).await;
+    if !lines.is_empty() {
+        return lines;
     }
-    Vec::new()
+    let previous = LogParams {
+        previous: true,
+        tail_lines: Some(LOG_TAIL_LINES),
+        ..LogParams::default()
+    };
+    log(cluster, namespace, pod, container, previous).await
+}
+
+async fn last_lines(
+    cluster: &GuardedCluster,
+    namespace: &str,
+    pod: &str,
+    container: &str,
+) -> Vec<String> {
+    let parameters = LogParams {
+        tail_lines: Some(LOG_TAIL_LINES),
+        ..LogParams::default()
+    };
+    log(cluster, namespace, pod, container, parameters).await
 }
 
 /// The end of a container's log; empty if there is none or it may not be read: a log explains a
@@ -203,13 +248,11 @@ async fn log(
     namespace: &str,
     pod: &str,
     container: &str,
-    previous: bool,
+    parameters: LogParams,
 ) -> Vec<String> {
     let parameters = LogParams {
         container: Some(container.to_owned()),
-        previous,
-        tail_lines: Some(LOG_TAIL_LINES),
-        ..LogParams::default()
+        ..parameters
     };
     let pods = Api::<Pod>::namespaced(cluster.client.clone(), namespace);
     let text = pods.logs(pod, &parameters).await.unwrap_or_default();

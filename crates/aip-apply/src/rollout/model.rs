@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 
 use super::events::ObjectEvents;
-use super::pod_view::PodView;
+use super::pod_view::{ContainerState, PodView};
 
 /// A Deployment with everything below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +57,8 @@ pub struct JobView {
     pub deleting: Option<Vec<String>>,
     /// Its Pods, oldest first.
     pub pods: Vec<PodView>,
+    /// The last line that the container at work has logged.
+    pub said: Option<String>,
 }
 
 /// A `ReplicaSet` that still has or should have Pods.
@@ -201,7 +203,20 @@ impl JobView {
             }),
             deleting: deleting(&job.metadata),
             pods,
+            said: None,
         }
+    }
+
+    /// The container that runs: its Pod and its name.
+    pub fn at_work(&self) -> Option<(String, String)> {
+        let mut all = self.pods.iter().flat_map(|pod| {
+            let containers = pod.containers.iter();
+            containers.map(move |container| (pod, container))
+        });
+        let (pod, container) = all.find(|(_, container)| {
+            !container.init && matches!(container.state, ContainerState::Running { .. })
+        })?;
+        Some((pod.name.clone(), container.name.clone()))
     }
 }
 

@@ -50,6 +50,10 @@ impl Scope {
             Self::Rpc(scope) => rpc(scope),
             Self::Blob(scope) => blob(scope),
             Self::Include(scope) => include(scope),
+            Self::Credentials => (
+                "Hold the access token and the private key of your account's session".to_owned(),
+                "The app calls your host by itself, where this server neither checks nor sees what it does. What it holds works until it expires, even after you remove the app's access here.".to_owned(),
+            ),
             Self::Other(word) => (
                 format!("Unknown permission ({word})"),
                 "This server does not know it, and it allows nothing here.".to_owned(),
@@ -75,7 +79,7 @@ fn openid(scope: OpenIdScope) -> (String, String) {
         ),
         OpenIdScope::Profile => (
             "See your profile",
-            "Your handle, and where your account is hosted.",
+            "Your handle, your public name, picture and profile page, and where your account is hosted.",
         ),
         OpenIdScope::Email => READ_EMAIL,
         OpenIdScope::OfflineAccess => (

@@ -54,6 +54,9 @@ pub enum Scope {
     Blob(BlobScope),
     /// `include:`: a published set of permissions.
     Include(IncludeScope),
+    /// `aip:credentials`: being handed the tokens and the DPoP key of the session at the PDS. Of this
+    /// server, not of the AT Protocol; only an operator gives it to a client.
+    Credentials,
     /// A word that this server does not know, verbatim. It grants nothing.
     Other(String),
 }
@@ -83,7 +86,7 @@ pub enum Transition {
 }
 
 /// Scopes without parameters and how they are written.
-const WORDS: [(&str, Scope); 8] = [
+const WORDS: [(&str, Scope); 9] = [
     ("atproto", Scope::Atproto),
     ("openid", Scope::OpenId(OpenIdScope::OpenId)),
     ("profile", Scope::OpenId(OpenIdScope::Profile)),
@@ -95,6 +98,7 @@ const WORDS: [(&str, Scope); 8] = [
         Scope::Transition(Transition::ChatBsky),
     ),
     ("transition:email", Scope::Transition(Transition::Email)),
+    ("aip:credentials", Scope::Credentials),
 ];
 
 impl Scope {
@@ -131,7 +135,7 @@ impl fmt::Display for Scope {
             Self::Blob(scope) => scope.fmt(f),
             Self::Include(scope) => scope.fmt(f),
             Self::Other(token) => f.write_str(token),
-            Self::Atproto | Self::OpenId(_) | Self::Transition(_) => {
+            Self::Atproto | Self::OpenId(_) | Self::Transition(_) | Self::Credentials => {
                 let word = WORDS.iter().find(|(_, scope)| scope == self);
                 f.write_str(word.map_or("", |(word, _)| word))
             }

@@ -73,6 +73,7 @@ impl Scope {
             | Self::OpenId(_)
             | Self::Transition(_)
             | Self::Include(_)
+            | Self::Credentials
             | Self::Other(_) => vec![],
         }
     }

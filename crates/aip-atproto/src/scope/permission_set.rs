@@ -18,6 +18,11 @@ const MAX_BYTES: usize = 256 * 1024;
 /// The most permissions that are read; the rest is ignored like unknown ones.
 const MAX_PERMISSIONS: usize = 256;
 
+/// The most names of collections and methods in all that are read; what comes after is ignored, too.
+const MAX_NAMES: usize = 1024;
+/// What a name takes in memory besides its text, in bytes.
+const NAME_BYTES: usize = 64;
+
 /// A parsed permission set. Permissions that are unknown, malformed, or outside the set's own
 /// namespace are not in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,8 +125,13 @@ impl PermissionSet {
             return Err(PermissionSetError::NotAPermissionSet);
         }
         let entries = main.permissions.into_iter().take(MAX_PERMISSIONS);
+        let mut names = 0;
         let permissions = entries
             .filter_map(|entry| Entry::read(entry, asked))
+            .take_while(|entry| {
+                names += entry.names();
+                names <= MAX_NAMES
+            })
             .collect();
         Ok(Self {
             id: asked.clone(),
@@ -144,6 +154,18 @@ impl PermissionSet {
     /// The set's explanation as its author wrote it.
     pub fn detail(&self) -> Option<&str> {
         self.detail.as_deref()
+    }
+
+    /// About how many bytes it takes in memory.
+    pub fn memory_bytes(&self) -> usize {
+        let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let entries = self.permissions.iter().map(|entry| {
+            let names = entry.listed();
+            let names = names.map(|name| NAME_BYTES + name.as_str().len());
+            size_of::<Entry>() + names.sum::<usize>()
+        });
+        let own = self.id.as_str().len() + length(&self.title) + length(&self.detail);
+        size_of::<Self>() + own + entries.sum::<usize>()
     }
 
     /// The scopes that `include` stands for; none if it names another set.
@@ -185,6 +207,23 @@ impl Entry {
                 })
             }
         }
+    }
+
+    /// The names of its collections or methods.
+    fn listed(&self) -> impl Iterator<Item = &Nsid> {
+        let names = match self {
+            Self::Repo(repo) => &repo.collections,
+            Self::Rpc { methods, .. } => methods,
+        };
+        let listed = match names {
+            NsidSet::Any => None,
+            NsidSet::Listed(names) => Some(names.iter()),
+        };
+        listed.into_iter().flatten()
+    }
+
+    fn names(&self) -> usize {
+        self.listed().count()
     }
 
     fn scope(&self, include: &IncludeScope) -> Option<Scope> {
@@ -245,6 +284,7 @@ mod tests {
             {"type": "permission", "resource": "rpc", "aud": "*", "lxm": ["com.example.calendar.rsvp.get"]},
         ]));
         assert_eq!((set.title(), set.detail()), (Some("Calendar"), None));
+        assert!((300..2000).contains(&set.memory_bytes()));
         assert_eq!(
             expand(
                 &set,
@@ -284,6 +324,24 @@ mod tests {
             ),
             ""
         );
+    }
+
+    #[test]
+    fn a_set_has_a_size_that_it_does_not_exceed() {
+        let names = |from: usize| -> Vec<_> {
+            let names = from..from + 400;
+            names
+                .map(|i| format!("com.example.calendar.c{i}"))
+                .collect()
+        };
+        let set = set(&json!([
+            {"resource": "repo", "collection": names(0)},
+            {"resource": "repo", "collection": names(400)},
+            {"resource": "repo", "collection": names(800)},
+            {"resource": "repo", "collection": ["com.example.calendar.event"]},
+        ]));
+        assert_eq!(set.permissions.len(), 2);
+        assert!(set.memory_bytes() < 100_000);
     }
 
     #[test]

@@ -4,11 +4,16 @@ use super::account::{AccountAttr, AccountScope};
 use super::{OpenIdScope, Scope, ScopeSet};
 
 impl ScopeSet {
-    /// The scopes that a PDS understands, and always `atproto`. Those of OpenID Connect are
-    /// between the app and this server, and unknown words could not be enforced.
+    /// The scopes that a PDS understands, and always `atproto`. Those of OpenID Connect and
+    /// `aip:credentials` are between the app and this server, and unknown words could not be enforced.
     #[must_use]
     pub fn upstream_part(&self) -> Self {
-        let understood = |scope: &&Scope| !matches!(scope, Scope::OpenId(_) | Scope::Other(_));
+        let understood = |scope: &&Scope| {
+            !matches!(
+                scope,
+                Scope::OpenId(_) | Scope::Credentials | Scope::Other(_)
+            )
+        };
         let mut upstream: Self = self.iter().filter(understood).cloned().collect();
         upstream.insert(Scope::Atproto);
         upstream

@@ -156,7 +156,7 @@ async fn check(ctx: &Context, report: &mut Report) {
     };
     if let Some(cluster) = report.record("cluster", cluster, identity) {
         check_cluster(&cluster, &target, report).await;
-        dependencies::check(&cluster, &target, report).await;
+        dependencies::check(&cluster, &target, ctx.clock.now(), report).await;
     }
 }
 

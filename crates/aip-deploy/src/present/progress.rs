@@ -73,7 +73,9 @@ impl<'v> ProgressView<'v> {
     }
 
     fn job(&mut self, job: &JobView) {
-        self.object(&format!("Job {}", job.name), rollout::pods(&job.pods));
+        let mut lines = rollout::pods(&job.pods);
+        lines.extend(job.said.iter().map(|said| format!("  | {said}")));
+        self.object(&format!("Job {}", job.name), lines);
     }
 
     fn status(&mut self, view: &StatusView) {

@@ -63,6 +63,10 @@ pub enum Endpoint {
     UpstreamJwks,
     /// What an app may know of its session at the PDS.
     Session,
+    /// The app password that a person gave an app.
+    AppPassword,
+    /// Who handles and DIDs are.
+    Resolve,
     /// Calls on the account's PDS.
     Xrpc,
     /// Is the process alive?

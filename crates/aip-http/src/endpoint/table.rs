@@ -250,6 +250,24 @@ impl Endpoint {
                 summary: "The app's session at the account's PDS",
                 ..API
             },
+            Self::AppPassword => Spec {
+                path: "/api/atprotocol/app-password",
+                public: true,
+                verbs: &[Verb::Get, Verb::Post, Verb::Delete],
+                summary: "The app password that a person gave the app",
+                standard: "AT Protocol XRPC, app passwords",
+                ..API
+            },
+            Self::Resolve => Spec {
+                path: "/api/atprotocol/resolve",
+                public: true,
+                verbs: &[Verb::Get],
+                errors: ErrorFormat::Xrpc,
+                payload: Payload::Nothing,
+                summary: "Who handles and DIDs are: DID, verified handle, PDS, signing key",
+                standard: "AT Protocol handles and DIDs",
+                ..API
+            },
             Self::Xrpc => Spec {
                 path: "/xrpc/{nsid}",
                 public: true,

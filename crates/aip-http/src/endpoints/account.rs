@@ -1,11 +1,12 @@
-//! `/account`: which apps may act for the accounts of this browser; taking that back; signing out.
+//! `/account`: which apps may act for the accounts of this browser; taking that back; app passwords;
+//! signing out.
 
 use std::collections::BTreeMap;
 
 use aip_atproto::{Did, ScopeLine};
 use aip_base::Timestamp;
 use aip_oauth::params::Params;
-use aip_storage::StorageError;
+use aip_sessions::AppPasswordError;
 use aip_storage::audit::{AuditEvent, AuditKind};
 use aip_storage::browser::BrowserAccount;
 use aip_storage::client::ClientId;
@@ -13,7 +14,7 @@ use aip_storage::grant::RevokeReason;
 use axum::response::Response;
 use http::StatusCode;
 
-use super::home::SIGNED_OUT;
+use super::app_password;
 use crate::api_error::ApiError;
 use crate::asked::Asked;
 use crate::browser::Browser;
@@ -23,7 +24,9 @@ use crate::incoming_request::IncomingRequest;
 use crate::pages::{AccountPage, AccountSection, GrantLine, day, html};
 use crate::respond::see_other;
 use crate::sign_in_form::SignInForm;
+use crate::sign_out::{SIGNED_OUT, after_sign_out, deliver_in_background};
 use crate::state::AppState;
+use crate::words::shown;
 
 /// Shows the page (the sign-in page if nobody is signed in), or takes one of its forms.
 pub(super) async fn handle(
@@ -35,7 +38,7 @@ pub(super) async fn handle(
     }
     let browser = app.browser(incoming).await?;
     if let Some(browser) = browser.filter(|it| !it.session.accounts.is_empty()) {
-        return show(app, incoming, &browser).await;
+        return show(app, incoming, &browser, None).await;
     }
     let form = SignInForm {
         browser: None,
@@ -51,6 +54,7 @@ async fn show(
     app: &AppState,
     incoming: &IncomingRequest,
     browser: &Browser,
+    failure: Option<&AppPasswordError>,
 ) -> Result<Response, ApiError> {
     let mut accounts = Vec::new();
     for account in &browser.session.accounts {
@@ -61,17 +65,26 @@ async fn show(
     }
     let params = Params::parse(incoming.query()).unwrap_or_default();
     let instead_of = params.get("instead_of").and_then(|it| Did::parse(it).ok());
+    let (status, failure) = match failure {
+        None => (StatusCode::OK, None),
+        Some(AppPasswordError::Unavailable(_)) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            Some("Your host cannot be asked at present. Please try again later.".to_owned()),
+        ),
+        Some(error) => (StatusCode::BAD_REQUEST, Some(sentence(&error.to_string()))),
+    };
     let page = AccountPage {
         brand: app.brand(),
         instead_of: instead_of.as_ref().map(Did::as_str),
         accounts: &accounts,
+        failure: failure.as_deref(),
         csrf: &app.csrf(&browser.binding(), Purpose::Account),
     };
-    Ok(html(StatusCode::OK, &page))
+    Ok(html(status, &page))
 }
 
 /// One line for each app, however many grants it has.
-async fn grants(app: &AppState, account: &BrowserAccount) -> Result<Vec<GrantLine>, StorageError> {
+async fn grants(app: &AppState, account: &BrowserAccount) -> Result<Vec<GrantLine>, ApiError> {
     let mut apps: BTreeMap<ClientId, (Vec<ScopeLine>, Timestamp)> = BTreeMap::new();
     for grant in app.storage().grants_of(&account.did).await? {
         let (lines, since) = apps
@@ -88,6 +101,7 @@ async fn grants(app: &AppState, account: &BrowserAccount) -> Result<Vec<GrantLin
     for (client_id, (scopes, since)) in apps {
         let client = app.storage().client(&client_id).await?;
         lines.push(GrantLine {
+            has_app_password: app_password::is_given(app, &client_id, &account.did).await?,
             app: client.map_or_else(|| client_id.to_string(), |client| client.settings.name),
             client_id: client_id.to_string(),
             since: day(since),
@@ -110,27 +124,77 @@ async fn act(app: &AppState, incoming: &IncomingRequest) -> Result<Response, Api
     app.check_csrf(incoming, &params, &browser, Purpose::Account)?;
     match params.get("action") {
         Some("sign-out") => {
-            app.storage()
-                .delete_browser_session(browser.session.id)
-                .await?;
-            Ok(app.forget_browser(see_other(&format!("/?{SIGNED_OUT}"))))
+            let id = browser.session.id;
+            let ended = app.storage().delete_browser_session(id, app.now()).await?;
+            Ok(app.forget_browser(after_sign_out(app, ended, None).await))
         }
         Some("revoke") => {
-            let did = params.get("did").and_then(|did| browser.account(did));
-            let client = params.get("client_id").and_then(|id| id.parse().ok());
-            let (Some(account), Some(client)) = (did, client) else {
-                return Err(ApiError::request(
-                    "You are not signed in as the account whose permission you want to take back.",
-                ));
-            };
+            let (account, client) = named(&params, &browser)?;
             take_back(app, &account.did, &client).await?;
+            Ok(see_other("/account"))
+        }
+        Some("give-app-password") => {
+            let (account, client) = named(&params, &browser)?;
+            give_app_password(app, incoming, &params, &browser, account, &client).await
+        }
+        Some("remove-app-password") => {
+            let (account, client) = named(&params, &browser)?;
+            app_password::remove(app, &client, &account.did).await?;
             Ok(see_other("/account"))
         }
         _ => Err(ApiError::request("There is nothing to do.")),
     }
 }
 
-async fn take_back(app: &AppState, did: &Did, client: &ClientId) -> Result<(), StorageError> {
+/// The account of this browser and the app that a form is about.
+fn named<'a>(
+    params: &Params,
+    browser: &'a Browser,
+) -> Result<(&'a BrowserAccount, ClientId), ApiError> {
+    let account = params.get("did").and_then(|did| browser.account(did));
+    let client = params.get("client_id").and_then(|id| id.parse().ok());
+    account.zip(client).ok_or_else(|| {
+        ApiError::request("You are not signed in as the account that you want to change.")
+    })
+}
+
+async fn give_app_password(
+    app: &AppState,
+    incoming: &IncomingRequest,
+    params: &Params,
+    browser: &Browser,
+    account: &BrowserAccount,
+    client: &ClientId,
+) -> Result<Response, ApiError> {
+    let password = params
+        .get(app_password::FIELD)
+        .ok_or_else(|| ApiError::request("The app password is missing."))?;
+    let grants = app.storage().grants_of(&account.did).await?;
+    if !grants.iter().any(|grant| grant.client_id == *client) {
+        return Err(ApiError::request("The app may not use this account."));
+    }
+    let set = app_password::set(app, incoming, client, &account.did, password).await?;
+    match set {
+        Ok(()) => Ok(see_other("/account")),
+        Err(
+            error @ (AppPasswordError::Form(_)
+            | AppPasswordError::Refused(_)
+            | AppPasswordError::Unavailable(_)),
+        ) => show(app, incoming, browser, Some(&error)).await,
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Words of an error as a sentence. A host wrote some of them.
+fn sentence(words: &str) -> String {
+    let mut letters = words.chars();
+    let first = letters.next().into_iter().flat_map(char::to_uppercase);
+    let sentence: String = first.chain(letters).collect();
+    format!("{}.", shown(&sentence, 300))
+}
+
+/// Ends all that the app may do with the account, its app password, too.
+async fn take_back(app: &AppState, did: &Did, client: &ClientId) -> Result<(), ApiError> {
     let reason = RevokeReason::ByPerson;
     let count = app
         .storage()
@@ -140,6 +204,7 @@ async fn take_back(app: &AppState, did: &Did, client: &ClientId) -> Result<(), S
         .known_tokens
         .forget_grants(|grant| grant.client_id == *client && grant.subject == *did);
     if count > 0 {
+        deliver_in_background(app);
         let server = app.server();
         let detail = format!("{count} grants: {}", reason.as_str());
         let event = AuditEvent::new(
@@ -152,5 +217,6 @@ async fn take_back(app: &AppState, did: &Did, client: &ClientId) -> Result<(), S
             .record(&event.of_account(did).of_client(client))
             .await?;
     }
+    app_password::remove(app, client, did).await?;
     Ok(())
 }

@@ -3,6 +3,7 @@
 use aip_jose::JwkSet;
 use aip_oauth::client_registration::Registered;
 use aip_storage::client::{Client, ClientKeys, GrantType, IdTokenAlg, RedirectUri};
+use aip_storage::logout::LogoutNotification;
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 
@@ -25,6 +26,14 @@ pub(super) struct ClientInformation {
     application_type: &'static str,
     redirect_uris: Vec<String>,
     post_logout_redirect_uris: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backchannel_logout_uri: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backchannel_logout_session_required: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frontchannel_logout_uri: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frontchannel_logout_session_required: Option<bool>,
     token_endpoint_auth_method: &'static str,
     grant_types: Vec<&'static str>,
     response_types: &'static [&'static str],
@@ -60,6 +69,8 @@ pub(super) fn information(app: &AppState, client: &Client, token: &str) -> Clien
         Some(ClientKeys::At(uri)) => (None, Some(uri.to_string())),
     };
     let texts = |uris: &[RedirectUri]| uris.iter().map(ToString::to_string).collect();
+    let uri = |told: &LogoutNotification| told.uri.to_string();
+    let session = |told: &LogoutNotification| told.session_required;
     let path = Endpoint::ClientConfiguration.spec().path;
     let path = path.replace("{id}", client.id.as_str());
     let gives_codes = settings.grant_types.allows(GrantType::AuthorizationCode);
@@ -74,6 +85,10 @@ pub(super) fn information(app: &AppState, client: &Client, token: &str) -> Clien
         application_type: settings.application_type.as_str(),
         redirect_uris: texts(&settings.redirect_uris),
         post_logout_redirect_uris: texts(&settings.post_logout_redirect_uris),
+        backchannel_logout_uri: settings.backchannel_logout.as_ref().map(uri),
+        backchannel_logout_session_required: settings.backchannel_logout.as_ref().map(session),
+        frontchannel_logout_uri: settings.frontchannel_logout.as_ref().map(uri),
+        frontchannel_logout_session_required: settings.frontchannel_logout.as_ref().map(session),
         token_endpoint_auth_method: settings.auth_method.as_str(),
         grant_types: settings.grant_types.iter().map(GrantType::as_str).collect(),
         response_types: if gives_codes { &["code"] } else { &[] },

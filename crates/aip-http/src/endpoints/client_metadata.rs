@@ -13,6 +13,7 @@ use aip_storage::client::{
     ApplicationType, ClientAuthMethod, ClientKeys, GrantType, GrantTypes, IdTokenAlg, JwksUri,
     RedirectUri,
 };
+use aip_storage::logout::LogoutNotification;
 use serde::Deserialize;
 use serde_json::Value;
 use url::{Host, Url};
@@ -29,14 +30,18 @@ const NO_NAME: &str = "App without a name";
 /// What a client sends.
 #[derive(Deserialize)]
 pub(super) struct ClientMetadata {
-    redirect_uris: Option<Vec<String>>,
+    pub(super) redirect_uris: Option<Vec<String>>,
     post_logout_redirect_uris: Option<Vec<String>>,
+    backchannel_logout_uri: Option<String>,
+    backchannel_logout_session_required: Option<bool>,
+    frontchannel_logout_uri: Option<String>,
+    frontchannel_logout_session_required: Option<bool>,
     token_endpoint_auth_method: Option<String>,
     token_endpoint_auth_signing_alg: Option<String>,
     grant_types: Option<Vec<String>>,
     response_types: Option<Vec<String>>,
-    application_type: Option<String>,
-    client_name: Option<String>,
+    pub(super) application_type: Option<String>,
+    pub(super) client_name: Option<String>,
     scope: Option<String>,
     jwks: Option<JwkSet>,
     jwks_uri: Option<String>,
@@ -111,6 +116,18 @@ impl ClientMetadata {
             "post_logout_redirect_uris",
             invalid,
         )?;
+        let backchannel_logout = notification(
+            "backchannel_logout_uri",
+            self.backchannel_logout_uri,
+            self.backchannel_logout_session_required,
+            development,
+        )?;
+        let frontchannel_logout = notification(
+            "frontchannel_logout_uri",
+            self.frontchannel_logout_uri,
+            self.frontchannel_logout_session_required,
+            development,
+        )?;
         let keys = keys(self.jwks, self.jwks_uri, development)?;
         if auth_method == ClientAuthMethod::PrivateKeyJwt && keys.is_none() {
             return Err(invalid("`private_key_jwt` needs `jwks` or `jwks_uri`"));
@@ -141,6 +158,8 @@ impl ClientMetadata {
             grant_types,
             redirect_uris,
             post_logout_redirect_uris,
+            backchannel_logout,
+            frontchannel_logout,
             scope,
             require_par: base.require_par
                 || self.require_pushed_authorization_requests == Some(true),
@@ -322,6 +341,26 @@ fn keys(
         // RFC 7591 §2: "The `jwks_uri` and `jwks` parameters MUST NOT both be present".
         (Some(_), Some(_)) => Err(invalid("`jwks` and `jwks_uri` exclude each other")),
     }
+}
+
+/// Where the client is told of logouts. Whether it needs a `sid` means nothing without an address.
+fn notification(
+    member: &str,
+    uri: Option<String>,
+    session_required: Option<bool>,
+    development: bool,
+) -> Result<Option<LogoutNotification>, ApiError> {
+    let Some(uri) = uri else { return Ok(None) };
+    if !development && !names_public_host(&uri) {
+        return Err(invalid(format!("`{member}` is no address of the Internet")));
+    }
+    let uri = uri
+        .parse()
+        .map_err(|error| invalid(format!("`{member}`: {error}")))?;
+    Ok(Some(LogoutNotification {
+        uri,
+        session_required: session_required == Some(true),
+    }))
 }
 
 /// Whether the host of an address can be one of the Internet, as far as its name tells. What the

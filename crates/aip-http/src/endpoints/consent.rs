@@ -4,6 +4,7 @@
 use aip_atproto::Did;
 use aip_keys::TokenHash;
 use aip_oauth::authorize::RefusalCode;
+use aip_oauth::client_documents::document_host;
 use aip_oauth::interaction::ConsentReason;
 use aip_oauth::params::Params;
 use aip_storage::request::{Delivery, SignedIn};
@@ -143,10 +144,12 @@ fn show(
         Delivery::Redirect(redirect) => Some(destination(redirect.redirect_uri.as_str())),
         Delivery::Device(_) => None,
     };
+    let document_host = document_host(&pending.client);
     let page = ConsentPage {
         brand: app.brand(),
         app: &pending.client.settings.name,
         client_id: pending.client.id.as_str(),
+        document_host: document_host.as_deref(),
         destination: destination.as_deref(),
         account: &account,
         reason,

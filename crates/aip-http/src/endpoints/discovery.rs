@@ -6,8 +6,7 @@ use aip_oauth::client_auth::ASSERTION_ALGS;
 use aip_oauth::client_registration::RegistrationMode;
 use aip_oauth::grants::SUPPORTED_GRANTS;
 use aip_oauth::id_token::ACR;
-use aip_oauth::signing::SIGNING_ALGS;
-use aip_storage::client::{ClientAuthMethod, GrantType};
+use aip_storage::client::{ClientAuthMethod, GrantType, IdTokenAlg};
 use aip_storage::prompt::Prompt;
 use aip_storage::request::ResponseMode;
 use axum::Json;
@@ -27,13 +26,39 @@ const AUTH_METHODS: [ClientAuthMethod; 4] = [
     ClientAuthMethod::None,
 ];
 
+/// The claims that ID tokens and userinfo may have.
+const CLAIMS: &[&str] = &[
+    "iss",
+    "sub",
+    "aud",
+    "iat",
+    "exp",
+    "auth_time",
+    "acr",
+    "nonce",
+    "at_hash",
+    "sid",
+    "preferred_username",
+    "name",
+    "profile",
+    "picture",
+    "did",
+    "pds_endpoint",
+    "email",
+    "email_verified",
+];
+
 /// One body for both paths.
 pub(super) fn authorization_server(app: &AppState) -> Response {
-    let body = app.metadata(|| Value::Object(metadata(app)).to_string().into());
+    // They change while the process runs, when the operator adds a key.
+    let algs = app.server().signing_algs();
+    let body = app.metadata(&algs, || {
+        Value::Object(metadata(app, &algs)).to_string().into()
+    });
     ([(CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-fn metadata(app: &AppState) -> Map<String, Value> {
+fn metadata(app: &AppState, signing: &[IdTokenAlg]) -> Map<String, Value> {
     let mut document = Map::new();
     let mut put = |name: &str, value: Value| document.insert(name.to_owned(), value);
     put("issuer", json!(app.issuer().as_str()));
@@ -46,6 +71,9 @@ fn metadata(app: &AppState) -> Map<String, Value> {
     if app.server().registration.mode != RegistrationMode::Off {
         let registration = Endpoint::ClientRegistration.url(app.issuer().origin());
         put("registration_endpoint", json!(registration));
+    }
+    if app.server().client_documents.are_taken() {
+        put("client_id_metadata_document_supported", json!(true));
     }
     let methods = AUTH_METHODS.map(ClientAuthMethod::as_str);
     let confidential: Vec<_> = methods.iter().filter(|it| **it != "none").collect();
@@ -86,7 +114,7 @@ fn metadata(app: &AppState) -> Map<String, Value> {
         json!(Prompt::iter().map(Prompt::as_str).collect::<Vec<_>>()),
     );
     put("subject_types_supported", json!(["public"]));
-    let signing: Vec<_> = SIGNING_ALGS.iter().map(|alg| alg.as_str()).collect();
+    let signing: Vec<_> = signing.iter().map(|alg| alg.as_str()).collect();
     for answer in ["id_token", "userinfo", "introspection"] {
         let name = format!("{answer}_signing_alg_values_supported");
         put(&name, json!(signing));
@@ -103,6 +131,10 @@ fn metadata(app: &AppState) -> Map<String, Value> {
         "require_pushed_authorization_requests",
         json!(app.server().require_par),
     );
+    for channel in ["backchannel", "frontchannel"] {
+        put(&format!("{channel}_logout_supported"), json!(true));
+        put(&format!("{channel}_logout_session_supported"), json!(true));
+    }
     put("request_parameter_supported", json!(false));
     put("request_uri_parameter_supported", json!(false));
     put("claims_parameter_supported", json!(true));
@@ -110,22 +142,7 @@ fn metadata(app: &AppState) -> Map<String, Value> {
     put("display_values_supported", json!(["page"]));
     put("ui_locales_supported", json!(["en"]));
     put("claim_types_supported", json!(["normal"]));
-    let claims = [
-        "iss",
-        "sub",
-        "aud",
-        "iat",
-        "exp",
-        "auth_time",
-        "acr",
-        "nonce",
-        "at_hash",
-        "preferred_username",
-        "name",
-        "email",
-        "email_verified",
-    ];
-    put("claims_supported", json!(claims));
+    put("claims_supported", json!(CLAIMS));
     put("protected_resources", json!([app.issuer().as_str()]));
     document
 }
@@ -145,7 +162,8 @@ pub(super) fn protected_resource(app: &AppState) -> Response {
 
 /// The public keys that apps verify our tokens with.
 pub(super) fn jwks(app: &AppState) -> Response {
-    Json(app.server().keys.current().public_oidc_jwks()).into_response()
+    let keys = app.public_keys().oidc;
+    ([(CONTENT_TYPE, "application/json")], keys).into_response()
 }
 
 fn scopes(app: &AppState) -> Value {

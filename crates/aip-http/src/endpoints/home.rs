@@ -5,10 +5,8 @@ use http::StatusCode;
 
 use crate::incoming_request::IncomingRequest;
 use crate::pages::{HomePage, html};
+use crate::sign_out::SIGNED_OUT;
 use crate::state::AppState;
-
-/// The query of the page that follows a sign-out.
-pub(super) const SIGNED_OUT: &str = "signed-out";
 
 /// Shows the page.
 pub(super) fn handle(app: &AppState, incoming: &IncomingRequest) -> Response {

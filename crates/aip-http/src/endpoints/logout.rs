@@ -5,11 +5,10 @@
 
 use aip_oauth::logout::{Logout, LogoutError};
 use aip_oauth::params::{Lenient, Params};
+use aip_storage::logout::SignedOut;
 use axum::response::Response;
 use http::StatusCode;
-use secrecy::{ExposeSecret, SecretString};
 
-use super::home::SIGNED_OUT;
 use crate::api_error::ApiError;
 use crate::browser::Browser;
 use crate::csrf::Purpose;
@@ -17,7 +16,7 @@ use crate::endpoint::Endpoint;
 use crate::incoming_request::IncomingRequest;
 use crate::navigation::as_navigation;
 use crate::pages::{LogoutPage, html};
-use crate::respond::see_other;
+use crate::sign_out::after_sign_out;
 use crate::state::AppState;
 
 /// What the question carries over to the answer.
@@ -41,13 +40,13 @@ pub(super) async fn handle(
     }
     let browser = app.browser(incoming).await?;
     let Some(browser) = browser.filter(|it| !it.session.accounts.is_empty()) else {
-        return Ok(onwards(location));
+        return Ok(after_sign_out(app, SignedOut::default(), location).await);
     };
     let id = browser.session.id;
     let hinted = account.filter(|did| browser.account(did.as_str()).is_some());
     if let Some(did) = hinted {
-        app.storage().sign_out_account(id, &did).await?;
-        return Ok(onwards(location));
+        let ended = app.storage().sign_out_account(id, &did, app.now()).await?;
+        return Ok(after_sign_out(app, ended, location).await);
     }
     // RP-Initiated Logout §2: whoever is signed in is not who the app speaks of, or it does not
     // say of whom.
@@ -56,8 +55,8 @@ pub(super) async fn handle(
         return Ok(ask(app, incoming, &browser));
     }
     app.check_csrf(incoming, &params, &browser, Purpose::Logout)?;
-    app.storage().delete_browser_session(id).await?;
-    Ok(app.forget_browser(onwards(location)))
+    let ended = app.storage().delete_browser_session(id, app.now()).await?;
+    Ok(app.forget_browser(after_sign_out(app, ended, location).await))
 }
 
 fn ask(app: &AppState, incoming: &IncomingRequest, browser: &Browser) -> Response {
@@ -72,12 +71,4 @@ fn ask(app: &AppState, incoming: &IncomingRequest, browser: &Browser) -> Respons
         carried: &carried,
     };
     html(StatusCode::OK, &page)
-}
-
-/// To the address that the app registered, or to our own page.
-fn onwards(location: Option<SecretString>) -> Response {
-    match location {
-        Some(location) => see_other(location.expose_secret()),
-        None => see_other(&format!("/?{SIGNED_OUT}")),
-    }
 }

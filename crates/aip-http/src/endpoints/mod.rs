@@ -1,28 +1,35 @@
 //! What each endpoint does, a file for each, and the one place that sends a request to the right one.
 
 mod account;
+mod app_password;
 mod asset;
 mod authorize;
 mod callback;
 mod client_configuration;
+mod client_document;
 mod client_information;
 mod client_metadata;
 mod client_registration;
 mod consent;
+mod credentials;
 mod device;
 mod device_authorization;
 mod discovery;
 mod home;
+mod identity;
 mod introspect;
 mod login;
 mod logout;
 mod par;
 mod probes;
+mod resolve;
 mod session;
 mod token;
 mod upstream;
 mod userinfo;
 mod xrpc;
+
+pub use self::client_document::read_client_document;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -40,6 +47,10 @@ pub(crate) async fn dispatch(
     incoming: &IncomingRequest,
     stream: Body,
 ) -> Result<Response, ApiError> {
+    if takes_clients(endpoint) {
+        app.read_client_document(incoming, incoming.params())
+            .await?;
+    }
     match endpoint {
         Endpoint::Home => Ok(home::handle(app, incoming)),
         Endpoint::Account => account::handle(app, incoming).await,
@@ -68,8 +79,22 @@ pub(crate) async fn dispatch(
         Endpoint::ClientMetadata => upstream::client_metadata(app).await,
         Endpoint::UpstreamJwks => Ok(upstream::jwks(app)),
         Endpoint::Session => session::handle(app, incoming).await,
+        Endpoint::AppPassword => app_password::handle(app, incoming).await,
+        Endpoint::Resolve => resolve::handle(app, incoming).await,
         Endpoint::Xrpc => xrpc::handle(app, incoming, stream).await,
         Endpoint::Alive => Ok(probes::alive()),
         Endpoint::Ready => probes::ready(app.health()).await,
     }
+}
+
+/// Whether requests name a client in their parameters.
+fn takes_clients(endpoint: Endpoint) -> bool {
+    matches!(
+        endpoint,
+        Endpoint::Authorize
+            | Endpoint::PushedAuthorizationRequest
+            | Endpoint::Token
+            | Endpoint::Revoke
+            | Endpoint::Introspect
+    )
 }

@@ -1,6 +1,5 @@
 //! AIP as a client of PDSs (AT Protocol OAuth, "Client Metadata"): its document and its keys.
 
-use axum::Json;
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
@@ -23,5 +22,6 @@ pub(super) async fn client_metadata(app: &AppState) -> Result<Response, ApiError
 
 /// The public keys that PDSs verify our assertions with.
 pub(super) fn jwks(app: &AppState) -> Response {
-    Json(app.server().keys.current().public_upstream_jwks()).into_response()
+    let keys = app.public_keys().upstream;
+    ([(CONTENT_TYPE, "application/json")], keys).into_response()
 }

@@ -1,5 +1,6 @@
 //! `/xrpc/{nsid}`: calls on the account's PDS (AT Protocol XRPC). Here the access token is checked
-//! and the method's name parsed; what may be called and how it is forwarded is the proxy's.
+//! and the method's name parsed; what may be called and how it is forwarded is the proxy's. Who
+//! somebody is, AIP says itself (`identity`).
 
 use aip_atproto::Nsid;
 use aip_base::BodyError;
@@ -10,6 +11,7 @@ use axum::response::Response;
 use http::StatusCode;
 use http_body_util::BodyExt as _;
 
+use super::identity::IdentityMethod;
 use crate::api_error::ApiError;
 use crate::bearer::{authorize_proxy, challenge, protected_resource_url, with_nonce};
 use crate::endpoint::Endpoint;
@@ -46,9 +48,13 @@ async fn forward(
     })?;
     let authorized = authorize_proxy(app, incoming, path).await?;
     let AccessToken { grant, scope, .. } = authorized.token();
+    if let Some(method) = IdentityMethod::of(&nsid, incoming.headers()) {
+        return method.answer(app, incoming, grant).await;
+    }
     let forwarded = app.parts().forwarder.forward(XrpcCall {
         session: authorized.session(),
         client: grant.client_id.as_str(),
+        default_proxy: authorized.default_atproto_proxy(),
         scope,
         method: incoming.head.method.clone(),
         nsid,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use aws_lc_rs::agreement::{ECDH_P256, PrivateKey};
 use aws_lc_rs::encoding::{
     AsBigEndian as _, AsDer as _, Curve25519SeedBin, EcPrivateKeyBin, Pkcs8V1Der,
 };
@@ -20,7 +21,7 @@ use super::rsa_der::{self, RsaNumbers};
 use super::verifying::{Curve, Material, NotAKey, RsaPadding, VerifyingKey};
 use crate::json::{self, JsonError};
 use crate::jwk::{JwkError, PublicJwk, RawJwk};
-use crate::{Alg, multikey};
+use crate::{Alg, MultikeyError, multikey};
 
 /// A private key that signs with its one algorithm.
 pub struct SigningKey {
@@ -44,6 +45,9 @@ pub enum KeyError {
     /// The public members are not those of a supported key.
     #[error(transparent)]
     Jwk(#[from] JwkError),
+    /// The text is not the private `did:key` of a P-256 key.
+    #[error("not the private did:key of a P-256 key: {0}")]
+    DidKey(#[from] MultikeyError),
     /// The private members are missing, malformed or belong to another public key.
     #[error("the private members do not fit the public key")]
     Private,
@@ -120,6 +124,32 @@ impl SigningKey {
     pub fn to_private_did_key(&self) -> Option<SecretString> {
         let scalar = self.private.scalar()?;
         Some(multikey::private_did_key(self.alg(), &scalar)?.into())
+    }
+
+    /// Imports a private `did:key` of a P-256 key (multicodec `p256-priv`, 0x1306), the form in which
+    /// some AT Protocol libraries keep keys. Without a `kid`, it gets the public `did:key`, which those
+    /// libraries use for one.
+    pub fn from_private_did_key(did: &str, kid: Option<String>) -> Result<Self, KeyError> {
+        let scalar = multikey::p256_scalar(did)?;
+        let key = PrivateKey::from_private_key(&ECDH_P256, scalar.as_slice())
+            .map_err(|_| KeyError::Private)?;
+        let point = key.compute_public_key().map_err(|_| KeyError::Private)?;
+        let pair = EcdsaKeyPair::from_private_key_and_public_key(
+            &ECDSA_P256_SHA256_FIXED_SIGNING,
+            scalar.as_slice(),
+            point.as_ref(),
+        )
+        .map_err(|_| KeyError::Private)?;
+        let private = Private::P256(pair);
+        let key = private.public().map_err(|NotAKey| KeyError::Private)?;
+        let kid = match kid {
+            Some(kid) => Some(kid),
+            None => multikey::format(&key).map(|multikey| format!("did:key:{multikey}")),
+        };
+        Ok(Self {
+            private,
+            public: PublicJwk::new(key, kid),
+        })
     }
 
     /// The one algorithm of this key.

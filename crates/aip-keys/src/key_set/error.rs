@@ -35,7 +35,7 @@ pub enum KeySetError {
     /// An algorithm that is not used for this purpose.
     #[error(
         "the key `{kid}` is {alg}, which is not used for {purpose} keys (upstream: ES256; \
-         oidc: ES256, RS256)"
+         oidc: ES256, RS256, EdDSA)"
     )]
     Unsuitable {
         /// The key.

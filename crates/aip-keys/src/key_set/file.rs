@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::{Entry, KeySet, KeySetError, KeyState, KeyTimes, OIDC_ALGS, Purpose};
+use super::{Entry, KeySet, KeySetError, KeyState, KeyTimes, Purpose, SUITABLE_OIDC_ALGS};
 
 const PURPOSE: &str = "aip_purpose";
 const STATE: &str = "aip_state";
@@ -52,7 +52,7 @@ impl KeySet {
     }
 
     fn activate_first_oidc(&mut self) -> Result<(), KeySetError> {
-        for alg in OIDC_ALGS {
+        for alg in SUITABLE_OIDC_ALGS {
             let first = self
                 .published(Purpose::Oidc)
                 .find(|entry| entry.key.alg() == alg);

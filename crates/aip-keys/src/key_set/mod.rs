@@ -10,6 +10,7 @@
 
 mod error;
 mod file;
+mod imported;
 mod kinds;
 mod rotation;
 mod times;
@@ -41,8 +42,13 @@ struct Entry {
     times: KeyTimes,
 }
 
-/// The algorithms towards apps. RS256 is the one that every OpenID Connect library knows.
+/// The algorithms towards apps that every set has a key for. RS256 is the one that every OpenID
+/// Connect library knows.
 const OIDC_ALGS: [Alg; 2] = [Alg::Es256, Alg::Rs256];
+
+/// The algorithms that a key towards apps may have: those of every set, and `EdDSA` where an operator
+/// adds a key for it.
+const SUITABLE_OIDC_ALGS: [Alg; 3] = [Alg::Es256, Alg::Rs256, Alg::EdDsa];
 
 impl KeySet {
     /// A fresh set: one upstream key, and one key towards apps for each algorithm.
@@ -140,7 +146,7 @@ impl KeySet {
 
     /// Takes the keys towards apps from `other` for the algorithms that this set has none for.
     pub fn take_oidc_from(&mut self, other: &Self) {
-        for alg in OIDC_ALGS {
+        for alg in SUITABLE_OIDC_ALGS {
             if self.oidc(alg).is_none() {
                 let wanted =
                     |entry: &&Entry| entry.purpose == Purpose::Oidc && entry.key.alg() == alg;
@@ -268,7 +274,7 @@ impl Entry {
         let alg = key.alg();
         let suitable = match purpose {
             Purpose::Upstream => alg == Alg::Es256,
-            Purpose::Oidc => OIDC_ALGS.contains(&alg),
+            Purpose::Oidc => SUITABLE_OIDC_ALGS.contains(&alg),
         };
         if !suitable {
             return Err(KeySetError::Unsuitable { kid, alg, purpose });

@@ -55,11 +55,13 @@ pub enum RotationStep {
     },
 }
 
-/// The purposes and algorithms that each have a key of their own.
-const ROTATED: [(Purpose, Alg); 3] = [
+/// The purposes and algorithms that each have a key of their own; one without an active key is not
+/// rotated.
+const ROTATED: [(Purpose, Alg); 4] = [
     (Purpose::Upstream, Alg::Es256),
     (Purpose::Oidc, Alg::Es256),
     (Purpose::Oidc, Alg::Rs256),
+    (Purpose::Oidc, Alg::EdDsa),
 ];
 
 impl RotationPolicy {

@@ -289,3 +289,31 @@ fn a_retired_key_still_verifies_old_id_token_hints() {
         "the other algorithm is left alone"
     );
 }
+
+#[test]
+fn a_key_for_eddsa_is_for_apps_alone_and_there_only_if_it_was_added() {
+    let mut set = generate();
+    assert!(set.oidc(Alg::EdDsa).is_none() && !set.lacks_oidc());
+    let refused = set.add(Purpose::Upstream, Alg::EdDsa, &SystemClock, &SystemRng);
+    assert!(matches!(refused, Err(KeySetError::Unsuitable { .. })));
+    let kid = set.add(Purpose::Oidc, Alg::EdDsa, &SystemClock, &SystemRng);
+    let kid = kid.unwrap();
+    assert!(set.oidc(Alg::EdDsa).is_none(), "published alone");
+    set.activate(&kid, NOW).unwrap();
+    let json = set.to_json().unwrap();
+    let read = KeySet::load_json(json.expose_secret(), &[]).unwrap();
+    assert!(read.is_same(&set));
+    let key = read.oidc(Alg::EdDsa).unwrap();
+    assert_eq!((key.alg(), key.kid()), (Alg::EdDsa, Some(kid.as_str())));
+    assert!(
+        read.public_oidc_jwks()
+            .select(Some(&kid), Alg::EdDsa)
+            .is_some()
+    );
+    assert!(read.oidc(Alg::Es256).is_some() && read.oidc(Alg::Rs256).is_some());
+    // Nor may a PDS be told of it.
+    let mut mixed = private(Alg::EdDsa, Some("e"));
+    mixed["aip_purpose"] = "upstream".into();
+    let refused = load(&[private(Alg::Es256, Some("a")), mixed], &[]);
+    assert!(matches!(refused, Err(KeySetError::Unsuitable { .. })));
+}

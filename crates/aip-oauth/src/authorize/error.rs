@@ -29,6 +29,10 @@ pub enum PageError {
     /// No such client.
     #[error("The app that sent you here is not registered.")]
     UnknownClient,
+    /// The client is known by a document, and that is not there or not in order. Why is for its
+    /// developer.
+    #[error("The app that sent you here says nothing of itself that can be used.")]
+    ClientDocument(String),
     /// There is no (single) `redirect_uri`.
     #[error("The app did not say where to send you back: `redirect_uri` is missing or repeated.")]
     NoRedirect,

@@ -72,7 +72,7 @@ impl AuthorizationServer {
             return Ok(valid);
         }
         let client = self.read_client(&id).await?;
-        let client = client.ok_or(PageError::UnknownClient)?;
+        let client = client.ok_or_else(|| self.unknown_client(&id))?;
         let valid = self.check_request(client, &params, encoded)?;
         self.require_pushed(valid)
     }

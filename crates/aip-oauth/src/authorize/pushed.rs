@@ -155,7 +155,7 @@ impl AuthorizationServer {
     ) -> Result<ValidRequest, AuthorizeError> {
         let hash = self.request_uri_hash(name);
         let client = self.known_client(id).await?;
-        let client = client.ok_or(PageError::UnknownClient)?;
+        let client = client.ok_or_else(|| self.unknown_client(id))?;
         let found = self
             .storage
             .pushed_request(&hash, id, self.clock.now())

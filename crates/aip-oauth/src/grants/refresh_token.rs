@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use aip_atproto::ScopeSet;
-use aip_keys::{TokenHash, TokenKind};
+use aip_keys::{TokenHash, TokenKind, has_v2_form};
 use aip_storage::StorageError;
 use aip_storage::audit::AuditKind;
 use aip_storage::client::{Client, ClientId, SecurityProfile};
@@ -37,11 +37,11 @@ impl AuthorizationServer {
         let presented = params
             .get("refresh_token")
             .ok_or_else(|| missing("refresh_token"))?;
-        let presented = TokenKind::RefreshToken
-            .parse(presented)
-            .map_err(|_| Unusable::Malformed)?;
+        if TokenKind::RefreshToken.parse(presented).is_err() && !has_v2_form(presented) {
+            return Err(Unusable::Malformed.into());
+        }
         let now = self.clock.now();
-        let hash = self.hasher.hash_token(presented);
+        let hash = self.hasher.hash(presented);
         let asked = match params.get("scope") {
             Some(text) => Some(
                 text.parse::<ScopeSet>()
@@ -61,9 +61,9 @@ impl AuthorizationServer {
         // the client's keys, and an answer that is lost would cost the grant.
         let rotates = client.settings.security_profile != SecurityProfile::Fapi2;
         let successor = if rotates {
-            self.hasher.successor(presented)
+            self.hasher.derive(TokenKind::RefreshToken, presented)
         } else {
-            presented.as_str().to_owned().into()
+            presented.to_owned().into()
         };
         let minted = self.mint(client, successor, narrowed);
         let rotation = Rotation {

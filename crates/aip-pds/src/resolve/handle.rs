@@ -11,6 +11,35 @@ use super::{ResolveError, Resolver};
 use crate::document::{DOCUMENT, LINE, get};
 use crate::trace::{Step, Trace};
 
+/// A DID that a handle leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct HandleAnswer {
+    pub(super) did: Did,
+    pub(super) method: HandleMethod,
+}
+
+/// Where the DID of a handle was read (<https://atproto.com/specs/handle#handle-resolution>).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HandleMethod {
+    /// The DNS record `_atproto.<handle>`.
+    Dns,
+    /// `/.well-known/atproto-did` at the host of the handle.
+    WellKnown,
+    /// `com.atproto.identity.resolveHandle` of a configured server.
+    Server,
+}
+
+impl HandleMethod {
+    /// Its name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Dns => "dns",
+            Self::WellKnown => "well-known",
+            Self::Server => "server",
+        }
+    }
+}
+
 /// What one source says.
 enum Answer {
     Did(Did),
@@ -27,28 +56,31 @@ impl Resolver {
         &self,
         handle: &Handle,
         trace: &mut Trace,
-    ) -> Result<Did, ResolveError> {
+    ) -> Result<HandleAnswer, ResolveError> {
         if !handle.is_resolvable(self.config.development) {
             return Err(ResolveError::HandleNotResolvable(handle.clone()));
         }
         let (dns, well_known) = tokio::join!(self.ask_dns(handle), self.ask_host(handle));
         let mut answers = Vec::new();
-        for (answer, step) in [dns, well_known] {
+        for (method, (answer, step)) in [
+            (HandleMethod::Dns, dns),
+            (HandleMethod::WellKnown, well_known),
+        ] {
             trace.steps.push(step);
-            answers.push(answer);
+            answers.push((method, answer));
         }
-        if let Some(did) = decide(handle, &mut answers)? {
-            return Ok(did);
+        if let Some(answer) = decide(handle, &answers)? {
+            return Ok(answer);
         }
         for server in &self.config.handle_fallback {
             let (answer, step) = self.ask_server(server, handle).await;
             trace.steps.push(step);
-            answers.push(answer);
-            if let Some(did) = decide(handle, &mut answers)? {
-                return Ok(did);
+            answers.push((HandleMethod::Server, answer));
+            if let Some(answer) = decide(handle, &answers)? {
+                return Ok(answer);
             }
         }
-        let failure = answers.into_iter().find_map(|answer| match answer {
+        let failure = answers.into_iter().find_map(|(_, answer)| match answer {
             Answer::Failed(reason) => Some(reason),
             _ => None,
         });
@@ -144,11 +176,19 @@ impl Resolver {
 }
 
 /// The first DID in the order of `answers`; two DIDs in DNS are an error, not a choice.
-fn decide(handle: &Handle, answers: &mut [Answer]) -> Result<Option<Did>, ResolveError> {
-    for answer in answers {
+fn decide(
+    handle: &Handle,
+    answers: &[(HandleMethod, Answer)],
+) -> Result<Option<HandleAnswer>, ResolveError> {
+    for (method, answer) in answers {
         match answer {
             Answer::TwoDids => return Err(ResolveError::HandleAmbiguous(handle.clone())),
-            Answer::Did(did) => return Ok(Some(did.clone())),
+            Answer::Did(did) => {
+                return Ok(Some(HandleAnswer {
+                    did: did.clone(),
+                    method: *method,
+                }));
+            }
             Answer::Nothing | Answer::Failed(_) => {}
         }
     }

@@ -4,20 +4,28 @@
 mod did;
 mod error;
 mod handle;
+mod known;
+mod lexicon;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use aip_atproto::{AtIdentifier, Did, DidDocument, Handle, Origin};
+use aip_atproto::{AtIdentifier, Did, DidDocument, Handle, Nsid, Origin, PermissionSet};
 use aip_base::{Clock, DnsTxt, Http};
 
 pub use error::ResolveError;
+pub use handle::HandleMethod;
+pub use known::{KnownHandle, KnownIdentity};
+pub use lexicon::LexiconError;
 
+use self::handle::HandleAnswer;
 use crate::cache::{AnswerCache, CachePolicy, Capacity, Source, Weighed};
 use crate::trace::{Step, Trace};
 
-/// What a cached handle or document may take on average. Usual ones take half of it.
-const ENTRY: usize = 1024;
+/// What a cached handle may take on average, in bytes. Usual ones take half of it.
+const HANDLE_BYTES: usize = 1024;
+/// What a cached document may take on average, in bytes. Usual ones have one kilobyte of JSON.
+const DOCUMENT_BYTES: usize = 2048;
 /// How old a handle is at most that is shown to a person who signs in, or told to an app then.
 const RECENT: Duration = Duration::from_mins(10);
 
@@ -83,8 +91,9 @@ pub struct Resolver {
     dns: Arc<dyn DnsTxt>,
     clock: Arc<dyn Clock>,
     config: ResolverConfig,
-    handles: AnswerCache<Handle, Did, ResolveError>,
+    handles: AnswerCache<Handle, HandleAnswer, ResolveError>,
     documents: AnswerCache<Did, Arc<DidDocument>, ResolveError>,
+    permission_sets: AnswerCache<Nsid, Arc<PermissionSet>, LexiconError>,
 }
 
 impl VerifiedIdentity {
@@ -110,12 +119,14 @@ impl Resolver {
             negative: Duration::from_mins(1),
             pause: Duration::from_secs(5),
         };
-        let capacity = Capacity {
+        let capacity = |bytes: usize| Capacity {
             entries: config.cache_capacity,
-            bytes: config.cache_capacity.saturating_mul(ENTRY),
+            bytes: config.cache_capacity.saturating_mul(bytes),
         };
-        let handles = AnswerCache::new(capacity, policy, Arc::clone(&clock));
-        let documents = AnswerCache::new(capacity, policy, Arc::clone(&clock));
+        let handles = AnswerCache::new(capacity(HANDLE_BYTES), policy, Arc::clone(&clock));
+        let documents = AnswerCache::new(capacity(DOCUMENT_BYTES), policy, Arc::clone(&clock));
+        let permission_sets =
+            AnswerCache::new(lexicon::SETS, lexicon::SET_AGES, Arc::clone(&clock));
         Self {
             http,
             dns,
@@ -123,6 +134,7 @@ impl Resolver {
             config,
             handles,
             documents,
+            permission_sets,
         }
     }
 
@@ -165,10 +177,21 @@ impl Resolver {
         freshness: Freshness,
         trace: &mut Trace,
     ) -> Result<Arc<DidDocument>, ResolveError> {
+        let found = self.document_and_age(did, freshness, trace).await;
+        found.map(|(document, _)| document)
+    }
+
+    /// The DID document of `did`, and how long ago it was read.
+    async fn document_and_age(
+        &self,
+        did: &Did,
+        freshness: Freshness,
+        trace: &mut Trace,
+    ) -> Result<(Arc<DidDocument>, Duration), ResolveError> {
         if freshness == Freshness::Uncached {
             let document = self.fetch_document(did, trace).await?;
             self.documents.put(did.clone(), Arc::clone(&document));
-            return Ok(document);
+            return Ok((document, Duration::ZERO));
         }
         let (outcome, source) = self
             .documents
@@ -179,7 +202,7 @@ impl Resolver {
             )
             .await;
         self.note_cache("DID document", did.as_str(), source, outcome.is_ok(), trace);
-        outcome
+        outcome.map(|document| (document, source.age()))
     }
 
     /// Forgets what is remembered of an account whose identity has changed.
@@ -198,10 +221,21 @@ impl Resolver {
         freshness: Freshness,
         trace: &mut Trace,
     ) -> Result<Did, ResolveError> {
+        let found = self.answer_and_age(handle, freshness, trace).await;
+        found.map(|(answer, _)| answer.did)
+    }
+
+    /// Likewise, with where that was read, and how long ago.
+    async fn answer_and_age(
+        &self,
+        handle: &Handle,
+        freshness: Freshness,
+        trace: &mut Trace,
+    ) -> Result<(HandleAnswer, Duration), ResolveError> {
         if freshness == Freshness::Uncached {
-            let did = self.fetch_handle(handle, trace).await?;
-            self.handles.put(handle.clone(), did.clone());
-            return Ok(did);
+            let answer = self.fetch_handle(handle, trace).await?;
+            self.handles.put(handle.clone(), answer.clone());
+            return Ok((answer, Duration::ZERO));
         }
         let (outcome, source) = self
             .handles
@@ -212,11 +246,11 @@ impl Resolver {
             )
             .await;
         self.note_cache("handle", handle.as_str(), source, outcome.is_ok(), trace);
-        outcome
+        outcome.map(|answer| (answer, source.age()))
     }
 
     /// The PDS that `document` names, if it may be used.
-    pub(crate) fn pds_of(&self, document: &DidDocument) -> Result<Origin, ResolveError> {
+    pub fn pds_of(&self, document: &DidDocument) -> Result<Origin, ResolveError> {
         let usable = |pds: &&Origin| pds.is_https() || self.config.development;
         let pds = document.pds_endpoint().filter(usable);
         pds.cloned()
@@ -256,6 +290,12 @@ impl Weighed for Handle {
     }
 }
 
+impl Weighed for HandleAnswer {
+    fn bytes(&self) -> usize {
+        self.did.bytes()
+    }
+}
+
 impl Weighed for Did {
     fn bytes(&self) -> usize {
         self.as_str().len()
@@ -267,7 +307,7 @@ impl Weighed for Arc<DidDocument> {
         let handle = self.handle().map_or(0, |handle| handle.as_str().len());
         let pds = self.pds_endpoint().map_or(0, |pds| pds.as_str().len());
         let key = self.signing_key().map_or(0, |key| key.multibase.len());
-        size_of::<DidDocument>() + self.id().as_str().len() + handle + pds + key
+        size_of::<DidDocument>() + self.id().as_str().len() + handle + pds + key + self.json().len()
     }
 }
 

@@ -6,7 +6,7 @@ use aip_atproto::{AtIdentifier, Did, Handle};
 use aip_base::HttpError;
 use serde_json::json;
 
-use super::{Freshness, ResolveError, VerifiedIdentity};
+use super::{Freshness, HandleMethod, KnownIdentity, ResolveError, VerifiedIdentity};
 use crate::testing::{ALICE, PDS, World, answer, did_document, json};
 use crate::trace::Trace;
 
@@ -414,4 +414,73 @@ async fn an_uncached_resolution_does_not_see_the_cache() {
         resolve(&world, ALICE).await.unwrap().pds.as_str(),
         "https://new.org"
     );
+}
+
+async fn known(world: &World, id: &str) -> Result<KnownIdentity, ResolveError> {
+    let id = AtIdentifier::parse(id).unwrap();
+    world.client.resolver().known(&id).await
+}
+
+#[tokio::test]
+async fn it_is_told_where_an_identity_was_read_and_how_long_ago() {
+    let world = World::with_alice();
+    world.clock.advance(Duration::from_secs(7));
+    for (id, age) in [("alice.org", 0), ("alice.org", 60), (ALICE, 120)] {
+        let age = Duration::from_secs(age);
+        let found = known(&world, id).await.unwrap();
+        assert_eq!((found.did.as_str(), found.document_age), (ALICE, age));
+        assert_eq!(found.pds.unwrap().as_str(), PDS);
+        let handle = found.handle.unwrap();
+        assert_eq!(handle.handle.as_str(), "alice.org");
+        assert_eq!((handle.method, handle.age), (HandleMethod::Dns, age));
+        let told: serde_json::Value = serde_json::from_str(found.document.json()).unwrap();
+        assert_eq!(told, did_document(ALICE, "alice.org", PDS));
+        world.clock.advance(Duration::from_mins(1));
+    }
+}
+
+#[tokio::test]
+async fn each_way_to_a_handle_has_its_name() {
+    let world = World::with_alice();
+    world.dns.txt_records("_atproto.alice.org", &[]);
+    world.network.on(WELL_KNOWN, || answer(200, ALICE, &[]));
+    let found = known(&world, "alice.org").await.unwrap();
+    assert_eq!(found.handle.unwrap().method, HandleMethod::WellKnown);
+
+    let world = World::with_alice();
+    world.dns.txt_records("_atproto.alice.org", &[]);
+    world.network.on(WELL_KNOWN, || answer(404, "", &[]));
+    world.network.on(FALLBACK, json(&json!({ "did": ALICE })));
+    let found = known(&world, ALICE).await.unwrap();
+    assert_eq!(found.handle.unwrap().method, HandleMethod::Server);
+}
+
+#[tokio::test]
+async fn an_identity_needs_neither_a_pds_nor_a_handle_that_leads_back() {
+    const FEED: &str = "did:web:feed.org";
+    let world = World::with_alice();
+    let document = json!({ "id": FEED, "service": [{ "id": "#bsky_fg", "type": "BskyFeedGenerator", "serviceEndpoint": "https://feed.org" }] });
+    let place = "https://feed.org/.well-known/did.json";
+    world.network.on(place, json(&document));
+    let found = known(&world, FEED).await.unwrap();
+    assert_eq!((found.handle, found.pds), (None, None));
+    assert!(found.document.json().contains("#bsky_fg"));
+
+    // Somebody else's handle is claimed; the handle leads to its owner all the same.
+    let liar = did_document(BOB, "alice.org", PDS);
+    let place = format!("https://mirror.org/{BOB}");
+    world.network.on(&place, json(&liar));
+    let found = known(&world, BOB).await.unwrap();
+    assert_eq!((found.did.as_str(), found.handle), (BOB, None));
+    let found = known(&world, "alice.org").await.unwrap();
+    assert_eq!(found.did.as_str(), ALICE);
+
+    for (id, expected) in [
+        ("nobody.org", "could not be resolved now"),
+        ("x.local", "never looked up"),
+        ("did:web:nowhere.org", "could not be resolved now"),
+    ] {
+        let error = known(&world, id).await.unwrap_err().to_string();
+        assert!(error.contains(expected), "{id}: {error}");
+    }
 }

@@ -10,6 +10,7 @@
 mod connect;
 mod notices;
 mod scripts;
+mod server_facts;
 mod url;
 
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 pub use self::connect::ConnectError;
 use self::connect::Connection;
+pub use self::server_facts::{Memory, ServerFacts};
 pub use self::url::{HostPort, Login, Sentinels, Servers, ValkeyUrl, ValkeyUrlError};
 
 /// How long a command may take.

@@ -22,6 +22,9 @@ pub(super) const METRICS_PORT: (&str, u16) = ("metrics", 9090);
 /// The labels that select the Pods. A Deployment's selector can never change: nothing is added.
 const POD_LABELS: [&str; 2] = ["app.kubernetes.io/instance", "app.kubernetes.io/name"];
 
+/// The label selector of the servers' Pods.
+pub const SERVER_POD_SELECTOR: &str = "app.kubernetes.io/instance=aip,app.kubernetes.io/name=aip";
+
 /// [`POD_LABELS`] as a JSON map.
 pub(super) fn labels() -> Value {
     POD_LABELS

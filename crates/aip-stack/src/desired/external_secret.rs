@@ -62,6 +62,10 @@ impl Desired {
         if !plain.is_empty() {
             made["data"] = plain.into();
         }
+        // Some are found by their labels, such as those that CloudNativePG reads again.
+        if let Some(labels) = self.manifest()["metadata"].get("labels") {
+            made["metadata"] = json!({"labels": labels});
+        }
         let spec = json!({
             "refreshPolicy": "Periodic",
             "refreshInterval": "1h",
@@ -182,6 +186,22 @@ mod tests {
         assert_eq!(
             target["template"]["data"],
             json!({"PDS_HOSTNAME": "auth.stubhub.example", "WORKER_ID": "main {{ \"{{\" }}01}}"})
+        );
+    }
+
+    #[test]
+    fn the_secret_that_is_made_has_the_labels_of_the_one_it_stands_for() {
+        let plain = secret(&[("access_key_id", PLACEHOLDER)]);
+        let made = plain.external_secret(&store()).unwrap();
+        let template = |made: &Desired| made.manifest()["spec"]["target"]["template"].clone();
+        assert!(template(&made)["metadata"].is_null());
+        let mut manifest = plain.manifest().clone();
+        manifest["metadata"]["labels"] = json!({"cnpg.io/reload": "true"});
+        let labelled = Desired::new(plain.object().clone(), manifest, plain.phase());
+        let made = labelled.external_secret(&store()).unwrap();
+        assert_eq!(
+            template(&made)["metadata"],
+            json!({"labels": {"cnpg.io/reload": "true"}})
         );
     }
 

@@ -10,6 +10,7 @@ mod migration;
 mod names;
 mod policies;
 mod reference;
+mod rekey;
 mod requirement;
 mod restricted;
 
@@ -19,9 +20,11 @@ use serde_json::{Value, json};
 use crate::config::fields::PROFILE;
 use crate::config::{Profile, StackConfig};
 
+pub use common::SERVER_POD_SELECTOR;
 pub use external_secret::SecretStore;
 pub use names::NameKey;
 pub use reference::ObjectRef;
+pub use rekey::{REKEY_JOB, REKEY_TIMEOUT_SECONDS};
 pub use requirement::{ListEntry, Requirement};
 
 /// An object with this annotation and the value `true` is never deleted by `aip-deploy`. The mark is

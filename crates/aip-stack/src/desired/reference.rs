@@ -3,6 +3,7 @@
 use std::fmt;
 
 use k8s_openapi::Resource;
+use k8s_openapi::api::core::v1::Pod;
 use serde::{Deserialize, Serialize};
 
 /// Which object: enough to read or delete it without asking the API server what it serves.
@@ -25,6 +26,11 @@ pub struct ObjectRef {
 }
 
 impl ObjectRef {
+    /// Any Pod of a namespace, to list them.
+    pub fn any_pod(namespace: &str) -> Self {
+        Self::of::<Pod>(Some(namespace), "")
+    }
+
     /// An object of a kind that the Kubernetes API defines itself.
     pub fn of<K: Resource>(namespace: Option<&str>, name: &str) -> Self {
         Self {

@@ -341,6 +341,7 @@ fn alg(key: &Value) -> Option<Alg> {
         ("EC", Some("P-256")) => Some(Alg::Es256),
         ("EC", Some("secp256k1")) => Some(Alg::Es256k),
         ("RSA", _) => Some(Alg::Rs256),
+        ("OKP", Some("Ed25519")) => Some(Alg::EdDsa),
         _ => None,
     }
 }

@@ -28,8 +28,7 @@ pub struct Schedule {
 }
 
 /// The key sets that were deployed and when each deployment ended, newest first. Every one is good.
-#[derive(Default)]
-pub struct Deployed(pub Vec<(Timestamp, SigningKeys)>);
+pub struct Deployed<K>(pub Vec<(Timestamp, K)>);
 
 /// One change of the key set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +74,26 @@ impl Line {
     }
 }
 
-impl Deployed {
+impl<K> Default for Deployed<K> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<K> Deployed<K> {
+    /// Since when something holds for every deployment up to the last one.
+    pub(crate) fn since(&self, holds: impl Fn(&K) -> bool) -> Option<Timestamp> {
+        let unbroken = self.0.iter().take_while(|(_, keys)| holds(keys));
+        unbroken.last().map(|(ended, _)| *ended)
+    }
+
+    /// Whether something held for a deployment.
+    pub(crate) fn ever(&self, holds: impl Fn(&K) -> bool) -> bool {
+        self.0.iter().any(|(_, keys)| holds(keys))
+    }
+}
+
+impl Deployed<SigningKeys> {
     /// Since when every deployment up to the last one has had the key.
     pub fn published_since(&self, kid: &str) -> Option<Timestamp> {
         self.since(|keys| keys.has(kid))
@@ -87,11 +105,6 @@ impl Deployed {
             let is_active = |key: KeyView| key.kid == kid && key.state == ACTIVE;
             keys.list().into_iter().any(is_active)
         })
-    }
-
-    fn since(&self, holds: impl Fn(&SigningKeys) -> bool) -> Option<Timestamp> {
-        let unbroken = self.0.iter().take_while(|(_, keys)| holds(keys));
-        unbroken.last().map(|(ended, _)| *ended)
     }
 }
 
@@ -132,7 +145,7 @@ impl SigningKeys {
         &self,
         purpose: Option<Purpose>,
         schedule: Schedule,
-        deployed: &Deployed,
+        deployed: &Deployed<SigningKeys>,
         now: Timestamp,
     ) -> Result<Due, SigningKeysError> {
         let mut due = Due::default();
@@ -181,7 +194,7 @@ fn successor(
     line: &Line,
     active: usize,
     schedule: Schedule,
-    deployed: &Deployed,
+    deployed: &Deployed<SigningKeys>,
     now: Timestamp,
     due: &mut Due,
 ) {
@@ -209,7 +222,7 @@ fn predecessors(
     line: &Line,
     active: usize,
     schedule: Schedule,
-    deployed: &Deployed,
+    deployed: &Deployed<SigningKeys>,
     now: Timestamp,
     due: &mut Due,
 ) {

@@ -162,7 +162,7 @@ impl Clock for ManualClock {
 struct Rotation {
     clock: ManualClock,
     keys: SigningKeys,
-    deployed: Deployed,
+    deployed: Deployed<SigningKeys>,
 }
 
 impl Rotation {

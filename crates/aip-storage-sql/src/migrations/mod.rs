@@ -61,6 +61,11 @@ const MIGRATIONS: &[Migration] = migrations! {
     13 "signing key sets" in "0013_signing_key_sets";
     14 "access tokens" in "0014_access_tokens";
     15 "client registration" in "0015_client_registration";
+    16 "logout" in "0016_logout";
+    17 "client documents" in "0017_client_documents";
+    18 "default atproto proxy" in "0018_default_atproto_proxy";
+    19 "imports" in "0019_imports";
+    20 "authentication only" in "0020_authentication_only";
 };
 
 /// The migrations of SQLite, in order.

@@ -5,10 +5,12 @@ use aip_base::RowId;
 use aip_storage::StorageError;
 use aip_storage::grant::{Approval, Approve, Grant, Handover, NewCode};
 use aip_storage::request::{AnsweredRequest, Delivery, RequestAnswer};
+use aip_storage::upstream::EndReason;
 
+use super::ending::end_session;
 use super::request::note_answer;
 use super::sql::{Fields, Row, sql, unavailable};
-use super::{DbConnection, Store, device};
+use super::{DbConnection, Store, client_document, device};
 
 pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approve, StorageError> {
     let Approval {
@@ -16,6 +18,8 @@ pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approv
         browser,
         grant,
         client_registered_itself,
+        client_from_document,
+        ends_session,
         handover,
     } = approval;
     let mut tx = store.begin().await?;
@@ -27,6 +31,11 @@ pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approv
         .bind(&grant.client_id)
         .execute(&mut *tx)
         .await?;
+    }
+    if let Some(document) = client_from_document
+        && !client_document::keep(&mut tx, document, grant.created_at).await?
+    {
+        return Ok(Approve::ClientsFull);
     }
     let spent = sql("DELETE FROM authorization_requests
          WHERE token = $1 AND browser_id = $2 AND client_id = $3 AND expires_at > $4")
@@ -48,13 +57,22 @@ pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approv
     if !note_answer(&mut tx, request, *browser, &answered, grant.created_at).await? {
         return Ok(Approve::RequestGone);
     }
+    // A device is not signed out with the browser in which it was allowed.
+    let signed_in_at = match handover {
+        Handover::Code(_) => Some(*browser),
+        Handover::Device(_) => None,
+    };
     // The session is held until the grant is in: whoever ends unused sessions waits, and then sees
     // the grant.
     let granted = sql(concat!(
         "INSERT INTO grants
              (id, client_id, did, scope, upstream_session, dpop_jkt, auth_time, created_at,
-              authenticated_at, asked, actor, claims, resources)
-         SELECT $1, $2, $3, $4, s.id, $6, $7, $7, $8, $9, $10, $11, $12 FROM upstream_sessions s
+              authenticated_at, asked, actor, claims, resources, browser_id)
+         SELECT $1, $2, $3, $4, s.id, $6, $7, $7, $8, $9, $10, $11, $12,
+             (SELECT CAST($13 AS TEXT) FROM clients c WHERE c.id = $2
+                 AND (c.backchannel_logout_uri IS NOT NULL
+                     OR c.frontchannel_logout_uri IS NOT NULL))
+         FROM upstream_sessions s
          WHERE s.id = $5 AND s.state IN ('active', 'uncertain')",
         for_update!()
     ))
@@ -70,6 +88,7 @@ pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approv
     .bind(&grant.actor)
     .bind(&Some(grant.claims.clone()).filter(|it| !it.is_empty()))
     .bind(&grant.resources.if_any())
+    .bind(&signed_in_at)
     .execute(&mut *tx)
     .await?;
     if granted == 0 {
@@ -85,6 +104,10 @@ pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approv
         Handover::Device(_) => {}
     }
     add_consent(&mut tx, *browser, grant).await?;
+    if *ends_session {
+        let reason = EndReason::AuthenticationOnly;
+        end_session(&mut tx, grant.upstream_session, reason, grant.created_at).await?;
+    }
     tx.commit().await.map_err(unavailable)?;
     Ok(Approve::Approved)
 }

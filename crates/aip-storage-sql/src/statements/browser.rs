@@ -8,8 +8,10 @@ use aip_storage::browser::{
     BrowserAccount, BrowserSession, BrowserSignIn, Browsers, COOKIE_OVERLAP,
 };
 use aip_storage::client::ClientId;
+use aip_storage::logout::SignedOut;
 use async_trait::async_trait;
 
+use super::logout::note_sign_out;
 use super::sql::{Fields, Row, sql, unavailable};
 use super::{DbConnection, Driver, Store};
 use crate::sql::Executor;
@@ -82,24 +84,48 @@ impl Browsers for Store {
         Ok(BrowserSignIn::Added)
     }
 
-    async fn sign_out_account(&self, id: RowId, did: &Did) -> Result<(), StorageError> {
+    async fn sign_out_account(
+        &self,
+        id: RowId,
+        did: &Did,
+        now: Timestamp,
+    ) -> Result<SignedOut, StorageError> {
         let mut tx = self.begin().await?;
-        for statement in [
-            "DELETE FROM browser_accounts WHERE browser_id = $1 AND did = $2",
-            "DELETE FROM consents WHERE browser_id = $1 AND did = $2",
-        ] {
-            sql(statement).bind(&id).bind(did).execute(&mut *tx).await?;
-        }
-        tx.commit().await.map_err(unavailable)
+        // Of several requests one deletes the row, and notes what ends with it.
+        let signed_out = sql("DELETE FROM browser_accounts WHERE browser_id = $1 AND did = $2")
+            .bind((&id, did))
+            .execute(&mut *tx)
+            .await?;
+        sql("DELETE FROM consents WHERE browser_id = $1 AND did = $2")
+            .bind((&id, did))
+            .execute(&mut *tx)
+            .await?;
+        let ended = match signed_out {
+            0 => SignedOut::default(),
+            _ => note_sign_out(&mut tx, id, Some(did), now).await?,
+        };
+        tx.commit().await.map_err(unavailable)?;
+        Ok(ended)
     }
 
-    async fn delete_browser_session(&self, id: RowId) -> Result<(), StorageError> {
-        // Accounts, consents, requests and flows go with it (ON DELETE CASCADE).
-        sql("DELETE FROM browser_sessions WHERE id = $1")
+    async fn delete_browser_session(
+        &self,
+        id: RowId,
+        now: Timestamp,
+    ) -> Result<SignedOut, StorageError> {
+        let mut tx = self.begin().await?;
+        // Accounts, consents, requests and flows go with it (ON DELETE CASCADE). Of several requests
+        // one deletes the row, and notes what ends with it.
+        let deleted = sql("DELETE FROM browser_sessions WHERE id = $1")
             .bind(&id)
-            .execute(self.writer())
+            .execute(&mut *tx)
             .await?;
-        Ok(())
+        let ended = match deleted {
+            0 => SignedOut::default(),
+            _ => note_sign_out(&mut tx, id, None, now).await?,
+        };
+        tx.commit().await.map_err(unavailable)?;
+        Ok(ended)
     }
 
     async fn consent(

@@ -6,6 +6,7 @@ use aip_storage::StorageError;
 use aip_storage::client::{
     Client, ClientId, ClientKeys, ClientSettings, Clients, ClientsVersion, CreateClient,
 };
+use aip_storage::logout::{LogoutNotification, LogoutUri};
 use aip_storage::resource_uri::ResourceList;
 use aip_storage::upstream::EndReason;
 use async_trait::async_trait;
@@ -26,7 +27,9 @@ macro_rules! client_columns {
             refresh_grace updated_at post_logout_redirect_uris auth_method_pinned
             claims_in_id_token require_par grant_types jwks jwks_uri dpop_bound_access_tokens
             security_profile userinfo_alg access_token_format resources resource_server
-            default_atproto_proxy registered_itself; created_at)
+            default_atproto_proxy backchannel_logout_uri backchannel_logout_session_required
+            frontchannel_logout_uri frontchannel_logout_session_required
+            authentication_only registered_itself from_document; created_at)
     };
     (@ $table:literal $($column:ident)*; $last:ident) => {
         concat!($($table, ".", stringify!($column), ", ",)* $table, ".", stringify!($last))
@@ -119,8 +122,8 @@ pub(super) async fn remove_client(
     id: &ClientId,
     now: Timestamp,
 ) -> Result<bool, StorageError> {
-    // Grants, codes, consents and requests go with it (ON DELETE CASCADE); its tokens are dead
-    // without their grant, and the clean-up removes them as they expire.
+    // Grants, codes and consents go with it (ON DELETE CASCADE); its tokens are dead without their
+    // grant, and the clean-up removes them as they expire.
     //
     // Codes first, then their grants, as whoever redeems one does: the other way round the two
     // could wait for each other.
@@ -135,6 +138,10 @@ pub(super) async fn remove_client(
     if deleted == 0 {
         return Ok(false);
     }
+    sql("DELETE FROM authorization_requests WHERE client_id = $1")
+        .bind(id)
+        .execute(&mut *conn)
+        .await?;
     let sessions = sql("SELECT id FROM upstream_sessions
          WHERE client_id = $1 AND state <> 'ended' ORDER BY id")
     .bind(id)
@@ -157,13 +164,18 @@ pub(super) async fn insert_client(
               updated_at, post_logout_redirect_uris, auth_method_pinned, claims_in_id_token,
               require_par, grant_types, jwks, jwks_uri, dpop_bound_access_tokens,
               security_profile, secret_hash, userinfo_alg, access_token_format, resources,
-              resource_server, default_atproto_proxy, registered_itself, created_at)
+              resource_server, default_atproto_proxy, backchannel_logout_uri,
+              backchannel_logout_session_required, frontchannel_logout_uri,
+              frontchannel_logout_session_required, authentication_only, registered_itself,
+              created_at, from_document)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-             $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)
+             $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35,
+             $36)
          ON CONFLICT (id) DO NOTHING";
     let inserted = bind_changeable(sql(insert), client)
         .bind(&client.registered_itself)
         .bind(&client.created_at)
+        .bind(&client.from_document)
         .execute(on)
         .await?;
     Ok(if inserted == 1 {
@@ -189,6 +201,10 @@ pub(super) async fn write_client(
                  dpop_bound_access_tokens = $21, security_profile = $22,
                  userinfo_alg = $24, access_token_format = $25, resources = $26,
                  resource_server = $27, default_atproto_proxy = $28,
+                 backchannel_logout_uri = $29,
+                 backchannel_logout_session_required = $30,
+                 frontchannel_logout_uri = $31,
+                 frontchannel_logout_session_required = $32, authentication_only = $33,
                  secret_hash = CASE WHEN $4 IN ('none', 'private_key_jwt') THEN NULL
                      ELSE COALESCE(secret_hash, $23) END
              WHERE id = $1 AND ($4 IN ('none', 'private_key_jwt')
@@ -200,7 +216,7 @@ pub(super) async fn write_client(
     Ok(updated == 1)
 }
 
-/// Binds `$1` to `$28`: the id and every column that an update may change.
+/// Binds `$1` to `$33`: the id and every column that an update may change.
 fn bind_changeable(statement: Sql, client: &Client) -> Sql {
     let settings = &client.settings;
     let (jwks, jwks_uri) = match &settings.keys {
@@ -237,6 +253,32 @@ fn bind_changeable(statement: Sql, client: &Client) -> Sql {
         .bind(&settings.resources.if_any())
         .bind(&settings.resource_server)
         .bind(&settings.default_atproto_proxy)
+        .bind(
+            &settings
+                .backchannel_logout
+                .as_ref()
+                .map(|it| it.uri.clone()),
+        )
+        .bind(&session_required(settings.backchannel_logout.as_ref()))
+        .bind(
+            &settings
+                .frontchannel_logout
+                .as_ref()
+                .map(|it| it.uri.clone()),
+        )
+        .bind(&session_required(settings.frontchannel_logout.as_ref()))
+        .bind(&settings.authentication_only)
+}
+
+fn session_required(notification: Option<&LogoutNotification>) -> bool {
+    notification.is_some_and(|it| it.session_required)
+}
+
+fn notification(uri: Option<LogoutUri>, session_required: bool) -> Option<LogoutNotification> {
+    uri.map(|uri| LogoutNotification {
+        uri,
+        session_required,
+    })
 }
 
 pub(super) fn read_client(row: &Row) -> Result<Client, StorageError> {
@@ -271,6 +313,15 @@ pub(super) fn read_client(row: &Row) -> Result<Client, StorageError> {
         resources: resources.unwrap_or_default(),
         resource_server: fields.get("resource_server")?,
         claims_in_id_token: fields.get("claims_in_id_token")?,
+        authentication_only: fields.get("authentication_only")?,
+        backchannel_logout: notification(
+            fields.get("backchannel_logout_uri")?,
+            fields.get("backchannel_logout_session_required")?,
+        ),
+        frontchannel_logout: notification(
+            fields.get("frontchannel_logout_uri")?,
+            fields.get("frontchannel_logout_session_required")?,
+        ),
         default_atproto_proxy: fields.get("default_atproto_proxy")?,
         access_token_ttl: fields.get("access_token_ttl")?,
         refresh_token_ttl: fields.get("refresh_token_ttl")?,
@@ -281,6 +332,7 @@ pub(super) fn read_client(row: &Row) -> Result<Client, StorageError> {
         settings,
         secret_hash: fields.get("secret_hash")?,
         registered_itself: fields.get("registered_itself")?,
+        from_document: fields.get("from_document")?,
         created_at: fields.get("created_at")?,
         updated_at: fields.get("updated_at")?,
     };

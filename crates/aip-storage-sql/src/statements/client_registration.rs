@@ -11,6 +11,7 @@ use aip_storage::client_registration::{
 use async_trait::async_trait;
 
 use super::client::{client_columns, insert_client, read_client, remove_client, write_client};
+use super::client_document;
 use super::sql::{Fields, Row, readable, sql, unavailable};
 use super::{DbConnection, Store};
 
@@ -149,6 +150,15 @@ impl ClientRegistrations for Store {
             deleted += u64::from(self.delete_unused_client(&id, now).await?);
         }
         Ok(deleted)
+    }
+
+    async fn delete_unused_document_clients(
+        &self,
+        before: Timestamp,
+        now: Timestamp,
+        batch: u32,
+    ) -> Result<u64, StorageError> {
+        client_document::delete_unused(self, before, now, batch).await
     }
 }
 

@@ -7,6 +7,7 @@ use aip_storage::grant::RevokeReason;
 use aip_storage::upstream::EndReason;
 
 use super::DbConnection;
+use super::logout::note_end_of_session;
 use super::sql::sql;
 
 /// That nobody needs the session `s`. An app password serves all grants of its client and account;
@@ -82,7 +83,7 @@ pub(super) async fn end_grants(
     sql("UPDATE grants SET revoked_at = $2, revoke_reason = $3
          WHERE upstream_session = $1 AND revoked_at IS NULL")
     .bind((&session, &now, &reason))
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
-    Ok(())
+    note_end_of_session(conn, session, reason, now).await
 }

@@ -163,6 +163,12 @@ fn statement(kind: RetentionClass) -> &'static str {
                 "ended_at <= $1 AND revoke_due_at IS NULL"
             )
         }
+        RetentionClass::LogoutDeliveries => {
+            delete_batch!("logout_deliveries", "grant_id", "ended_at <= $1")
+        }
+        RetentionClass::ImportedSessions => {
+            delete_batch!("imported_sessions", "id", "seen_at <= $1")
+        }
         RetentionClass::Nonces => delete_batch!("nonces", "role, origin", "given_at <= $1"),
         RetentionClass::RateLimits => delete_batch!("rate_limits", "key", "arrival <= $1"),
         RetentionClass::AuditEvents => delete_batch!("audit_events", "id", "at <= $1"),

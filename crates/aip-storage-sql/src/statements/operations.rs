@@ -68,6 +68,10 @@ fn column_sql(column: SealedColumn) -> ColumnSql {
         SealedColumn::RefreshToken => column_sql!("upstream_sessions", "refresh_token"),
         SealedColumn::AppPassword => column_sql!("upstream_sessions", "password"),
         SealedColumn::SigningKeys => column_sql!("signing_key_sets", "sealed"),
+        SealedColumn::HeldDpopKey => column_sql!("imported_sessions", "dpop_key"),
+        SealedColumn::HeldAccessToken => column_sql!("imported_sessions", "access_token"),
+        SealedColumn::HeldRefreshToken => column_sql!("imported_sessions", "refresh_token"),
+        SealedColumn::HeldAppPassword => column_sql!("imported_sessions", "password"),
     }
 }
 
@@ -114,9 +118,10 @@ impl Operations for Store {
     async fn client_key_uses(&self) -> Result<Vec<ClientKeyUse>, StorageError> {
         let rows = sql(
             "SELECT client_key_id, COUNT(*) AS sessions, MAX(created_at) AS newest
-             FROM upstream_sessions
+             FROM (SELECT client_key_id, created_at FROM upstream_sessions
+                     WHERE state IN ('active', 'uncertain') OR revoke_due_at IS NOT NULL
+                 UNION ALL SELECT client_key_id, created_at FROM imported_sessions) AS live
              WHERE client_key_id IS NOT NULL
-                 AND (state IN ('active', 'uncertain') OR revoke_due_at IS NOT NULL)
              GROUP BY client_key_id ORDER BY client_key_id",
         )
         .all(self.reader())

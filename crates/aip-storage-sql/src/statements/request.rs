@@ -110,7 +110,7 @@ impl Requests for Store {
             client_columns!("c"),
             ", s.scope AS upstream_scope, k.scope AS allowed, a.handle
              FROM authorization_requests r
-             JOIN clients c ON c.id = r.client_id
+             LEFT JOIN clients c ON c.id = r.client_id
              LEFT JOIN upstream_sessions s ON s.id = r.signed_in_session
              LEFT JOIN consents k ON k.browser_id = r.browser_id AND k.client_id = r.client_id
                  AND k.did = r.signed_in_did
@@ -265,9 +265,11 @@ fn read_open_request(row: &Row) -> Result<OpenRequest, StorageError> {
             handle: fields.get("handle")?,
         }),
     };
+    // Of a client that is not there every column is empty, this one of the client's alone.
+    let is_registered = fields.get::<Option<bool>>("from_document")?.is_some();
     Ok(OpenRequest {
         request: read_request(row)?,
-        client: read_client(row)?,
+        client: is_registered.then(|| read_client(row)).transpose()?,
         account,
     })
 }

@@ -7,6 +7,7 @@ use aip_storage::upstream::EndReason;
 
 use super::DbConnection;
 use super::ending::end_unused_session;
+use super::logout::note_end_of_grant;
 use super::sql::{Fields, readable, sql};
 
 /// Ends one grant, and its upstream session if no other live grant uses it. Whether it was live.
@@ -22,6 +23,7 @@ pub(super) async fn revoke_grant(
     .first(&mut *conn)
     .await?;
     let Some(row) = revoked else { return Ok(false) };
+    note_end_of_grant(conn, id, reason, now).await?;
     // A grant ends even if its row does not say what it used.
     let used = readable(&[row], |row| {
         Fields::of("grants", "id", row)?.get("upstream_session")

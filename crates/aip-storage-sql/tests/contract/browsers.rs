@@ -241,7 +241,7 @@ async fn signing_one_account_out_leaves_the_others(world: World) {
 
     world
         .storage
-        .sign_out_account(browser, &alice())
+        .sign_out_account(browser, &alice(), NOW)
         .await
         .unwrap();
 

@@ -9,6 +9,7 @@ use aip_storage::client::{
     CreateClient, GrantType, GrantTypes, IdTokenAlg, SecurityProfile,
 };
 use aip_storage::grant::Rotate;
+use aip_storage::logout::LogoutNotification;
 use aip_storage::upstream::{EndReason, UpstreamState};
 
 use crate::world::{
@@ -96,6 +97,14 @@ async fn an_update_writes_everything_but_the_secret(world: World) {
             keys: Some(ClientKeys::At(uri)),
             grant_types: GrantTypes::try_from(grants).unwrap(),
             post_logout_redirect_uris: Vec::new(),
+            backchannel_logout: Some(LogoutNotification {
+                uri: "https://app.example/back".parse().unwrap(),
+                session_required: true,
+            }),
+            frontchannel_logout: Some(LogoutNotification {
+                uri: "https://app.example/front".parse().unwrap(),
+                session_required: false,
+            }),
             redirect_uris: Vec::new(),
             scope: scope("atproto"),
             security_profile: SecurityProfile::Fapi2,
@@ -109,6 +118,7 @@ async fn an_update_writes_everything_but_the_secret(world: World) {
             resources: "https://api.example urn:photos".parse().unwrap(),
             resource_server: Some("urn:photos".parse().unwrap()),
             claims_in_id_token: true,
+            authentication_only: true,
             default_atproto_proxy: Some("did:web:api.example#appview".parse().unwrap()),
             access_token_ttl: MINUTE,
             refresh_token_ttl: HOUR,

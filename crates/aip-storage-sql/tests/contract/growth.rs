@@ -17,6 +17,7 @@ use aip_storage::client_token::ClientToken;
 use aip_storage::grant::{
     Approval, Approve, Grant, Handover, NewCode, NewTokens, RedeemCode, RevokeReason, Rotate,
 };
+use aip_storage::logout::LogoutNotification;
 use aip_storage::nonces::{GivenNonce, ServerRole};
 use aip_storage::operations::KeyCheck;
 use aip_storage::rates::Quota;
@@ -26,9 +27,9 @@ use aip_storage::requested_claims::RequestedClaims;
 use aip_storage::resource_uri::ResourceList;
 
 use crate::world::{
-    DAY, HOUR, MINUTE, NOW, World, issuer, new_client_token, new_device, new_hash, new_id,
-    new_request, new_session, new_tokens, origin, public_client, redemption_of, redirect,
-    rotation_of, scope, sealed,
+    DAY, HOUR, MINUTE, NOW, World, issuer, new_client_token, new_device, new_hash,
+    new_held_session, new_id, new_request, new_session, new_tokens, origin, public_client,
+    redemption_of, redirect, rotation_of, scope, sealed,
 };
 
 super::on_both_engines!(after_two_months_the_tables_do_not_grow);
@@ -51,7 +52,7 @@ struct Visitor {
 }
 
 async fn after_two_months_the_tables_do_not_grow(world: World) {
-    let client = world.client("app").await;
+    let client = client_that_is_told_of_logouts(&world).await;
     let check = KeyCheck {
         sealed: sealed("check"),
         pepper: new_hash(),
@@ -96,6 +97,17 @@ async fn after_two_months_the_tables_do_not_grow(world: World) {
     assert_eq!(end, full);
     let untouched: Vec<_> = full.iter().filter(|(_, rows)| **rows == 0).collect();
     assert!(untouched.is_empty(), "no traffic reaches {untouched:?}");
+}
+
+/// Somebody takes the permission back each day; it does not answer when it is told.
+async fn client_that_is_told_of_logouts(world: &World) -> ClientId {
+    let mut client = public_client("app");
+    client.settings.backchannel_logout = Some(LogoutNotification {
+        uri: "https://app.example/logout".parse().unwrap(),
+        session_required: false,
+    });
+    world.storage.create_client(&client).await.unwrap();
+    client.id
 }
 
 /// Each change of the key set takes the place of the one before.
@@ -176,7 +188,7 @@ async fn sign_in(world: &World, client: &ClientId, day: u32, n: u32, now: Timest
             client_id: client.clone(),
             subject: did.clone(),
             actor: did,
-            scope: scope("atproto"),
+            scope: scope("atproto openid"),
             asked: scope("atproto"),
             upstream_session: session.id,
             dpop_jkt: None,
@@ -187,6 +199,8 @@ async fn sign_in(world: &World, client: &ClientId, day: u32, n: u32, now: Timest
             revoked: None,
         },
         client_registered_itself: false,
+        client_from_document: None,
+        ends_session: false,
         handover: Handover::Code(NewCode {
             hash: new_hash(),
             redirect: redirect("state"),
@@ -212,6 +226,9 @@ async fn sign_in(world: &World, client: &ClientId, day: u32, n: u32, now: Timest
     };
     event.did = Some(approval.grant.subject.clone());
     storage.record(&event).await.unwrap();
+    let held = new_held_session(client, &approval.grant.subject, now);
+    storage.hold_sessions(&[held], now).await.unwrap();
+    storage.begin_release(now).await.unwrap();
     shared_state(world, day, n, now).await;
     register(world, day, n, now).await;
     Visitor {
@@ -352,6 +369,8 @@ async fn clean_up(world: &World, now: Timestamp) {
     let end = storage.end_expired_grants(hour_ago, now, 500);
     end.await.unwrap();
     let unused = storage.delete_unused_clients(now, 50);
+    unused.await.unwrap();
+    let unused = storage.delete_unused_document_clients(now - 30 * DAY, now, 50);
     unused.await.unwrap();
     while storage.purge_expired(now, 500).await.unwrap().more {}
     for due in storage

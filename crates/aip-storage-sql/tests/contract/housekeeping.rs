@@ -70,6 +70,7 @@ async fn each_kind_is_kept_for_its_time_and_no_longer(world: World) {
         .revocation_done(grant.upstream_session)
         .await
         .unwrap();
+    crate::logouts::waiting(&world, "app", 1, NOW).await;
     let micro = std::time::Duration::from_micros(1);
 
     // The browsers go last but two; what hangs from them was due before.
@@ -96,6 +97,7 @@ async fn each_kind_is_kept_for_its_time_and_no_longer(world: World) {
             vec![
                 (RetentionClass::BrowserSessions, 2),
                 (RetentionClass::InitialAccessTokens, 1),
+                (RetentionClass::LogoutDeliveries, 1),
                 (RetentionClass::Nonces, 1),
             ],
         ),

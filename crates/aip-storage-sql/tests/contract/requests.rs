@@ -272,7 +272,7 @@ async fn a_request_comes_back_as_it_was_stored(world: World) {
         .unwrap();
 
     assert_eq!(format!("{:?}", stored.request), format!("{request:?}"));
-    assert_eq!(stored.client.id, client);
+    assert_eq!(stored.client.unwrap().id, client);
 }
 
 async fn what_decides_about_a_request_is_read_with_it(world: World) {
@@ -520,7 +520,8 @@ async fn a_browser_that_is_forgotten_takes_its_requests_and_flows_along(world: W
     let flow = new_flow(browser);
     world.storage.put_flow(&flow).await.unwrap();
 
-    world.storage.delete_browser_session(browser).await.unwrap();
+    let deleted = world.storage.delete_browser_session(browser, NOW);
+    deleted.await.unwrap();
 
     assert!(
         world

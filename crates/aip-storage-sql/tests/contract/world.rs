@@ -16,6 +16,7 @@ use aip_storage::device::DeviceAuthorization;
 use aip_storage::grant::{
     Approval, Approve, CodeRedemption, Grant, Handover, NewCode, NewTokens, RedeemCode, Rotation,
 };
+use aip_storage::imports::{HeldGrant, HeldSession, HeldToken, HeldTokenKind};
 use aip_storage::prompt::Prompts;
 use aip_storage::request::{
     AuthorizationParams, AuthorizationRequest, Delivery, RedirectDelivery, ResponseMode,
@@ -230,6 +231,8 @@ impl World {
                 revoked: None,
             },
             client_registered_itself: stored.is_some_and(|it| it.registered_itself),
+            client_from_document: None,
+            ends_session: false,
             handover: Handover::Code(NewCode {
                 hash: new_hash(),
                 redirect: redirect("state"),
@@ -421,6 +424,30 @@ pub(crate) fn new_session(client: &ClientId, did: &Did) -> UpstreamSession {
     }
 }
 
+/// A session of another server with one access and one refresh token.
+pub(crate) fn new_held_session(client: &ClientId, did: &Did, now: Timestamp) -> HeldSession {
+    let token = |kind| HeldToken {
+        hash: new_hash(),
+        kind,
+        issued_at: now,
+        expires_at: now + HOUR,
+    };
+    let access = HeldTokenKind::Access {
+        scope: None,
+        dpop_jkt: None,
+    };
+    HeldSession {
+        session: new_session(client, did),
+        grant: Some(HeldGrant {
+            scope: scope("atproto"),
+            dpop_jkt: None,
+            created_at: now,
+            tokens: vec![token(access), token(HeldTokenKind::Refresh)],
+        }),
+        content: new_hash(),
+    }
+}
+
 pub(crate) fn credential(client_key_id: Option<&str>, dpop_key: &str) -> Credential {
     Credential::OAuth(OAuthCredential {
         issuer: issuer("https://issuer.example"),
@@ -451,6 +478,7 @@ pub(crate) fn public_client(id: &str) -> Client {
         },
         secret_hash: None,
         registered_itself: false,
+        from_document: false,
         created_at: NOW,
         updated_at: NOW,
     }

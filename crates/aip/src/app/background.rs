@@ -1,15 +1,19 @@
-//! Background tasks of the process: the keeper, the deletion of expired rows, the rotation of keys.
+//! Background tasks of the process: the keeper, the deliveries of logouts, the deletion of expired rows,
+//! the rotation of keys.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use aip_base::Clock;
+use aip_oauth::AuthorizationServer;
 use aip_sessions::{Keeper, Upstream};
 use aip_storage::{Storage, StorageError};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::KeyRotation;
 
+/// Between two looks for logouts that clients are to be told of.
+const LOGOUT_INTERVAL: Duration = Duration::from_secs(5);
 /// Between two clean-ups.
 const CLEAN_UP_INTERVAL: Duration = Duration::from_mins(1);
 /// From the start of the process to the first one: the process is not held up by it.
@@ -23,6 +27,9 @@ const CLEAN_UP_LEADERSHIP: Duration = Duration::from_mins(3);
 const PURGE_BATCH_ROWS: u32 = 500;
 /// Clients that registered themselves and that one clean-up deletes: each is a transaction.
 const UNUSED_CLIENTS_BATCH_ROWS: u32 = 50;
+/// A client that is known by a document is deleted when nobody has allowed it anything for so long, and
+/// nothing is left of what was allowed before.
+const UNUSED_DOCUMENT_CLIENT_AGE: Duration = Duration::from_hours(30 * 24);
 /// A grant is looked at by the clean-up only after this, longer than a code needs to be redeemed.
 const MIN_GRANT_AGE: Duration = Duration::from_hours(1);
 
@@ -32,7 +39,11 @@ const ABANDONED_SIGN_IN_AGE: Duration = Duration::from_hours(1);
 /// Runs until it is aborted. That loses nothing: refreshes run in tasks of their own, and each
 /// clean-up is one transaction, each step of a rotation one statement. None waits for another: a round
 /// takes as long as PDSs do.
-pub(super) async fn run(keeper: Arc<Keeper>, key_rotation: Option<Arc<KeyRotation>>) {
+pub(super) async fn run(
+    keeper: Arc<Keeper>,
+    key_rotation: Option<Arc<KeyRotation>>,
+    server: AuthorizationServer,
+) {
     let Upstream { storage, clock, .. } = &keeper.upstream;
     let keeping = Arc::clone(&keeper).run();
     let rotating = async {
@@ -41,7 +52,27 @@ pub(super) async fn run(keeper: Arc<Keeper>, key_rotation: Option<Arc<KeyRotatio
         }
     };
     let cleaning = clean_up_loop(&**storage, keeper.owner(), &**clock);
-    tokio::join!(keeping, cleaning, rotating);
+    tokio::join!(keeping, cleaning, rotating, delivery_loop(&server));
+}
+
+/// Every replica does it: each delivery is claimed by one. A process that is ended here loses its
+/// claims, and another one makes the deliveries.
+async fn delivery_loop(server: &AuthorizationServer) {
+    let mut ticks = interval_at(Instant::now() + LOGOUT_INTERVAL, LOGOUT_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        loop {
+            match server.deliver_due_logouts().await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::error!(%error, "deliveries of logouts failed, trying again");
+                    break;
+                }
+            }
+        }
+    }
 }
 
 async fn clean_up_loop(storage: &dyn Storage, owner: &str, clock: &dyn Clock) {
@@ -87,6 +118,17 @@ async fn clean_up(
     let expired = expired.await;
     let unused = storage.delete_unused_clients(now, UNUSED_CLIENTS_BATCH_ROWS);
     let unused = unused.await;
+    let unused_documents = storage
+        .delete_unused_document_clients(
+            now - UNUSED_DOCUMENT_CLIENT_AGE,
+            now,
+            UNUSED_CLIENTS_BATCH_ROWS,
+        )
+        .await;
     while storage.purge_expired(now, PURGE_BATCH_ROWS).await?.more {}
-    abandoned.and(expired).and(unused).map(drop)
+    abandoned
+        .and(expired)
+        .and(unused)
+        .and(unused_documents)
+        .map(drop)
 }

@@ -8,21 +8,23 @@ mod database_keys;
 mod emails;
 mod health;
 mod metadata;
+mod profiles;
 
 use std::sync::Arc;
 
-use aip_atproto::{Origin, ScopeSet};
+use aip_atproto::{Origin, Scope, ScopeSet};
 use aip_base::{Clock, DnsTxt, Http, Rng};
 use aip_http::{AppState, Endpoint, Health, Parts, RateLimiter, TrustedProxies};
 use aip_keys::{KeyRing, KeySet, MasterKeys, Sealer};
 use aip_listen::Lifecycle;
 use aip_oauth::{
-    AuthorizationServer, ClientKeySets, Issuer, KnownClients, KnownTokens, RegistrationPolicy,
-    claims,
+    AuthorizationServer, ClientDocuments, ClientKeySets, DocumentPolicy, Issuer, KnownClients,
+    KnownTokens, RegistrationPolicy, claims,
 };
 use aip_pds::{MemoryNonces, NonceStore, PdsClient, Resolver, ResolverConfig};
 use aip_sessions::{
-    AccountEmails, Keeper, SessionSealer, SignIn, Spill, Upstream, UpstreamIdentity,
+    AccountEmails, AccountProfiles, Keeper, SessionSealer, SignIn, Spill, Upstream,
+    UpstreamIdentity,
 };
 use aip_shared_state::{SharedState, TieredNonces};
 use aip_storage::Storage;
@@ -41,6 +43,7 @@ pub use self::database_keys::{
 use self::emails::PdsEmails;
 use self::health::ServerHealth;
 pub use self::metadata::ClientDocument;
+use self::profiles::PdsProfiles;
 
 /// How many sessions' DPoP nonces are remembered in this process.
 const MAX_NONCES: usize = 50_000;
@@ -66,6 +69,9 @@ pub struct AppConfig {
     /// Which clients may register themselves, and as what; where anybody may, for
     /// [`AppConfig::scopes_supported`].
     pub registration: RegistrationPolicy,
+    /// How many clients are kept that are known by a document at their `client_id`; `None` where such
+    /// clients are not taken.
+    pub max_document_clients: Option<u64>,
     /// Whether calls are limited by the network they come from.
     pub rate_limits: bool,
     /// How many calls on PDSs an app may make; `None` for any number.
@@ -92,6 +98,7 @@ impl AppConfig {
             resolver,
             require_par: false,
             registration: RegistrationPolicy::default(),
+            max_document_clients: None,
             rate_limits: false,
             call_limits: None,
             proxies: TrustedProxies::new(Vec::new(), http::header::FORWARDED),
@@ -226,9 +233,12 @@ pub(crate) fn authorization_server(
         registration: RegistrationPolicy::default(),
         storage,
         known_clients: KnownClients::default(),
-        client_key_sets: Arc::new(ClientKeySets::new(http)),
+        client_documents: Arc::new(ClientDocuments::new(Arc::clone(&http), None)),
+        client_key_sets: Arc::new(ClientKeySets::new(Arc::clone(&http))),
+        logout_http: http,
         known_tokens: KnownTokens::default(),
         emails,
+        profiles: Arc::new(claims::NoProfiles),
         keys: Arc::clone(&keys.signing),
         hasher: Arc::new(keys.master.token_hasher()),
         clock,
@@ -277,13 +287,27 @@ impl Application {
                 keeper: Arc::clone(&keeper),
                 trusted: config.email_verifiers,
             })),
-            http,
+            Arc::clone(&http),
             Arc::clone(&upstream.clock),
             Arc::clone(&upstream.rng),
         );
+        let documents = config
+            .max_document_clients
+            .map(|max_clients| DocumentPolicy {
+                max_clients,
+                read: aip_http::read_client_document,
+            });
+        server.client_documents = Arc::new(ClientDocuments::new(http, documents));
         server.require_par = config.require_par;
+        server.profiles = Arc::new(PdsProfiles(AccountProfiles::new(
+            Arc::clone(&upstream.pds),
+            Arc::clone(&upstream.clock),
+        )));
+        // That one is for the operator to give, to each client, whatever the settings name.
+        let open_scopes = config.scopes_supported.iter();
+        let open_scopes = open_scopes.filter(|scope| **scope != Scope::Credentials);
         server.registration = RegistrationPolicy {
-            open_scopes: config.scopes_supported.clone(),
+            open_scopes: open_scopes.cloned().collect(),
             ..config.registration
         };
         let forwarder = Forwarder {
@@ -326,6 +350,10 @@ impl Application {
     /// Starts what the process does unasked.
     pub fn start_background_tasks(&self) -> JoinHandle<()> {
         let keeper = Arc::clone(&self.keeper);
-        tokio::spawn(background::run(keeper, self.key_rotation.clone()))
+        tokio::spawn(background::run(
+            keeper,
+            self.key_rotation.clone(),
+            self.server.clone(),
+        ))
     }
 }

@@ -6,6 +6,7 @@ mod completions;
 mod config;
 mod doctor;
 mod healthcheck;
+mod import;
 mod keys;
 mod man;
 mod migrate;
@@ -36,6 +37,8 @@ pub(crate) enum Command {
     Keys(keys::Args),
     /// Finds out who a handle or DID is
     Resolve(resolve::Args),
+    /// Takes the place of another server, so that nobody signs in again
+    Import(import::Args),
     /// Brings the database up to this program
     Migrate(migrate::Args),
     /// Copies the SQLite database while servers use it
@@ -61,6 +64,7 @@ impl Command {
             Self::Sessions(args) => sessions::run(args, global),
             Self::Keys(args) => keys::run(args, global),
             Self::Resolve(args) => resolve::run(&args, global),
+            Self::Import(args) => import::run(&args, global),
             Self::Migrate(args) => migrate::run(&args, global),
             Self::Backup(args) => backup::run(&args, global),
             Self::Restore(args) => restore::run(&args, global),

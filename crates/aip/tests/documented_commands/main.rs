@@ -21,6 +21,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
 
 use self::page::{Mark, blocks};
@@ -99,12 +100,20 @@ fn sandbox_on(ports: [u16; PORTS.len()], programs: &Path, folder: &Path) {
 }
 
 fn run_commands_of(page: &str) {
+    run_commands_with(page, &[]);
+}
+
+/// Runs them in a folder with these files.
+fn run_commands_with(page: &str, files: &[(&str, &str)]) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../..")
         .join(page);
     let (folder, tools) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let (programs, ports) = (programs(), free_ports());
     sandbox_on(ports, &programs, tools.path());
+    for (name, text) in files {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
     let mut text = std::fs::read_to_string(path).unwrap();
     for (port, free) in PORTS.iter().zip(ports) {
         text = text.replace(&format!(":{port}"), &format!(":{free}"));
@@ -149,6 +158,33 @@ fn the_commands_of_the_quick_start_work() {
 #[test]
 fn the_commands_of_the_observability_guide_work() {
     run_commands_of("docs/observability.md");
+}
+
+/// v2 is its database, with a session, and its keys.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_commands_of_the_move_from_aip_v2_work() {
+    let url = aip_testkit::postgres::create_database().await;
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    for statements in [
+        include_str!("../../../aip-import-v2/testdata/v2_schema.sql"),
+        include_str!("../../../aip-import-v2/testdata/v2_rows.sql"),
+    ] {
+        let statements = sqlx::raw_sql(statements);
+        statements.execute(&mut connection).await.unwrap();
+    }
+    connection.close().await.unwrap();
+    let files = [
+        ("v2-database-url", url.as_str()),
+        (
+            "v2-atproto-keys",
+            "did:key:z42ttb6eHovCKHsNMnDnhsZ8uep5tu2kyhPJdXCxojgn8QHX",
+        ),
+        (
+            "v2-oauth-keys",
+            "did:key:z42tmrrFaWQHHgPdaVkfUcF23ijZ5shtkrH7gnszPXNAkJ2E",
+        ),
+    ];
+    tokio::task::block_in_place(|| run_commands_with("docs/move-from-aip-v2.md", &files));
 }
 
 #[test]

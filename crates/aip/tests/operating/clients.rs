@@ -147,3 +147,46 @@ fn commands_and_a_server_start_in_a_new_folder_at_once() {
         });
     }
 }
+
+/// The words that register an app.
+fn create<'a>(id: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let uri = "https://app.example/callback";
+    let words = ["create", "--id", id, "--name", "App", "--redirect-uri", uri];
+    [&words, more].concat()
+}
+
+#[test]
+fn the_default_service_of_an_app_is_set_shown_changed_and_cleared() {
+    let folder = TempDir::new().unwrap();
+    let clients = |words: &[&str]| {
+        let words = [&["--output", "json", "clients"], words].concat();
+        aip(folder.path(), &[], &words)
+    };
+    let default = |words: &[&str]| {
+        let shown: serde_json::Value = serde_json::from_str(clients(words).ok()).unwrap();
+        shown["default_atproto_proxy"].as_str().map(str::to_owned)
+    };
+    let (one, two) = ("did:web:one.example#appview", "did:web:two.example#svc");
+    assert_eq!(default(&create("without", &[])), None);
+    let created = default(&create("app", &["--atproto-proxy", one]));
+    assert_eq!(created.as_deref(), Some(one));
+    assert_eq!(default(&["show", "app"]).as_deref(), Some(one));
+    let renamed = default(&["update", "app", "--name", "Renamed"]);
+    assert_eq!(renamed.as_deref(), Some(one), "what is not named stays");
+    let changed = default(&["update", "app", "--atproto-proxy", two]);
+    assert_eq!(changed.as_deref(), Some(two));
+    for bad in [
+        "did:web:one.example",
+        "https://one.example#a",
+        "#a",
+        "did:web:one.example#a#b",
+        "did:web:one.example#a b",
+    ] {
+        let said = clients(&["update", "app", "--atproto-proxy", bad]);
+        assert_eq!(said.code, 2, "{bad}: {}", said.talk);
+        assert!(said.talk.contains(bad), "{}", said.talk);
+    }
+    assert_eq!(default(&["show", "app"]).as_deref(), Some(two));
+    assert_eq!(default(&["update", "app", "--atproto-proxy", ""]), None);
+    assert_eq!(default(&["show", "app"]), None);
+}

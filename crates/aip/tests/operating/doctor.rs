@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use aip_sandbox::{NameServer, Sandbox, SandboxOptions};
+use aip_testkit::valkey::{ValkeyServer, free_ports};
 use serde_json::Value;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tempfile::TempDir;
@@ -118,6 +119,119 @@ async fn a_schema_that_is_behind_and_a_server_that_takes_no_writes_have_their_li
          END $$";
     connection.execute(read_only).await.unwrap();
     offline(&folder, &postgres).only("schema", "read-only");
+}
+
+/// A folder whose database is a PostgreSQL one of its own.
+async fn begun_on_postgres() -> (TempDir, String) {
+    let folder = begun();
+    let url = aip_testkit::postgres::create_database().await;
+    aip(folder.path(), &[("AIP_DATABASE_URL", &*url)], &["migrate"]).ok();
+    (folder, url)
+}
+
+#[tokio::test]
+async fn postgres_tells_its_version_and_whether_it_has_enough_connections() {
+    let (folder, url) = begun_on_postgres().await;
+    let postgres = [("AIP_DATABASE_URL", &*url)];
+    let report = offline(&folder, &postgres);
+    let line = report.line("PostgreSQL");
+    assert_eq!(line["status"], "ok", "{line}");
+    let found = line["found"].as_str().unwrap();
+    assert!(found.starts_with("PostgreSQL 1"), "{found}");
+    assert!(found.contains("297 connection(s) allowed"), "{found}");
+    assert!(found.contains("17 needed by 1 server(s)"), "{found}");
+
+    let many = ["--offline", "--servers", "18"];
+    let report = examine(folder.path(), &postgres, &many);
+    report.only("PostgreSQL", "306 needed by 18 server(s)");
+    let advice = report.line("PostgreSQL")["advice"].to_string();
+    assert!(advice.contains("max_connections = 402"), "{advice}");
+
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    let limited = "DO $$ BEGIN EXECUTE format(
+             'ALTER DATABASE %I CONNECTION LIMIT 16', current_database());
+         END $$";
+    connection.execute(limited).await.unwrap();
+    offline(&folder, &postgres).only("PostgreSQL", "16 connection(s) allowed");
+    let sqlite = offline(&begun(), &[]);
+    assert_eq!(sqlite.line("PostgreSQL")["status"], "skipped");
+    assert_eq!(sqlite.line("PostgreSQL replicas")["status"], "skipped");
+}
+
+#[tokio::test]
+async fn what_receives_the_write_ahead_log_of_postgres_has_its_line() {
+    let (folder, url) = begun_on_postgres().await;
+    let (_, socket) = url.split_once("?host=").unwrap();
+    let log = TempDir::new().unwrap();
+    let mut receiver = tokio::process::Command::new("pg_receivewal");
+    let receiver = receiver
+        .args(["--username", "aip", "--host", socket, "--directory"])
+        .arg(log.path())
+        .kill_on_drop(true);
+    let _receiver = receiver.spawn().unwrap();
+    let postgres = [("AIP_DATABASE_URL", &*url)];
+    let until = tokio::time::Instant::now() + std::time::Duration::from_mins(1);
+    loop {
+        let report = offline(&folder, &postgres);
+        let line = report.line("PostgreSQL replicas");
+        let found = line["found"].as_str().unwrap();
+        if found.contains("pg_receivewal: streaming, async, behind by ") {
+            assert_eq!(line["status"], "ok", "{line}");
+            return;
+        }
+        assert!(tokio::time::Instant::now() < until, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn valkey_tells_its_version_and_memory_and_that_it_takes_writes() {
+    let folder = begun();
+    let [port, full, replica] = free_ports();
+    let primary = ValkeyServer::listening(port, &[]).await;
+    let url = |port: u16| format!("redis://127.0.0.1:{port}");
+    let line = |url: String| {
+        let report = offline(&folder, &[("AIP_REDIS_URL", &*url)]);
+        (report.line("Valkey").clone(), report)
+    };
+    let (fine, _) = line(url(port));
+    assert_eq!(fine["status"], "ok", "{fine}");
+    let found = fine["found"].as_str().unwrap();
+    assert!(
+        found.starts_with("answers, ") && found.contains("not encrypted"),
+        "{found}"
+    );
+    assert!(found.contains("bytes used, without maxmemory"), "{found}");
+
+    let most = ["--maxmemory", "100kb", "--maxmemory-policy", "noeviction"];
+    let _full = ValkeyServer::listening(full, &most).await;
+    let (warned, _) = line(url(full));
+    assert_eq!(warned["status"], "warn", "{warned}");
+    assert!(
+        warned["found"]
+            .as_str()
+            .unwrap()
+            .contains("maxmemory-policy noeviction"),
+        "{warned}"
+    );
+
+    let of = ["--replicaof", "127.0.0.1", &port.to_string()];
+    let _replica = ValkeyServer::listening(replica, &of).await;
+    let (_, report) = line(url(replica));
+    report.only("Valkey", "it is a replica, which takes no writes");
+
+    // With the rights that AIP needs it is not told everything, and that is fine.
+    let rights = "on >hunter2 ~aip:* &aip:* +@read +@write +@connection +@scripting +@pubsub +role";
+    let arguments: Vec<&str> = ["ACL", "SETUSER", "aip"]
+        .into_iter()
+        .chain(rights.split(' '))
+        .collect();
+    primary.cli(&arguments).await;
+    let (fine, _) = line(format!("redis://aip:hunter2@127.0.0.1:{port}"));
+    assert_eq!(fine["status"], "ok", "{fine}");
+    assert!(
+        !fine["found"].as_str().unwrap().contains("bytes used"),
+        "{fine}"
+    );
 }
 
 #[tokio::test]

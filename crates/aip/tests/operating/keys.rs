@@ -74,6 +74,46 @@ fn a_new_key_waits_until_others_have_learned_of_it() {
     keys(&folder, &["retire", "nothing"]).failed_with("there is no key `nothing`");
 }
 
+#[test]
+fn a_key_for_eddsa_is_made_for_apps_alone() {
+    let folder = TempDir::new().unwrap();
+    let app = ["clients", "create", "--name", "App", "--redirect-uri"];
+    let app = [
+        &app[..],
+        &["https://app.example/cb", "--id-token-alg", "EdDSA"],
+    ]
+    .concat();
+    let refused = aip(folder.path(), &[], &app);
+    assert_eq!(refused.code, 2, "{}", refused.talk);
+    assert!(
+        refused.talk.contains("there is no EdDSA key"),
+        "{}",
+        refused.talk
+    );
+    let upstream = ["generate", "--purpose", "upstream", "--alg", "EdDSA"];
+    keys(&folder, &upstream).failed_with("EdDSA, which is not used for upstream keys");
+    let new = keys(
+        &folder,
+        &["generate", "--purpose", "oidc", "--alg", "EdDSA"],
+    );
+    let new = new.ok().to_owned();
+    keys(&folder, &["activate", &new, "--now"]).ok();
+    let signs = listed(&folder);
+    let signs = signs.iter().find(|key| key["kid"] == *new).unwrap();
+    assert_eq!(
+        (&signs["alg"], &signs["state"]),
+        (&json!("EdDSA"), &json!("active"))
+    );
+    let shown = aip(
+        folder.path(),
+        &[],
+        &[&app[..], &["--output", "json"]].concat(),
+    );
+    let shown: Value = serde_json::from_str(&shown.result).unwrap();
+    assert_eq!(shown["id_token_signed_response_alg"], "EdDSA");
+    assert_eq!(shown["from_document"], false);
+}
+
 #[tokio::test]
 async fn a_key_that_sessions_are_bound_to_stays_unless_their_number_is_typed() {
     let folder = TempDir::new().unwrap();

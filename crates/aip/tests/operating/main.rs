@@ -14,6 +14,7 @@ mod contents;
 mod database_away;
 mod doctor;
 mod healthcheck;
+mod importing;
 mod keys;
 mod messages;
 mod refusals;

@@ -36,7 +36,12 @@ const REFRESH: Endpoint = Endpoint::Method("com.atproto.server.refreshSession");
 const STALE: Duration = Duration::from_hours(3);
 
 /// A call of the story itself to the PDS.
-async fn call(world: &World, method: &str, bearer: Option<&str>, input: &Value) -> Value {
+pub(crate) async fn call(
+    world: &World,
+    method: &str,
+    bearer: Option<&str>,
+    input: &Value,
+) -> Value {
     let request = Request::post(format!("{}/xrpc/{method}", world.pds().origin()))
         .header(CONTENT_TYPE, "application/json");
     let request = match bearer {
@@ -51,14 +56,14 @@ async fn call(world: &World, method: &str, bearer: Option<&str>, input: &Value) 
 }
 
 /// Alice's own session at her PDS, for making app passwords.
-async fn own_session(world: &World) -> String {
+pub(crate) async fn own_session(world: &World) -> String {
     let alice = world.alice();
     let input = json!({ "identifier": alice.did.as_str(), "password": alice.password });
     let session = call(world, "com.atproto.server.createSession", None, &input).await;
     session["accessJwt"].as_str().unwrap().to_owned()
 }
 
-async fn make_password(world: &World) -> String {
+pub(crate) async fn make_password(world: &World) -> String {
     let token = own_session(world).await;
     let method = "com.atproto.server.createAppPassword";
     let made = call(world, method, Some(&token), &json!({ "name": "app" })).await;

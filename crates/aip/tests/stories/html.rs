@@ -23,6 +23,17 @@ impl Form {
         Self::all(page).find_map(|(_, form)| (form.field(name) == Some(value)).then_some(form))
     }
 
+    /// Every form with that value in that field.
+    pub(crate) fn all_with(page: &str, name: &str, value: &str) -> Vec<Self> {
+        let forms = Self::all(page).map(|(_, form)| form);
+        forms.filter(|it| it.field(name) == Some(value)).collect()
+    }
+
+    /// Whether there is a button with that value.
+    pub(crate) fn has_button(&self, value: &str) -> bool {
+        self.buttons.iter().any(|it| it.get("value") == Some(value))
+    }
+
     fn all(page: &str) -> impl Iterator<Item = (Tag, Self)> {
         page.split("<form ").skip(1).map(|rest| {
             let (form, _) = rest.split_once("</form>").expect("the form is closed");

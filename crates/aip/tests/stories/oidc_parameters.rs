@@ -144,7 +144,7 @@ async fn claims_are_told_where_they_were_asked_for(world: &World) {
         assert!(claims.get(absent).is_none(), "{absent}: {claims}");
     }
     // The address needs its scope, which the PDS is asked for.
-    let expected = json!({ "sub": did, "name": handle });
+    let expected = json!({ "sub": did, "did": did, "name": handle });
     assert_eq!(app.userinfo(&tokens.access).await.ok(), expected);
 
     let renewed = Tokens::of(&app.refresh(&tokens.refresh).await);
@@ -340,7 +340,10 @@ async fn an_account_without_a_handle_is_named_by_its_did(world: &World) {
     storage.put_account(&without).await.unwrap();
     let claims = app.userinfo(&tokens.access).await.ok();
     let did = world.alice().did.as_str();
-    let expected = json!({ "sub": did, "name": did, "preferred_username": "handle.invalid" });
+    let expected = json!({
+        "sub": did, "did": did, "name": did, "preferred_username": "handle.invalid",
+        "pds_endpoint": world.pds().origin(),
+    });
     assert_eq!(claims, expected);
 }
 

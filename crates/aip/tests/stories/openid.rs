@@ -51,7 +51,9 @@ async fn the_id_token_is_about_this_sign_in_and_nothing_else(world: &World) {
                 "iat": now,
                 "exp": now + 600,
                 "at_hash": at_hash(&tokens.access),
+                "sid": claims["sid"],
             });
+            assert!(claims["sid"].as_str().is_some_and(|it| it.len() == 36));
             if with_nonce {
                 expected["nonce"] = json!(errand.nonce);
             }
@@ -196,7 +198,7 @@ async fn an_email_address_comes_from_the_pds_when_it_was_asked_for(world: &World
         .await;
     assert_eq!(
         app.userinfo(&least.access).await.ok(),
-        json!({ "sub": world.alice().did.as_str() })
+        json!({ "sub": world.alice().did.as_str(), "did": world.alice().did.as_str() })
     );
     let without = app.sign_in(&world.browser(), world.alice()).await;
     assert!(

@@ -79,6 +79,8 @@ async fn credentials_of_the_caller_and_cookies_of_the_pds_stay_here(world: &Worl
     let reply = Reply::json(StatusCode::OK, &body)
         .with(SET_COOKIE, "pds=1")
         .with(WWW_AUTHENTICATE, "DPoP")
+        .with(HeaderName::from_static("connection"), "atproto-repo-rev")
+        .with(HeaderName::from_static("atproto-repo-rev"), "3kabc")
         .with(HeaderName::from_static("x-of-the-pds"), "yes");
     app.query(&tokens.access, GET_SESSION).await.ok();
     world
@@ -88,8 +90,9 @@ async fn credentials_of_the_caller_and_cookies_of_the_pds_stay_here(world: &Worl
     let stays = [
         ("cookie", "aip=planted"),
         ("proxy-authorization", "Basic eDp5"),
-        ("connection", "x-hop"),
+        ("connection", "x-hop, Content-Language"),
         ("x-hop", "1"),
+        ("content-language", "pt"),
         ("te", "trailers"),
         ("x-forwarded-for", "10.0.0.1"),
         ("forwarded", "for=10.0.0.1"),
@@ -135,6 +138,7 @@ async fn credentials_of_the_caller_and_cookies_of_the_pds_stay_here(world: &Worl
         "set-cookie",
         "www-authenticate",
         "dpop-nonce",
+        "atproto-repo-rev",
         "x-of-the-pds",
     ] {
         assert!(!answer.headers.contains_key(name), "{name}");

@@ -37,8 +37,16 @@ async fn a_fresh_session_is_told_by_one_statement(world: &World) {
     assert_eq!(told["pds_endpoint"], world.pds().origin());
     let mut members: Vec<_> = told.as_object().unwrap().keys().collect();
     members.sort();
-    let expected = ["did", "expires_at", "handle", "pds_endpoint", "scopes"];
+    let expected = [
+        "did",
+        "expires_at",
+        "handle",
+        "pds_endpoint",
+        "scopes",
+        "state",
+    ];
     assert_eq!(members, expected, "and no secret");
+    assert_eq!(told["state"], "active");
     assert_eq!(line["statements"], 1);
     assert_eq!(line["upstream_calls"], 0);
     assert_eq!(line["client"], app.id.as_str());

@@ -105,6 +105,7 @@ async fn userinfo_is_signed_for_apps_that_are_registered_for_it(world: &World) {
         let expected = json!({
             "iss": BASE, "aud": app.id.as_str(), "sub": world.alice().did.as_str(),
             "preferred_username": "alice.test", "name": "alice.test",
+            "did": world.alice().did.as_str(), "pds_endpoint": world.pds().origin(),
         });
         assert_eq!(claims, expected);
         app.userinfo(jwt).await.expect(401, "invalid_token");

@@ -1,7 +1,8 @@
 //! A small HTTP server for the test bed's own tests: what `aip` would be in a Pod.
 //!
 //! It listens on `LISTEN`, is ready once `READY_AFTER_MS` has passed, answers requests under way
-//! after SIGTERM, and shows its variables and files. `tiny-server exit CODE WORDS…` is a job.
+//! after SIGTERM, and shows its variables and files. `tiny-server exit CODE WORDS…` is a job, and so is
+//! `tiny-server keys rekey`, which takes `REKEY_MS` and ends with `REKEY_EXIT_CODE`.
 #![allow(clippy::print_stdout, reason = "its output is what the log tests read")]
 
 use std::collections::HashMap;
@@ -31,6 +32,14 @@ async fn main() -> std::io::Result<ExitCode> {
     {
         println!("{}", words.join(" "));
         return Ok(ExitCode::from(code.parse().unwrap_or(1)));
+    }
+    if arguments == ["keys", "rekey"] {
+        println!("sealing again: 5 of 10 values (50 %)");
+        let time = variable("REKEY_MS").parse().unwrap_or(0);
+        tokio::time::sleep(Duration::from_millis(time)).await;
+        println!("sealing again: 10 of 10 values (100 %)");
+        let code = variable("REKEY_EXIT_CODE").parse().unwrap_or(0);
+        return Ok(ExitCode::from(code));
     }
     serve().await?;
     Ok(ExitCode::SUCCESS)

@@ -30,7 +30,7 @@ async fn auto(project: &TestProject) -> CommandOutput {
 }
 
 /// What a Secret that the Pods have says under a key.
-async fn live(project: &TestProject, logical: &str, key: &str) -> String {
+pub(crate) async fn live(project: &TestProject, logical: &str, key: &str) -> String {
     let deployment = project.deployment().await;
     let pod = &deployment.data["spec"]["template"]["spec"];
     let volumes = pod["volumes"].as_array().unwrap().iter();
@@ -59,14 +59,14 @@ async fn live_active(project: &TestProject) -> String {
 }
 
 /// The Secrets, which every deployment of keys adds to. The Deployment's status changes by itself.
-async fn secrets(project: &TestProject) -> Vec<(String, Option<String>)> {
+pub(crate) async fn secrets(project: &TestProject) -> Vec<(String, Option<String>)> {
     let mut versions = project.versions().await;
     versions.retain(|(name, _)| name.starts_with("Secret "));
     versions
 }
 
 /// Lets every deployment of the history have ended long ago.
-fn time_passes(project: &TestProject) {
+pub(crate) fn time_passes(project: &TestProject) {
     let history = project
         .state()
         .join(format!(".aip-deploy/aip/{}/history", project.stack));
@@ -82,7 +82,7 @@ fn time_passes(project: &TestProject) {
     }
 }
 
-fn copy(project: &TestProject, name: &str) -> String {
+pub(crate) fn copy(project: &TestProject, name: &str) -> String {
     let path = project.stack_file().with_file_name(name);
     std::fs::copy(project.stack_file(), &path).unwrap();
     path.display().to_string()

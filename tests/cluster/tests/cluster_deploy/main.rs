@@ -21,6 +21,7 @@ mod held_back;
 mod interrupted;
 mod key_rotation;
 mod lifecycle;
+mod master_key_rotation;
 mod protected;
 mod proxies;
 mod real_aip;

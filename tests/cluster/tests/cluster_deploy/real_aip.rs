@@ -4,6 +4,7 @@
 mod aip_project;
 mod edge;
 mod failures;
+mod master_keys;
 mod person;
 mod search;
 mod secrets;

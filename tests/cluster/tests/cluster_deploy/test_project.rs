@@ -243,8 +243,15 @@ impl TestProject {
 
     /// Runs a command until it reaches a fail point, kills it there, and frees its lease.
     pub(crate) async fn kill_at(&self, point: FailPoint, arguments: &[&str]) {
+        self.kill_at_pass(point, 1, arguments).await;
+    }
+
+    /// The same for a command that reaches the point several times.
+    pub(crate) async fn kill_at_pass(&self, point: FailPoint, pass: u32, arguments: &[&str]) {
         let mut command = self.command_of(&FAIL_POINTS, arguments);
-        command.env("FAIL_POINT", point.to_string());
+        command
+            .env("FAIL_POINT", point.to_string())
+            .env("FAIL_POINT_PASSES", pass.to_string());
         let mut running = Running::start(command, &format!("stopped at {point}")).await;
         running.child.kill().await.unwrap();
         self.run(&["cancel", "--yes"]).await.exits(0);

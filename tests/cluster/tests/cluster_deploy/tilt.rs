@@ -84,7 +84,10 @@ async fn what_the_tiltfile_yields_is_applied_and_its_inputs_exist() {
         assert_eq!(image.strip_prefix(built), Some(":v1"), "{image}");
     }
     let command = texts(&builds[0]["command"]);
-    let script = command.iter().find(|it| it.ends_with(".sh")).unwrap();
+    let script = command
+        .iter()
+        .find(|it| it.ends_with("build-image.sh"))
+        .unwrap();
     let inputs = texts(&builds[0]["deps"]);
     assert!(inputs.len() > 3, "{inputs:?}");
     let watched = calls(&recorded, "watch_file");

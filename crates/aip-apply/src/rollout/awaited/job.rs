@@ -1,7 +1,7 @@
 //! A Job is done when it has the condition `Complete`. It has failed with the condition `Failed`,
 //! or when its Pods cannot run by waiting longer: an image that does not exist, Pods that are
-//! refused, a Job that is suspended or being deleted. `verdict.rs` has the rules. A Job that is done
-//! says what it did: its log is shown.
+//! refused, a Job that is suspended or being deleted. `verdict.rs` has the rules. The last line of its log
+//! tells how far it is, and a Job that is done says what it did: the end of its log is shown.
 
 use futures_util::stream::SelectAll;
 use k8s_openapi::api::batch::v1::Job;
@@ -21,6 +21,7 @@ pub(super) struct JobWatch {
     pods: Cache<Pod>,
     about_job: Cache<Event>,
     about_pods: Cache<Event>,
+    said: Option<String>,
 }
 
 impl Awaited for JobWatch {
@@ -55,7 +56,10 @@ impl Awaited for JobWatch {
         let mut events = self.about_job.all();
         events.extend(self.about_pods.all());
         let job = self.jobs.get(name)?;
-        Some(JobView::read(job, &self.pods.all(), &events))
+        Some(JobView {
+            said: self.said.clone(),
+            ..JobView::read(job, &self.pods.all(), &events)
+        })
     }
 
     fn judge(view: &JobView, now: Timestamp) -> Verdict {
@@ -68,5 +72,13 @@ impl Awaited for JobWatch {
             own.map(|container| (pod.name.clone(), container.name.clone()))
         });
         containers.collect()
+    }
+
+    fn at_work(view: &JobView) -> Option<(String, String)> {
+        view.at_work()
+    }
+
+    fn hear(&mut self, line: String) {
+        self.said = Some(line);
     }
 }

@@ -66,9 +66,7 @@ fn verdict(
     let ends = rfc3339(until);
     let soon = until < now + EXPIRES_SOON;
     match &certificate.renewal {
-        _ if until <= now => Err(format!(
-            "{arn} expired at {ends}: `aip-deploy cert request` requests another one"
-        )),
+        _ if until <= now => Err(format!("{arn} expired at {ends}: {}", way_on(certificate))),
         Some((status, reason)) if status != "SUCCESS" && soon => Err(format!(
             "{arn} ends at {ends}, and its renewal is {status}{}: `aip-deploy cert status` shows the DNS records \
              that have to stay in place",
@@ -77,14 +75,29 @@ fn verdict(
                 .map_or(String::new(), |reason| format!(" ({reason})"))
         )),
         _ if soon && !certificate.is_renewed => Err(format!(
-            "{arn} ends at {ends}, and AWS does not renew it: `aip-deploy cert request` requests one that it \
-             renews"
+            "{arn} ends at {ends}, and AWS does not renew it: {}",
+            way_on(certificate)
         )),
         _ => Ok(format!(
             "{arn} is issued for {} until {ends}",
             names.join(", ")
         )),
     }
+}
+
+/// What gives the load balancer a certificate that lasts. `cert request` takes up one that is issued, however
+/// soon it ends.
+fn way_on(certificate: &Certificate) -> String {
+    let arn = &certificate.arn;
+    if certificate.is_amazon_issued {
+        return "AWS renews one that a load balancer uses: run `aip-deploy up`, and look again tomorrow"
+            .to_owned();
+    }
+    format!(
+        "it was imported; import its successor under the same ARN: `aws acm import-certificate --certificate-arn \
+         {arn} --certificate fileb://certificate.pem --private-key fileb://key.pem --certificate-chain \
+         fileb://chain.pem`"
+    )
 }
 
 #[cfg(test)]
@@ -128,9 +141,22 @@ mod tests {
         assert!(said(&renewing).unwrap_err().contains("(CAA_ERROR)"));
         renewing.renewal = Some(("SUCCESS".to_owned(), None));
         assert!(said(&renewing).is_ok());
-        let mut imported = certificate(10);
-        imported.is_renewed = false;
-        assert!(said(&imported).unwrap_err().contains("does not renew it"));
+        let mut unused = certificate(10);
+        unused.is_renewed = false;
+        let text = said(&unused).unwrap_err();
+        assert!(
+            text.contains("does not renew it: AWS renews one that"),
+            "{text}"
+        );
+        let mut imported = unused;
+        imported.is_amazon_issued = false;
+        let text = said(&imported).unwrap_err();
+        // `cert request` would take up the same one.
+        assert!(!text.contains("cert request"), "{text}");
+        assert!(
+            text.contains("import-certificate --certificate-arn arn:1 "),
+            "{text}"
+        );
         imported.not_after = Some(NOW + EXPIRES_SOON);
         assert!(said(&imported).is_ok());
     }

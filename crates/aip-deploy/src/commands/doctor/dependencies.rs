@@ -1,7 +1,10 @@
 //! The servers that the stack makes, as far as their objects tell: from outside the cluster nobody connects to
 //! them. `aip doctor` in a Pod asks the servers themselves.
 
+use std::time::Duration;
+
 use aip_apply::cluster::GuardedCluster;
+use aip_base::Timestamp;
 use aip_stack::Target;
 use aip_stack::config::connections_needed;
 use aip_stack::desired::{Desired, ObjectRef};
@@ -9,14 +12,25 @@ use serde_json::Value;
 
 use super::Report;
 
+/// How far apart backups are if `CloudNativePG` does not tell when the next one is due.
+const BACKUP_INTERVAL: Duration = Duration::from_hours(24);
+
 /// Checks the PostgreSQL cluster and the Valkey server of the stack, if it makes them.
-pub(super) async fn check(cluster: &GuardedCluster, target: &Target, report: &mut Report) {
+pub(super) async fn check(
+    cluster: &GuardedCluster,
+    target: &Target,
+    now: Timestamp,
+    report: &mut Report,
+) {
     let pods = largest_number_of_pods(target);
     for object in target.desired.iter().map(Desired::object) {
         match (object.group(), object.kind.as_str()) {
             ("postgresql.cnpg.io", "Cluster") => {
                 let found = found(cluster, object, |live| postgres(live, pods)).await;
                 report.record("PostgreSQL", found, Clone::clone);
+                if let Some(found) = backups(cluster, target, object, now).await {
+                    report.record("PostgreSQL backups", found, Clone::clone);
+                }
             }
             ("apps", "StatefulSet") => {
                 let found = found(cluster, object, valkey).await;
@@ -24,6 +38,30 @@ pub(super) async fn check(cluster: &GuardedCluster, target: &Target, report: &mu
             }
             _ => {}
         }
+    }
+}
+
+/// What the Cluster and its schedule say about backups; none if it has no backups, or is not there yet.
+async fn backups(
+    cluster: &GuardedCluster,
+    target: &Target,
+    object: &ObjectRef,
+    now: Timestamp,
+) -> Option<Result<String, String>> {
+    let mut desired = target.desired.iter().map(Desired::object);
+    let schedule = desired.find(|object| object.kind == "ScheduledBackup")?;
+    let describe = |error: aip_apply::cluster::ApiError| error.describe_for(object);
+    let live = match cluster.read(object).await.map_err(describe) {
+        Ok(live) => live?,
+        Err(error) => return Some(Err(error)),
+    };
+    match cluster.read(schedule).await {
+        Ok(schedule) => Some(backup(
+            &live,
+            schedule.as_ref().unwrap_or(&Value::Null),
+            now,
+        )),
+        Err(error) => Some(Err(error.describe_for(schedule))),
     }
 }
 
@@ -86,22 +124,65 @@ fn postgres(live: &Value, pods: u32) -> Result<String, String> {
             facts.push(fact);
         }
     }
-    if !spec["backup"]["barmanObjectStore"].is_null() {
-        for (name, what) in [
-            ("LastBackupSucceeded", "the last backup failed"),
-            ("ContinuousArchiving", "the write-ahead log is not archived"),
-        ] {
-            if let Some(failed) = condition(name).filter(|found| found["status"] == "False") {
-                let message = failed["message"].as_str().unwrap_or_default();
-                complaints.push(format!("{what}: {message}"));
-            }
-        }
-        match status["lastSuccessfulBackup"].as_str() {
-            Some(time) => facts.push(format!("last backup {time}")),
-            None => complaints.push("no backup yet".to_owned()),
+    verdict(facts, complaints)
+}
+
+/// What a live Cluster and its `ScheduledBackup` say about backups.
+fn backup(live: &Value, schedule: &Value, now: Timestamp) -> Result<String, String> {
+    let status = &live["status"];
+    let mut facts = Vec::new();
+    let mut complaints = Vec::new();
+    for (name, what) in [
+        ("LastBackupSucceeded", "the last backup failed"),
+        ("ContinuousArchiving", "the write-ahead log is not archived"),
+    ] {
+        let mut conditions = status["conditions"].as_array().into_iter().flatten();
+        let failed = conditions.find(|one| one["type"] == name && one["status"] == "False");
+        if let Some(failed) = failed {
+            let message = failed["message"].as_str().unwrap_or_default();
+            complaints.push(format!("{what}: {message}"));
         }
     }
+    let namespace = live["metadata"]["namespace"].as_str().unwrap_or_default();
+    if schedule["spec"]["suspend"] == true {
+        let name = schedule["metadata"]["name"].as_str().unwrap_or_default();
+        complaints.push(format!(
+            "the schedule is suspended: `kubectl patch --namespace {namespace} scheduledbackup/{name} --type merge \
+             --patch '{{\"spec\":{{\"suspend\":false}}}}'` resumes it"
+        ));
+    }
+    let time = |value: &Value| {
+        let at: jiff::Timestamp = value.as_str()?.parse().ok()?;
+        Some(Timestamp::from_micros(at.as_microsecond()))
+    };
+    let runs = &schedule["status"];
+    let interval = time(&runs["lastScheduleTime"]).zip(time(&runs["nextScheduleTime"]));
+    let interval = interval.map_or(BACKUP_INTERVAL, |(last, next)| next.since(last));
+    match time(&status["lastSuccessfulBackup"]) {
+        Some(last) => {
+            let age = now.since(last);
+            let text = format!(
+                "last backup {} hours ago ({}), due every {} hours",
+                hours(age),
+                status["lastSuccessfulBackup"].as_str().unwrap_or_default(),
+                hours(interval)
+            );
+            // One that is under way is not late.
+            if age > interval.saturating_mul(2) {
+                complaints.push(format!(
+                    "{text}: `kubectl describe --namespace {namespace} backups.postgresql.cnpg.io` says why"
+                ));
+            } else {
+                facts.push(text);
+            }
+        }
+        None => complaints.push("no backup yet".to_owned()),
+    }
     verdict(facts, complaints)
+}
+
+fn hours(time: Duration) -> u64 {
+    time.as_secs() / 3600
 }
 
 /// What a live `StatefulSet` says; an error if it is not ready.
@@ -137,7 +218,7 @@ mod tests {
 
     fn cluster() -> Value {
         json!({
-            "metadata": {"name": "aip-postgres"},
+            "metadata": {"name": "aip-postgres", "namespace": "aip-main"},
             "spec": {"instances": 3, "postgresql": {"parameters": {"max_connections": "200"}},
                 "backup": {"barmanObjectStore": {}}},
             "status": {
@@ -154,7 +235,7 @@ mod tests {
         assert_eq!(
             postgres(&cluster(), 3).unwrap(),
             "3 of 3 ready, image postgresql:18, TLS with a certificate until 2027-02-01, max_connections 200, 88 \
-             needed by 3 Pods, last backup 2026-11-30T03:00:00Z"
+             needed by 3 Pods"
         );
     }
 
@@ -165,37 +246,78 @@ mod tests {
             *live.pointer_mut(pointer).unwrap() = value;
             postgres(&live, pods).unwrap_err()
         };
-        for (pointer, value, words) in [
-            (
-                "/status/conditions/0/status",
-                json!("False"),
-                "not ready: not reported by CloudNativePG yet, ",
-            ),
-            (
-                "/status/conditions/1",
-                json!({"type": "ContinuousArchiving", "status": "False", "message": "403"}),
-                "the write-ahead log is not archived: 403, ",
-            ),
-            (
-                "/status/conditions/1",
-                json!({"type": "LastBackupSucceeded", "status": "False", "message": "403"}),
-                "the last backup failed: 403, ",
-            ),
-            (
-                "/status/lastSuccessfulBackup",
-                Value::Null,
-                "no backup yet, ",
-            ),
-        ] {
-            let said = complaint(pointer, value, 3);
-            assert!(said.starts_with(words), "{said}");
-        }
+        let said = complaint("/status/conditions/0/status", json!("False"), 3);
+        let words = "not ready: not reported by CloudNativePG yet, ";
+        assert!(said.starts_with(words), "{said}");
         let said = complaint("/spec/instances", json!(3), 30);
         assert!(
             said.starts_with("max_connections 200, 666 needed by 30 Pods, "),
             "{said}"
         );
         assert!(postgres(&json!({}), 1).is_err());
+    }
+
+    /// Nine hours after the last backup of [`cluster`].
+    const NOON: Timestamp = Timestamp::from_secs(1_796_040_000);
+
+    fn schedule() -> Value {
+        json!({"metadata": {"name": "aip-postgres"}, "spec": {},
+            "status": {"lastScheduleTime": "2026-11-30T03:00:00Z", "nextScheduleTime": "2026-12-01T03:00:00Z"}})
+    }
+
+    #[test]
+    fn backups_are_as_old_as_their_schedule_lets_them_be() {
+        let later = |hours: u64| NOON + Duration::from_hours(hours);
+        let fine = "last backup 9 hours ago (2026-11-30T03:00:00Z), due every 24 hours";
+        assert_eq!(backup(&cluster(), &schedule(), NOON).unwrap(), fine);
+        assert!(backup(&cluster(), &schedule(), later(39)).is_ok());
+        let late = backup(&cluster(), &schedule(), later(40)).unwrap_err();
+        assert!(late.starts_with("last backup 49 hours ago"), "{late}");
+        assert!(
+            late.contains("`kubectl describe --namespace aip-main backups"),
+            "{late}"
+        );
+        // Once a week, and without a schedule to be read.
+        let mut weekly = schedule();
+        weekly["status"]["nextScheduleTime"] = "2026-12-07T03:00:00Z".into();
+        assert!(backup(&cluster(), &weekly, later(40)).is_ok());
+        assert!(backup(&cluster(), &Value::Null, later(39)).is_ok());
+        assert!(backup(&cluster(), &Value::Null, later(40)).is_err());
+    }
+
+    #[test]
+    fn backups_that_fail_are_suspended_or_were_never_made_are_told_first() {
+        let mut suspended = schedule();
+        suspended["spec"]["suspend"] = true.into();
+        let said = backup(&cluster(), &suspended, NOON).unwrap_err();
+        assert!(
+            said.starts_with("the schedule is suspended: `kubectl patch"),
+            "{said}"
+        );
+        let failed = |name: &str| json!({"type": name, "status": "False", "message": "403"});
+        for (pointer, value, words) in [
+            (
+                "/status/conditions/1",
+                failed("ContinuousArchiving"),
+                "the write-ahead log is not archived: 403, ",
+            ),
+            (
+                "/status/conditions/1",
+                failed("LastBackupSucceeded"),
+                "the last backup failed: 403, ",
+            ),
+            ("/status/lastSuccessfulBackup", Value::Null, "no backup yet"),
+            (
+                "/status/lastSuccessfulBackup",
+                json!("soon"),
+                "no backup yet",
+            ),
+        ] {
+            let mut live = cluster();
+            *live.pointer_mut(pointer).unwrap() = value;
+            let said = backup(&live, &schedule(), NOON).unwrap_err();
+            assert!(said.starts_with(words), "{said}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use aip_apply::apply::{FailPoint, LeaseRenewer};
 use aip_apply::store::RevisionRecord;
 use aip_apply::time::rfc3339;
+use aip_base::Timestamp;
 use aip_stack::config::fields::{KEY_OVERLAP, ROTATE_EVERY};
 use aip_stack::config::{key_schedule, rotate_every};
 use aip_stack::signing_keys::{Due, Purpose, Schedule, SigningKeys, Step};
@@ -23,6 +24,9 @@ use crate::commands::apply_flags::ApplyFlags;
 use crate::commands::failure::CommandError;
 use crate::context::{Context, OpenStack, SecretsMode, Stack};
 use crate::workflow::{Deployment, Operation, with_lease};
+
+/// The key set in its Secret.
+const KEY_FILE: &str = "signing_keys.json";
 
 /// What is asked for on the command line.
 pub(super) struct Auto {
@@ -55,7 +59,7 @@ impl Auto {
         // Most runs end here, without having written anything.
         let round = self.look(ctx, stack.stack).await?;
         if !round.has_work() {
-            say_next(ctx, &round.due);
+            say_next(ctx, round.due.next);
             return Ok(());
         }
         with_lease(&stack, Operation::RotateKeys, async |lease| {
@@ -63,7 +67,7 @@ impl Auto {
             Box::pin(self.rotate(&stack, lease)).await
         })
         .await?;
-        say_next(ctx, &self.look(ctx, stack.stack).await?.due);
+        say_next(ctx, self.look(ctx, stack.stack).await?.due.next);
         Ok(())
     }
 
@@ -72,7 +76,8 @@ impl Auto {
         let file = stack.load()?;
         let schedule = self.schedule(ctx, stack, &file).await?;
         let keys = super::read(ctx, stack, &file).await?;
-        let history = History::of(ctx, stack).await?;
+        let read = async |file: &StackFile| super::read(ctx, stack, file).await;
+        let history = History::of(ctx, stack, read).await?;
         let (Some((_, deployed)), Some(last)) = (history.deployed.0.first(), history.last) else {
             return Err(KeysError::NothingDeployed);
         };
@@ -101,17 +106,7 @@ impl Auto {
         stack: &Stack,
         file: &StackFile,
     ) -> Result<Schedule, KeysError> {
-        let refused = |path: &str| {
-            let path = path.to_owned();
-            move |reason| KeysError::Field { path, reason }
-        };
-        let every = if let Some(every) = self.every {
-            every
-        } else {
-            let text = ctx.text(stack, file, ROTATE_EVERY.path()).await?;
-            let text = text.ok_or(KeysError::NoPeriod)?;
-            rotate_every(text.expose_secret()).map_err(refused(ROTATE_EVERY.path()))?
-        };
+        let every = period(ctx, stack, file, self.every).await?;
         let overlap = ctx.text(stack, file, KEY_OVERLAP.path()).await?;
         let overlap = overlap.as_ref().map(ExposeSecret::expose_secret);
         key_schedule(every, overlap).map_err(refused(KEY_OVERLAP.path()))
@@ -125,7 +120,9 @@ impl Auto {
         if !round.has_work() {
             return Ok(());
         }
-        only_keys_differ(stack, &round).await?;
+        let deployed_file = revision_file(stack.stack, &round.last)?;
+        let active = variable(stack.stack, &deployed_file, ACTIVE)?;
+        only_keys_differ(stack, &round.file, &round.last, &[KEY_SET, &active]).await?;
         is_deployed_and_not_overtaken(stack, &round.keys).await?;
         for step in &round.due.steps {
             let kid = round
@@ -135,38 +132,69 @@ impl Auto {
         }
         super::write(ctx, stack.stack, &mut round.file, &round.keys).await?;
         ctx.fail_points.reached(FailPoint::KeysWritten).await;
-        let target = stack
-            .target_of_revision(&RevisionRecord {
-                stack_file: round.file.text().to_owned(),
-                ..round.last
-            })
-            .await?;
-        let flags = ApplyFlags::unattended();
-        let deployment = Deployment::new(stack, &target, Operation::RotateKeys, &flags);
-        Ok(deployment.run_with(lease).await?)
+        deploy(stack, lease, &round.file, round.last).await
     }
 }
 
-/// That the file, but for its keys, is the one that is deployed.
-async fn only_keys_differ(stack: &OpenStack<'_>, round: &Round) -> Result<(), KeysError> {
+/// How long a key is used: `given`, else what the stack file says.
+pub(super) async fn period(
+    ctx: &Context,
+    stack: &Stack,
+    file: &StackFile,
+    given: Option<Duration>,
+) -> Result<Duration, KeysError> {
+    if let Some(every) = given {
+        return Ok(every);
+    }
+    let text = ctx.text(stack, file, ROTATE_EVERY.path()).await?;
+    let text = text.ok_or(KeysError::NoPeriod)?;
+    rotate_every(text.expose_secret()).map_err(refused(ROTATE_EVERY.path()))
+}
+
+fn refused(path: &str) -> impl FnOnce(String) -> KeysError {
+    let path = path.to_owned();
+    move |reason| KeysError::Field { path, reason }
+}
+
+/// Deploys the keys of a stack file with the image of the last deployment.
+pub(super) async fn deploy(
+    stack: &OpenStack<'_>,
+    lease: &LeaseRenewer,
+    file: &StackFile,
+    last: RevisionRecord,
+) -> Result<(), KeysError> {
+    let with_keys = RevisionRecord {
+        stack_file: file.text().to_owned(),
+        ..last
+    };
+    let target = stack.target_of_revision(&with_keys).await?;
+    let flags = ApplyFlags::unattended();
+    let deployment = Deployment::new(stack, &target, Operation::RotateKeys, &flags);
+    Ok(deployment.run_with(lease).await?)
+}
+
+/// That the file, but for the values at `paths`, is the one that is deployed.
+pub(super) async fn only_keys_differ(
+    stack: &OpenStack<'_>,
+    file: &StackFile,
+    last: &RevisionRecord,
+    paths: &[&str],
+) -> Result<(), KeysError> {
     let ctx = stack.ctx;
-    let deployed_file = revision_file(stack.stack, &round.last)?;
-    let mut file = round.file.clone();
-    for path in [
-        KEY_SET.to_owned(),
-        variable(stack.stack, &deployed_file, ACTIVE)?,
-    ] {
-        let at = stack.stack.config_path(&path, true)?;
+    let deployed_file = revision_file(stack.stack, last)?;
+    let mut file = file.clone();
+    for &path in paths {
+        let at = stack.stack.config_path(path, true)?;
         let encrypted = deployed_file
             .at(&at)
             .is_some_and(|node| node.secret().is_some());
-        match ctx.text(stack.stack, &deployed_file, &path).await? {
+        match ctx.text(stack.stack, &deployed_file, path).await? {
             None => {
                 file.remove(&at)?;
             }
             // Whether values are encrypted decides the names of Secrets.
             Some(text) if encrypted => {
-                let sealed = super::sealed(ctx, &mut file, text.expose_secret(), &path).await?;
+                let sealed = super::sealed(ctx, &mut file, text.expose_secret(), path).await?;
                 file.set(&at, sealed)?;
             }
             Some(text) => file.set(&at, Tree::String(text.expose_secret().to_owned()))?,
@@ -174,10 +202,10 @@ async fn only_keys_differ(stack: &OpenStack<'_>, round: &Round) -> Result<(), Ke
     }
     let with_old_keys = RevisionRecord {
         stack_file: file.text().to_owned(),
-        ..round.last.clone()
+        ..last.clone()
     };
     let with_old_keys = stack.target_of_revision(&with_old_keys).await?;
-    let deployed = stack.target_of_revision(&round.last).await?;
+    let deployed = stack.target_of_revision(last).await?;
     if with_old_keys.has_same_objects_as(&deployed) {
         Ok(())
     } else {
@@ -196,11 +224,16 @@ async fn is_deployed_and_not_overtaken(
     let inventory = stack.store.inventory().await?;
     let cluster = stack.cluster(&target.context, &inventory).await;
     let cluster = cluster.map_err(CommandError::from)?;
-    if let Some((secret, live)) = live(&cluster, &target).await?
-        && let Some(by) = keys.behind(&live)
-    {
+    if let Some((secret, text)) = live(&cluster, &target, KEY_FILE).await? {
         let place = secret.to_string();
-        return Err(KeysError::Overtaken { by, place });
+        let live = SigningKeys::parse(&text, Vec::new(), Vec::new());
+        let live = live.map_err(|error| KeysError::Live {
+            secret: place.clone(),
+            reason: error.to_string(),
+        })?;
+        if let Some(by) = keys.behind(&live) {
+            return Err(KeysError::Overtaken { by, place });
+        }
     }
     Ok(())
 }
@@ -216,8 +249,9 @@ fn said(step: &Step, kid: &str) -> String {
     }
 }
 
-fn say_next(ctx: &Context, due: &Due) {
-    let next = due.next.map(rfc3339);
+/// Says when there is something to do next; none if that depends on a deployment.
+pub(super) fn say_next(ctx: &Context, next: Option<Timestamp>) {
+    let next = next.map(rfc3339);
     let next = next.map_or_else(
         || "after the next deployment".to_owned(),
         |at| format!("at {at}"),

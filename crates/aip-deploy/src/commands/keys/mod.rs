@@ -3,12 +3,14 @@
 
 mod auto;
 mod deployed;
+mod master;
 mod rotate;
 mod status;
 
 use aip_apply::store::StoreError;
 use aip_stack::config::fields::{ROTATE_EVERY, SIGNING_KEYS};
 use aip_stack::config::key_ids;
+use aip_stack::master_keys::MasterKeysError;
 use aip_stack::signing_keys::{Behind, SigningKeys, SigningKeysError};
 use clap::{Args, Subcommand};
 use pulumi_files::{ConfigPath, CrypterError, StackFile, StackFileError};
@@ -25,7 +27,7 @@ const KEY_SET: &str = SIGNING_KEYS.path();
 const ACTIVE: &str = "ACTIVE_SIGNING_KEYS";
 const SERVICE: &str = "SERVICE_AUTH_KEYS";
 
-/// Show and rotate the signing keys of the stack
+/// Show the signing keys of the stack, and rotate them and the master keys
 #[derive(Debug, Args)]
 #[command(after_help = examples!["keys status", "keys rotate", "keys rotate --auto"])]
 pub(crate) struct KeysArgs {
@@ -92,6 +94,44 @@ pub(crate) enum KeysError {
     },
     #[error("{secret} of the cluster: {reason}; run `aip-deploy up`")]
     Live { secret: String, reason: String },
+    /// The keys that protect the database are not in the stack file.
+    #[error(
+        "AIP_MASTER_KEYS is neither in aip_config.extra_env nor in aip_config.required_env, so its keys cannot be \
+         rotated here: run `aip-deploy config set --path --secret aip_config.extra_env.AIP_MASTER_KEYS < \
+         master-keys.json`"
+    )]
+    NoMasterKeys,
+    #[error("{path} {source}")]
+    MasterKeys {
+        path: String,
+        source: MasterKeysError,
+    },
+    /// The Pods of the other profile cannot do the work.
+    #[error(
+        "master keys are rotated in the profile `restricted` alone: run `aip-deploy config set --path \
+         aip_config.profile restricted`, or `aip keys` by hand"
+    )]
+    MasterProfile,
+    #[error("master keys have no rotation by hand here: pass --auto")]
+    MasterByHand,
+    /// Values would be sealed that Pods cannot open.
+    #[error(
+        "the master key `{0}` seals in the stack file, and the Pods do not know it yet: make another one the \
+         primary key, run `aip-deploy up`, and activate it afterwards"
+    )]
+    UnknownToPods(String),
+    /// Values may be sealed with them still.
+    #[error(
+        "the stack file has another primary master key than what is deployed, and lacks {}: put them back, and run \
+         `aip-deploy up`; the command removes them when everything is sealed again", .0.join(", ")
+    )]
+    RemovedTooEarly(Vec<String>),
+    /// It may seal or open with keys of before.
+    #[error(
+        "Pod {pod} still runs with master keys of an earlier deployment ({secret}): run the command again when it is \
+         gone (`aip-deploy rollout` shows the Pods)"
+    )]
+    OlderPod { pod: String, secret: String },
     #[error(transparent)]
     Command(Box<CommandError>),
     #[error("confirmation declined, not removing the key")]
@@ -144,6 +184,9 @@ impl KeysError {
             | Self::UndeployedChanges
             | Self::Overtaken { .. }
             | Self::Live { .. }
+            | Self::UnknownToPods(_)
+            | Self::RemovedTooEarly(_)
+            | Self::OlderPod { .. }
             | Self::Declined
             | Self::Input(_)
             | Self::File(StackFileError::Io { .. } | StackFileError::ChangedMeanwhile { .. }) => {
@@ -153,6 +196,10 @@ impl KeysError {
             | Self::Crypter { .. }
             | Self::NoKeys
             | Self::NoPeriod
+            | Self::NoMasterKeys
+            | Self::MasterKeys { .. }
+            | Self::MasterProfile
+            | Self::MasterByHand
             | Self::Field { .. }
             | Self::Keys(_)
             | Self::NeedsYes => Exit::Usage,

@@ -6,17 +6,19 @@ use std::time::Duration;
 use aip_stack::config::rotate_every;
 use aip_stack::signing_keys::{Alg, MIN_PUBLISHED, Purpose, SigningKeysError};
 use clap::{Args, ValueEnum};
+use pulumi_files::StackFile;
 
 use super::KeysError;
 use super::auto::Auto;
 use super::deployed::History;
+use super::master::MasterRotation;
 use crate::context::{Context, Stack};
 
 #[derive(Debug, Args)]
 #[command(after_help = examples![
-    "keys rotate --purpose upstream",
     "keys rotate --activate",
     "keys rotate --auto --every 90d",
+    "keys rotate --auto --purpose master",
 ])]
 pub(super) struct RotateArgs {
     /// Activate the new key; KID is needed if several are waiting
@@ -31,7 +33,7 @@ pub(super) struct RotateArgs {
     /// With --auto: how long a key signs (90d, 12w), instead of `aip_config.keys.rotate_every`
     #[arg(long, value_name = "PERIOD", requires = "auto", value_parser = rotate_every)]
     every: Option<Duration>,
-    /// Purpose of the key: upstream if not given; with --auto, every purpose
+    /// Purpose of the key: upstream if not given; with --auto, both purposes of signing keys
     #[arg(long, value_enum)]
     purpose: Option<PurposeName>,
     /// Activate a key even if verifiers may not have fetched it yet
@@ -49,13 +51,17 @@ enum PurposeName {
     Upstream,
     /// Signs tokens for apps
     Oidc,
+    /// Encrypts what the database holds; with --auto alone
+    Master,
 }
 
-impl From<PurposeName> for Purpose {
-    fn from(name: PurposeName) -> Self {
-        match name {
-            PurposeName::Upstream => Self::Upstream,
-            PurposeName::Oidc => Self::Oidc,
+impl PurposeName {
+    /// What a signing key signs; none of a master key.
+    fn of_signing_key(self) -> Option<Purpose> {
+        match self {
+            Self::Upstream => Some(Purpose::Upstream),
+            Self::Oidc => Some(Purpose::Oidc),
+            Self::Master => None,
         }
     }
 }
@@ -81,14 +87,17 @@ impl From<&str> for KeyToActivate {
 
 impl RotateArgs {
     pub(super) async fn run(self, ctx: &Context) -> Result<(), KeysError> {
+        let every = self.every;
+        let purpose = match self.purpose.map(PurposeName::of_signing_key) {
+            Some(None) if self.auto => return MasterRotation { every }.run(ctx).await,
+            Some(None) => return Err(KeysError::MasterByHand),
+            Some(purpose) => purpose,
+            None => None,
+        };
         if self.auto {
-            let auto = Auto {
-                every: self.every,
-                purpose: self.purpose.map(Purpose::from),
-            };
-            return auto.run(ctx).await;
+            return Auto { every, purpose }.run(ctx).await;
         }
-        let purpose = self.purpose.map_or(Purpose::Upstream, Purpose::from);
+        let purpose = purpose.unwrap_or(Purpose::Upstream);
         let stack = ctx.stack().await?;
         let mut file = stack.load()?;
         let mut keys = super::read(ctx, stack, &file).await?;
@@ -136,7 +145,8 @@ impl RotateArgs {
 
 /// That whoever verifies has had the time to learn of the key. What the Pods have is in the history.
 async fn was_published(ctx: &Context, stack: &Stack, kid: &str) -> Result<(), KeysError> {
-    let history = History::of(ctx, stack).await?;
+    let read = async |file: &StackFile| super::read(ctx, stack, file).await;
+    let history = History::of(ctx, stack, read).await?;
     let Some(since) = history.deployed.published_since(kid) else {
         return Err(KeysError::NotDeployed(kid.to_owned()));
     };

@@ -159,3 +159,24 @@ fn of_two_keys_that_wait_the_newer_one_signs_and_nothing_goes_back_and_forth() {
         "the one that signed, and the one that never did"
     );
 }
+
+#[test]
+fn a_key_for_eddsa_is_rotated_if_there_is_one() {
+    let eddsa = RotationStep::Publish {
+        purpose: Purpose::Oidc,
+        alg: Alg::EdDsa,
+    };
+    let nobody = |_| Vec::new();
+    let end = START + 60 * DAY;
+    let mut without = fresh();
+    let done = run(&mut without, &POLICY, &nobody, (START, end), DAY / 4);
+    assert!(done.iter().all(|(_, step)| *step != eddsa));
+    let mut with = fresh();
+    let kid = with
+        .add(Purpose::Oidc, Alg::EdDsa, &At(START), &SystemRng)
+        .unwrap();
+    with.activate(&kid, START).unwrap();
+    let done = run(&mut with, &POLICY, &nobody, (START, end), DAY / 4);
+    assert!(done.iter().any(|(_, step)| *step == eddsa));
+    assert_ne!(with.oidc(Alg::EdDsa).unwrap().kid(), Some(kid.as_str()));
+}

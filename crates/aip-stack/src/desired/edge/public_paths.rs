@@ -29,5 +29,7 @@ pub(super) const PUBLIC_PATHS: &[PublicPath] = &[
     PublicPath::exact("/oauth-client-metadata.json"),
     PublicPath::exact("/oauth/upstream/jwks.json"),
     PublicPath::exact("/api/atprotocol/session"),
+    PublicPath::exact("/api/atprotocol/app-password"),
+    PublicPath::exact("/api/atprotocol/resolve"),
     PublicPath::streams_below("/xrpc"),
 ];

@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use aip_atproto::ServiceRef;
 use aip_jose::JwkSet;
 use aip_oauth::registration::{ClientSettings, RegistrationError};
 use aip_storage::client::{
     AccessTokenFormat, ApplicationType, ClientAuthMethod, ClientKeys, GrantType, GrantTypes,
     IdTokenAlg, JwksUri, RedirectUri, SecurityProfile,
 };
+use aip_storage::logout::LogoutNotification;
 use anyhow::{Context as _, anyhow};
 use clap::ValueEnum;
 
@@ -44,6 +46,22 @@ pub(super) struct Changes {
     /// Where browsers may go after a logout; may be repeated; a single empty one clears the list
     #[arg(long, value_name = "URI")]
     post_logout_redirect_uri: Vec<String>,
+    /// Where AIP tells the app that a person has signed out (OpenID Connect Back-Channel Logout); an
+    /// empty one: nowhere
+    #[arg(long, value_name = "URI")]
+    backchannel_logout_uri: Option<String>,
+    /// Whether the app needs to be told which sign-in has ended (`sid`); false by default. AIP always
+    /// says it
+    #[arg(long, value_name = "BOOL")]
+    backchannel_logout_session_required: Option<bool>,
+    /// Where browsers tell the app that a person has signed out (OpenID Connect Front-Channel
+    /// Logout), at the host of a redirect URI; an empty one: nowhere
+    #[arg(long, value_name = "URI")]
+    frontchannel_logout_uri: Option<String>,
+    /// Whether the app needs to be told there by whom (`iss`) and which sign-in has ended (`sid`);
+    /// false by default
+    #[arg(long, value_name = "BOOL")]
+    frontchannel_logout_session_required: Option<bool>,
     /// What the app may ask for at most, space-separated
     /// (by default `openid profile atproto`: who somebody is, and nothing else)
     #[arg(long)]
@@ -67,7 +85,7 @@ pub(super) struct Changes {
     /// Your own app: people are not asked for consent
     #[arg(long, value_name = "BOOL")]
     first_party: Option<bool>,
-    /// How ID tokens are signed; ES256 by default
+    /// How ID tokens are signed; ES256 by default. `EdDSA` needs a key that `aip keys generate` made
     #[arg(long, value_name = "ALG")]
     id_token_alg: Option<TokenAlg>,
     /// How answers of userinfo are signed; by default, or with `none`, they are not
@@ -89,6 +107,14 @@ pub(super) struct Changes {
     /// that look nowhere else, such as Auth.js; false by default
     #[arg(long, value_name = "BOOL")]
     claims_in_id_token: Option<bool>,
+    /// Whether the app only gets to know who somebody is: AIP ends its session at the PDS right after
+    /// the sign-in, and keeps none; false by default
+    #[arg(long, value_name = "BOOL")]
+    authentication_only: Option<bool>,
+    /// The service that XRPC calls of the app go on to when they name none themselves (the header
+    /// `atproto-proxy`), such as `did:web:api.bsky.app#bsky_appview`; an empty one: none
+    #[arg(long, value_name = "DID#ID")]
+    atproto_proxy: Option<String>,
     /// Life of an access token in seconds, a day at most
     #[arg(long, value_name = "SECONDS")]
     access_token_ttl: Option<u64>,
@@ -140,6 +166,8 @@ enum TokenAlg {
     Es256,
     #[value(name = "RS256")]
     Rs256,
+    #[value(name = "EdDSA")]
+    EdDsa,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -150,6 +178,8 @@ enum UserinfoAlg {
     Es256,
     #[value(name = "RS256")]
     Rs256,
+    #[value(name = "EdDSA")]
+    EdDsa,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -212,6 +242,11 @@ impl Changes {
             Some("") => None,
             Some(said) => Some(said.parse().map_err(Failure::usage)?),
         };
+        let default_atproto_proxy = match self.atproto_proxy.as_deref() {
+            None => base.default_atproto_proxy,
+            Some("") => None,
+            Some(said) => Some(atproto_proxy(said)?),
+        };
         Ok(ClientSettings {
             name: self.name.unwrap_or(base.name),
             application_type: self
@@ -229,6 +264,18 @@ impl Changes {
             post_logout_redirect_uris: list(
                 self.post_logout_redirect_uri,
                 base.post_logout_redirect_uris,
+            )?,
+            backchannel_logout: notification(
+                self.backchannel_logout_uri.as_deref(),
+                self.backchannel_logout_session_required,
+                base.backchannel_logout,
+                "--backchannel-logout-uri",
+            )?,
+            frontchannel_logout: notification(
+                self.frontchannel_logout_uri.as_deref(),
+                self.frontchannel_logout_session_required,
+                base.frontchannel_logout,
+                "--frontchannel-logout-uri",
             )?,
             scope: scope.unwrap_or(base.scope),
             security_profile: self
@@ -248,6 +295,8 @@ impl Changes {
             resources,
             resource_server,
             claims_in_id_token: self.claims_in_id_token.unwrap_or(base.claims_in_id_token),
+            authentication_only: self.authentication_only.unwrap_or(base.authentication_only),
+            default_atproto_proxy,
             access_token_ttl: seconds(self.access_token_ttl, base.access_token_ttl),
             refresh_token_ttl: seconds(self.refresh_token_ttl, base.refresh_token_ttl),
             refresh_grace: seconds(self.refresh_grace, base.refresh_grace),
@@ -300,6 +349,7 @@ impl From<TokenAlg> for IdTokenAlg {
         match alg {
             TokenAlg::Es256 => Self::Es256,
             TokenAlg::Rs256 => Self::Rs256,
+            TokenAlg::EdDsa => Self::EdDsa,
         }
     }
 }
@@ -310,6 +360,7 @@ impl From<UserinfoAlg> for Option<IdTokenAlg> {
             UserinfoAlg::None => None,
             UserinfoAlg::Es256 => Some(IdTokenAlg::Es256),
             UserinfoAlg::Rs256 => Some(IdTokenAlg::Rs256),
+            UserinfoAlg::EdDsa => Some(IdTokenAlg::EdDsa),
         }
     }
 }
@@ -320,6 +371,39 @@ impl From<TokenFormat> for AccessTokenFormat {
             TokenFormat::Opaque => Self::Opaque,
             TokenFormat::Jwt => Self::Jwt,
         }
+    }
+}
+
+/// The service that was named.
+fn atproto_proxy(said: &str) -> Result<ServiceRef, Failure> {
+    said.parse().map_err(|error| {
+        Failure::usage(anyhow!(
+            "--atproto-proxy `{said}` names no service: {error}"
+        ))
+    })
+}
+
+/// Where the app is told of logouts from now on.
+fn notification(
+    uri: Option<&str>,
+    session_required: Option<bool>,
+    base: Option<LogoutNotification>,
+    flag: &str,
+) -> Result<Option<LogoutNotification>, Failure> {
+    let before = base.as_ref().is_some_and(|it| it.session_required);
+    let uri = match uri {
+        None => base.map(|it| it.uri),
+        Some("") => None,
+        Some(uri) => Some(uri.parse().map_err(Failure::usage)?),
+    };
+    match (uri, session_required) {
+        (None, Some(true)) => Err(Failure::usage(anyhow!(
+            "whether an app needs a session id says nothing of an app that is told of no logouts: add {flag}"
+        ))),
+        (uri, said) => Ok(uri.map(|uri| LogoutNotification {
+            uri,
+            session_required: said.unwrap_or(before),
+        })),
     }
 }
 

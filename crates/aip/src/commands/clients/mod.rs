@@ -150,7 +150,8 @@ fn failure(error: RegistrationError) -> Failure {
         RegistrationError::Storage(_)
         | RegistrationError::Exists(_)
         | RegistrationError::Unknown(_)
-        | RegistrationError::NoSecret(_) => error.into(),
+        | RegistrationError::NoSecret(_)
+        | RegistrationError::FromDocument(_) => error.into(),
         _ => Failure::usage(error),
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use aip_base::Timestamp;
 use aip_jose::JwkSet;
 use aip_storage::client::{Client, ClientKeys, GrantType, IdTokenAlg, RedirectUri};
+use aip_storage::logout::LogoutNotification;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 
@@ -32,6 +33,14 @@ pub(super) struct ClientRow {
     jwks_uri: Option<String>,
     redirect_uris: Vec<String>,
     post_logout_redirect_uris: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backchannel_logout_uri: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backchannel_logout_session_required: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frontchannel_logout_uri: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frontchannel_logout_session_required: Option<bool>,
     scope: String,
     security_profile: &'static str,
     require_pkce: bool,
@@ -46,6 +55,10 @@ pub(super) struct ClientRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     resource_server: Option<String>,
     claims_in_id_token: bool,
+    authentication_only: bool,
+    from_document: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    default_atproto_proxy: Option<String>,
     access_token_ttl: u64,
     refresh_token_ttl: u64,
     refresh_grace: u64,
@@ -84,6 +97,8 @@ impl ClientRow {
             Some(ClientKeys::At(uri)) => (None, Some(uri.to_string())),
         };
         let seconds = |instant: Timestamp| instant.as_secs();
+        let uri = |told: &LogoutNotification| told.uri.to_string();
+        let session = |told: &LogoutNotification| told.session_required;
         Self {
             client_id: client.id.to_string(),
             client_secret: secret.map(|it| it.expose_secret().to_owned()),
@@ -96,6 +111,13 @@ impl ClientRow {
             jwks_uri,
             redirect_uris: texts(&settings.redirect_uris),
             post_logout_redirect_uris: texts(&settings.post_logout_redirect_uris),
+            backchannel_logout_uri: settings.backchannel_logout.as_ref().map(uri),
+            backchannel_logout_session_required: settings.backchannel_logout.as_ref().map(session),
+            frontchannel_logout_uri: settings.frontchannel_logout.as_ref().map(uri),
+            frontchannel_logout_session_required: settings
+                .frontchannel_logout
+                .as_ref()
+                .map(session),
             scope: settings.scope.to_string(),
             security_profile: settings.security_profile.as_str(),
             require_pkce: settings.require_pkce,
@@ -108,6 +130,12 @@ impl ClientRow {
             resources: settings.resources.iter().map(ToString::to_string).collect(),
             resource_server: settings.resource_server.as_ref().map(ToString::to_string),
             claims_in_id_token: settings.claims_in_id_token,
+            authentication_only: settings.authentication_only,
+            from_document: client.from_document,
+            default_atproto_proxy: settings
+                .default_atproto_proxy
+                .as_ref()
+                .map(ToString::to_string),
             access_token_ttl: settings.access_token_ttl.as_secs(),
             refresh_token_ttl: settings.refresh_token_ttl.as_secs(),
             refresh_grace: settings.refresh_grace.as_secs(),
@@ -165,6 +193,20 @@ fn members(shown: &ClientRow, client: &Client) -> Vec<(&'static str, String)> {
             "post_logout_redirect_uris",
             list(&shown.post_logout_redirect_uris),
         ),
+        (
+            "backchannel_logout_uri",
+            told_at(
+                shown.backchannel_logout_uri.as_deref(),
+                shown.backchannel_logout_session_required,
+            ),
+        ),
+        (
+            "frontchannel_logout_uri",
+            told_at(
+                shown.frontchannel_logout_uri.as_deref(),
+                shown.frontchannel_logout_session_required,
+            ),
+        ),
         ("scope", text(&shown.scope)),
         ("security_profile", text(shown.security_profile)),
         ("require_pkce", shown.require_pkce.to_string()),
@@ -192,6 +234,12 @@ fn members(shown: &ClientRow, client: &Client) -> Vec<(&'static str, String)> {
             text(shown.resource_server.as_deref().unwrap_or_default()),
         ),
         ("claims_in_id_token", shown.claims_in_id_token.to_string()),
+        ("authentication_only", shown.authentication_only.to_string()),
+        (
+            "default_atproto_proxy",
+            text(shown.default_atproto_proxy.as_deref().unwrap_or_default()),
+        ),
+        ("from_document", shown.from_document.to_string()),
         ("access_token_ttl", lasts(shown.access_token_ttl)),
         ("refresh_token_ttl", lasts(shown.refresh_token_ttl)),
         ("refresh_grace", lasts(shown.refresh_grace)),
@@ -199,6 +247,15 @@ fn members(shown: &ClientRow, client: &Client) -> Vec<(&'static str, String)> {
         ("updated_at", output::instant(client.updated_at)),
     ]);
     members
+}
+
+/// Where the app is told of logouts, for people.
+fn told_at(uri: Option<&str>, session_required: Option<bool>) -> String {
+    let needs = match session_required {
+        Some(true) => " (session required)",
+        _ => "",
+    };
+    format!("{}{needs}", uri.unwrap_or("-"))
 }
 
 fn texts(uris: &[RedirectUri]) -> Vec<String> {

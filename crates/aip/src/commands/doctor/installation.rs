@@ -37,6 +37,8 @@ pub(super) struct Installation {
     pub(super) signing_keys: Part<KeySet>,
     pub(super) master_keys: Part<MasterKeys>,
     pub(super) network: Part<Network>,
+    /// How many servers are said to run.
+    pub(super) servers: u32,
     /// The handle that is looked up, found once.
     handle: OnceCell<Option<Handle>>,
 }
@@ -69,7 +71,7 @@ impl<T> Part<T> {
 
 impl Installation {
     /// `handle` is looked up; without one, that of an account which has a session.
-    pub(super) async fn new(loaded: LoadedConfig, handle: Option<Handle>) -> Self {
+    pub(super) async fn new(loaded: LoadedConfig, handle: Option<Handle>, servers: u32) -> Self {
         let database = database(&loaded).await;
         let (schema, storage) = match &database {
             Part::Present(there) => (
@@ -105,6 +107,7 @@ impl Installation {
             signing_keys,
             master_keys,
             network,
+            servers,
             handle: OnceCell::new_with(handle.map(Some)),
         }
     }

@@ -12,6 +12,7 @@ mod installation;
 mod keys;
 mod network;
 mod outside;
+mod postgres;
 mod reach;
 mod valkey;
 
@@ -44,6 +45,9 @@ pub(crate) struct Args {
     /// The handle that is looked up over the network; that of an account with a session unless named
     #[arg(long, conflicts_with = "offline")]
     handle: Option<String>,
+    /// How many servers run beside each other: what PostgreSQL has connections for is compared with it
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    servers: u32,
 }
 
 /// A check at work.
@@ -91,6 +95,12 @@ const CHECKS: &[Check] = &[
     }),
     local("restored copy", |installation| {
         Box::pin(database::restored(installation))
+    }),
+    local("PostgreSQL", |installation| {
+        Box::pin(postgres::server(installation))
+    }),
+    local("PostgreSQL replicas", |installation| {
+        Box::pin(postgres::replicas(installation))
     }),
     local("database clock", |installation| {
         Box::pin(clocks::of_database(installation))
@@ -172,7 +182,7 @@ async fn examine(args: &Args, handle: Option<Handle>, global: &Global) -> Vec<Li
         Ok(loaded) => loaded,
         Err(failure) => return without_configuration(&failure),
     };
-    let installation = Installation::new(loaded, handle).await;
+    let installation = Installation::new(loaded, handle, args.servers).await;
     let checks = CHECKS.iter().map(async |check| {
         if check.network && args.offline {
             return Finding::skipped("--offline").line(check.name);

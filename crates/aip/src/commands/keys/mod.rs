@@ -93,6 +93,9 @@ enum KeyAlg {
     Es256,
     #[value(name = "RS256")]
     Rs256,
+    /// For apps alone
+    #[value(name = "EdDSA")]
+    EdDsa,
 }
 
 impl From<KeyAlg> for Alg {
@@ -100,6 +103,7 @@ impl From<KeyAlg> for Alg {
         match alg {
             KeyAlg::Es256 => Self::Es256,
             KeyAlg::Rs256 => Self::Rs256,
+            KeyAlg::EdDsa => Self::EdDsa,
         }
     }
 }

@@ -235,6 +235,22 @@ impl AipProject {
         assert!(status.is_ok_and(|status| status.success()), "{statement}");
     }
 
+    /// Everything that the database holds, as text.
+    pub(crate) async fn dump(&self) -> String {
+        let mut dump = Command::new("pg_dump");
+        dump.args(["--data-only", "--dbname"])
+            .arg(self.database_url());
+        let output = dump.kill_on_drop(true).output().await.unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The id of the master key that the stack began with.
+    pub(crate) fn first_master_key(&self) -> String {
+        let keys: serde_json::Value = serde_json::from_str(&self.secrets.master_keys).unwrap();
+        keys["primary"].as_str().unwrap().to_owned()
+    }
+
     /// How many connections there are to Valkey.
     pub(crate) async fn valkey_connections(&self) -> usize {
         let clients = self.valkey.cli(&["CLIENT", "LIST"]).await;

@@ -1,0 +1,291 @@
+//! `keys rotate --auto --purpose master`: the keys that protect the database. A new one is published; then it
+//! seals; then `aip keys rekey` runs as a Job, and the old ones are removed. Each is a run that deploys.
+//!
+//! Every run looks at what is there, as the rotation of signing keys does: the stack file, the history, the
+//! Secret of the Pods, and the Pods. An old key is removed by a run whose own Job has sealed everything again,
+//! whatever runs before it did, and while no Pod seals with another key.
+
+use std::time::Duration;
+
+use aip_apply::apply::{FailPoint, LeaseRenewer};
+use aip_apply::cluster::GuardedCluster;
+use aip_apply::plan::references::secrets_of_pod;
+use aip_apply::store::RevisionRecord;
+use aip_stack::Target;
+use aip_stack::config::fields::{ENV_CONFIG, EXTRA_ENV, PROFILE, REQUIRED_ENV};
+use aip_stack::desired::{Desired, ObjectRef, REKEY_TIMEOUT_SECONDS, SERVER_POD_SELECTOR};
+use aip_stack::master_keys::{MasterDue, MasterKeys, MasterStep};
+use aip_stack::signing_keys::Deployed;
+use pulumi_files::StackFile;
+use secrecy::ExposeSecret as _;
+
+use super::KeysError;
+use super::auto::{deploy, only_keys_differ, period, say_next};
+use super::deployed::{History, is_version, live};
+use crate::commands::apply_flags::ApplyFlags;
+use crate::commands::failure::CommandError;
+use crate::context::{Context, OpenStack, SecretsMode, Stack};
+use crate::workflow::{Deployment, Operation, with_lease};
+
+const MASTER_KEYS: &str = "AIP_MASTER_KEYS";
+
+/// What is asked for on the command line.
+pub(super) struct MasterRotation {
+    /// In place of `aip_config.keys.rotate_every`.
+    pub(super) every: Option<Duration>,
+}
+
+/// The stack as a run finds it.
+struct Round {
+    file: StackFile,
+    /// Where the file has the keys.
+    path: String,
+    keys: MasterKeys,
+    deployed: Deployed<MasterKeys>,
+    /// The last deployment that succeeded, and its keys.
+    last: RevisionRecord,
+    last_keys: MasterKeys,
+    due: MasterDue,
+    /// Whether the keys of the file are other ones than those of the last deployment.
+    is_ahead: bool,
+}
+
+/// The Pods as a run finds them.
+struct Pods {
+    cluster: GuardedCluster,
+    namespace: String,
+    /// The Secret that new Pods have the keys from, and the keys.
+    secret: ObjectRef,
+    keys: MasterKeys,
+}
+
+impl MasterRotation {
+    pub(super) async fn run(self, ctx: &Context) -> Result<(), KeysError> {
+        let stack = ctx.open_stack().await?;
+        // Most runs end here, without having written anything.
+        let round = self.look(ctx, stack.stack).await?;
+        if !round.is_ahead && round.due.step.is_none() {
+            say_next(ctx, round.due.next);
+            return Ok(());
+        }
+        with_lease(&stack, Operation::RotateKeys, async |lease| {
+            // Boxed: the future of an apply is larger than a stack frame should be.
+            Box::pin(self.rotate(&stack, lease)).await
+        })
+        .await?;
+        say_next(ctx, self.look(ctx, stack.stack).await?.due.next);
+        Ok(())
+    }
+
+    /// What is due, by the stack file and the history.
+    async fn look(&self, ctx: &Context, stack: &Stack) -> Result<Round, KeysError> {
+        let file = stack.load()?;
+        let profile = ctx.text(stack, &file, PROFILE.path()).await?;
+        if profile.is_none_or(|profile| profile.expose_secret() != "restricted") {
+            return Err(KeysError::MasterProfile);
+        }
+        let every = period(ctx, stack, &file, self.every).await?;
+        let (path, keys) = read(ctx, stack, &file).await?;
+        let of_revision = async |file: &StackFile| Ok(read(ctx, stack, file).await?.1);
+        let History { deployed, last } = History::of(ctx, stack, of_revision).await?;
+        let (Some((_, last_keys)), Some(last)) = (deployed.0.first(), last) else {
+            return Err(KeysError::NothingDeployed);
+        };
+        if let Some(by) = keys.behind(&deployed) {
+            let place = format!(
+                "the deployment by {}@{} at {}",
+                last.user, last.host, last.ended
+            );
+            return Err(KeysError::Overtaken { by, place });
+        }
+        let (is_ahead, last_keys) = (keys != *last_keys, last_keys.clone());
+        let due = keys.due(every, &deployed, ctx.clock.now());
+        Ok(Round {
+            file,
+            path,
+            keys,
+            deployed,
+            last,
+            last_keys,
+            due,
+            is_ahead,
+        })
+    }
+
+    /// Deploys what an earlier run has written, or else makes the step that is due.
+    async fn rotate(&self, stack: &OpenStack<'_>, lease: &LeaseRenewer) -> Result<(), KeysError> {
+        let ctx = stack.ctx;
+        // Again: whoever had the lease before may have done it all.
+        let mut round = self.look(ctx, stack.stack).await?;
+        only_keys_differ(stack, &round.file, &round.last, &[&round.path]).await?;
+        let pods = Pods::of(stack, &round).await?;
+        if round.is_ahead {
+            let removed = round.keys.removed_since(&round.last_keys);
+            // Pods that know them no more are those of an earlier run, whose Job came to its end.
+            if !removed.is_empty() && pods.keys != round.keys {
+                if round.keys.primary() != round.last_keys.primary() {
+                    return Err(KeysError::RemovedTooEarly(removed));
+                }
+                seal_again(stack, lease, &round, &pods).await?;
+            }
+            return deploy(stack, lease, &round.file, round.last).await;
+        }
+        let Some(step) = round.due.step.take() else {
+            return Ok(());
+        };
+        // Somebody may have gone back to earlier Pods behind the back of the history.
+        if pods.keys != round.keys {
+            return Err(KeysError::Live {
+                secret: pods.secret.to_string(),
+                reason: "it has other master keys than the last deployment".to_owned(),
+            });
+        }
+        match &step {
+            MasterStep::Publish => {}
+            MasterStep::Activate(_) => pods.all_have(&[&pods.secret]).await?,
+            MasterStep::Remove(_) => seal_again(stack, lease, &round, &pods).await?,
+        }
+        for kid in round.keys.make(&step, ctx.clock.as_ref(), ctx.rng.as_ref()) {
+            ctx.screen.line(said(&step, &kid));
+        }
+        let Round {
+            file, path, keys, ..
+        } = &mut round;
+        let text = keys.to_json();
+        let sealed = super::sealed(ctx, file, text.expose_secret(), path).await?;
+        file.set(&stack.stack.config_path(path, true)?, sealed)?;
+        file.save()?;
+        ctx.fail_points.reached(FailPoint::KeysWritten).await;
+        deploy(stack, lease, &round.file, round.last).await
+    }
+}
+
+impl Pods {
+    /// Refuses a stack that has none, and one whose Pods have newer keys than the file: somebody may have deleted
+    /// them, and a deployment from another copy of the file may have been killed before it came into the history.
+    async fn of(stack: &OpenStack<'_>, round: &Round) -> Result<Self, KeysError> {
+        let target = stack.target(SecretsMode::Decrypted).await?;
+        let inventory = stack.store.inventory().await?;
+        let cluster = stack.cluster(&target.context, &inventory).await;
+        let cluster = cluster.map_err(CommandError::from)?;
+        let Some((secret, text)) = live(&cluster, &target, MASTER_KEYS).await? else {
+            return Err(KeysError::NothingDeployed);
+        };
+        let place = secret.to_string();
+        let keys = MasterKeys::parse(&text).map_err(|error| KeysError::Live {
+            secret: place.clone(),
+            reason: format!("`{MASTER_KEYS}` {error}"),
+        })?;
+        let now = stack.ctx.clock.now();
+        let live = std::iter::once((now, keys.clone()));
+        let history = Deployed(live.chain(round.deployed.0.iter().cloned()).collect());
+        if let Some(by) = round.keys.behind(&history) {
+            return Err(KeysError::Overtaken { by, place });
+        }
+        let primary = round.keys.primary();
+        if !keys.has(primary) {
+            return Err(KeysError::UnknownToPods(primary.to_owned()));
+        }
+        Ok(Self {
+            cluster,
+            namespace: target.namespace,
+            secret,
+            keys,
+        })
+    }
+
+    /// That no Pod has other keys than those of these Secrets; one that is stopping counts until it is gone.
+    async fn all_have(&self, secrets: &[&ObjectRef]) -> Result<(), KeysError> {
+        let like = ObjectRef::any_pod(&self.namespace);
+        let pods = self.cluster.list(&like, Some(SERVER_POD_SELECTOR)).await;
+        let pods = pods.map_err(CommandError::from)?;
+        let has_ended = |pod: &serde_json::Value| {
+            ["Succeeded", "Failed"]
+                .iter()
+                .any(|phase| pod["status"]["phase"] == *phase)
+        };
+        for pod in pods.iter().filter(|pod| !has_ended(pod)) {
+            let names = secrets_of_pod(&pod["spec"]);
+            let is_allowed = |name: &String| secrets.iter().any(|secret| secret.name == *name);
+            if !names.iter().any(is_allowed) {
+                let other = names
+                    .into_iter()
+                    .find(|name| is_version(&self.secret, name));
+                return Err(KeysError::OlderPod {
+                    pod: pod["metadata"]["name"].as_str().unwrap_or("?").to_owned(),
+                    secret: other.unwrap_or_else(|| "no Secret of the stack".to_owned()),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Runs `aip keys rekey` as a Job with the keys that are deployed, and returns when everything is sealed with
+/// the primary one.
+async fn seal_again(
+    stack: &OpenStack<'_>,
+    lease: &LeaseRenewer,
+    round: &Round,
+    pods: &Pods,
+) -> Result<(), KeysError> {
+    let ctx = stack.ctx;
+    let mut target = stack.target_of_revision(&round.last).await?;
+    let to_come = RevisionRecord {
+        stack_file: round.file.text().to_owned(),
+        ..round.last.clone()
+    };
+    let to_come = stack.target_of_revision(&to_come).await?;
+    // Both seal with the same key, and after a run that was killed there may be Pods of both.
+    let mut allowed = secrets_like(&pods.secret, &target);
+    allowed.extend(secrets_like(&pods.secret, &to_come));
+    pods.all_have(&allowed).await?;
+    let mut run = [0; 4];
+    ctx.rng.fill(&mut run);
+    let run = format!("{:08x}", u32::from_be_bytes(run));
+    let job = target.desired.iter().find_map(|one| one.rekey_job(&run));
+    target.desired.extend(job);
+    // A stable sort: within a phase the order stays.
+    target.desired.sort_by_key(Desired::phase);
+    let flags = ApplyFlags {
+        timeout: REKEY_TIMEOUT_SECONDS,
+        ..ApplyFlags::unattended()
+    };
+    let deployment = Deployment::new(stack, &target, Operation::RotateKeys, &flags);
+    Ok(deployment.run_with(lease).await?)
+}
+
+/// The Secrets of a target that are the same one with any content.
+fn secrets_like<'t>(secret: &ObjectRef, target: &'t Target) -> Vec<&'t ObjectRef> {
+    let objects = target.desired.iter().map(Desired::object);
+    let is_same = |object: &&ObjectRef| {
+        object.kind == secret.kind && object.logical_name == secret.logical_name
+    };
+    objects.filter(is_same).collect()
+}
+
+/// The master keys of a stack file, and where it has them.
+async fn read(
+    ctx: &Context,
+    stack: &Stack,
+    file: &StackFile,
+) -> Result<(String, MasterKeys), KeysError> {
+    for map in [EXTRA_ENV.path(), REQUIRED_ENV.path(), ENV_CONFIG.path()] {
+        let path = format!("{map}.{MASTER_KEYS}");
+        if let Some(text) = ctx.text(stack, file, &path).await? {
+            return match MasterKeys::parse(text.expose_secret()) {
+                Ok(keys) => Ok((path, keys)),
+                Err(source) => Err(KeysError::MasterKeys { path, source }),
+            };
+        }
+    }
+    Err(KeysError::NoMasterKeys)
+}
+
+fn said(step: &MasterStep, kid: &str) -> String {
+    match step {
+        MasterStep::Publish => format!("published: {kid} (master)"),
+        MasterStep::Activate(_) => format!("activated: {kid} (master)"),
+        MasterStep::Remove(_) => format!("everything is sealed again; removed: {kid} (master)"),
+    }
+}

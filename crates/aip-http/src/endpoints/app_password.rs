@@ -1,0 +1,131 @@
+//! `/api/atprotocol/app-password`: an app gives AIP the app password that a person made for it, asks
+//! whether there is one, and takes it back. Paths and shapes of AIP v2, which had no `DELETE`.
+//!
+//! The password is for the client and the account of the access token, and for no others.
+
+use aip_atproto::Did;
+use aip_oauth::params::Params;
+use aip_sessions::{AppPasswordError, AppPasswords};
+use aip_storage::client::ClientId;
+use aip_storage::upstream::SessionKind;
+use axum::Json;
+use axum::response::{IntoResponse as _, Response};
+use http::{Method, StatusCode};
+use serde::Serialize;
+
+use crate::api_error::ApiError;
+use crate::bearer::{authorize, challenge, protected_resource_url, with_nonce};
+use crate::endpoint::Endpoint;
+use crate::incoming_request::IncomingRequest;
+use crate::limits::Limit;
+use crate::state::AppState;
+
+/// The field of the form, here and on the account page.
+pub(super) const FIELD: &str = "app-password";
+
+/// The answer of AIP v2.
+#[derive(Serialize)]
+struct Given<'a> {
+    client_id: &'a str,
+    did: &'a str,
+    message: &'static str,
+    /// RFC 3339.
+    timestamp: String,
+}
+
+/// Takes an app password in (`POST`), says whether there is one (`GET`), or forgets it (`DELETE`).
+pub(super) async fn handle(
+    app: &AppState,
+    incoming: &IncomingRequest,
+) -> Result<Response, ApiError> {
+    let answer = answer(app, incoming).await;
+    with_nonce(app, incoming, answer)
+}
+
+async fn answer(app: &AppState, incoming: &IncomingRequest) -> Result<Response, ApiError> {
+    let authorized = authorize(app, incoming, Endpoint::AppPassword.spec().path).await?;
+    let grant = &authorized.token().grant;
+    let (client, did) = (&grant.client_id, &grant.subject);
+    if incoming.is_post() {
+        return give(app, incoming, client, did).await;
+    }
+    let is_there = if incoming.head.method == Method::DELETE {
+        remove(app, client, did).await?
+    } else {
+        is_given(app, client, did).await?
+    };
+    if is_there {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let words = "there is no app password for this app and account";
+    Err(ApiError::caller(StatusCode::NOT_FOUND, "not_found", words))
+}
+
+async fn give(
+    app: &AppState,
+    incoming: &IncomingRequest,
+    client: &ClientId,
+    did: &Did,
+) -> Result<Response, ApiError> {
+    let params = Params::parse(&incoming.form).map_err(|e| ApiError::request(e.to_string()))?;
+    let password = params
+        .get(FIELD)
+        .ok_or_else(|| ApiError::request("the form has no field `app-password`"))?;
+    let replaces = is_given(app, client, did).await?;
+    let set = set(app, incoming, client, did, password).await?;
+    set.map_err(|error| {
+        let metadata = protected_resource_url(app);
+        challenge(&metadata, incoming).no_app_password(error)
+    })?;
+    let now = jiff::Timestamp::from_second(app.now().as_secs());
+    let given = Given {
+        client_id: client.as_str(),
+        did: did.as_str(),
+        message: if replaces {
+            "App password updated successfully"
+        } else {
+            "App password created successfully"
+        },
+        timestamp: now
+            .map_err(|error| ApiError::internal(error.to_string()))?
+            .to_string(),
+    };
+    Ok(Json(given).into_response())
+}
+
+/// Tries the password at the account's PDS and keeps it, unless too many were tried; the inner error
+/// says why it is not kept.
+pub(super) async fn set(
+    app: &AppState,
+    incoming: &IncomingRequest,
+    client: &ClientId,
+    did: &Did,
+    password: &str,
+) -> Result<Result<(), AppPasswordError>, ApiError> {
+    app.count(Limit::AppPasswords, incoming).await?;
+    app.count_for_account(Limit::AppPasswordsOfAccount, did)
+        .await?;
+    let set = passwords(app).set(client, did, password).await;
+    Ok(set.map(drop))
+}
+
+/// Forgets the password and ends its session. Whether there was one.
+pub(super) async fn remove(app: &AppState, client: &ClientId, did: &Did) -> Result<bool, ApiError> {
+    Ok(passwords(app).remove(client, did).await?)
+}
+
+/// Whether there is one that can be used.
+pub(super) async fn is_given(
+    app: &AppState,
+    client: &ClientId,
+    did: &Did,
+) -> Result<bool, ApiError> {
+    let kind = SessionKind::AppPassword;
+    let storage = app.storage();
+    let session = storage.usable_upstream_session(kind, client, did).await?;
+    Ok(session.is_some())
+}
+
+fn passwords(app: &AppState) -> AppPasswords {
+    AppPasswords::new(app.parts().keeper.clone())
+}

@@ -1,0 +1,214 @@
+//! `/api/atprotocol/resolve?subject=…`: who handles and DIDs are, up to a hundred at once, for every
+//! access token. What one of them fails by is said in its place, and the others are answered.
+
+use std::sync::Arc;
+
+use aip_atproto::{AtIdentifier, SigningKeyRef};
+use aip_oauth::claims::INVALID_HANDLE;
+use aip_pds::{KnownHandle, KnownIdentity};
+use aip_storage::grant::Grant;
+use axum::Json;
+use axum::response::{IntoResponse as _, Response};
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use http::StatusCode;
+use serde::Serialize;
+use tokio::time::Instant;
+use url::form_urlencoded;
+
+use crate::api_error::ApiError;
+use crate::bearer::{authorize, with_nonce};
+use crate::endpoint::Endpoint;
+use crate::incoming_request::IncomingRequest;
+use crate::lookups::Lookups;
+use crate::state::AppState;
+
+/// How many subjects one request may name.
+const MAX_SUBJECTS: usize = 100;
+/// How many of one request are looked up at once.
+const AT_ONCE: usize = 8;
+
+#[derive(Serialize)]
+struct Answer {
+    /// In the order of the request.
+    identities: Vec<Entry>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Entry {
+    Found(Identity),
+    Failed(Failure),
+}
+
+#[derive(Serialize)]
+struct Identity {
+    /// As the request named it.
+    subject: String,
+    did: String,
+    /// The verified handle, or `handle.invalid`.
+    handle: String,
+    /// The origin of the PDS, if the document names one that may be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pds: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signing_key: Option<SigningKey>,
+    sources: Sources,
+}
+
+/// A verification method (DID Core §5.2).
+#[derive(Serialize)]
+struct SigningKey {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(rename = "publicKeyMultibase")]
+    multibase: String,
+}
+
+#[derive(Serialize)]
+struct Sources {
+    /// Of the DID document, and so of the PDS and the key.
+    document: Read,
+    /// Of the DID of the handle; there is none for `handle.invalid`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    handle: Option<Read>,
+}
+
+#[derive(Serialize)]
+struct Read {
+    /// `plc` or `web`; `dns`, `well-known` or `server`.
+    method: &'static str,
+    /// How long ago it was read, in seconds.
+    age: u64,
+}
+
+/// In the format of XRPC.
+#[derive(Serialize)]
+struct Failure {
+    subject: String,
+    error: &'static str,
+    message: String,
+}
+
+/// Answers with those that the request names.
+pub(super) async fn handle(
+    app: &AppState,
+    incoming: &IncomingRequest,
+) -> Result<Response, ApiError> {
+    let answer = resolve(app, incoming).await;
+    with_nonce(app, incoming, answer)
+}
+
+async fn resolve(app: &AppState, incoming: &IncomingRequest) -> Result<Response, ApiError> {
+    let authorized = authorize(app, incoming, Endpoint::Resolve.spec().path).await?;
+    let subjects = subjects(incoming.query())?;
+    let grant = Arc::new(authorized.token().grant.clone());
+    app.lookups().count(app, &grant, subjects.len())?;
+    let deadline = Lookups::deadline();
+    // Each with its own handle of the application: futures that borrow it have no lifetime that a task
+    // could be sure of (rust-lang/rust issue 102211).
+    let lookups = subjects.into_iter().map(|subject| {
+        let (app, grant) = (app.clone(), Arc::clone(&grant));
+        async move { entry(&app, &grant, subject, deadline).await }
+    });
+    let identities = stream::iter(lookups).buffered(AT_ONCE).collect().await;
+    Ok(Json(Answer { identities }).into_response())
+}
+
+/// The subjects that a query names; other parameters mean nothing.
+fn subjects(query: &[u8]) -> Result<Vec<String>, ApiError> {
+    let named = form_urlencoded::parse(query).filter(|(name, _)| name == "subject");
+    // One more than there may be is enough to know.
+    let subjects: Vec<String> = named
+        .map(|(_, value)| value.into_owned())
+        .take(MAX_SUBJECTS + 1)
+        .collect();
+    if (1..=MAX_SUBJECTS).contains(&subjects.len()) {
+        return Ok(subjects);
+    }
+    Err(ApiError::caller(
+        StatusCode::BAD_REQUEST,
+        "InvalidRequest",
+        format!("the query must name 1 to {MAX_SUBJECTS} handles or DIDs, each as `subject`"),
+    ))
+}
+
+async fn entry(app: &AppState, grant: &Grant, subject: String, deadline: Instant) -> Entry {
+    let id = match AtIdentifier::from_user_input(&subject) {
+        Ok(id) => id,
+        Err(error) => {
+            return Entry::Failed(Failure {
+                subject,
+                error: "InvalidRequest",
+                message: error.to_string(),
+            });
+        }
+    };
+    let known = app.resolver().known(&id);
+    let (client, account) = (&grant.client_id, &grant.subject);
+    let lookup = app.lookups().run(client, account, deadline, known);
+    match lookup.await {
+        Ok(known) => Entry::Found(Identity::of(subject, &known)),
+        Err(error) => {
+            let (_, error, message) = error.told();
+            Entry::Failed(Failure {
+                subject,
+                error,
+                message,
+            })
+        }
+    }
+}
+
+impl Identity {
+    fn of(subject: String, known: &KnownIdentity) -> Self {
+        let handle = known.handle.as_ref();
+        let shown = handle.map_or(INVALID_HANDLE, |it| it.handle.as_str());
+        let read = |known: &KnownHandle| Read {
+            method: known.method.as_str(),
+            age: known.age.as_secs(),
+        };
+        Self {
+            subject,
+            did: known.did.to_string(),
+            handle: shown.to_owned(),
+            pds: known.pds.as_ref().map(ToString::to_string),
+            signing_key: known.document.signing_key().map(SigningKey::of),
+            sources: Sources {
+                document: Read {
+                    method: known.did.method().as_str(),
+                    age: known.document_age.as_secs(),
+                },
+                handle: handle.map(read),
+            },
+        }
+    }
+}
+
+impl SigningKey {
+    fn of(key: &SigningKeyRef) -> Self {
+        Self {
+            kind: key.kind.as_str(),
+            multibase: key.multibase.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subjects_are_1_to_100_and_keep_their_order() {
+        let of = |query: &str| subjects(query.as_bytes());
+        let found = of("subject=b&x=1&subject=%40a&Subject=c&subject=b").unwrap();
+        assert_eq!(found, ["b", "@a", "b"]);
+        let hundred = "subject=a&".repeat(100);
+        assert_eq!(of(&hundred).unwrap().len(), 100);
+        for query in ["", "subject", "subjects=a", &format!("{hundred}subject=a")] {
+            let found = of(query);
+            // An empty subject is one that does not resolve.
+            assert_eq!(found.is_ok(), query == "subject", "{query}");
+        }
+    }
+}

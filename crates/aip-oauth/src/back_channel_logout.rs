@@ -1,0 +1,224 @@
+//! Telling clients that a person has signed out, from server to server (OpenID Connect Back-Channel
+//! Logout 1.0).
+//!
+//! A logout token is posted to the address that the client registered. What does not arrive is tried
+//! again, at growing intervals and a few times only: the client's own session ends some day, too.
+
+use std::time::Duration;
+
+use aip_base::{HttpError, Limits, OnBehalfOf, Partial, Timestamp, random_token};
+use aip_storage::StorageError;
+use aip_storage::audit::{AuditEvent, AuditKind};
+use aip_storage::client::Client;
+use aip_storage::logout::{LogoutDelivery, LogoutUri};
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http::header::CONTENT_TYPE;
+use http::{Request, StatusCode};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::AuthorizationServer;
+use crate::signing::SigningError;
+
+/// The type of a logout token (§2.4), which no other token of AIP has.
+const TOKEN_TYPE: &str = "logout+jwt";
+
+/// The event that a logout token tells of (§2.4).
+const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
+
+/// How long a logout token is good: §4 recommends two minutes at most.
+const TOKEN_TTL: Duration = Duration::from_mins(2);
+
+/// Deliveries that are made side by side.
+const BATCH_DELIVERIES: u32 = 50;
+
+/// Of these, deliveries to one client: one that answers late does not hold the others up.
+const SHARE_DELIVERIES: u32 = 8;
+
+/// What a delivery may cost.
+const DELIVERY_LIMITS: Limits = Limits {
+    max_bytes: 16 * 1024,
+    deadline: Duration::from_secs(5),
+};
+
+/// The pauses after the first try and those after it. After the last it is given up.
+const PAUSES: [Duration; 5] = [
+    Duration::from_secs(30),
+    Duration::from_mins(2),
+    Duration::from_mins(10),
+    Duration::from_hours(1),
+    Duration::from_hours(6),
+];
+
+/// The claims of a logout token (§2.4). There is no `nonce`, so that nobody takes it for an `id_token`.
+#[derive(Serialize)]
+struct Claims<'a> {
+    iss: &'a str,
+    sub: &'a str,
+    aud: &'a str,
+    iat: i64,
+    exp: i64,
+    jti: String,
+    sid: String,
+    events: Map<String, Value>,
+}
+
+/// Why a client was not told. No word is a secret.
+#[derive(Debug, thiserror::Error)]
+enum DeliveryError {
+    #[error(transparent)]
+    Sign(#[from] SigningError),
+    #[error("the address is no URI of a request: {0}")]
+    Address(http::Error),
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    #[error("the answer has status {}", .0.as_u16())]
+    Status(StatusCode),
+}
+
+impl DeliveryError {
+    /// Whether it makes no sense to try again: the guard would refuse it again, and so would the
+    /// client, whose answer to an unusable or failed logout is 400 (§2.8).
+    fn is_final(&self) -> bool {
+        match self {
+            Self::Address(_) | Self::Http(HttpError::Refused(_)) => true,
+            Self::Status(status) => *status == StatusCode::BAD_REQUEST,
+            Self::Sign(_) | Self::Http(_) => false,
+        }
+    }
+}
+
+impl AuthorizationServer {
+    /// Tells clients of the logouts that are due. Whether there may be more.
+    pub async fn deliver_due_logouts(&self) -> Result<bool, StorageError> {
+        let now = self.clock.now();
+        let claimed = self
+            .storage
+            .claim_logouts(now, BATCH_DELIVERIES, SHARE_DELIVERIES);
+        let claimed = claimed.await?;
+        self.deliver_logouts(&claimed).await;
+        Ok(!claimed.is_empty())
+    }
+
+    /// Makes deliveries that are claimed, side by side as many as go; others are due when the claim has
+    /// lapsed.
+    pub async fn deliver_logouts(&self, claimed: &[LogoutDelivery]) {
+        let at_once = usize::try_from(BATCH_DELIVERIES).unwrap_or(usize::MAX);
+        let deliveries = claimed.iter().take(at_once);
+        join_all(deliveries.map(|delivery| self.deliver_or_log(delivery))).await;
+    }
+
+    async fn deliver_or_log(&self, delivery: &LogoutDelivery) {
+        if let Err(error) = self.deliver_logout(delivery).await {
+            // It is due again when the claim has lapsed.
+            let client = delivery.client_id.as_str();
+            tracing::error!(%error, client, "a delivery of a logout was interrupted");
+        }
+    }
+
+    async fn deliver_logout(&self, delivery: &LogoutDelivery) -> Result<(), StorageError> {
+        let found = self.storage.client(&delivery.client_id).await?;
+        let addressed = found.as_ref().and_then(|client| {
+            let notification = client.settings.backchannel_logout.as_ref()?;
+            Some((client, &notification.uri))
+        });
+        // Deleted meanwhile, or it does not want to be told any more.
+        let Some((client, uri)) = addressed else {
+            return self.storage.end_logout(delivery).await.map(drop);
+        };
+        let attempts = delivery.attempts;
+        let id = client.id.as_str();
+        let error = match self.post_logout_token(client, uri, delivery).await {
+            Ok(()) => {
+                count("delivered");
+                tracing::info!(client = id, attempts, "client told of a logout");
+                return self
+                    .end_delivery(delivery, AuditKind::LogoutDelivered, "told")
+                    .await;
+            }
+            Err(error) => error,
+        };
+        let tried = usize::try_from(attempts).unwrap_or(usize::MAX);
+        let pause = tried.checked_sub(1).and_then(|tried| PAUSES.get(tried));
+        if let Some(pause) = pause.filter(|_| !error.is_final()) {
+            count("deferred");
+            tracing::info!(%error, client = id, attempts, "client not told of a logout, trying again later");
+            let at = self.clock.now() + *pause;
+            return self.storage.put_logout_off(delivery, at).await;
+        }
+        count("given_up");
+        tracing::warn!(%error, client = id, attempts, "client not told of a logout, giving up");
+        let kind = AuditKind::LogoutNotDelivered;
+        self.end_delivery(delivery, kind, &error.to_string()).await
+    }
+
+    async fn end_delivery(
+        &self,
+        delivery: &LogoutDelivery,
+        kind: AuditKind,
+        why: &str,
+    ) -> Result<(), StorageError> {
+        if !self.storage.end_logout(delivery).await? {
+            return Ok(());
+        }
+        let detail = format!("grant {}: {why}", delivery.grant);
+        let event = AuditEvent::new(&*self.clock, &*self.rng, kind, &detail);
+        let event = event.of_account(&delivery.subject);
+        self.storage
+            .record(&event.of_client(&delivery.client_id))
+            .await
+    }
+
+    async fn post_logout_token(
+        &self,
+        client: &Client,
+        uri: &LogoutUri,
+        delivery: &LogoutDelivery,
+    ) -> Result<(), DeliveryError> {
+        let token = self.logout_token(client, delivery, self.clock.now())?;
+        // Its own share of what is sent to that host: the address may be anybody's.
+        let caller = OnBehalfOf {
+            account: delivery.subject.as_str().into(),
+            client: client.id.as_str().into(),
+        };
+        // A JWT has no character that a form would have to escape.
+        let request = Request::post(uri.as_str())
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .extension(caller)
+            .body(Bytes::from(format!("logout_token={token}")))
+            .map_err(DeliveryError::Address)?;
+        // The status is the answer (§2.8), whatever comes with it.
+        let answer = self.logout_http.fetch_partial(request, DELIVERY_LIMITS);
+        let Partial { fetched, .. } = answer.await?;
+        match fetched.status {
+            // §2.8: "some Web frameworks will substitute an HTTP 204 No Content response".
+            StatusCode::OK | StatusCode::NO_CONTENT => Ok(()),
+            status => Err(DeliveryError::Status(status)),
+        }
+    }
+
+    fn logout_token(
+        &self,
+        client: &Client,
+        delivery: &LogoutDelivery,
+        now: Timestamp,
+    ) -> Result<String, SigningError> {
+        let event = (EVENT.to_owned(), Value::Object(Map::new()));
+        let claims = Claims {
+            iss: self.issuer.as_str(),
+            sub: delivery.subject.as_str(),
+            aud: client.id.as_str(),
+            iat: now.as_secs(),
+            exp: (now + TOKEN_TTL).as_secs(),
+            jti: random_token::<16>(&*self.rng),
+            sid: delivery.grant.to_string(),
+            events: Map::from_iter([event]),
+        };
+        self.sign(client.settings.id_token_alg, TOKEN_TYPE, &claims)
+    }
+}
+
+fn count(outcome: &'static str) {
+    metrics::counter!("aip_logout_deliveries_total", "outcome" => outcome).increment(1);
+}

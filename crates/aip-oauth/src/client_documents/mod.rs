@@ -1,0 +1,390 @@
+//! Clients that nobody registered: their `client_id` is the address of a document with their metadata
+//! (draft-ietf-oauth-client-id-metadata-document-02).
+//!
+//! The document is what counts. It is read when a request names the client and what is remembered of
+//! it has become old; whoever sends the request has a share of that ([`AuthorizationServer::due_document`]),
+//! as anybody could otherwise let AIP ask any site. Errors are not kept: after one a document is left
+//! alone for a few seconds, and what it said before holds on if the error is one that passes.
+//!
+//! A row in the table of clients is made when a person first allows the client something, as grants
+//! are of rows. It has what the document said last, for `aip clients`, and for a process that cannot
+//! read the document.
+
+mod fetch;
+mod lifetime;
+mod url;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aip_base::{Http, Timestamp, lock};
+use aip_jose::UnverifiedJws;
+use aip_jose::client_assertion::claimed_client;
+use aip_storage::StorageError;
+use aip_storage::client::{
+    Client, ClientAuthMethod, ClientId, ClientSettings, GrantType, GrantTypes, RedirectTarget,
+    RedirectUri,
+};
+use quick_cache::sync::Cache;
+
+use self::fetch::{Failure, fetch};
+use self::lifetime::lifetime;
+use self::url::{DocumentUrl, is_address};
+use crate::AuthorizationServer;
+use crate::authorize::PageError;
+use crate::params::Lenient;
+
+/// How long a document holds that cannot be read again.
+const HOLDS_UNREAD_FOR: Duration = Duration::from_hours(24);
+
+/// How long a document is left alone that could not be read.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(10);
+
+/// How many documents are remembered, each of 5 KiB at most.
+const MAX_DOCUMENTS: usize = 1024;
+
+/// The grants that such a client may use; a document may name more, for other servers.
+const GRANTS: [GrantType; 2] = [GrantType::AuthorizationCode, GrantType::RefreshToken];
+
+/// Reads the JSON of a document: what it says over the settings, or what is wrong, in words for its
+/// developer. It makes sure that the document names the `client_id`, and holds no secret.
+pub type ReadDocument = fn(&[u8], &ClientId, ClientSettings) -> Result<ClientSettings, String>;
+
+/// Which clients with a document are taken.
+#[derive(Debug, Clone, Copy)]
+pub struct DocumentPolicy {
+    /// How many of them are kept that somebody has allowed something.
+    pub max_clients: u64,
+    /// Reads a document.
+    pub read: ReadDocument,
+}
+
+/// The documents of clients.
+pub struct ClientDocuments {
+    http: Arc<dyn Http>,
+    policy: Option<DocumentPolicy>,
+    documents: Cache<ClientId, Arc<Document>>,
+}
+
+/// One document.
+#[derive(Default)]
+struct Document {
+    known: Mutex<Known>,
+    /// Held by the one request that reads it.
+    reading: tokio::sync::Mutex<()>,
+}
+
+#[derive(Clone, Default)]
+struct Known {
+    /// What it said when it was read.
+    said: Option<Said>,
+    /// When it could last not be read, and why; nothing once it was read again.
+    failed: Option<(Timestamp, Failure)>,
+}
+
+#[derive(Clone)]
+struct Said {
+    settings: Arc<ClientSettings>,
+    read_at: Timestamp,
+    fresh_until: Timestamp,
+}
+
+/// A document that has to be read before a request can be answered. Made only by
+/// [`AuthorizationServer::due_document`].
+pub struct DueDocument {
+    id: ClientId,
+    url: DocumentUrl,
+    /// The client as it is kept, if it is.
+    kept: Option<Client>,
+    is_known: bool,
+}
+
+impl DueDocument {
+    /// Whether the request can be answered without it: what the document said before holds on.
+    pub fn is_known(&self) -> bool {
+        self.is_known
+    }
+}
+
+impl fmt::Debug for ClientDocuments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let remembered = self.documents.len();
+        f.debug_tuple("ClientDocuments").field(&remembered).finish()
+    }
+}
+
+impl ClientDocuments {
+    /// Reads documents through `http`; without a policy none.
+    pub fn new(http: Arc<dyn Http>, policy: Option<DocumentPolicy>) -> Self {
+        Self {
+            http,
+            policy,
+            documents: Cache::new(MAX_DOCUMENTS),
+        }
+    }
+
+    /// Whether clients with a document are taken.
+    pub fn are_taken(&self) -> bool {
+        self.policy.is_some()
+    }
+
+    /// How many clients with a document are kept at most.
+    pub(crate) fn max_clients(&self) -> u64 {
+        self.policy.map_or(0, |policy| policy.max_clients)
+    }
+
+    fn known(&self, id: &ClientId) -> Known {
+        let document = self.documents.get(id);
+        document.map_or_else(Known::default, |it| lock(&it.known).clone())
+    }
+
+    /// The client of that id as it counts now; `kept` is what the storage has. Nothing is read.
+    pub(crate) fn current(
+        &self,
+        id: &ClientId,
+        kept: Option<Client>,
+        now: Timestamp,
+    ) -> Option<Client> {
+        if kept.as_ref().is_some_and(|it| !it.from_document) {
+            return kept;
+        }
+        if self.policy.is_none() || DocumentUrl::parse(id).is_err() {
+            return None;
+        }
+        match self.known(id) {
+            Known {
+                failed: Some((_, failure)),
+                ..
+            } if !failure.passes => None,
+            Known {
+                said: Some(said), ..
+            } if now.since(said.read_at) <= HOLDS_UNREAD_FOR => Some(Client {
+                id: id.clone(),
+                settings: (*said.settings).clone(),
+                secret_hash: None,
+                registered_itself: false,
+                from_document: true,
+                created_at: kept.as_ref().map_or(now, |it| it.created_at),
+                updated_at: kept.as_ref().map_or(now, |it| it.updated_at),
+            }),
+            Known { .. } => kept,
+        }
+    }
+
+    /// Why there is no client of an id that is meant as the address of a document.
+    fn why_none(&self, id: &ClientId) -> Option<String> {
+        if self.policy.is_none() || !is_address(id) {
+            return None;
+        }
+        if let Err(error) = DocumentUrl::parse(id) {
+            return Some(format!("the `client_id` {error}"));
+        }
+        let (_, failure) = self.known(id).failed?;
+        Some(failure.why)
+    }
+}
+
+impl Known {
+    fn is_due(&self, now: Timestamp) -> bool {
+        let is_fresh = self.said.as_ref().is_some_and(|it| now < it.fresh_until);
+        let is_left_alone = self
+            .failed
+            .as_ref()
+            .is_some_and(|(at, _)| now.since(*at) < PAUSE_AFTER_FAILURE);
+        !is_fresh && !is_left_alone
+    }
+}
+
+impl AuthorizationServer {
+    /// The document that has to be read, if any, for the client that the parameters of a request name.
+    pub async fn due_document(&self, encoded: &[u8]) -> Result<Option<DueDocument>, StorageError> {
+        if !self.client_documents.are_taken() {
+            return Ok(None);
+        }
+        let Some(id) = named_client(encoded) else {
+            return Ok(None);
+        };
+        let now = self.clock.now();
+        if !is_address(&id) || !self.client_documents.known(&id).is_due(now) {
+            return Ok(None);
+        }
+        let kept = self.storage.client(&id).await?;
+        Ok(self.due(id, kept, now))
+    }
+
+    fn due(&self, id: ClientId, kept: Option<Client>, now: Timestamp) -> Option<DueDocument> {
+        let documents = &self.client_documents;
+        let is_operators = kept.as_ref().is_some_and(|it| !it.from_document);
+        let is_due = documents.are_taken() && !is_operators && documents.known(&id).is_due(now);
+        let url = DocumentUrl::parse(&id).ok().filter(|_| is_due)?;
+        Some(DueDocument {
+            is_known: documents.current(&id, kept.clone(), now).is_some(),
+            id,
+            url,
+            kept,
+        })
+    }
+
+    /// Reads a document, unless somebody else just did, and keeps what it says of a client that is
+    /// kept.
+    pub async fn read_document(&self, due: DueDocument) -> Result<(), StorageError> {
+        let documents = &self.client_documents;
+        let Some(policy) = documents.policy else {
+            return Ok(());
+        };
+        let Ok(document) = documents
+            .documents
+            .get_or_insert_with(&due.id, || Ok::<_, Infallible>(Arc::default()));
+        let _reading = document.reading.lock().await;
+        let now = self.clock.now();
+        if !lock(&document.known).is_due(now) {
+            return Ok(());
+        }
+        let read = self.read_settings(policy.read, &due).await;
+        self.known_clients.forget(&due.id);
+        let (settings, lives) = match read {
+            Ok(read) => read,
+            Err(failure) => {
+                let (client, why) = (due.id.as_str(), &failure.why);
+                tracing::info!(client, why, "the document of a client cannot be used");
+                let mut known = lock(&document.known);
+                if !failure.passes {
+                    known.said = None;
+                }
+                known.failed = Some((now, failure));
+                return Ok(());
+            }
+        };
+        let settings = Arc::new(settings);
+        *lock(&document.known) = Known {
+            said: Some(Said {
+                settings: Arc::clone(&settings),
+                read_at: now,
+                fresh_until: now + lives,
+            }),
+            failed: None,
+        };
+        if let Some(kept) = due.kept.filter(|it| it.settings != *settings) {
+            let client = Client {
+                settings: (*settings).clone(),
+                updated_at: now,
+                ..kept
+            };
+            self.storage.update_client(&client).await?;
+        }
+        Ok(())
+    }
+
+    async fn read_settings(
+        &self,
+        read: ReadDocument,
+        due: &DueDocument,
+    ) -> Result<(ClientSettings, Duration), Failure> {
+        let fetched = fetch(&*self.client_documents.http, &due.url).await?;
+        let base = ClientSettings {
+            auth_method: ClientAuthMethod::None,
+            require_pkce: true,
+            ..self.registration.new_client()
+        };
+        let said = read(&fetched.body, &due.id, base).map_err(Failure::lasting)?;
+        let mut settings = self.held_to_rules(&due.url, said)?;
+        self.check_settings(&mut settings)
+            .map_err(|error| Failure::lasting(error.to_string()))?;
+        Ok((settings, lifetime(&fetched.headers)))
+    }
+
+    /// What holds for every client with a document, whatever it says. Grants and scopes that there are
+    /// not for such a client are left out: the document is the same for all servers.
+    fn held_to_rules(
+        &self,
+        url: &DocumentUrl,
+        mut settings: ClientSettings,
+    ) -> Result<ClientSettings, Failure> {
+        let method = settings.auth_method;
+        // §4.1: a document that everybody can read holds no secret.
+        if method.uses_secret() {
+            let method = method.as_str();
+            return Err(Failure::lasting(format!(
+                "`token_endpoint_auth_method` is {method}; it must be `none` or `private_key_jwt`"
+            )));
+        }
+        let grants: Vec<GrantType> = settings.grant_types.iter().collect();
+        let grants = grants.into_iter().filter(|it| GRANTS.contains(it));
+        settings.grant_types = GrantTypes::try_from(grants.collect::<Vec<_>>())
+            .ok()
+            .filter(|it| it.allows(GrantType::AuthorizationCode))
+            .ok_or_else(|| Failure::lasting("`grant_types` lacks `authorization_code`"))?;
+        let uris = [&settings.redirect_uris, &settings.post_logout_redirect_uris];
+        if let Some(foreign) = uris.into_iter().flatten().find(|uri| !is_own(url, uri)) {
+            return Err(Failure::lasting(format!(
+                "{foreign} does not belong to {}: https redirect URIs are of the origin of the `client_id`, private-use schemes are its host in reverse order",
+                url.host()
+            )));
+        }
+        let open = &self.registration.open_scopes;
+        let scope = settings.scope.iter().filter(|it| open.contains(it));
+        settings.scope = scope.cloned().collect();
+        if settings.scope.is_empty() {
+            return Err(Failure::lasting(
+                "`scope` names nothing that an app without registration may have here",
+            ));
+        }
+        settings.require_pkce = true;
+        settings.first_party = false;
+        Ok(settings)
+    }
+
+    /// The client of a request that was stored, as it counts now. Its document was read when the
+    /// request was checked, perhaps by another process.
+    pub async fn client_of_request(
+        &self,
+        id: &ClientId,
+        kept: Option<Client>,
+    ) -> Result<Option<Arc<Client>>, StorageError> {
+        let now = self.clock.now();
+        let current = |kept| self.client_documents.current(id, kept, now).map(Arc::new);
+        if let Some(client) = current(kept.clone()) {
+            return Ok(Some(client));
+        }
+        if let Some(due) = self.due(id.clone(), kept.clone(), now) {
+            self.read_document(due).await?;
+        }
+        Ok(current(kept))
+    }
+
+    /// What a person is told when there is no client of that id.
+    pub(crate) fn unknown_client(&self, id: &ClientId) -> PageError {
+        let why = self.client_documents.why_none(id);
+        why.map_or(PageError::UnknownClient, PageError::ClientDocument)
+    }
+}
+
+/// Whether people may be sent there in the name of the document at `url`. A program on the person's
+/// device proves nothing by its address, so that they are asked each time.
+fn is_own(url: &DocumentUrl, uri: &RedirectUri) -> bool {
+    match uri.target() {
+        RedirectTarget::Https => url.is_same_origin(uri.as_str()),
+        RedirectTarget::Loopback => true,
+        RedirectTarget::Program => url.owns_scheme_of(uri.as_str()),
+    }
+}
+
+/// The client that the parameters of a request name, itself or by an assertion, nothing of which is
+/// verified.
+fn named_client(encoded: &[u8]) -> Option<ClientId> {
+    let params = Lenient::parse(encoded);
+    if let Some(named) = params.get("client_id") {
+        return named.parse().ok();
+    }
+    let assertion = UnverifiedJws::parse(params.get("client_assertion")?).ok()?;
+    claimed_client(&assertion).ok()?.parse().ok()
+}
+
+/// The host that vouches for a client with a document.
+pub fn document_host(client: &Client) -> Option<String> {
+    let url = DocumentUrl::parse(&client.id).ok();
+    url.filter(|_| client.from_document)
+        .map(|it| it.host().to_owned())
+}

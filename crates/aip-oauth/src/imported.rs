@@ -1,0 +1,97 @@
+//! Clients of another server whose place this one takes: under their old ids and secrets.
+
+use aip_base::Timestamp;
+use aip_storage::client::{Client, ClientId, ClientSettings, CreateClient};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::AuthorizationServer;
+use crate::registration::RegistrationError;
+
+/// A client as another server has it.
+pub struct ImportedClient {
+    /// Its id, which stays.
+    pub id: ClientId,
+    /// What it is registered with.
+    pub settings: ClientSettings,
+    /// Its secret there, which stays; `None` exactly if it authenticates without one.
+    pub secret: Option<SecretString>,
+    /// When it was registered there.
+    pub created_at: Timestamp,
+    /// When it was last changed there.
+    pub updated_at: Timestamp,
+}
+
+/// What becomes of it here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImportClient {
+    /// It was not here.
+    New,
+    /// It was changed there since it was last changed here.
+    Changed,
+    /// It was not changed there since it was last changed here: it stays as it is.
+    Unchanged,
+}
+
+impl AuthorizationServer {
+    /// Registers or changes a client as it is at another server. What an operator has allowed it here
+    /// besides stays allowed. Without `write` only what would become of it is found out.
+    pub async fn import_client(
+        &self,
+        imported: ImportedClient,
+        write: bool,
+    ) -> Result<ImportClient, RegistrationError> {
+        let ImportedClient {
+            id,
+            mut settings,
+            secret,
+            created_at,
+            updated_at,
+        } = imported;
+        let here = self.storage.client(&id).await?;
+        if let Some(here) = &here {
+            if here.updated_at >= updated_at {
+                return Ok(ImportClient::Unchanged);
+            }
+            let both = here.settings.scope.iter().chain(settings.scope.iter());
+            settings.scope = both.cloned().collect();
+        }
+        let secret_hash = secret.map(|it| self.hasher.hash(it.expose_secret()));
+        let checked = self.checked_client(id, settings, secret_hash, created_at);
+        let client = Client {
+            updated_at,
+            ..checked.await?
+        };
+        match here {
+            None if write => match self.storage.create_client(&client).await? {
+                CreateClient::Created => Ok(ImportClient::New),
+                CreateClient::Exists => Ok(ImportClient::Unchanged),
+            },
+            None => Ok(ImportClient::New),
+            Some(here) => {
+                if write {
+                    self.change(&client, here).await?;
+                }
+                Ok(ImportClient::Changed)
+            }
+        }
+    }
+
+    async fn change(&self, client: &Client, here: Client) -> Result<(), RegistrationError> {
+        let changed = Client {
+            registered_itself: here.registered_itself,
+            from_document: here.from_document,
+            created_at: here.created_at,
+            ..client.clone()
+        };
+        if !self.storage.update_client(&changed).await? {
+            return Err(RegistrationError::Unknown(here.id));
+        }
+        if let Some(secret) = &client.secret_hash {
+            self.storage
+                .replace_client_secret(&client.id, secret, client.updated_at)
+                .await?;
+        }
+        self.known_clients.forget(&client.id);
+        Ok(())
+    }
+}

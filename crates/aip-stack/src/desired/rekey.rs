@@ -1,0 +1,70 @@
+//! The Job that seals the database again with the primary master key: `aip keys rekey`, in a Pod with the
+//! image, the environment and the volumes of the servers.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::common::APP_NAME;
+use super::kinds::{Kind, ObjectMetadata};
+use super::{Desired, ObjectRef};
+
+/// Logical name of the Job, and what the name of each run begins with.
+pub const REKEY_JOB: &str = "aip-rekey";
+
+/// How long it may take: a million rows take minutes, and what is done stays done.
+pub const REKEY_TIMEOUT_SECONDS: u64 = 6 * 3600;
+
+/// Fields of a server that a Job has no use for.
+const SERVER_FIELDS: [&str; 5] = [
+    "ports",
+    "startupProbe",
+    "readinessProbe",
+    "livenessProbe",
+    "lifecycle",
+];
+
+impl Desired {
+    /// The Job, made from the Deployment of a stack; none from another object. A Job is immutable, so each
+    /// run has a name of its own: `run` is lower-case letters and digits.
+    pub fn rekey_job(&self, run: &str) -> Option<Self> {
+        let ObjectRef {
+            kind,
+            name,
+            namespace,
+            ..
+        } = self.object();
+        let is_server = kind == "Deployment" && name == APP_NAME;
+        let mut pod = self.manifest()["spec"]["template"]["spec"].clone();
+        let containers = pod["containers"].as_array_mut().filter(|_| is_server)?;
+        let container = containers.first_mut()?.as_object_mut()?;
+        container.retain(|field, _| !SERVER_FIELDS.contains(&field.as_str()));
+        container.insert("name".to_owned(), REKEY_JOB.into());
+        container.insert("args".to_owned(), json!(["keys", "rekey"]));
+        let env = container.entry("env").or_insert_with(|| json!([]));
+        // How far it is, is read from its log.
+        let readable = json!({"name": "AIP_LOG_FORMAT", "value": "pretty"});
+        env.as_array_mut()?.push(readable);
+        let pod_fields = pod.as_object_mut()?;
+        pod_fields.remove("terminationGracePeriodSeconds");
+        pod_fields.remove("topologySpreadConstraints");
+        pod_fields.insert("restartPolicy".to_owned(), "Never".into());
+        let spec = json!({
+            "backoffLimit": 1,
+            // A node that is drained is no failure.
+            "podFailurePolicy": {"rules": [
+                {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+            ]},
+            "activeDeadlineSeconds": REKEY_TIMEOUT_SECONDS,
+            // Not the Pods' own labels: the Services must not send requests here.
+            "template": {"metadata": {"labels": {"app.kubernetes.io/name": REKEY_JOB}}, "spec": pod},
+        });
+        let metadata = ObjectMetadata {
+            name: format!("{REKEY_JOB}-{run}"),
+            namespace: namespace.clone()?,
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+        };
+        Some(Kind::Job.object(REKEY_JOB, metadata, [("spec", spec)]))
+    }
+}

@@ -1,0 +1,208 @@
+//! Telling apps that a person has signed out (OpenID Connect Back-Channel Logout 1.0 and Front-Channel
+//! Logout 1.0): where an app is told, and the deliveries that are due.
+//!
+//! A delivery is stored in the transaction that ends the sign-in, so none is forgotten. It is claimed
+//! in one statement, so of several replicas one makes it; whoever is killed with a claim loses it after
+//! [`CLAIMED_FOR`].
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use aip_atproto::Did;
+use aip_base::{RowId, Timestamp};
+use async_trait::async_trait;
+use url::{Host, Url};
+
+use crate::StorageError;
+use crate::client::{ClientId, RedirectTarget, RedirectUri};
+
+/// How long nobody else makes a delivery that was claimed: longer than one takes.
+pub const CLAIMED_FOR: Duration = Duration::from_mins(1);
+
+/// How long a delivery is kept that nobody takes.
+pub const KEPT_FOR: Duration = Duration::from_hours(24);
+
+/// The most deliveries of one client that wait; for further sign-outs it is told nothing.
+pub const MAX_WAITING_PER_CLIENT: u32 = 1000;
+
+/// The most addresses that one sign-out has a browser open.
+pub const MAX_FRONT_CHANNEL_LOGOUTS: u32 = 20;
+
+/// Where a client is told of a logout: an `https` URL that names its host, or an `http` URL of this
+/// machine. Kept exactly as registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogoutUri {
+    uri: RedirectUri,
+    origin: String,
+}
+
+/// Not such an address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the address where an app is told of a logout is an https URL of at most 2000 visible characters, with the name of a host, without user, password, fragment, `*` and dot segments (for tests on one machine, http on localhost); {0:?} is not"
+)]
+pub struct LogoutUriError(String);
+
+/// Where and how a client is told of logouts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogoutNotification {
+    /// Where.
+    pub uri: LogoutUri,
+    /// Whether the client needs to be told which sign-in has ended (`sid`).
+    pub session_required: bool,
+}
+
+/// A sign-in that has ended, and whose client is to be told by AIP itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogoutDelivery {
+    /// The grant of the sign-in, which is its `sid`.
+    pub grant: RowId,
+    /// The client.
+    pub client_id: ClientId,
+    /// The account that the client knows.
+    pub subject: Did,
+    /// How often it was tried, this time included. Whoever claims it counts, so it tells claims apart.
+    pub attempts: u32,
+}
+
+/// A sign-in that has ended, and whose client is to be told by the browser.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FrontChannelLogout {
+    /// The grant of the sign-in, which is its `sid`.
+    pub grant: RowId,
+    /// Where the client is told.
+    pub notification: LogoutNotification,
+}
+
+/// What a sign-out at a browser ended. Nothing, where another request had done it before.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SignedOut {
+    /// Deliveries that the caller has claimed, until [`CLAIMED_FOR`] is over.
+    pub deliveries: Vec<LogoutDelivery>,
+    /// What the browser is to open, the latest sign-ins first, at most
+    /// [`MAX_FRONT_CHANNEL_LOGOUTS`].
+    pub front_channel: Vec<FrontChannelLogout>,
+}
+
+/// The deliveries that are due.
+#[async_trait]
+pub trait LogoutDeliveries: Send + Sync {
+    /// Claims up to `limit` deliveries that are due at `now`, the oldest first, of each client at most
+    /// `share`.
+    async fn claim_logouts(
+        &self,
+        now: Timestamp,
+        limit: u32,
+        share: u32,
+    ) -> Result<Vec<LogoutDelivery>, StorageError>;
+
+    /// A claimed delivery is made again at `at`, unless somebody else has claimed it since.
+    async fn put_logout_off(
+        &self,
+        delivery: &LogoutDelivery,
+        at: Timestamp,
+    ) -> Result<(), StorageError>;
+
+    /// The client was told, or it is given up. Whether the delivery was still there: of two who had
+    /// claimed it one after the other, one ends it.
+    async fn end_logout(&self, delivery: &LogoutDelivery) -> Result<bool, StorageError>;
+}
+
+impl LogoutUri {
+    /// The address, byte for byte as registered.
+    pub fn as_str(&self) -> &str {
+        self.uri.as_str()
+    }
+
+    /// Scheme, host and port, as browsers and Content Security Policies write them (RFC 6454 §6.2):
+    /// letters, digits, `-`, `.`, `:` and `/`.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// Whether it is `http` on this machine.
+    pub fn is_loopback(&self) -> bool {
+        self.uri.target() == RedirectTarget::Loopback
+    }
+}
+
+impl FromStr for LogoutUri {
+    type Err = LogoutUriError;
+
+    fn from_str(text: &str) -> Result<Self, LogoutUriError> {
+        let refused =
+            || LogoutUriError(text.chars().filter(|c| !c.is_control()).take(200).collect());
+        let uri: RedirectUri = text.parse().map_err(|_| refused())?;
+        let url = Url::parse(text).map_err(|_| refused())?;
+        // What a URL allows in a name, such as `;`, would mean something else in a policy.
+        let is_name = |name: &str| {
+            name.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b))
+        };
+        let fits = match (uri.target(), url.host()) {
+            (RedirectTarget::Https, Some(Host::Domain(name))) => is_name(name),
+            (RedirectTarget::Loopback, Some(Host::Domain(_) | Host::Ipv4(_))) => true,
+            _ => false,
+        };
+        if !fits {
+            return Err(refused());
+        }
+        Ok(Self {
+            uri,
+            origin: url.origin().ascii_serialization(),
+        })
+    }
+}
+
+impl fmt::Display for LogoutUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.uri.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_app_is_told_of_logouts_at_a_host_that_has_a_name() {
+        for (good, origin) in [
+            ("https://app.example/logout?tenant=1", "https://app.example"),
+            (
+                "https://app.example:8443/logout",
+                "https://app.example:8443",
+            ),
+            ("https://APP.example/logout", "https://app.example"),
+            ("http://localhost:3000/logout", "http://localhost:3000"),
+            ("http://127.0.0.1:3000/logout", "http://127.0.0.1:3000"),
+        ] {
+            let uri: LogoutUri = good.parse().unwrap();
+            assert_eq!((uri.as_str(), uri.origin()), (good, origin));
+            assert_eq!(uri.is_loopback(), good.starts_with("http:"), "{good}");
+        }
+        let long = format!("https://app.example/{}", "x".repeat(2000));
+        for bad in [
+            "http://app.example/logout",
+            "https://10.0.0.1/logout",
+            "https://[fd00::1]/logout",
+            "http://[::1]/logout",
+            "https://2130706433/logout",
+            "https://me@app.example/logout",
+            "https://app.example/logout#x",
+            "https://app.example/../logout",
+            "https://app.example;script-src/logout",
+            "https://app.example,evil.example/logout",
+            "https://*.example/logout",
+            "com.example.app:/logout",
+            "javascript:alert(1)",
+            "data:text/html,x",
+            "https://app.example/log out",
+            "/logout",
+            "",
+            &long,
+        ] {
+            assert!(bad.parse::<LogoutUri>().is_err(), "{bad}");
+        }
+    }
+}

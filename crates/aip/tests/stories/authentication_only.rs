@@ -1,0 +1,139 @@
+//! Apps that only authenticate people (`--authentication-only`): AIP keeps no session at a PDS for them.
+
+use std::time::Duration;
+
+use aip_oauth::registration::RegistrationError;
+
+use crate::app::{App, Tokens};
+use crate::keeping::GET_SESSION;
+use crate::main_story::verified_claims;
+use crate::on_both_engines;
+use crate::world::World;
+
+on_both_engines!(
+    who_signed_in_is_told_and_no_session_is_kept,
+    the_app_signs_the_person_in_again_and_again,
+    a_no_leaves_no_session_either,
+    an_app_that_wants_more_is_not_registered_so,
+);
+
+const IDENTITY: &str = "openid profile email atproto";
+
+async fn app(world: &World) -> App<'_> {
+    let app = App::register(world, |settings| {
+        settings.scope = IDENTITY.parse().unwrap();
+        settings.authentication_only = true;
+    });
+    app.await
+}
+
+async fn sign_in(app: &App<'_>) -> Tokens {
+    let world = app.world;
+    app.sign_in_for(&world.browser(), world.alice(), IDENTITY)
+        .await
+}
+
+fn live(world: &World) -> usize {
+    world.pds().live_sessions(&world.alice().did)
+}
+
+async fn who_signed_in_is_told_and_no_session_is_kept(world: &World) {
+    let app = app(world).await;
+    let tokens = sign_in(&app).await;
+    let states = "SELECT state || ' ' || reason FROM upstream_sessions";
+    assert_eq!(world.texts(states).await, ["ended authentication_only"]);
+    world.keeper_round().await;
+    assert_eq!(live(world), 0, "the PDS knows");
+    let secrets = "SELECT access_token || COALESCE(refresh_token, '') || dpop_key
+                   FROM upstream_sessions";
+    assert_eq!(world.texts(secrets).await, [""], "and the tokens are gone");
+
+    let did = world.alice().did.as_str();
+    assert_eq!(verified_claims(world, tokens.id_token()).await["sub"], did);
+    let told = app.userinfo(&tokens.access).await.ok();
+    assert_eq!(told["sub"], did);
+    assert_eq!(told["preferred_username"], world.alice().handle.as_str());
+    assert_eq!(told["email"], "alice-test@mail.test");
+    app.query(&tokens.access, GET_SESSION)
+        .await
+        .expect(401, "invalid_token");
+    let introspected = app.introspect(&tokens.access).await.ok();
+    assert_eq!(introspected["active"], true);
+
+    // It goes on for as long as its tokens do, without any work for the keeper.
+    world.pds().forget_requests();
+    let mut refresh = tokens.refresh;
+    for _ in 0..3 {
+        world.pass(Duration::from_hours(24 * 20));
+        world.keeper_round().await;
+        let renewed = Tokens::of(&app.refresh(&refresh).await);
+        let told = app.userinfo(&renewed.access).await.ok();
+        assert_eq!(told["sub"], did);
+        assert_eq!(told.get("email"), None, "nobody can be asked any more");
+        refresh = renewed.refresh;
+    }
+    let asked = world.pds().requests();
+    let asked: Vec<_> = asked.iter().map(|it| it.path.as_str()).collect();
+    let public = "/xrpc/com.atproto.repo.getRecord";
+    assert!(asked.iter().all(|path| *path == public), "{asked:?}");
+    app.revoke(&refresh).await;
+    app.refresh(&refresh).await.expect(400, "invalid_grant");
+}
+
+async fn the_app_signs_the_person_in_again_and_again(world: &World) {
+    let app = app(world).await;
+    let browser = world.browser();
+    app.sign_in_for(&browser, world.alice(), IDENTITY).await;
+    let silent = app.errand(&[("scope", IDENTITY), ("prompt", "none")]);
+    let away = browser.open(&silent.url).await.away();
+    silent.refused(&away, "login_required");
+    // They have allowed it, and are asked who they are all the same: nothing is left that says so.
+    let errand = app.errand(&[("scope", IDENTITY), ("prompt", "select_account")]);
+    let login = browser.open(&errand.url).await;
+    let back = browser.sign_in(&login, world.alice()).await.away();
+    let tokens = Tokens::of(&app.redeem(&errand, &errand.code(&back)).await);
+    app.userinfo(&tokens.access).await.ok();
+    world.keeper_round().await;
+    assert_eq!(live(world), 0);
+
+    // Sessions of other apps are none of its business.
+    let other = world.app().await;
+    let others = other.sign_in(&browser, world.alice()).await;
+    sign_in(&app).await;
+    world.keeper_round().await;
+    assert_eq!(live(world), 1);
+    other.query(&others.access, GET_SESSION).await.ok();
+}
+
+async fn a_no_leaves_no_session_either(world: &World) {
+    let app = app(world).await;
+    let browser = world.browser();
+    let errand = app.errand(&[("scope", IDENTITY)]);
+    let login = browser.open(&errand.url).await;
+    let consent = browser.sign_in(&login, world.alice()).await;
+    errand.refused(&browser.deny(&consent).await, "access_denied");
+    world.keeper_round().await;
+    assert_eq!(live(world), 0);
+}
+
+async fn an_app_that_wants_more_is_not_registered_so(world: &World) {
+    let server = world.aip().app.server.clone();
+    for scope in [
+        "atproto repo:app.bsky.feed.post",
+        "atproto transition:generic",
+        "atproto account:email",
+        "atproto aip:credentials",
+        "openid rpc:app.bsky.feed.getTimeline?aud=*",
+    ] {
+        let mut settings = App::settings();
+        settings.scope = scope.parse().unwrap();
+        settings.authentication_only = true;
+        let refused = server.register_client(None, settings).await;
+        let Err(RegistrationError::AuthenticationOnly(more)) = refused else {
+            panic!("{scope} is registered");
+        };
+        assert!(scope.contains(&more), "{more}");
+    }
+    let clients = server.storage.list_clients().await.unwrap();
+    assert!(clients.is_empty(), "nothing is stored");
+}

@@ -1,0 +1,637 @@
+//! Apps that nobody registered, whose `client_id` is the address of a document
+//! (draft-ietf-oauth-client-id-metadata-document-02).
+
+use std::time::Duration;
+
+use aip::app::AppConfig;
+use aip_base::Clock as _;
+use aip_jose::{Alg, JwkSet, SigningKey};
+use aip_oauth::registration::RegistrationError;
+use aip_storage::client::ClientAuthMethod;
+use bytes::Bytes;
+use http::Request;
+use serde_json::{Value, json};
+
+use crate::answer::Answer;
+use crate::app::{App, REDIRECT, SCOPE, Tokens};
+use crate::on_both_engines;
+use crate::world::{BASE, World};
+
+on_both_engines!(
+    an_app_that_nobody_registered_signs_a_person_in,
+    what_nobody_allowed_is_not_kept,
+    documents_that_are_not_right_are_refused_and_nothing_is_stored,
+    an_address_that_is_none_is_never_asked,
+    a_changed_document_takes_effect,
+    headers_say_how_long_a_document_holds,
+    an_outage_is_survived_and_a_withdrawal_is_not,
+    an_app_with_keys_in_its_document_proves_itself,
+    another_replica_goes_on_with_a_sign_in,
+    where_documents_are_not_taken_nobody_reads_them,
+    an_app_of_the_operators_may_have_an_address_as_its_id,
+    who_names_many_apps_is_held_off_and_others_are_not,
+    no_more_apps_are_kept_than_may_be,
+    an_app_that_nobody_uses_any_more_is_forgotten,
+);
+
+const ID: &str = "https://app.example.org/client.json";
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+/// Starts AIP anew, where documents are taken.
+async fn take_documents(world: &World, change: impl Fn(&mut AppConfig) + Send + Sync + 'static) {
+    let configured = move |config: &mut AppConfig| {
+        config.max_document_clients = Some(100);
+        // As the binary has it (`aip::settings`).
+        let scopes = format!(
+            "openid profile email offline_access {}",
+            config.scopes_supported
+        );
+        config.scopes_supported = scopes.parse().unwrap();
+        change(config);
+    };
+    world.restart_configured(configured).await;
+}
+
+fn document(id: &str) -> Value {
+    json!({
+        "client_id": id,
+        "client_name": "Example App",
+        "redirect_uris": [REDIRECT],
+        "grant_types": ["authorization_code", "refresh_token"],
+        "token_endpoint_auth_method": "none",
+        "scope": SCOPE,
+    })
+}
+
+/// The document with another member; `null` takes it away.
+fn with(member: &str, value: Value) -> Value {
+    let mut document = document(ID);
+    let members = document.as_object_mut().unwrap();
+    if value.is_null() {
+        members.remove(member);
+    } else {
+        members.insert(member.to_owned(), value);
+    }
+    document
+}
+
+fn put(world: &World, document: &Value) {
+    let id = document["client_id"].as_str().unwrap();
+    world
+        .hosted
+        .put_with(id, 200, &[JSON], document.to_string());
+}
+
+/// The ids of the clients that are kept.
+async fn kept(world: &World) -> Vec<String> {
+    world.texts("SELECT id FROM clients ORDER BY id").await
+}
+
+async fn open(world: &World, app: &App<'_>) -> Answer {
+    world.browser().open(&app.errand(&[]).url).await.answer
+}
+
+async fn an_app_that_nobody_registered_signs_a_person_in(world: &World) {
+    let discovery = world.get("/.well-known/openid-configuration").await.ok();
+    let member = "client_id_metadata_document_supported";
+    assert_eq!(discovery[member], Value::Null);
+    take_documents(world, |_| {}).await;
+    let discovery = world.get("/.well-known/openid-configuration").await.ok();
+    assert_eq!(discovery[member], true);
+
+    put(world, &document(ID));
+    let app = App::known(world, ID, None);
+    let browser = world.browser();
+    let errand = app.errand(&[]);
+    let login = browser.open(&errand.url).await;
+    let consent = browser.sign_in(&login, world.alice()).await;
+    let page = consent.answer.text();
+    for shown in [
+        "Example App",
+        "The website <code>app.example.org</code>",
+        ID,
+    ] {
+        assert!(page.contains(shown), "{shown}: {page}");
+    }
+    assert!(kept(world).await.is_empty());
+    let back = browser.allow(&consent).await;
+    assert_eq!(kept(world).await, [ID]);
+    let tokens = Tokens::of(&app.redeem(&errand, &errand.code(&back)).await);
+    let renewed = Tokens::of(&app.refresh(&tokens.refresh).await);
+    let told = app.userinfo(&renewed.access).await.ok();
+    assert_eq!(told["sub"], world.alice().did.as_str());
+    let client = &world.aip().app.server.storage.list_clients().await.unwrap()[0];
+    assert!(client.from_document && !client.registered_itself);
+    assert!(!client.settings.first_party && client.settings.require_pkce);
+
+    // The person is asked once per browser, and the document was read once.
+    let errand = app.errand(&[]);
+    errand.code(&browser.open(&errand.url).await.away());
+    assert_eq!(world.hosted.reads(ID), 1);
+    assert_eq!(app.revoke(&renewed.refresh).await.status, 200);
+
+    // It is not the operator's to change.
+    let server = world.aip().app.server.clone();
+    let id = ID.parse().unwrap();
+    let refused = server.update_client(&id, App::settings()).await;
+    assert!(matches!(refused, Err(RegistrationError::FromDocument(_))));
+    let now = world.clock.now();
+    assert!(server.storage.delete_client(&id, now).await.unwrap());
+}
+
+async fn what_nobody_allowed_is_not_kept(world: &World) {
+    take_documents(world, |_| {}).await;
+    put(world, &document(ID));
+    let app = App::known(world, ID, None);
+    let before = world.state().await;
+    let errand = app.errand(&[]);
+    let browser = world.browser();
+    let login = browser.open(&errand.url).await;
+    assert_eq!(world.state().await, before);
+    let consent = browser.sign_in(&login, world.alice()).await;
+    errand.refused(&browser.deny(&consent).await, "access_denied");
+    assert!(kept(world).await.is_empty());
+
+    // Nothing but the grants of a person who signs in is there for it.
+    let form = [("grant_type", "client_credentials"), ("client_id", ID)];
+    let answer = app.post_as("/oauth/token", None, &form).await;
+    answer.expect(400, "unauthorized_client");
+    let introspected = app.post_as(
+        "/oauth/introspect",
+        None,
+        &[("client_id", ID), ("token", "x")],
+    );
+    introspected.await.expect(401, "invalid_client");
+    let pushed = app.errand(&[]);
+    let query = url::Url::parse(&pushed.url).unwrap();
+    let form: Vec<_> = query.query_pairs().into_owned().collect();
+    let form: Vec<_> = form.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    let answer = app.post_as("/oauth/par", None, &form).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    assert!(kept(world).await.is_empty());
+    let uri = answer.json()["request_uri"].as_str().unwrap().to_owned();
+    let query = serde_urlencoded::to_string([("client_id", ID), ("request_uri", &uri)]).unwrap();
+    let login = browser
+        .open(&format!("{BASE}/oauth/authorize?{query}"))
+        .await;
+    let consent = browser.sign_in(&login, world.bob()).await;
+    pushed.code(&browser.allow(&consent).await);
+    assert_eq!(kept(world).await, [ID]);
+}
+
+#[allow(
+    clippy::too_many_lines,
+    reason = "it is a table, and a table is read in one piece"
+)]
+async fn documents_that_are_not_right_are_refused_and_nothing_is_stored(world: &World) {
+    take_documents(world, |_| {}).await;
+    let app = App::known(world, ID, None);
+    let before = world.state().await;
+    let right = document(ID).to_string();
+    let large = with(
+        "client_uri",
+        json!(format!("https://app.example.org/{}", "x".repeat(5000))),
+    );
+    let huge = with("x", json!("x".repeat(1024 * 1024)));
+    let html = [("content-type", "text/html")];
+    let gzip = [JSON, ("content-encoding", "gzip")];
+    let elsewhere = [JSON, ("location", "https://app.example.org/other.json")];
+    let json = &[JSON][..];
+    let other = "https://app.example.org/other.json";
+    let symmetric = json!({"keys": [{"kty": "oct", "k": "c2VjcmV0"}]});
+    for (status, headers, body, why) in [
+        (301, &elsewhere[..], right.clone(), "status 301"),
+        (302, &elsewhere, right.clone(), "status 302"),
+        (201, json, right.clone(), "status 201"),
+        (404, json, right.clone(), "status 404"),
+        (500, json, right.clone(), "status 500"),
+        (200, &html, right.clone(), "Content-Type"),
+        (200, &[], right.clone(), "Content-Type"),
+        (200, &gzip, right.clone(), "compressed"),
+        (200, json, large.to_string(), "larger than"),
+        (200, json, huge.to_string(), "larger than"),
+        (200, json, "<html>".to_owned(), "no JSON object"),
+        (200, json, "[".repeat(5000), "no JSON object"),
+        (200, json, document(other).to_string(), "byte for byte"),
+        (
+            200,
+            json,
+            with("client_id", Value::Null).to_string(),
+            "no `client_id`",
+        ),
+        (
+            200,
+            json,
+            with("client_secret", json!("x")).to_string(),
+            "client_secret",
+        ),
+        (
+            200,
+            json,
+            with("client_secret_expires_at", json!(0)).to_string(),
+            "client_secret",
+        ),
+        (
+            200,
+            json,
+            with("token_endpoint_auth_method", json!("client_secret_basic")).to_string(),
+            "must be `none` or `private_key_jwt`",
+        ),
+        (
+            200,
+            json,
+            with("token_endpoint_auth_method", json!("private_key_jwt")).to_string(),
+            "needs `jwks`",
+        ),
+        (200, json, with("jwks", symmetric).to_string(), "metadata"),
+        (
+            200,
+            json,
+            with("redirect_uris", Value::Null).to_string(),
+            "redirect URIs",
+        ),
+        (
+            200,
+            json,
+            with("redirect_uris", json!(["https://evil.example/cb"])).to_string(),
+            "does not belong to app.example.org",
+        ),
+        (
+            200,
+            json,
+            with("redirect_uris", json!(["com.example.other:/cb"])).to_string(),
+            "does not belong to app.example.org",
+        ),
+        (
+            200,
+            json,
+            with("redirect_uris", json!(["javascript:alert(1)"])).to_string(),
+            "redirect_uris",
+        ),
+        (
+            200,
+            json,
+            with(
+                "post_logout_redirect_uris",
+                json!(["https://evil.example/"]),
+            )
+            .to_string(),
+            "does not belong to app.example.org",
+        ),
+        (
+            200,
+            json,
+            with("grant_types", json!(["refresh_token"])).to_string(),
+            "grant_types",
+        ),
+        (
+            200,
+            json,
+            with("scope", json!("rpc:*?aud=did:web:x.example")).to_string(),
+            "scope",
+        ),
+        (
+            200,
+            json,
+            with("client_name", json!("x".repeat(101))).to_string(),
+            "name",
+        ),
+        (
+            200,
+            json,
+            with("client_name", json!("Ex\u{202e}ample")).to_string(),
+            "name",
+        ),
+        (
+            200,
+            json,
+            with("software_statement", json!("x")).to_string(),
+            "software statement",
+        ),
+    ] {
+        world.hosted.put_with(ID, status, headers, body);
+        let answer = open(world, &app).await;
+        answer.expect_page(400, "says nothing of itself that can be used");
+        answer.logged(why);
+        assert!(answer.text().contains("The document at the client_id"));
+        // An error is not kept, but the site is left alone for a moment.
+        let reads = world.hosted.reads(ID);
+        open(world, &app).await.expect_page(400, "can be used");
+        assert_eq!(world.hosted.reads(ID), reads);
+        world.pass(Duration::from_secs(10));
+    }
+    assert_eq!(world.state().await, before);
+    put(world, &document(ID));
+    assert_eq!(open(world, &app).await.status, 200);
+}
+
+async fn an_address_that_is_none_is_never_asked(world: &World) {
+    take_documents(world, |_| {}).await;
+    let before = world.state().await;
+    for (id, why) in [
+        ("http://app.example.org/client.json", "no https URL"),
+        ("https://app.example.org", "not written as URLs are"),
+        ("https://127.0.0.1/client.json", "no host of the Internet"),
+        ("https://[::1]/client.json", "no host of the Internet"),
+        ("https://2130706433/client.json", "no host of the Internet"),
+        ("https://localhost/client.json", "no host of the Internet"),
+        ("https://app.example.org:8443/client.json", "has a port"),
+        (
+            "https://app.example.org:443/client.json",
+            "not written as URLs are",
+        ),
+        ("https://app.example.org/client.json#x", "has a fragment"),
+        ("https://me:x@app.example.org/client.json", "has a user"),
+        (
+            "https://app.example.org/x/../client.json",
+            "not written as URLs are",
+        ),
+        (
+            "https://app.example.org/%2e/client.json",
+            "not written as URLs are",
+        ),
+        (
+            "https://App.example.org/client.json",
+            "not written as URLs are",
+        ),
+        (
+            "HTTPS://app.example.org/client.json",
+            "not written as URLs are",
+        ),
+    ] {
+        world
+            .hosted
+            .put_with(id, 200, &[JSON], document(id).to_string());
+        let app = App::known(world, id, None);
+        let answer = open(world, &app).await;
+        answer.expect_page(400, "can be used").logged(why);
+        assert_eq!(world.hosted.reads(id), 0, "{id}");
+    }
+    // Where the guard forbids nobody is asked, either.
+    let inside = App::known(world, "https://app.internal/client.json", None);
+    let answer = open(world, &inside).await;
+    answer
+        .expect_page(400, "can be used")
+        .logged("outbound guard");
+    assert_eq!(world.state().await, before);
+}
+
+async fn a_changed_document_takes_effect(world: &World) {
+    take_documents(world, |_| {}).await;
+    put(world, &document(ID));
+    let app = App::known(world, ID, None);
+    let browser = world.browser();
+    app.sign_in(&browser, world.alice()).await;
+
+    let next = "https://app.example.org/next";
+    let mut changed = with("redirect_uris", json!([next]));
+    changed["client_name"] = json!("Renamed App");
+    put(world, &changed);
+    // As long as it holds, the first one counts.
+    open(world, &app).await;
+    assert_eq!(world.hosted.reads(ID), 1);
+    world.pass(Duration::from_mins(10));
+    let answer = open(world, &app).await;
+    answer.expect_page(400, "an address that is not registered for it");
+    assert_eq!(world.hosted.reads(ID), 2);
+    let query = [("redirect_uri", next), ("prompt", "consent")];
+    let login = world.browser().open(&app.errand(&query).url).await;
+    assert!(login.answer.text().contains("Renamed App"));
+    let client = &world.aip().app.server.storage.list_clients().await.unwrap()[0];
+    assert_eq!(client.settings.name, "Renamed App");
+    assert_eq!(client.settings.redirect_uris[0].as_str(), next);
+}
+
+async fn headers_say_how_long_a_document_holds(world: &World) {
+    take_documents(world, |_| {}).await;
+    for (number, (cache, holds)) in [
+        ("max-age=300", 300),
+        ("max-age=0", 60),
+        ("no-store", 60),
+        ("public, max-age=86400", 3600),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let id = format!("https://app.example.org/{number}.json");
+        let headers = [JSON, ("cache-control", cache)];
+        let body = document(&id).to_string();
+        world.hosted.put_with(&id, 200, &headers, body);
+        let app = App::known(world, &id, None);
+        open(world, &app).await;
+        world.pass(Duration::from_secs(holds - 1));
+        open(world, &app).await;
+        assert_eq!(world.hosted.reads(&id), 1, "{cache}");
+        world.pass(Duration::from_secs(1));
+        open(world, &app).await;
+        assert_eq!(world.hosted.reads(&id), 2, "{cache}");
+    }
+}
+
+async fn an_outage_is_survived_and_a_withdrawal_is_not(world: &World) {
+    take_documents(world, |_| {}).await;
+    put(world, &document(ID));
+    let app = App::known(world, ID, None);
+    let mut tokens = app.sign_in(&world.browser(), world.alice()).await;
+    for status in [500, 503, 429] {
+        world.hosted.put(ID, status, String::new());
+        world.pass(Duration::from_mins(61));
+        assert_eq!(open(world, &app).await.status, 200, "{status}");
+        tokens = Tokens::of(&app.refresh(&tokens.refresh).await);
+    }
+    // Nor does it matter to a process that never saw the document.
+    world.restart().await;
+    assert_eq!(open(world, &app).await.status, 200);
+    tokens = Tokens::of(&app.refresh(&tokens.refresh).await);
+
+    for (status, body) in [(404, String::new()), (200, "<html>".to_owned())] {
+        world.hosted.put_with(ID, status, &[JSON], body);
+        world.pass(Duration::from_mins(61));
+        open(world, &app).await.expect_page(400, "can be used");
+        let refused = app.refresh(&tokens.refresh).await;
+        refused.expect(401, "invalid_client");
+        // Nothing was ended by that.
+        put(world, &document(ID));
+        world.pass(Duration::from_secs(10));
+        tokens = Tokens::of(&app.refresh(&tokens.refresh).await);
+    }
+}
+
+async fn an_app_with_keys_in_its_document_proves_itself(world: &World) {
+    take_documents(world, |_| {}).await;
+    let key = |kid: &str| SigningKey::generate(Alg::Es256, Some(kid.to_owned())).unwrap();
+    let of = |key: &SigningKey| {
+        let keys = JwkSet::new(vec![key.public().clone()]);
+        let mut document = with("token_endpoint_auth_method", json!("private_key_jwt"));
+        document["jwks"] = serde_json::from_str(&keys.to_json()).unwrap();
+        document
+    };
+    let (old, new) = (key("old"), key("new"));
+    put(world, &of(&old));
+    let named = || {
+        let mut app = App::known(world, ID, None);
+        app.method = ClientAuthMethod::PrivateKeyJwt;
+        app
+    };
+    let new_document = of(&new);
+    let (app, renewed) = (
+        named().with_assertion_key(old),
+        named().with_assertion_key(new),
+    );
+    let tokens = app.sign_in(&world.browser(), world.alice()).await;
+    assert_eq!(app.introspect(&tokens.access).await.ok()["active"], true);
+    let refused = App::known(world, ID, None).refresh(&tokens.refresh).await;
+    refused.expect(401, "invalid_client");
+
+    // A process that has not seen the document reads it at the token endpoint, by the assertion alone.
+    put(world, &new_document);
+    world.pass(Duration::from_mins(10));
+    let tokens = Tokens::of(&renewed.refresh(&tokens.refresh).await);
+    let refused = app.refresh(&tokens.refresh).await;
+    refused
+        .expect(401, "invalid_client")
+        .logged("no single key");
+}
+
+async fn another_replica_goes_on_with_a_sign_in(world: &World) {
+    take_documents(world, |_| {}).await;
+    put(world, &document(ID));
+    let app = App::known(world, ID, None);
+    let browser = world.browser();
+    let errand = app.errand(&[]);
+    let login = browser.open(&errand.url).await;
+    world.restart().await;
+    let consent = browser.sign_in(&login, world.alice()).await;
+    world.restart().await;
+    let back = browser.allow(&consent).await;
+    world.restart().await;
+    Tokens::of(&app.redeem(&errand, &errand.code(&back)).await);
+    assert_eq!(world.hosted.reads(ID), 4);
+}
+
+async fn where_documents_are_not_taken_nobody_reads_them(world: &World) {
+    put(world, &document(ID));
+    let app = App::known(world, ID, None);
+    let answer = open(world, &app).await;
+    answer.expect_page(400, "is not registered");
+    assert_eq!(world.hosted.reads(ID), 0);
+    take_documents(world, |_| {}).await;
+    let tokens = app.sign_in(&world.browser(), world.alice()).await;
+    assert_eq!(world.hosted.reads(ID), 1);
+    // What was kept while they were taken is worth nothing when they are not any more.
+    world
+        .restart_configured(|config| config.max_document_clients = None)
+        .await;
+    let answer = open(world, &app).await;
+    answer.expect_page(400, "is not registered");
+    let refused = app.refresh(&tokens.refresh).await;
+    refused.expect(401, "invalid_client");
+    assert_eq!(world.hosted.reads(ID), 1);
+}
+
+async fn an_app_of_the_operators_may_have_an_address_as_its_id(world: &World) {
+    take_documents(world, |_| {}).await;
+    put(world, &document(ID));
+    let server = world.aip().app.server.clone();
+    let mut settings = App::settings();
+    settings.auth_method = ClientAuthMethod::None;
+    "Registered".clone_into(&mut settings.name);
+    let registered = server.register_client(Some(ID.parse().unwrap()), settings);
+    registered.await.unwrap();
+    let app = App::known(world, ID, None);
+    let login = open(world, &app).await;
+    assert!(login.text().contains("Registered"));
+    app.sign_in(&world.browser(), world.alice()).await;
+    assert_eq!(world.hosted.reads(ID), 0);
+    let client = &server.storage.list_clients().await.unwrap()[0];
+    assert!(!client.from_document);
+}
+
+async fn who_names_many_apps_is_held_off_and_others_are_not(world: &World) {
+    take_documents(world, |config| config.rate_limits = true).await;
+    put(world, &document(ID));
+    let ask = async |id: &str, network: &str| {
+        let app = App::known(world, id, None);
+        let request = Request::get(app.errand(&[]).url).header("x-forwarded-for", network);
+        world.send(request.body(Bytes::new()).unwrap()).await
+    };
+    // Names forty apps that nobody has used yet, and counts the refusals.
+    let flood = async |name: &str| {
+        let mut refused = 0;
+        for number in 0..40 {
+            let id = format!("https://app.example.org/{name}-{number}.json");
+            let body = document(&id).to_string();
+            world.hosted.put_with(&id, 200, &[JSON], body);
+            let answer = ask(&id, "203.0.113.9").await;
+            if answer.status == 429 {
+                refused += 1;
+                assert_eq!(world.hosted.reads(&id), 0);
+                answer.header("retry-after");
+            }
+        }
+        refused
+    };
+    assert_eq!(flood("first").await, 20);
+    assert_ne!(ask(ID, "198.51.100.7").await.status, 429);
+    // What is known already needs no place, be it fresh or not.
+    assert_ne!(ask(ID, "203.0.113.9").await.status, 429);
+    world.pass(Duration::from_mins(11));
+    assert_eq!(flood("second").await, 20);
+    assert_ne!(ask(ID, "203.0.113.9").await.status, 429);
+    assert_eq!(world.hosted.reads(ID), 1, "it was not read again");
+    assert_ne!(ask(ID, "198.51.100.7").await.status, 429);
+    assert_eq!(world.hosted.reads(ID), 2);
+    assert!(kept(world).await.is_empty());
+}
+
+async fn no_more_apps_are_kept_than_may_be(world: &World) {
+    take_documents(world, |config| config.max_document_clients = Some(1)).await;
+    let second = "https://app.example.org/second.json";
+    put(world, &document(ID));
+    put(world, &document(second));
+    let app = App::known(world, ID, None);
+    app.sign_in(&world.browser(), world.alice()).await;
+    let other = App::known(world, second, None);
+    let browser = world.browser();
+    let errand = other.errand(&[]);
+    let login = browser.open(&errand.url).await;
+    let consent = browser.sign_in(&login, world.bob()).await;
+    let back = browser.allow(&consent).await;
+    errand.refused(&back, "temporarily_unavailable");
+    assert_eq!(kept(world).await, [ID]);
+    // The app that is kept goes on.
+    app.sign_in(&world.browser(), world.bob()).await;
+}
+
+async fn an_app_that_nobody_uses_any_more_is_forgotten(world: &World) {
+    take_documents(world, |_| {}).await;
+    put(world, &document(ID));
+    let app = App::known(world, ID, None);
+    let tokens = app.sign_in(&world.browser(), world.alice()).await;
+    let storage = world.aip().app.server.storage.clone();
+    let forget = async || {
+        let now = world.clock.now();
+        let before = now - Duration::from_hours(30 * 24);
+        storage
+            .delete_unused_document_clients(before, now, 10)
+            .await
+            .unwrap()
+    };
+    world.pass(Duration::from_hours(40 * 24));
+    assert_eq!(forget().await, 0, "somebody allows it something");
+    assert_eq!(app.revoke(&tokens.refresh).await.status, 200);
+    // Grants that ended are kept for a while, for the account page and the log.
+    world.pass(Duration::from_hours(400 * 24));
+    while storage
+        .purge_expired(world.clock.now(), 500)
+        .await
+        .unwrap()
+        .more
+    {}
+    assert_eq!(forget().await, 1);
+    assert!(kept(world).await.is_empty());
+    // It comes back as it came.
+    app.sign_in(&world.browser(), world.alice()).await;
+    assert_eq!(kept(world).await, [ID]);
+    assert_eq!(forget().await, 0);
+}
