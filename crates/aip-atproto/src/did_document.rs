@@ -13,6 +13,8 @@ use crate::origin::PdsUrl;
 
 /// A larger document is refused unread. Real ones have about one kilobyte.
 const MAX_BYTES: usize = 64 * 1024;
+/// The text of a larger document is not kept, so that those of strangers do not fill caches.
+const MAX_KEPT_BYTES: usize = 8 * 1024;
 /// The longest public key that is handed on.
 const MAX_MULTIBASE: usize = 256;
 
@@ -23,7 +25,7 @@ pub struct DidDocument {
     handle: Option<Handle>,
     pds: Option<PdsUrl>,
     signing_key: Option<SigningKeyRef>,
-    json: Box<str>,
+    json: Option<Box<str>>,
 }
 
 /// The account's public signing key as the document writes it.
@@ -127,7 +129,7 @@ impl DidDocument {
             handle: first_handle(wire.also_known_as.as_deref().unwrap_or_default()),
             pds: pds_endpoint(&id, wire.service.as_deref().unwrap_or_default()),
             signing_key: signing_key(&id, wire.verification_method.as_deref().unwrap_or_default()),
-            json: String::from_utf8_lossy(json).into(),
+            json: (json.len() <= MAX_KEPT_BYTES).then(|| String::from_utf8_lossy(json).into()),
             id,
         })
     }
@@ -149,9 +151,9 @@ impl DidDocument {
         &self.id
     }
 
-    /// The whole document as it came, at most 64 KiB of JSON.
-    pub fn json(&self) -> &str {
-        &self.json
+    /// The whole document as it came; `None` if it has more than 8 KiB.
+    pub fn json(&self) -> Option<&str> {
+        self.json.as_deref()
     }
 
     /// The handle that the account claims: the first valid `at://` alias. It is the account's

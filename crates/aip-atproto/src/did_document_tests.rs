@@ -38,8 +38,23 @@ fn today_s_plc_format_with_absolute_ids_and_multikey_is_read() {
         (SigningKeyKind::Multikey, KEY)
     );
     assert_eq!(key.kind.as_str(), "Multikey");
-    let told: Value = serde_json::from_str(document.json()).unwrap();
+    let told: Value = serde_json::from_str(document.json().unwrap()).unwrap();
     assert_eq!(told["service"][0]["id"], "#atproto_labeler");
+}
+
+#[test]
+fn the_text_of_a_document_is_kept_up_to_8_kib_and_its_parts_whatever_its_size() {
+    for (bytes, is_kept) in [(100, true), (8192, true), (8193, false), (60_000, false)] {
+        let text = |padding: usize| {
+            let padding = "x".repeat(padding);
+            json!({ "alsoKnownAs": ["at://alice.test"], "id": DID, "x": padding }).to_string()
+        };
+        let text = text(bytes - text(0).len());
+        assert_eq!(text.len(), bytes);
+        let document = DidDocument::parse(text.as_bytes()).unwrap();
+        assert_eq!(document.json(), is_kept.then_some(text.as_str()), "{bytes}");
+        assert_eq!(document.handle().unwrap().as_str(), "alice.test");
+    }
 }
 
 #[test]

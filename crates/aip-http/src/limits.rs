@@ -51,7 +51,7 @@ pub(crate) enum Limit {
     AppPasswords,
     /// App passwords that were given for one account, by all apps: whoever guesses them does it slowly.
     AppPasswordsOfAccount,
-    /// Tokens and keys of sessions handed out under one grant. Each time is an audit event.
+    /// Tokens and keys of sessions handed out under one grant, each time with secrets that are opened.
     CredentialsOfGrant,
 }
 

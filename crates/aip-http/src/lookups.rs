@@ -1,6 +1,6 @@
 //! Looking up who somebody is for callers with an access token: bounded in number, in time, and in how
-//! many are under way, so that it takes nothing from sign-ins. What is found stays in the bounded cache
-//! of the resolver and nowhere else.
+//! many are under way, so that it takes nothing from sign-ins. What is remembered already is told at once,
+//! however many others wait. What is found stays in the bounded cache of the resolver and nowhere else.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -14,28 +14,31 @@ use aip_storage::client::ClientId;
 use aip_storage::grant::Grant;
 use http::StatusCode;
 use http::header::RETRY_AFTER;
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::api_error::ApiError;
 use crate::state::AppState;
 use crate::subject_quota::{Asking, SubjectQuota};
 
 /// How many are under way at once in this process: of one account in one app, of one app, and of all.
-/// Others wait for their turn.
-const OF_ACCOUNT: usize = 8;
-const OF_CLIENT: usize = 16;
-const OF_ALL: usize = 64;
+/// Others wait for their turn. An account has few, so that it takes many accounts to keep the others of
+/// their app waiting; what each of them costs a host is bounded where requests go out.
+const OF_ACCOUNT: usize = 3;
+const OF_CLIENT: usize = 48;
+const OF_ALL: usize = 256;
 /// Above so many shares those that nobody uses are forgotten.
 const MAX_SHARES: usize = 1024;
-/// How long all that one request asks for may take.
+/// How long all that one request asks for may take, with the time that it waits.
 const DEADLINE: Duration = Duration::from_secs(20);
+/// How long one look-up may take once it is its turn.
+const LOOKUP_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What bounds the look-ups of this process.
 pub(crate) struct Lookups {
     subjects: SubjectQuota,
     shares: Mutex<HashMap<Asking, Arc<Semaphore>>>,
-    all: Semaphore,
+    all: Arc<Semaphore>,
 }
 
 /// Why somebody was not found, as callers are told.
@@ -43,8 +46,8 @@ pub(crate) struct Lookups {
 pub(crate) enum LookupError {
     /// The resolver says so.
     Resolve(ResolveError),
-    /// It took too long.
-    Deadline,
+    /// It took longer than that.
+    Deadline(Duration),
 }
 
 impl Default for Lookups {
@@ -52,7 +55,7 @@ impl Default for Lookups {
         Self {
             subjects: SubjectQuota::default(),
             shares: Mutex::default(),
-            all: Semaphore::new(OF_ALL),
+            all: Arc::new(Semaphore::new(OF_ALL)),
         }
     }
 }
@@ -88,28 +91,40 @@ impl Lookups {
         Instant::now() + DEADLINE
     }
 
-    /// Looks somebody up for `account` in `client`, once it is its turn.
+    /// Looks somebody up for `account` in `client`: at once if nobody needs to be asked for it, and
+    /// otherwise when it is its turn.
     pub(crate) async fn run<T>(
         &self,
         client: &ClientId,
         account: &Did,
         deadline: Instant,
+        is_remembered: bool,
         lookup: impl Future<Output = Result<T, ResolveError>>,
     ) -> Result<T, LookupError> {
         let in_turn = async {
-            // The narrowest first: who waits for it holds nothing that others need. They are never
-            // closed, and without them the look-up would run all the same.
-            let account = Asking::Account(client.clone(), account.clone());
-            let _of_account = self.share(account, OF_ACCOUNT).acquire_owned().await;
-            let client = Asking::Client(client.clone());
-            let _of_client = self.share(client, OF_CLIENT).acquire_owned().await;
-            let _of_all = self.all.acquire().await;
-            lookup.await
+            let _places = if is_remembered {
+                None
+            } else {
+                Some(self.places(client, account).await)
+            };
+            timeout(LOOKUP_DEADLINE, lookup).await
         };
         match timeout_at(deadline, in_turn).await {
-            Ok(found) => found.map_err(LookupError::Resolve),
-            Err(_) => Err(LookupError::Deadline),
+            Ok(Ok(found)) => found.map_err(LookupError::Resolve),
+            Ok(Err(_)) => Err(LookupError::Deadline(LOOKUP_DEADLINE)),
+            Err(_) => Err(LookupError::Deadline(DEADLINE)),
         }
+    }
+
+    /// The places that a look-up takes. They are never closed, and without them it would run all the same.
+    async fn places(&self, client: &ClientId, account: &Did) -> [Option<OwnedSemaphorePermit>; 3] {
+        let asking_account = Asking::Account(client.clone(), account.clone());
+        let asking_client = Asking::Client(client.clone());
+        // The narrowest first: who waits for it holds nothing that others need.
+        let of_account = self.share(asking_account, OF_ACCOUNT).acquire_owned().await;
+        let of_client = self.share(asking_client, OF_CLIENT).acquire_owned().await;
+        let of_all = Arc::clone(&self.all).acquire_owned().await;
+        [of_account.ok(), of_client.ok(), of_all.ok()]
     }
 
     fn share(&self, asking: Asking, places: usize) -> Arc<Semaphore> {
@@ -142,13 +157,24 @@ impl LookupError {
                 | ResolveError::NoPds(_)
                 | ResolveError::Unavailable { .. } => (StatusCode::BAD_GATEWAY, "UpstreamFailure"),
             },
-            Self::Deadline => (StatusCode::GATEWAY_TIMEOUT, "UpstreamTimeout"),
+            Self::Deadline(_) => (StatusCode::GATEWAY_TIMEOUT, "UpstreamTimeout"),
         };
         let words = match self {
-            Self::Resolve(error) => error.to_string(),
-            Self::Deadline => HttpError::Deadline(DEADLINE).to_string(),
+            // What a request of AIP met says which names and addresses there are around it.
+            Self::Resolve(ResolveError::Unavailable { subject, .. }) => {
+                format!("`{subject}` could not be resolved now")
+            }
+            Self::Resolve(_) | Self::Deadline(_) => self.detail(),
         };
         (status, code, words)
+    }
+
+    /// All that went wrong, for the log.
+    pub(crate) fn detail(&self) -> String {
+        match self {
+            Self::Resolve(error) => error.to_string(),
+            Self::Deadline(after) => HttpError::Deadline(*after).to_string(),
+        }
     }
 }
 
@@ -160,8 +186,7 @@ impl From<LookupError> for ApiError {
         } else {
             Blame::Upstream
         };
-        let detail = words.clone();
-        Self::caller(status, code, words).with_detail(blame, detail)
+        Self::caller(status, code, words).with_detail(blame, error.detail())
     }
 }
 
@@ -180,37 +205,112 @@ mod tests {
     }
 
     /// Whether one who asks now gets an answer at once.
-    fn is_served(lookups: &Lookups, client: &str, account: usize) -> bool {
+    fn is_told(lookups: &Lookups, client: &str, account: usize, is_remembered: bool) -> bool {
         let (client, account) = asking(client, account);
-        let mut run = Box::pin(lookups.run(&client, &account, Lookups::deadline(), ready(Ok(7))));
+        let deadline = Lookups::deadline();
+        let answer = ready(Ok(7));
+        let mut run = Box::pin(lookups.run(&client, &account, deadline, is_remembered, answer));
         run.as_mut().now_or_never().is_some()
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn nobody_uses_up_what_others_have_and_every_place_is_free_again() {
-        let lookups = Lookups::default();
-        let stuck = async |client: &str, account: usize| {
-            let (client, account) = asking(client, account);
-            let never = pending::<Result<(), ResolveError>>();
-            let run = lookups.run(&client, &account, Lookups::deadline(), never);
-            let (status, code, _) = run.await.unwrap_err().told();
-            assert_eq!((status.as_u16(), code), (504, "UpstreamTimeout"));
-        };
-        let of_one_account = join_all((0..20).map(|_| stuck("app", 0)));
-        let look = async {
+    fn is_served(lookups: &Lookups, client: &str, account: usize) -> bool {
+        is_told(lookups, client, account, false)
+    }
+
+    /// Until all who wait have had their turn as often as the runtime lets them.
+    async fn settle() {
+        for _ in 0..20 {
             tokio::task::yield_now().await;
+        }
+    }
+
+    /// Asks for what never comes.
+    async fn stuck(lookups: &Lookups, client: &str, account: usize) {
+        let (client, account) = asking(client, account);
+        let never = pending::<Result<(), ResolveError>>();
+        let run = lookups.run(&client, &account, Lookups::deadline(), false, never);
+        let (status, code, _) = run.await.unwrap_err().told();
+        assert_eq!((status.as_u16(), code), (504, "UpstreamTimeout"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_account_leaves_places_to_its_app_and_every_place_is_free_again() {
+        let lookups = Lookups::default();
+        let of_one_account = join_all((0..20).map(|_| stuck(&lookups, "app", 0)));
+        let look = async {
+            settle().await;
             assert!(!is_served(&lookups, "app", 0));
-            assert!(is_served(&lookups, "app", 1));
+            assert!(is_told(&lookups, "app", 0, true), "it is remembered");
+            for account in 1..10 {
+                assert!(is_served(&lookups, "app", account));
+            }
         };
         tokio::join!(of_one_account, look);
-        let of_one_app = join_all((0..20).map(|account| stuck("app", account)));
-        let look = async {
-            tokio::task::yield_now().await;
-            assert!(!is_served(&lookups, "app", 30));
-            assert!(is_served(&lookups, "other", 30));
-        };
-        tokio::join!(of_one_app, look);
         assert!(is_served(&lookups, "app", 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_takes_many_accounts_to_use_up_the_places_of_an_app_and_others_have_their_own() {
+        const ENOUGH: usize = OF_CLIENT / OF_ACCOUNT;
+        let lookups = Lookups::default();
+        let few = (ENOUGH - 1) * OF_ACCOUNT;
+        let of_few = join_all((0..few).map(|i| stuck(&lookups, "app", i / OF_ACCOUNT)));
+        let look = async {
+            settle().await;
+            assert!(is_served(&lookups, "app", 100));
+        };
+        tokio::join!(of_few, look);
+        let many = ENOUGH * OF_ACCOUNT + 30;
+        let of_many = join_all((0..many).map(|i| stuck(&lookups, "app", i / OF_ACCOUNT)));
+        let look = async {
+            settle().await;
+            assert!(!is_served(&lookups, "app", 100));
+            assert!(is_told(&lookups, "app", 100, true), "it is remembered");
+            assert!(is_served(&lookups, "other", 100));
+        };
+        tokio::join!(of_many, look);
+        assert!(is_served(&lookups, "app", 100));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_does_not_end_makes_its_place_free_before_the_request_ends() {
+        let lookups = Lookups::default();
+        let began = Instant::now();
+        let of_one_account = join_all((0..OF_ACCOUNT).map(|_| stuck(&lookups, "app", 0)));
+        let next = async {
+            settle().await;
+            let (client, account) = asking("app", 0);
+            let deadline = Lookups::deadline();
+            let run = lookups.run(&client, &account, deadline, false, ready(Ok(7)));
+            assert_eq!(run.await.ok(), Some(7));
+            assert!(began.elapsed() < LOOKUP_DEADLINE * 2);
+        };
+        tokio::join!(of_one_account, next);
+    }
+
+    #[test]
+    fn what_a_request_met_is_for_the_log_alone() {
+        for reason in [
+            "`https://db.corp.example` has no public address",
+            "there is no host of this name",
+            "no connection: refused",
+        ] {
+            let error = || {
+                LookupError::Resolve(ResolveError::Unavailable {
+                    subject: "did:web:db.corp.example".to_owned(),
+                    reason: reason.to_owned(),
+                })
+            };
+            let (status, code, words) = error().told();
+            assert_eq!((status.as_u16(), code), (502, "UpstreamFailure"));
+            assert_eq!(words, "`did:web:db.corp.example` could not be resolved now");
+            assert!(error().detail().contains(reason));
+            assert_eq!(ApiError::from(error()).message(), words);
+        }
+        let did = Did::parse("did:web:a.example").unwrap();
+        let (status, code, words) = LookupError::Resolve(ResolveError::DidNotFound(did)).told();
+        assert_eq!((status.as_u16(), code), (400, "DidNotFound"));
+        assert!(words.contains("does not exist"), "{words}");
     }
 
     #[test]

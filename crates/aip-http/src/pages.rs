@@ -137,6 +137,8 @@ pub(crate) struct GrantLine {
     pub(crate) scopes: Vec<aip_atproto::ScopeLine>,
     /// Whether the person gave it an app password.
     pub(crate) has_app_password: bool,
+    /// Whether they may give it one.
+    pub(crate) takes_app_password: bool,
 }
 
 /// What is said when another account signed in than the one that was chosen here.

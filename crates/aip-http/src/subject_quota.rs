@@ -22,7 +22,7 @@ const OF_CLIENT: Quota = Quota {
     burst: 3000,
     every: Duration::from_millis(50),
 };
-/// Keys that are counted at a time. What is forgotten above that did not ask for longest.
+/// Keys that are counted at a time. Above that some are forgotten, those that ask seldom first.
 const KEYS: usize = 20_000;
 
 /// Counts subjects that are looked up.

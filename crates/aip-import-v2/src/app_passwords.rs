@@ -21,7 +21,8 @@ impl Converter {
     pub(crate) fn identify_app_password(&self, row: AppPasswordRow) -> Identified<AppPasswordRow> {
         Identified {
             id: self.id(&app_password_name(&row), row.created_at),
-            content: self.content(&row.content, false),
+            // Whoever has signed out of the app since is not held any more.
+            content: self.content(&format!("{} {}", row.content, row.in_use), false),
             row,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aip_atproto::ScopeSet;
+use aip_atproto::{Scope, ScopeSet};
 use aip_base::Timestamp;
 use aip_jose::JwkSet;
 use aip_oauth::imported::ImportedClient;
@@ -47,7 +47,7 @@ pub(crate) fn convert(row: ClientRow, default_scope: &ScopeSet) -> Result<Conver
     if !row.exact_redirects {
         notes.push(format!(
             "client {id}: redirect URIs are compared exactly, and v2 compared their beginning: \
-             register each one with `aip clients update {id} --redirect-uri URI`"
+             register each one with `aip clients update ID --redirect-uri URI`"
         ));
     }
     let redirect_uris = redirect_uris(&id, &row.redirect_uris, &mut notes)?;
@@ -68,6 +68,12 @@ pub(crate) fn convert(row: ClientRow, default_scope: &ScopeSet) -> Result<Conver
             "client {id}: it may not ask for `{unknown}`, which AIP does not know"
         ));
     }
+    // v2 had no such scope, and took any word from an app that registered itself.
+    if scope.contains(&Scope::Credentials) {
+        notes.push(format!(
+            "client {id}: it may not ask for `aip:credentials`, which only an operator of AIP allows"
+        ));
+    }
     let keys = match row.jwks {
         Some(jwks) if auth_method == ClientAuthMethod::PrivateKeyJwt => Some(
             JwkSet::from_json(jwks.as_bytes())
@@ -83,7 +89,7 @@ pub(crate) fn convert(row: ClientRow, default_scope: &ScopeSet) -> Result<Conver
         keys,
         grant_types,
         redirect_uris,
-        scope: scope.known(),
+        scope: without_credentials(&scope.known()),
         // v2 did not ask confidential clients for it.
         require_pkce: !auth_method.is_confidential(),
         access_token_ttl: life(
@@ -116,6 +122,12 @@ pub(crate) fn convert(row: ClientRow, default_scope: &ScopeSet) -> Result<Conver
         },
         notes,
     })
+}
+
+/// A scope of v2 without what only an operator of AIP allows.
+pub(crate) fn without_credentials(scope: &ScopeSet) -> ScopeSet {
+    let scopes = scope.iter().filter(|it| **it != Scope::Credentials);
+    scopes.cloned().collect()
 }
 
 fn strings(json: &str, column: &str) -> Result<Vec<String>, String> {
@@ -256,6 +268,29 @@ mod tests {
         for words in ["exactly", "/#f", "of-a-future", "864000"] {
             let told = notes.iter().filter(|it| it.contains(words));
             assert_eq!(told.count(), 1, "{words}: {notes:?}");
+        }
+    }
+
+    #[test]
+    fn no_word_of_v2_gives_a_client_the_tokens_of_pdss() {
+        let more = ScopeSet::parse("atproto aip:credentials").unwrap();
+        for (scope, expected) in [
+            (Some("atproto aip:credentials"), "atproto"),
+            (
+                Some("aip:credentials transition:generic aip:credentials"),
+                "transition:generic",
+            ),
+            (Some("aip:credentials"), ""),
+            (None, "atproto"),
+        ] {
+            let row = ClientRow {
+                scope: scope.map(str::to_owned),
+                ..row()
+            };
+            let Converted { client, notes } = convert(row, &more).unwrap();
+            assert_eq!(client.settings.scope.to_string(), expected);
+            let told = notes.iter().filter(|it| it.contains("`aip:credentials`"));
+            assert_eq!(told.count(), 1, "{scope:?}: {notes:?}");
         }
     }
 

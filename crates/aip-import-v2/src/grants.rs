@@ -7,6 +7,7 @@ use aip_base::Timestamp;
 use aip_keys::has_v2_form;
 use aip_storage::imports::{HeldGrant, HeldToken, HeldTokenKind};
 
+use crate::clients::without_credentials;
 use crate::instant;
 use crate::report::{Reason, Report};
 use crate::rows::AppToken;
@@ -27,7 +28,7 @@ impl Converter {
         // v2 gave every app the tokens of its people; here the operator says which app gets them on.
         let credentials = self.may_have_credentials(&newest.client_id);
         let scope_of = |token: &AppToken| {
-            let scope = scope_of(token, upstream)?;
+            let scope = without_credentials(&scope_of(token, upstream)?);
             // v2 answered userinfo to every token, whatever its scope.
             let more = [
                 Some(Scope::OpenId(OpenIdScope::OpenId)),

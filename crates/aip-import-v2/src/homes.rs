@@ -23,6 +23,14 @@ pub(crate) struct TokenClaims {
     pub(crate) iss: Option<String>,
     /// The client that it was given to.
     pub(crate) client_id: Option<String>,
+    /// The key that it is bound to (RFC 9449 §6.1).
+    cnf: Option<Binding>,
+}
+
+/// The member `cnf`.
+#[derive(Deserialize)]
+struct Binding {
+    jkt: Option<String>,
 }
 
 /// Finds them out, and remembers servers.
@@ -38,6 +46,11 @@ impl TokenClaims {
         let json = payload.and_then(|it| URL_SAFE_NO_PAD.decode(it).ok());
         json.and_then(|json| serde_json::from_slice(&json).ok())
             .unwrap_or_default()
+    }
+
+    /// The thumbprint of the key that it is bound to, if it says so.
+    pub(crate) fn jkt(&self) -> Option<&str> {
+        self.cnf.as_ref()?.jkt.as_deref()
     }
 }
 

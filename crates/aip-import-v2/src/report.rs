@@ -6,8 +6,10 @@ use aip_atproto::ScopeSet;
 use aip_storage::client::ClientId;
 use strum::IntoStaticStr;
 
-/// How many rows that were left out are listed. More are counted.
+/// How many rows that were left out are listed, how many notes, and how many clients. More are counted.
 pub const MAX_LISTED_ROWS: usize = 10_000;
+/// How many characters are shown of a text that repeats what v2's database has.
+const MAX_SHOWN_CHARS: usize = 1000;
 
 /// What a run did, or in a dry run what it would do.
 #[derive(Debug, Default)]
@@ -37,14 +39,18 @@ pub struct Report {
     /// Sessions that this run released.
     pub released: u64,
     /// The clients that may need v2's session body and that the operator has not allowed it, each with
-    /// the scope that it has here. v2 knows no more of it: it gave that body to every client.
+    /// the scope that it has here. v2 knows no more of it: it gave that body to every client. The first
+    /// [`MAX_LISTED_ROWS`].
     pub clients_without_credentials: Vec<(ClientId, ScopeSet)>,
     /// The first [`MAX_LISTED_ROWS`] rows that were left out.
     pub left_out: Vec<LeftOut>,
     /// How many rows were left out, for each reason.
     pub left_out_counts: BTreeMap<&'static str, u64>,
-    /// Things that are otherwise at AIP than at v2, of rows that were taken.
+    /// Things that are otherwise at AIP than at v2, of rows that were taken. The first
+    /// [`MAX_LISTED_ROWS`].
     pub notes: Vec<String>,
+    /// How many of those things there are.
+    pub notes_total: u64,
 }
 
 /// A row that was left out.
@@ -117,10 +123,19 @@ impl Report {
         if self.left_out.len() < MAX_LISTED_ROWS {
             self.left_out.push(LeftOut {
                 table,
-                row,
+                row: visible(row),
                 reason,
-                detail: detail.into(),
+                detail: visible(detail.into()),
             });
+        }
+    }
+
+    pub(crate) fn note(&mut self, notes: Vec<String>) {
+        for note in notes {
+            self.notes_total += 1;
+            if self.notes.len() < MAX_LISTED_ROWS {
+                self.notes.push(visible(note));
+            }
         }
     }
 
@@ -133,5 +148,62 @@ impl Report {
     pub fn not_now(&self) -> u64 {
         let counts = &self.left_out_counts;
         counts.get(Reason::NotNow.as_str()).copied().unwrap_or(0)
+    }
+}
+
+/// Text with words of v2's database as it is printed: on one line, without anything that a terminal
+/// would act on, and not too long.
+fn visible(text: String) -> String {
+    if text.len() <= MAX_SHOWN_CHARS && text.chars().all(|it| matches!(it, ' '..='~')) {
+        return text;
+    }
+    let mut shown = String::new();
+    for character in text.chars() {
+        match character {
+            ' '..='~' => shown.push(character),
+            _ => shown.extend(character.escape_default()),
+        }
+        if shown.len() >= MAX_SHOWN_CHARS {
+            shown.push('…');
+            break;
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_v2_cannot_act_on_a_terminal_and_are_cut() {
+        for (word, shown) in [
+            ("did:plc:abc", "did:plc:abc"),
+            ("\u{1b}[2J", "\\u{1b}[2J"),
+            ("a\r\nb", "a\\r\\nb"),
+            ("\u{202e}txt", "\\u{202e}txt"),
+        ] {
+            let mut report = Report::default();
+            report.leave_out("oauth_clients", word.to_owned(), Reason::BadDid, word);
+            report.note(vec![word.to_owned()]);
+            let left_out = &report.left_out[0];
+            assert_eq!((&*left_out.row, &*left_out.detail), (shown, shown));
+            assert_eq!(report.notes, [shown]);
+        }
+        assert!(visible("\u{1f600}".repeat(1_000_000)).chars().count() < 1100);
+    }
+
+    #[test]
+    fn what_is_listed_is_bounded_and_what_is_counted_is_not() {
+        let mut report = Report::default();
+        for number in 0..MAX_LISTED_ROWS + 5 {
+            let row = format!("session {number}");
+            report.leave_out("atp_oauth_sessions", row, Reason::NoAppToken, "why");
+            report.note(vec![format!("note {number}"), "another".to_owned()]);
+        }
+        assert_eq!(report.left_out.len(), MAX_LISTED_ROWS);
+        assert_eq!(report.left_out_total(), MAX_LISTED_ROWS as u64 + 5);
+        assert_eq!(report.notes.len(), MAX_LISTED_ROWS);
+        assert_eq!(report.notes_total, 2 * (MAX_LISTED_ROWS as u64 + 5));
     }
 }

@@ -13,7 +13,7 @@ use aip_storage::imports::{HeldSession, HeldTokenKind, Hold, Known};
 
 use crate::app_passwords::{self, app_password_name};
 use crate::homes::Homes;
-use crate::report::{Reason, Report};
+use crate::report::{MAX_LISTED_ROWS, Reason, Report};
 use crate::rows::{
     APP_PASSWORDS, AppPasswordRow, CLIENTS, ClientRow, LOOSE_TOKENS, LooseToken, SESSIONS,
     SessionRow,
@@ -53,9 +53,13 @@ impl Run<'_> {
     pub(crate) async fn whole(mut self) -> Result<Report, ImportError> {
         let done = self.work().await;
         if self.writes() && !matches!(done, Err(ImportError::Busy)) {
-            self.lead(Duration::ZERO).await?;
+            let given_up = self.lead(Duration::ZERO).await;
+            // Why the run failed is said first.
+            done?;
+            given_up?;
+        } else {
+            done?;
         }
-        done?;
         self.source.close().await?;
         Ok(self.report)
     }
@@ -66,8 +70,21 @@ impl Run<'_> {
             self.sessions(clients).await?;
             self.loose_tokens().await?;
             self.drop_unseen().await?;
+            // It may have been started meanwhile.
+            self.refuse_while_in_use().await?;
         }
         self.release().await
+    }
+
+    /// Refuses to finish while v2 may be running.
+    async fn refuse_while_in_use(&mut self) -> Result<(), ImportError> {
+        if let Mode::Finish { other_connections } = self.mode {
+            let (number, who) = self.source.others().await?;
+            if number > other_connections {
+                return Err(ImportError::StillInUse { number, who });
+            }
+        }
+        Ok(())
     }
 
     fn writes(&self) -> bool {
@@ -87,12 +104,7 @@ impl Run<'_> {
             self.lead(LEAD_TIME).await?;
             return Ok(Reading::Nothing);
         }
-        if let Mode::Finish { other_connections } = self.mode {
-            let (number, who) = self.source.others().await?;
-            if number > other_connections {
-                return Err(ImportError::StillInUse { number, who });
-            }
-        }
+        self.refuse_while_in_use().await?;
         self.lead(LEAD_TIME).await?;
         Ok(Reading::All)
     }
@@ -119,6 +131,7 @@ impl Run<'_> {
             if rows.is_empty() {
                 let without = here.iter();
                 let without = without.filter(|(_, it)| !may_have_credentials(it));
+                let without = without.take(MAX_LISTED_ROWS);
                 self.report.clients_without_credentials =
                     without.map(|(id, it)| (id.clone(), it.clone())).collect();
                 return Ok(here);
@@ -143,24 +156,27 @@ impl Run<'_> {
                 let id = converted.client.id.clone();
                 let scope = converted.client.settings.scope.clone();
                 let write = self.mode != Mode::DryRun;
-                match self
-                    .import
-                    .server
-                    .import_client(converted.client, write)
-                    .await
-                {
+                let server = &self.import.server;
+                let mut refused = false;
+                match server.import_client(converted.client, write).await {
                     Ok(ImportClient::New) => out.clients_new += 1,
                     Ok(ImportClient::Changed) => out.clients_changed += 1,
                     Ok(ImportClient::Unchanged) => out.clients_unchanged += 1,
                     Err(RegistrationError::Storage(error)) => return Err(error.into()),
                     Err(error) => {
                         out.leave_out(TABLE, name, Reason::ClientRefused, error.to_string());
-                        continue;
+                        refused = true;
                     }
                 }
-                out.notes.extend(converted.notes);
-                let registered = self.import.server.storage.client(&id).await?;
-                here.insert(id, registered.map_or(scope, |it| it.settings.scope));
+                if !refused {
+                    out.note(converted.notes);
+                }
+                // One that is here and whose change is refused keeps its sessions.
+                let registered = server.storage.client(&id).await?;
+                let registered = registered.map(|it| it.settings.scope);
+                if let Some(scope) = registered.or((!refused).then_some(scope)) {
+                    here.insert(id, scope);
+                }
             }
         }
     }
@@ -272,6 +288,8 @@ impl Run<'_> {
 
     async fn hold(&mut self, sessions: Vec<HeldSession>) -> Result<(), ImportError> {
         let outcomes = if self.writes() {
+            // The PDSs that were asked may have taken longer than that.
+            self.lead(LEAD_TIME).await?;
             let storage = &self.import.server.storage;
             storage.hold_sessions(&sessions, self.began).await?
         } else {

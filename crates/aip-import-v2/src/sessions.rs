@@ -194,6 +194,12 @@ impl Converter {
         let grant = self.grant(&name, &access, &refresh, newest, &scope)?;
         let claims = TokenClaims::of(access_token.expose_secret());
         self.check_upstream_client(&claims)?;
+        // The first refresh with another key would end the session at the PDS.
+        let thumbprint = key.public().thumbprint();
+        if claims.jkt().is_some_and(|jkt| jkt != thumbprint.as_str()) {
+            let detail = "its access token is bound to another key than dpop_key";
+            return refuse(Reason::BadDpopKey, detail);
+        }
         let pds = self.homes.pds(&did, row.document.as_deref()).await;
         let pds = pds.map_err(|error| Refused::Row(Reason::NotNow, error))?;
         let issuer = self.homes.issuer(&claims, &pds).await;

@@ -1,4 +1,4 @@
-//! The database of AIP v2: one connection, one transaction that only reads, and a cursor, so that
+//! The database of AIP v2: one connection, a transaction that only reads, and a cursor, so that
 //! everything is as of one instant and no table is ever in memory as a whole.
 
 use std::str::FromStr as _;
@@ -13,6 +13,8 @@ use crate::columns::{COLUMNS, MIGRATIONS};
 /// The database of a v2 server.
 pub struct Source {
     connection: PgConnection,
+    /// Tokens that have expired then are not read.
+    now: Timestamp,
 }
 
 /// Why a database is not read. No message repeats the URL, which may hold a password.
@@ -60,8 +62,15 @@ impl Source {
     /// Connects, begins to read, and checks that it is a database of v2.2.2. Tokens that have expired
     /// at `now` are not read.
     pub async fn open(url: &SecretString, now: Timestamp) -> Result<Self, SourceError> {
-        let options =
-            PgConnectOptions::from_str(url.expose_secret()).map_err(|_| SourceError::Url)?;
+        let url = url.expose_secret();
+        // sqlx takes any scheme, and connects to this machine.
+        if !["postgres://", "postgresql://"]
+            .iter()
+            .any(|it| url.starts_with(it))
+        {
+            return Err(SourceError::Url);
+        }
+        let options = PgConnectOptions::from_str(url).map_err(|_| SourceError::Url)?;
         // A pooler of transactions gives no statement back to whoever prepared it.
         let options = options
             .application_name("aip import aip-v2")
@@ -70,17 +79,23 @@ impl Source {
         let connection = PgConnection::connect_with(&options).await;
         let mut source = Self {
             connection: connection.map_err(SourceError::Connect)?,
+            now,
         };
-        source
-            .run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            .await?;
+        source.begin_reading().await?;
         source.check_version().await?;
         source.check_columns().await?;
-        sqlx::query("SELECT set_config('aip_import.now', $1, true)")
-            .bind(now.as_micros().to_string())
-            .fetch_one(&mut source.connection)
-            .await?;
         Ok(source)
+    }
+
+    /// Begins the transaction: everything is as of its first statement.
+    async fn begin_reading(&mut self) -> Result<(), SourceError> {
+        self.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            .await?;
+        sqlx::query("SELECT set_config('aip_import.now', $1, true)")
+            .bind(self.now.as_micros().to_string())
+            .fetch_one(&mut self.connection)
+            .await?;
+        Ok(())
     }
 
     async fn run(&mut self, statement: &'static str) -> Result<(), SourceError> {
@@ -146,18 +161,27 @@ impl Source {
         }
     }
 
-    /// How many others are connected to the database, and who: while v2 runs, it is.
+    /// How many others are connected to the database, and who: while v2 runs, it is. What is read
+    /// afterwards is as of after this, so that nobody who was gone by now has written behind it.
     pub(crate) async fn others(&mut self) -> Result<(u64, String), SourceError> {
+        // Within a transaction the view stays as it was at first; without one, a pooler may have each
+        // statement done by another connection.
+        self.run("ROLLBACK; BEGIN READ ONLY").await?;
+        // Of the connections of another role, whoever is no member of it sees neither the type nor the
+        // address; without a role are the server's own processes.
         let rows = sqlx::query(
             "SELECT coalesce(nullif(application_name, ''), usename::text, 'unnamed')
                  || coalesce(' from ' || host(client_addr), '') AS who
              FROM pg_stat_activity
              WHERE datname = current_database() AND pid <> pg_backend_pid()
-                 AND backend_type = 'client backend'
+                 AND (backend_type = 'client backend'
+                     OR (backend_type IS NULL AND usesysid IS NOT NULL))
              ORDER BY backend_start LIMIT 100",
         )
         .fetch_all(&mut self.connection)
         .await?;
+        self.run("ROLLBACK").await?;
+        self.begin_reading().await?;
         let mut who = Vec::new();
         for row in rows.iter().take(5) {
             who.push(row.try_get::<String, _>("who")?);

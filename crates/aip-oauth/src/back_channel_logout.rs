@@ -51,6 +51,9 @@ const PAUSES: [Duration; 5] = [
     Duration::from_hours(6),
 ];
 
+/// A delivery that the outbound guard refuses is given up after so many tries.
+const MAX_REFUSED_TRIES: u32 = 3;
+
 /// The claims of a logout token (§2.4). There is no `nonce`, so that nobody takes it for an `id_token`.
 #[derive(Serialize)]
 struct Claims<'a> {
@@ -78,11 +81,12 @@ enum DeliveryError {
 }
 
 impl DeliveryError {
-    /// Whether it makes no sense to try again: the guard would refuse it again, and so would the
-    /// client, whose answer to an unusable or failed logout is 400 (§2.8).
-    fn is_final(&self) -> bool {
+    /// Whether it makes no sense to try again after so many tries: the client's answer to an unusable or
+    /// failed logout is 400 (§2.8). The guard also refuses what DNS says of a name at this moment.
+    fn is_final(&self, tries: u32) -> bool {
         match self {
-            Self::Address(_) | Self::Http(HttpError::Refused(_)) => true,
+            Self::Address(_) => true,
+            Self::Http(HttpError::Refused(_)) => tries >= MAX_REFUSED_TRIES,
             Self::Status(status) => *status == StatusCode::BAD_REQUEST,
             Self::Sign(_) | Self::Http(_) => false,
         }
@@ -118,14 +122,14 @@ impl AuthorizationServer {
     }
 
     async fn deliver_logout(&self, delivery: &LogoutDelivery) -> Result<(), StorageError> {
-        let found = self.storage.client(&delivery.client_id).await?;
-        let addressed = found.as_ref().and_then(|client| {
+        let found = self.read_client(&delivery.client_id).await?;
+        let addressed = found.as_deref().and_then(|client| {
             let notification = client.settings.backchannel_logout.as_ref()?;
             Some((client, &notification.uri))
         });
-        // Deleted meanwhile, or it does not want to be told any more.
+        // Deleted meanwhile, or it does not want to be told any more, or its document is gone.
         let Some((client, uri)) = addressed else {
-            return self.storage.end_logout(delivery).await.map(drop);
+            return self.storage.end_logout(delivery, None).await.map(drop);
         };
         let attempts = delivery.attempts;
         let id = client.id.as_str();
@@ -141,7 +145,7 @@ impl AuthorizationServer {
         };
         let tried = usize::try_from(attempts).unwrap_or(usize::MAX);
         let pause = tried.checked_sub(1).and_then(|tried| PAUSES.get(tried));
-        if let Some(pause) = pause.filter(|_| !error.is_final()) {
+        if let Some(pause) = pause.filter(|_| !error.is_final(attempts)) {
             count("deferred");
             tracing::info!(%error, client = id, attempts, "client not told of a logout, trying again later");
             let at = self.clock.now() + *pause;
@@ -159,15 +163,15 @@ impl AuthorizationServer {
         kind: AuditKind,
         why: &str,
     ) -> Result<(), StorageError> {
-        if !self.storage.end_logout(delivery).await? {
-            return Ok(());
-        }
         let detail = format!("grant {}: {why}", delivery.grant);
         let event = AuditEvent::new(&*self.clock, &*self.rng, kind, &detail);
-        let event = event.of_account(&delivery.subject);
+        let event = event
+            .of_account(&delivery.subject)
+            .of_client(&delivery.client_id);
         self.storage
-            .record(&event.of_client(&delivery.client_id))
+            .end_logout(delivery, Some(&event))
             .await
+            .map(drop)
     }
 
     async fn post_logout_token(

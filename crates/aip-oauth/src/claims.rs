@@ -4,7 +4,7 @@
 
 use crate::AuthorizationServer;
 pub use crate::wire::PersonClaims;
-use aip_atproto::{Did, Handle, OpenIdScope, Scope, ScopeSet};
+use aip_atproto::{AtIdentifier, Handle, OpenIdScope, Scope, ScopeSet};
 use aip_storage::StorageError;
 use aip_storage::account::Account;
 use aip_storage::client::{ClientId, IdTokenAlg};
@@ -148,11 +148,11 @@ impl AuthorizationServer {
     }
 }
 
-/// Whether a name reads as a handle or a DID. Anybody can write those of somebody else into a profile,
-/// and apps of AIP v2 took `name` for the verified handle.
+/// Whether a name reads as a handle or a DID, with characters in between that are not seen, too. Anybody
+/// can write those of somebody else into a profile, and apps of AIP v2 took `name` for the verified
+/// handle.
 fn is_identifier(name: &str) -> bool {
-    let name = name.strip_prefix('@').unwrap_or(name);
-    Handle::parse(&name.to_lowercase()).is_ok() || Did::parse(name).is_ok()
+    !name.contains(' ') && AtIdentifier::from_user_input(name).is_ok()
 }
 
 #[cfg(test)]
@@ -165,6 +165,11 @@ mod tests {
             "bob.example",
             "@bob.example",
             "BOB.Example",
+            "bob\u{200b}.example",
+            "\u{2060}@bob.exam\u{ad}ple",
+            "bob.\u{200a}example",
+            "at://bob.example",
+            "did:web:bob\u{200d}.example",
             "did:web:bob.example",
             "did:plc:z72i7hdynmk6r22z27h6tvur",
         ] {

@@ -313,9 +313,12 @@ impl AuthorizationServer {
         if old.settings.auth_method_pinned && settings.auth_method != method {
             return Err(ClientRegistrationError::Pinned(method.as_str()));
         }
-        // The operator gave it to an app of that name at those addresses, too.
-        let keeps_credentials =
-            old.settings.scope.contains(&Scope::Credentials) && !forgets_consents;
+        // The operator gave it to an app of that name at those addresses, which proves itself like that.
+        let proves_itself_as_before =
+            settings.auth_method == method && settings.keys == old.settings.keys;
+        let keeps_credentials = old.settings.scope.contains(&Scope::Credentials)
+            && !forgets_consents
+            && proves_itself_as_before;
         let settings = for_itself(settings, keeps_credentials)?;
         let named = secret.map(|secret| self.hasher.hash(secret));
         if named.is_some() && named != old.secret_hash {

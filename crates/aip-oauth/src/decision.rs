@@ -7,7 +7,7 @@ use aip_keys::TokenKind;
 use aip_storage::StorageError;
 use aip_storage::audit::AuditKind;
 use aip_storage::client::{Client, RedirectUri};
-use aip_storage::grant::{Approval, Approve, DocumentClient, Grant, Handover, NewCode};
+use aip_storage::grant::{Approval, Approve, Grant, Handover, NewCode};
 use aip_storage::request::{
     ANSWER_REPEATED_FOR, AnsweredRequest, AuthorizationRequest, Delivery, RedirectDelivery,
     RequestAnswer, ResponseMode, SignedIn,
@@ -146,20 +146,20 @@ impl AuthorizationServer {
             grant,
             client_registered_itself: client.registered_itself,
             ends_session: client.settings.authentication_only,
-            client_from_document: client.from_document.then(|| DocumentClient {
-                client: Client {
-                    created_at: now,
-                    updated_at: now,
-                    ..client.clone()
-                },
-                max_clients: self.client_documents.max_clients(),
-            }),
+            client_from_document: self.client_documents.to_keep(client, now),
             handover,
         };
         match self.storage.approve(&approval).await? {
             Approve::Approved => {}
             Approve::RequestGone => return Ok(Approved::RequestGone),
-            Approve::ClientsFull => return Ok(Approved::ClientsFull),
+            Approve::ClientsFull => {
+                let client = client.id.as_str();
+                tracing::warn!(
+                    client,
+                    "no further clients with a metadata document, of all, of this host or of this account: see AIP_MAX_DOCUMENT_CLIENTS"
+                );
+                return Ok(Approved::ClientsFull);
+            }
         }
         self.note(
             AuditKind::GrantGiven,

@@ -34,7 +34,8 @@ pub enum ImportClient {
 
 impl AuthorizationServer {
     /// Registers or changes a client as it is at another server. What an operator has allowed it here
-    /// besides stays allowed. Without `write` only what would become of it is found out.
+    /// besides stays allowed, and what that server knows nothing of stays as it is. Without `write` only
+    /// what would become of it is found out.
     pub async fn import_client(
         &self,
         imported: ImportedClient,
@@ -52,8 +53,7 @@ impl AuthorizationServer {
             if here.updated_at >= updated_at {
                 return Ok(ImportClient::Unchanged);
             }
-            let both = here.settings.scope.iter().chain(settings.scope.iter());
-            settings.scope = both.cloned().collect();
+            settings = beside(settings, &here.settings);
         }
         let secret_hash = secret.map(|it| self.hasher.hash(it.expose_secret()));
         let checked = self.checked_client(id, settings, secret_hash, created_at);
@@ -80,6 +80,7 @@ impl AuthorizationServer {
         let changed = Client {
             registered_itself: here.registered_itself,
             from_document: here.from_document,
+            document_holds_until: here.document_holds_until,
             created_at: here.created_at,
             ..client.clone()
         };
@@ -93,5 +94,23 @@ impl AuthorizationServer {
         }
         self.known_clients.forget(&client.id);
         Ok(())
+    }
+}
+
+/// What another server says of a client, with what only this one knows of it.
+fn beside(there: ClientSettings, here: &ClientSettings) -> ClientSettings {
+    let both = here.scope.iter().chain(there.scope.iter());
+    ClientSettings {
+        scope: both.cloned().collect(),
+        name: there.name,
+        application_type: there.application_type,
+        auth_method: there.auth_method,
+        keys: there.keys,
+        grant_types: there.grant_types,
+        redirect_uris: there.redirect_uris,
+        require_pkce: there.require_pkce || here.require_pkce,
+        access_token_ttl: there.access_token_ttl,
+        refresh_token_ttl: there.refresh_token_ttl,
+        ..here.clone()
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! AIP may be let in at a PDS without any page there (silent sign-in of a confidential client), so
 //! its own consent is what keeps one app from riding on another app's grant. It is skipped only
-//! for the same client, account and scopes in the same browser, or for the operator's own apps;
-//! never for an app on the person's device that any other program there could pretend to be.
+//! for the same client, account and scopes in the same browser, or for the operator's own apps, unless
+//! they want the credentials of the session; never for an app on the person's device that any other
+//! program there could pretend to be.
 
 use aip_atproto::{AccountAttr, Did, OpenIdScope, Scope, ScopeSet};
 use aip_base::Timestamp;
@@ -131,7 +132,9 @@ pub fn consent_reason(
         }
         Delivery::Redirect(_) => {}
     }
-    if input.client.settings.first_party {
+    // The operator answers for what its own app does here. A token and a key that were handed out work
+    // without AIP: that is for the person to allow.
+    if input.client.settings.first_party && !input.scope.contains(&Scope::Credentials) {
         return None;
     }
     match allowed_here {

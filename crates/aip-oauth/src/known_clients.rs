@@ -85,6 +85,7 @@ mod tests {
             secret_hash: None,
             registered_itself: false,
             from_document: false,
+            document_holds_until: None,
             created_at: then,
             updated_at: then,
         })

@@ -78,6 +78,8 @@ pub struct AuthorizationServer {
     pub logout_http: Arc<dyn Http>,
     /// Access tokens of calls on PDSs that need not be read again yet.
     pub known_tokens: KnownTokens,
+    /// Tokens of sessions whose hand-out to an app is written down.
+    pub recorded_credentials: credentials::RecordedCredentials,
     /// Knows the e-mail addresses of accounts.
     pub emails: Arc<dyn claims::Emails>,
     /// Knows what accounts show of themselves.

@@ -69,17 +69,15 @@ impl AuthorizationServer {
             (issued_to, named) => issued_to.or(named),
         };
         let client = match id {
-            Some(id) => Some(
-                self.storage
-                    .client(&id)
-                    .await?
-                    .ok_or(LogoutError::UnknownClient)?,
-            ),
+            Some(id) => {
+                let client = self.read_client(&id).await?;
+                Some(client.ok_or(LogoutError::UnknownClient)?)
+            }
             None => None,
         };
         let location = params
             .get("post_logout_redirect_uri")
-            .map(|uri| location(client.as_ref(), uri, params.get("state")))
+            .map(|uri| location(client.as_deref(), uri, params.get("state")))
             .transpose()?;
         Ok(Logout { account, location })
     }

@@ -264,6 +264,7 @@ impl AuthorizationServer {
             secret_hash,
             registered_itself: false,
             from_document: false,
+            document_holds_until: None,
             created_at,
             updated_at: self.clock.now(),
         })

@@ -156,6 +156,27 @@ impl PasswordSessionError {
             Self::Refused { .. } | Self::MainPassword | Self::OtherAccount
         )
     }
+
+    /// The same without words that repeat a part of `password`: what a PDS says is logged, written down
+    /// and shown, and some repeat what they were sent.
+    fn without(self, password: &AppPassword) -> Self {
+        let secret = password.secret().expose_secret().to_ascii_lowercase();
+        let unless_repeated = |words: String| {
+            let lower = words.to_ascii_lowercase();
+            if secret.split('-').any(|group| lower.contains(group)) {
+                "(left out: it repeats the password)".to_owned()
+            } else {
+                words
+            }
+        };
+        match self {
+            Self::Refused { error, message } => Self::Refused {
+                error: unless_repeated(error),
+                message: unless_repeated(message),
+            },
+            other => other,
+        }
+    }
 }
 
 impl PdsClient {
@@ -172,7 +193,8 @@ impl PdsClient {
         let method = "com.atproto.server.createSession";
         let answer = self
             .call_pds(proven.pds(), method, None, body.to_string().into())
-            .await?;
+            .await
+            .map_err(|error| error.without(password))?;
         let tokens = read_session(proven, &answer);
         if let Err(PasswordSessionError::MainPassword | PasswordSessionError::OtherAccount) =
             &tokens

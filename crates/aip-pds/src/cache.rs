@@ -84,6 +84,14 @@ struct Entry<V, E> {
 #[derive(Clone)]
 struct ByBytes;
 
+impl<V, E> Entry<V, E> {
+    /// Whether it answers at `now` whoever wants nothing that is `max_age` old.
+    fn is_good(&self, max_age: Duration, now: Timestamp) -> bool {
+        let young = self.outcome.is_err() || now.since(self.fetched_at) < max_age;
+        young && now < self.good_until
+    }
+}
+
 impl<K, V, E> Weighter<K, Entry<V, E>> for ByBytes {
     fn weight(&self, _: &K, entry: &Entry<V, E>) -> u64 {
         entry.bytes
@@ -140,8 +148,7 @@ where
         let entry = self
             .entries
             .entry_async(key, |_, entry: &mut Entry<V, E>| {
-                let young = entry.outcome.is_err() || now.since(entry.fetched_at) < max_age;
-                if young && now < entry.good_until {
+                if entry.is_good(max_age, now) {
                     EntryAction::Retain(entry.clone())
                 } else {
                     EntryAction::ReplaceWithGuard
@@ -175,6 +182,13 @@ where
             Source::Fetched
         };
         (entry.outcome, source)
+    }
+
+    /// The answer that [`Self::get`] would give now without fetching anything.
+    pub(crate) fn peek(&self, key: &K) -> Option<Result<V, E>> {
+        let entry = self.entries.peek(key)?;
+        let good = entry.is_good(self.policy.hard, self.clock.now());
+        good.then_some(entry.outcome)
     }
 
     /// Stores an answer that was fetched outside of [`Self::get`].
@@ -396,6 +410,29 @@ mod tests {
             assert!(cache.bytes() <= BYTES as u64);
         }
         assert!(cache.bytes() > BYTES as u64 / 2, "{}", cache.bytes());
+    }
+
+    #[tokio::test]
+    async fn what_is_remembered_is_what_would_be_answered_without_a_fetch() {
+        let (cache, clock) = cache();
+        assert_eq!(cache.peek(&"k"), None);
+        cache.put("k", 1);
+        clock.advance(Duration::from_secs(3599));
+        assert_eq!(cache.peek(&"k"), Some(Ok(1)));
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(cache.peek(&"k"), None, "it would be fetched again");
+        // The old answer bridges the outage, and is remembered for the time of the pause.
+        assert_eq!(cache.get(&"k", ready(Err(Failure::Passing))).await.0, Ok(1));
+        assert_eq!(cache.peek(&"k"), Some(Ok(1)));
+        clock.advance(Duration::from_secs(5));
+        assert_eq!(cache.peek(&"k"), None);
+        let no = cache.get(&"no", ready(Err(Failure::Definite))).await.0;
+        assert_eq!(cache.peek(&"no"), Some(no));
+        clock.advance(Duration::from_mins(1));
+        assert_eq!(cache.peek(&"no"), None);
+        // What is being fetched is not remembered yet.
+        let look = async { Ok(u32::from(cache.peek(&"new").is_some())) };
+        assert_eq!(cache.get(&"new", look).await.0, Ok(0));
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aip_atproto::{Did, Origin};
 use aip_base::{Clock, Timestamp};
-use aip_pds::{PdsClient, ProfileRecord};
+use aip_pds::{Freshness, PdsClient, ProfileError, ProfileRecord, ResolveError, Trace};
 use quick_cache::sync::{Cache, EntryAction, EntryResult};
 use tokio::time::timeout;
 
@@ -15,9 +15,9 @@ use tokio::time::timeout;
 const PROFILE_MAX_AGE: Duration = Duration::from_mins(10);
 /// How long a PDS that did not tell a profile is not asked for it again.
 const PROFILE_RETRY_DELAY: Duration = Duration::from_mins(1);
-/// How long a caller waits for a PDS.
+/// How long a caller waits for the DID document and the PDS.
 const PROFILE_READ_TIMEOUT: Duration = Duration::from_secs(2);
-/// How many profiles are remembered, of about 1 KB at most each.
+/// How many profiles are remembered, of 3 KB at most each, most of which is a long DID.
 const MAX_PROFILES: usize = 4096;
 
 /// Knows the profiles of accounts.
@@ -33,6 +33,15 @@ struct Reading {
     profile: Option<ProfileRecord>,
     read_at: Timestamp,
     read_again_at: Timestamp,
+}
+
+/// Why a profile could not be read.
+#[derive(Debug, thiserror::Error)]
+enum ReadError {
+    #[error(transparent)]
+    Account(#[from] ResolveError),
+    #[error(transparent)]
+    Pds(#[from] ProfileError),
 }
 
 impl Reading {
@@ -53,8 +62,8 @@ impl AccountProfiles {
         }
     }
 
-    /// The profile of `did`, which is at `pds`; `None` if it has none, or none that can be read at
-    /// present. Takes as long as one request at most, once for all who ask at the same time.
+    /// The profile of `did`, which was at `pds` when it last signed in; `None` if it has none there, or
+    /// none that can be read at present. Takes two seconds at most, once for all who ask at the same time.
     pub async fn profile(&self, did: &Did, pds: &Origin) -> Option<ProfileRecord> {
         let now = self.clock.now();
         let before = self.known.get(did);
@@ -87,7 +96,7 @@ impl AccountProfiles {
 
     /// What the PDS tells now; if it does not, what it told before.
     async fn read(&self, did: &Did, pds: &Origin, before: Option<&Reading>) -> Reading {
-        let read = timeout(PROFILE_READ_TIMEOUT, self.pds.profile_record(pds, did)).await;
+        let read = timeout(PROFILE_READ_TIMEOUT, self.record(did, pds)).await;
         let read_at = self.clock.now();
         let failed = match read {
             Ok(Ok(profile)) => {
@@ -111,6 +120,20 @@ impl AccountProfiles {
             profile: before.and_then(|it| it.profile.clone()),
             read_at,
             read_again_at: read_at + PROFILE_RETRY_DELAY,
+        }
+    }
+
+    /// The record at `pds`; `None` if the account is not there any more. Where it was at its last sign-in
+    /// is all that the caller knows, and a host that somebody has left must not name them.
+    async fn record(&self, did: &Did, pds: &Origin) -> Result<Option<ProfileRecord>, ReadError> {
+        let resolver = self.pds.resolver();
+        let found = resolver
+            .document(did, Freshness::Cached, &mut Trace::default())
+            .await;
+        match found.and_then(|document| resolver.pds_of(&document)) {
+            Ok(current) if current == *pds => Ok(self.pds.profile_record(pds, did).await?),
+            Err(error) if error.is_transient() => Err(error.into()),
+            Ok(_) | Err(_) => Ok(None),
         }
     }
 }

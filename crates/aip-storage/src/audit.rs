@@ -38,7 +38,7 @@ pub enum AuditKind {
     /// An app password was taken back.
     AppPasswordRemoved,
     /// The token and the DPoP key of an upstream session were handed to an app; the detail says which
-    /// session.
+    /// session and token pair. What a process hands out again is not written down again.
     CredentialsHandedOut,
     /// A client registered itself.
     ClientRegistered,

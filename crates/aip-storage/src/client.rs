@@ -153,7 +153,7 @@ pub struct ClientSettings {
     pub require_par: bool,
     /// Whether a token request without a DPoP proof is refused (RFC 9449 §5.2).
     pub dpop_bound_access_tokens: bool,
-    /// The operator's own app: people are not asked for consent.
+    /// The operator's own app: people are not asked for consent, but for `aip:credentials`.
     pub first_party: bool,
     /// How its `id_token`s are signed.
     pub id_token_alg: IdTokenAlg,
@@ -231,6 +231,9 @@ pub struct Client {
     /// Whether what it is registered with is a document at its id
     /// (draft-ietf-oauth-client-id-metadata-document). It never changes.
     pub from_document: bool,
+    /// Until when what that document said last holds if it cannot be read; over, once it was withdrawn.
+    /// `None` for every other client.
+    pub document_holds_until: Option<Timestamp>,
     /// When it was registered.
     pub created_at: Timestamp,
     /// When it was last changed.
@@ -273,7 +276,8 @@ pub trait Clients: Send + Sync {
     /// Writes every column of `client` but `created_at`. The secret changes only when the client
     /// gets or loses one by this: otherwise the stored one stays, which may have been replaced
     /// since `client` was read. `false`: there is no such client, or it would authenticate with a
-    /// secret and have none.
+    /// secret and have none, or one of the two is known by a document and the other is not: it was
+    /// deleted and another one registered under its id.
     async fn update_client(&self, client: &Client) -> Result<bool, StorageError>;
 
     /// Replaces the secret of a client that has one. `false`: there is none of that id.

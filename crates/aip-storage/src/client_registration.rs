@@ -130,6 +130,20 @@ pub trait ClientRegistrations: Send + Sync {
     /// [`Clients::delete_client`]: crate::client::Clients::delete_client
     async fn delete_unused_clients(&self, now: Timestamp, batch: u32) -> Result<u64, StorageError>;
 
+    /// Writes what the document of a client says now, as [`Clients::update_client`] does; with
+    /// `forgets_consents` people are asked again who allowed it something. `false`: there is no client
+    /// of that id that is known by a document, and nothing changed.
+    ///
+    /// [`Clients::update_client`]: crate::client::Clients::update_client
+    async fn change_document_client(
+        &self,
+        client: &Client,
+        forgets_consents: bool,
+    ) -> Result<bool, StorageError>;
+
+    /// Notes until when what the document of a client said last holds, if there is such a client.
+    async fn hold_document(&self, id: &ClientId, until: Timestamp) -> Result<(), StorageError>;
+
     /// Deletes up to `batch` clients that are known by a document, that nobody has allowed anything
     /// since `before`, and that have no grant any more; as [`Clients::delete_client`] does. Returns
     /// how many were deleted.

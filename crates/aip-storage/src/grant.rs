@@ -138,6 +138,13 @@ pub struct DocumentClient {
     pub client: Client,
     /// How many clients of this kind may be kept, with this one.
     pub max_clients: u64,
+    /// What the ids of all clients of its host begin with.
+    pub site: String,
+    /// How many of these may be kept, with this one.
+    pub max_clients_of_site: u64,
+    /// How many clients of this kind an account may have allowed something, with this one, for one to
+    /// be kept that is new.
+    pub max_clients_of_account: u64,
 }
 
 /// How an app gets at a grant.
@@ -155,10 +162,11 @@ pub enum Approve {
     /// Request spent; grant, code and the consent of this browser stored.
     Approved,
     /// The request was finished before, expired, belongs to another browser or client, or the
-    /// upstream session that would serve the grant is over.
+    /// upstream session that would serve the grant is over. Or the client was known by a document, and
+    /// the operator has registered one of its id meanwhile.
     RequestGone,
-    /// The client is known by a document, and as many of this kind are kept as may be. Nothing
-    /// changed.
+    /// The client is known by a document, and as many of this kind are kept as may be: of all, of its
+    /// site, or of those that the account allowed something. Nothing changed.
     ClientsFull,
 }
 

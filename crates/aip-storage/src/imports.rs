@@ -79,7 +79,7 @@ pub enum Known {
 /// What became of a session that was to be held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hold {
-    /// It is held.
+    /// It is held, as this run or a later one has seen it.
     Held,
     /// It was released before and is AIP's own: nothing was changed.
     Released,
@@ -99,7 +99,8 @@ pub trait Imports: Send + Sync {
     ) -> Result<Vec<Known>, StorageError>;
 
     /// Holds each session in place of what was held under its id, all in one transaction, and notes
-    /// that the run which began at `run` has seen them.
+    /// that the run which began at `run` has seen them. What a later run has seen stays as it is. A token
+    /// that was held with another session is this one's.
     async fn hold_sessions(
         &self,
         sessions: &[HeldSession],
@@ -121,7 +122,7 @@ pub trait Imports: Send + Sync {
     async fn released_at(&self) -> Result<Option<Timestamp>, StorageError>;
 
     /// Makes up to `batch` held sessions AIP's own, with their grants and tokens, in one transaction.
-    /// How many it was: none when none is held any more. A session of an app password is forgotten
-    /// instead where the app has one for the account already.
+    /// How many it was: none when none is held any more. Sessions of app passwords come last, and are
+    /// forgotten instead where the app has one for the account already.
     async fn release_sessions(&self, batch: u32) -> Result<u64, StorageError>;
 }

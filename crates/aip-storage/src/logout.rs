@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use url::{Host, Url};
 
 use crate::StorageError;
+use crate::audit::AuditEvent;
 use crate::client::{ClientId, RedirectTarget, RedirectUri};
 
 /// How long nobody else makes a delivery that was claimed: longer than one takes.
@@ -23,11 +24,20 @@ pub const CLAIMED_FOR: Duration = Duration::from_mins(1);
 /// How long a delivery is kept that nobody takes.
 pub const KEPT_FOR: Duration = Duration::from_hours(24);
 
-/// The most deliveries of one client that wait; for further sign-outs it is told nothing.
+/// The most deliveries of one client that wait; of further sign-outs it is told nothing, which the log
+/// and a metric say.
 pub const MAX_WAITING_PER_CLIENT: u32 = 1000;
 
-/// The most addresses that one sign-out has a browser open.
+/// A sign-out at a browser tells of so many sign-ins of one account at one client there, the latest:
+/// each takes the place of those before it, also one without a page.
+pub const LATEST_SIGN_INS: u32 = 8;
+
+/// The most addresses that one sign-out has a browser open. Each client has one before any has two.
 pub const MAX_FRONT_CHANNEL_LOGOUTS: u32 = 20;
+
+/// Of these, those of one account at one client that needs to know which sign-in has ended; any other
+/// client has one.
+pub const MAX_FRONT_CHANNEL_LOGOUTS_PER_ACCOUNT: u32 = 4;
 
 /// Where a client is told of a logout: an `https` URL that names its host, or an `http` URL of this
 /// machine. Kept exactly as registered.
@@ -80,7 +90,7 @@ pub struct FrontChannelLogout {
 pub struct SignedOut {
     /// Deliveries that the caller has claimed, until [`CLAIMED_FOR`] is over.
     pub deliveries: Vec<LogoutDelivery>,
-    /// What the browser is to open, the latest sign-ins first, at most
+    /// What the browser is to open, the latest of each client first, at most
     /// [`MAX_FRONT_CHANNEL_LOGOUTS`].
     pub front_channel: Vec<FrontChannelLogout>,
 }
@@ -88,8 +98,8 @@ pub struct SignedOut {
 /// The deliveries that are due.
 #[async_trait]
 pub trait LogoutDeliveries: Send + Sync {
-    /// Claims up to `limit` deliveries that are due at `now`, the oldest first, of each client at most
-    /// `share`.
+    /// Claims up to `limit` deliveries that are due at `now`, of each client at most `share`: the oldest
+    /// of each client, then the second of each, and so on. Fewer, if others claim at the same moment.
     async fn claim_logouts(
         &self,
         now: Timestamp,
@@ -105,8 +115,12 @@ pub trait LogoutDeliveries: Send + Sync {
     ) -> Result<(), StorageError>;
 
     /// The client was told, or it is given up. Whether the delivery was still there: of two who had
-    /// claimed it one after the other, one ends it.
-    async fn end_logout(&self, delivery: &LogoutDelivery) -> Result<bool, StorageError>;
+    /// claimed it one after the other, one ends it, and its event is recorded with that.
+    async fn end_logout(
+        &self,
+        delivery: &LogoutDelivery,
+        event: Option<&AuditEvent>,
+    ) -> Result<bool, StorageError>;
 }
 
 impl LogoutUri {

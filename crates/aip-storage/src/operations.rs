@@ -9,10 +9,22 @@ use crate::StorageError;
 
 /// A column of sealed values. The table, the column and the row's id are authenticated with each
 /// value, so a value opens in its own place only.
+///
+/// A release moves values from the columns of held sessions to those of upstream sessions, so the former
+/// come first: who seals one column after another meets a value that moves meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumIter)]
 pub enum SealedColumn {
     /// The secrets of a sign-in that is under way.
     FlowSecrets,
+    /// The private DPoP key of a session of another server that is held
+    /// ([`imports`](crate::imports)).
+    HeldDpopKey,
+    /// The access token of a held session.
+    HeldAccessToken,
+    /// The refresh token of a held session.
+    HeldRefreshToken,
+    /// The app password of a held session.
+    HeldAppPassword,
     /// The private DPoP key of an upstream session.
     DpopKey,
     /// The access token of an upstream session.
@@ -23,15 +35,6 @@ pub enum SealedColumn {
     AppPassword,
     /// The key set that AIP signs with, where the database holds it.
     SigningKeys,
-    /// The private DPoP key of a session of another server that is held
-    /// ([`imports`](crate::imports)).
-    HeldDpopKey,
-    /// The access token of a held session.
-    HeldAccessToken,
-    /// The refresh token of a held session.
-    HeldRefreshToken,
-    /// The app password of a held session.
-    HeldAppPassword,
 }
 
 /// A value of a sealed column.
@@ -148,5 +151,27 @@ impl SealedColumn {
             Self::RefreshToken | Self::HeldRefreshToken => "refresh_token",
             Self::AppPassword | Self::HeldAppPassword => "password",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use strum::IntoEnumIterator as _;
+
+    use super::*;
+
+    #[test]
+    fn a_column_comes_before_the_one_that_its_values_move_to() {
+        let columns: Vec<SealedColumn> = SealedColumn::iter().collect();
+        let mut moving = 0;
+        for (at, column) in columns.iter().enumerate() {
+            let place = column.place("row");
+            let is_place =
+                |one: &SealedColumn| (one.table(), one.column()) == (place.table, place.column);
+            let to = columns.iter().position(is_place);
+            assert!(to >= Some(at), "{column:?}");
+            moving += usize::from(to > Some(at));
+        }
+        assert_eq!(moving, 4, "the columns of held sessions");
     }
 }

@@ -121,8 +121,8 @@ pub const METRICS: &[Metric] = &[
         kind: Kind::Counter,
         unit: Unit::Count,
         labels: &["outcome"],
-        help: "Attempts to tell an app of a logout (OpenID Connect Back-Channel Logout): `delivered`, `deferred` (tried again later) or `given_up`.",
-        alert: "`given_up` growing: the log line `client not told of a logout, giving up` names the app",
+        help: "Attempts to tell an app of a logout (OpenID Connect Back-Channel Logout): `delivered`, `deferred` (tried again later) or `given_up`; and logouts that are `dropped` because too many wait for the app.",
+        alert: "`given_up` or `dropped` growing: log lines that begin with `client not told of` name the app",
     },
     Metric {
         name: "aip_process_cpu_seconds",

@@ -16,7 +16,7 @@ use http_body_util::BodyExt as _;
 use crate::error::{CALLER_PACE, ForwardError, MAX_WRITE_BYTES};
 use crate::headers::{self, ATPROTO_PROXY};
 use crate::methods::is_passed_on;
-use crate::permission_sets::judge_with_sets;
+use crate::permission_sets::SetReader;
 use crate::permit::{
     CallHead, Judgement, PermittedCall, permit, permit_default_service, permit_write,
 };
@@ -89,15 +89,20 @@ impl Forwarder {
             content_coding: single(call.headers, "content-encoding")?,
             proxy: named.or(default.map(ServiceRef::as_str)),
         };
-        let resolver = self.keeper.upstream.pds.resolver();
-        let judged = judge_with_sets(resolver, call.scope, |scope| permit(scope, head)).await?;
+        let sets = SetReader {
+            resolver: self.keeper.upstream.pds.resolver(),
+            quota: self.quota.as_ref(),
+            client: call.client,
+            now: self.keeper.upstream.clock.now(),
+        };
+        let judged = sets.judge(call.scope, |scope| permit(scope, head)).await?;
         let (permitted, body) = match judged {
             Judgement::Allowed(permitted) => (Some(permitted), call.body),
             Judgement::NeedsBody => {
                 let body = collect(call.body, MAX_WRITE_BYTES).await?;
                 headers::declare_json(&mut to_pds);
                 let judge = |scope: &ScopeSet| permit_write(scope, head, &body);
-                let permitted = judge_with_sets(resolver, call.scope, judge).await?;
+                let permitted = sets.judge(call.scope, judge).await?;
                 (Some(permitted), empty())
             }
             Judgement::NeedsSession => (None, call.body),
@@ -111,9 +116,11 @@ impl Forwarder {
         };
         let read = call.session.ok_or(KeeperError::Unknown)?;
         let active = self.keeper.recent_session(read).await?;
-        let permitted = match permitted {
-            Some(permitted) => permitted,
-            None => permit_default_service(call.scope, &active.scope, head)?,
+        let permitted = if let Some(permitted) = permitted {
+            permitted
+        } else {
+            let judge = |scope: &ScopeSet| permit_default_service(scope, &active.scope, head);
+            sets.judge(call.scope, judge).await?
         };
         let allowance = self.count(call.client, &active)?;
         let narrow = session::withholds_email(permitted.name(), call.scope);
@@ -131,12 +138,8 @@ impl Forwarder {
             },
         };
         let response = self.send(&outgoing, read, active, payload).await?;
-        if session::changes_email(outgoing.call.name()) && response.status().is_success() {
-            let id = read.session.id;
-            let forgotten = self.keeper.upstream.storage.forget_email(id).await;
-            if let Err(error) = forgotten {
-                tracing::warn!(session = %id, %error, "invalidating the cached e-mail address failed");
-            }
+        if response.status().is_success() {
+            self.forget_what_changed(outgoing.call.name(), read).await;
         }
         let (mut head, mut body) = response.into_parts();
         head.headers = headers::to_app(&head.headers);
@@ -159,6 +162,23 @@ impl Forwarder {
             body = full(told.ok_or_else(unreadable)?);
         }
         Ok(Response::from_parts(head, body))
+    }
+
+    /// Forgets what is remembered of the account and what a call that succeeded has changed.
+    async fn forget_what_changed(&self, method: &str, read: &SessionRead) {
+        let upstream = &self.keeper.upstream;
+        if session::changes_email(method) {
+            let id = read.session.id;
+            if let Err(error) = upstream.storage.forget_email(id).await {
+                tracing::warn!(session = %id, %error, "invalidating the cached e-mail address failed");
+            }
+        }
+        if session::changes_identity(method) {
+            let account = &read.session.did;
+            // Here at once, so that the next call of the app is told what is so now.
+            upstream.pds.resolver().forget(account);
+            self.keeper.identity_changed(account).await;
+        }
     }
 
     /// Counts a call of an app.

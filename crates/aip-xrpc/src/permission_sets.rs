@@ -3,61 +3,125 @@
 //!
 //! They are read only for calls that the token does not allow without them: most calls cost nothing here.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use aip_atproto::{Scope, ScopeSet};
+use aip_atproto::{Nsid, PermissionSet, Scope, ScopeSet};
+use aip_base::{HttpError, Timestamp};
 use aip_pds::{LexiconError, Resolver};
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use crate::error::ForwardError;
 use crate::permit::Refusal;
+use crate::quota::{CallQuota, OverQuota};
 
 /// The most sets of one token that are read; those beyond hold nothing.
 const MAX_SETS: usize = 16;
-/// How long the sets of one token may take to be read. What was read by then is kept for the next call.
-const DEADLINE: Duration = Duration::from_secs(10);
+/// How long a call waits for a set. The resolver ends the reading of one before, and remembers that; this
+/// is for who waits for what others read.
+const DEADLINE: Duration = Duration::from_secs(6);
 
-/// Judges by `scope`, and if that allows too little, by what its sets hold besides.
-pub(crate) async fn judge_with_sets<T>(
-    resolver: &Resolver,
-    scope: &ScopeSet,
-    judge: impl Fn(&ScopeSet) -> Result<T, Refusal>,
-) -> Result<T, ForwardError> {
-    let refusal = match judge(scope) {
-        Ok(judged) => return Ok(judged),
-        Err(refusal) => refusal,
-    };
-    let includes = scope.iter().any(|it| matches!(it, Scope::Include(_)));
-    if !includes || !matches!(refusal, Refusal::Scope(_)) {
-        return Err(refusal.into());
-    }
-    let read = timeout(DEADLINE, with_sets(resolver, scope)).await;
-    let (wider, unread) = read.map_err(|_| ForwardError::PermissionSets)?;
-    match (judge(&wider), unread) {
-        // The one that could not be read may be the one that allows it.
-        (Err(Refusal::Scope(_)), Some(error)) => {
-            tracing::warn!(%error, "permission set unavailable");
-            Err(ForwardError::PermissionSets)
-        }
-        (judged, _) => Ok(judged?),
-    }
+/// Reads the permission sets of an app's token.
+pub(crate) struct SetReader<'a> {
+    /// Reads them, and remembers what they hold.
+    pub(crate) resolver: &'a Resolver,
+    /// Counts those that are read, if calls are limited.
+    pub(crate) quota: Option<&'a CallQuota>,
+    /// The app.
+    pub(crate) client: &'a str,
+    pub(crate) now: Timestamp,
 }
 
-/// The scope with what its sets hold, and why a set could not be read now. A set that nobody publishes
-/// holds nothing.
-async fn with_sets(resolver: &Resolver, scope: &ScopeSet) -> (ScopeSet, Option<LexiconError>) {
-    let mut scopes: Vec<Scope> = scope.iter().cloned().collect();
-    let mut unread = None;
-    let includes = scope.iter().filter_map(|it| match it {
-        Scope::Include(include) => Some(include),
-        _ => None,
-    });
-    for include in includes.take(MAX_SETS) {
-        match resolver.permission_set(include.set()).await {
-            Ok(set) => scopes.extend(set.expand(include).iter().cloned()),
-            Err(LexiconError::NotPublished(..)) => {}
-            Err(error @ LexiconError::Unavailable(..)) => unread = Some(error),
+/// Why it is not known now what a set holds.
+enum Unread {
+    /// Nobody says it.
+    Unavailable(LexiconError),
+    /// The app has had too many read.
+    TooOften(OverQuota),
+}
+
+impl SetReader<'_> {
+    /// Judges by `scope`, and if that allows too little, by what its sets hold besides.
+    pub(crate) async fn judge<T>(
+        &self,
+        scope: &ScopeSet,
+        judge: impl Fn(&ScopeSet) -> Result<T, Refusal>,
+    ) -> Result<T, ForwardError> {
+        let refusal = match judge(scope) {
+            Ok(judged) => return Ok(judged),
+            Err(refusal) => refusal,
+        };
+        let includes = scope.iter().any(|it| matches!(it, Scope::Include(_)));
+        if !includes || !matches!(refusal, Refusal::Scope(_)) {
+            return Err(refusal.into());
+        }
+        let (wider, unread) = self.with_sets(scope).await;
+        match (judge(&wider), unread) {
+            // The one that could not be read may be the one that allows it.
+            (Err(Refusal::Scope(_)), Some(Unread::Unavailable(error))) => {
+                tracing::warn!(%error, "permission set unavailable");
+                Err(ForwardError::PermissionSets)
+            }
+            (Err(Refusal::Scope(_)), Some(Unread::TooOften(over))) => {
+                metrics::counter!("aip_rate_limited_total", "limit" => "permission_sets")
+                    .increment(1);
+                Err(over.into())
+            }
+            (judged, _) => Ok(judged?),
         }
     }
-    (scopes.into_iter().collect(), unread)
+
+    /// The scope with what its sets hold, and why it is not known what one of them holds. They are read
+    /// side by side, so that one that is slow keeps no other from being read.
+    async fn with_sets(&self, scope: &ScopeSet) -> (ScopeSet, Option<Unread>) {
+        let includes = scope.iter().filter_map(|it| match it {
+            Scope::Include(include) => Some(include),
+            _ => None,
+        });
+        let includes: Vec<_> = includes.take(MAX_SETS).collect();
+        let mut reads = Vec::with_capacity(includes.len());
+        for include in &includes {
+            reads.push(self.read(include.set()).boxed());
+        }
+        let reads = join_all(reads).await;
+        let mut scopes: Vec<Scope> = scope.iter().cloned().collect();
+        let mut unread = None;
+        for (include, read) in includes.into_iter().zip(reads) {
+            match read {
+                Ok(Some(set)) => scopes.extend(set.expand(include).iter().cloned()),
+                Ok(None) => {}
+                Err(error) => unread = Some(error),
+            }
+        }
+        (scopes.into_iter().collect(), unread)
+    }
+
+    /// The set; `None` if nobody publishes it: then it holds nothing.
+    async fn read(&self, set: &Nsid) -> Result<Option<Arc<PermissionSet>>, Unread> {
+        // Who asks for what others read already costs nothing, so what is read is counted where it begins.
+        if let Some(quota) = self.quota
+            && !self.resolver.remembers_permission_set(set)
+        {
+            let permitted = quota.may_read_set(self.client, self.now);
+            permitted.map_err(Unread::TooOften)?;
+        }
+        let count = || {
+            if let Some(quota) = self.quota {
+                quota.count_set(self.client, self.now);
+            }
+        };
+        let read = timeout(DEADLINE, self.resolver.permission_set(set, count));
+        match read.await {
+            Ok(Ok(set)) => Ok(Some(set)),
+            Ok(Err(LexiconError::NotPublished(..))) => Ok(None),
+            Ok(Err(error @ LexiconError::Unavailable(..))) => Err(Unread::Unavailable(error)),
+            Err(_) => {
+                let reason = HttpError::Deadline(DEADLINE).to_string();
+                let error = LexiconError::Unavailable(set.clone(), reason);
+                Err(Unread::Unavailable(error))
+            }
+        }
+    }
 }

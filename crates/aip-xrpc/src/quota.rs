@@ -18,8 +18,15 @@ use quick_cache::unsync::Cache;
 
 /// What the numbers are for.
 const WINDOW: Duration = Duration::from_mins(5);
-/// Keys that are counted at a time. What is forgotten above that was not called for longest.
+/// Keys that are counted at a time. Above that some are forgotten, those that are called seldom first.
 const KEYS: usize = 100_000;
+
+/// Permission sets that are read for one app, in this process. Each may cost a DNS query, a DID document
+/// and a record, at servers that the app chooses, and takes the place of another that is remembered.
+const SET_READS: Quota = Quota {
+    burst: 100,
+    every: Duration::from_secs(3),
+};
 
 /// Names of the fields that PDSs send (draft-ietf-httpapi-ratelimit-headers-05); like theirs, the
 /// reset is in seconds of the epoch.
@@ -75,6 +82,8 @@ pub enum Of {
     Account,
     /// The calls of one app at one PDS.
     Client,
+    /// The calls of one app for which a permission set is read.
+    PermissionSets,
 }
 
 impl std::fmt::Display for Of {
@@ -82,6 +91,7 @@ impl std::fmt::Display for Of {
         f.write_str(match self {
             Self::Account => "of this app for this account",
             Self::Client => "of this app at this PDS",
+            Self::PermissionSets => "of this app for which permission sets are read",
         })
     }
 }
@@ -90,6 +100,7 @@ impl std::fmt::Display for Of {
 enum Key {
     Account(String, Did),
     Client(String, Origin),
+    PermissionSets(String),
 }
 
 impl CallQuota {
@@ -150,6 +161,30 @@ impl CallQuota {
             remaining: 0,
             reset: now,
         }))
+    }
+
+    /// Whether a permission set may be read for an app, which [`Self::count_set`] counts.
+    pub(crate) fn may_read_set(&self, client: &str, now: Timestamp) -> Result<(), OverQuota> {
+        let key = Key::PermissionSets(client.to_owned());
+        let kept = lock(&self.counted).get(&key).copied();
+        match decide(kept, SET_READS, now) {
+            (Verdict::Permitted, _) => Ok(()),
+            (Verdict::Refused { retry_after }, _) => Err(OverQuota {
+                of: Of::PermissionSets,
+                allowance: Allowance::of(SET_READS, kept.unwrap_or(now), now),
+                retry_after,
+            }),
+        }
+    }
+
+    /// Counts a permission set that is read for an app.
+    pub(crate) fn count_set(&self, client: &str, now: Timestamp) {
+        let key = Key::PermissionSets(client.to_owned());
+        let mut counted = lock(&self.counted);
+        let kept = counted.get(&key).copied();
+        if let (_, Some(arrival)) = decide(kept, SET_READS, now) {
+            counted.insert(key, arrival);
+        }
     }
 }
 
@@ -228,6 +263,27 @@ mod tests {
         // What is refused is not counted, and nobody else is held back.
         assert_eq!(take(&calls, "app", "bob", "other"), Ok(0));
         assert_eq!(take(&calls, "other", "alice", "pds"), Ok(2));
+    }
+
+    #[test]
+    fn the_permission_sets_that_are_read_are_counted_by_app_and_apart_from_calls() {
+        let calls = calls();
+        for _ in 0..SET_READS.burst {
+            assert_eq!(calls.may_read_set("app", NOW), Ok(()));
+            calls.count_set("app", NOW);
+        }
+        for _ in 0..3 {
+            let over = calls.may_read_set("app", NOW).unwrap_err();
+            assert_eq!((over.of, over.allowance.remaining), (Of::PermissionSets, 0));
+            assert_eq!(over.retry_after, SET_READS.every);
+            assert!(over.to_string().contains("more than 100 calls"), "{over}");
+            // One that began while it was asked for is one too many, and puts nothing off.
+            calls.count_set("app", NOW);
+        }
+        let later = NOW + SET_READS.every;
+        assert_eq!(calls.may_read_set("app", later), Ok(()));
+        assert_eq!(calls.may_read_set("other", NOW), Ok(()));
+        assert_eq!(take(&calls, "app", "alice", "pds"), Ok(2));
     }
 
     #[test]

@@ -16,6 +16,20 @@ const CHANGES_EMAIL: [&str; 2] = [
     "com.atproto.server.updateEmail",
 ];
 
+/// Methods after which the DID document or the handle may be another one.
+const CHANGES_IDENTITY: [&str; 3] = [
+    "com.atproto.identity.refreshIdentity",
+    "com.atproto.identity.submitPlcOperation",
+    "com.atproto.identity.updateHandle",
+];
+
+/// Whether this call changes who the account is for others, or says that it has changed.
+pub(crate) fn changes_identity(method: &str) -> bool {
+    CHANGES_IDENTITY
+        .iter()
+        .any(|it| it.eq_ignore_ascii_case(method))
+}
+
 /// Whether this call changes the account's e-mail address, or whether it is confirmed.
 pub(crate) fn changes_email(method: &str) -> bool {
     CHANGES_EMAIL
@@ -60,6 +74,23 @@ mod tests {
                 withheld,
                 "{method} {scope}"
             );
+        }
+    }
+
+    #[test]
+    fn the_methods_that_change_something_are_told_apart() {
+        for (method, email, identity) in [
+            ("com.atproto.identity.updateHandle", false, true),
+            ("com.atproto.identity.submitPlcOperation", false, true),
+            ("com.atproto.identity.refreshIdentity", false, true),
+            ("com.atproto.identity.signPlcOperation", false, false),
+            ("com.atproto.identity.resolveIdentity", false, false),
+            ("com.atproto.server.updateEmail", true, false),
+            ("com.atproto.server.confirmEmail", true, false),
+            (GET_SESSION, false, false),
+        ] {
+            let found = (changes_email(method), changes_identity(method));
+            assert_eq!(found, (email, identity), "{method}");
         }
     }
 

@@ -22,8 +22,8 @@ fn a_name_of_an_older_version_that_has_no_effect_is_told_with_what_is_so_instead
         told,
         [
             "ALLOWED_DOMAINS: a name of an older version that has no effect: it restricts nobody",
-            "ATPROTO_OAUTH_SIGNING_KEYS: a name of an older version that has no effect: these keys \
-             are not used; AIP_JSON_WEB_KEYS takes a JWK Set",
+            "ATPROTO_OAUTH_SIGNING_KEYS: a name of an older version that has no effect: only `aip \
+             import aip-v2` uses these keys; AIP_JSON_WEB_KEYS takes a JWK Set",
             "ENCRYPTION_KEY: a name of an older version that has no effect: the database is sealed \
              with the keys of AIP_MASTER_KEYS",
         ]

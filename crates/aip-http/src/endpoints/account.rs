@@ -100,8 +100,13 @@ async fn grants(app: &AppState, account: &BrowserAccount) -> Result<Vec<GrantLin
     let mut lines = Vec::new();
     for (client_id, (scopes, since)) in apps {
         let client = app.storage().client(&client_id).await?;
+        let authentication_only = client
+            .as_ref()
+            .is_some_and(|it| it.settings.authentication_only);
+        let has_app_password = app_password::is_given(app, &client_id, &account.did).await?;
         lines.push(GrantLine {
-            has_app_password: app_password::is_given(app, &client_id, &account.did).await?,
+            has_app_password,
+            takes_app_password: !authentication_only,
             app: client.map_or_else(|| client_id.to_string(), |client| client.settings.name),
             client_id: client_id.to_string(),
             since: day(since),
@@ -169,9 +174,8 @@ async fn give_app_password(
     let password = params
         .get(app_password::FIELD)
         .ok_or_else(|| ApiError::request("The app password is missing."))?;
-    let grants = app.storage().grants_of(&account.did).await?;
-    if !grants.iter().any(|grant| grant.client_id == *client) {
-        return Err(ApiError::request("The app may not use this account."));
+    if !app_password::has_grant(app, client, &account.did).await? {
+        return Err(app_password::no_grant());
     }
     let set = app_password::set(app, incoming, client, &account.did, password).await?;
     match set {

@@ -93,8 +93,8 @@ async fn give(
     Ok(Json(given).into_response())
 }
 
-/// Tries the password at the account's PDS and keeps it, unless too many were tried; the inner error
-/// says why it is not kept.
+/// Tries the password at the account's PDS and keeps it, unless too many were tried, or the client is for
+/// authentication only and has no session at a PDS; the inner error says why it is not kept.
 pub(super) async fn set(
     app: &AppState,
     incoming: &IncomingRequest,
@@ -102,11 +102,37 @@ pub(super) async fn set(
     did: &Did,
     password: &str,
 ) -> Result<Result<(), AppPasswordError>, ApiError> {
+    let registered = app.server().known_client(client).await?;
+    if registered.is_some_and(|it| it.settings.authentication_only) {
+        let words = "This app only learns who people are, and takes no app password.";
+        return Err(ApiError::request(words));
+    }
     app.count(Limit::AppPasswords, incoming).await?;
     app.count_for_account(Limit::AppPasswordsOfAccount, did)
         .await?;
     let set = passwords(app).set(client, did, password).await;
+    // Whoever takes an access back ends the grants and then forgets the password: one that was tried at
+    // the PDS meanwhile is forgotten here.
+    if set.is_ok() && !has_grant(app, client, did).await? {
+        remove(app, client, did).await?;
+        return Err(no_grant());
+    }
     Ok(set.map(drop))
+}
+
+/// Whether the app may use the account at present.
+pub(super) async fn has_grant(
+    app: &AppState,
+    client: &ClientId,
+    did: &Did,
+) -> Result<bool, ApiError> {
+    let grants = app.storage().grants_of(did).await?;
+    Ok(grants.iter().any(|grant| grant.client_id == *client))
+}
+
+/// The answer when it may not.
+pub(super) fn no_grant() -> ApiError {
+    ApiError::request("The app may not use this account.")
 }
 
 /// Forgets the password and ends its session. Whether there was one.

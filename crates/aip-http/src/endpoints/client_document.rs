@@ -2,7 +2,7 @@
 //! (draft-ietf-oauth-client-id-metadata-document-02 §4): the metadata of a registration, with the
 //! `client_id` and without secrets. The rules for such clients are in `aip-oauth`.
 
-use aip_storage::client::{ApplicationType, ClientId, ClientSettings};
+use aip_storage::client::{ApplicationType, ClientId, ClientSettings, GrantType};
 use url::Url;
 
 use super::client_metadata::ClientMetadata;
@@ -47,6 +47,13 @@ pub fn read_client_document(
     {
         metadata.client_name = host_of(id);
     }
+    // The document is the same for all servers, some of which know more of both.
+    if let Some(grants) = &mut metadata.grant_types {
+        grants.retain(|it| it.parse::<GrantType>().is_ok());
+    }
+    if let Some(types) = &mut metadata.response_types {
+        types.retain(|it| it == "code");
+    }
     // Documents of programs on the person's device often leave it out, and no web app has such
     // redirect URIs.
     let redirects = metadata.redirect_uris.iter().flatten();
@@ -90,6 +97,17 @@ mod tests {
         assert_eq!(settings.name, "app.example");
         assert_eq!(settings.application_type, ApplicationType::Web);
         assert_eq!(with(r#","client_name":" ""#).unwrap().name, "app.example");
+        for more in [
+            r#","grant_types":["authorization_code","implicit"]"#,
+            r#","grant_types":["urn:ietf:params:oauth:grant-type:jwt-bearer","authorization_code"]"#,
+            r#","grant_types":["authorization_code","urn:openid:params:grant-type:ciba"]"#,
+            r#","grant_types":["authorization_code"],"response_types":["code","code id_token"]"#,
+            r#","response_types":["token","code"]"#,
+        ] {
+            let grants = with(more).unwrap().grant_types;
+            assert!(grants.allows(GrantType::AuthorizationCode), "{more}");
+            assert!(!grants.allows(GrantType::ClientCredentials), "{more}");
+        }
         for (more, why) in [
             (r#","client_secret":"x""#, "client_secret"),
             (
@@ -110,10 +128,11 @@ mod tests {
                 r#","jwks":{"keys":[]},"jwks_uri":"https://app.example/keys""#,
                 "exclude",
             ),
-            (r#","grant_types":["password"]"#, "grant_types"),
-            (r#","response_types":["token"]"#, "response_types"),
+            (r#","grant_types":["password"]"#, "one or more of"),
+            (r#","grant_types":[]"#, "one or more of"),
+            (r#","response_types":["token"]"#, "come together"),
             (r#","logo_uri":"javascript:alert(1)""#, "logo_uri"),
-            (r#","scope":7"#, "metadata"),
+            (r#","scope":7"#, "expected a string"),
         ] {
             let refused = with(more).unwrap_err();
             assert!(refused.contains(why), "{more}: {refused}");

@@ -1,5 +1,5 @@
 //! The session endpoint for apps with the scope `aip:credentials`: the body of AIP v2, with the access
-//! token of the PDS and the private key that it is bound to. No hand-out without its audit event.
+//! token of the PDS and the private key that it is bound to. No token leaves without its audit event.
 
 use aip_atproto::Handle;
 use aip_base::RowId;
@@ -124,6 +124,8 @@ pub(super) async fn hand_out(
         dpop_jwk: key.as_ref().map(WrittenKey::jwk).transpose()?,
         expires_at: active.usable_until.as_secs(),
     };
-    app.server().record_credentials(permit, id).await?;
+    app.server()
+        .record_credentials(permit, active.id, active.generation)
+        .await?;
     Ok(Ok(Json(credentials).into_response()))
 }

@@ -11,6 +11,7 @@ use aip_base::Blame;
 use aip_oauth::claims::INVALID_HANDLE;
 use aip_pds::{Freshness, ResolveError, Trace};
 use aip_storage::grant::Grant;
+use aip_xrpc::headers::judged;
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
 use http::header::ALLOW;
@@ -36,7 +37,9 @@ impl IdentityMethod {
     /// The one of that name, unless the call names another service.
     pub(super) fn of(nsid: &Nsid, headers: &HeaderMap) -> Option<Self> {
         let method = Self::iter().find(|method| method.nsid() == nsid.as_str())?;
-        (!headers.contains_key("atproto-proxy")).then_some(method)
+        // Judged as the proxy does: one that could be read in two ways it refuses.
+        let names_none = matches!(judged(headers, "atproto-proxy"), Ok(None));
+        names_none.then_some(method)
     }
 
     fn nsid(self) -> &'static str {
@@ -59,27 +62,28 @@ impl IdentityMethod {
             let problem = ApiError::caller(StatusCode::METHOD_NOT_ALLOWED, "InvalidRequest", words);
             return Err(problem.with(ALLOW, "GET"));
         }
-        let query = incoming.query();
+        let (query, resolver) = (incoming.query(), app.resolver());
         let body = match self {
             Self::Handle => {
                 let handle: Handle = parameter(query, "handle")?;
                 let mut trace = Trace::default();
-                let found = app
-                    .resolver()
-                    .did_of(&handle, Freshness::Cached, &mut trace);
-                let did = look_up(app, grant, found).await?;
+                let is_remembered = resolver.remembers_handle(&handle);
+                let found = resolver.did_of(&handle, Freshness::Cached, &mut trace);
+                let did = look_up(app, grant, is_remembered, found).await?;
                 json!({ "did": did.as_str() })
             }
             Self::Did => {
                 let did: Did = parameter(query, "did")?;
                 let mut trace = Trace::default();
-                let found = app.resolver().document(&did, Freshness::Cached, &mut trace);
-                let document = look_up(app, grant, found).await?;
+                let is_remembered = resolver.remembers_document(&did);
+                let found = resolver.document(&did, Freshness::Cached, &mut trace);
+                let document = look_up(app, grant, is_remembered, found).await?;
                 json!({ "didDoc": whole(&document)? })
             }
             Self::Identity => {
                 let id: AtIdentifier = parameter(query, "identifier")?;
-                let known = look_up(app, grant, app.resolver().known(&id)).await?;
+                let is_remembered = resolver.remembers(&id);
+                let known = look_up(app, grant, is_remembered, resolver.known(&id)).await?;
                 let handle = known.handle.as_ref();
                 json!({
                     "did": known.did.as_str(),
@@ -95,13 +99,15 @@ impl IdentityMethod {
 async fn look_up<T>(
     app: &AppState,
     grant: &Grant,
+    is_remembered: bool,
     found: impl Future<Output = Result<T, ResolveError>>,
 ) -> Result<T, ApiError> {
     app.lookups().count(app, grant, 1)?;
     let (client, account) = (&grant.client_id, &grant.subject);
+    let deadline = Lookups::deadline();
     let lookup = app
         .lookups()
-        .run(client, account, Lookups::deadline(), found);
+        .run(client, account, deadline, is_remembered, found);
     Ok(lookup.await?)
 }
 
@@ -122,11 +128,16 @@ where
 
 /// The whole document. AIP reads parts of it alone, so the rest may be what nobody can repeat.
 fn whole(document: &DidDocument) -> Result<Value, ApiError> {
-    serde_json::from_str(document.json()).map_err(|error| {
-        let words = format!("the DID document of {} is not usable", document.id());
+    let unusable = |what: &str, detail: String| {
+        let words = format!("the DID document of {} is {what}", document.id());
         ApiError::caller(StatusCode::BAD_GATEWAY, "UpstreamFailure", words)
-            .with_detail(Blame::Upstream, error.to_string())
-    })
+            .with_detail(Blame::Upstream, detail)
+    };
+    let json = document.json().ok_or_else(|| {
+        let what = "too large to be handed on";
+        unusable(what, what.to_owned())
+    })?;
+    serde_json::from_str(json).map_err(|error| unusable("not usable", error.to_string()))
 }
 
 #[cfg(test)]
@@ -166,17 +177,37 @@ mod tests {
         for method in IdentityMethod::iter() {
             assert_eq!(IdentityMethod::of(&nsid(method.nsid()), &headers), None);
         }
+        // What could be read in two ways is for the proxy to refuse, and what is for AIP alone is none.
+        headers.append("atproto-proxy", "y".parse().unwrap());
+        for (connection, is_answered) in [
+            ("keep-alive", false),
+            ("x-atproto-proxy", false),
+            ("atproto-proxy", true),
+            ("close, Atproto-Proxy", true),
+        ] {
+            headers.insert("connection", connection.parse().unwrap());
+            for method in IdentityMethod::iter() {
+                let found = IdentityMethod::of(&nsid(method.nsid()), &headers);
+                assert_eq!(found, is_answered.then_some(method), "{connection}");
+            }
+        }
     }
 
     #[test]
-    fn a_document_that_is_too_deep_is_an_error() {
+    fn a_document_that_is_too_deep_or_too_large_is_an_error() {
         let deep = format!(
             r#"{{"id":"did:web:a.example","x":{}{}}}"#,
-            "[".repeat(10_000),
-            "]".repeat(10_000)
+            "[".repeat(1000),
+            "]".repeat(1000)
         );
         if let Ok(document) = DidDocument::parse(deep.as_bytes()) {
             assert!(whole(&document).is_err());
+        }
+        for (padding, is_told) in [(1, true), (8000, true), (9000, false), (60_000, false)] {
+            let padding = "x".repeat(padding);
+            let document = format!(r#"{{"id":"did:web:a.example","x":"{padding}"}}"#);
+            let document = DidDocument::parse(document.as_bytes()).unwrap();
+            assert_eq!(whole(&document).is_ok(), is_told);
         }
         let document = DidDocument::parse(br#"{"id":"did:web:a.example","x":[1]}"#).unwrap();
         assert_eq!(whole(&document).unwrap()["x"][0], 1);

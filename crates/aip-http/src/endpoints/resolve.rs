@@ -48,6 +48,9 @@ struct Identity {
     did: String,
     /// The verified handle, or `handle.invalid`.
     handle: String,
+    /// Says that the handle could not be checked now: then `handle` says nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    handle_error: Option<&'static str>,
     /// The origin of the PDS, if the document names one that may be used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pds: Option<String>,
@@ -144,12 +147,16 @@ async fn entry(app: &AppState, grant: &Grant, subject: String, deadline: Instant
             });
         }
     };
+    let is_remembered = app.resolver().remembers(&id);
     let known = app.resolver().known(&id);
     let (client, account) = (&grant.client_id, &grant.subject);
-    let lookup = app.lookups().run(client, account, deadline, known);
+    let lookup = app
+        .lookups()
+        .run(client, account, deadline, is_remembered, known);
     match lookup.await {
         Ok(known) => Entry::Found(Identity::of(subject, &known)),
         Err(error) => {
+            tracing::debug!(error = %error.detail(), "look-up failed");
             let (_, error, message) = error.told();
             Entry::Failed(Failure {
                 subject,
@@ -172,6 +179,7 @@ impl Identity {
             subject,
             did: known.did.to_string(),
             handle: shown.to_owned(),
+            handle_error: known.handle_error.as_ref().map(|_| "UpstreamFailure"),
             pds: known.pds.as_ref().map(ToString::to_string),
             signing_key: known.document.signing_key().map(SigningKey::of),
             sources: Sources {

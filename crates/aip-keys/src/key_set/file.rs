@@ -104,8 +104,8 @@ fn parse_key(number: usize, mut key: Map<String, Value>) -> Result<Entry, KeySet
             number,
             member: PURPOSE,
         })?,
-        // No PDS takes RSA, so this can only be meant for apps.
-        None if signing.alg() == Alg::Rs256 => Purpose::Oidc,
+        // What signs towards PDSs is ES256, so these can only be meant for apps.
+        None if matches!(signing.alg(), Alg::Rs256 | Alg::EdDsa) => Purpose::Oidc,
         None => Purpose::Upstream,
     };
     let state = match state {

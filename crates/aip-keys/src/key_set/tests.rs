@@ -163,11 +163,18 @@ fn an_older_set_without_purposes_loads_with_its_list_of_active_keys() {
 
 #[test]
 fn without_a_list_the_first_key_of_an_older_set_signs() {
-    let keys = [private(Alg::Rs256, Some("r")), private(Alg::Es256, None)];
+    let keys = [
+        private(Alg::Rs256, Some("r")),
+        private(Alg::EdDsa, Some("e")),
+        private(Alg::Es256, None),
+        private(Alg::EdDsa, Some("f")),
+    ];
     let set = load(&keys, &[]).unwrap();
     let signing = set.upstream_active();
     assert_eq!(signing.kid(), Some(signing.public().thumbprint().as_str()));
     assert_eq!(set.oidc(Alg::Rs256).unwrap().kid(), Some("r"));
+    assert_eq!(set.oidc(Alg::EdDsa).unwrap().kid(), Some("e"));
+    assert_eq!(kids(&set.public_oidc_jwks()), ["r", "e", "f"]);
 }
 
 #[test]
@@ -189,10 +196,12 @@ fn mistakes_in_a_set_are_named() {
         load(&[key], &[])
     };
     assert!(matches!(load(&[], &[]), Err(KeySetError::NoUpstream)));
-    assert!(matches!(
-        load(&[private(Alg::Rs256, None)], &[]),
-        Err(KeySetError::NoUpstream)
-    ));
+    for alg in [Alg::Rs256, Alg::EdDsa] {
+        assert!(matches!(
+            load(&[private(alg, None)], &[]),
+            Err(KeySetError::NoUpstream)
+        ));
+    }
     assert!(
         matches!(load(std::slice::from_ref(&a), &["z"]), Err(KeySetError::NotUpstream { kid, .. }) if kid == "z")
     );

@@ -8,9 +8,11 @@
 //!
 //! A row in the table of clients is made when a person first allows the client something, as grants
 //! are of rows. It has what the document said last, for `aip clients`, and for a process that cannot
-//! read the document.
+//! read the document; and until when that holds, for all processes: a day after the document was last
+//! read, and not at all once it was withdrawn.
 
 mod fetch;
+mod kept;
 mod lifetime;
 mod url;
 
@@ -28,6 +30,7 @@ use aip_storage::client::{
     RedirectUri,
 };
 use quick_cache::sync::Cache;
+use tokio::time::Instant;
 
 use self::fetch::{Failure, fetch};
 use self::lifetime::lifetime;
@@ -130,11 +133,6 @@ impl ClientDocuments {
         self.policy.is_some()
     }
 
-    /// How many clients with a document are kept at most.
-    pub(crate) fn max_clients(&self) -> u64 {
-        self.policy.map_or(0, |policy| policy.max_clients)
-    }
-
     fn known(&self, id: &ClientId) -> Known {
         let document = self.documents.get(id);
         document.map_or_else(Known::default, |it| lock(&it.known).clone())
@@ -153,24 +151,33 @@ impl ClientDocuments {
         if self.policy.is_none() || DocumentUrl::parse(id).is_err() {
             return None;
         }
-        match self.known(id) {
-            Known {
-                failed: Some((_, failure)),
-                ..
-            } if !failure.passes => None,
-            Known {
-                said: Some(said), ..
-            } if now.since(said.read_at) <= HOLDS_UNREAD_FOR => Some(Client {
+        let Known { said, failed } = self.known(id);
+        if failed.is_some_and(|(_, failure)| !failure.passes) {
+            return None;
+        }
+        // Once that is old which this process has read, the row counts, which all of them write.
+        let is_kept = kept.is_some();
+        let holds_until = |said: &Said| {
+            if is_kept {
+                said.fresh_until
+            } else {
+                said.read_at + HOLDS_UNREAD_FOR
+            }
+        };
+        let said = said.filter(|it| now < holds_until(it));
+        if let Some(said) = said {
+            return Some(Client {
                 id: id.clone(),
                 settings: (*said.settings).clone(),
                 secret_hash: None,
                 registered_itself: false,
                 from_document: true,
+                document_holds_until: Some(said.read_at + HOLDS_UNREAD_FOR),
                 created_at: kept.as_ref().map_or(now, |it| it.created_at),
                 updated_at: kept.as_ref().map_or(now, |it| it.updated_at),
-            }),
-            Known { .. } => kept,
+            });
         }
+        kept.filter(|it| it.document_holds_until.is_some_and(|until| now < until))
     }
 
     /// Why there is no client of an id that is meant as the address of a document.
@@ -195,6 +202,40 @@ impl Known {
             .is_some_and(|(at, _)| now.since(*at) < PAUSE_AFTER_FAILURE);
         !is_fresh && !is_left_alone
     }
+
+    /// Takes what was read at `now`, and returns it if it is a document. What was withdrawn stays so
+    /// until the document is there again, not until its site is down.
+    fn take(
+        &mut self,
+        read: Result<(ClientSettings, Duration), Failure>,
+        id: &ClientId,
+        now: Timestamp,
+    ) -> Option<Arc<ClientSettings>> {
+        match read {
+            Ok((settings, lives)) => {
+                let settings = Arc::new(settings);
+                self.failed = None;
+                self.said = Some(Said {
+                    settings: Arc::clone(&settings),
+                    read_at: now,
+                    fresh_until: now + lives,
+                });
+                Some(settings)
+            }
+            Err(mut failure) => {
+                let (client, why) = (id.as_str(), &failure.why);
+                tracing::info!(client, why, "the document of a client cannot be used");
+                if self.failed.as_ref().is_some_and(|(_, it)| !it.passes) {
+                    failure.passes = false;
+                }
+                if !failure.passes {
+                    self.said = None;
+                }
+                self.failed = Some((now, failure));
+                None
+            }
+        }
+    }
 }
 
 impl AuthorizationServer {
@@ -210,8 +251,20 @@ impl AuthorizationServer {
         if !is_address(&id) || !self.client_documents.known(&id).is_due(now) {
             return Ok(None);
         }
+        // A client of the operator's has no document that could be known.
+        let known = self.known_clients.get(&id);
+        if known.is_some_and(|it| !it.from_document) {
+            return Ok(None);
+        }
+        let read_at = Instant::now();
         let kept = self.storage.client(&id).await?;
-        Ok(self.due(id, kept, now))
+        match kept {
+            Some(client) if !client.from_document => {
+                self.known_clients.remember(&Arc::new(client), read_at);
+                Ok(None)
+            }
+            kept => Ok(self.due(id, kept, now)),
+        }
     }
 
     fn due(&self, id: ClientId, kept: Option<Client>, now: Timestamp) -> Option<DueDocument> {
@@ -243,38 +296,15 @@ impl AuthorizationServer {
             return Ok(());
         }
         let read = self.read_settings(policy.read, &due).await;
+        let was_withdrawn = read.as_ref().is_err_and(|failure| !failure.passes);
+        let settings = lock(&document.known).take(read, &due.id, now);
+        // Only now: whoever reads the client in between would remember what it was before.
         self.known_clients.forget(&due.id);
-        let (settings, lives) = match read {
-            Ok(read) => read,
-            Err(failure) => {
-                let (client, why) = (due.id.as_str(), &failure.why);
-                tracing::info!(client, why, "the document of a client cannot be used");
-                let mut known = lock(&document.known);
-                if !failure.passes {
-                    known.said = None;
-                }
-                known.failed = Some((now, failure));
-                return Ok(());
-            }
-        };
-        let settings = Arc::new(settings);
-        *lock(&document.known) = Known {
-            said: Some(Said {
-                settings: Arc::clone(&settings),
-                read_at: now,
-                fresh_until: now + lives,
-            }),
-            failed: None,
-        };
-        if let Some(kept) = due.kept.filter(|it| it.settings != *settings) {
-            let client = Client {
-                settings: (*settings).clone(),
-                updated_at: now,
-                ..kept
-            };
-            self.storage.update_client(&client).await?;
+        match (due.kept, settings) {
+            (Some(kept), Some(settings)) => self.note_document(kept, &settings, now).await,
+            (Some(kept), None) if was_withdrawn => self.note_withdrawal(&kept, now).await,
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     async fn read_settings(
@@ -323,6 +353,14 @@ impl AuthorizationServer {
                 url.host()
             )));
         }
+        // AIP posts there in the name of the person, and nobody vouches for the app.
+        let told_at = settings.backchannel_logout.as_ref().map(|it| &it.uri);
+        if let Some(foreign) = told_at.filter(|uri| !url.is_same_origin(uri.as_str())) {
+            return Err(Failure::lasting(format!(
+                "{foreign} does not belong to {}: `backchannel_logout_uri` is of the origin of the `client_id`",
+                url.host()
+            )));
+        }
         let open = &self.registration.open_scopes;
         let scope = settings.scope.iter().filter(|it| open.contains(it));
         settings.scope = scope.cloned().collect();
@@ -362,7 +400,7 @@ impl AuthorizationServer {
 }
 
 /// Whether people may be sent there in the name of the document at `url`. A program on the person's
-/// device proves nothing by its address, so that they are asked each time.
+/// device proves nothing by its address: of an app without a key of its own they are asked each time.
 fn is_own(url: &DocumentUrl, uri: &RedirectUri) -> bool {
     match uri.target() {
         RedirectTarget::Https => url.is_same_origin(uri.as_str()),

@@ -60,6 +60,11 @@ impl DocumentUrl {
         self.0.host_str().unwrap_or_default()
     }
 
+    /// What all addresses of documents at that host begin with, and no others.
+    pub(crate) fn site(&self) -> String {
+        format!("https://{}/", self.host())
+    }
+
     /// The address.
     pub(crate) fn as_str(&self) -> &str {
         self.0.as_str()
@@ -100,7 +105,9 @@ mod tests {
             "https://a.b.app.example/oauth/client.json?tenant=1",
             "https://app.example/%7Eme/client.json",
         ] {
-            assert_eq!(parse(good).unwrap().as_str(), good);
+            let url = parse(good).unwrap();
+            assert_eq!(url.as_str(), good);
+            assert!(good.starts_with(&url.site()), "{good}");
         }
         for bad in [
             "http://app.example/client.json",

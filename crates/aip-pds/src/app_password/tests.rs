@@ -155,6 +155,33 @@ async fn the_tokens_of_another_account_are_given_back() {
 }
 
 #[tokio::test]
+async fn a_pds_that_repeats_the_password_is_not_quoted() {
+    let world = World::new();
+    let proven = proven(&world).await;
+    let cut = format!("{}abcd-ef2h-ijkl-mn7p", "x".repeat(MAX_MESSAGE - 10));
+    for (error, message) in [
+        ("InvalidRequest", "no account has abcd-ef2h-ijkl-mn7p"),
+        ("InvalidRequest", "ABCD-EF2H-IJKL-MN7P is wrong"),
+        ("InvalidRequest", "not abcdef2hijklmn7p"),
+        ("InvalidRequest", cut.as_str()),
+        ("abcd-ef2h-ijkl-mn7p", "is wrong"),
+    ] {
+        let words = json!({ "error": error, "message": message }).to_string();
+        world.network.now(CREATE, move || answer(401, &words, &[]));
+        let told = begin(&world, &proven).await.unwrap_err();
+        assert!(told.is_final(), "{message}");
+        let told = format!("{told} {told:?}").to_ascii_lowercase();
+        for group in ["abcd", "ef2h", "ijkl", "mn7p"] {
+            assert!(!told.contains(group), "{told}");
+        }
+    }
+    let other = r#"{"error":"AuthenticationRequired","message":"Invalid password"}"#;
+    world.network.now(CREATE, || answer(401, other, &[]));
+    let told = begin(&world, &proven).await.unwrap_err().to_string();
+    assert!(told.contains("Invalid password"), "{told}");
+}
+
+#[tokio::test]
 async fn a_refusal_is_told_apart_from_trouble_that_passes() {
     let world = World::new();
     let proven = proven(&world).await;

@@ -15,6 +15,9 @@ pub struct KnownIdentity {
     pub did: Did,
     /// Its handle, if the handle resolves back to the account.
     pub handle: Option<KnownHandle>,
+    /// Why the handle that the document claims could not be checked now, if that may pass. Then `handle`
+    /// is none, which says nothing about the handle.
+    pub handle_error: Option<ResolveError>,
     /// Its server, if the document names one that may be used.
     pub pds: Option<Origin>,
     /// The document.
@@ -47,22 +50,56 @@ impl Resolver {
         };
         let read = self.document_and_age(&did, Freshness::Cached, &mut trace);
         let (document, document_age) = read.await?;
+        let mut handle_error = None;
         let handle = match (document.handle(), asked) {
             (None, _) => None,
             // The other direction was just walked.
             (Some(claimed), Some(asked)) if asked.handle == *claimed => Some(asked),
-            (Some(claimed), _) => {
-                let found = self.known_handle(claimed, &mut trace).await.ok();
-                found.and_then(|(leads_to, known)| (leads_to == did).then_some(known))
-            }
+            (Some(claimed), _) => match self.known_handle(claimed, &mut trace).await {
+                Ok((leads_to, known)) => (leads_to == did).then_some(known),
+                Err(error) => {
+                    handle_error = Some(error).filter(ResolveError::is_transient);
+                    None
+                }
+            },
         };
         Ok(KnownIdentity {
             pds: self.pds_of(&document).ok(),
             did,
             handle,
+            handle_error,
             document,
             document_age,
         })
+    }
+
+    /// Whether nobody needs to be asked for what [`Self::known`] tells of `id` now.
+    pub fn remembers(&self, id: &AtIdentifier) -> bool {
+        let did = match id {
+            AtIdentifier::Did(did) => did.clone(),
+            AtIdentifier::Handle(handle) => match self.handles.peek(handle) {
+                None => return false,
+                Some(Err(_)) => return true,
+                Some(Ok(answer)) => answer.did,
+            },
+        };
+        match self.documents.peek(&did) {
+            None => false,
+            Some(Err(_)) => true,
+            Some(Ok(document)) => document
+                .handle()
+                .is_none_or(|claimed| self.remembers_handle(claimed)),
+        }
+    }
+
+    /// Whether nobody needs to be asked for the DID of `handle` now.
+    pub fn remembers_handle(&self, handle: &Handle) -> bool {
+        self.handles.peek(handle).is_some()
+    }
+
+    /// Whether nobody needs to be asked for the document of `did` now.
+    pub fn remembers_document(&self, did: &Did) -> bool {
+        self.documents.peek(did).is_some()
     }
 
     /// The DID that `handle` leads to.

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aip_atproto::{Did, Nsid, PermissionSet};
-use aip_base::{DnsError, Limits, excerpt};
+use aip_base::{DnsError, HttpError, Limits, excerpt};
 use bytes::Bytes;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::time::timeout;
 use url::form_urlencoded;
 
 use super::{Freshness, Resolver};
@@ -25,6 +26,11 @@ const RECORD: Limits = Limits {
     max_bytes: 300 * 1024,
     deadline: Duration::from_secs(5),
 };
+/// How long a set may take to be read in all: who publishes it, the document, and the record. Then that it
+/// could not be read is remembered like any other failure, and no call waits for it again.
+const READING_DEADLINE: Duration = Duration::from_secs(5);
+/// A larger set in memory counts as unpublished, so that few of them do not fill what is remembered of all.
+const MAX_SET_BYTES: usize = 64 * 1024;
 /// The ages are those of the specification of permission sets: stale after a day, unusable after 90.
 pub(super) const SET_AGES: CachePolicy = CachePolicy {
     soft: Duration::from_hours(24),
@@ -56,13 +62,28 @@ struct Record {
 }
 
 impl Resolver {
-    /// The permission set that is published as `set`, from the cache if it is there.
-    pub async fn permission_set(&self, set: &Nsid) -> Result<Arc<PermissionSet>, LexiconError> {
-        let (found, _) = self
-            .permission_sets
-            .get(set, self.fetch_permission_set(set))
-            .await;
+    /// The permission set that is published as `set`, from the cache if it is there. If it is read for
+    /// this caller, `begin` is told before.
+    pub async fn permission_set(
+        &self,
+        set: &Nsid,
+        begin: impl FnOnce(),
+    ) -> Result<Arc<PermissionSet>, LexiconError> {
+        let fetch = async move {
+            begin();
+            let fetched = timeout(READING_DEADLINE, self.fetch_permission_set(set)).await;
+            fetched.unwrap_or_else(|_| {
+                let reason = HttpError::Deadline(READING_DEADLINE).to_string();
+                Err(LexiconError::Unavailable(set.clone(), reason))
+            })
+        };
+        let (found, _) = self.permission_sets.get(set, fetch).await;
         found
+    }
+
+    /// Whether nobody needs to be asked for that permission set now.
+    pub fn remembers_permission_set(&self, set: &Nsid) -> bool {
+        self.permission_sets.peek(set).is_some()
     }
 
     async fn fetch_permission_set(&self, set: &Nsid) -> Result<Arc<PermissionSet>, LexiconError> {
@@ -131,8 +152,12 @@ impl Resolver {
 fn parse(set: &Nsid, body: &Bytes) -> Result<PermissionSet, String> {
     let record: Record =
         serde_json::from_slice(body).map_err(|error| excerpt(&error.to_string()))?;
-    PermissionSet::parse_for(set, record.value.to_string().as_bytes())
-        .map_err(|error| excerpt(&error.to_string()))
+    let parsed = PermissionSet::parse_for(set, record.value.to_string().as_bytes())
+        .map_err(|error| excerpt(&error.to_string()))?;
+    if parsed.memory_bytes() > MAX_SET_BYTES {
+        return Err(format!("it takes more than {MAX_SET_BYTES} bytes"));
+    }
+    Ok(parsed)
 }
 
 impl Transient for LexiconError {

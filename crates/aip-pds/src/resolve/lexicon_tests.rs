@@ -41,7 +41,7 @@ fn world() -> World {
 /// What `include:` of the set stands for.
 async fn read(world: &World) -> Result<String, LexiconError> {
     let set = Nsid::parse(SET).unwrap();
-    let set = world.client.resolver().permission_set(&set).await?;
+    let set = world.client.resolver().permission_set(&set, || {}).await?;
     let Scope::Include(include) = Scope::parse(&format!("include:{SET}")) else {
         panic!("no include")
     };
@@ -142,5 +142,66 @@ async fn what_is_not_published_is_told_from_what_cannot_be_read_now() {
         let transient = matches!(error, LexiconError::Unavailable(..));
         assert_eq!(transient, is_transient, "{case}: {error}");
         assert!(error.to_string().contains(SET), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_whose_servers_do_not_answer_is_given_up_in_time_and_not_asked_for_again_at_once() {
+    let world = world();
+    world.network.takes(Duration::from_mins(1));
+    let began = tokio::time::Instant::now();
+    for _ in 0..3 {
+        let error = read(&world).await.unwrap_err();
+        assert!(matches!(error, LexiconError::Unavailable(..)), "{error}");
+        assert_eq!(began.elapsed().as_secs(), 5, "the first of them waited");
+        world.clock.advance(Duration::from_secs(9));
+    }
+    world.network.takes(Duration::ZERO);
+    assert!(read(&world).await.is_err());
+    world.clock.advance(Duration::from_secs(3));
+    assert!(read(&world).await.is_ok());
+    assert_eq!(began.elapsed().as_secs(), 5);
+}
+
+#[tokio::test]
+async fn whoever_has_a_set_read_is_told_before_and_others_are_not() {
+    let world = world();
+    let set = Nsid::parse(SET).unwrap();
+    let resolver = world.client.resolver();
+    let reads = std::cell::Cell::new(0);
+    let read = async || {
+        let count = || reads.set(reads.get() + 1);
+        resolver.permission_set(&set, count).await.is_ok()
+    };
+    assert!(!resolver.remembers_permission_set(&set));
+    let (first, second) = tokio::join!(read(), read());
+    assert!(first && second && read().await);
+    assert_eq!(reads.get(), 1);
+    assert!(resolver.remembers_permission_set(&set));
+    world.clock.advance(DAY);
+    assert!(!resolver.remembers_permission_set(&set));
+    assert!(read().await);
+    assert_eq!(reads.get(), 2);
+}
+
+#[tokio::test]
+async fn a_set_that_takes_much_memory_counts_as_unpublished() {
+    for (names, is_read) in [(1, true), (100, true), (600, true), (1000, false)] {
+        let world = world();
+        let collections: Vec<String> = (0..names)
+            .map(|i| format!("com.example.calendar.event{i}"))
+            .collect();
+        let permissions =
+            json!([{ "type": "permission", "resource": "repo", "collection": collections }]);
+        let main = json!({ "type": "permission-set", "permissions": permissions });
+        let record = json!({ "value": { "lexicon": 1, "id": SET, "defs": { "main": main } } });
+        world.network.now(&record_url(), json(&record));
+        match read(&world).await {
+            Ok(_) => assert!(is_read, "{names}"),
+            Err(error) => {
+                let unpublished = matches!(error, LexiconError::NotPublished(..));
+                assert!(unpublished && !is_read, "{names}: {error}");
+            }
+        }
     }
 }

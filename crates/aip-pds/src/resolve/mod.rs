@@ -307,7 +307,8 @@ impl Weighed for Arc<DidDocument> {
         let handle = self.handle().map_or(0, |handle| handle.as_str().len());
         let pds = self.pds_endpoint().map_or(0, |pds| pds.as_str().len());
         let key = self.signing_key().map_or(0, |key| key.multibase.len());
-        size_of::<DidDocument>() + self.id().as_str().len() + handle + pds + key + self.json().len()
+        let json = self.json().map_or(0, str::len);
+        size_of::<DidDocument>() + self.id().as_str().len() + handle + pds + key + json
     }
 }
 

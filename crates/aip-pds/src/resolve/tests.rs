@@ -433,7 +433,7 @@ async fn it_is_told_where_an_identity_was_read_and_how_long_ago() {
         let handle = found.handle.unwrap();
         assert_eq!(handle.handle.as_str(), "alice.org");
         assert_eq!((handle.method, handle.age), (HandleMethod::Dns, age));
-        let told: serde_json::Value = serde_json::from_str(found.document.json()).unwrap();
+        let told: serde_json::Value = serde_json::from_str(found.document.json().unwrap()).unwrap();
         assert_eq!(told, did_document(ALICE, "alice.org", PDS));
         world.clock.advance(Duration::from_mins(1));
     }
@@ -464,7 +464,7 @@ async fn an_identity_needs_neither_a_pds_nor_a_handle_that_leads_back() {
     world.network.on(place, json(&document));
     let found = known(&world, FEED).await.unwrap();
     assert_eq!((found.handle, found.pds), (None, None));
-    assert!(found.document.json().contains("#bsky_fg"));
+    assert!(found.document.json().unwrap().contains("#bsky_fg"));
 
     // Somebody else's handle is claimed; the handle leads to its owner all the same.
     let liar = did_document(BOB, "alice.org", PDS);
@@ -483,4 +483,67 @@ async fn an_identity_needs_neither_a_pds_nor_a_handle_that_leads_back() {
         let error = known(&world, id).await.unwrap_err().to_string();
         assert!(error.contains(expected), "{id}: {error}");
     }
+}
+
+#[tokio::test]
+async fn a_handle_that_cannot_be_checked_now_is_told_from_one_that_is_not_the_account_s() {
+    let failing = || answer(503, "", &[]);
+    let none = || answer(404, "", &[]);
+    let world = World::with_alice();
+    let unset = |world: &World, host: fn() -> crate::testing::Answer| {
+        world.dns.txt_records("_atproto.alice.org", &[]);
+        world.network.now(WELL_KNOWN, host);
+        world.network.now(FALLBACK, none);
+    };
+    unset(&world, failing);
+    let found = known(&world, ALICE).await.unwrap();
+    assert_eq!((found.did.as_str(), found.handle), (ALICE, None));
+    let error = found.handle_error.unwrap();
+    assert!(error.is_transient(), "{error}");
+    // Nobody has it.
+    let world = World::with_alice();
+    unset(&world, none);
+    let found = known(&world, ALICE).await.unwrap();
+    assert_eq!((found.handle, found.handle_error), (None, None));
+    // Somebody else has it, and its owner has it.
+    let world = World::with_alice();
+    let place = format!("https://mirror.org/{BOB}");
+    let liar = did_document(BOB, "alice.org", PDS);
+    world.network.on(&place, json(&liar));
+    let found = known(&world, BOB).await.unwrap();
+    assert_eq!((found.handle, found.handle_error), (None, None));
+    let found = known(&world, ALICE).await.unwrap();
+    assert!(found.handle.is_some() && found.handle_error.is_none());
+}
+
+#[tokio::test]
+async fn it_is_known_whether_somebody_would_be_asked() {
+    let world = World::with_alice();
+    let remembers = |id: &str| {
+        let id = AtIdentifier::parse(id).unwrap();
+        world.client.resolver().remembers(&id)
+    };
+    let ids = ["alice.org", ALICE, "nobody.org", "did:web:nowhere.org"];
+    for id in ids {
+        assert!(!remembers(id), "{id}");
+    }
+    // Half of it is not enough.
+    assert!(did_of(&world, "alice.org").await.is_ok());
+    assert!(!remembers("alice.org"));
+    for id in ids {
+        let is_found = known(&world, id).await.is_ok();
+        assert!(
+            remembers(id),
+            "{id}, {is_found}: errors are remembered, too"
+        );
+    }
+    let resolver = world.client.resolver();
+    let handle = Handle::parse("alice.org").unwrap();
+    assert!(resolver.remembers_handle(&handle) && resolver.remembers_document(&alice()));
+    resolver.forget(&alice());
+    assert!(!remembers("alice.org") && !remembers(ALICE));
+    assert!(!resolver.remembers_handle(&handle) && !resolver.remembers_document(&alice()));
+    assert!(known(&world, ALICE).await.is_ok());
+    world.clock.advance(Duration::from_hours(1));
+    assert!(!remembers("alice.org") && !remembers(ALICE));
 }

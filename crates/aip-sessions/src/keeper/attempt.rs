@@ -153,7 +153,7 @@ impl Keeper {
             .prove(&session.did, &oauth.issuer, Some(&session.did));
         let proven = self.prove_in_time(session, proof).await?;
         if *proven.pds() != session.pds {
-            self.identity_changed(session).await;
+            self.identity_changed(&session.did).await;
         }
         self.journal_send(session, claim, &credentials.refresh_token)
             .await?;
@@ -217,7 +217,7 @@ impl Keeper {
         // The tokens of the PDS that the account has left are worth nothing at its new one.
         let stays = *proven.pds() == session.pds;
         if !stays {
-            self.identity_changed(session).await;
+            self.identity_changed(&session.did).await;
         }
         self.journal_send(session, claim, refresh.as_ref().unwrap_or(&password))
             .await?;
@@ -314,7 +314,7 @@ impl Keeper {
         let failed = match tokio::time::timeout(PROOF_TIMEOUT, proof).await {
             Ok(Ok(proven)) => return Ok(proven),
             Ok(Err(error @ ProofError::Moved { .. })) => {
-                self.identity_changed(session).await;
+                self.identity_changed(&session.did).await;
                 Failed::new(Outcome::Moved, &error)
             }
             // An account that does not exist, or servers that say what must not be accepted, may

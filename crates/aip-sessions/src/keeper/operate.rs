@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aip_atproto::Did;
 use aip_base::{RowId, Timestamp};
 use aip_storage::audit::AuditKind;
 use aip_storage::notices::Notice;
@@ -100,8 +101,8 @@ impl Keeper {
     }
 
     /// Tells all replicas that what they remember of an account is no longer so.
-    pub(super) async fn identity_changed(&self, session: &UpstreamSession) {
-        let changed = Notice::IdentityChanged(session.did.clone());
+    pub async fn identity_changed(&self, account: &Did) {
+        let changed = Notice::IdentityChanged(account.clone());
         self.notices.publish(&changed).await;
     }
 }

@@ -162,14 +162,22 @@ impl SigningKeys {
         self.keys.iter().any(|key| key["kid"] == kid)
     }
 
-    /// Whether a set that is deployed is newer than this one: it has a key that is not in here, or was
-    /// changed later.
+    /// Whether a set that is deployed is newer than this one: it has a key that is not in here, or one
+    /// that is in both was changed later.
+    ///
+    /// A retired key for apps may be missing, as it is removed at the end of its life. A set from before it
+    /// was made is still found: it lacks the key that signs now, or has it as it was before.
     pub fn behind(&self, deployed: &Self) -> Option<Behind> {
-        let mut kids = deployed.list().into_iter().map(|key| key.kid);
-        if let Some(kid) = kids.find(|kid| !self.has(kid)) {
-            return Some(Behind::Lacks(kid));
+        let all = deployed.list().into_iter();
+        let (common, missing): (Vec<_>, Vec<_>) = all.partition(|key| self.has(&key.kid));
+        let was_removed = |key: &KeyView| {
+            key.purpose == Purpose::Oidc && key.state == RETIRED && !key.service_auth
+        };
+        if let Some(key) = missing.into_iter().find(|key| !was_removed(key)) {
+            return Some(Behind::Lacks(key.kid));
         }
-        (deployed.last_change() > self.last_change()).then_some(Behind::Older)
+        let changes = common.into_iter().filter_map(|key| key.times.last());
+        (changes.max() > self.last_change()).then_some(Behind::Older)
     }
 
     /// When a key last came to another state; none if no key says.
@@ -305,8 +313,8 @@ impl SigningKeys {
         let alg = alg(key);
         let purpose = match key[PURPOSE].as_str() {
             Some(text) if text == Purpose::Oidc.as_str() => Purpose::Oidc,
-            // No PDS takes RSA, so this can only be meant for apps.
-            None if alg == Some(Alg::Rs256) => Purpose::Oidc,
+            // What signs towards PDSs is ES256, so these can only be meant for apps.
+            None if matches!(alg, Some(Alg::Rs256 | Alg::EdDsa)) => Purpose::Oidc,
             _ => Purpose::Upstream,
         };
         let named = self.active.iter().any(|active| active == kid);

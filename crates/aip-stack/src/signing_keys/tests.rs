@@ -359,3 +359,88 @@ fn a_file_that_another_copy_has_overtaken_is_told_from_one_that_is_ahead() {
     );
     assert!(activated.is_same(&read.unwrap()));
 }
+
+#[test]
+fn a_retired_key_for_apps_that_was_removed_does_not_make_a_file_look_older() {
+    let mut deployed = keys(
+        &WITH_STATES.replace(
+            r#"{"kid":"x","#,
+            r#"{"kid":"s","kty":"RSA","aip_purpose":"oidc","aip_state":"retired"},
+               {"kid":"b","kty":"RSA","aip_purpose":"oidc","aip_state":"retired"},{"kid":"x","#,
+        ),
+        &["u"],
+    );
+    let new = add(&mut deployed, Purpose::Oidc);
+    deployed.activate(&new, NOW).unwrap();
+    // The last change of the set is that of the key that goes.
+    deployed.retire("o", NOW + DAY).unwrap();
+    for (kid, expected) in [
+        ("o", None),
+        ("s", None),
+        ("b", Some(Behind::Lacks("b".to_owned()))),
+        ("r", Some(Behind::Lacks("r".to_owned()))),
+        ("u", Some(Behind::Lacks("u".to_owned()))),
+        ("x", Some(Behind::Lacks("x".to_owned()))),
+        (new.as_str(), Some(Behind::Lacks(new.clone()))),
+    ] {
+        let mut file = deployed.clone();
+        file.keys.retain(|key| key["kid"] != kid);
+        assert_eq!(file.behind(&deployed), expected, "{kid}");
+    }
+    let mut file = deployed.clone();
+    for kid in ["o", "s"] {
+        file.make(&Step::Remove(kid.to_owned()), &SystemClock, &SystemRng)
+            .unwrap();
+    }
+    assert_eq!(file.behind(&deployed), None);
+    assert!(!file.is_same(&deployed));
+}
+
+#[test]
+fn a_file_from_before_a_key_was_made_is_found_when_that_key_is_retired() {
+    let mut stack = Rotation::of(WITH_STATES, &["u"]);
+    let first = stack.keys.clone();
+    let mut copies = Vec::new();
+    for _ in 0..40 {
+        copies.push(stack.keys.clone());
+        stack.run();
+        stack.pass(DAY * 10);
+    }
+    let deployed = &stack.deployed.0[0].1;
+    let is_retired = |key: &KeyView| {
+        key.purpose == Purpose::Oidc && key.state == RETIRED && !first.has(&key.kid)
+    };
+    assert!(
+        deployed.list().iter().any(is_retired),
+        "{}",
+        states(deployed)
+    );
+    let mut behind = 0;
+    for copy in &copies {
+        // What has changed since is more than that retired keys were removed.
+        let kids = |set: &SigningKeys| set.list().into_iter().map(|key| key.kid);
+        let is_older = kids(deployed).any(|kid| !copy.has(&kid))
+            || copy.last_change() < deployed.last_change();
+        assert_eq!(
+            copy.behind(deployed).is_some(),
+            is_older,
+            "{}",
+            states(copy)
+        );
+        behind += usize::from(is_older);
+    }
+    assert!(behind > 30, "{behind}");
+}
+
+#[test]
+fn keys_without_a_purpose_that_no_pds_takes_are_for_apps() {
+    let plain = keys(
+        r#"{"keys":[{"kid":"a","kty":"EC","crv":"P-256"},{"kid":"r","kty":"RSA"},
+            {"kid":"e","kty":"OKP","crv":"Ed25519"},
+            {"kid":"d","kty":"OKP","crv":"Ed25519","aip_purpose":"upstream"}]}"#,
+        &["a"],
+    );
+    let purposes: Vec<Purpose> = plain.list().iter().map(|key| key.purpose).collect();
+    let (upstream, oidc) = (Purpose::Upstream, Purpose::Oidc);
+    assert_eq!(purposes, [upstream, oidc, oidc, upstream]);
+}

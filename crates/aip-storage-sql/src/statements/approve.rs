@@ -7,6 +7,7 @@ use aip_storage::grant::{Approval, Approve, Grant, Handover, NewCode};
 use aip_storage::request::{AnsweredRequest, Delivery, RequestAnswer};
 use aip_storage::upstream::EndReason;
 
+use super::client_document::Keep;
 use super::ending::end_session;
 use super::request::note_answer;
 use super::sql::{Fields, Row, sql, unavailable};
@@ -32,10 +33,12 @@ pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approv
         .execute(&mut *tx)
         .await?;
     }
-    if let Some(document) = client_from_document
-        && !client_document::keep(&mut tx, document, grant.created_at).await?
-    {
-        return Ok(Approve::ClientsFull);
+    if let Some(document) = client_from_document {
+        match client_document::keep(&mut tx, document, &grant.subject, grant.created_at).await? {
+            Keep::Kept => {}
+            Keep::Full => return Ok(Approve::ClientsFull),
+            Keep::Registered => return Ok(Approve::RequestGone),
+        }
     }
     let spent = sql("DELETE FROM authorization_requests
          WHERE token = $1 AND browser_id = $2 AND client_id = $3 AND expires_at > $4")

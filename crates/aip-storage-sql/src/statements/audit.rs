@@ -4,25 +4,14 @@ use aip_storage::StorageError;
 use aip_storage::audit::{Audit, AuditEvent};
 use async_trait::async_trait;
 
-use super::Store;
 use super::sql::{Fields, Row, readable, sql};
+use super::{Driver, Store};
+use crate::sql::Executor;
 
 #[async_trait]
 impl Audit for Store {
     async fn record(&self, event: &AuditEvent) -> Result<(), StorageError> {
-        sql(
-            "INSERT INTO audit_events (id, at, kind, did, client_id, detail)
-             VALUES ($1, $2, $3, $4, $5, $6)",
-        )
-        .bind(&event.id)
-        .bind(&event.at)
-        .bind(&event.kind)
-        .bind(&event.did)
-        .bind(&event.client_id)
-        .bind(&event.detail)
-        .execute(self.writer())
-        .await?;
-        Ok(())
+        insert_event(self.writer(), event).await
     }
 
     async fn audit_events(&self, limit: u32) -> Result<Vec<AuditEvent>, StorageError> {
@@ -35,6 +24,26 @@ impl Audit for Store {
         .await?;
         Ok(readable(&rows, read_event))
     }
+}
+
+/// Appends an event, in the transaction of what it tells of or on its own.
+pub(super) async fn insert_event(
+    on: impl Executor<Driver>,
+    event: &AuditEvent,
+) -> Result<(), StorageError> {
+    sql(
+        "INSERT INTO audit_events (id, at, kind, did, client_id, detail)
+         VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(&event.id)
+    .bind(&event.at)
+    .bind(&event.kind)
+    .bind(&event.did)
+    .bind(&event.client_id)
+    .bind(&event.detail)
+    .execute(on)
+    .await?;
+    Ok(())
 }
 
 fn read_event(row: &Row) -> Result<AuditEvent, StorageError> {

@@ -29,7 +29,7 @@ macro_rules! client_columns {
             security_profile userinfo_alg access_token_format resources resource_server
             default_atproto_proxy backchannel_logout_uri backchannel_logout_session_required
             frontchannel_logout_uri frontchannel_logout_session_required
-            authentication_only registered_itself from_document; created_at)
+            authentication_only registered_itself from_document document_holds_until; created_at)
     };
     (@ $table:literal $($column:ident)*; $last:ident) => {
         concat!($($table, ".", stringify!($column), ", ",)* $table, ".", stringify!($last))
@@ -167,15 +167,16 @@ pub(super) async fn insert_client(
               resource_server, default_atproto_proxy, backchannel_logout_uri,
               backchannel_logout_session_required, frontchannel_logout_uri,
               frontchannel_logout_session_required, authentication_only, registered_itself,
-              created_at, from_document)
+              created_at, from_document, document_holds_until)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
              $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35,
-             $36)
+             $36, $37)
          ON CONFLICT (id) DO NOTHING";
     let inserted = bind_changeable(sql(insert), client)
         .bind(&client.registered_itself)
         .bind(&client.created_at)
         .bind(&client.from_document)
+        .bind(&client.document_holds_until)
         .execute(on)
         .await?;
     Ok(if inserted == 1 {
@@ -205,12 +206,14 @@ pub(super) async fn write_client(
                  backchannel_logout_session_required = $30,
                  frontchannel_logout_uri = $31,
                  frontchannel_logout_session_required = $32, authentication_only = $33,
+                 document_holds_until = $35,
                  secret_hash = CASE WHEN $4 IN ('none', 'private_key_jwt') THEN NULL
                      ELSE COALESCE(secret_hash, $23) END
-             WHERE id = $1 AND ($4 IN ('none', 'private_key_jwt')
+             WHERE id = $1 AND from_document = $34 AND ($4 IN ('none', 'private_key_jwt')
                  OR secret_hash IS NOT NULL OR $23 IS NOT NULL)"),
         client,
     )
+    .bind((&client.from_document, &client.document_holds_until))
     .execute(on)
     .await?;
     Ok(updated == 1)
@@ -333,6 +336,7 @@ pub(super) fn read_client(row: &Row) -> Result<Client, StorageError> {
         secret_hash: fields.get("secret_hash")?,
         registered_itself: fields.get("registered_itself")?,
         from_document: fields.get("from_document")?,
+        document_holds_until: fields.get("document_holds_until")?,
         created_at: fields.get("created_at")?,
         updated_at: fields.get("updated_at")?,
     };

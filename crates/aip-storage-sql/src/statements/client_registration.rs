@@ -152,6 +152,18 @@ impl ClientRegistrations for Store {
         Ok(deleted)
     }
 
+    async fn change_document_client(
+        &self,
+        client: &Client,
+        forgets_consents: bool,
+    ) -> Result<bool, StorageError> {
+        client_document::change(self, client, forgets_consents).await
+    }
+
+    async fn hold_document(&self, id: &ClientId, until: Timestamp) -> Result<(), StorageError> {
+        client_document::hold(self, id, until).await
+    }
+
     async fn delete_unused_document_clients(
         &self,
         before: Timestamp,

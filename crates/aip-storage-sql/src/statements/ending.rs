@@ -80,6 +80,14 @@ pub(super) async fn end_grants(
     reason: RevokeReason,
     now: Timestamp,
 ) -> Result<(), StorageError> {
+    // In the order of their ids, as whoever signs a browser out locks them.
+    sql(concat!(
+        "SELECT id FROM grants WHERE upstream_session = $1 AND revoked_at IS NULL ORDER BY id",
+        for_update!()
+    ))
+    .bind(&session)
+    .all(&mut *conn)
+    .await?;
     sql("UPDATE grants SET revoked_at = $2, revoke_reason = $3
          WHERE upstream_session = $1 AND revoked_at IS NULL")
     .bind((&session, &now, &reason))

@@ -88,17 +88,23 @@ impl Imports for Store {
 
     async fn release_sessions(&self, batch: u32) -> Result<u64, StorageError> {
         let mut tx = self.begin().await?;
-        let last = sql("SELECT MAX(id) AS id FROM
-                 (SELECT id FROM imported_sessions ORDER BY id LIMIT $1) AS next_ones
-             HAVING COUNT(*) > 0")
-        .bind(&batch)
-        .first(&mut *tx)
-        .await?;
-        let Some(last) = last else { return Ok(0) };
-        let last: RowId = Fields::of("imported_sessions", "id", &last)?.get("id")?;
-        let released = release(&mut tx, last).await?;
-        tx.commit().await.map_err(unavailable)?;
-        Ok(released)
+        // That of an app password is ended as unused while its account has no grant.
+        for kind in [SessionKind::OAuth, SessionKind::AppPassword] {
+            let last = sql("SELECT MAX(id) AS id FROM
+                     (SELECT id FROM imported_sessions WHERE kind = $1 ORDER BY id LIMIT $2)
+                     AS next_ones
+                 HAVING COUNT(*) > 0")
+            .bind((&kind, &batch))
+            .first(&mut *tx)
+            .await?;
+            if let Some(last) = last {
+                let last: RowId = Fields::of("imported_sessions", "id", &last)?.get("id")?;
+                let released = release(&mut tx, kind, last).await?;
+                tx.commit().await.map_err(unavailable)?;
+                return Ok(released);
+            }
+        }
+        Ok(0)
     }
 }
 
@@ -138,6 +144,14 @@ async fn hold(
     let id = &held.session.id;
     if is_released(&mut *conn, *id).await? {
         return Ok(Hold::Released);
+    }
+    // This run may have been slower than its lead lasts.
+    let later = sql("SELECT id FROM imported_sessions WHERE id = $1 AND seen_at > $2")
+        .bind((id, &run))
+        .first(&mut *conn)
+        .await?;
+    if later.is_some() {
+        return Ok(Hold::Held);
     }
     sql("DELETE FROM imported_sessions WHERE id = $1")
         .bind(id)
@@ -209,7 +223,11 @@ async fn insert_token(
     };
     sql("INSERT INTO imported_tokens
              (hash, session_id, is_refresh, scope, dpop_jkt, issued_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (hash) DO NOTHING")
+         VALUES ($1, $2, $3, $4, $5, $6, $7)
+         ON CONFLICT (hash) DO UPDATE SET
+             session_id = excluded.session_id, is_refresh = excluded.is_refresh,
+             scope = excluded.scope, dpop_jkt = excluded.dpop_jkt,
+             issued_at = excluded.issued_at, expires_at = excluded.expires_at")
     .bind((&token.hash, &session, &is_refresh))
     .bind((&scope, &dpop_jkt))
     .bind((&token.issued_at, &token.expires_at))
@@ -218,13 +236,18 @@ async fn insert_token(
     Ok(())
 }
 
-/// Releases the held sessions up to the one of id `last`. What is there already stays as it is.
-async fn release(conn: &mut DbConnection, last: RowId) -> Result<u64, StorageError> {
+/// Releases the held sessions of that kind up to the one of id `last`. What is there already stays as it
+/// is.
+async fn release(
+    conn: &mut DbConnection,
+    kind: SessionKind,
+    last: RowId,
+) -> Result<u64, StorageError> {
     // The handle is found out when the session is refreshed, which proves the account.
     sql("INSERT INTO accounts (did, handle, pds, proven_at)
-         SELECT did, NULL, pds, refreshed_at FROM imported_sessions WHERE id <= $1
+         SELECT did, NULL, pds, refreshed_at FROM imported_sessions WHERE id <= $1 AND kind = $2
          ON CONFLICT (did) DO NOTHING")
-    .bind(&last)
+    .bind((&last, &kind))
     .execute(&mut *conn)
     .await?;
     // Due when its access token is over: what nobody has used for long is refreshed first.
@@ -238,43 +261,45 @@ async fn release(conn: &mut DbConnection, last: RowId) -> Result<u64, StorageErr
              i.generation, i.state, 0, i.access_expires_at, 0, i.refreshed_at, 0, i.created_at,
              i.kind, i.password, 0
          FROM imported_sessions i
-         WHERE i.id <= $1 AND (i.kind <> $2 OR NOT EXISTS (SELECT 1 FROM upstream_sessions s
-             WHERE s.client_id = i.client_id AND s.did = i.did AND s.kind = $2
-                 AND s.state <> $3))
+         WHERE i.id <= $1 AND i.kind = $2
+             AND (i.kind <> $3 OR NOT EXISTS (SELECT 1 FROM upstream_sessions s
+                 WHERE s.client_id = i.client_id AND s.did = i.did AND s.kind = $3
+                     AND s.state <> $4))
          ON CONFLICT (id) DO NOTHING")
-    .bind((&last, &SessionKind::AppPassword, &StateName::Ended))
+    .bind((&last, &kind, &SessionKind::AppPassword, &StateName::Ended))
     .execute(&mut *conn)
     .await?;
     sql("INSERT INTO grants
              (id, client_id, did, scope, upstream_session, dpop_jkt, auth_time, created_at)
          SELECT i.id, i.client_id, i.did, i.grant_scope, i.id, i.grant_dpop_jkt, i.grant_created_at,
              i.grant_created_at
-         FROM imported_sessions i WHERE i.id <= $1 AND i.grant_scope IS NOT NULL
+         FROM imported_sessions i
+         WHERE i.id <= $1 AND i.kind = $2 AND i.grant_scope IS NOT NULL
          ON CONFLICT (id) DO NOTHING")
-    .bind(&last)
+    .bind((&last, &kind))
     .execute(&mut *conn)
     .await?;
     sql("INSERT INTO access_tokens
              (hash, grant_id, client_id, scope, issued_at, expires_at, dpop_jkt)
          SELECT t.hash, i.id, i.client_id, t.scope, t.issued_at, t.expires_at, t.dpop_jkt
          FROM imported_tokens t JOIN imported_sessions i ON i.id = t.session_id
-         WHERE i.id <= $1 AND NOT t.is_refresh
+         WHERE i.id <= $1 AND i.kind = $2 AND NOT t.is_refresh
          ON CONFLICT (hash) DO NOTHING")
-    .bind(&last)
+    .bind((&last, &kind))
     .execute(&mut *conn)
     .await?;
     sql(
         "INSERT INTO refresh_tokens (hash, grant_id, client_id, issued_at, expires_at)
          SELECT t.hash, i.id, i.client_id, t.issued_at, t.expires_at
          FROM imported_tokens t JOIN imported_sessions i ON i.id = t.session_id
-         WHERE i.id <= $1 AND t.is_refresh
+         WHERE i.id <= $1 AND i.kind = $2 AND t.is_refresh
          ON CONFLICT (hash) DO NOTHING",
     )
-    .bind(&last)
+    .bind((&last, &kind))
     .execute(&mut *conn)
     .await?;
-    sql("DELETE FROM imported_sessions WHERE id <= $1")
-        .bind(&last)
+    sql("DELETE FROM imported_sessions WHERE id <= $1 AND kind = $2")
+        .bind((&last, &kind))
         .execute(&mut *conn)
         .await?;
     Ok(released)

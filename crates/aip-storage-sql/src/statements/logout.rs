@@ -3,47 +3,115 @@
 use aip_atproto::Did;
 use aip_base::{RowId, Timestamp};
 use aip_storage::StorageError;
+use aip_storage::audit::AuditEvent;
 use aip_storage::grant::RevokeReason;
 use aip_storage::logout::{
-    CLAIMED_FOR, FrontChannelLogout, LogoutDeliveries, LogoutDelivery, LogoutNotification,
-    LogoutUri, MAX_FRONT_CHANNEL_LOGOUTS, MAX_WAITING_PER_CLIENT, SignedOut,
+    CLAIMED_FOR, FrontChannelLogout, LATEST_SIGN_INS, LogoutDeliveries, LogoutDelivery,
+    LogoutNotification, LogoutUri, MAX_FRONT_CHANNEL_LOGOUTS,
+    MAX_FRONT_CHANNEL_LOGOUTS_PER_ACCOUNT, MAX_WAITING_PER_CLIENT, SignedOut,
 };
 use async_trait::async_trait;
 
-use super::sql::{Fields, Row, readable, sql};
+use super::audit::insert_event;
+use super::sql::{Fields, Row, readable, sql, unavailable};
 use super::{DbConnection, Store};
 
-/// Stores the deliveries for the grants `g` that match the condition on `$1`: ended at `$2`, due at
-/// `$3`, tried `$4` times. Only a sign-in with an `id_token` has a `sid` (OpenID Connect Core §3.1.2.1).
+/// That AIP is to tell the client `c` of the end of the grant `g`, and has not noted it yet. Only a
+/// sign-in with an `id_token` has a `sid` (OpenID Connect Core §3.1.2.1).
+macro_rules! to_be_told {
+    () => {
+        "c.backchannel_logout_uri IS NOT NULL
+         AND (' ' || g.scope || ' ') LIKE '% openid %'
+         AND NOT EXISTS (SELECT 1 FROM logout_deliveries noted WHERE noted.grant_id = g.id)"
+    };
+}
+
+/// Stores the deliveries for the grants `g` that match the condition, whose values begin with `$5`:
+/// ended at `$1`, due at `$2`, tried `$3` times. Of each client the latest, until `$4` wait with those
+/// that waited before; transactions of the same moment do not see each other's.
 macro_rules! insert_deliveries {
     ($condition:expr) => {
         concat!(
             "INSERT INTO logout_deliveries (grant_id, client_id, did, ended_at, due_at, attempts)
-             SELECT g.id, g.client_id, g.did, $2, $3, $4
-             FROM grants g JOIN clients c ON c.id = g.client_id
-             WHERE c.backchannel_logout_uri IS NOT NULL
-                 AND (' ' || g.scope || ' ') LIKE '% openid %'
-                 AND (SELECT COUNT(*) FROM logout_deliveries d
-                     WHERE d.client_id = g.client_id) < $5
-                 AND ",
+             SELECT ended.id, ended.client_id, ended.did, $1, $2, $3
+             FROM (SELECT g.id, g.client_id, g.did,
+                     ROW_NUMBER() OVER (PARTITION BY g.client_id ORDER BY g.id DESC) AS place
+                 FROM grants g JOIN clients c ON c.id = g.client_id
+                 WHERE ",
+            to_be_told!(),
+            " AND ",
             $condition,
-            " ON CONFLICT (grant_id) DO NOTHING
+            ") ended
+             WHERE ended.place + (SELECT COUNT(*) FROM logout_deliveries d
+                 WHERE d.client_id = ended.client_id) <= $4
+             ON CONFLICT (grant_id) DO NOTHING
              RETURNING grant_id, client_id, did, attempts"
         )
     };
 }
 
-/// That the grant `g` was given in the browser `$1`, by the account of that parameter unless that is
-/// NULL, and that its app may still have the person signed in: that all tokens have expired says
-/// nothing of the app's own session.
-macro_rules! given_in_browser {
-    ($did:literal) => {
+/// Counts, after such an insert, what it left out for each client because too much waits.
+macro_rules! count_dropped {
+    ($condition:expr) => {
         concat!(
-            "g.browser_id = $1 AND (CAST(",
+            "SELECT g.client_id, COUNT(*) AS dropped
+             FROM grants g JOIN clients c ON c.id = g.client_id
+             WHERE ",
+            to_be_told!(),
+            " AND ",
+            $condition,
+            " GROUP BY g.client_id"
+        )
+    };
+}
+
+/// That the grant `g` was given in the browser, by that account unless that is NULL.
+macro_rules! given_in_browser {
+    ($browser:literal, $did:literal) => {
+        concat!(
+            "g.browser_id = ",
+            $browser,
+            " AND (CAST(",
             $did,
             " AS TEXT) IS NULL OR COALESCE(g.actor, g.did) = ",
             $did,
-            ") AND (g.revoked_at IS NULL OR g.revoke_reason = 'expired')"
+            ")"
+        )
+    };
+}
+
+/// Likewise, and that its app may still have the person signed in: that a grant has ended says nothing
+/// of the app's own session, unless the app did it.
+macro_rules! may_be_signed_in {
+    ($browser:literal, $did:literal) => {
+        concat!(
+            given_in_browser!($browser, $did),
+            " AND (g.revoked_at IS NULL OR g.revoke_reason <> 'by_client')"
+        )
+    };
+}
+
+/// Likewise, and that AIP has not told the app of the end (`RevokeReason::ends_the_sign_in`).
+macro_rules! not_told_before {
+    ($browser:literal, $did:literal) => {
+        concat!(
+            given_in_browser!($browser, $did),
+            " AND (g.revoked_at IS NULL
+                 OR g.revoke_reason IN ('expired', 'code_replayed', 'refresh_replayed'))"
+        )
+    };
+}
+
+/// That the grant `g` ended with the session, at that time and for that reason.
+macro_rules! ended_with_session {
+    ($session:literal, $now:literal, $reason:literal) => {
+        concat!(
+            "g.upstream_session = ",
+            $session,
+            " AND g.revoked_at = ",
+            $now,
+            " AND g.revoke_reason = ",
+            $reason
         )
     };
 }
@@ -60,10 +128,11 @@ impl LogoutDeliveries for Store {
         let rows = sql(concat!(
             "WITH due AS MATERIALIZED (SELECT grant_id FROM logout_deliveries
                  WHERE due_at <= $1 AND grant_id IN (SELECT grant_id FROM (
-                     SELECT grant_id, ROW_NUMBER() OVER (
+                     SELECT grant_id, due_at, ROW_NUMBER() OVER (
                          PARTITION BY client_id ORDER BY due_at, grant_id) AS place
-                     FROM logout_deliveries WHERE due_at <= $1) placed WHERE place <= $4)
-                 ORDER BY due_at, grant_id LIMIT $3",
+                     FROM logout_deliveries WHERE due_at <= $1) placed
+                     WHERE place <= $4 ORDER BY place, due_at, grant_id LIMIT $3)
+                 ORDER BY due_at, grant_id",
             skip_locked!(),
             ") UPDATE logout_deliveries SET due_at = $2, attempts = attempts + 1
              WHERE due_at <= $1 AND grant_id IN (SELECT grant_id FROM due)
@@ -87,11 +156,22 @@ impl LogoutDeliveries for Store {
         Ok(())
     }
 
-    async fn end_logout(&self, delivery: &LogoutDelivery) -> Result<bool, StorageError> {
+    async fn end_logout(
+        &self,
+        delivery: &LogoutDelivery,
+        event: Option<&AuditEvent>,
+    ) -> Result<bool, StorageError> {
+        let mut tx = self.begin().await?;
         let ended = sql("DELETE FROM logout_deliveries WHERE grant_id = $1")
             .bind(&delivery.grant)
-            .execute(self.writer())
+            .execute(&mut *tx)
             .await?;
+        if ended == 1
+            && let Some(event) = event
+        {
+            insert_event(&mut *tx, event).await?;
+        }
+        tx.commit().await.map_err(unavailable)?;
         Ok(ended == 1)
     }
 }
@@ -108,7 +188,7 @@ pub(super) async fn note_sign_out(
     // In the order of their ids, as whoever ends several grants locks them.
     let grants = sql(concat!(
         "SELECT g.id FROM grants g WHERE ",
-        given_in_browser!("$2"),
+        given_in_browser!("$1", "$2"),
         " ORDER BY g.id",
         for_update!()
     ))
@@ -118,21 +198,35 @@ pub(super) async fn note_sign_out(
     if grants.is_empty() {
         return Ok(SignedOut::default());
     }
+    end_unredeemed(conn, browser, did.as_ref(), now).await?;
+    forget_older(conn, browser, did.as_ref()).await?;
     let opened = sql(concat!(
-        "SELECT g.id, c.frontchannel_logout_uri, c.frontchannel_logout_session_required
-         FROM grants g JOIN clients c ON c.id = g.client_id
-         WHERE c.frontchannel_logout_uri IS NOT NULL AND ",
-        given_in_browser!("$2"),
-        " ORDER BY g.id DESC LIMIT $3"
+        "SELECT id, frontchannel_logout_uri, frontchannel_logout_session_required
+         FROM (SELECT g.id, c.frontchannel_logout_uri, c.frontchannel_logout_session_required,
+                 ROW_NUMBER() OVER (PARTITION BY g.client_id,
+                         CASE WHEN c.frontchannel_logout_session_required THEN g.did END
+                     ORDER BY g.id DESC) AS place
+             FROM grants g JOIN clients c ON c.id = g.client_id
+             WHERE c.frontchannel_logout_uri IS NOT NULL AND ",
+        may_be_signed_in!("$1", "$2"),
+        ") placed
+         WHERE place = 1 OR (frontchannel_logout_session_required AND place <= $4)
+         ORDER BY place, id DESC LIMIT $3"
     ))
     .bind((&browser, &did, &MAX_FRONT_CHANNEL_LOGOUTS))
+    .bind(&MAX_FRONT_CHANNEL_LOGOUTS_PER_ACCOUNT)
     .all(&mut *conn)
     .await?;
-    let claimed = sql(insert_deliveries!(given_in_browser!("$6")))
-        .bind((&browser, &now, &(now + CLAIMED_FOR), &1_u32))
-        .bind((&MAX_WAITING_PER_CLIENT, &did))
+    let claimed = sql(insert_deliveries!(not_told_before!("$5", "$6")))
+        .bind((&now, &(now + CLAIMED_FOR), &1_u32))
+        .bind((&MAX_WAITING_PER_CLIENT, &browser, &did))
         .all(&mut *conn)
         .await?;
+    let dropped = sql(count_dropped!(not_told_before!("$1", "$2")))
+        .bind((&browser, &did))
+        .all(&mut *conn)
+        .await?;
+    report_dropped(&dropped);
     sql("UPDATE grants SET browser_id = NULL
          WHERE browser_id = $1 AND (CAST($2 AS TEXT) IS NULL OR COALESCE(actor, did) = $2)")
     .bind((&browser, &did))
@@ -144,6 +238,50 @@ pub(super) async fn note_sign_out(
     })
 }
 
+/// Ends the grants whose code nobody has redeemed: whoever redeemed it later would sign the person in
+/// with a `sid` that was told of before. Whoever redeems it now waits for the lock of the grant, and is
+/// refused. The clean-up ends their sessions if nobody else uses them.
+async fn end_unredeemed(
+    conn: &mut DbConnection,
+    browser: RowId,
+    did: Option<&Did>,
+    now: Timestamp,
+) -> Result<(), StorageError> {
+    sql(concat!(
+        "UPDATE grants SET revoked_at = $3, revoke_reason = $4, browser_id = NULL
+         WHERE revoked_at IS NULL AND id IN (SELECT g.id
+             FROM grants g JOIN codes ON codes.grant_id = g.id
+             WHERE codes.spent_at IS NULL AND ",
+        given_in_browser!("$1", "$2"),
+        ")"
+    ))
+    .bind((&browser, &did.cloned(), &now, &RevokeReason::ByPerson))
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Takes the browser from all but the latest sign-ins of each account at each client.
+async fn forget_older(
+    conn: &mut DbConnection,
+    browser: RowId,
+    did: Option<&Did>,
+) -> Result<(), StorageError> {
+    sql(concat!(
+        "UPDATE grants SET browser_id = NULL WHERE id IN (SELECT id
+             FROM (SELECT g.id, ROW_NUMBER() OVER (PARTITION BY g.client_id, g.did,
+                         (' ' || g.scope || ' ') LIKE '% openid %'
+                     ORDER BY g.id DESC) AS place
+                 FROM grants g WHERE ",
+        may_be_signed_in!("$1", "$2"),
+        ") placed WHERE place > $3)"
+    ))
+    .bind((&browser, &did.cloned(), &LATEST_SIGN_INS))
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Notes the end of a grant, which is due at once, if the reason is one that its client is told of.
 pub(super) async fn note_end_of_grant(
     conn: &mut DbConnection,
@@ -151,12 +289,17 @@ pub(super) async fn note_end_of_grant(
     reason: RevokeReason,
     now: Timestamp,
 ) -> Result<(), StorageError> {
-    if reason.ends_the_sign_in() {
-        sql(insert_deliveries!("g.id = $1"))
-            .bind((&grant, &now, &now, &0_u32))
-            .bind(&MAX_WAITING_PER_CLIENT)
-            .all(conn)
-            .await?;
+    if !reason.ends_the_sign_in() {
+        return Ok(());
+    }
+    let stored = sql(insert_deliveries!("g.id = $5"))
+        .bind((&now, &now, &0_u32))
+        .bind((&MAX_WAITING_PER_CLIENT, &grant))
+        .all(&mut *conn)
+        .await?;
+    if stored.is_empty() {
+        let dropped = sql(count_dropped!("g.id = $1"));
+        report_dropped(&dropped.bind(&grant).all(conn).await?);
     }
     Ok(())
 }
@@ -168,16 +311,37 @@ pub(super) async fn note_end_of_session(
     reason: RevokeReason,
     now: Timestamp,
 ) -> Result<(), StorageError> {
-    if reason.ends_the_sign_in() {
-        sql(insert_deliveries!(
-            "g.upstream_session = $1 AND g.revoked_at = $2 AND g.revoke_reason = $6"
-        ))
-        .bind((&session, &now, &now, &0_u32))
-        .bind((&MAX_WAITING_PER_CLIENT, &reason))
+    if !reason.ends_the_sign_in() {
+        return Ok(());
+    }
+    sql(insert_deliveries!(ended_with_session!("$5", "$1", "$6")))
+        .bind((&now, &now, &0_u32))
+        .bind((&MAX_WAITING_PER_CLIENT, &session, &reason))
+        .all(&mut *conn)
+        .await?;
+    let dropped = sql(count_dropped!(ended_with_session!("$1", "$2", "$3")))
+        .bind((&session, &now, &reason))
         .all(conn)
         .await?;
-    }
+    report_dropped(&dropped);
     Ok(())
+}
+
+/// Counts and logs the ends that no client is told of, for each client.
+fn report_dropped(rows: &[Row]) {
+    for (client, dropped) in readable(rows, read_dropped) {
+        metrics::counter!("aip_logout_deliveries_total", "outcome" => "dropped").increment(dropped);
+        tracing::warn!(
+            %client,
+            dropped,
+            "client not told of logouts, too many wait for it"
+        );
+    }
+}
+
+fn read_dropped(row: &Row) -> Result<(String, u64), StorageError> {
+    let fields = Fields::of("clients", "client_id", row)?;
+    Ok((fields.get("client_id")?, fields.get("dropped")?))
 }
 
 fn read_delivery(row: &Row) -> Result<LogoutDelivery, StorageError> {

@@ -2,37 +2,49 @@
 
 use std::sync::Arc;
 
+use aip_atproto::Did;
 use aip_storage::client::{Client, ClientId};
 use aip_storage::grant::{Approval, Approve, DocumentClient, RevokeReason};
 
 use crate::on_both_engines;
-use crate::world::{DAY, NOW, World, alice, at_once, public_client};
+use crate::world::{DAY, NOW, World, alice, at_once, bob, public_client};
 
 on_both_engines!(
     a_client_is_kept_with_its_first_approval,
     no_more_are_kept_than_may_be_and_a_refusal_changes_nothing,
+    of_one_site_no_more_are_kept_than_its_share,
+    of_one_account_no_more_are_kept_than_its_share,
     of_fifty_first_approvals_each_is_given_and_one_client_kept,
     who_is_allowed_something_just_then_is_not_forgotten,
     who_has_grants_is_not_forgotten,
     a_client_of_the_operators_is_not_taken_over,
+    what_a_document_says_is_written_to_its_own_client_alone,
 );
 
 fn document_client(id: &ClientId) -> Client {
     Client {
         from_document: true,
+        document_holds_until: Some(NOW + DAY),
         ..public_client(id.as_str())
     }
 }
 
 /// A yes to a client with a document that waits, in a browser of its own.
 async fn pending(world: &World, id: &ClientId, max_clients: u64) -> Approval {
-    let session = world.session(id, &alice()).await;
+    pending_of(world, id, &alice(), max_clients).await
+}
+
+async fn pending_of(world: &World, id: &ClientId, did: &Did, max_clients: u64) -> Approval {
+    let session = world.session(id, did).await;
     Approval {
         client_from_document: Some(DocumentClient {
             client: document_client(id),
             max_clients,
+            site: "https://app.example/".to_owned(),
+            max_clients_of_site: 1000,
+            max_clients_of_account: 1000,
         }),
-        ..world.pending(id, &alice(), session.id).await
+        ..world.pending(id, did, session.id).await
     }
 }
 
@@ -58,6 +70,7 @@ async fn a_client_is_kept_with_its_first_approval(world: World) {
     let stored = world.storage.client(&id).await.unwrap().unwrap();
     assert!(stored.from_document && !stored.registered_itself);
     assert_eq!(stored.settings, document_client(&id).settings);
+    assert_eq!(stored.document_holds_until, Some(NOW + DAY));
 
     // A later one is noted, at most once a day, and says nothing about the client.
     for (later, noted) in [(DAY / 2, NOW), (DAY * 2, NOW + DAY * 2)] {
@@ -111,6 +124,85 @@ async fn no_more_are_kept_than_may_be_and_a_refusal_changes_nothing(world: World
         world.storage.approve(&again).await.unwrap(),
         Approve::Approved
     );
+}
+
+async fn of_one_site_no_more_are_kept_than_its_share(world: World) {
+    let approve = async |id: &str, site: &str| {
+        let mut approval = pending(&world, &id.parse().unwrap(), 100).await;
+        let document = approval.client_from_document.as_mut().unwrap();
+        site.clone_into(&mut document.site);
+        document.max_clients_of_site = 2;
+        world.storage.approve(&approval).await.unwrap()
+    };
+    for (id, site, outcome) in [
+        (
+            "https://a.example/1",
+            "https://a.example/",
+            Approve::Approved,
+        ),
+        (
+            "https://a.example/2",
+            "https://a.example/",
+            Approve::Approved,
+        ),
+        (
+            "https://a.example/3",
+            "https://a.example/",
+            Approve::ClientsFull,
+        ),
+        // Hosts whose names are alike.
+        (
+            "https://a.example.org/1",
+            "https://a.example.org/",
+            Approve::Approved,
+        ),
+        (
+            "https://aa.example/1",
+            "https://aa.example/",
+            Approve::Approved,
+        ),
+        (
+            "https://_.example/1",
+            "https://_.example/",
+            Approve::Approved,
+        ),
+        (
+            "https://_.example/2",
+            "https://_.example/",
+            Approve::Approved,
+        ),
+        // Who is kept goes on.
+        (
+            "https://a.example/1",
+            "https://a.example/",
+            Approve::Approved,
+        ),
+    ] {
+        assert_eq!(approve(id, site).await, outcome, "{id}");
+    }
+    assert_eq!(kept(&world).await.len(), 6);
+}
+
+async fn of_one_account_no_more_are_kept_than_its_share(world: World) {
+    let approve = async |n: usize, did: &Did| {
+        let mut approval = pending_of(&world, &id(n), did, 100).await;
+        let document = approval.client_from_document.as_mut().unwrap();
+        document.max_clients_of_account = 2;
+        world.storage.approve(&approval).await.unwrap()
+    };
+    for (n, did, outcome) in [
+        (1, alice(), Approve::Approved),
+        (2, alice(), Approve::Approved),
+        (3, alice(), Approve::ClientsFull),
+        (3, bob(), Approve::Approved),
+        // It is not new any more.
+        (3, alice(), Approve::Approved),
+        (4, bob(), Approve::Approved),
+        (5, bob(), Approve::ClientsFull),
+    ] {
+        assert_eq!(approve(n, &did).await, outcome, "{n} {did}");
+    }
+    assert_eq!(kept(&world).await.len(), 4);
 }
 
 async fn of_fifty_first_approvals_each_is_given_and_one_client_kept(world: World) {
@@ -211,8 +303,52 @@ async fn a_client_of_the_operators_is_not_taken_over(world: World) {
     let approval = pending(&world, &client, 10).await;
     assert_eq!(
         world.storage.approve(&approval).await.unwrap(),
-        Approve::ClientsFull
+        Approve::RequestGone
     );
     let stored = world.storage.client(&client).await.unwrap().unwrap();
     assert!(!stored.from_document);
+}
+
+async fn what_a_document_says_is_written_to_its_own_client_alone(world: World) {
+    let storage = &world.storage;
+    let approval = pending(&world, &id(1), 10).await;
+    assert_eq!(storage.approve(&approval).await.unwrap(), Approve::Approved);
+    let mut changed = document_client(&id(1));
+    "Renamed".clone_into(&mut changed.settings.name);
+    changed.document_holds_until = Some(NOW + DAY * 3);
+    changed.updated_at = NOW + DAY * 2;
+    for (forgets_consents, is_allowed) in [(false, true), (true, false)] {
+        let change = storage.change_document_client(&changed, forgets_consents);
+        assert!(change.await.unwrap());
+        let stored = storage.client(&id(1)).await.unwrap().unwrap();
+        assert_eq!(stored.settings, changed.settings);
+        assert_eq!(stored.document_holds_until, Some(NOW + DAY * 3));
+        assert_eq!(stored.updated_at, NOW + DAY * 2);
+        let consent = storage.consent(approval.browser, &id(1), &alice()).await;
+        assert_eq!(consent.unwrap().is_some(), is_allowed);
+    }
+    storage.hold_document(&id(1), NOW).await.unwrap();
+    let stored = storage.client(&id(1)).await.unwrap().unwrap();
+    assert_eq!(stored.document_holds_until, Some(NOW));
+    assert_eq!(stored.updated_at, NOW + DAY * 2);
+
+    // The operator's are none of its business, nor is one that is not there, and the other way round.
+    let operators = world.client(id(2).as_str()).await;
+    for other in [
+        document_client(&operators),
+        public_client(operators.as_str()),
+        document_client(&id(3)),
+        public_client(id(1).as_str()),
+    ] {
+        let change = storage.change_document_client(&other, true);
+        assert!(!change.await.unwrap(), "{other:?}");
+    }
+    storage.hold_document(&operators, NOW).await.unwrap();
+    storage.hold_document(&id(3), NOW).await.unwrap();
+    let stored = storage.client(&operators).await.unwrap().unwrap();
+    assert!(!stored.from_document && stored.document_holds_until.is_none());
+    assert_eq!(stored.settings, public_client(operators.as_str()).settings);
+    assert!(storage.client(&id(3)).await.unwrap().is_none());
+    let of_operators = public_client(id(1).as_str());
+    assert!(!storage.update_client(&of_operators).await.unwrap());
 }

@@ -16,9 +16,12 @@ super::on_both_engines!(
     what_is_held_is_seen_by_nobody,
     what_is_released_is_as_if_it_had_begun_here,
     a_session_is_held_as_it_was_seen_last,
+    an_earlier_run_that_is_slow_changes_nothing_of_a_later_one,
+    a_token_follows_its_session,
     what_a_run_has_not_seen_is_forgotten,
     what_was_released_is_not_held_again,
     an_app_has_one_app_password_for_an_account,
+    app_passwords_are_released_after_the_grants_that_use_them,
     the_first_release_is_remembered,
     held_values_are_sealed_again_and_their_keys_counted,
 );
@@ -159,6 +162,51 @@ async fn a_session_is_held_as_it_was_seen_last(world: World) {
     assert!(token(&new).await.unwrap().is_some());
 }
 
+async fn an_earlier_run_that_is_slow_changes_nothing_of_a_later_one(world: World) {
+    let client = world.client("app").await;
+    let fresh = new_held_session(&client, &alice(), NOW);
+    let id = fresh.session.id;
+    let later = NOW + MINUTE;
+    assert_eq!(hold(&world, &fresh, later).await, Hold::Held);
+    let mut old = Vec::new();
+    for run in [NOW, NOW + SECOND] {
+        let mut stale = new_held_session(&client, &alice(), NOW);
+        stale.session.id = id;
+        assert_eq!(hold(&world, &stale, run).await, Hold::Held);
+        old.extend(hashes(&stale));
+    }
+    assert_eq!(
+        known(&world, id, fresh.content, later).await,
+        Known::Unchanged
+    );
+    assert_eq!(release_all(&world).await, 1);
+    let [_, refresh] = hashes(&fresh);
+    let token = world.storage.refresh_token(&refresh, NOW).await;
+    assert_eq!(token.unwrap().unwrap().grant.id, id);
+    for hash in old {
+        let access = world.storage.access_token(&hash, NOW).await.unwrap();
+        let refresh = world.storage.refresh_token(&hash, NOW).await.unwrap();
+        assert!(access.is_none() && refresh.is_none());
+    }
+}
+
+async fn a_token_follows_its_session(world: World) {
+    let client = world.client("app").await;
+    let before = new_held_session(&client, &alice(), NOW);
+    hold(&world, &before, NOW).await;
+    let next = NOW + MINUTE;
+    let mut after = new_held_session(&client, &alice(), NOW);
+    after.grant.clone_from(&before.grant);
+    hold(&world, &after, next).await;
+    assert_eq!(world.storage.drop_unseen_sessions(next).await.unwrap(), 1);
+    assert_eq!(release_all(&world).await, 1);
+    let [access, refresh] = hashes(&before);
+    let token = world.storage.access_token(&access, NOW).await.unwrap();
+    assert_eq!(token.unwrap().grant.id, after.session.id);
+    let token = world.storage.refresh_token(&refresh, NOW).await.unwrap();
+    assert_eq!(token.unwrap().grant.id, after.session.id);
+}
+
 async fn what_a_run_has_not_seen_is_forgotten(world: World) {
     let client = world.client("app").await;
     let [stays, changed, gone] = [(); 3].map(|()| new_held_session(&client, &alice(), NOW));
@@ -203,6 +251,34 @@ async fn an_app_has_one_app_password_for_an_account(world: World) {
         let kind = SessionKind::AppPassword;
         let usable = world.storage.usable_upstream_session(kind, &client, &did);
         assert_eq!(usable.await.unwrap().unwrap().id == own.id, is_own);
+    }
+}
+
+async fn app_passwords_are_released_after_the_grants_that_use_them(world: World) {
+    let client = world.client("app").await;
+    let mut passwords = Vec::new();
+    for did in [alice(), bob()] {
+        let mut held = new_held_session(&client, &did, NOW);
+        held.session.credential = Credential::AppPassword(sealed("password"));
+        held.grant = None;
+        hold(&world, &held, NOW).await;
+        passwords.push(held.session.id);
+        for _ in 0..3 {
+            hold(&world, &new_held_session(&client, &did, NOW), NOW).await;
+        }
+    }
+    for left in (0..8).rev() {
+        assert_eq!(world.storage.release_sessions(1).await.unwrap(), 1);
+        assert_eq!(world.storage.count_held_sessions().await.unwrap(), left);
+        // Whenever it is killed, nothing of it is ended as unused.
+        let ended = world.storage.end_abandoned_sessions(NOW + DAY, NOW + DAY);
+        assert_eq!(ended.await.unwrap(), 0, "{left} are held");
+        let mut released = 0;
+        for id in &passwords {
+            let session = world.storage.upstream_session(*id).await.unwrap();
+            released += u64::from(session.is_some());
+        }
+        assert_eq!(released, 2_u64.saturating_sub(left), "{left} are held");
     }
 }
 

@@ -7,18 +7,17 @@ use aip_atproto::Did;
 use aip_base::{RowId, Timestamp};
 use aip_storage::browser::{BrowserAccount, BrowserSignIn};
 use aip_storage::client::{Client, ClientId};
-use aip_storage::grant::{Approval, Approve, Handover, RevokeReason};
+use aip_storage::grant::{Approval, Approve, Handover, RedeemCode, RevokeReason};
 use aip_storage::housekeeping::RetentionClass;
 use aip_storage::logout::{
-    CLAIMED_FOR, KEPT_FOR, LogoutDelivery, LogoutNotification, MAX_FRONT_CHANNEL_LOGOUTS,
-    MAX_WAITING_PER_CLIENT, SignedOut,
+    CLAIMED_FOR, KEPT_FOR, LogoutDelivery, LogoutNotification, MAX_WAITING_PER_CLIENT, SignedOut,
 };
 use aip_storage::upstream::EndReason;
 use strum::IntoEnumIterator as _;
 
 use crate::world::{
     DAY, MINUTE, NOW, SECOND, World, alice, at_once, bob, new_device, new_hash, public_client,
-    scope,
+    redemption_of, scope,
 };
 
 super::on_both_engines_and_behind_a_pooler!(
@@ -28,12 +27,12 @@ super::on_both_engines_and_behind_a_pooler!(
     of_fifty_claims_one_has_the_delivery,
     a_claim_that_has_lapsed_changes_nothing_any_more,
     no_client_holds_the_others_up,
+    a_claim_takes_one_of_each_client_before_others,
     what_waits_for_a_client_is_bounded_and_forgotten,
-    a_browser_opens_the_latest_addresses_and_not_too_many,
     sign_outs_and_revocations_do_not_wait_for_each_other,
 );
 
-fn notification(path: &str) -> LogoutNotification {
+pub(crate) fn notification(path: &str) -> LogoutNotification {
     LogoutNotification {
         uri: format!("https://app.example/{path}").parse().unwrap(),
         session_required: true,
@@ -41,29 +40,29 @@ fn notification(path: &str) -> LogoutNotification {
 }
 
 /// A client that is told of logouts, by AIP and by browsers.
-fn told_client(id: &str) -> Client {
+pub(crate) fn told_client(id: &str) -> Client {
     let mut client = public_client(id);
     client.settings.backchannel_logout = Some(notification("back"));
     client.settings.frontchannel_logout = Some(notification("front?x=1"));
     client
 }
 
-async fn told(world: &World, id: &str) -> ClientId {
+pub(crate) async fn told(world: &World, id: &str) -> ClientId {
     let client = told_client(id);
     world.storage.create_client(&client).await.unwrap();
     client.id
 }
 
-/// A grant to `client`, given in `browser` with that scope.
-async fn given(
+/// A grant to `client`, allowed in `browser` with that scope, whose code nobody has redeemed.
+pub(crate) async fn allowed(
     world: &World,
     client: &ClientId,
     browser: RowId,
     did: &Did,
     granted: &str,
+    session: RowId,
 ) -> Approval {
-    let session = world.session(client, did).await;
-    let mut approval = world.pending(client, did, session.id).await;
+    let mut approval = world.pending(client, did, session).await;
     approval.browser = browser;
     approval.request = world.request(client, browser).await.token;
     approval.grant.scope = scope(granted);
@@ -72,8 +71,36 @@ async fn given(
     approval
 }
 
+/// Likewise, and it is redeemed.
+pub(crate) async fn given_on(
+    world: &World,
+    client: &ClientId,
+    browser: RowId,
+    did: &Did,
+    granted: &str,
+    session: RowId,
+) -> Approval {
+    let approval = allowed(world, client, browser, did, granted, session).await;
+    let redeemed = world.storage.redeem_code(&redemption_of(&approval)).await;
+    let redeemed = redeemed.unwrap();
+    assert!(matches!(redeemed, RedeemCode::Redeemed(_)), "{redeemed:?}");
+    approval
+}
+
+/// Likewise, on a session of its own.
+pub(crate) async fn given(
+    world: &World,
+    client: &ClientId,
+    browser: RowId,
+    did: &Did,
+    granted: &str,
+) -> Approval {
+    let session = world.session(client, did).await;
+    given_on(world, client, browser, did, granted, session.id).await
+}
+
 /// A browser at which that account is signed in.
-async fn browser_of(world: &World, accounts: &[Did]) -> RowId {
+pub(crate) async fn browser_of(world: &World, accounts: &[Did]) -> RowId {
     let session = world.browser_session().await;
     let mut cookie = session.token;
     for did in accounts {
@@ -93,11 +120,11 @@ async fn browser_of(world: &World, accounts: &[Did]) -> RowId {
     session.id
 }
 
-fn grants(deliveries: &[LogoutDelivery]) -> BTreeSet<RowId> {
+pub(crate) fn grants(deliveries: &[LogoutDelivery]) -> BTreeSet<RowId> {
     deliveries.iter().map(|it| it.grant).collect()
 }
 
-async fn due(world: &World, now: Timestamp) -> Vec<LogoutDelivery> {
+pub(crate) async fn due(world: &World, now: Timestamp) -> Vec<LogoutDelivery> {
     world.storage.claim_logouts(now, 1000, 1000).await.unwrap()
 }
 
@@ -220,7 +247,7 @@ async fn a_grant_that_others_end_is_told_and_one_that_its_client_ends_is_not(wor
         assert_eq!(grants(&due), told.into_iter().collect::<BTreeSet<_>>());
         for delivery in due {
             assert_eq!(delivery.attempts, 1);
-            assert!(storage.end_logout(&delivery).await.unwrap());
+            assert!(storage.end_logout(&delivery, None).await.unwrap());
         }
     }
     // A session takes its live grants along, and nothing is said of those that ended before.
@@ -247,7 +274,7 @@ async fn a_grant_that_others_end_is_told_and_one_that_its_client_ends_is_not(wor
     assert!(!grants(&due).contains(&gone.grant.id));
 }
 
-async fn one_due(world: &World) -> RowId {
+pub(crate) async fn one_due(world: &World) -> RowId {
     let app = told(world, "app").await;
     let browser = browser_of(world, &[alice()]).await;
     let grant = given(world, &app, browser, &alice(), "openid").await.grant;
@@ -285,8 +312,8 @@ async fn a_claim_that_has_lapsed_changes_nothing_any_more(world: World) {
     let last = due(&world, later + DAY).await.remove(0);
     assert_eq!(last.attempts, 3);
     // The client knows, whoever told it.
-    assert!(storage.end_logout(&stalled).await.unwrap());
-    assert!(!storage.end_logout(&last).await.unwrap());
+    assert!(storage.end_logout(&stalled, None).await.unwrap());
+    assert!(!storage.end_logout(&last, None).await.unwrap());
     assert_eq!(due(&world, later + 9 * DAY).await, []);
 }
 
@@ -330,6 +357,20 @@ async fn no_client_holds_the_others_up(world: World) {
     assert_eq!(claim(50, 100).await, (0, 0));
 }
 
+async fn a_claim_takes_one_of_each_client_before_others(world: World) {
+    for n in 0..3 {
+        waiting(&world, &format!("many-{n}"), 30, NOW).await;
+    }
+    waiting(&world, "few", 2, NOW + MINUTE).await;
+    for (limit, many, few) in [(4, 3, 1), (5, 4, 1), (50, 24, 0)] {
+        let claimed = world.storage.claim_logouts(NOW + DAY, limit, 8).await;
+        let claimed = claimed.unwrap();
+        let of_few = claimed.iter().filter(|it| it.client_id.as_str() == "few");
+        let of_few = of_few.count();
+        assert_eq!((claimed.len() - of_few, of_few), (many, few), "{limit}");
+    }
+}
+
 async fn what_waits_for_a_client_is_bounded_and_forgotten(world: World) {
     let storage = &world.storage;
     let app = told(&world, "app").await;
@@ -365,25 +406,6 @@ async fn what_waits_for_a_client_is_bounded_and_forgotten(world: World) {
         purge(NOW + KEPT_FOR).await,
         u64::from(2 * MAX_WAITING_PER_CLIENT)
     );
-}
-
-async fn a_browser_opens_the_latest_addresses_and_not_too_many(world: World) {
-    let mut client = told_client("app");
-    client.settings.backchannel_logout = None;
-    world.storage.create_client(&client).await.unwrap();
-    let browser = browser_of(&world, &[alice()]).await;
-    let mut given_here = Vec::new();
-    for _ in 0..MAX_FRONT_CHANNEL_LOGOUTS + 3 {
-        let approval = given(&world, &client.id, browser, &alice(), "openid").await;
-        given_here.push(approval.grant.id);
-    }
-    let ended = world.storage.delete_browser_session(browser, NOW).await;
-    let ended = ended.unwrap();
-    assert_eq!(ended.deliveries, []);
-    let opened: Vec<_> = ended.front_channel.iter().map(|it| it.grant).collect();
-    given_here.sort_by_key(|id| std::cmp::Reverse(id.to_string()));
-    assert_eq!(opened, given_here[..opened.len()]);
-    assert_eq!(opened.len(), 20);
 }
 
 async fn sign_outs_and_revocations_do_not_wait_for_each_other(world: World) {

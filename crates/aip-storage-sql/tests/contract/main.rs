@@ -37,6 +37,7 @@ mod release_before;
 mod replay;
 mod requests;
 mod schema;
+mod sign_outs;
 mod signing_keys;
 mod tls;
 mod token_sessions;

@@ -479,6 +479,7 @@ pub(crate) fn public_client(id: &str) -> Client {
         secret_hash: None,
         registered_itself: false,
         from_document: false,
+        document_holds_until: None,
         created_at: NOW,
         updated_at: NOW,
     }

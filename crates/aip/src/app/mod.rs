@@ -17,6 +17,7 @@ use aip_base::{Clock, DnsTxt, Http, Rng};
 use aip_http::{AppState, Endpoint, Health, Parts, RateLimiter, TrustedProxies};
 use aip_keys::{KeyRing, KeySet, MasterKeys, Sealer};
 use aip_listen::Lifecycle;
+use aip_oauth::credentials::RecordedCredentials;
 use aip_oauth::{
     AuthorizationServer, ClientDocuments, ClientKeySets, DocumentPolicy, Issuer, KnownClients,
     KnownTokens, RegistrationPolicy, claims,
@@ -237,6 +238,7 @@ pub(crate) fn authorization_server(
         client_key_sets: Arc::new(ClientKeySets::new(Arc::clone(&http))),
         logout_http: http,
         known_tokens: KnownTokens::default(),
+        recorded_credentials: RecordedCredentials::default(),
         emails,
         profiles: Arc::new(claims::NoProfiles),
         keys: Arc::clone(&keys.signing),

@@ -100,6 +100,25 @@ async fn a_server_of_aip_v2_is_taken_over_by_two_commands() {
 }
 
 #[tokio::test]
+async fn a_key_that_v2_has_for_both_purposes_is_taken_for_its_sessions() {
+    let (folder, url) = (TempDir::new().unwrap(), v2_database().await);
+    let folder = folder.path();
+    let twice = format!("{KEY};{KEY}");
+    for (upstream, oidc) in [(KEY, KEY), (&*twice, ""), (&*twice, KEY)] {
+        let variables = [
+            ("AIP_EXTERNAL_BASE", "https://auth.example.com"),
+            ("ATPROTO_OAUTH_SIGNING_KEYS", upstream),
+            ("OAUTH_SIGNING_KEYS", oidc),
+        ];
+        let words = ["import", "aip-v2", "--from", &url, "--output", "json"];
+        let said = aip(folder, &variables, &words);
+        let done: Value = serde_json::from_str(said.ok()).unwrap();
+        assert_eq!(done["signing_keys"], serde_json::json!([KID]));
+        assert_eq!(done["held_sessions"], 1);
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_imported_is_refused_in_words_that_help() {
     let (folder, url) = (TempDir::new().unwrap(), v2_database().await);
     let folder = folder.path();

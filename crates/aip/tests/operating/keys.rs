@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::command::{Said, aip};
 use crate::contents::{SECRET, master_keys, session, storage};
 
-fn keys(folder: &TempDir, words: &[&str]) -> Said {
+pub(crate) fn keys(folder: &TempDir, words: &[&str]) -> Said {
     aip(folder.path(), &[], &[&["keys"], words].concat())
 }
 
@@ -18,7 +18,7 @@ fn listed(folder: &TempDir) -> Vec<Value> {
 }
 
 /// The first key of that purpose and state.
-fn the(folder: &TempDir, purpose: &str, state: &str) -> String {
+pub(crate) fn the(folder: &TempDir, purpose: &str, state: &str) -> String {
     let keys = listed(folder);
     let found = keys
         .iter()

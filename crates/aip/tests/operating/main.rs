@@ -18,6 +18,7 @@ mod importing;
 mod keys;
 mod messages;
 mod refusals;
+mod rekeying;
 mod reloading;
 mod server;
 mod sessions;

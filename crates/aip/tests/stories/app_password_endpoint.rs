@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use aip_sandbox::{Endpoint, PdsOptions};
+use aip_sandbox::{Endpoint, PdsOptions, When};
 use aip_storage::audit::AuditKind;
 use bytes::Bytes;
 use http::Method;
@@ -25,6 +25,7 @@ on_both_engines!(
     whoever_guesses_app_passwords_is_stopped,
     a_host_that_is_away_is_told,
     a_person_gives_an_app_password_and_takes_it_back,
+    a_password_that_is_tried_while_the_access_is_taken_back_is_forgotten,
     the_form_for_app_passwords_is_for_the_person_and_their_apps,
 );
 
@@ -268,6 +269,40 @@ async fn a_person_gives_an_app_password_and_takes_it_back(world: &World) {
     browser.submit(form, "revoke").await;
     world.keeper_round().await;
     assert!(found(world, &app.id).await.is_none());
+}
+
+async fn a_password_that_is_tried_while_the_access_is_taken_back_is_forgotten(world: &World) {
+    let app = world.app().await;
+    let browser = world.browser();
+    for on_page in [false, true] {
+        let tokens = app.sign_in(&browser, world.alice()).await;
+        let password = make_password(world).await;
+        let page = browser.open(&format!("{BASE}/account")).await;
+        let revoke = form_of(&page, &app, "revoke").unwrap();
+        let gate = world.pds().next(CREATE).holds(When::After);
+        let given = async {
+            if on_page {
+                give_on_page(&browser, &app, &password).await.answer
+            } else {
+                give(&app, &tokens.access, &password).await
+            }
+        };
+        let meanwhile = async {
+            gate.reached_by(1).await;
+            browser.submit(revoke, "revoke").await;
+            gate.open();
+        };
+        let (answer, ()) = tokio::join!(given, meanwhile);
+        assert_eq!(answer.status, 400, "{}", answer.text());
+        let live = "SELECT id FROM upstream_sessions
+                    WHERE kind = 'app_password' AND state <> 'ended'";
+        assert!(world.texts(live).await.is_empty(), "on the page: {on_page}");
+        world.keeper_round().await;
+        let kept = "SELECT COALESCE(password, '') FROM upstream_sessions
+                    WHERE kind = 'app_password'";
+        let kept = world.texts(kept).await;
+        assert!(kept.iter().all(String::is_empty), "the host knows");
+    }
 }
 
 async fn the_form_for_app_passwords_is_for_the_person_and_their_apps(world: &World) {

@@ -3,17 +3,22 @@
 use std::time::Duration;
 
 use aip_oauth::registration::RegistrationError;
+use aip_sandbox::Endpoint;
+use http::Method;
 
 use crate::app::{App, Tokens};
+use crate::app_passwords::make_password;
+use crate::html::Form;
 use crate::keeping::GET_SESSION;
 use crate::main_story::verified_claims;
 use crate::on_both_engines;
-use crate::world::World;
+use crate::world::{BASE, World};
 
 on_both_engines!(
     who_signed_in_is_told_and_no_session_is_kept,
     the_app_signs_the_person_in_again_and_again,
     a_no_leaves_no_session_either,
+    an_app_password_gives_it_no_session_either,
     an_app_that_wants_more_is_not_registered_so,
 );
 
@@ -114,6 +119,39 @@ async fn a_no_leaves_no_session_either(world: &World) {
     errand.refused(&browser.deny(&consent).await, "access_denied");
     world.keeper_round().await;
     assert_eq!(live(world), 0);
+}
+
+async fn an_app_password_gives_it_no_session_either(world: &World) {
+    let (app, other) = (app(world).await, world.app().await);
+    let browser = world.browser();
+    let tokens = app.sign_in_for(&browser, world.alice(), IDENTITY).await;
+    other.sign_in(&browser, world.alice()).await;
+    let password = make_password(world).await;
+    world.secrets.learn("an app password", &password);
+
+    let form = format!("app-password={password}");
+    let headers = [("content-type", "application/x-www-form-urlencoded")];
+    let path = "/api/atprotocol/app-password";
+    let given = app.call(&Method::POST, path, &tokens.access, &headers, form.into());
+    given.await.expect(400, "invalid_request");
+
+    // The page has no form for it, and takes none that was made for another app.
+    let page = browser.open(&format!("{BASE}/account")).await;
+    let form_of = |app: &App<'_>| {
+        let forms = Form::all_with(page.answer.text(), "client_id", app.id.as_str());
+        let mut forms = forms.into_iter();
+        forms.find(|form| form.has_button("give-app-password"))
+    };
+    assert!(form_of(&app).is_none());
+    let form = form_of(&other).unwrap().set("app-password", &password);
+    let form = form.set("client_id", app.id.as_str());
+    let refused = browser.submit(form, "give-app-password").await;
+    refused.answer.expect_page(400, "takes no app password");
+
+    let create = Endpoint::Method("com.atproto.server.createSession");
+    assert_eq!(world.pds().requests_to(create).len(), 0, "nothing is sent");
+    let kept = "SELECT id FROM upstream_sessions WHERE kind = 'app_password'";
+    assert!(world.texts(kept).await.is_empty());
 }
 
 async fn an_app_that_wants_more_is_not_registered_so(world: &World) {

@@ -14,17 +14,21 @@ use serde_json::{Value, json};
 
 use crate::answer::Answer;
 use crate::app::{App, REDIRECT, SCOPE, Tokens};
+use crate::browser::Browser;
+use crate::html::Form;
 use crate::on_both_engines;
+use crate::request_line::statements;
 use crate::world::{BASE, World};
 
 on_both_engines!(
     an_app_that_nobody_registered_signs_a_person_in,
     what_nobody_allowed_is_not_kept,
-    documents_that_are_not_right_are_refused_and_nothing_is_stored,
-    an_address_that_is_none_is_never_asked,
     a_changed_document_takes_effect,
     headers_say_how_long_a_document_holds,
     an_outage_is_survived_and_a_withdrawal_is_not,
+    what_was_withdrawn_does_not_come_back_while_its_site_is_down,
+    a_document_that_cannot_be_read_holds_for_a_day,
+    an_app_whose_document_is_gone_is_told_of_no_sign_out,
     an_app_with_keys_in_its_document_proves_itself,
     another_replica_goes_on_with_a_sign_in,
     where_documents_are_not_taken_nobody_reads_them,
@@ -34,11 +38,14 @@ on_both_engines!(
     an_app_that_nobody_uses_any_more_is_forgotten,
 );
 
-const ID: &str = "https://app.example.org/client.json";
-const JSON: (&str, &str) = ("content-type", "application/json");
+pub(crate) const ID: &str = "https://app.example.org/client.json";
+pub(crate) const JSON: (&str, &str) = ("content-type", "application/json");
 
 /// Starts AIP anew, where documents are taken.
-async fn take_documents(world: &World, change: impl Fn(&mut AppConfig) + Send + Sync + 'static) {
+pub(crate) async fn take_documents(
+    world: &World,
+    change: impl Fn(&mut AppConfig) + Send + Sync + 'static,
+) {
     let configured = move |config: &mut AppConfig| {
         config.max_document_clients = Some(100);
         // As the binary has it (`aip::settings`).
@@ -52,7 +59,7 @@ async fn take_documents(world: &World, change: impl Fn(&mut AppConfig) + Send + 
     world.restart_configured(configured).await;
 }
 
-fn document(id: &str) -> Value {
+pub(crate) fn document(id: &str) -> Value {
     json!({
         "client_id": id,
         "client_name": "Example App",
@@ -64,7 +71,7 @@ fn document(id: &str) -> Value {
 }
 
 /// The document with another member; `null` takes it away.
-fn with(member: &str, value: Value) -> Value {
+pub(crate) fn with(member: &str, value: Value) -> Value {
     let mut document = document(ID);
     let members = document.as_object_mut().unwrap();
     if value.is_null() {
@@ -75,7 +82,7 @@ fn with(member: &str, value: Value) -> Value {
     document
 }
 
-fn put(world: &World, document: &Value) {
+pub(crate) fn put(world: &World, document: &Value) {
     let id = document["client_id"].as_str().unwrap();
     world
         .hosted
@@ -87,7 +94,7 @@ async fn kept(world: &World) -> Vec<String> {
     world.texts("SELECT id FROM clients ORDER BY id").await
 }
 
-async fn open(world: &World, app: &App<'_>) -> Answer {
+pub(crate) async fn open(world: &World, app: &App<'_>) -> Answer {
     world.browser().open(&app.errand(&[]).url).await.answer
 }
 
@@ -179,203 +186,6 @@ async fn what_nobody_allowed_is_not_kept(world: &World) {
     assert_eq!(kept(world).await, [ID]);
 }
 
-#[allow(
-    clippy::too_many_lines,
-    reason = "it is a table, and a table is read in one piece"
-)]
-async fn documents_that_are_not_right_are_refused_and_nothing_is_stored(world: &World) {
-    take_documents(world, |_| {}).await;
-    let app = App::known(world, ID, None);
-    let before = world.state().await;
-    let right = document(ID).to_string();
-    let large = with(
-        "client_uri",
-        json!(format!("https://app.example.org/{}", "x".repeat(5000))),
-    );
-    let huge = with("x", json!("x".repeat(1024 * 1024)));
-    let html = [("content-type", "text/html")];
-    let gzip = [JSON, ("content-encoding", "gzip")];
-    let elsewhere = [JSON, ("location", "https://app.example.org/other.json")];
-    let json = &[JSON][..];
-    let other = "https://app.example.org/other.json";
-    let symmetric = json!({"keys": [{"kty": "oct", "k": "c2VjcmV0"}]});
-    for (status, headers, body, why) in [
-        (301, &elsewhere[..], right.clone(), "status 301"),
-        (302, &elsewhere, right.clone(), "status 302"),
-        (201, json, right.clone(), "status 201"),
-        (404, json, right.clone(), "status 404"),
-        (500, json, right.clone(), "status 500"),
-        (200, &html, right.clone(), "Content-Type"),
-        (200, &[], right.clone(), "Content-Type"),
-        (200, &gzip, right.clone(), "compressed"),
-        (200, json, large.to_string(), "larger than"),
-        (200, json, huge.to_string(), "larger than"),
-        (200, json, "<html>".to_owned(), "no JSON object"),
-        (200, json, "[".repeat(5000), "no JSON object"),
-        (200, json, document(other).to_string(), "byte for byte"),
-        (
-            200,
-            json,
-            with("client_id", Value::Null).to_string(),
-            "no `client_id`",
-        ),
-        (
-            200,
-            json,
-            with("client_secret", json!("x")).to_string(),
-            "client_secret",
-        ),
-        (
-            200,
-            json,
-            with("client_secret_expires_at", json!(0)).to_string(),
-            "client_secret",
-        ),
-        (
-            200,
-            json,
-            with("token_endpoint_auth_method", json!("client_secret_basic")).to_string(),
-            "must be `none` or `private_key_jwt`",
-        ),
-        (
-            200,
-            json,
-            with("token_endpoint_auth_method", json!("private_key_jwt")).to_string(),
-            "needs `jwks`",
-        ),
-        (200, json, with("jwks", symmetric).to_string(), "metadata"),
-        (
-            200,
-            json,
-            with("redirect_uris", Value::Null).to_string(),
-            "redirect URIs",
-        ),
-        (
-            200,
-            json,
-            with("redirect_uris", json!(["https://evil.example/cb"])).to_string(),
-            "does not belong to app.example.org",
-        ),
-        (
-            200,
-            json,
-            with("redirect_uris", json!(["com.example.other:/cb"])).to_string(),
-            "does not belong to app.example.org",
-        ),
-        (
-            200,
-            json,
-            with("redirect_uris", json!(["javascript:alert(1)"])).to_string(),
-            "redirect_uris",
-        ),
-        (
-            200,
-            json,
-            with(
-                "post_logout_redirect_uris",
-                json!(["https://evil.example/"]),
-            )
-            .to_string(),
-            "does not belong to app.example.org",
-        ),
-        (
-            200,
-            json,
-            with("grant_types", json!(["refresh_token"])).to_string(),
-            "grant_types",
-        ),
-        (
-            200,
-            json,
-            with("scope", json!("rpc:*?aud=did:web:x.example")).to_string(),
-            "scope",
-        ),
-        (
-            200,
-            json,
-            with("client_name", json!("x".repeat(101))).to_string(),
-            "name",
-        ),
-        (
-            200,
-            json,
-            with("client_name", json!("Ex\u{202e}ample")).to_string(),
-            "name",
-        ),
-        (
-            200,
-            json,
-            with("software_statement", json!("x")).to_string(),
-            "software statement",
-        ),
-    ] {
-        world.hosted.put_with(ID, status, headers, body);
-        let answer = open(world, &app).await;
-        answer.expect_page(400, "says nothing of itself that can be used");
-        answer.logged(why);
-        assert!(answer.text().contains("The document at the client_id"));
-        // An error is not kept, but the site is left alone for a moment.
-        let reads = world.hosted.reads(ID);
-        open(world, &app).await.expect_page(400, "can be used");
-        assert_eq!(world.hosted.reads(ID), reads);
-        world.pass(Duration::from_secs(10));
-    }
-    assert_eq!(world.state().await, before);
-    put(world, &document(ID));
-    assert_eq!(open(world, &app).await.status, 200);
-}
-
-async fn an_address_that_is_none_is_never_asked(world: &World) {
-    take_documents(world, |_| {}).await;
-    let before = world.state().await;
-    for (id, why) in [
-        ("http://app.example.org/client.json", "no https URL"),
-        ("https://app.example.org", "not written as URLs are"),
-        ("https://127.0.0.1/client.json", "no host of the Internet"),
-        ("https://[::1]/client.json", "no host of the Internet"),
-        ("https://2130706433/client.json", "no host of the Internet"),
-        ("https://localhost/client.json", "no host of the Internet"),
-        ("https://app.example.org:8443/client.json", "has a port"),
-        (
-            "https://app.example.org:443/client.json",
-            "not written as URLs are",
-        ),
-        ("https://app.example.org/client.json#x", "has a fragment"),
-        ("https://me:x@app.example.org/client.json", "has a user"),
-        (
-            "https://app.example.org/x/../client.json",
-            "not written as URLs are",
-        ),
-        (
-            "https://app.example.org/%2e/client.json",
-            "not written as URLs are",
-        ),
-        (
-            "https://App.example.org/client.json",
-            "not written as URLs are",
-        ),
-        (
-            "HTTPS://app.example.org/client.json",
-            "not written as URLs are",
-        ),
-    ] {
-        world
-            .hosted
-            .put_with(id, 200, &[JSON], document(id).to_string());
-        let app = App::known(world, id, None);
-        let answer = open(world, &app).await;
-        answer.expect_page(400, "can be used").logged(why);
-        assert_eq!(world.hosted.reads(id), 0, "{id}");
-    }
-    // Where the guard forbids nobody is asked, either.
-    let inside = App::known(world, "https://app.internal/client.json", None);
-    let answer = open(world, &inside).await;
-    answer
-        .expect_page(400, "can be used")
-        .logged("outbound guard");
-    assert_eq!(world.state().await, before);
-}
-
 async fn a_changed_document_takes_effect(world: &World) {
     take_documents(world, |_| {}).await;
     put(world, &document(ID));
@@ -400,6 +210,24 @@ async fn a_changed_document_takes_effect(world: &World) {
     let client = &world.aip().app.server.storage.list_clients().await.unwrap()[0];
     assert_eq!(client.settings.name, "Renamed App");
     assert_eq!(client.settings.redirect_uris[0].as_str(), next);
+    // What the person allowed in this browser, they allowed to an app of another name elsewhere.
+    let again = app.errand(&[("redirect_uri", next)]);
+    let again = browser.open(&again.url).await;
+    assert!(again.stayed(), "{again:?}");
+    assert!(again.answer.text().contains("Renamed App"));
+    let consents = "SELECT client_id FROM consents";
+    assert!(world.texts(consents).await.is_empty());
+
+    // More of it, or less, changes nothing of that.
+    put(world, &document(ID));
+    world.pass(Duration::from_mins(10));
+    app.sign_in(&world.browser(), world.alice()).await;
+    put(world, &with("scope", json!("atproto openid profile")));
+    world.pass(Duration::from_mins(10));
+    open(world, &app).await;
+    let client = &world.aip().app.server.storage.list_clients().await.unwrap()[0];
+    assert!(!client.settings.scope.to_string().contains("repo:"));
+    assert_eq!(world.texts(consents).await, [ID]);
 }
 
 async fn headers_say_how_long_a_document_holds(world: &World) {
@@ -457,6 +285,95 @@ async fn an_outage_is_survived_and_a_withdrawal_is_not(world: &World) {
     }
 }
 
+async fn what_was_withdrawn_does_not_come_back_while_its_site_is_down(world: &World) {
+    take_documents(world, |_| {}).await;
+    put(world, &document(ID));
+    let app = App::known(world, ID, None);
+    let mut tokens = app.sign_in(&world.browser(), world.alice()).await;
+    let is_refused = async |tokens: &Tokens| {
+        open(world, &app).await.expect_page(400, "can be used");
+        let refused = app.refresh(&tokens.refresh).await;
+        refused.expect(401, "invalid_client");
+    };
+    for (status, body) in [(404, ""), (200, "<html>"), (301, "")] {
+        world.hosted.put_with(ID, status, &[JSON], body.to_owned());
+        world.pass(Duration::from_mins(61));
+        is_refused(&tokens).await;
+        for down in [503, 429] {
+            world.hosted.put(ID, down, String::new());
+            world.pass(Duration::from_secs(11));
+            is_refused(&tokens).await;
+            // Nor in a process that never saw the withdrawal.
+            world.restart().await;
+            is_refused(&tokens).await;
+        }
+        put(world, &document(ID));
+        world.pass(Duration::from_secs(11));
+        tokens = Tokens::of(&app.refresh(&tokens.refresh).await);
+        assert_eq!(open(world, &app).await.status, 200);
+    }
+}
+
+async fn a_document_that_cannot_be_read_holds_for_a_day(world: &World) {
+    take_documents(world, |_| {}).await;
+    put(world, &document(ID));
+    let app = App::known(world, ID, None);
+    let tokens = app.sign_in(&world.browser(), world.alice()).await;
+    // A day after it was last read, whenever somebody allowed the app something.
+    world.pass(Duration::from_hours(20));
+    assert_eq!(open(world, &app).await.status, 200);
+    world.hosted.put(ID, 503, String::new());
+    world.pass(Duration::from_hours(20));
+    assert_eq!(open(world, &app).await.status, 200);
+    world.restart().await;
+    assert_eq!(open(world, &app).await.status, 200);
+    let tokens = Tokens::of(&app.refresh(&tokens.refresh).await);
+    world.pass(Duration::from_hours(5));
+    for _ in 0..2 {
+        open(world, &app).await.expect_page(400, "can be used");
+        let refused = app.refresh(&tokens.refresh).await;
+        refused.expect(401, "invalid_client");
+        // A new process has no day of its own.
+        world.restart().await;
+    }
+    put(world, &document(ID));
+    Tokens::of(&app.refresh(&tokens.refresh).await);
+
+    // One that nobody has allowed anything holds no longer.
+    let other = "https://app.example.org/other.json";
+    put(world, &document(other));
+    let app = App::known(world, other, None);
+    assert_eq!(open(world, &app).await.status, 200);
+    world.hosted.put(other, 503, String::new());
+    world.pass(Duration::from_hours(23));
+    assert_eq!(open(world, &app).await.status, 200);
+    world.pass(Duration::from_hours(2));
+    open(world, &app).await.expect_page(400, "can be used");
+}
+
+async fn an_app_whose_document_is_gone_is_told_of_no_sign_out(world: &World) {
+    take_documents(world, |_| {}).await;
+    let told_at = "https://app.example.org/signed-out";
+    put(world, &with("backchannel_logout_uri", json!(told_at)));
+    world.hosted.put(told_at, 200, String::new());
+    let app = App::known(world, ID, None);
+    let (first, second) = (world.browser(), world.browser());
+    app.sign_in(&first, world.alice()).await;
+    app.sign_in(&second, world.bob()).await;
+    let sign_out = async |browser: &Browser<'_>| {
+        let account = browser.open(&format!("{BASE}/account")).await;
+        let form = Form::with_field(account.answer.text(), "action", "sign-out").unwrap();
+        browser.submit(form, "sign-out-button").await;
+        world.hosted.received(told_at).len()
+    };
+    assert_eq!(sign_out(&first).await, 1);
+    world.hosted.put(ID, 404, String::new());
+    world.pass(Duration::from_mins(10));
+    open(world, &app).await.expect_page(400, "can be used");
+    assert_eq!(sign_out(&second).await, 1);
+    assert_eq!(world.dump().await.count("logout_deliveries"), 0);
+}
+
 async fn an_app_with_keys_in_its_document_proves_itself(world: &World) {
     take_documents(world, |_| {}).await;
     let key = |kid: &str| SigningKey::generate(Alg::Es256, Some(kid.to_owned())).unwrap();
@@ -510,13 +427,19 @@ async fn another_replica_goes_on_with_a_sign_in(world: &World) {
 }
 
 async fn where_documents_are_not_taken_nobody_reads_them(world: &World) {
-    put(world, &document(ID));
+    let bye = "https://app.example.org/bye";
+    put(world, &with("post_logout_redirect_uris", json!([bye])));
     let app = App::known(world, ID, None);
     let answer = open(world, &app).await;
     answer.expect_page(400, "is not registered");
     assert_eq!(world.hosted.reads(ID), 0);
     take_documents(world, |_| {}).await;
-    let tokens = app.sign_in(&world.browser(), world.alice()).await;
+    let browser = world.browser();
+    let tokens = app.sign_in(&browser, world.alice()).await;
+    let query = [("client_id", ID), ("post_logout_redirect_uri", bye)];
+    let query = serde_urlencoded::to_string(query).unwrap();
+    let logout = format!("{BASE}/oauth/logout?{query}");
+    assert!(browser.open(&logout).await.has_form("logout"));
     assert_eq!(world.hosted.reads(ID), 1);
     // What was kept while they were taken is worth nothing when they are not any more.
     world
@@ -526,6 +449,8 @@ async fn where_documents_are_not_taken_nobody_reads_them(world: &World) {
     answer.expect_page(400, "is not registered");
     let refused = app.refresh(&tokens.refresh).await;
     refused.expect(401, "invalid_client");
+    let page = browser.open(&logout).await;
+    page.answer.expect_page(400, "is not registered");
     assert_eq!(world.hosted.reads(ID), 1);
 }
 
@@ -545,6 +470,18 @@ async fn an_app_of_the_operators_may_have_an_address_as_its_id(world: &World) {
     assert_eq!(world.hosted.reads(ID), 0);
     let client = &server.storage.list_clients().await.unwrap()[0];
     assert!(!client.from_document);
+
+    // Nor does its request cost a statement more than that of an app with another id.
+    let plain = App::register(world, |_| {}).await;
+    world.restart().await;
+    let cost = async |app: &App<'_>| {
+        let request = Request::get(app.errand(&[]).url);
+        let answer = world.send(request.body(Bytes::new()).unwrap()).await;
+        statements(world, &answer)
+    };
+    // What a process reads once is read by then.
+    cost(&App::known(world, "nobody", None)).await;
+    assert_eq!(cost(&app).await, cost(&plain).await);
 }
 
 async fn who_names_many_apps_is_held_off_and_others_are_not(world: &World) {
@@ -598,6 +535,10 @@ async fn no_more_apps_are_kept_than_may_be(world: &World) {
     let consent = browser.sign_in(&login, world.bob()).await;
     let back = browser.allow(&consent).await;
     errand.refused(&back, "temporarily_unavailable");
+    let full = "no further clients with a metadata document";
+    let log = world.log();
+    let mut lines = log.lines().filter(|line| line.contains(full));
+    assert!(lines.any(|line| line.contains(second)), "{log}");
     assert_eq!(kept(world).await, [ID]);
     // The app that is kept goes on.
     app.sign_in(&world.browser(), world.bob()).await;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use aip_jose::SigningKey;
+use aip_jose::{Alg, JwkSet, SigningKey};
 use aip_oauth::client_registration::RegistrationMode;
 use aip_sandbox::Person;
 use aip_sessions::AppPasswords;
@@ -18,6 +18,7 @@ use crate::app::{App, SCOPE, Tokens};
 use crate::app_passwords::make_password;
 use crate::client_registration::{initial_token, may_register, metadata, register, send, told};
 use crate::html::Form;
+use crate::keeping::STALE;
 use crate::on_both_engines;
 use crate::world::{BASE, World};
 
@@ -27,7 +28,10 @@ on_both_engines!(
     without_the_scope_nothing_is_handed_out,
     what_is_taken_back_is_not_handed_out_any_more,
     what_cannot_be_written_down_is_not_handed_out,
+    each_token_is_written_down_once_for_each_grant,
+    the_operators_own_app_needs_the_persons_yes_too,
     a_client_cannot_give_itself_the_scope,
+    the_scope_is_for_a_client_that_proves_itself_as_before,
     a_question_that_makes_no_sense_is_refused,
     an_app_that_asks_all_the_time_is_slowed_down,
 );
@@ -158,7 +162,7 @@ async fn an_app_with_the_scope_gets_the_body_of_version_2(world: &World) {
         assert_eq!(again["access_token"], told["access_token"], "{query}");
     }
     let events = world.audit(AuditKind::CredentialsHandedOut).await;
-    assert_eq!(events.len(), 4, "one each time");
+    assert_eq!(events.len(), 1, "one for each token");
     assert_eq!(events[0].did.as_ref(), Some(&world.alice().did));
     assert_eq!(events[0].client_id.as_ref(), Some(&app.id));
     assert!(events[0].detail.contains(&id[0]), "{}", events[0].detail);
@@ -249,7 +253,7 @@ async fn what_is_taken_back_is_not_handed_out_any_more(world: &World) {
     let given = server.update_client(&app.id, client.settings);
     given.await.unwrap();
     ask(&app, &tokens.access, "").await.ok();
-    assert_eq!(handed_out(world).await, 2);
+    assert_eq!(handed_out(world).await, 1);
 
     // The person takes it back: at once, at every replica.
     let browser = world.browser();
@@ -260,7 +264,7 @@ async fn what_is_taken_back_is_not_handed_out_any_more(world: &World) {
     ask(&app, &tokens.access, "")
         .await
         .expect(401, "invalid_token");
-    assert_eq!(handed_out(world).await, 2);
+    assert_eq!(handed_out(world).await, 1);
 }
 
 async fn what_cannot_be_written_down_is_not_handed_out(world: &World) {
@@ -276,6 +280,138 @@ async fn what_cannot_be_written_down_is_not_handed_out(world: &World) {
     assert_eq!(handed_out(world).await, 0);
     ask(&app, &tokens.access, "").await.ok();
     assert_eq!(handed_out(world).await, 1);
+}
+
+async fn each_token_is_written_down_once_for_each_grant(world: &World) {
+    let app = trusted_app(world).await;
+    let tokens = sign_in(&app, world.alice()).await;
+    let mut tokens_seen = Vec::new();
+    for refreshes in 0..3 {
+        for _ in 0..3 {
+            let told = ask(&app, &tokens.access, "").await.ok();
+            tokens_seen.push(told["access_token"].clone());
+        }
+        assert_eq!(handed_out(world).await, refreshes + 1);
+        world.pass(STALE);
+    }
+    tokens_seen.dedup();
+    assert_eq!(tokens_seen.len(), 3, "the story is about three tokens");
+
+    // Others get theirs, and so does the same person once more.
+    let before = handed_out(world).await;
+    for (person, events) in [(world.alice(), 1), (world.bob(), 2)] {
+        let tokens = sign_in(&app, person).await;
+        for _ in 0..3 {
+            ask(&app, &tokens.access, "").await.ok();
+        }
+        assert_eq!(handed_out(world).await, before + events);
+    }
+    // Another process does not know what this one wrote down: once more rather than never.
+    ask(&app, &tokens.access, "").await.ok();
+    let before = handed_out(world).await;
+    world.restart().await;
+    ask(&app, &tokens.access, "").await.ok();
+    assert_eq!(handed_out(world).await, before + 1);
+}
+
+async fn the_operators_own_app_needs_the_persons_yes_too(world: &World) {
+    let wide = format!("{SCOPE} {CREDENTIALS}");
+    let app = App::register(world, |settings| {
+        settings.scope = wide.parse().unwrap();
+        settings.first_party = true;
+    });
+    let app = app.await;
+    let browser = world.browser();
+    // For all else nobody is asked.
+    let errand = app.errand(&[]);
+    let login = browser.open(&errand.url).await;
+    let back = browser.sign_in(&login, world.alice()).await.away();
+    let narrow = Tokens::of(&app.redeem(&errand, &errand.code(&back)).await);
+    has_none(&ask(&app, &narrow.access, "").await);
+
+    // An app that names no scope asks for all that it may have.
+    for scope in [wide.as_str(), ""] {
+        let silent = app.errand(&[("scope", scope), ("prompt", "none")]);
+        let away = browser.open(&silent.url).await.away();
+        silent.refused(&away, "consent_required");
+        let asking = app.errand(&[("scope", scope), ("login_hint", "alice.test")]);
+        let page = browser.open(&asking.url).await;
+        assert!(page.has_form("consent"), "{scope}: {page:?}");
+        let text = page.answer.text();
+        assert!(text.contains("private key of your account"), "{text}");
+        let denied = browser.deny(&page).await;
+        asking.refused(&denied, "access_denied");
+    }
+    assert_eq!(handed_out(world).await, 0);
+
+    // A yes is remembered, in that browser.
+    let asking = app.errand(&[("scope", &wide), ("login_hint", "alice.test")]);
+    let page = browser.open(&asking.url).await;
+    let back = browser.allow(&page).await;
+    let tokens = Tokens::of(&app.redeem(&asking, &asking.code(&back)).await);
+    ask(&app, &tokens.access, "").await.ok();
+    assert_eq!(handed_out(world).await, 1);
+    let silent = app.errand(&[("scope", &wide), ("prompt", "none")]);
+    silent.code(&browser.open(&silent.url).await.away());
+    let other = world.browser();
+    let login = other.open(&app.errand(&[("scope", &wide)]).url).await;
+    let page = other.sign_in(&login, world.alice()).await;
+    assert!(page.has_form("consent"), "{page:?}");
+}
+
+/// What an app that registers itself says, with another way to prove who it is.
+fn proving_itself(method: &str, keys: Option<&Value>) -> Value {
+    let mut says = metadata();
+    says["token_endpoint_auth_method"] = json!(method);
+    if let Some(keys) = keys {
+        says["jwks"] = keys.clone();
+    }
+    says
+}
+
+async fn the_scope_is_for_a_client_that_proves_itself_as_before(world: &World) {
+    may_register(world, RegistrationMode::Token).await;
+    let initial = initial_token(world, 2).await;
+    let wide = format!("{SCOPE} {CREDENTIALS}");
+    let [first, second] = [(); 2].map(|()| {
+        let key = SigningKey::generate(Alg::Es256, None).unwrap();
+        json!(JwkSet::new(vec![key.public().clone()]))
+    });
+    let none = proving_itself("none", None);
+    let basic = proving_itself("client_secret_basic", None);
+    let post = proving_itself("client_secret_post", None);
+    let by_first = proving_itself("private_key_jwt", Some(&first));
+    let by_second = proving_itself("private_key_jwt", Some(&second));
+    for (says, others) in [
+        (&basic, [&none, &post, &by_first]),
+        (&by_first, [&none, &basic, &by_second]),
+    ] {
+        let registered = told(&register(world, Some(&initial), says).await);
+        let server = world.aip().app.server.clone();
+        let id = registered["client_id"].as_str().unwrap().parse().unwrap();
+        let mut settings = server.storage.client(&id).await.unwrap().unwrap().settings;
+        settings.scope = wide.parse().unwrap();
+        server.update_client(&id, settings).await.unwrap();
+
+        let url = registered["registration_client_uri"].as_str().unwrap();
+        let put = async |token: &Value, says: &Value, scope: &str| {
+            let mut change = says.clone();
+            change["client_id"] = registered["client_id"].clone();
+            change["scope"] = json!(scope);
+            send(world, Method::PUT, url, token.as_str(), Some(&change)).await
+        };
+        let token = &registered["registration_access_token"];
+        for other in others {
+            let refused = put(token, other, &wide).await;
+            refused.expect(400, "invalid_client_metadata");
+            assert!(refused.text().contains(CREDENTIALS), "{}", refused.text());
+        }
+        let kept = put(token, says, &wide).await.ok();
+        assert_eq!(kept["scope"], json!(wide));
+        // Without the scope it may prove itself as it likes.
+        let token = &kept["registration_access_token"];
+        put(token, others[2], SCOPE).await.ok();
+    }
 }
 
 async fn a_client_cannot_give_itself_the_scope(world: &World) {
@@ -350,7 +486,7 @@ async fn an_app_that_asks_all_the_time_is_slowed_down(world: &World) {
     answer.expect(429, "temporarily_unavailable");
     assert_eq!(answer.header("retry-after"), "1");
     ask(&app, &others.access, "").await.ok();
-    assert_eq!(handed_out(world).await, 61);
+    assert_eq!(handed_out(world).await, 2, "one for each grant");
     world.pass(Duration::from_secs(1));
     ask(&app, &tokens.access, "").await.ok();
 }

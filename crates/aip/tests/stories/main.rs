@@ -27,6 +27,7 @@ mod browser_session;
 mod client_auth;
 mod client_configuration;
 mod client_credentials;
+mod client_document_rules;
 mod client_documents;
 mod client_registration;
 mod clients;

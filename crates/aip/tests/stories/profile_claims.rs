@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use aip_oauth::registration::ClientSettings;
-use aip_sandbox::Endpoint;
+use aip_sandbox::{Endpoint, PdsOptions};
 use serde_json::{Value, json};
 
 use crate::app::{App, SCOPE, Tokens};
@@ -18,6 +18,7 @@ on_both_engines!(
     the_profile_is_for_those_who_may_know_it,
     a_name_that_is_no_name_is_not_told,
     a_pds_that_does_not_tell_costs_the_profile_alone,
+    a_host_that_an_account_has_left_does_not_name_it,
 );
 
 const GET_RECORD: Endpoint = Endpoint::Method("com.atproto.repo.getRecord");
@@ -195,4 +196,34 @@ async fn a_pds_that_does_not_tell_costs_the_profile_alone(world: &World) {
     world.pds().always(GET_RECORD).drops_response();
     world.pass(Duration::from_mins(10));
     assert_eq!(app.userinfo(&tokens.access).await.ok(), told);
+}
+
+async fn a_host_that_an_account_has_left_does_not_name_it(world: &World) {
+    write_profile(world, with_picture(&json!("Alice"))).await;
+    let scope = "openid profile atproto";
+    let mut apps = Vec::new();
+    for authentication_only in [false, true] {
+        let app = App::register(world, |settings: &mut ClientSettings| {
+            settings.scope = scope.parse().unwrap();
+            settings.authentication_only = authentication_only;
+            settings.access_token_ttl = Duration::from_hours(24);
+        });
+        let app = app.await;
+        let browser = world.browser();
+        let tokens = app.sign_in_for(&browser, world.alice(), scope).await;
+        let told = app.userinfo(&tokens.access).await.ok();
+        assert_eq!(told["name"], "Alice");
+        apps.push((app, tokens));
+    }
+    let new_home = world.sandbox.another_pds(PdsOptions::default());
+    let new_home = new_home.await.unwrap();
+    new_home.adopt(world.pds(), &world.alice().did).unwrap();
+    let asked = reads(world);
+    // DID documents are taken to be as they were for an hour.
+    world.pass(Duration::from_mins(61));
+    for (app, tokens) in &apps {
+        let told = app.userinfo(&tokens.access).await.ok();
+        assert_eq!(told, plain(world));
+    }
+    assert_eq!(reads(world), asked, "the old host is not asked");
 }

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
+use aip_sandbox::{Endpoint, Reply};
 use aip_storage::client::{GrantType, GrantTypes};
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
-use http::{Method, Request};
+use http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
@@ -22,6 +23,7 @@ on_both_engines!(
     the_methods_of_the_network_are_answered_without_the_pds,
     each_method_of_the_network_has_the_errors_of_its_lexicon,
     a_call_that_names_a_service_is_passed_on,
+    what_a_call_changes_of_an_identity_is_told_at_once,
     look_ups_are_limited_by_app_and_account,
 );
 
@@ -127,6 +129,20 @@ async fn what_fails_is_said_in_its_place_and_the_others_are_answered(world: &Wor
     let told = resolve(&app, &tokens, &[mallory]).await.ok();
     let expected = json!({
         "subject": mallory, "did": mallory, "handle": "handle.invalid",
+        "sources": { "document": { "method": "web", "age": 0 } },
+    });
+    assert_eq!(told["identities"][0], expected);
+
+    // Nor is one that cannot be checked now, but that is said.
+    let late = "did:web:late.test";
+    let document = json!({ "id": late, "alsoKnownAs": ["at://somebody.test"] });
+    let place = "https://late.test/.well-known/did.json";
+    world.hosted.put(place, 200, document.to_string());
+    let place = "https://somebody.test/.well-known/atproto-did";
+    world.hosted.put(place, 503, String::new());
+    let told = resolve(&app, &tokens, &[late]).await.ok();
+    let expected = json!({
+        "subject": late, "did": late, "handle": "handle.invalid", "handle_error": "UpstreamFailure",
         "sources": { "document": { "method": "web", "age": 0 } },
     });
     assert_eq!(told["identities"][0], expected);
@@ -246,12 +262,57 @@ async fn each_method_of_the_network_has_the_errors_of_its_lexicon(world: &World)
     answer.expect(405, "InvalidRequest");
     assert_eq!(answer.header("allow"), "GET");
 
-    // A host that does not answer is not the caller's fault.
+    // A host that does not answer is not the caller's fault, and what AIP met there is for the log.
     let place = "https://down.test/.well-known/did.json";
     world.hosted.put(place, 503, String::new());
-    let call = "com.atproto.identity.resolveDid?did=did:web:down.test";
-    let answer = app.query(&tokens.access, call).await;
-    answer.expect(502, "UpstreamFailure").logged("upstream");
+    for call in [
+        "resolveDid?did=did:web:down.test",
+        "resolveIdentity?identifier=did:web:down.test",
+    ] {
+        let call = format!("com.atproto.identity.{call}");
+        let answer = app.query(&tokens.access, &call).await;
+        answer.expect(502, "UpstreamFailure").logged("upstream");
+        answer.logged("status 503");
+        assert!(!answer.text().contains("503"), "{}", answer.text());
+    }
+    let told = resolve(&app, &tokens, &["did:web:down.test"]).await.ok();
+    assert_eq!(told["identities"][0]["error"], "UpstreamFailure");
+    assert!(!told.to_string().contains("503"), "{told}");
+}
+
+async fn what_a_call_changes_of_an_identity_is_told_at_once(world: &World) {
+    const UPDATE: &str = "com.atproto.identity.updateHandle";
+    const SUBMIT: &str = "com.atproto.identity.submitPlcOperation";
+    const REFRESH: &str = "com.atproto.identity.refreshIdentity";
+    let (app, tokens) = signed_in(world).await;
+    let scope = format!("atproto identity:* rpc:{REFRESH}?aud=did:web:api.example%23appview");
+    let granted = format!("UPDATE grants SET scope = '{scope}' RETURNING id");
+    assert_eq!(world.texts(&granted).await.len(), 1);
+    let alice = world.alice();
+    let told = async || {
+        let told = resolve(&app, &tokens, &[alice.did.as_str()]).await.ok();
+        told["identities"][0]["pds"].as_str().unwrap().to_owned()
+    };
+    let json = ("content-type", "application/json");
+    let service = ("atproto-proxy", "did:web:api.example#appview");
+    for (method, endpoint, headers) in [
+        (UPDATE, Endpoint::Method(UPDATE), &[json][..]),
+        (SUBMIT, Endpoint::Xrpc, &[json][..]),
+        (REFRESH, Endpoint::Xrpc, &[json, service][..]),
+    ] {
+        let before = told().await;
+        let after = format!("https://{}.test", method.to_lowercase().replace('.', "-"));
+        world.sandbox.plc.move_to(&alice.did, &after);
+        for (status, expected) in [(StatusCode::BAD_REQUEST, &before), (StatusCode::OK, &after)] {
+            let answer = Reply::json(status, &json!({ "error": "InvalidRequest" }));
+            world.pds().next(endpoint).answers(answer);
+            let path = format!("/xrpc/{method}");
+            let body = Bytes::from_static(b"{}");
+            let answer = app.call(&Method::POST, &path, &tokens.access, headers, body);
+            assert_eq!(answer.await.status, status, "{method}");
+            assert_eq!(&told().await, expected, "{method}");
+        }
+    }
 }
 
 async fn a_call_that_names_a_service_is_passed_on(world: &World) {

@@ -17,6 +17,9 @@ const PLAIN_KEY: &str = r#"{"kid":"k1","kty":"EC","crv":"P-256","x":"x","y":"y",
 const UPSTREAM_KEY: &str = r#"{"kid":"k1","kty":"EC","crv":"P-256","x":"x","y":"y","d":"d","aip_purpose":"upstream","aip_state":"active"}"#;
 const KEYS_FOR_APPS: &str = r#"{"kid":"e1","kty":"EC","crv":"P-256","x":"x","y":"y","d":"d","aip_purpose":"oidc","aip_state":"active"},{"kid":"r1","kty":"RSA","n":"n","e":"AQAB","d":"d","aip_purpose":"oidc","aip_state":"active"}"#;
 
+/// A key for apps whose time was over long ago.
+const RETIRED_KEY: &str = r#"{"kid":"o1","kty":"EC","crv":"P-256","x":"x","y":"y","d":"d","aip_purpose":"oidc","aip_state":"retired","aip_retired_since":1}"#;
+
 async fn deployed_stack(name: &str) -> TestProject {
     let project = TestProject::new(name).await;
     let with_apps = format!("{UPSTREAM_KEY},{KEYS_FOR_APPS}");
@@ -234,6 +237,32 @@ async fn killed_rotations_are_completed(stack: &str, points: [(FailPoint, FailPo
         let active = format!(r#"["{}"]"#, keys[1].0);
         assert_eq!(live_active(&project).await, active, "{activating}");
         assert_eq!(keys.len(), 2, "{activating}: {keys:?}");
+        auto(&project).await.exits(0).says("nothing is due now");
+        project
+            .run(&["preview", "--expect-no-changes"])
+            .await
+            .exits(0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_kill_while_a_retired_key_is_removed_the_next_rotation_completes() {
+    let project = TestProject::new("rotateremove").await;
+    let points = [
+        FailPoint::KeysWritten,
+        FailPoint::FoundationApplied,
+        FailPoint::Pruned,
+    ];
+    for point in points {
+        project.write("v1", &format!("extra_env: {{ROUND: {point}}}"));
+        let with_apps = format!("{UPSTREAM_KEY},{RETIRED_KEY},{KEYS_FOR_APPS}");
+        project.edit(PLAIN_KEY, &with_apps);
+        project.up().await.exits(0);
+        project.kill_at(point, &AUTO).await;
+        auto(&project).await.exits(0);
+        let keys = live_keys(&project).await;
+        assert_eq!(keys.len(), 6, "{point}: {keys:?}");
+        assert!(keys.iter().all(|(kid, _)| kid != "o1"), "{point}: {keys:?}");
         auto(&project).await.exits(0).says("nothing is due now");
         project
             .run(&["preview", "--expect-no-changes"])

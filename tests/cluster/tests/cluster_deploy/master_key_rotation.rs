@@ -47,14 +47,18 @@ async fn jobs(project: &TestProject) -> Vec<String> {
     names
 }
 
-/// A server Pod with the environment of an earlier deployment.
-fn left_over(project: &TestProject) -> Value {
+/// The labels of a server Pod.
+fn server_labels() -> Value {
+    json!({"app.kubernetes.io/instance": "aip", "app.kubernetes.io/name": "aip"})
+}
+
+/// A Pod with the environment of an earlier deployment.
+fn left_over(project: &TestProject, name: &str, labels: &Value) -> Value {
     let secret = format!("aip-env-{}-0000000000", project.stack);
-    let labels = json!({"app.kubernetes.io/instance": "aip", "app.kubernetes.io/name": "aip"});
     json!({
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": "left-over", "namespace": project.namespace(), "labels": labels},
+        "metadata": {"name": name, "namespace": project.namespace(), "labels": labels},
         "spec": {"containers": [{
             "name": "aip",
             "image": project.image("v1"),
@@ -99,7 +103,8 @@ async fn a_master_key_is_replaced_by_three_deployments_and_a_job_that_seals_agai
 
     // Nor while a Pod does not know it.
     time_passes(&project);
-    project.apply("", "Pod", left_over(&project)).await;
+    let pod = left_over(&project, "left-over", &server_labels());
+    project.apply("", "Pod", pod).await;
     let refused = "Pod left-over still runs with master keys of an earlier deployment";
     auto(&project).await.exits(1).says(refused);
     assert_eq!(secrets(&project).await, versions);
@@ -114,12 +119,20 @@ async fn a_master_key_is_replaced_by_three_deployments_and_a_job_that_seals_agai
     );
     auto(&project).await.exits(0).says("nothing is due now");
 
-    // No key is removed while a Pod seals with the old one.
+    // No key is removed while a Pod seals with the old one, be it a server or what an operator has started.
     time_passes(&project);
-    project.apply("", "Pod", left_over(&project)).await;
-    auto(&project).await.exits(1).says(refused);
-    assert_eq!(jobs(&project).await, [""; 0]);
-    pods.delete("left-over", &at_once).await.unwrap();
+    for (name, labels) in [
+        ("server", server_labels()),
+        ("import", json!({"job-name": "import"})),
+    ] {
+        project
+            .apply("", "Pod", left_over(&project, name, &labels))
+            .await;
+        let refused = format!("Pod {name} still runs with master keys of an earlier deployment");
+        auto(&project).await.exits(1).says(&refused);
+        assert_eq!(jobs(&project).await, [""; 0]);
+        pods.delete(name, &at_once).await.unwrap();
+    }
 
     let removed = auto(&project).await.exits(0);
     let removed = removed.says("sealing again: 5 of 10 values (50 %)");

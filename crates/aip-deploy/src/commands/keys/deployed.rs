@@ -6,11 +6,12 @@ use aip_apply::plan::references::secrets_of_pod;
 use aip_apply::store::{HISTORY_LIMIT, Outcome, RevisionRecord};
 use aip_base::Timestamp;
 use aip_stack::Target;
-use aip_stack::desired::{Desired, ObjectRef};
+use aip_stack::desired::{Desired, ObjectRef, SERVER_POD_SELECTOR};
 use aip_stack::signing_keys::Deployed;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use pulumi_files::StackFile;
+use serde_json::Value;
 
 use super::KeysError;
 use crate::commands::failure::CommandError;
@@ -114,16 +115,110 @@ pub(super) async fn live(
     }
 }
 
-/// Whether a name is one of a Secret whose name follows from its content.
-pub(super) fn is_version(secret: &ObjectRef, name: &str) -> bool {
+/// Whether a name is one of a Secret whose name follows from its content. The Secrets of another stack, whose
+/// name begins with the name of this one, have a hyphen more.
+fn is_version(secret: &ObjectRef, name: &str) -> bool {
     let hash = name.strip_prefix(&secret.logical_name);
-    hash.is_some_and(|hash| hash.starts_with('-'))
+    let hash = hash.and_then(|hash| hash.strip_prefix('-'));
+    hash.is_some_and(|hash| !hash.contains('-'))
 }
 
-async fn read(
-    cluster: &GuardedCluster,
-    object: &ObjectRef,
-) -> Result<Option<serde_json::Value>, KeysError> {
+/// The version of a Secret that a Pod has and that is not one of those `allowed`; none if there is no such
+/// version, or if the Pod has ended. A server must have one that is allowed.
+pub(super) fn other_version(
+    pod: &Value,
+    secret: &ObjectRef,
+    allowed: &[&ObjectRef],
+) -> Option<String> {
+    let phase = &pod["status"]["phase"];
+    if phase == "Succeeded" || phase == "Failed" {
+        return None;
+    }
+    let names = secrets_of_pod(&pod["spec"]);
+    let is_allowed = |name: &String| allowed.iter().any(|one| one.name == *name);
+    let has_none = !names.iter().any(is_allowed);
+    let mut others = names.into_iter().filter(|name| !is_allowed(name));
+    let other = others.find(|name| is_version(secret, name));
+    let lacks_it = has_none && is_server(pod);
+    other.or_else(|| lacks_it.then(|| "no Secret of the stack".to_owned()))
+}
+
+/// Whether the selector of the servers' Pods takes a Pod.
+fn is_server(pod: &Value) -> bool {
+    let labels = &pod["metadata"]["labels"];
+    let mut selected = SERVER_POD_SELECTOR.split(',');
+    selected.all(|label| {
+        let label = label.split_once('=');
+        label.is_some_and(|(name, value)| labels[name] == value)
+    })
+}
+
+async fn read(cluster: &GuardedCluster, object: &ObjectRef) -> Result<Option<Value>, KeysError> {
     let live = cluster.read(object).await;
     Ok(live.map_err(CommandError::from)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn secret(name: &str) -> ObjectRef {
+        ObjectRef {
+            name: name.to_owned(),
+            logical_name: "aip-env-dev".to_owned(),
+            ..ObjectRef::any_pod("aip")
+        }
+    }
+
+    fn pod(is_server: bool, phase: &str, secrets: &[&str]) -> Value {
+        let labels = if is_server {
+            json!({"app.kubernetes.io/instance": "aip", "app.kubernetes.io/name": "aip", "more": "x"})
+        } else {
+            json!({"app.kubernetes.io/name": "aip", "job-name": "import"})
+        };
+        let env = secrets
+            .iter()
+            .map(|name| json!({"secretRef": {"name": name}}));
+        json!({
+            "metadata": {"name": "pod", "labels": labels},
+            "spec": {"containers": [{"envFrom": env.collect::<Vec<_>>()}]},
+            "status": {"phase": phase},
+        })
+    }
+
+    #[test]
+    fn a_pod_with_another_version_of_the_secret_is_found_whatever_it_is() {
+        let (now, next) = (
+            secret("aip-env-dev-0000000001"),
+            secret("aip-env-dev-0000000002"),
+        );
+        let allowed = [&now, &next];
+        let old = "aip-env-dev-0000000000";
+        let cases: [(bool, &str, &[&str], Option<&str>); 14] = [
+            (true, "Running", &["aip-env-dev-0000000001"], None),
+            (true, "Pending", &["x", "aip-env-dev-0000000002"], None),
+            (true, "Running", &[old], Some(old)),
+            (true, "Pending", &[old], Some(old)),
+            (true, "Running", &["aip-env-dev-0000000001", old], Some(old)),
+            (true, "Running", &["x"], Some("no Secret of the stack")),
+            (true, "Failed", &[old], None),
+            (false, "Running", &["aip-env-dev-0000000001"], None),
+            (false, "Running", &[old], Some(old)),
+            (false, "Pending", &["x", old], Some(old)),
+            (false, "Succeeded", &[old], None),
+            (false, "Running", &["x", "aip-env-dev"], None),
+            (false, "Running", &[], None),
+            // Of the stack `dev-2` in the same namespace.
+            (false, "Running", &["aip-env-dev-2-0000000000"], None),
+        ];
+        for (is_server, phase, secrets, expected) in cases {
+            let pod = pod(is_server, phase, secrets);
+            let found = other_version(&pod, &now, &allowed);
+            assert_eq!(found.as_deref(), expected, "{pod}");
+        }
+        let bare = json!({"spec": {"containers": [{"envFrom": [{"secretRef": {"name": old}}]}]}});
+        assert_eq!(other_version(&bare, &now, &allowed).as_deref(), Some(old));
+    }
 }

@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use aip_apply::apply::{FailPoint, LeaseRenewer};
 use aip_apply::cluster::GuardedCluster;
-use aip_apply::plan::references::secrets_of_pod;
 use aip_apply::store::RevisionRecord;
 use aip_stack::Target;
 use aip_stack::config::fields::{ENV_CONFIG, EXTRA_ENV, PROFILE, REQUIRED_ENV};
-use aip_stack::desired::{Desired, ObjectRef, REKEY_TIMEOUT_SECONDS, SERVER_POD_SELECTOR};
+use aip_stack::desired::{Desired, ObjectRef, REKEY_TIMEOUT_SECONDS};
 use aip_stack::master_keys::{MasterDue, MasterKeys, MasterStep};
 use aip_stack::signing_keys::Deployed;
 use pulumi_files::StackFile;
@@ -21,7 +20,7 @@ use secrecy::ExposeSecret as _;
 
 use super::KeysError;
 use super::auto::{deploy, only_keys_differ, period, say_next};
-use super::deployed::{History, is_version, live};
+use super::deployed::{History, live, other_version};
 use crate::commands::apply_flags::ApplyFlags;
 use crate::commands::failure::CommandError;
 use crate::context::{Context, OpenStack, SecretsMode, Stack};
@@ -194,27 +193,15 @@ impl Pods {
         })
     }
 
-    /// That no Pod has other keys than those of these Secrets; one that is stopping counts until it is gone.
+    /// That no Pod of the namespace has other keys than those of these Secrets; one that is stopping counts
+    /// until it is gone. Not servers alone: an import seals, too.
     async fn all_have(&self, secrets: &[&ObjectRef]) -> Result<(), KeysError> {
         let like = ObjectRef::any_pod(&self.namespace);
-        let pods = self.cluster.list(&like, Some(SERVER_POD_SELECTOR)).await;
-        let pods = pods.map_err(CommandError::from)?;
-        let has_ended = |pod: &serde_json::Value| {
-            ["Succeeded", "Failed"]
-                .iter()
-                .any(|phase| pod["status"]["phase"] == *phase)
-        };
-        for pod in pods.iter().filter(|pod| !has_ended(pod)) {
-            let names = secrets_of_pod(&pod["spec"]);
-            let is_allowed = |name: &String| secrets.iter().any(|secret| secret.name == *name);
-            if !names.iter().any(is_allowed) {
-                let other = names
-                    .into_iter()
-                    .find(|name| is_version(&self.secret, name));
-                return Err(KeysError::OlderPod {
-                    pod: pod["metadata"]["name"].as_str().unwrap_or("?").to_owned(),
-                    secret: other.unwrap_or_else(|| "no Secret of the stack".to_owned()),
-                });
+        let pods = self.cluster.list(&like, None).await;
+        for pod in pods.map_err(CommandError::from)? {
+            if let Some(secret) = other_version(&pod, &self.secret, secrets) {
+                let pod = pod["metadata"]["name"].as_str().unwrap_or("?").to_owned();
+                return Err(KeysError::OlderPod { pod, secret });
             }
         }
         Ok(())

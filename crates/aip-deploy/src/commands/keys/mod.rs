@@ -129,7 +129,7 @@ pub(crate) enum KeysError {
     /// It may seal or open with keys of before.
     #[error(
         "Pod {pod} still runs with master keys of an earlier deployment ({secret}): run the command again when it is \
-         gone (`aip-deploy rollout` shows the Pods)"
+         gone (`aip-deploy rollout` shows the Pods of the stack; end one that you have started yourself)"
     )]
     OlderPod { pod: String, secret: String },
     #[error(transparent)]

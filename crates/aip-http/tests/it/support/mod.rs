@@ -89,6 +89,7 @@ impl World {
             client_key_sets: Arc::new(aip_oauth::ClientKeySets::new(Arc::new(NoNetwork))),
             logout_http: Arc::new(NoNetwork),
             known_tokens: aip_oauth::KnownTokens::default(),
+            recorded_credentials: aip_oauth::credentials::RecordedCredentials::default(),
             emails: Arc::new(NoEmails),
             profiles: Arc::new(aip_oauth::claims::NoProfiles),
             keys: Arc::clone(&KEYS),

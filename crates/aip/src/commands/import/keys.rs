@@ -21,14 +21,18 @@ pub(super) struct V2Keys(Vec<(SigningKey, Purpose)>);
 
 impl V2Keys {
     /// Reads the keys of the files, or of v2's variables.
+    ///
+    /// A key of AIP has one purpose. One that v2 has for both is taken for its sessions.
     pub(super) fn read(upstream: Option<&Path>, oidc: Option<&Path>) -> anyhow::Result<Self> {
-        let mut keys = Vec::new();
+        let mut keys: Vec<(SigningKey, Purpose)> = Vec::new();
         for (name, file, purpose) in [
             (UPSTREAM, upstream, Purpose::Upstream),
             (OIDC, oidc, Purpose::Oidc),
         ] {
             for key in read(name, file)? {
-                keys.push((key, purpose));
+                if keys.iter().all(|(it, _)| it.kid() != key.kid()) {
+                    keys.push((key, purpose));
+                }
             }
         }
         if !keys

@@ -26,7 +26,9 @@ struct Shown<'a> {
     left_out: Vec<ShownRow<'a>>,
     /// Rows by reason, those that are not listed too.
     left_out_counts: &'a BTreeMap<&'static str, u64>,
+    /// The first ones.
     notes: &'a [String],
+    notes_total: u64,
     /// How to go on handing tokens of PDSs to apps, as v2 did.
     credentials_commands: Vec<String>,
 }
@@ -89,6 +91,12 @@ pub(super) fn print(
     for note in &report.notes {
         output::say(note);
     }
+    if report.notes_total > report.notes.len() as u64 {
+        output::say(&format!(
+            "There are {} such notes; the first {MAX_LISTED_ROWS} are listed.",
+            report.notes_total
+        ));
+    }
     let commands = credentials_commands(report);
     if !commands.is_empty() {
         output::say(
@@ -130,6 +138,7 @@ fn shown<'a>(
         left_out,
         left_out_counts: &report.left_out_counts,
         notes: &report.notes,
+        notes_total: report.notes_total,
         credentials_commands: credentials_commands(report),
     }
 }
@@ -160,9 +169,23 @@ fn credentials_commands(report: &Report) -> Vec<String> {
         .clients_without_credentials
         .iter()
         .map(|(client, scope)| {
-            format!("aip clients update {client} --scope '{scope} aip:credentials'")
+            let client = shell_word(client.as_str());
+            let scope = format!("{scope} aip:credentials");
+            let scope = shell_word(scope.trim_start());
+            format!("aip clients update {client} --scope {scope}")
         });
     commands.collect()
+}
+
+/// A word as a POSIX shell reads it (XCU 2.2): ids and scopes come from v2's database, and the command is
+/// there to be copied.
+fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/:".contains(c);
+    if word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
 }
 
 fn next_step(report: &Report, mode: Mode) -> String {
@@ -177,5 +200,41 @@ fn next_step(report: &Report, mode: Mode) -> String {
             "{} session(s) are AIP's own from now on. Do not start v2 again.",
             report.released
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_one_command_whatever_v2_has() {
+        for (client, scope, command) in [
+            (
+                "18841372-4202",
+                "atproto",
+                "aip clients update 18841372-4202 --scope 'atproto aip:credentials'",
+            ),
+            (
+                "a;reboot",
+                "atproto",
+                "aip clients update 'a;reboot' --scope 'atproto aip:credentials'",
+            ),
+            (
+                "$(reboot)'`reboot`",
+                "it's",
+                r"aip clients update '$(reboot)'\''`reboot`' --scope 'it'\''s aip:credentials'",
+            ),
+            ("app", "", "aip clients update app --scope aip:credentials"),
+        ] {
+            let report = Report {
+                clients_without_credentials: vec![(
+                    client.parse().unwrap(),
+                    scope.parse().unwrap(),
+                )],
+                ..Report::default()
+            };
+            assert_eq!(credentials_commands(&report), [command]);
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! `aip keys rekey`: everything at rest under the master key in use. It can be stopped and run
-//! again at any time, beside servers that run.
+//! again at any time, beside servers that run. It is done when it has looked at everything once more
+//! and has found nothing to seal.
 
 use aip_base::SystemRng;
 use aip_config::LoadedConfig;
@@ -16,12 +17,27 @@ use crate::progress::{Progress, Unit};
 use crate::rekeying::{Resealed, check_keys, reseal, reseal_check};
 use crate::runtime::{Runtime, master_keys};
 
+/// How often everything is looked at before it gives up. If every process has the keys in use, the
+/// second round finds nothing.
+const MAX_ROUNDS: u32 = 10;
+
 #[derive(Serialize)]
 struct Shown {
     table: &'static str,
     column: &'static str,
     sealed_again: u64,
     unreadable: u64,
+}
+
+impl Shown {
+    fn nothing(column: SealedColumn) -> Self {
+        Self {
+            table: column.table(),
+            column: column.column(),
+            sealed_again: 0,
+            unreadable: 0,
+        }
+    }
 }
 
 impl Row for Shown {
@@ -49,22 +65,40 @@ pub(super) async fn rekey(
     let sealer = master.sealer();
     let total = values_to_seal(storage, &sealer.prefix()).await?;
     let mut progress = Progress::begin("sealing again", Unit::Values, total, loaded);
-    let mut rows = Vec::new();
+    let mut rows: Vec<Shown> = SealedColumn::iter().map(Shown::nothing).collect();
     let mut before = 0;
-    for column in SealedColumn::iter() {
-        let tell = |so_far: &Resealed| progress.at(before + so_far.looked_at);
-        let done = reseal(storage, &sealer, &SystemRng, column, tell).await?;
-        before += done.looked_at;
-        rows.push(Shown {
-            table: column.table(),
-            column: column.column(),
-            sealed_again: done.done,
-            unreadable: done.unreadable,
-        });
-    }
+    let mut round = 1;
+    // A process that still has older keys writes with them, also in columns that were looked at already.
+    let left = loop {
+        let (mut found, mut unreadable) = (0, 0);
+        for (row, column) in rows.iter_mut().zip(SealedColumn::iter()) {
+            let tell = |so_far: &Resealed| progress.at(before + so_far.looked_at);
+            let done = reseal(storage, &sealer, &SystemRng, column, tell).await?;
+            before += done.looked_at;
+            found += done.looked_at - done.unreadable;
+            unreadable += done.unreadable;
+            row.sealed_again += done.done;
+            row.unreadable = done.unreadable;
+        }
+        if found == 0 || round == MAX_ROUNDS {
+            break found;
+        }
+        round += 1;
+        // The next round meets these again.
+        before -= unreadable;
+    };
     progress.end(before);
     reseal_check(storage, &sealer, &SystemRng).await?;
     format.list(&rows)?;
+    if left > 0 {
+        return Err(anyhow!(
+            "in the last of {MAX_ROUNDS} rounds {left} value(s) were sealed with another key than {}: \
+             a server or an import has older master keys; give it these (`kill -HUP`, or start it \
+             again), and run this again",
+            master.primary()
+        )
+        .into());
+    }
     let unreadable: u64 = rows.iter().map(|row| row.unreadable).sum();
     if unreadable > 0 {
         return Err(anyhow!(

@@ -40,6 +40,14 @@ const SESSIONS: &[(Reason, &str, Spoil)] = &[
         session["dpop_key"] = json!("did:key:zDnaeyDaygqu4Hm3armenkYD7jpHzx3geUBswo2eDJ2w8JJ2Y");
     }),
     (
+        Reason::BadDpopKey,
+        "bound to another key",
+        |session, _, _| {
+            let claims = URL_SAFE_NO_PAD.encode(r#"{"cnf":{"jkt":"of-another-key"}}"#);
+            session["access_token"] = json!(format!("e30.{claims}.c2ln"));
+        },
+    ),
+    (
         Reason::UnknownSigningKey,
         "thumbprint other-key",
         |session, _, _| {

@@ -2,6 +2,7 @@
 //! and what makes no sense is named.
 
 mod bad_rows;
+mod meanwhile;
 mod v2;
 
 use std::time::Duration;

@@ -48,7 +48,7 @@ pub(super) struct Session {
 }
 
 /// A connection whose statements, which are full of secrets, are not logged.
-async fn connect(url: &str) -> PgConnection {
+pub(super) async fn connect(url: &str) -> PgConnection {
     let options = PgConnectOptions::from_str(url).unwrap();
     let connection = options.disable_statement_logging().connect().await;
     connection.unwrap()

@@ -1,0 +1,92 @@
+//! What is kept of clients with a document, for all processes: a row from the first approval on, with
+//! what the document said last, and until when that holds.
+
+use std::time::Duration;
+
+use aip_base::Timestamp;
+use aip_storage::StorageError;
+use aip_storage::client::{Client, ClientSettings};
+use aip_storage::grant::DocumentClient;
+
+use super::url::DocumentUrl;
+use super::{ClientDocuments, HOLDS_UNREAD_FOR};
+use crate::AuthorizationServer;
+
+/// A document that says what it said is noted as read again after this time only: a busy one is read
+/// each minute, by each process.
+const NOTE_EVERY: Duration = Duration::from_hours(1);
+
+/// Of the clients that may be kept, the share of one host, which can answer with any number of documents.
+const SHARE_OF_SITE: u64 = 50;
+/// A host has room for so many in any case.
+const MIN_OF_SITE: u64 = 20;
+/// The share of one account, which may have any number of hosts.
+const SHARE_OF_ACCOUNT: u64 = 20;
+/// An account has room for so many in any case.
+const MIN_OF_ACCOUNT: u64 = 50;
+
+impl ClientDocuments {
+    /// A client with a document, as it is kept with an approval at `now`; `None` for every other one.
+    pub(crate) fn to_keep(&self, client: &Client, now: Timestamp) -> Option<DocumentClient> {
+        let url = DocumentUrl::parse(&client.id).ok()?;
+        let max_clients = self.policy?.max_clients;
+        client.from_document.then(|| DocumentClient {
+            client: Client {
+                created_at: now,
+                updated_at: now,
+                ..client.clone()
+            },
+            max_clients,
+            site: url.site(),
+            max_clients_of_site: (max_clients / SHARE_OF_SITE).max(MIN_OF_SITE),
+            max_clients_of_account: (max_clients / SHARE_OF_ACCOUNT).max(MIN_OF_ACCOUNT),
+        })
+    }
+}
+
+impl AuthorizationServer {
+    /// Notes what the document of a client says that was read at `now`.
+    pub(super) async fn note_document(
+        &self,
+        kept: Client,
+        settings: &ClientSettings,
+        now: Timestamp,
+    ) -> Result<(), StorageError> {
+        let holds_until = now + HOLDS_UNREAD_FOR;
+        if kept.settings == *settings {
+            let noted = kept.document_holds_until;
+            if noted.is_some_and(|noted| holds_until < noted + NOTE_EVERY) {
+                return Ok(());
+            }
+            return self.storage.hold_document(&kept.id, holds_until).await;
+        }
+        // What people allowed, they allowed to an app of that name at those addresses. Whoever writes
+        // the document now must not get codes from them without a page.
+        let forgets_consents = kept.settings.redirect_uris != settings.redirect_uris
+            || kept.settings.name != settings.name;
+        let client = Client {
+            settings: settings.clone(),
+            document_holds_until: Some(holds_until),
+            updated_at: now,
+            ..kept
+        };
+        // Where nothing changes, the operator has registered a client of that id meanwhile.
+        self.storage
+            .change_document_client(&client, forgets_consents)
+            .await
+            .map(drop)
+    }
+
+    /// Notes that the document of a client was withdrawn: nothing holds until it is read again, by
+    /// whatever process, and whether or not its site is there meanwhile.
+    pub(super) async fn note_withdrawal(
+        &self,
+        kept: &Client,
+        now: Timestamp,
+    ) -> Result<(), StorageError> {
+        if kept.document_holds_until.is_some_and(|until| until <= now) {
+            return Ok(());
+        }
+        self.storage.hold_document(&kept.id, now).await
+    }
+}
