@@ -18,7 +18,7 @@ export async function tell(story) {
   const scope = 'openid atproto repo:app.bsky.feed.post'
   const app = await story.newApp(OpenidClientApp, { name: 'Notes', scope, authMethod: 'client_secret_basic' })
   const page = await story.newBrowser()
-  await story.lab.withToldLifetime(8_000, () => story.signIn(page, app, person))
+  await story.lab.withToldLifetime(15_000, () => story.signIn(page, app, person))
   const before = (await app.held()).claims
   const use = () => app.xrpc('GET', 'com.atproto.server.getSession')
   assert.equal((await use()).status, 200)

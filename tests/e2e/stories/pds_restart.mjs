@@ -16,7 +16,7 @@ export async function tell(story) {
   const scope = 'openid atproto repo:app.bsky.feed.post'
   const app = await story.newApp(OpenidClientApp, { name: 'Notes', scope, authMethod: 'client_secret_basic' })
   const page = await story.newBrowser()
-  await story.lab.withToldLifetime(8_000, () => story.signIn(page, app, person))
+  await story.lab.withToldLifetime(15_000, () => story.signIn(page, app, person))
   await usesTheRepository(app, person, story.lab)
   const [before] = await story.lab.oauthSessions(person.did)
 
