@@ -274,9 +274,9 @@ async fn a_person_gives_an_app_password_and_takes_it_back(world: &World) {
 async fn a_password_that_is_tried_while_the_access_is_taken_back_is_forgotten(world: &World) {
     let app = world.app().await;
     let browser = world.browser();
+    let password = make_password(world).await;
     for on_page in [false, true] {
         let tokens = app.sign_in(&browser, world.alice()).await;
-        let password = make_password(world).await;
         let page = browser.open(&format!("{BASE}/account")).await;
         let revoke = form_of(&page, &app, "revoke").unwrap();
         let gate = world.pds().next(CREATE).holds(When::After);
