@@ -23,14 +23,9 @@ pub(crate) struct TokenClaims {
     pub(crate) iss: Option<String>,
     /// The client that it was given to.
     pub(crate) client_id: Option<String>,
-    /// The key that it is bound to (RFC 9449 §6.1).
-    cnf: Option<Binding>,
-}
-
-/// The member `cnf`.
-#[derive(Deserialize)]
-struct Binding {
-    jkt: Option<String>,
+    /// The key that it is bound to (RFC 9449 §6.1). Of whatever shape: the other claims count all the
+    /// same.
+    cnf: Option<serde_json::Value>,
 }
 
 /// Finds them out, and remembers servers.
@@ -50,7 +45,7 @@ impl TokenClaims {
 
     /// The thumbprint of the key that it is bound to, if it says so.
     pub(crate) fn jkt(&self) -> Option<&str> {
-        self.cnf.as_ref()?.jkt.as_deref()
+        self.cnf.as_ref()?.get("jkt")?.as_str()
     }
 }
 

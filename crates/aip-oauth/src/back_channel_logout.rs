@@ -4,6 +4,7 @@
 //! A logout token is posted to the address that the client registered. What does not arrive is tried
 //! again, at growing intervals and a few times only: the client's own session ends some day, too.
 
+use std::fmt;
 use std::time::Duration;
 
 use aip_base::{HttpError, Limits, OnBehalfOf, Partial, Timestamp, random_token};
@@ -122,7 +123,14 @@ impl AuthorizationServer {
     }
 
     async fn deliver_logout(&self, delivery: &LogoutDelivery) -> Result<(), StorageError> {
-        let found = self.read_client(&delivery.client_id).await?;
+        let id = &delivery.client_id;
+        let kept = self.storage.client(id).await?;
+        let found = self.client_of_request(id, kept).await?;
+        if found.is_none() && self.client_documents.is_unreachable(id) {
+            return self
+                .defer_or_give_up(delivery, &"its document cannot be read", false)
+                .await;
+        }
         let addressed = found.as_deref().and_then(|client| {
             let notification = client.settings.backchannel_logout.as_ref()?;
             Some((client, &notification.uri))
@@ -132,20 +140,31 @@ impl AuthorizationServer {
             return self.storage.end_logout(delivery, None).await.map(drop);
         };
         let attempts = delivery.attempts;
-        let id = client.id.as_str();
-        let error = match self.post_logout_token(client, uri, delivery).await {
+        match self.post_logout_token(client, uri, delivery).await {
             Ok(()) => {
                 count("delivered");
-                tracing::info!(client = id, attempts, "client told of a logout");
-                return self
-                    .end_delivery(delivery, AuditKind::LogoutDelivered, "told")
-                    .await;
+                tracing::info!(client = id.as_str(), attempts, "client told of a logout");
+                self.end_delivery(delivery, AuditKind::LogoutDelivered, "told")
+                    .await
             }
-            Err(error) => error,
-        };
+            Err(error) => {
+                let is_final = error.is_final(attempts);
+                self.defer_or_give_up(delivery, &error, is_final).await
+            }
+        }
+    }
+
+    /// Has a delivery tried again later, unless this was the last try.
+    async fn defer_or_give_up(
+        &self,
+        delivery: &LogoutDelivery,
+        error: &(dyn fmt::Display + Sync),
+        is_final: bool,
+    ) -> Result<(), StorageError> {
+        let (id, attempts) = (delivery.client_id.as_str(), delivery.attempts);
         let tried = usize::try_from(attempts).unwrap_or(usize::MAX);
         let pause = tried.checked_sub(1).and_then(|tried| PAUSES.get(tried));
-        if let Some(pause) = pause.filter(|_| !error.is_final(attempts)) {
+        if let Some(pause) = pause.filter(|_| !is_final) {
             count("deferred");
             tracing::info!(%error, client = id, attempts, "client not told of a logout, trying again later");
             let at = self.clock.now() + *pause;

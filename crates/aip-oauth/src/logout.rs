@@ -62,6 +62,7 @@ impl AuthorizationServer {
             .transpose();
         let named = named.map_err(|_| LogoutError::UnknownClient)?;
         let (account, issued_to) = hint.map(|it| (it.subject, it.client)).unzip();
+        let is_hinted = issued_to.is_some();
         let id = match (issued_to, named) {
             (Some(issued_to), Some(named)) if issued_to != named => {
                 return Err(LogoutError::OtherClient);
@@ -70,7 +71,13 @@ impl AuthorizationServer {
         };
         let client = match id {
             Some(id) => {
-                let client = self.read_client(&id).await?;
+                // The hint is this server's own: who has it may have the document read.
+                let client = if is_hinted {
+                    let kept = self.storage.client(&id).await?;
+                    self.client_of_request(&id, kept).await?
+                } else {
+                    self.read_client(&id).await?
+                };
                 Some(client.ok_or(LogoutError::UnknownClient)?)
             }
             None => None,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aip_base::{Clock, Timestamp};
-use quick_cache::sync::{Cache, DefaultLifecycle, EntryAction, EntryResult};
+use quick_cache::sync::{Cache, DefaultLifecycle, EntryAction, EntryResult, PlaceholderGuard};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 /// Ages of cached answers.
@@ -155,23 +155,30 @@ where
                 }
             })
             .await;
-        let (guard, old) = match entry {
+        let (placeholder, old) = match entry {
             EntryResult::Retained(entry) => {
                 let age = now.since(entry.fetched_at);
                 return (entry.outcome, Source::Cache { age });
             }
-            EntryResult::Replaced(guard, old) => (guard, Some(old)),
-            EntryResult::Vacant(guard) => (guard, None),
+            EntryResult::Replaced(placeholder, old) => (placeholder, Some(old)),
+            EntryResult::Vacant(placeholder) => (placeholder, None),
             // Neither is asked for: no callback removes, and the async entry has no time-out.
             EntryResult::Removed(..) | EntryResult::Timeout => {
                 return (fetch.await, Source::Fetched);
             }
         };
+        let mut fetching = Fetching {
+            cache: self,
+            replaces: Some((placeholder, old)),
+        };
         let fetched = fetch.await;
         let error = fetched.as_ref().err().cloned();
+        let Some((placeholder, old)) = fetching.replaces.take() else {
+            return (fetched, Source::Fetched);
+        };
         let entry = self.judge(key, fetched, old);
         // Whoever removed the placeholder meanwhile wanted a newer answer: then it is not kept.
-        let _ = guard.insert(entry.clone());
+        let _ = placeholder.insert(entry.clone());
         let age = self.clock.now().since(entry.fetched_at);
         if let Some(error) = error.filter(|_| age >= max_age) {
             return (Err(error), Source::Fetched);
@@ -209,20 +216,25 @@ where
         self.entries.weight()
     }
 
+    /// The old answer, for as long as nothing is fetched after a failure that may pass.
+    fn bridge(&self, old: Option<Entry<V, E>>) -> Option<Entry<V, E>> {
+        let now = self.clock.now();
+        let old =
+            old.filter(|old| old.outcome.is_ok() && now.since(old.fetched_at) < self.policy.hard)?;
+        Some(Entry {
+            good_until: now + self.policy.pause,
+            ..old
+        })
+    }
+
     fn judge(&self, key: &K, outcome: Result<V, E>, old: Option<Entry<V, E>>) -> Entry<V, E> {
         let now = self.clock.now();
         let keep = match &outcome {
             Ok(_) => self.policy.soft,
             Err(error) if !error.is_transient() => self.policy.negative,
             Err(_) => {
-                let usable = |old: &Entry<V, E>| {
-                    old.outcome.is_ok() && now.since(old.fetched_at) < self.policy.hard
-                };
-                if let Some(old) = old.filter(usable) {
-                    return Entry {
-                        good_until: now + self.policy.pause,
-                        ..old
-                    };
+                if let Some(old) = self.bridge(old) {
+                    return old;
                 }
                 self.policy.pause
             }
@@ -237,6 +249,43 @@ where
             fetched_at: now,
             good_until: now + keep,
             bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// The place of an answer that is being fetched.
+type Placeholder<'a, K, V, E> = PlaceholderGuard<
+    'a,
+    K,
+    Entry<V, E>,
+    ByBytes,
+    DefaultHashBuilder,
+    DefaultLifecycle<K, Entry<V, E>>,
+>;
+
+/// A fetch under way. Whoever gives up waiting for it drops it: then the old answer is put back, as a
+/// fetch that takes too long has failed like any other.
+struct Fetching<'a, K, V, E>
+where
+    K: Hash + Eq + Clone + Weighed,
+    V: Clone + Weighed,
+    E: Clone + Transient + Weighed,
+{
+    cache: &'a AnswerCache<K, V, E>,
+    replaces: Option<(Placeholder<'a, K, V, E>, Option<Entry<V, E>>)>,
+}
+
+impl<K, V, E> Drop for Fetching<'_, K, V, E>
+where
+    K: Hash + Eq + Clone + Weighed,
+    V: Clone + Weighed,
+    E: Clone + Transient + Weighed,
+{
+    fn drop(&mut self) {
+        if let Some((placeholder, old)) = self.replaces.take()
+            && let Some(old) = self.cache.bridge(old)
+        {
+            let _ = placeholder.insert(old);
         }
     }
 }
@@ -355,6 +404,30 @@ mod tests {
             cache.get(&"k", ready(Err(Failure::Passing))).await.0,
             Err(Failure::Passing)
         );
+    }
+
+    #[tokio::test]
+    async fn an_old_answer_outlives_fetches_that_nobody_waits_for() {
+        let (cache, clock) = cache();
+        cache.put("k", 1);
+        for _ in 0..3 {
+            clock.advance(Duration::from_hours(1));
+            let hangs = std::future::pending::<Result<u32, Failure>>();
+            let given_up = tokio::time::timeout(Duration::ZERO, cache.get(&"k", hangs)).await;
+            assert!(given_up.is_err());
+            assert_eq!(cache.peek(&"k"), Some(Ok(1)), "it bridges the pause");
+            clock.advance(Duration::from_secs(5));
+            let (outcome, _) = cache.get(&"k", ready(Err(Failure::Passing))).await;
+            assert_eq!(outcome, Ok(1));
+        }
+        // Not beyond its hard age, and nothing is put in the place of nothing.
+        clock.advance(Duration::from_hours(24));
+        for key in ["k", "new"] {
+            let hangs = std::future::pending::<Result<u32, Failure>>();
+            let given_up = tokio::time::timeout(Duration::ZERO, cache.get(&key, hangs)).await;
+            assert!(given_up.is_err());
+            assert_eq!(cache.get(&key, ready(Ok(2))).await.0, Ok(2));
+        }
     }
 
     #[tokio::test]

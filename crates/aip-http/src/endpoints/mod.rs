@@ -96,5 +96,6 @@ fn takes_clients(endpoint: Endpoint) -> bool {
             | Endpoint::Token
             | Endpoint::Revoke
             | Endpoint::Introspect
+            | Endpoint::Logout
     )
 }

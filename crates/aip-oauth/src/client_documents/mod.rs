@@ -180,6 +180,12 @@ impl ClientDocuments {
         kept.filter(|it| it.document_holds_until.is_some_and(|until| now < until))
     }
 
+    /// Whether the document of a client could not be read lately, without being withdrawn.
+    pub(crate) fn is_unreachable(&self, id: &ClientId) -> bool {
+        let failed = self.known(id).failed;
+        self.policy.is_some() && failed.is_some_and(|(_, failure)| failure.passes)
+    }
+
     /// Why there is no client of an id that is meant as the address of a document.
     fn why_none(&self, id: &ClientId) -> Option<String> {
         if self.policy.is_none() || !is_address(id) {

@@ -22,7 +22,7 @@ use crate::config::{Profile, StackConfig};
 
 pub use common::SERVER_POD_SELECTOR;
 pub use external_secret::SecretStore;
-pub use names::NameKey;
+pub use names::{NameKey, is_content_address};
 pub use reference::ObjectRef;
 pub use rekey::{REKEY_JOB, REKEY_TIMEOUT_SECONDS};
 pub use requirement::{ListEntry, Requirement};

@@ -13,6 +13,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 #[derive(Clone)]
 pub struct NameKey(hmac::Key);
 
+/// How much of the hash is in a name.
+const HASH_BYTES: usize = 5;
+
 impl NameKey {
     /// The key of a stack with encrypted values.
     pub fn of(crypter: &Crypter) -> Self {
@@ -51,9 +54,19 @@ impl NameKey {
     }
 }
 
+/// Whether `address` is `name` with a hash of content, as [`NameKey`] makes them.
+pub fn is_content_address(name: &str, address: &str) -> bool {
+    let hash = address.strip_prefix(name);
+    let hash = hash.and_then(|hash| hash.strip_prefix('-'));
+    hash.is_some_and(|hash| {
+        let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        hash.len() == 2 * HASH_BYTES && hash.bytes().all(is_digit)
+    })
+}
+
 fn suffixed(name: &str, hash: hmac::Context) -> String {
     let mut out = format!("{name}-");
-    for byte in &hash.sign().as_ref()[..5] {
+    for byte in &hash.sign().as_ref()[..HASH_BYTES] {
         let _ = write!(out, "{byte:02x}");
     }
     out

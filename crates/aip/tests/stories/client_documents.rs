@@ -29,6 +29,7 @@ on_both_engines!(
     what_was_withdrawn_does_not_come_back_while_its_site_is_down,
     a_document_that_cannot_be_read_holds_for_a_day,
     an_app_whose_document_is_gone_is_told_of_no_sign_out,
+    an_app_whose_document_was_not_read_for_days_is_told_of_a_sign_out,
     an_app_with_keys_in_its_document_proves_itself,
     another_replica_goes_on_with_a_sign_in,
     where_documents_are_not_taken_nobody_reads_them,
@@ -372,6 +373,38 @@ async fn an_app_whose_document_is_gone_is_told_of_no_sign_out(world: &World) {
     open(world, &app).await.expect_page(400, "can be used");
     assert_eq!(sign_out(&second).await, 1);
     assert_eq!(world.dump().await.count("logout_deliveries"), 0);
+}
+
+async fn an_app_whose_document_was_not_read_for_days_is_told_of_a_sign_out(world: &World) {
+    take_documents(world, |_| {}).await;
+    let told_at = "https://app.example.org/signed-out";
+    let right = with("backchannel_logout_uri", json!(told_at));
+    put(world, &right);
+    world.hosted.put(told_at, 200, String::new());
+    let app = App::known(world, ID, None);
+    let (first, second) = (world.browser(), world.browser());
+    let tokens = app.sign_in(&first, world.alice()).await;
+    app.sign_in(&second, world.bob()).await;
+
+    world.pass(Duration::from_hours(50));
+    let hint = serde_urlencoded::to_string([("id_token_hint", tokens.id_token())]).unwrap();
+    let page = first.open(&format!("{BASE}/oauth/logout?{hint}")).await;
+    assert_eq!(page.answer.status, 200, "{page:?}");
+    assert_eq!(world.hosted.received(told_at).len(), 1);
+
+    // While the site is away it is not known whether the app still wants to be told.
+    world.hosted.put(ID, 503, String::new());
+    world.pass(Duration::from_hours(50));
+    let account = second.open(&format!("{BASE}/account")).await;
+    let form = Form::with_field(account.answer.text(), "action", "sign-out").unwrap();
+    second.submit(form, "sign-out-button").await;
+    assert_eq!(world.hosted.received(told_at).len(), 1);
+    assert_eq!(world.dump().await.count("logout_deliveries"), 1);
+    put(world, &right);
+    world.pass(Duration::from_mins(10));
+    let server = &world.aip().app.server;
+    assert!(server.deliver_due_logouts().await.unwrap());
+    assert_eq!(world.hosted.received(told_at).len(), 2);
 }
 
 async fn an_app_with_keys_in_its_document_proves_itself(world: &World) {

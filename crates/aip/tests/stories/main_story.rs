@@ -45,6 +45,8 @@ async fn an_app_signs_a_person_in_works_for_them_and_says_goodbye(world: &World)
         "sub": alice.did.as_str(),
         "preferred_username": "alice.test",
         "name": "alice.test",
+        "did": alice.did.as_str(),
+        "pds_endpoint": world.pds().origin(),
     });
     assert_eq!(who, expected);
 

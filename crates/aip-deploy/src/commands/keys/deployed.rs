@@ -6,7 +6,7 @@ use aip_apply::plan::references::secrets_of_pod;
 use aip_apply::store::{HISTORY_LIMIT, Outcome, RevisionRecord};
 use aip_base::Timestamp;
 use aip_stack::Target;
-use aip_stack::desired::{Desired, ObjectRef, SERVER_POD_SELECTOR};
+use aip_stack::desired::{Desired, ObjectRef, SERVER_POD_SELECTOR, is_content_address};
 use aip_stack::signing_keys::Deployed;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -124,7 +124,8 @@ fn is_version(secret: &ObjectRef, name: &str) -> bool {
 }
 
 /// The version of a Secret that a Pod has and that is not one of those `allowed`; none if there is no such
-/// version, or if the Pod has ended. A server must have one that is allowed.
+/// version, or if the Pod has ended. A server must have one that is allowed. The Pods of others may have
+/// Secrets of others, whose names begin likewise.
 pub(super) fn other_version(
     pod: &Value,
     secret: &ObjectRef,
@@ -138,8 +139,11 @@ pub(super) fn other_version(
     let is_allowed = |name: &String| allowed.iter().any(|one| one.name == *name);
     let has_none = !names.iter().any(is_allowed);
     let mut others = names.into_iter().filter(|name| !is_allowed(name));
-    let other = others.find(|name| is_version(secret, name));
-    let lacks_it = has_none && is_server(pod);
+    let is_server = is_server(pod);
+    let other = others.find(|name| {
+        is_version(secret, name) && (is_server || is_content_address(&secret.logical_name, name))
+    });
+    let lacks_it = has_none && is_server;
     other.or_else(|| lacks_it.then(|| "no Secret of the stack".to_owned()))
 }
 
@@ -212,6 +216,16 @@ mod tests {
             (false, "Running", &[], None),
             // Of the stack `dev-2` in the same namespace.
             (false, "Running", &["aip-env-dev-2-0000000000"], None),
+            // Of an operator.
+            (false, "Running", &["aip-env-dev-backup"], None),
+            (false, "Running", &["aip-env-dev-00000000"], None),
+            (false, "Running", &["aip-env-dev-000000000G"], None),
+            (
+                true,
+                "Running",
+                &["aip-env-dev-0000000001", "aip-env-dev-old"],
+                Some("aip-env-dev-old"),
+            ),
         ];
         for (is_server, phase, secrets, expected) in cases {
             let pod = pod(is_server, phase, secrets);

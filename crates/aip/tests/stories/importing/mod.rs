@@ -172,7 +172,7 @@ async fn a_run_that_is_killed_anywhere_is_completed_by_the_next(world: &World) {
             let run = import.run(source, mode, &mut tell);
             match tokio::time::timeout(Duration::from_millis(millis), run).await {
                 // A statement that was sent before the kill is done after it, and takes the lead.
-                Ok(Err(error)) if format!("{error:?}") == "Busy" => {}
+                Ok(Err(ImportError::Busy)) => {}
                 Ok(done) => {
                     done.unwrap();
                     break;
