@@ -169,16 +169,13 @@ where
         };
         let mut fetching = Fetching {
             cache: self,
-            replaces: Some((placeholder, old)),
+            placeholder: Some(placeholder),
+            old,
         };
         let fetched = fetch.await;
         let error = fetched.as_ref().err().cloned();
-        let Some((placeholder, old)) = fetching.replaces.take() else {
-            return (fetched, Source::Fetched);
-        };
-        let entry = self.judge(key, fetched, old);
-        // Whoever removed the placeholder meanwhile wanted a newer answer: then it is not kept.
-        let _ = placeholder.insert(entry.clone());
+        let entry = self.judge(key, fetched, fetching.old.take());
+        fetching.fill(entry.clone());
         let age = self.clock.now().since(entry.fetched_at);
         if let Some(error) = error.filter(|_| age >= max_age) {
             return (Err(error), Source::Fetched);
@@ -272,7 +269,10 @@ where
     E: Clone + Transient + Weighed,
 {
     cache: &'a AnswerCache<K, V, E>,
-    replaces: Option<(Placeholder<'a, K, V, E>, Option<Entry<V, E>>)>,
+    /// `None` once it is filled.
+    placeholder: Option<Placeholder<'a, K, V, E>>,
+    /// The answer that was there before.
+    old: Option<Entry<V, E>>,
 }
 
 impl<K, V, E> Drop for Fetching<'_, K, V, E>
@@ -282,10 +282,22 @@ where
     E: Clone + Transient + Weighed,
 {
     fn drop(&mut self) {
-        if let Some((placeholder, old)) = self.replaces.take()
-            && let Some(old) = self.cache.bridge(old)
-        {
-            let _ = placeholder.insert(old);
+        if let Some(old) = self.cache.bridge(self.old.take()) {
+            self.fill(old);
+        }
+    }
+}
+
+impl<K, V, E> Fetching<'_, K, V, E>
+where
+    K: Hash + Eq + Clone + Weighed,
+    V: Clone + Weighed,
+    E: Clone + Transient + Weighed,
+{
+    fn fill(&mut self, entry: Entry<V, E>) {
+        if let Some(placeholder) = self.placeholder.take() {
+            // Whoever removed the placeholder meanwhile wanted a newer answer: then it is not kept.
+            let _ = placeholder.insert(entry);
         }
     }
 }

@@ -200,7 +200,7 @@ mod tests {
         );
         let allowed = [&now, &next];
         let old = "aip-env-dev-0000000000";
-        let cases: [(bool, &str, &[&str], Option<&str>); 14] = [
+        let cases: [(bool, &str, &[&str], Option<&str>); 18] = [
             (true, "Running", &["aip-env-dev-0000000001"], None),
             (true, "Pending", &["x", "aip-env-dev-0000000002"], None),
             (true, "Running", &[old], Some(old)),
