@@ -130,6 +130,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         say::line(&format!("{name}: {}", tally.line()));
         total.add(tally);
     }
+    for name in &total.failures {
+        say::line(&format!("failed: {name}"));
+    }
     // Nothing is said after the total: whoever reads only the last line has read the verdict.
     say::line(&total.line());
     Ok(if total.failed == 0 {

@@ -1,24 +1,27 @@
 //! Counting tests from what their runners print.
 
 /// How many tests passed and failed.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Tally {
     pub(super) passed: u64,
     pub(super) failed: u64,
+    /// The names of tests that failed, as far as the runner tells them.
+    pub(super) failures: Vec<String>,
 }
 
 impl Tally {
     /// A suite that could not be run counts as one failure.
     pub(super) fn broken() -> Self {
         Self {
-            passed: 0,
             failed: 1,
+            ..Self::default()
         }
     }
 
     pub(super) fn add(&mut self, other: &Self) {
         self.passed += other.passed;
         self.failed += other.failed;
+        self.failures.extend_from_slice(&other.failures);
     }
 
     pub(super) fn line(&self) -> String {
@@ -28,8 +31,15 @@ impl Tally {
     /// Adds one line of a runner's output, if it is one that counts.
     ///
     /// `cargo test`: `test result: ok. 3 passed; 0 failed; 1 ignored; …` (an ignored test is a
-    /// failure here). The end-to-end runner: `3 passed, 0 failed`.
+    /// failure here). The end-to-end runner: `3 passed, 0 failed`. The name of a test that failed stands in
+    /// `test NAME ... FAILED` and in `not ok - NAME (2.0 s)`.
     pub(super) fn read(&mut self, line: &str) {
+        let of_cargo = line.strip_prefix("test ");
+        let of_cargo = of_cargo.and_then(|line| line.strip_suffix(" ... FAILED"));
+        if let Some(name) = of_cargo.or_else(|| line.strip_prefix("not ok - ")) {
+            self.failures.push(name.to_owned());
+            return;
+        }
         let counts = match line.strip_prefix("test result: ") {
             Some(rest) => rest.split_once(". ").map_or(rest, |(_, counts)| counts),
             None if line.contains(" passed, ") && line.ends_with(" failed") => line,
@@ -73,19 +83,24 @@ mod tests {
             "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 7 filtered out; finished in 0.01s",
             "test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s",
         ]);
-        assert_eq!(
-            tally,
-            Tally {
-                passed: 4,
-                failed: 2
-            }
-        );
+        assert_eq!((tally.passed, tally.failed), (4, 2));
     }
 
     #[test]
     fn the_end_to_end_runner_is_read_too() {
         let tally = read(&["ok - signs in (2.0 s)", "6 passed, 1 failed"]);
         assert_eq!(tally.line(), "6 passed, 1 failed");
+    }
+
+    #[test]
+    fn tests_that_failed_are_named() {
+        let tally = read(&[
+            "test a::b ... ok",
+            "test a::c ... FAILED",
+            "ok - signs in (2.0 s)",
+            "not ok - signs out (2.0 s)",
+        ]);
+        assert_eq!(tally.failures, ["a::c", "signs out (2.0 s)"]);
     }
 
     #[test]

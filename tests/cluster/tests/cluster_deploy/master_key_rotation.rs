@@ -1,7 +1,9 @@
 //! `keys rotate --auto --purpose master`: three deployments and a Job, killed in between, and met by others.
 
+use std::time::Duration;
+
 use aip_apply::apply::FailPoint;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::key_rotation::{copy, live, secrets, time_passes};
@@ -108,11 +110,21 @@ async fn a_master_key_is_replaced_by_three_deployments_and_a_job_that_seals_agai
     let refused = "Pod left-over still runs with master keys of an earlier deployment";
     auto(&project).await.exits(1).says(refused);
     assert_eq!(secrets(&project).await, versions);
+    // One that is stopping is waited for.
     let pods = project.api("", "Pod");
     let at_once = DeleteParams::default().grace_period(0);
+    let finalizers = |names: Value| Patch::Merge(json!({"metadata": {"finalizers": names}}));
+    let changed = PatchParams::default();
+    let held = finalizers(json!(["example.org/held"]));
+    pods.patch("left-over", &changed, &held).await.unwrap();
     pods.delete("left-over", &at_once).await.unwrap();
+    let (activated, ()) = tokio::join!(auto(&project), async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let released = finalizers(Value::Null);
+        pods.patch("left-over", &changed, &released).await.unwrap();
+    });
 
-    auto(&project).await.exits(0).says("activated: ");
+    activated.exits(0).says("activated: ");
     assert_eq!(
         live_keys(&project).await,
         (new.clone(), vec![OLD.to_owned(), new.clone()])

@@ -1,5 +1,7 @@
 //! The keys that were deployed: by the history, and by the Secret that the Pods have.
 
+use std::time::Duration;
+
 use aip_apply::cluster::GuardedCluster;
 use aip_apply::plan::Deleting;
 use aip_apply::plan::references::secrets_of_pod;
@@ -147,6 +149,15 @@ pub(super) fn other_version(
     other.or_else(|| lacks_it.then(|| "no Secret of the stack".to_owned()))
 }
 
+/// How long a Pod that is being deleted may take to stop (`metadata.deletionGracePeriodSeconds`); none for a Pod
+/// that is not.
+pub(super) fn stopping_time(pod: &Value) -> Option<Duration> {
+    let metadata = &pod["metadata"];
+    metadata["deletionTimestamp"].as_str()?;
+    let seconds = metadata["deletionGracePeriodSeconds"].as_u64();
+    Some(Duration::from_secs(seconds.unwrap_or_default()))
+}
+
 /// Whether the selector of the servers' Pods takes a Pod.
 fn is_server(pod: &Value) -> bool {
     let labels = &pod["metadata"]["labels"];
@@ -190,6 +201,16 @@ mod tests {
             "spec": {"containers": [{"envFrom": env.collect::<Vec<_>>()}]},
             "status": {"phase": phase},
         })
+    }
+
+    #[test]
+    fn a_pod_that_is_being_deleted_has_its_grace_period_to_stop() {
+        let mut pod = pod(true, "Running", &[]);
+        assert_eq!(stopping_time(&pod), None);
+        pod["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+        assert_eq!(stopping_time(&pod), Some(Duration::ZERO));
+        pod["metadata"]["deletionGracePeriodSeconds"] = 60.into();
+        assert_eq!(stopping_time(&pod), Some(Duration::from_secs(60)));
     }
 
     #[test]

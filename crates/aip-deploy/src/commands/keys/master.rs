@@ -5,7 +5,7 @@
 //! Secret of the Pods, and the Pods. An old key is removed by a run whose own Job has sealed everything again,
 //! whatever runs before it did, and while no Pod seals with another key.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aip_apply::apply::{FailPoint, LeaseRenewer};
 use aip_apply::cluster::GuardedCluster;
@@ -17,16 +17,21 @@ use aip_stack::master_keys::{MasterDue, MasterKeys, MasterStep};
 use aip_stack::signing_keys::Deployed;
 use pulumi_files::StackFile;
 use secrecy::ExposeSecret as _;
+use serde_json::Value;
 
 use super::KeysError;
 use super::auto::{deploy, only_keys_differ, period, say_next};
-use super::deployed::{History, live, other_version};
+use super::deployed::{History, live, other_version, stopping_time};
 use crate::commands::apply_flags::ApplyFlags;
 use crate::commands::failure::CommandError;
 use crate::context::{Context, OpenStack, SecretsMode, Stack};
 use crate::workflow::{Deployment, Operation, with_lease};
 
 const MASTER_KEYS: &str = "AIP_MASTER_KEYS";
+/// Between two looks at Pods that are stopping.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a Pod may be there after its grace period: its node reports late.
+const STOP_MARGIN: Duration = Duration::from_secs(30);
 
 /// What is asked for on the command line.
 pub(super) struct MasterRotation {
@@ -141,7 +146,7 @@ impl MasterRotation {
         }
         match &step {
             MasterStep::Publish => {}
-            MasterStep::Activate(_) => pods.all_have(&[&pods.secret]).await?,
+            MasterStep::Activate(_) => pods.all_have(ctx, &[&pods.secret]).await?,
             MasterStep::Remove(_) => seal_again(stack, lease, &round, &pods).await?,
         }
         for kid in round.keys.make(&step, ctx.clock.as_ref(), ctx.rng.as_ref()) {
@@ -193,18 +198,41 @@ impl Pods {
         })
     }
 
-    /// That no Pod of the namespace has other keys than those of these Secrets; one that is stopping counts
-    /// until it is gone. Not servers alone: an import seals, too.
-    async fn all_have(&self, secrets: &[&ObjectRef]) -> Result<(), KeysError> {
+    /// That no Pod of the namespace has other keys than those of these Secrets. Not servers alone: an import
+    /// seals, too. A Pod that is stopping still seals: it is waited for until its grace period is over.
+    async fn all_have(&self, ctx: &Context, secrets: &[&ObjectRef]) -> Result<(), KeysError> {
         let like = ObjectRef::any_pod(&self.namespace);
-        let pods = self.cluster.list(&like, None).await;
-        for pod in pods.map_err(CommandError::from)? {
-            if let Some(secret) = other_version(&pod, &self.secret, secrets) {
-                let pod = pod["metadata"]["name"].as_str().unwrap_or("?").to_owned();
+        let started = Instant::now();
+        let mut is_told = false;
+        loop {
+            let pods = self.cluster.list(&like, None).await;
+            let pods = pods.map_err(CommandError::from)?;
+            let older = pods.iter().filter_map(|pod| {
+                let secret = other_version(pod, &self.secret, secrets)?;
+                Some((pod, secret))
+            });
+            let older: Vec<_> = older.collect();
+            // One that is not stopping decides at once: waiting does not end it.
+            let stays = |(pod, _): &&(&Value, String)| {
+                stopping_time(pod).is_none_or(|time| started.elapsed() > time + STOP_MARGIN)
+            };
+            let name = |pod: &Value| pod["metadata"]["name"].as_str().unwrap_or("?").to_owned();
+            if let Some((pod, secret)) = older.iter().find(stays) {
+                let (pod, secret) = (name(pod), secret.clone());
                 return Err(KeysError::OlderPod { pod, secret });
             }
+            let Some((pod, _)) = older.first() else {
+                return Ok(());
+            };
+            if !is_told {
+                let pod = name(pod);
+                ctx.screen.line(format!(
+                    "waiting for Pod {pod}, which stops and has master keys of an earlier deployment"
+                ));
+                is_told = true;
+            }
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
-        Ok(())
     }
 }
 
@@ -226,7 +254,7 @@ async fn seal_again(
     // Both seal with the same key, and after a run that was killed there may be Pods of both.
     let mut allowed = secrets_like(&pods.secret, &target);
     allowed.extend(secrets_like(&pods.secret, &to_come));
-    pods.all_have(&allowed).await?;
+    pods.all_have(ctx, &allowed).await?;
     let mut run = [0; 4];
     ctx.rng.fill(&mut run);
     let run = format!("{:08x}", u32::from_be_bytes(run));
