@@ -1,6 +1,7 @@
 //! What apps call all the time, on PostgreSQL: refreshing, introspecting, asking who signed in
 //! and how the session at the PDS is, and the documents that describe AIP, over 16 and over 64
-//! connections, in turns with servers that do nothing else.
+//! connections, in turns with servers that do nothing else; and what apps ask on their own behalf, in
+//! turns with refreshing, too.
 
 use std::path::Path;
 use std::time::Duration;
@@ -49,6 +50,14 @@ pub(crate) enum Call {
     Jwks,
 }
 
+impl Call {
+    /// Whether the same server is measured when it refreshes, too: what is asked of these calls is asked as
+    /// a share of that.
+    fn is_beside_refresh(self) -> bool {
+        matches!(self, Self::ClientCredentials | Self::TokenJwt | Self::Par)
+    }
+}
+
 /// A server with its callers and what was measured of it, by load.
 struct Side<'a> {
     watched: Watched<'a>,
@@ -72,8 +81,16 @@ pub(crate) async fn measure(
     let tokens = sign_in_many(&lab, SESSIONS).await?;
     let mut aip = callers(call, &lab, &tokens).await?;
     let peers = peers(call, &mut aip, scratch, &postgres).await?;
-    let mut sides = vec![Side::new(Watched::aip(&lab.server, Some(&postgres)), aip)];
+    let watched = Watched::aip(&lab.server, Some(&postgres));
+    let mut sides = vec![Side::new(watched, aip)];
+    let mut names = Vec::new();
+    if call.is_beside_refresh() {
+        let refreshing = callers(Call::Refresh, &lab, &tokens).await?;
+        sides.push(Side::new(watched, refreshing));
+        names.push("refresh");
+    }
     for peer in &peers {
+        names.push(peer.name);
         let mut callers = callers(call, &lab, &tokens).await?;
         for caller in &mut callers {
             caller.call_instead(peer).await?;
@@ -93,8 +110,8 @@ pub(crate) async fn measure(
         let mut figures = sides.iter().map(|side| &side.figures[load]);
         let aip = figures.next().context("AIP was measured")?;
         results.extend(round::results(aip, "request", suffix)?);
-        for (peer, figures) in peers.iter().zip(figures) {
-            results.extend(round::beside(aip, figures, peer.name, suffix)?);
+        for (name, figures) in names.iter().zip(figures) {
+            results.extend(round::beside(aip, figures, name, suffix)?);
         }
     }
     Ok(results)

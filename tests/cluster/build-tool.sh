@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # build-tool.sh NAME: builds the Go program of the module `tools/NAME`, once, and prints where it is. That
-# is the tool that the module names (kustomize), or the module itself (tiltfile). Programs are kept in
-# the cache beside the control plane, under the hash of their module's files.
+# is the tool that the module names (kustomize), or the module itself (tiltfile, envoy-gateway). Programs are
+# kept in the cache beside the control plane, under the hash of their module's files.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -17,7 +17,7 @@ flock 9
 if [ ! -x "$bin/$name" ]; then
   . ./find-go.sh
   find_go "$(awk '$1 == "go" { print "go" $2 }' "$module/go.mod")" "$cache"
-  echo "building $name (once; a minute at most)" >&2
+  echo "building $name (once; some minutes)" >&2
   export GOTOOLCHAIN=local GOFLAGS="-mod=readonly ${GOFLAGS:-}" CGO_ENABLED=0
   package=$(awk '$1 == "tool" { print $2 }' "$module/go.mod")
   (cd "$module" && go build -trimpath -ldflags "-s -w" -o "$bin/.$name" "${package:-.}" >&2)

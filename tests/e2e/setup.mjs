@@ -1,6 +1,6 @@
 // Installs what the stories need into the cache folder: node_modules (linked into this folder), those of
 // the newest PDS with the Node.js that it needs (linked into newest/), those of the stock clients (linked
-// into clients/), the clients in Go and Java, the SDKs of the AT Protocol (linked into sdks/, those in Python into an
+// into clients/), the clients in Go, Java, Rust and for Next.js, the SDKs of the AT Protocol (linked into sdks/, those in Python into an
 // environment of their own) and, unless PYTHON names one, a Python environment for the Authlib app and
 // schemathesis. A second run installs nothing.
 //
@@ -10,8 +10,8 @@ import { spawn } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
 import {
-  clientModulesDir, clientsDir, e2eDir, goProgramsDir, modulesDir, newestDir, newestModulesDir, sdkModulesDir, sdksDir, sdkVenvDir, springDir,
-  venvDir,
+  clientModulesDir, clientsDir, e2eDir, goProgramsDir, modulesDir, newestDir, newestModulesDir, nextDir, nextSources, rustDir, rustProgram,
+  sdkModulesDir, sdksDir, sdkVenvDir, springDir, venvDir,
 } from './lib/cache.mjs'
 
 /**
@@ -86,6 +86,24 @@ async function installSpring() {
   })
 }
 
+/** The app with Next.js. It is built beside its packages, so its sources are copied. */
+async function installNext() {
+  await once(nextDir, async () => {
+    fs.cpSync(nextSources, nextDir, { recursive: true })
+    await run(nextDir, {}, 'npm', 'ci', '--ignore-scripts', '--no-audit', '--no-fund')
+    await run(nextDir, { NEXT_TELEMETRY_DISABLED: '1' }, 'npx', '--no-install', 'next', 'build')
+  })
+}
+
+/** The client in Rust. What it shares with AIP is built once: they have one target folder. */
+async function installRust() {
+  await once(rustDir, async () => {
+    const target = process.env.CARGO_TARGET_DIR ?? path.join(e2eDir, '..', '..', 'target')
+    await run(path.join(clientsDir, 'rust'), { CARGO_TARGET_DIR: target }, 'cargo', 'build', '--locked')
+    fs.copyFileSync(path.join(target, 'debug', path.basename(rustProgram)), rustProgram)
+  })
+}
+
 // A compiler works for a minute or two on each better-sqlite3: side by side.
 await Promise.all([
   install(e2eDir, modulesDir, nodeHeaders),
@@ -96,4 +114,6 @@ await Promise.all([
   installPython(sdksDir, sdkVenvDir),
   installGo(),
   installSpring(),
+  installNext(),
+  installRust(),
 ])

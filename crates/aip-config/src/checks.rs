@@ -176,11 +176,15 @@ fn rotation_leaves_time(config: &Config) -> Option<Finding> {
     Some((setting, message))
 }
 
-fn rotations(config: &Config) -> [(&'static str, Option<Duration>); 2] {
+fn rotations(config: &Config) -> [(&'static str, Option<Duration>); 3] {
     let keys = &config.keys;
     [
         ("keys.rotate_upstream_every", keys.rotate_upstream_every),
         ("keys.rotate_oidc_every", keys.rotate_oidc_every),
+        (
+            "keys.rotate_service_auth_every",
+            keys.rotate_service_auth_every,
+        ),
     ]
 }
 

@@ -5,7 +5,6 @@ use crate::Sources;
 
 /// The names, each with what is so instead.
 const NAMES: &[(&str, &str)] = &[
-    ("ADMIN_DIDS", "no account may administer this server by it"),
     ("ALLOWED_DOMAINS", "it restricts nobody"),
     (
         "APP_PASSWORD_ACCESS_TOKEN_EXPIRY",
@@ -47,7 +46,10 @@ const NAMES: &[(&str, &str)] = &[
         "OAUTH_SIGNING_KEYS",
         "only `aip import aip-v2` uses these keys; AIP_JSON_WEB_KEYS takes a JWK Set",
     ),
-    ("SERVICE_AUTH_KEYS", "no key signs service tokens by it"),
+    (
+        "SERVICE_AUTH_KEYS",
+        "the keys of the purpose `service_auth` in the key set are those of service authentication",
+    ),
     (
         "STORAGE_BACKEND",
         "AIP_DATABASE_URL says which database is used",

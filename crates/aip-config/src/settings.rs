@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use aip_atproto::Origin;
+use aip_atproto::{Did, Origin};
 use aip_base::DatabaseUrl;
 use http::HeaderName;
 use ipnet::IpNet;
@@ -67,6 +67,9 @@ settings! {
     database: Database {
         /// `postgres://…` or `sqlite://PATH`. The file `aip.db` in `server.data_dir` unless set.
         url: Option<DatabaseUrl>, ["AIP_DATABASE_URL", "DATABASE_URL", "PG_DSN"];
+        /// The PostgreSQL database that `aip database move` moves this one to. The server goes on there as
+        /// soon as it has been moved.
+        next_url: Option<DatabaseUrl>, ["AIP_DATABASE_NEXT_URL"];
     }
 
     /// Valkey or Redis, for what replicas share besides the database. Not needed.
@@ -94,6 +97,8 @@ settings! {
         rotate_upstream_every: Option<Duration>, ["AIP_ROTATE_UPSTREAM_KEYS_EVERY"];
         /// How long a key signs towards apps, likewise. Not rotated unless set.
         rotate_oidc_every: Option<Duration>, ["AIP_ROTATE_OIDC_KEYS_EVERY"];
+        /// How long the key of this server's own DID document signs, likewise. Not rotated unless set.
+        rotate_service_auth_every: Option<Duration>, ["AIP_ROTATE_SERVICE_AUTH_KEYS_EVERY"];
     }
 
     /// Towards other servers: PDSs, PLC directories, DNS.
@@ -176,6 +181,9 @@ settings! {
         /// Whether clients that register themselves must use PKCE though they can prove who they
         /// are. Those that cannot must in any case.
         registered_require_pkce: bool = "false", ["AIP_REGISTERED_REQUIRE_PKCE"];
+        /// The accounts that may change clients with a service token of their PDS, at
+        /// `/xrpc/tools.graze.aip.clients.Update`.
+        admin_dids: Vec<Did> = "", ["AIP_ADMIN_DIDS", "ADMIN_DIDS"];
     }
 
     /// The look of the pages.

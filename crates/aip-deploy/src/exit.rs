@@ -104,9 +104,11 @@ impl ErrorExit for ApplyError {
     fn exit(&self) -> Exit {
         match self {
             Self::Object { source, .. } | Self::Api(source) => source.exit(),
-            Self::Dependency(_) | Self::Migration(_) | Self::Rekey(_) | Self::Rollout(_) => {
-                Exit::Rollout
-            }
+            Self::Dependency(_)
+            | Self::Migration(_)
+            | Self::Rekey(_)
+            | Self::DatabaseMove(_)
+            | Self::Rollout(_) => Exit::Rollout,
             Self::TimedOut { .. } => Exit::TimedOut,
             Self::Follow(error) => error.exit(),
             Self::Store(error) => error.exit(),

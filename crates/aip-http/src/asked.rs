@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use aip_atproto::Did;
 use aip_base::{RowId, random_token};
 use aip_keys::{TokenHash, secrets_equal};
 use aip_oauth::authorize::{AuthorizeError, ValidRequest};
+use aip_storage::subject::Subject;
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -174,7 +174,11 @@ impl Asked {
             Self::Stored(it) => &it.request.params,
         };
         let hint = params.login_hint.as_deref();
-        hint.or(params.only_subject().map(Did::as_str))
+        hint.or(match params.only_subject() {
+            Some(Subject::Account(did)) => Some(did.as_str()),
+            // It leads nobody to their account.
+            Some(Subject::Pairwise(_)) | None => None,
+        })
     }
 
     /// Stores the request for the browser, if it is not stored yet. `None`: there is none.

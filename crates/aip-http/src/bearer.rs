@@ -35,6 +35,16 @@ pub(crate) async fn authorize(
     authorized.map_err(|error| refused(app, incoming, error))
 }
 
+/// Likewise, for a call on userinfo.
+pub(crate) async fn authorize_userinfo(
+    app: &AppState,
+    incoming: &IncomingRequest,
+) -> Result<AuthorizedCall, ApiError> {
+    let shown = Shown::read(app, incoming, Endpoint::Userinfo.spec().path)?;
+    let authorized = app.server().authorize_userinfo(shown.credential()).await;
+    authorized.map_err(|error| refused(app, incoming, error))
+}
+
 /// Likewise, for a call on the PDS.
 pub(crate) async fn authorize_proxy(
     app: &AppState,

@@ -157,7 +157,14 @@ impl From<ClientRegistrationError> for ApiError {
                 "there are clients.max_registered clients that registered themselves",
             )
             .with(RETRY_AFTER, "3600"),
+            ClientRegistrationError::ChangedMeanwhile => Self::caller(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "temporarily_unavailable",
+                words.as_str(),
+            )
+            .with(RETRY_AFTER, "1"),
             ClientRegistrationError::ClientCredentials
+            | ClientRegistrationError::PairwiseDevice
             | ClientRegistrationError::Scope(_)
             | ClientRegistrationError::Credentials
             | ClientRegistrationError::Pinned(_)
@@ -307,8 +314,10 @@ impl Challenge<'_> {
             ResourceError::InvalidToken
             | ResourceError::NoAccount
             | ResourceError::OtherAudience
+            | ResourceError::Withdrawn
             | ResourceError::WrongScheme
             | ResourceError::WrongKey => self.error("invalid_token", &words),
+            ResourceError::Pairwise => self.scope(&words),
             ResourceError::NoProof
             | ResourceError::Proof(
                 ProofError::Invalid(_) | ProofError::Missing | ProofError::Replayed,

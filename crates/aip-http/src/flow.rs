@@ -6,6 +6,7 @@ use std::sync::Arc;
 use aip_atproto::{Did, ScopeSet, for_upstream};
 use aip_base::{RequestNotes, RowId};
 use aip_keys::TokenHash;
+use aip_oauth::AuthorizationServer;
 use aip_oauth::authorize::{Refusal, RefusalCode, ValidRequest};
 use aip_oauth::decision::Approved;
 use aip_oauth::interaction::{ConsentReason, InteractionInput, consent_reason, granted_scope};
@@ -56,9 +57,8 @@ impl Pending {
 
     /// Whether the app accepts other accounts only (OpenID Connect Core §3.1.2.1 on
     /// `id_token_hint`, §5.5.1 on `sub`).
-    pub(crate) fn is_for_another(&self, did: &Did) -> bool {
-        let subjects = &self.request.params.subjects;
-        !subjects.is_empty() && !subjects.contains(did)
+    pub(crate) fn is_for_another(&self, server: &AuthorizationServer, did: &Did) -> bool {
+        !server.accepts(&self.client, &self.request.params.subjects, did)
     }
 
     /// What the PDS shall ask. Whoever is sent there for a request with `max_age` has no sign-in
@@ -209,7 +209,7 @@ impl AppState {
             return self.repeat(token, to, None).await;
         }
         let pending = self.pending(to, token).await?;
-        if pending.is_for_another(&who.did) {
+        if pending.is_for_another(self.server(), &who.did) {
             return self.refuse_other_subject(&pending).await;
         }
         let reason = pending.consent_reason(&pending.granted_scope());
@@ -227,7 +227,7 @@ impl AppState {
         pending: &Pending,
         who: &SignedIn,
     ) -> Result<Response, ApiError> {
-        if pending.is_for_another(&who.did) {
+        if pending.is_for_another(self.server(), &who.did) {
             return self.refuse_other_subject(pending).await;
         }
         let (request, browser) = (&pending.request, pending.browser);

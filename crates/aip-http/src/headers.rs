@@ -35,7 +35,7 @@ const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static(
 /// what else goes on to its PDS.
 const VARIES: HeaderValue = HeaderValue::from_static(
     "Authorization, DPoP, Accept, Accept-Encoding, Accept-Language, Atproto-Proxy, \
-     Atproto-Accept-Labelers",
+     Atproto-Accept-Labelers, X-AIP-Account",
 );
 
 /// Adds what every answer carries. `spec` is that of its endpoint; there is none for a path that

@@ -49,8 +49,11 @@ pub(crate) enum Limit {
     UserCodes,
     /// App passwords that were given, right or wrong, by network. Each is tried at a PDS.
     AppPasswords,
-    /// App passwords that were given for one account, by all apps: whoever guesses them does it slowly.
+    /// App passwords that one app gave for one account: whoever guesses them does it slowly, and uses up
+    /// what no other app has.
     AppPasswordsOfAccount,
+    /// Refused app passwords that are written to the audit log, of one app and account.
+    NotedRefusals,
     /// Tokens and keys of sessions handed out under one grant, each time with secrets that are opened.
     CredentialsOfGrant,
 }
@@ -62,8 +65,8 @@ pub(crate) enum Counted<'a> {
     Network(Caller),
     /// The calls in the name of a registered client.
     Client(&'a str),
-    /// The calls for an account.
-    Account(&'a Did),
+    /// The calls of a client for an account.
+    ClientAndAccount(&'a str, &'a Did),
     /// The calls under a grant.
     Grant(RowId),
 }
@@ -186,7 +189,15 @@ impl Limit {
                     burst: 10,
                     every: Duration::from_mins(1),
                 },
-                words: "Too many app passwords were given for this account.",
+                words: "This app gave too many app passwords for this account.",
+            },
+            Self::NotedRefusals => Rule {
+                name: "noted_refusals",
+                quota: Quota {
+                    burst: 1,
+                    every: Duration::from_mins(1),
+                },
+                words: "Too many refusals were noted.",
             },
             Self::CredentialsOfGrant => Rule {
                 name: "credentials_of_grant",
@@ -244,32 +255,41 @@ impl RateLimiter {
         counted: Counted<'_>,
         now: Timestamp,
     ) -> Result<(), ApiError> {
-        let Some(rates) = &self.rates else {
-            return Ok(());
-        };
+        let wait = self.take(limit, counted, now).await;
+        wait.map_or(Ok(()), |wait| Err(refused(limit, wait)))
+    }
+
+    /// Likewise, of what is left out without a word when it is one too many.
+    pub(crate) async fn permits(&self, limit: Limit, counted: Counted<'_>, now: Timestamp) -> bool {
+        self.take(limit, counted, now).await.is_none()
+    }
+
+    /// Counts a call. For how long there is none, if this is one too many.
+    async fn take(&self, limit: Limit, counted: Counted<'_>, now: Timestamp) -> Option<Duration> {
+        let rates = self.rates.as_ref()?;
         let Rule { name, quota, .. } = limit.rule();
         let (key, quota) = match counted {
             Counted::Network(caller) if !caller.is_public() => (caller.network(), of_crowd(quota)),
             Counted::Network(caller) => (caller.network(), quota),
             Counted::Client(id) => (id.to_owned(), quota),
-            Counted::Account(did) => (did.as_str().to_owned(), quota),
+            Counted::ClientAndAccount(client, did) => (format!("{client} {did}"), quota),
             Counted::Grant(id) => (id.to_string(), quota),
         };
         let held = (name, key);
         let until = self.held_off.get(&held).map(|until| until.since(now));
         if let Some(wait) = until.filter(|wait| !wait.is_zero()) {
-            return Err(refused(limit, wait));
+            return Some(wait);
         }
         match rates.take(&format!("{name}:{}", held.1), quota, now).await {
-            Ok(Verdict::Permitted) => Ok(()),
+            Ok(Verdict::Permitted) => None,
             Ok(Verdict::Refused { retry_after }) => {
                 self.held_off.insert(held, now + retry_after);
-                Err(refused(limit, retry_after))
+                Some(retry_after)
             }
             Err(error) => {
                 metrics::counter!("aip_rate_limit_failures_total", "limit" => name).increment(1);
                 tracing::warn!(%error, limit = name, "rate limiter unavailable, allowing the request");
-                Ok(())
+                None
             }
         }
     }

@@ -22,8 +22,9 @@ use crate::state::AppState;
 use crate::subject_quota::{Asking, SubjectQuota};
 
 /// How many are under way at once in this process: of one account in one app, of one app, and of all.
-/// Others wait for their turn. An account has few, so that it takes many accounts to keep the others of
-/// their app waiting; what each of them costs a host is bounded where requests go out.
+/// Others wait for their turn. An account has few of its own, so that it takes many accounts to keep the
+/// others of their app waiting; while more than half of all places are free, it may have more. What each of
+/// them costs a host is bounded where requests go out.
 const OF_ACCOUNT: usize = 3;
 const OF_CLIENT: usize = 48;
 const OF_ALL: usize = 256;
@@ -48,6 +49,8 @@ pub(crate) enum LookupError {
     Resolve(ResolveError),
     /// It took longer than that.
     Deadline(Duration),
+    /// The time for all that the request asks for was over before.
+    NotInTime,
 }
 
 impl Default for Lookups {
@@ -112,7 +115,7 @@ impl Lookups {
         match timeout_at(deadline, in_turn).await {
             Ok(Ok(found)) => found.map_err(LookupError::Resolve),
             Ok(Err(_)) => Err(LookupError::Deadline(LOOKUP_DEADLINE)),
-            Err(_) => Err(LookupError::Deadline(DEADLINE)),
+            Err(_) => Err(LookupError::NotInTime),
         }
     }
 
@@ -120,11 +123,30 @@ impl Lookups {
     async fn places(&self, client: &ClientId, account: &Did) -> [Option<OwnedSemaphorePermit>; 3] {
         let asking_account = Asking::Account(client.clone(), account.clone());
         let asking_client = Asking::Client(client.clone());
+        let of_account = self.share(asking_account, OF_ACCOUNT);
+        let of_client = self.share(asking_client, OF_CLIENT);
+        if of_account.available_permits() == 0
+            && let Some([of_client, of_all]) = self.idle_places(&of_client)
+        {
+            return [None, Some(of_client), Some(of_all)];
+        }
         // The narrowest first: who waits for it holds nothing that others need.
-        let of_account = self.share(asking_account, OF_ACCOUNT).acquire_owned().await;
-        let of_client = self.share(asking_client, OF_CLIENT).acquire_owned().await;
+        let of_account = of_account.acquire_owned().await;
+        let of_client = of_client.acquire_owned().await;
         let of_all = Arc::clone(&self.all).acquire_owned().await;
         [of_account.ok(), of_client.ok(), of_all.ok()]
+    }
+
+    /// Places that nobody is likely to miss.
+    fn idle_places(&self, of_client: &Arc<Semaphore>) -> Option<[OwnedSemaphorePermit; 2]> {
+        let are_idle = of_client.available_permits() > OF_CLIENT / 2
+            && self.all.available_permits() > OF_ALL / 2;
+        if !are_idle {
+            return None;
+        }
+        let of_client = Arc::clone(of_client).try_acquire_owned().ok()?;
+        let of_all = Arc::clone(&self.all).try_acquire_owned().ok()?;
+        Some([of_client, of_all])
     }
 
     fn share(&self, asking: Asking, places: usize) -> Arc<Semaphore> {
@@ -143,6 +165,11 @@ impl Lookups {
 }
 
 impl LookupError {
+    /// Whether another time it may be found: it took too long, or its turn did not come.
+    pub(crate) fn was_too_slow(&self) -> bool {
+        matches!(self, Self::Deadline(_) | Self::NotInTime)
+    }
+
     /// Status, error and words, as the lexicons of `com.atproto.identity` name them.
     pub(crate) fn told(&self) -> (StatusCode, &'static str, String) {
         let unknown = StatusCode::BAD_REQUEST;
@@ -157,14 +184,14 @@ impl LookupError {
                 | ResolveError::NoPds(_)
                 | ResolveError::Unavailable { .. } => (StatusCode::BAD_GATEWAY, "UpstreamFailure"),
             },
-            Self::Deadline(_) => (StatusCode::GATEWAY_TIMEOUT, "UpstreamTimeout"),
+            Self::Deadline(_) | Self::NotInTime => (StatusCode::GATEWAY_TIMEOUT, "UpstreamTimeout"),
         };
         let words = match self {
             // What a request of AIP met says which names and addresses there are around it.
             Self::Resolve(ResolveError::Unavailable { subject, .. }) => {
                 format!("`{subject}` could not be resolved now")
             }
-            Self::Resolve(_) | Self::Deadline(_) => self.detail(),
+            Self::Resolve(_) | Self::Deadline(_) | Self::NotInTime => self.detail(),
         };
         (status, code, words)
     }
@@ -174,6 +201,10 @@ impl LookupError {
         match self {
             Self::Resolve(error) => error.to_string(),
             Self::Deadline(after) => HttpError::Deadline(*after).to_string(),
+            Self::NotInTime => format!(
+                "not looked up within the {} s of a request: ask again",
+                DEADLINE.as_secs()
+            ),
         }
     }
 }
@@ -194,8 +225,8 @@ impl From<LookupError> for ApiError {
 mod tests {
     use std::future::{pending, ready};
 
-    use futures_util::FutureExt as _;
     use futures_util::future::join_all;
+    use futures_util::{FutureExt as _, StreamExt as _, stream};
 
     use super::*;
 
@@ -236,10 +267,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_account_leaves_places_to_its_app_and_every_place_is_free_again() {
         let lookups = Lookups::default();
-        let of_one_account = join_all((0..20).map(|_| stuck(&lookups, "app", 0)));
+        assert!(OF_CLIENT / 2 > OF_ACCOUNT, "it may have more than its own");
+        let of_one_account = join_all((0..100).map(|_| stuck(&lookups, "app", 0)));
         let look = async {
             settle().await;
             assert!(!is_served(&lookups, "app", 0));
+            let of_app = lookups.share(Asking::Client(asking("app", 0).0), OF_CLIENT);
+            assert_eq!(of_app.available_permits(), OF_CLIENT / 2);
             assert!(is_told(&lookups, "app", 0, true), "it is remembered");
             for account in 1..10 {
                 assert!(is_served(&lookups, "app", account));
@@ -270,6 +304,47 @@ mod tests {
         };
         tokio::join!(of_many, look);
         assert!(is_served(&lookups, "app", 100));
+    }
+
+    /// So many look-ups of one request, 16 at once, each of which takes that long: how many are told, and
+    /// when the last.
+    async fn of_one_request(count: usize, each: Duration) -> (usize, Duration) {
+        let lookups = &Lookups::default();
+        let (client, account) = &asking("app", 0);
+        let deadline = Lookups::deadline();
+        let began = Instant::now();
+        let answers = stream::iter(0..count).map(|_| async move {
+            let lookup = async {
+                tokio::time::sleep(each).await;
+                Ok(7)
+            };
+            let run = lookups.run(client, account, deadline, false, lookup);
+            run.await
+        });
+        let answers: Vec<_> = answers.buffer_unordered(16).collect().await;
+        let told = answers.iter().filter(|it| it.is_ok()).count();
+        for refused in answers.iter().filter_map(|it| it.as_ref().err()) {
+            assert!(refused.was_too_slow(), "{refused:?}");
+            assert_eq!(refused.told().1, "UpstreamTimeout");
+        }
+        (told, began.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hundred_are_looked_up_side_by_side_while_places_are_free_and_end_in_time() {
+        let seconds = Duration::from_secs;
+        let (told, took) = of_one_request(100, seconds(1)).await;
+        assert_eq!(told, 100);
+        assert!(took < seconds(8), "{took:?}");
+        for (each, expected) in [
+            (LOOKUP_DEADLINE * 2, 0),
+            (Duration::from_millis(4500), 64),
+            (Duration::from_millis(3500), 80),
+        ] {
+            let (told, took) = of_one_request(100, each).await;
+            assert_eq!(told, expected, "{each:?}");
+            assert!(took >= DEADLINE && took < DEADLINE + seconds(1), "{took:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,6 +8,7 @@
 
 use std::borrow::Cow;
 
+use aip_oauth::claims::INVALID_HANDLE;
 use aip_oauth::front_channel_logout::LogoutFrame;
 use askama::Template;
 use axum::response::{IntoResponse as _, Response};
@@ -31,6 +32,17 @@ pub(crate) struct AccountName {
     pub(crate) handle: String,
     /// The DID.
     pub(crate) did: String,
+}
+
+impl AccountName {
+    /// The handle, or without one that holds the DID.
+    pub(crate) fn shown(&self) -> &str {
+        if self.handle == INVALID_HANDLE {
+            &self.did
+        } else {
+            &self.handle
+        }
+    }
 }
 
 /// The first page.
@@ -116,7 +128,9 @@ pub(crate) struct AccountPage<'a> {
     /// The account that was asked for, if the person chose another one at their host.
     pub(crate) instead_of: Option<&'a str>,
     pub(crate) accounts: &'a [AccountSection],
-    /// Why an app password that was given is not kept.
+    /// What its owner can let others do.
+    pub(crate) presets: &'a [PresetLine],
+    /// Why what was sent is not kept.
     pub(crate) failure: Option<&'a str>,
     pub(crate) csrf: &'a str,
 }
@@ -126,6 +140,42 @@ pub(crate) struct AccountPage<'a> {
 pub(crate) struct AccountSection {
     pub(crate) name: AccountName,
     pub(crate) grants: Vec<GrantLine>,
+    /// Who may act for it.
+    pub(crate) delegations: Vec<DelegationLine>,
+    /// What they did last.
+    pub(crate) acts: Vec<ActLine>,
+}
+
+/// One account that may act for another one.
+#[derive(Debug)]
+pub(crate) struct DelegationLine {
+    pub(crate) id: String,
+    pub(crate) delegate: AccountName,
+    /// What its owner chose.
+    pub(crate) words: &'static str,
+    /// What of that their host granted.
+    pub(crate) scopes: Vec<aip_atproto::ScopeLine>,
+    /// The last day.
+    pub(crate) until: String,
+    /// Whether its session can be used; otherwise it must be given anew.
+    pub(crate) is_usable: bool,
+}
+
+/// Something that a delegate did.
+#[derive(Debug)]
+pub(crate) struct ActLine {
+    pub(crate) at: String,
+    pub(crate) delegate: AccountName,
+    pub(crate) what: String,
+    /// The app by which they did it.
+    pub(crate) client_id: Option<String>,
+}
+
+/// What an owner can let others do.
+#[derive(Debug)]
+pub(crate) struct PresetLine {
+    pub(crate) value: &'static str,
+    pub(crate) words: &'static str,
 }
 
 /// One app that may act for an account.
@@ -317,4 +367,13 @@ fn answer(status: StatusCode, page: &impl Template, policy: HeaderValue) -> Resp
 pub(crate) fn day(at: aip_base::Timestamp) -> String {
     let instant = jiff::Timestamp::from_second(at.as_secs());
     instant.map_or_else(|_| String::new(), |it| it.strftime("%-d %B %Y").to_string())
+}
+
+/// The minute of an instant: `1 March 2026, 14:05 UTC`.
+pub(crate) fn minute(at: aip_base::Timestamp) -> String {
+    let instant = jiff::Timestamp::from_second(at.as_secs());
+    instant.map_or_else(
+        |_| String::new(),
+        |it| it.strftime("%-d %B %Y, %H:%M UTC").to_string(),
+    )
 }

@@ -64,6 +64,7 @@ impl SignInForm<'_> {
         let start = SignInRequest {
             browser,
             request: pending.as_deref().map(|it| &it.request),
+            delegation: None,
             subject: self.subject,
             typed: self.typed,
             prompt: prompt.map(Prompt::as_str),
@@ -115,7 +116,7 @@ impl SignInForm<'_> {
 }
 
 /// What the person is told; our own faults are a page of their own.
-fn failure(error: BeginError, subject: &str) -> Result<Failure, ApiError> {
+pub(crate) fn failure(error: BeginError, subject: &str) -> Result<Failure, ApiError> {
     let subject = shown(subject, MAX_SHOWN);
     let words = match &error {
         BeginError::Input(_) if subject.trim().is_empty() => "Please enter your handle.".to_owned(),
@@ -129,6 +130,7 @@ fn failure(error: BeginError, subject: &str) -> Result<Failure, ApiError> {
             ..
         } => format!("There is no account “{handle}”. Is it spelled right?"),
         BeginError::Discover { error, .. } => format!("{error}."),
+        BeginError::Subject(error) => format!("This account cannot sign in here: {error}."),
         BeginError::Push(_) => format!("The host of “{subject}” did not let us begin."),
         BeginError::Storage(_) | BeginError::Key(_) | BeginError::Sealer(_) => String::new(),
     };
@@ -136,7 +138,7 @@ fn failure(error: BeginError, subject: &str) -> Result<Failure, ApiError> {
     let mut back = None;
     let tried = match error {
         BeginError::Discover { trace, .. } => trace,
-        BeginError::Input(_) => Trace::default(),
+        BeginError::Input(_) | BeginError::Subject(_) => Trace::default(),
         BeginError::Push(error) => {
             theirs = Some(shown(&error.to_string(), MAX_SHOWN));
             back = Some(code_for_app(&error).as_str());

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use aip_atproto::{Did, ScopeSet};
+use aip_atproto::ScopeSet;
 use aip_base::{RowId, Timestamp, lock};
 use aip_oauth::{AuthorizationServer, Issuer};
 use aip_pds::Resolver;
@@ -20,6 +20,7 @@ use crate::incoming_request::IncomingRequest;
 use crate::limits::{Counted, Limit, RateLimiter};
 use crate::lookups::Lookups;
 use crate::public_keys::{self, PublicKeys};
+use crate::service_auth::ServiceIdentity;
 use crate::upstream_document::UpstreamDocument;
 
 /// What the binary hands in.
@@ -41,6 +42,8 @@ pub struct Parts {
     pub limiter: RateLimiter,
     /// The proxies in front of this process.
     pub proxies: TrustedProxies,
+    /// What this server is as a service of the AT Protocol.
+    pub service: ServiceIdentity,
     /// The name on the pages.
     pub brand: String,
     /// The scopes named in the discovery document.
@@ -161,12 +164,6 @@ impl AppState {
     pub(crate) async fn count_for_client(&self, limit: Limit, id: &str) -> Result<(), ApiError> {
         let client = Counted::Client(id);
         self.0.parts.limiter.count(limit, client, self.now()).await
-    }
-
-    /// Counts a call for an account, by whatever client, unless that is one too many.
-    pub(crate) async fn count_for_account(&self, limit: Limit, did: &Did) -> Result<(), ApiError> {
-        let account = Counted::Account(did);
-        self.0.parts.limiter.count(limit, account, self.now()).await
     }
 
     /// Counts a call under a grant, unless that is one too many.

@@ -125,6 +125,7 @@ impl Run<'_> {
     async fn clients(&mut self) -> Result<BTreeMap<ClientId, ScopeSet>, ImportError> {
         const TABLE: &str = "oauth_clients";
         let mut here: BTreeMap<ClientId, ScopeSet> = BTreeMap::new();
+        let mut used = self.import.server.used_upstream_scopes().await?;
         self.source.begin(CLIENTS).await?;
         loop {
             let rows = self.source.next().await?;
@@ -158,7 +159,8 @@ impl Run<'_> {
                 let write = self.mode != Mode::DryRun;
                 let server = &self.import.server;
                 let mut refused = false;
-                match server.import_client(converted.client, write).await {
+                let outcome = server.import_client(converted.client, &mut used, write);
+                match outcome.await {
                     Ok(ImportClient::New) => out.clients_new += 1,
                     Ok(ImportClient::Changed) => out.clients_changed += 1,
                     Ok(ImportClient::Unchanged) => out.clients_unchanged += 1,

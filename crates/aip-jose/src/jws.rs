@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::json::{self, JsonError};
 use crate::jwk::{JwkError, Present, PublicJwk, RawJwk, RequiredMembers};
+use crate::key::has_low_s;
 use crate::{Alg, SignError, SigningKey};
 
 /// Longer tokens are refused before anything is decoded.
@@ -182,6 +183,12 @@ impl UnverifiedJws {
     /// The claims, unproved: only to find out whose key to verify with.
     pub fn unverified_claims<T: DeserializeOwned>(&self) -> Result<T, JwsError> {
         json::parse(&self.payload).map_err(JwsError::Claims)
+    }
+
+    /// Whether an ECDSA signature has the lower of its two possible `s`, the only one that the AT
+    /// Protocol allows (<https://atproto.com/specs/cryptography>); `true` for every other algorithm.
+    pub fn has_low_s(&self) -> bool {
+        has_low_s(self.header.alg, &self.signature)
     }
 
     /// Verifies the signature with `key`, which must be of the `expected` algorithm, as must the

@@ -1,5 +1,5 @@
 //! JSON Web Keys, signatures and tokens (RFC 7515, 7517, 7518, 7519, 7638), DPoP proofs
-//! (RFC 9449), client assertions (RFC 7523) and multikeys of the AT Protocol.
+//! (RFC 9449), client assertions (RFC 7523), service tokens and multikeys of the AT Protocol.
 //!
 //! Pure: no clock is read (`now` is an argument) and nothing is stored. Whoever verifies a proof
 //! or an assertion here still has to spend its `jti` and to judge its nonce.
@@ -10,6 +10,7 @@
 
 pub mod client_assertion;
 pub mod dpop;
+pub mod service_token;
 
 mod alg;
 mod claims;

@@ -267,6 +267,28 @@ fn a_key_is_selected_by_id_and_algorithm_and_never_tried_out() {
     assert_eq!(alone.select(Some("k1"), Alg::Rs256), None);
     let both = JwkSet::new(vec![one.public().clone(), other.public().clone()]);
     assert_eq!(both.select(None, Alg::Es256), None);
+    assert!(both.candidates(None, Alg::Es256).is_empty());
+}
+
+#[test]
+fn of_keys_that_share_a_kid_those_of_the_algorithm_are_candidates_and_no_more_than_four() {
+    let keys: Vec<_> = [Alg::Es256, Alg::EdDsa, Alg::Es256]
+        .into_iter()
+        .cycle()
+        .take(9)
+        .map(generate)
+        .collect();
+    let set = JwkSet::new(keys.iter().map(|key| key.public().clone()).collect());
+    let of_es256: Vec<_> = set.candidates(Some("k1"), Alg::Es256);
+    assert_eq!(
+        of_es256,
+        [0, 2, 3, 5].map(|number| keys[number].public()),
+        "the first four, in their order"
+    );
+    assert_eq!(set.candidates(Some("k1"), Alg::EdDsa).len(), 3);
+    assert!(set.candidates(Some("k2"), Alg::Es256).is_empty());
+    assert!(set.candidates(Some("k1"), Alg::Rs256).is_empty());
+    assert_eq!(set.select(Some("k1"), Alg::Es256), None);
 }
 
 #[test]

@@ -11,13 +11,14 @@ use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
 
 use crate::master::Key;
-use crate::{PresentedToken, TokenKind};
+use crate::{PairwiseSubject, PresentedToken, TokenKind};
 
 /// Hashes tokens with a key from the pepper (HMAC-SHA256, RFC 2104).
 #[derive(Clone)]
 pub struct TokenHasher {
     hashing: hmac::Key,
     deriving: hmac::Key,
+    subjects: hmac::Key,
 }
 
 /// The keyed hash of a token: what the database stores instead of it.
@@ -30,6 +31,7 @@ impl TokenHasher {
         Self {
             hashing: subkey(&pepper, b"aip token hash v1"),
             deriving: subkey(&pepper, b"aip token derivation v1"),
+            subjects: subkey(&pepper, b"aip pairwise subject v1"),
         }
     }
 
@@ -49,6 +51,14 @@ impl TokenHasher {
     pub fn derive(&self, kind: TokenKind, text: &str) -> SecretString {
         let input = Zeroizing::new([kind.prefix(), text].concat());
         kind.with_secret(&Zeroizing::new(mac(&self.deriving, input.as_bytes())))
+    }
+
+    /// What the clients of `sector`, a host, know the account `did` by (OpenID Connect Core §8.1). It
+    /// follows from both and the pepper, which never changes: it stays while keys are rotated.
+    pub fn pairwise_subject(&self, sector: &str, did: &str) -> PairwiseSubject {
+        // Neither has a NUL in it.
+        let input = [sector, "\0", did].concat();
+        PairwiseSubject::of(&mac(&self.subjects, input.as_bytes()))
     }
 }
 

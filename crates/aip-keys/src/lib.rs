@@ -12,6 +12,7 @@ mod hash;
 mod key_ring;
 mod key_set;
 mod master;
+mod pairwise;
 mod seal;
 mod token;
 
@@ -21,5 +22,6 @@ pub use key_set::{
     KeyInfo, KeySet, KeySetError, KeyState, KeyTimes, Purpose, RotationPolicy, RotationStep,
 };
 pub use master::{MasterKeys, MasterKeysError};
+pub use pairwise::{NoPairwiseSubject, PairwiseSubject};
 pub use seal::{Aad, SealError, Sealed, Sealer};
 pub use token::{PresentedToken, TokenKind, TokenShapeError, has_v2_form};

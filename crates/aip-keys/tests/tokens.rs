@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 
 use aip_base::SystemRng;
-use aip_keys::{PresentedToken, TokenKind, TokenShapeError};
+use aip_keys::{MasterKeys, PresentedToken, TokenKind, TokenShapeError};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proptest::prelude::*;
 use secrecy::ExposeSecret as _;
 use strum::IntoEnumIterator as _;
@@ -74,5 +76,40 @@ proptest! {
     ) {
         prop_assert!(PresentedToken::parse(&text).is_err());
         prop_assert!(PresentedToken::parse(&exact).is_err());
+    }
+}
+
+#[test]
+fn a_pairwise_subject_follows_from_pepper_sector_and_account() {
+    let pepper = |byte: u8| URL_SAFE_NO_PAD.encode([byte; 32]);
+    let keys = |kid: &str, key: u8, secret: u8| {
+        let (key, secret) = (pepper(key), pepper(secret));
+        let json = format!(
+            r#"{{"primary":"{kid}","keys":[{{"kid":"{kid}","key":"{key}"}}],"token_pepper":"{secret}"}}"#
+        );
+        MasterKeys::from_json(&json).unwrap().token_hasher()
+    };
+    let did = "did:plc:ewvi7nxzyoun6zhxrhs64oiz";
+    let subject = keys("k1", 1, 7).pairwise_subject("app.example", did);
+    // HMAC-SHA-256 of "app.example", NUL and the DID, under HMAC-SHA-256 of "aip pairwise subject v1"
+    // and the byte 1, under the pepper of 32 bytes 7.
+    assert_eq!(
+        subject.as_str(),
+        "vwiebzoE4GwDPKepYpV1gG7e2gAJnjGEMgFSLDdV1Wc"
+    );
+    assert_eq!(subject.as_str().parse(), Ok(subject.clone()));
+    // The master key is replaced as keys are rotated, the pepper never.
+    let rotated = keys("k2", 2, 7);
+    assert_eq!(rotated.pairwise_subject("app.example", did), subject);
+    let others = [
+        keys("k1", 1, 8).pairwise_subject("app.example", did),
+        rotated.pairwise_subject("other.example", did),
+        rotated.pairwise_subject("app.example", "did:web:a.example"),
+        rotated.pairwise_subject("app.exampl", "e"),
+        rotated.pairwise_subject("", "app.example"),
+    ];
+    for (at, other) in others.iter().enumerate() {
+        assert_ne!(*other, subject);
+        assert!(!others[..at].contains(other), "{other}");
     }
 }

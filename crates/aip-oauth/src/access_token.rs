@@ -19,6 +19,7 @@ use crate::AuthorizationServer;
 use crate::dpop::{Confirmation, ProvenKey};
 use crate::id_token::ACR;
 use crate::signing::SigningError;
+use crate::wire::Actor;
 
 /// The type of an access token (RFC 9068 §2.1).
 const TYP: &str = "at+jwt";
@@ -36,8 +37,10 @@ pub(crate) enum NewAccessToken {
 
 /// What an access token is, besides its client's. An opaque one leaves it to introspection to say so.
 pub(crate) struct AccessTokenContent<'a> {
-    /// The account; `None` for a token of the client itself.
+    /// The account, as the client knows it; `None` for a token of the client itself.
     pub(crate) account: Option<&'a str>,
+    /// Who acts for the account, if that is somebody else.
+    pub(crate) actor: Option<&'a str>,
     /// Whom it is for.
     pub(crate) audience: &'a ResourceList,
     /// What it allows.
@@ -57,6 +60,8 @@ pub(crate) struct AccessTokenContent<'a> {
 struct Claims<'a> {
     iss: &'a str,
     sub: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    act: Option<Actor<'a>>,
     aud: Audience,
     client_id: &'a str,
     scope: String,
@@ -135,6 +140,7 @@ impl AuthorizationServer {
         let claims = Claims {
             iss: self.issuer.as_str(),
             sub: content.account.unwrap_or(client.id.as_str()),
+            act: content.actor.map(|sub| Actor { sub }),
             aud: self.issuer.audience_claim(content.audience),
             client_id: client.id.as_str(),
             scope: content.scope.to_string(),
@@ -142,7 +148,11 @@ impl AuthorizationServer {
             iat: content.issued_at.as_secs(),
             exp: content.expires_at.as_secs(),
             auth_time: content.auth_time.map(Timestamp::as_secs),
-            acr: content.account.map(|_| ACR),
+            // A delegate's own sign-in says nothing of the owner's.
+            acr: content
+                .account
+                .filter(|_| content.actor.is_none())
+                .map(|_| ACR),
             cnf: content.key.map(|key| Confirmation {
                 jkt: key.thumbprint(),
             }),
@@ -181,7 +191,7 @@ impl AuthorizationServer {
         }
         Some(TokenOfOurs {
             text,
-            // The `sub` of a person is a DID, which the storage does not find among tokens of clients.
+            // Other tokens are of people, and the storage does not find them among those of clients.
             kind: if claims.sub == claims.client_id {
                 TokenKind::ClientToken
             } else {

@@ -12,6 +12,7 @@ use aip_storage::StorageError;
 use aip_storage::audit::{AuditEvent, AuditKind};
 use aip_storage::client::Client;
 use aip_storage::logout::{LogoutDelivery, LogoutUri};
+use aip_storage::sector::Sector;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::header::CONTENT_TYPE;
@@ -228,9 +229,11 @@ impl AuthorizationServer {
         now: Timestamp,
     ) -> Result<String, SigningError> {
         let event = (EVENT.to_owned(), Value::Object(Map::new()));
+        let sector = client.settings.pairwise.as_ref().map(Sector::id);
+        let subject = self.subject_in(sector, &delivery.subject).to_string();
         let claims = Claims {
             iss: self.issuer.as_str(),
-            sub: delivery.subject.as_str(),
+            sub: &subject,
             aud: client.id.as_str(),
             iat: now.as_secs(),
             exp: (now + TOKEN_TTL).as_secs(),

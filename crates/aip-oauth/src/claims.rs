@@ -3,7 +3,7 @@
 //! learned through another grant.
 
 use crate::AuthorizationServer;
-pub use crate::wire::PersonClaims;
+pub use crate::wire::{Actor, PersonClaims};
 use aip_atproto::{AtIdentifier, Handle, OpenIdScope, Scope, ScopeSet};
 use aip_storage::StorageError;
 use aip_storage::account::Account;
@@ -11,6 +11,7 @@ use aip_storage::client::{ClientId, IdTokenAlg};
 use aip_storage::grant::Grant;
 use aip_storage::requested_claims::{ClaimName, ClaimPlace};
 use async_trait::async_trait;
+use futures_util::future::join;
 use serde::Serialize;
 
 use crate::signing::SigningError;
@@ -101,23 +102,42 @@ impl AuthorizationServer {
         place: ClaimPlace,
         by_scope: bool,
     ) -> Result<PersonClaims, StorageError> {
+        // Handle and profile lead to the account, of which a client with pairwise subjects knows nothing.
+        let is_told = grant.sector.is_none();
         let opened = |word| by_scope && scope.contains(&Scope::OpenId(word));
         let named = |name| grant.claims.has(place, name);
-        let profile = opened(OpenIdScope::Profile);
-        let name = profile || named(ClaimName::Name);
-        let preferred_username = profile || named(ClaimName::PreferredUsername);
+        let profile = is_told && opened(OpenIdScope::Profile);
+        let name = profile || (is_told && named(ClaimName::Name));
+        let preferred_username = profile || (is_told && named(ClaimName::PreferredUsername));
         let email = opened(OpenIdScope::Email) || named(ClaimName::Email);
         let email_verified = opened(OpenIdScope::Email) || named(ClaimName::EmailVerified);
         let mut claims = PersonClaims::default();
-        if profile || (by_scope && scope.contains(&Scope::Atproto)) {
+        if profile || (is_told && by_scope && scope.contains(&Scope::Atproto)) {
             claims.did = Some(grant.subject.to_string());
         }
-        if name || preferred_username {
-            let account = self.storage.account(&grant.subject).await?;
-            let shown = match &account {
+        let account = if name || preferred_username {
+            self.storage.account(&grant.subject).await?
+        } else {
+            None
+        };
+        let shown = async {
+            match &account {
                 Some(account) if name => self.profiles.profile(account).await,
                 _ => None,
-            };
+            }
+        };
+        let is_mailed =
+            (email || email_verified) && scope.contains(&Scope::OpenId(OpenIdScope::Email));
+        let known = async {
+            if is_mailed {
+                self.emails.email(grant).await
+            } else {
+                Ok(None)
+            }
+        };
+        // At once: a slow one does not hold the other up.
+        let (shown, known) = join(shown, known).await;
+        if name || preferred_username {
             let handle = account.as_ref().and_then(|account| account.handle.as_ref());
             let display_name = shown.as_ref().and_then(|it| it.display_name.as_deref());
             let display_name = display_name.filter(|name| !is_identifier(name));
@@ -137,10 +157,7 @@ impl AuthorizationServer {
                 };
             }
         }
-        if (email || email_verified)
-            && scope.contains(&Scope::OpenId(OpenIdScope::Email))
-            && let Some(known) = self.emails.email(grant).await?
-        {
+        if let Some(known) = known? {
             claims.email = email.then_some(known.address);
             claims.email_verified = email_verified.then_some(known.verified);
         }

@@ -285,8 +285,8 @@ impl AuthorizationServer {
         if !assertion_algs(client.settings.security_profile).contains(&alg) {
             return Err(ClientAuthError::AssertionAlg(alg));
         }
-        let key = self.assertion_key(client, header.kid.as_deref(), alg);
-        let key = key.await?;
+        let keys = self.assertion_keys(client, header.kid.as_deref(), alg);
+        let keys = keys.await?;
         let issuer = self.issuer.as_str();
         let token_endpoint = self.issuer.url(TOKEN_ENDPOINT);
         let audiences: &[&str] = if fapi2 {
@@ -300,30 +300,44 @@ impl AuthorizationServer {
             audience_in_array: !fapi2,
             now: self.clock.now(),
         };
-        Ok(client_assertion::verify(
-            assertion.clone(),
-            &key,
-            alg,
-            &expected,
-        )?)
+        verify_with_any(assertion, &keys, alg, &expected)
     }
 
-    async fn assertion_key(
+    /// The keys of the client that may have signed an assertion with this `kid` and `alg`.
+    async fn assertion_keys(
         &self,
         client: &Client,
         kid: Option<&str>,
         alg: Alg,
-    ) -> Result<PublicJwk, ClientAuthError> {
-        let key = match &client.settings.keys {
-            Some(ClientKeys::Registered(keys)) => keys.select(kid, alg).cloned(),
+    ) -> Result<Vec<PublicJwk>, ClientAuthError> {
+        match &client.settings.keys {
+            Some(ClientKeys::Registered(keys)) => {
+                Ok(keys.candidates(kid, alg).into_iter().cloned().collect())
+            }
             Some(ClientKeys::At(uri)) => {
                 let now = self.clock.now();
-                self.client_key_sets.key(uri, kid, alg, now).await?
+                Ok(self.client_key_sets.candidates(uri, kid, alg, now).await?)
             }
-            None => None,
-        };
-        key.ok_or(ClientAuthError::NoKey { alg })
+            None => Ok(Vec::new()),
+        }
     }
+}
+
+/// Verifies the assertion with the one of `keys` that signed it.
+fn verify_with_any(
+    assertion: &UnverifiedJws,
+    keys: &[PublicJwk],
+    alg: Alg,
+    expected: &Expected<'_>,
+) -> Result<VerifiedAssertion, ClientAuthError> {
+    let mut refusal = ClientAuthError::NoKey { alg };
+    for key in keys {
+        match client_assertion::verify(assertion.clone(), key, alg, expected) {
+            Err(error @ AssertionError::Jws(JwsError::Signature)) => refusal = error.into(),
+            verified => return Ok(verified?),
+        }
+    }
+    Err(refusal)
 }
 
 fn present(authorization: Option<&str>, params: &Params) -> Result<Presented, ClientAuthError> {

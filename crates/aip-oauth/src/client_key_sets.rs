@@ -73,29 +73,31 @@ impl ClientKeySets {
         }
     }
 
-    /// The key at `uri` that signs with `alg` and has this `kid`; `None` when the set, as it is now,
-    /// has none.
-    pub(crate) async fn key(
+    /// The keys at `uri` that may have signed with `alg` under this `kid`; none when the set, as it is
+    /// now, has none.
+    pub(crate) async fn candidates(
         &self,
         uri: &JwksUri,
         kid: Option<&str>,
         alg: Alg,
         now: Timestamp,
-    ) -> Result<Option<PublicJwk>, KeySetError> {
+    ) -> Result<Vec<PublicJwk>, KeySetError> {
         let Ok(set) = self
             .sets
             .get_or_insert_with(uri, || Ok::<_, Infallible>(Arc::default()));
         let before = lock(&set.known).clone();
-        if let Some(key) = before.key(FRESH_FOR, kid, alg, now) {
-            return Ok(Some(key));
+        let fresh = before.candidates(FRESH_FOR, kid, alg, now);
+        if !fresh.is_empty() {
+            return Ok(fresh);
         }
         let after = self.read_again(uri, &set, &before, now).await;
-        match (after.key(USED_FOR, kid, alg, now), after.tried) {
-            (None, Some((_, Some(why)))) => Err(KeySetError {
+        let keys = after.candidates(USED_FOR, kid, alg, now);
+        match after.tried {
+            Some((_, Some(why))) if keys.is_empty() => Err(KeySetError {
                 uri: uri.clone(),
                 why,
             }),
-            (key, _) => Ok(key),
+            _ => Ok(keys),
         }
     }
 
@@ -145,10 +147,19 @@ impl ClientKeySets {
 }
 
 impl Known {
-    /// The key, if the set was read at most `age` ago.
-    fn key(&self, age: Duration, kid: Option<&str>, alg: Alg, now: Timestamp) -> Option<PublicJwk> {
-        let (keys, read_at) = self.keys.as_ref()?;
-        let young = now.since(*read_at) <= age;
-        keys.select(kid, alg).filter(|_| young).cloned()
+    /// The keys, if the set was read at most `age` ago.
+    fn candidates(
+        &self,
+        age: Duration,
+        kid: Option<&str>,
+        alg: Alg,
+        now: Timestamp,
+    ) -> Vec<PublicJwk> {
+        match &self.keys {
+            Some((keys, read_at)) if now.since(*read_at) <= age => {
+                keys.candidates(kid, alg).into_iter().cloned().collect()
+            }
+            _ => Vec::new(),
+        }
     }
 }

@@ -16,12 +16,14 @@ use aip_storage::StorageError;
 use aip_storage::audit::{AuditEvent, AuditKind};
 use aip_storage::client::{Client, ClientId, ClientSettings, GrantType, GrantTypes, IdTokenAlg};
 use aip_storage::client_registration::{
-    Admission, ChangedRegistration, InitialAccessToken, NewRegistration, RegisterClient,
+    Admission, ChangeRegistration, ChangedRegistration, InitialAccessToken, NewRegistration,
+    RegisterClient,
 };
 use secrecy::SecretString;
 
 use crate::AuthorizationServer;
-use crate::registration::RegistrationError;
+use crate::pairwise::PairwiseError;
+use crate::registration::{RegistrationError, is_another_app};
 
 /// Who may register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +106,12 @@ pub enum ClientRegistrationError {
         "an app that registers itself cannot have the scope {0}: the operator can register it, or add the scope to client_document.scope"
     )]
     Scope(String),
+    /// 400 `invalid_client_metadata`: nothing that goes to a device shows that the app is of the sector
+    /// that its redirect URIs are of.
+    #[error(
+        "an app that registers itself uses no device codes with the subject type `pairwise`: the operator can register it"
+    )]
+    PairwiseDevice,
     /// 400 `invalid_client_metadata`.
     #[error(
         "the scope aip:credentials is given by the operator alone, with `aip clients update ID --scope`"
@@ -112,6 +120,9 @@ pub enum ClientRegistrationError {
     /// 400 `invalid_client_metadata` (RFC 7592 §2.2: a client cannot choose its secret).
     #[error("`client_secret` is not the secret of this client; leave it out to be given a new one")]
     Secret,
+    /// 503: somebody else is changing it, too. Nothing is changed, and the token is as good as before.
+    #[error("the registration was changed at the same time; try again")]
+    ChangedMeanwhile,
     /// 400 `invalid_client_metadata`: the operator allows it no other way.
     #[error("this client authenticates with {0}, as the operator has it, and not otherwise")]
     Pinned(&'static str),
@@ -252,6 +263,9 @@ impl AuthorizationServer {
             registered_itself: true,
             ..self.checked_client(id, settings, secret_hash, now).await?
         };
+        self.check_sector(&client.settings, &[])
+            .await
+            .map_err(RegistrationError::from)?;
         let token = TokenKind::RegistrationToken.mint(&*self.rng);
         let registration = NewRegistration {
             client,
@@ -304,11 +318,13 @@ impl AuthorizationServer {
         settings: ClientSettings,
     ) -> Result<Registered, ClientRegistrationError> {
         let OwnRegistration { client: old, token } = own;
-        // What people allowed, they allowed to an app of that name at those addresses. Whoever took
-        // the registration access token must not get codes from them without a page.
-        let forgets_consents = old.settings.redirect_uris != settings.redirect_uris
-            || old.settings.name != settings.name;
+        // Whoever took the registration access token must not get codes without a page from people who
+        // allowed another app.
+        let forgets_consents = is_another_app(&old.settings, &settings);
         self.check_open_scopes(&settings.scope, &old.settings.scope)?;
+        if settings.pairwise != old.settings.pairwise {
+            return Err(RegistrationError::from(PairwiseError::Fixed).into());
+        }
         let method = old.settings.auth_method;
         if old.settings.auth_method_pinned && settings.auth_method != method {
             return Err(ClientRegistrationError::Pinned(method.as_str()));
@@ -334,9 +350,14 @@ impl AuthorizationServer {
             registered_itself: true,
             ..checked.await?
         };
+        let known = &old.settings.redirect_uris;
+        self.check_sector(&client.settings, known)
+            .await
+            .map_err(RegistrationError::from)?;
         let next_token = TokenKind::RegistrationToken.mint(&*self.rng);
         let change = ChangedRegistration {
             client,
+            read_at: old.updated_at,
             replaces_secret: fresh,
             forgets_consents,
             token,
@@ -345,8 +366,12 @@ impl AuthorizationServer {
         let changed = self.storage.change_registration(&change).await?;
         let client = change.client;
         self.known_clients.forget(&client.id);
-        if !changed {
-            return Err(ClientRegistrationError::InvalidToken);
+        match changed {
+            ChangeRegistration::Changed => {}
+            ChangeRegistration::Refused => return Err(ClientRegistrationError::InvalidToken),
+            ChangeRegistration::ChangedMeanwhile => {
+                return Err(ClientRegistrationError::ChangedMeanwhile);
+            }
         }
         let kind = AuditKind::ClientRegistrationChanged;
         self.note_registration(kind, &client).await;
@@ -426,6 +451,9 @@ fn for_itself(
     }
     if settings.grant_types.allows(GrantType::ClientCredentials) {
         return Err(ClientRegistrationError::ClientCredentials);
+    }
+    if settings.pairwise.is_some() && settings.grant_types.allows(GrantType::DeviceCode) {
+        return Err(ClientRegistrationError::PairwiseDevice);
     }
     settings.require_pkce |= !settings.auth_method.is_confidential();
     Ok(settings)

@@ -53,7 +53,7 @@ impl AuthorizationServer {
         call: &'a AuthorizedSessionCall,
     ) -> Result<Option<CredentialsPermit<'a>>, StorageError> {
         let AccessToken { grant, scope, .. } = call.token();
-        if !scope.contains(&Scope::Credentials) || grant.subject != grant.actor {
+        if !scope.contains(&Scope::Credentials) || grant.delegate().is_some() {
             return Ok(None);
         }
         let client = self.known_client(&grant.client_id).await?;

@@ -114,10 +114,21 @@ impl AuthorizationServer {
         let now = self.clock.now();
         let id = RowId::new(&*self.clock, &*self.rng);
         let params = &request.params;
+        // The operator may have taken one from the client since the request was checked.
+        if let Some(resource) = self.unregistered_resource(&params.resources, client) {
+            let (client, resource) = (client.id.as_str(), resource.as_str());
+            tracing::info!(
+                client,
+                resource,
+                "a request is over: its resource was taken from the client"
+            );
+            return Ok(Approved::RequestGone);
+        }
         let grant = Grant {
             id,
             client_id: request.client_id.clone(),
             subject: who.did.clone(),
+            sector: client.settings.pairwise.as_ref().map(|it| it.id().clone()),
             actor: who.did.clone(),
             scope,
             asked: params.asked.clone(),
@@ -147,6 +158,9 @@ impl AuthorizationServer {
             client_registered_itself: client.registered_itself,
             ends_session: client.settings.authentication_only,
             client_from_document: self.client_documents.to_keep(client, now),
+            client_resources: self
+                .names_others(&params.resources)
+                .then(|| client.settings.resources.clone()),
             handover,
         };
         match self.storage.approve(&approval).await? {

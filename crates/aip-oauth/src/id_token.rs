@@ -65,9 +65,10 @@ impl AuthorizationServer {
         about: &IdTokenSubject<'_>,
         now: Timestamp,
     ) -> Result<String, SigningError> {
+        let subject = self.subject_of(about.grant).to_string();
         let claims = Claims {
             iss: self.issuer.as_str(),
-            sub: about.grant.subject.as_str(),
+            sub: &subject,
             aud: client.id.as_str(),
             iat: now.as_secs(),
             exp: (now + TTL).as_secs(),

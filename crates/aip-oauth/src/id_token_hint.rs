@@ -1,9 +1,9 @@
 //! `id_token_hint` (OpenID Connect Core §3.1.2.1, RP-Initiated Logout §2): an `id_token` of ours that
 //! an app sends back, to say whom it means. It may have expired, and its key may be retired.
 
-use aip_atproto::Did;
 use aip_jose::{Audience, JwsError, UnverifiedJws};
 use aip_storage::client::ClientId;
+use aip_storage::subject::Subject;
 use serde::Deserialize;
 
 use crate::AuthorizationServer;
@@ -11,8 +11,8 @@ use crate::AuthorizationServer;
 /// What an `id_token` of ours says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct IdTokenHint {
-    /// Who had signed in.
-    pub(crate) subject: Did,
+    /// Who had signed in, as the client knows them.
+    pub(crate) subject: Subject,
     /// The client that it was issued to.
     pub(crate) client: ClientId,
 }

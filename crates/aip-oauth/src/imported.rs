@@ -6,6 +6,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::AuthorizationServer;
 use crate::registration::RegistrationError;
+use crate::upstream_scopes::UpstreamScopes;
 
 /// A client as another server has it.
 pub struct ImportedClient {
@@ -35,10 +36,12 @@ pub enum ImportClient {
 impl AuthorizationServer {
     /// Registers or changes a client as it is at another server. What an operator has allowed it here
     /// besides stays allowed, and what that server knows nothing of stays as it is. Without `write` only
-    /// what would become of it is found out.
+    /// what would become of it is found out. `used` are the scopes of all clients so far, to which its own
+    /// are added: so an import of many reads the others once.
     pub async fn import_client(
         &self,
         imported: ImportedClient,
+        used: &mut UpstreamScopes,
         write: bool,
     ) -> Result<ImportClient, RegistrationError> {
         let ImportedClient {
@@ -49,6 +52,7 @@ impl AuthorizationServer {
             updated_at,
         } = imported;
         let here = self.storage.client(&id).await?;
+        let there = settings.scope.clone();
         if let Some(here) = &here {
             if here.updated_at >= updated_at {
                 return Ok(ImportClient::Unchanged);
@@ -56,10 +60,11 @@ impl AuthorizationServer {
             settings = beside(settings, &here.settings);
         }
         let secret_hash = secret.map(|it| self.hasher.hash(it.expose_secret()));
-        let checked = self.checked_client(id, settings, secret_hash, created_at);
+        let checked = self.checked_alone(id, settings, secret_hash, created_at)?;
+        used.take_imported(&there, &checked.settings.scope)?;
         let client = Client {
             updated_at,
-            ..checked.await?
+            ..checked
         };
         match here {
             None if write => match self.storage.create_client(&client).await? {

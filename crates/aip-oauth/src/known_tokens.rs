@@ -215,6 +215,7 @@ mod tests {
             id,
             client_id: "app".parse().expect("a client id"),
             subject: did.clone(),
+            sector: None,
             actor: did,
             scope: scope.clone(),
             asked: scope.clone(),

@@ -3,9 +3,12 @@
 //! A hint that verifies says who is to be signed out and for which app; without one the person is
 //! asked. The browser is sent on only to an address that the app registered for this.
 
+use std::sync::Arc;
+
 use aip_atproto::Did;
 use aip_storage::StorageError;
 use aip_storage::client::{Client, ClientId};
+use aip_storage::subject::Subject;
 use secrecy::SecretString;
 
 use crate::AuthorizationServer;
@@ -16,10 +19,17 @@ use crate::unregistered::UnregisteredUri;
 /// A logout that was checked.
 #[derive(Debug)]
 pub struct Logout {
-    /// The account of a valid hint: it may be signed out without asking.
-    pub account: Option<Did>,
+    /// Whom a valid hint names: they may be signed out without asking.
+    pub hinted: Option<HintedSubject>,
     /// Where to send the browser afterwards.
     pub location: Option<SecretString>,
+}
+
+/// A subject, as the client knows it that was told of it.
+#[derive(Debug)]
+pub struct HintedSubject {
+    subject: Subject,
+    client: Arc<Client>,
 }
 
 /// Why a logout is refused. The person gets a page with these words, nobody is redirected.
@@ -61,7 +71,7 @@ impl AuthorizationServer {
             .map(str::parse::<ClientId>)
             .transpose();
         let named = named.map_err(|_| LogoutError::UnknownClient)?;
-        let (account, issued_to) = hint.map(|it| (it.subject, it.client)).unzip();
+        let (subject, issued_to) = hint.map(|it| (it.subject, it.client)).unzip();
         let is_hinted = issued_to.is_some();
         let id = match (issued_to, named) {
             (Some(issued_to), Some(named)) if issued_to != named => {
@@ -86,7 +96,15 @@ impl AuthorizationServer {
             .get("post_logout_redirect_uri")
             .map(|uri| location(client.as_deref(), uri, params.get("state")))
             .transpose()?;
-        Ok(Logout { account, location })
+        let hinted = subject
+            .zip(client)
+            .map(|(subject, client)| HintedSubject { subject, client });
+        Ok(Logout { hinted, location })
+    }
+
+    /// Whether that account is the one of the hint.
+    pub fn is_hinted(&self, hinted: &HintedSubject, did: &Did) -> bool {
+        self.is_meant(&hinted.client, &hinted.subject, did)
     }
 }
 

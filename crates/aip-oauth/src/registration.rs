@@ -1,8 +1,9 @@
 //! Registering and changing clients: the rules that every way of registering shares.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use aip_atproto::{Scope, ScopeSet, for_upstream};
+use aip_atproto::{Scope, ScopeSet};
 use aip_base::Timestamp;
 use aip_jose::Alg;
 use aip_keys::{TokenHash, TokenKind};
@@ -18,9 +19,12 @@ use unicode_properties::{GeneralCategory, UnicodeGeneralCategory as _};
 
 use crate::AuthorizationServer;
 use crate::client_auth::assertion_algs;
+use crate::client_registration::ClientRegistrationError;
 use crate::grants::SUPPORTED_GRANTS;
+use crate::pairwise::{PairwiseError, check_pairwise};
 use crate::redirect;
 use crate::signing::alg_of;
+use crate::upstream_scopes::{MAX_IMPORTED_SCOPES, MAX_UPSTREAM_SCOPES};
 
 /// The most redirect URIs of one client.
 const MAX_REDIRECTS: usize = 20;
@@ -31,9 +35,6 @@ pub const MAX_ACCESS_TTL: Duration = Duration::from_hours(24);
 /// The longest life of a refresh token that is not used: one that nobody used for so long belongs to
 /// an app that nobody uses.
 pub const MAX_REFRESH_TTL: Duration = Duration::from_hours(24 * 365);
-/// The most bytes of scopes in AIP's own client document: PDSs read at most 512 KB of it, and some
-/// may read less.
-const MAX_UPSTREAM_SCOPES: usize = 256 * 1024;
 /// How many unknown scopes are told at once.
 const MAX_TOLD: usize = 5;
 /// The longest refresh grace (a longer one would keep stolen tokens alive).
@@ -74,6 +75,11 @@ pub enum RegistrationError {
         "all clients together may ask PDSs for at most {MAX_UPSTREAM_SCOPES} bytes of different scopes; with this client there are {0}"
     )]
     UpstreamScopes(usize),
+    /// More than one client of another server may have PDSs asked for.
+    #[error(
+        "a client that is imported may ask PDSs for at most {MAX_IMPORTED_SCOPES} bytes of scopes, and this one asks for {0}: register it with `aip clients create` if it needs them"
+    )]
+    ImportedScopes(usize),
     /// The key set lacks a key.
     #[error("there is no {0} key in the key set that could sign the ID tokens of this client")]
     NoKey(&'static str),
@@ -82,6 +88,9 @@ pub enum RegistrationError {
         "a client for authentication only has the scopes openid, profile, email, offline_access and atproto; `{0}` needs a session at the PDS"
     )]
     AuthenticationOnly(String),
+    /// It could not know people by identifiers of its sector.
+    #[error(transparent)]
+    Pairwise(#[from] PairwiseError),
     /// Nobody could use it.
     #[error("the grant type `{0}` is not supported by this server")]
     UnsupportedGrant(&'static str),
@@ -95,6 +104,11 @@ pub enum RegistrationError {
         "a client with `refresh_token` has a grant that gives refresh tokens, such as `authorization_code`"
     )]
     RefreshAlone,
+    /// There would be nothing to exchange.
+    #[error(
+        "a client that exchanges tokens must be one that people sign in at: it needs `authorization_code` or `urn:ietf:params:oauth:grant-type:device_code`, too"
+    )]
+    ExchangeAlone,
     /// Its assertions could not be verified.
     #[error(
         "a client with `private_key_jwt` has public keys: name them with --jwks-file or --jwks-uri"
@@ -146,6 +160,16 @@ pub enum RegistrationError {
     Storage(#[from] StorageError),
 }
 
+/// Whether people who allowed an app something would now face another one: what they saw is its name, and
+/// where it is. The order of the redirect URIs means nothing.
+pub(crate) fn is_another_app(before: &ClientSettings, now: &ClientSettings) -> bool {
+    let addresses = |settings: &ClientSettings| -> BTreeSet<String> {
+        let uris = settings.redirect_uris.iter();
+        uris.map(|it| it.as_str().to_owned()).collect()
+    };
+    before.name != now.name || addresses(before) != addresses(now)
+}
+
 impl AuthorizationServer {
     /// Registers a client, under a random id unless one is given. The secret of a confidential
     /// client is in the answer and nowhere else.
@@ -155,11 +179,15 @@ impl AuthorizationServer {
         settings: ClientSettings,
     ) -> Result<(Client, Option<SecretString>), RegistrationError> {
         let id = id.unwrap_or_else(|| ClientId::random(&*self.rng));
+        if id == ClientId::of_delegations() {
+            return Err(RegistrationError::Exists(id));
+        }
         let secret =
             (settings.auth_method.uses_secret()).then(|| TokenKind::ClientSecret.mint(&*self.rng));
         let now = self.clock.now();
         let secret_hash = secret.as_ref().map(|it| self.hash(it));
         let client = self.checked_client(id, settings, secret_hash, now).await?;
+        self.check_sector(&client.settings, &[]).await?;
         match self.storage.create_client(&client).await? {
             CreateClient::Created => Ok((client, secret)),
             CreateClient::Exists => Err(RegistrationError::Exists(client.id)),
@@ -176,22 +204,7 @@ impl AuthorizationServer {
     ) -> Result<(Client, Option<SecretString>), RegistrationError> {
         let unknown = || RegistrationError::Unknown(id.clone());
         let old = self.storage.client(id).await?.ok_or_else(unknown)?;
-        if old.from_document {
-            return Err(RegistrationError::FromDocument(old.id));
-        }
-        let uses_secret = settings.auth_method.uses_secret();
-        let gets_secret = uses_secret && old.secret_hash.is_none();
-        let secret = gets_secret.then(|| TokenKind::ClientSecret.mint(&*self.rng));
-        let secret_hash = match &secret {
-            Some(secret) => Some(self.hash(secret)),
-            None => old.secret_hash.filter(|_| uses_secret),
-        };
-        let checked = self.checked_client(id.clone(), settings, secret_hash, old.created_at);
-        let client = Client {
-            registered_itself: old.registered_itself,
-            from_document: old.from_document,
-            ..checked.await?
-        };
+        let (client, secret) = self.changed_client(old, settings).await?;
         let updated = self.storage.update_client(&client).await?;
         self.known_clients.forget(id);
         if updated {
@@ -199,6 +212,54 @@ impl AuthorizationServer {
         } else {
             Err(unknown())
         }
+    }
+
+    /// Likewise, for settings that were made of those of `old`: refused if that was changed or deleted
+    /// since it was read, so that nothing of the other change is written over.
+    pub async fn update_client_as_read(
+        &self,
+        old: Client,
+        settings: ClientSettings,
+    ) -> Result<(Client, Option<SecretString>), ClientRegistrationError> {
+        let read_at = old.updated_at;
+        let (client, secret) = self.changed_client(old, settings).await?;
+        let updated = self.storage.update_client_as_read(&client, read_at).await?;
+        self.known_clients.forget(&client.id);
+        if updated {
+            Ok((client, secret))
+        } else {
+            Err(ClientRegistrationError::ChangedMeanwhile)
+        }
+    }
+
+    /// What is to be stored of the client `old` with those settings, and its secret if it gets one.
+    async fn changed_client(
+        &self,
+        old: Client,
+        settings: ClientSettings,
+    ) -> Result<(Client, Option<SecretString>), RegistrationError> {
+        if old.from_document {
+            return Err(RegistrationError::FromDocument(old.id));
+        }
+        if settings.pairwise != old.settings.pairwise {
+            return Err(PairwiseError::Fixed.into());
+        }
+        self.check_sector(&settings, &old.settings.redirect_uris)
+            .await?;
+        let uses_secret = settings.auth_method.uses_secret();
+        let gets_secret = uses_secret && old.secret_hash.is_none();
+        let secret = gets_secret.then(|| TokenKind::ClientSecret.mint(&*self.rng));
+        let secret_hash = match &secret {
+            Some(secret) => Some(self.hash(secret)),
+            None => old.secret_hash.filter(|_| uses_secret),
+        };
+        let checked = self.checked_client(old.id, settings, secret_hash, old.created_at);
+        let client = Client {
+            registered_itself: old.registered_itself,
+            from_document: old.from_document,
+            ..checked.await?
+        };
+        Ok((client, secret))
     }
 
     /// Gives a client that has a secret a new one; the old one is worthless at once in this
@@ -221,34 +282,21 @@ impl AuthorizationServer {
         if replaced { Ok(secret) } else { Err(unknown()) }
     }
 
-    /// The scopes that AIP's own client document at PDSs must name: `always`, and everything that
-    /// a registered client may ask for. PDSs compare word for word, and refuse a client whose
-    /// scopes are not all there. However many they are: registration refuses what is too much.
-    pub async fn upstream_scopes(&self, always: &ScopeSet) -> Result<ScopeSet, StorageError> {
-        let clients = self.storage.list_clients().await?;
-        let scopes = clients.iter().map(|client| &client.settings.scope);
-        Ok(upstream_scopes(always, scopes))
-    }
-
-    /// Refuses a client with which the document would be larger than PDSs read.
-    async fn check_upstream_scopes(
-        &self,
-        id: &ClientId,
-        scope: &ScopeSet,
-    ) -> Result<(), RegistrationError> {
-        let clients = self.storage.list_clients().await?;
-        let others = clients.iter().filter(|it| it.id != *id);
-        let scopes = others.map(|it| &it.settings.scope).chain([scope]);
-        let bytes = upstream_scopes(&ScopeSet::default(), scopes)
-            .to_string()
-            .len();
-        if bytes > MAX_UPSTREAM_SCOPES {
-            return Err(RegistrationError::UpstreamScopes(bytes));
-        }
-        Ok(())
-    }
-
     pub(crate) async fn checked_client(
+        &self,
+        id: ClientId,
+        settings: ClientSettings,
+        secret_hash: Option<TokenHash>,
+        created_at: Timestamp,
+    ) -> Result<Client, RegistrationError> {
+        let client = self.checked_alone(id, settings, secret_hash, created_at)?;
+        let scope = &client.settings.scope;
+        self.check_upstream_scopes(&client.id, scope).await?;
+        Ok(client)
+    }
+
+    /// Likewise, but for what all clients together may ask for, which is the caller's to check.
+    pub(crate) fn checked_alone(
         &self,
         id: ClientId,
         mut settings: ClientSettings,
@@ -257,7 +305,6 @@ impl AuthorizationServer {
     ) -> Result<Client, RegistrationError> {
         self.check_settings(&mut settings)?;
         check_authentication_only(&settings)?;
-        self.check_upstream_scopes(&id, &settings.scope).await?;
         Ok(Client {
             id,
             settings,
@@ -291,6 +338,7 @@ impl AuthorizationServer {
         }
         self.check_resource_server(settings)?;
         check_grants(settings)?;
+        check_pairwise(settings)?;
         check_keys(settings)?;
         let needs_redirect = settings.grant_types.allows(GrantType::AuthorizationCode);
         if needs_redirect && settings.redirect_uris.is_empty() {
@@ -408,10 +456,12 @@ fn check_grants(settings: &ClientSettings) -> Result<(), RegistrationError> {
         return Err(RegistrationError::PublicWithCredentials);
     }
     let gives_refresh_tokens = [GrantType::AuthorizationCode, GrantType::DeviceCode];
-    if grants.allows(GrantType::RefreshToken)
-        && !gives_refresh_tokens.iter().any(|it| grants.allows(*it))
-    {
+    let signs_people_in = gives_refresh_tokens.iter().any(|it| grants.allows(*it));
+    if grants.allows(GrantType::RefreshToken) && !signs_people_in {
         return Err(RegistrationError::RefreshAlone);
+    }
+    if grants.allows(GrantType::TokenExchange) && !signs_people_in {
+        return Err(RegistrationError::ExchangeAlone);
     }
     Ok(())
 }
@@ -452,12 +502,6 @@ fn check_lives(settings: &ClientSettings) -> Result<(), RegistrationError> {
         return Err(RegistrationError::Ttl);
     }
     Ok(())
-}
-
-/// What a PDS is asked for `always`, and for clients with these scopes.
-fn upstream_scopes<'a>(always: &ScopeSet, clients: impl Iterator<Item = &'a ScopeSet>) -> ScopeSet {
-    let asked = clients.flat_map(|scope| for_upstream(scope).iter().cloned().collect::<Vec<_>>());
-    always.iter().cloned().chain(asked).collect()
 }
 
 /// Whether a character has no place in a name: it controls, reorders or hides what is around it

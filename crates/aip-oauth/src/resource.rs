@@ -33,6 +33,17 @@ pub enum ResourceError {
     /// `invalid_token`: a token for other resource servers (RFC 8707, RFC 9068 §4).
     #[error("the access token is for other resource servers, and not for this one")]
     OtherAudience,
+    /// `insufficient_scope`: what is asked would lead to the account (OpenID Connect Core §8.1).
+    #[error(
+        "an app that knows people by pairwise subjects may ask userinfo, and nothing else here"
+    )]
+    Pairwise,
+    /// `invalid_token`: the app is known by a document, which is not there any more. The token is good again
+    /// when the document is.
+    #[error(
+        "the document of the app that the access token was given to is withdrawn, was not read for a day, or is not taken here"
+    )]
+    Withdrawn,
     /// `invalid_token`: Bearer scheme with a bound token, or DPoP scheme with an unbound one.
     #[error("the access token was sent with the wrong scheme")]
     WrongScheme,
@@ -146,8 +157,8 @@ impl AuthorizationServer {
         }
     }
 
-    /// Checks the credential of a call.
-    pub async fn authorize_call(
+    /// Checks the credential of a call on userinfo.
+    pub async fn authorize_userinfo(
         &self,
         credential: Credential<'_>,
     ) -> Result<AuthorizedCall, ResourceError> {
@@ -157,6 +168,16 @@ impl AuthorizationServer {
         let found = found.ok_or(ResourceError::InvalidToken)?;
         self.check_use(&found, presented, credential).await?;
         Ok(AuthorizedCall(found))
+    }
+
+    /// Checks the credential of any other call.
+    pub async fn authorize_call(
+        &self,
+        credential: Credential<'_>,
+    ) -> Result<AuthorizedCall, ResourceError> {
+        let authorized = self.authorize_userinfo(credential).await?;
+        check_account(&authorized.0)?;
+        Ok(authorized)
     }
 
     /// Checks the credential of a call on the PDS. What the token allows, and that it does, may have
@@ -171,6 +192,7 @@ impl AuthorizationServer {
         let found = self.known_tokens.get(&hash, &*self.clock, read).await?;
         let found = found.ok_or(ResourceError::InvalidToken)?;
         self.check_use(&found.token, presented, credential).await?;
+        check_account(&found.token)?;
         Ok(AuthorizedProxyCall(found))
     }
 
@@ -189,6 +211,7 @@ impl AuthorizationServer {
             handle,
         } = found.ok_or(ResourceError::InvalidToken)?;
         self.check_use(&token, presented, credential).await?;
+        check_account(&token)?;
         Ok(AuthorizedSessionCall {
             call: AuthorizedCall(token),
             session,
@@ -220,8 +243,20 @@ impl AuthorizationServer {
             }
             (None, true) | (Some(_), false) => return Err(ResourceError::WrongScheme),
         }
-        RequestNotes::note_client(found.grant.client_id.as_str());
+        let client = &found.grant.client_id;
+        RequestNotes::note_client(client.as_str());
         RequestNotes::note_account(found.grant.subject.as_str());
+        if !self.may_use_tokens(client).await? {
+            return Err(ResourceError::Withdrawn);
+        }
         Ok(())
+    }
+}
+
+/// Refuses a client that must not learn which account it is.
+fn check_account(token: &AccessToken) -> Result<(), ResourceError> {
+    match token.grant.sector {
+        None => Ok(()),
+        Some(_) => Err(ResourceError::Pairwise),
     }
 }

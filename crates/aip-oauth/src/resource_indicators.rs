@@ -22,6 +22,9 @@ pub enum TargetError {
     /// Not what the authorization request asked for.
     #[error("the authorization request did not ask for the resource {0}")]
     NotAsked(String),
+    /// Named in another way (RFC 8693 §2.1).
+    #[error("`audience` is {0}, and not supported; name resource servers by `resource`")]
+    Audience(String),
 }
 
 impl From<ResourceUriError> for TargetError {
@@ -78,14 +81,29 @@ impl AuthorizationServer {
         client: &Client,
     ) -> Result<ResourceList, TargetError> {
         let asked = self.named_resources(params)?;
-        let registered = &client.settings.resources;
-        let foreign = asked
-            .iter()
-            .find(|it| !registered.contains(it.as_str()) && !self.issuer.is_resource(it.as_str()));
-        match foreign {
+        match self.unregistered_resource(&asked, client) {
             None => Ok(asked),
             Some(foreign) => Err(TargetError::NotRegistered(quoted(foreign.as_str()))),
         }
+    }
+
+    /// The first of these resources that a client is not registered for. Each is for AIP itself.
+    pub(crate) fn unregistered_resource<'a>(
+        &self,
+        asked: &'a ResourceList,
+        client: &Client,
+    ) -> Option<&'a ResourceUri> {
+        let registered = &client.settings.resources;
+        let is_registered = |it: &ResourceUri| {
+            registered.contains(it.as_str()) || self.issuer.is_resource(it.as_str())
+        };
+        asked.iter().find(|it| !is_registered(it))
+    }
+
+    /// Whether any of these is another resource server: those can be taken from a client, and AIP cannot.
+    pub(crate) fn names_others(&self, resources: &ResourceList) -> bool {
+        let mut named = resources.iter();
+        named.any(|it| !self.issuer.is_resource(it.as_str()))
     }
 
     /// The resources of a token request for a grant for `granted`: some or all of those; `None` if

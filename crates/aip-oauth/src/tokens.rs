@@ -8,6 +8,7 @@ use aip_storage::client::{Client, ClientId};
 use aip_storage::client_token::ClientToken;
 use aip_storage::grant::{AccessToken, RefreshToken, RevokeReason};
 use aip_storage::resource_uri::ResourceList;
+use aip_storage::subject::Subject;
 use serde::Serialize;
 
 use crate::AuthorizationServer;
@@ -46,8 +47,10 @@ struct SignedIntrospection<'a, T> {
 /// What introspection says of a live token.
 #[derive(Debug)]
 pub struct Introspection {
-    /// Whose it is: the account, or the client itself.
+    /// Whose it is: the account, as the client knows it, or the client itself.
     pub subject: String,
+    /// Who acts for the account, if that is somebody else.
+    pub actor: Option<String>,
     /// The app that it was given to.
     pub client_id: ClientId,
     /// The resource servers that it is for, none being AIP alone; `None` for a refresh token.
@@ -79,15 +82,32 @@ impl Introspection {
     }
 }
 
-impl From<AccessToken> for Introspection {
-    fn from(token: AccessToken) -> Self {
+impl Introspection {
+    /// Of the access token of a person whom its client knows as `subject`.
+    fn of_access_token(token: AccessToken, subject: &Subject) -> Self {
         Self {
-            subject: token.grant.subject.to_string(),
+            subject: subject.to_string(),
+            actor: token.grant.delegate().map(ToString::to_string),
             client_id: token.grant.client_id,
             audience: Some(token.audience),
             scope: token.scope.to_string(),
             token_type: Some(token_type(token.dpop_jkt.is_some())),
             dpop_jkt: token.dpop_jkt,
+            issued_at: token.issued_at,
+            expires_at: token.expires_at,
+        }
+    }
+
+    /// Likewise, of the refresh token.
+    fn of_refresh_token(token: RefreshToken, subject: &Subject) -> Self {
+        Self {
+            subject: subject.to_string(),
+            actor: None,
+            client_id: token.grant.client_id,
+            audience: None,
+            scope: token.grant.scope.to_string(),
+            token_type: None,
+            dpop_jkt: None,
             issued_at: token.issued_at,
             expires_at: token.expires_at,
         }
@@ -98,26 +118,12 @@ impl From<ClientToken> for Introspection {
     fn from(token: ClientToken) -> Self {
         Self {
             subject: token.client_id.to_string(),
+            actor: None,
             client_id: token.client_id,
             audience: Some(token.audience),
             scope: token.scope.to_string(),
             token_type: Some(token_type(token.dpop_jkt.is_some())),
             dpop_jkt: token.dpop_jkt,
-            issued_at: token.issued_at,
-            expires_at: token.expires_at,
-        }
-    }
-}
-
-impl From<RefreshToken> for Introspection {
-    fn from(token: RefreshToken) -> Self {
-        Self {
-            subject: token.grant.subject.to_string(),
-            client_id: token.grant.client_id,
-            audience: None,
-            scope: token.grant.scope.to_string(),
-            token_type: None,
-            dpop_jkt: None,
             issued_at: token.issued_at,
             expires_at: token.expires_at,
         }
@@ -198,7 +204,10 @@ impl AuthorizationServer {
         let mut found = match kind {
             TokenKind::AccessToken => {
                 let found = self.storage.access_token(&hash, now).await?;
-                found.map(Introspection::from)
+                found.map(|token| {
+                    let subject = self.subject_of(&token.grant);
+                    Introspection::of_access_token(token, &subject)
+                })
             }
             TokenKind::ClientToken => {
                 let found = self.storage.client_token(&hash, now).await?;
@@ -208,9 +217,18 @@ impl AuthorizationServer {
         };
         if found.is_none() && token.may_be_refresh_token() {
             let refresh = self.storage.refresh_token(&hash, now).await?;
-            found = refresh.filter(|it| !it.spent).map(Introspection::from);
+            found = refresh.filter(|it| !it.spent).map(|token| {
+                let subject = self.subject_of(&token.grant);
+                Introspection::of_refresh_token(token, &subject)
+            });
         }
         let visible = found.filter(|it| it.is_visible_to(client.client()));
+        // The asking client is there; the one that a resource server asks about may be withdrawn.
+        if let Some(it) = &visible
+            && !self.may_use_tokens(&it.client_id).await?
+        {
+            return Ok((client, None));
+        }
         Ok((client, visible))
     }
 

@@ -32,6 +32,13 @@ pub struct PersonClaims {
     pub email_verified: Option<bool>,
 }
 
+/// How tokens, introspection and userinfo name who acts for the `sub` (RFC 8693 §4.1).
+#[derive(Debug, Serialize)]
+pub struct Actor<'a> {
+    /// The delegate.
+    pub sub: &'a str,
+}
+
 /// How tokens and introspection name the key that a token is bound to (RFC 9449 §6).
 #[derive(Debug, Serialize)]
 pub struct Confirmation<'a> {

@@ -195,6 +195,20 @@ where
         good.then_some(entry.outcome)
     }
 
+    /// The answer that is kept, however old up to the hard age. Nothing is fetched for it; if somebody
+    /// fetches it just now, that is waited for.
+    pub(crate) async fn kept(&self, key: &K) -> Option<V> {
+        let read = |_: &K, entry: &mut Entry<V, E>| EntryAction::Retain(entry.clone());
+        match self.entries.entry_async(key, read).await {
+            EntryResult::Retained(entry) => {
+                let age = self.clock.now().since(entry.fetched_at);
+                entry.outcome.ok().filter(|_| age < self.policy.hard)
+            }
+            // A placeholder that is dropped leaves its place free.
+            _ => None,
+        }
+    }
+
     /// Stores an answer that was fetched outside of [`Self::get`].
     pub(crate) fn put(&self, key: K, value: V) {
         let entry = self.judge(&key, Ok(value), None);
@@ -440,6 +454,38 @@ mod tests {
             assert!(given_up.is_err());
             assert_eq!(cache.get(&key, ready(Ok(2))).await.0, Ok(2));
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_is_told_until_its_hard_age_and_nothing_is_fetched_for_it() {
+        let (cache, clock) = cache();
+        assert_eq!(cache.kept(&"k").await, None);
+        cache.put("k", 1);
+        for hours in [0, 1, 22] {
+            clock.advance(Duration::from_hours(hours));
+            assert_eq!(cache.kept(&"k").await, Some(1), "{hours}");
+        }
+        assert_eq!(cache.peek(&"k"), None, "it is old all the same");
+        // It does not count as a try: the next one who may fetch does.
+        let (outcome, source) = cache.get(&"k", ready(Ok(2))).await;
+        assert_eq!((outcome, source), (Ok(2), Source::Fetched));
+        clock.advance(Duration::from_hours(24));
+        assert_eq!(cache.kept(&"k").await, None);
+        let no = cache.get(&"no", ready(Err(Failure::Definite))).await.0;
+        assert_eq!(
+            (no, cache.kept(&"no").await),
+            (Err(Failure::Definite), None)
+        );
+        // What others fetch just now is waited for, and nobody waits for who only looked.
+        let (answer, waiting) = tokio::sync::oneshot::channel();
+        let fetching = cache.get(&"new", async {
+            waiting.await.map_err(|_| Failure::Passing)
+        });
+        let looking = async { tokio::join!(cache.kept(&"new"), async { answer.send(7) }) };
+        let (fetched, (kept, _)) = tokio::join!(fetching, looking);
+        assert_eq!((fetched.0, kept), (Ok(7), Some(7)));
+        assert_eq!(cache.kept(&"other").await, None);
+        assert_eq!(cache.get(&"other", ready(Ok(3))).await.0, Ok(3));
     }
 
     #[tokio::test]

@@ -71,27 +71,40 @@ impl AppPasswords {
     }
 
     /// Tries `password` at the PDS of `did` and keeps it for `client`, in place of the one before.
-    /// Returns the session.
+    /// Returns the session. A refusal is written down by [`Self::note_refusal`].
     pub async fn set(
         &self,
         client: &ClientId,
         did: &Did,
         password: &str,
     ) -> Result<RowId, AppPasswordError> {
-        let outcome = self.begin(client, did, password).await;
-        let (kind, detail) = match &outcome {
-            Ok(session) => (AuditKind::AppPasswordGiven, session.pds.to_string()),
-            Err(error) if error.blame() == Blame::Caller => {
-                (AuditKind::AppPasswordRefused, error.to_string())
-            }
-            Err(_) => return outcome.map(|session| session.id),
-        };
-        let event = self.upstream().audit_event(kind, &detail);
-        self.upstream()
-            .storage
-            .record(&event.of_account(did).of_client(client))
-            .await?;
-        outcome.map(|session| session.id)
+        let session = self.begin(client, did, password).await?;
+        let (kind, pds) = (AuditKind::AppPasswordGiven, session.pds.as_str());
+        self.note(kind, client, did, pds).await?;
+        Ok(session.id)
+    }
+
+    /// Writes down that a password was refused. The caller sees to it that these are not too many.
+    pub async fn note_refusal(
+        &self,
+        client: &ClientId,
+        did: &Did,
+        error: &AppPasswordError,
+    ) -> Result<(), StorageError> {
+        let kind = AuditKind::AppPasswordRefused;
+        self.note(kind, client, did, &error.to_string()).await
+    }
+
+    async fn note(
+        &self,
+        kind: AuditKind,
+        client: &ClientId,
+        did: &Did,
+        detail: &str,
+    ) -> Result<(), StorageError> {
+        let event = self.upstream().audit_event(kind, detail);
+        let event = event.of_account(did).of_client(client);
+        self.upstream().storage.record(&event).await
     }
 
     async fn begin(
@@ -162,12 +175,8 @@ impl AppPasswords {
             .end(session.id, EndReason::PasswordRemoved)
             .await?;
         if ended {
-            let kind = AuditKind::AppPasswordRemoved;
-            let event = self.upstream().audit_event(kind, session.pds.as_str());
-            self.upstream()
-                .storage
-                .record(&event.of_account(did).of_client(client))
-                .await?;
+            let (kind, pds) = (AuditKind::AppPasswordRemoved, session.pds.as_str());
+            self.note(kind, client, did, pds).await?;
         }
         Ok(ended)
     }

@@ -12,6 +12,7 @@ mod profiles;
 mod session_sealer;
 mod sign_in;
 mod spill;
+mod subject_length;
 mod upstream;
 
 pub use app_password::{AppPasswordError, AppPasswords};
@@ -21,6 +22,9 @@ pub use keeper::step;
 pub use keeper::{ActiveSession, Keeper, KeeperError};
 pub use profiles::AccountProfiles;
 pub use session_sealer::{SealerError, SessionSealer};
-pub use sign_in::{BeginError, FlowRequest, SignIn, SignInFailure, SignInRequest, SignInResult};
+pub use sign_in::{
+    AskedDelegation, BeginError, FlowRequest, SignIn, SignInFailure, SignInRequest, SignInResult,
+};
 pub use spill::Spill;
+pub use subject_length::SubjectTooLong;
 pub use upstream::Upstream;

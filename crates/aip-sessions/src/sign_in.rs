@@ -19,6 +19,7 @@ use aip_storage::StorageError;
 use aip_storage::account::Account;
 use aip_storage::audit::{AuditEvent, AuditKind};
 use aip_storage::client::ClientId;
+use aip_storage::delegation::MAX_DELEGATIONS_OF_OWNER;
 use aip_storage::request::{AuthorizationRequest, FlowBrowser, TakeFlow, UpstreamFlow};
 use aip_storage::upstream::{
     Credential, Email, EmailReading, OAuthCredential, UpstreamSession, UpstreamState,
@@ -29,7 +30,15 @@ use serde::{Deserialize, Serialize};
 use crate::identity::{MissingKey, key_id};
 use crate::keeper::step::keep_alive_at;
 use crate::session_sealer::{Column, SealerError};
+use crate::subject_length::{self, SubjectTooLong};
 use crate::upstream::Upstream;
+
+mod purpose;
+mod wire;
+
+pub use self::purpose::AskedDelegation;
+use self::purpose::{Purpose, purpose_of};
+use self::wire::DelegationSecrets;
 
 /// How long a person may stay at their PDS: its own limit is five minutes of inactivity.
 const FLOW_TTL: Duration = Duration::from_mins(30);
@@ -46,6 +55,8 @@ pub struct SignInRequest<'a> {
     pub browser: RowId,
     /// The app's request; `None` for a sign-in from the account page.
     pub request: Option<&'a AuthorizationRequest>,
+    /// Whom the person lets act for their account, and how; then there is no request.
+    pub delegation: Option<&'a AskedDelegation>,
     /// What the person typed or chose: a handle, a DID, or the URL of a server.
     pub subject: &'a str,
     /// Whether somebody wrote the subject, the person or the app, so that another account at its
@@ -69,6 +80,9 @@ pub enum BeginError {
         /// What was tried.
         trace: Trace,
     },
+    /// Apps could not know the account by its DID.
+    #[error(transparent)]
+    Subject(#[from] SubjectTooLong),
     /// The server did not take the request.
     #[error(transparent)]
     Push(#[from] ExchangeError),
@@ -171,6 +185,9 @@ pub enum SignInFailure {
         /// What was not reached, for the log.
         what: String,
     },
+    /// The account lets as many others act for it as one may. What was received is given back.
+    #[error("the account has {MAX_DELEGATIONS_OF_OWNER} delegations, and no more are kept")]
+    DelegationsFull,
     /// Our fault.
     #[error(transparent)]
     MissingKey(#[from] MissingKey),
@@ -198,13 +215,16 @@ struct FlowSecrets {
     /// See [`Start::typed`]. Flows of the release before do not say.
     #[serde(default)]
     typed: bool,
+    /// The delegation that the sign-in is for, if it is for one.
+    #[serde(default)]
+    delegation: Option<DelegationSecrets>,
 }
 
 impl BeginError {
     /// Whose fault it is.
     pub fn blame(&self) -> Blame {
         match self {
-            Self::Input(_) => Blame::Caller,
+            Self::Input(_) | Self::Subject(_) => Blame::Caller,
             Self::Discover { error, .. } => error.blame(),
             Self::Push(_) => Blame::Upstream,
             Self::Key(_) | Self::Sealer(_) | Self::Storage(_) => Blame::Ours,
@@ -219,6 +239,7 @@ impl SignInFailure {
             Self::UnknownState(_)
             | Self::Malformed(_)
             | Self::Denied { .. }
+            | Self::DelegationsFull
             | Self::OtherAccount { .. } => Blame::Caller,
             Self::Refused { .. } | Self::Unusable { .. } | Self::Unavailable { .. } => {
                 Blame::Upstream
@@ -242,9 +263,13 @@ impl SignIn {
             Ok(destination) => destination,
             Err(error) => return Err(BeginError::Discover { error, trace }),
         };
-        let scope = match start.request {
-            Some(request) => for_upstream(&request.params.scope),
-            None => for_upstream(&ScopeSet::default()),
+        if let Some(expected) = &destination.expected {
+            subject_length::check(&expected.did)?;
+        }
+        let scope = match (start.request, start.delegation) {
+            (Some(request), _) => for_upstream(&request.params.scope),
+            (None, Some(delegation)) => for_upstream(&delegation.preset.scope()),
+            (None, None) => for_upstream(&ScopeSet::default()),
         };
         let id = self.upstream.new_id();
         let keys = SessionKeys {
@@ -274,6 +299,7 @@ impl SignIn {
             client_id: start.request.map(|it| it.client_id.to_string()),
             authenticates: start.prompt == Some("login"),
             typed: start.typed,
+            delegation: start.delegation.map(DelegationSecrets::from),
         };
         let flow = UpstreamFlow {
             state: self.upstream.hasher.hash(&state),
@@ -380,10 +406,11 @@ impl SignIn {
             )
         })?;
         // Before the code is sent: what comes back must have its place.
-        let client = client_of(
+        let purpose = purpose_of(
             flow.id,
             flow.request.is_some(),
             secrets.client_id.as_deref(),
+            secrets.delegation,
         )?;
         let key_id = secrets.client_key_id.as_deref();
         let keys = SessionKeys {
@@ -432,6 +459,10 @@ impl SignIn {
                 error @ SignInError::Proof(_) => refused(error.to_string()),
             })?;
         let actual = signed_in.identity.did();
+        if let Err(error) = subject_length::check(actual) {
+            self.revoke_unused(&keys, &signed_in).await;
+            return Err(refused(error.to_string()));
+        }
         let instead_of = flow.expected.as_ref().filter(|it| *it != actual);
         if let Some(expected) = instead_of
             && !secrets.typed
@@ -443,10 +474,11 @@ impl SignIn {
                 actual: actual.clone(),
             });
         }
+        let is_kept = !matches!(purpose, Purpose::Proof);
         let stored = self
-            .store(flow, client, &keys, &signed_in, secrets.authenticates)
+            .store(flow, purpose, &keys, &signed_in, secrets.authenticates)
             .await;
-        if stored.is_err() || flow.request.is_none() {
+        if stored.is_err() || !is_kept {
             // Nobody will use these tokens: an account page sign-in needs only the proof.
             self.revoke_unused(&keys, &signed_in).await;
         }
@@ -457,7 +489,7 @@ impl SignIn {
     async fn store(
         &self,
         flow: &UpstreamFlow,
-        client: Option<ClientId>,
+        purpose: Purpose,
         keys: &SessionKeys,
         signed_in: &SignedIn,
         authenticated: bool,
@@ -469,20 +501,28 @@ impl SignIn {
             .put_account(&self.describe(signed_in, now).await)
             .await?;
         let pds = signed_in.identity.pds().as_str();
-        let mut event = self
+        let event = self
             .upstream
             .audit_event(AuditKind::SignedIn, pds)
             .of_account(&did);
-        if let Some(client) = client {
-            let mut session = self.new_session(flow.id, &client, keys, signed_in, now)?;
-            session.email = self.read_email(keys, signed_in, now).await;
-            self.upstream
-                .storage
-                .create_upstream_session(&session)
-                .await?;
-            event = event.of_client(&client);
+        match purpose {
+            Purpose::Proof => self.upstream.storage.record(&event).await?,
+            Purpose::App(client) => {
+                let mut session = self.new_session(flow.id, &client, keys, signed_in, now)?;
+                session.email = self.read_email(keys, signed_in, now).await;
+                self.upstream
+                    .storage
+                    .create_upstream_session(&session)
+                    .await?;
+                let event = event.of_client(&client);
+                self.upstream.storage.record(&event).await?;
+            }
+            Purpose::Delegation(asked) => {
+                let client = ClientId::of_delegations();
+                let session = self.new_session(flow.id, &client, keys, signed_in, now)?;
+                self.give_delegation(asked, &session, event, now).await?;
+            }
         }
-        self.upstream.storage.record(&event).await?;
         Ok(SignInResult {
             signed_in_at: now,
             auth_time: authenticated.then_some(now),
@@ -603,45 +643,7 @@ impl SignIn {
     }
 }
 
-/// The app that the flow `id` is for, if it is for one.
-fn client_of(
-    id: RowId,
-    is_for_app: bool,
-    client_id: Option<&str>,
-) -> Result<Option<ClientId>, SignInFailure> {
-    match client_id {
-        _ if !is_for_app => Ok(None),
-        // Flows of the release before do not say it, and their requests are not read here.
-        None => Err(SignInFailure::UnknownState("an older release began it")),
-        Some(client_id) => client_id.parse().map(Some).map_err(|_| {
-            let what = "the sealed client is not readable";
-            StorageError::inconsistent("upstream_flows", &id, what).into()
-        }),
-    }
-}
-
 fn to_json(secrets: &FlowSecrets) -> SecretString {
     // Strings alone cannot fail to serialise.
     serde_json::to_string(secrets).unwrap_or_default().into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_app_of_a_flow_is_known_before_its_code_is_sent() {
-        let id = "0192f3a4-7b1c-7def-8abc-0123456789ab".parse().unwrap();
-        let app = client_of(id, true, Some("app")).unwrap();
-        assert_eq!(app, Some("app".parse().unwrap()));
-        assert_eq!(client_of(id, false, None).unwrap(), None);
-        assert!(matches!(
-            client_of(id, true, None),
-            Err(SignInFailure::UnknownState(_))
-        ));
-        assert!(matches!(
-            client_of(id, true, Some("")),
-            Err(SignInFailure::Storage(StorageError::Inconsistent { .. }))
-        ));
-    }
 }

@@ -105,6 +105,31 @@ fn dependencies_come_after_what_they_refer_to_and_before_the_migration() {
     );
 }
 
+/// While the data is moved into the cluster, the Pods use the server of before and know the Cluster.
+#[test]
+fn a_cluster_to_move_to_is_the_next_database_of_the_pods() {
+    let variables = |text: &str| {
+        let objects = build(text);
+        find(&objects, "Cluster", "aip-postgres");
+        let pod = &find(&objects, "Deployment", "aip").manifest()["spec"]["template"]["spec"];
+        let env = pod["containers"][0]["env"].as_array().unwrap();
+        let names = env.iter().map(|it| it["name"].as_str().unwrap().to_owned());
+        let given = &find(&objects, "Secret", "aip-env-main").manifest()["data"];
+        (
+            names.collect::<Vec<_>>(),
+            given.get("DATABASE_URL").is_some(),
+        )
+    };
+    let (names, is_given) = variables(&stack("restricted", "dependencies: {postgres: cnpg_next}"));
+    assert!(names.iter().any(|name| name == "AIP_DATABASE_NEXT_URL"));
+    assert!(is_given && !names.iter().any(|name| name == "DATABASE_URL"));
+    let (names, is_given) = variables(&without_urls("dependencies: {postgres: cnpg}"));
+    assert!(names.iter().any(|name| name == "DATABASE_URL"));
+    assert!(!is_given && !names.iter().any(|name| name == "AIP_DATABASE_NEXT_URL"));
+    let refused = problems(&without_urls("dependencies: {postgres: cnpg_next}"));
+    assert!(refused.contains("DATABASE_URL"), "{refused}");
+}
+
 #[test]
 fn what_holds_data_carries_the_mark() {
     let objects = build(&without_urls(&format!(

@@ -6,7 +6,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use aip_stack::desired::{Desired, NameKey, Phase, REKEY_JOB, objects};
+use aip_stack::desired::{Desired, MOVE_JOB, NameKey, Phase, REKEY_JOB, objects};
 use common::{config, stack};
 use serde_json::Value;
 use yaml_lossless::Tree;
@@ -320,6 +320,10 @@ fn the_job_that_seals_again_has_the_keys_and_the_database_of_the_servers() {
             assert!(container[none].is_null(), "{none}");
         }
         assert_eq!(pod["restartPolicy"], "Never");
+        let moving = deployment.move_job("0a1b").unwrap();
+        assert_eq!(moving.object().name, format!("{MOVE_JOB}-0a1b"));
+        let its_args = &moving.manifest()["spec"]["template"]["spec"]["containers"][0]["args"];
+        assert_eq!(*its_args, serde_json::json!(["database", "move", "run"]));
         let labels = &job.manifest()["spec"]["template"]["metadata"]["labels"];
         assert_ne!(*labels, server["metadata"]["labels"]);
         let others = all.iter().filter(|one| one.object().kind != "Deployment");

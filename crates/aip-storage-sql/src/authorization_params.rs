@@ -160,7 +160,10 @@ mod tests {
             login_hint: Some("alice.example".to_owned()),
             prompts: "login consent".parse().unwrap(),
             max_age: Some(u64::MAX),
-            subjects: vec!["did:web:alice.example".parse().unwrap()],
+            subjects: vec![
+                "did:web:alice.example".parse().unwrap(),
+                "A".repeat(43).parse().unwrap(),
+            ],
             claims: "id_token.acr userinfo.name".parse().unwrap(),
             resources: "https://api.example urn:photos".parse().unwrap(),
             ..smallest.clone()

@@ -11,11 +11,13 @@ use aip_storage::client::{
     AccessTokenFormat, ApplicationType, ClientAuthMethod, ClientId, GrantTypes, IdTokenAlg,
     JwksUri, RedirectUri, SecurityProfile,
 };
+use aip_storage::delegation::{DelegationEnd, DelegationPreset};
 use aip_storage::grant::RevokeReason;
 use aip_storage::logout::LogoutUri;
 use aip_storage::request::ResponseMode;
 use aip_storage::requested_claims::RequestedClaims;
 use aip_storage::resource_uri::{ResourceList, ResourceUri};
+use aip_storage::sector::{Sector, SectorId};
 use aip_storage::upstream::{EndReason, ReauthReason, SessionKind, StateName};
 
 /// A value that fits one column.
@@ -81,6 +83,8 @@ stored_as_text!(
     ResourceUri,
     RowId,
     ScopeSet,
+    Sector,
+    SectorId,
     ServiceRef
 );
 
@@ -108,6 +112,8 @@ stored_as_word!(
     ClientAuthMethod => |s| s.parse().ok(),
     IdTokenAlg => |s| s.parse().ok(),
     AuditKind => |s| s.parse().ok(),
+    DelegationEnd => |s| s.parse().ok(),
+    DelegationPreset => |s| s.parse().ok(),
     EndReason => |s| s.parse().ok(),
     ReauthReason => |s| s.parse().ok(),
     ResponseMode => |s| s.parse().ok(),

@@ -8,7 +8,7 @@ use aip_storage::nonces::SharedNonces;
 use aip_storage::notices::Notices;
 use aip_storage::rates::RateLimits;
 
-use crate::postgres::{ConnectPgError, PgOptions, PgStorage};
+use crate::postgres::{ConnectPgError, FollowError, PgOptions, PgStorage};
 use crate::schema::{SchemaError, Status};
 use crate::sqlite::{OpenSqliteError, SqliteStorage};
 
@@ -30,6 +30,15 @@ pub enum ConnectError {
     /// PostgreSQL.
     #[error(transparent)]
     Postgres(#[from] ConnectPgError),
+    /// PostgreSQL, while it is moved.
+    #[error(transparent)]
+    Following(#[from] FollowError),
+    /// A move of SQLite.
+    #[error(
+        "database.next_url (AIP_DATABASE_NEXT_URL) is for moves from PostgreSQL to PostgreSQL: remove it, or set \
+         both URLs to such servers"
+    )]
+    NextOfSqlite,
 }
 
 /// The same on either engine.
@@ -49,6 +58,19 @@ impl Database {
             DatabaseUrl::Sqlite(path) => Self::Sqlite(SqliteStorage::open(path).await?),
             DatabaseUrl::Postgres(url) => Self::Postgres(PgStorage::connect(url, options).await?),
         })
+    }
+
+    /// As [`Self::connect`]; the database is being moved to `next`, and is used there once it is.
+    pub async fn connect_following(
+        url: &DatabaseUrl,
+        next: &DatabaseUrl,
+        options: PgOptions,
+    ) -> Result<Self, ConnectError> {
+        let (DatabaseUrl::Postgres(url), DatabaseUrl::Postgres(next)) = (url, next) else {
+            return Err(ConnectError::NextOfSqlite);
+        };
+        let storage = PgStorage::connect_following(url, next, options).await?;
+        Ok(Self::Postgres(storage))
     }
 
     /// `sqlite` or `postgres`, for logs and metrics.

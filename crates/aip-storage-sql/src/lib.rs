@@ -28,7 +28,10 @@ mod sqlite;
 
 pub use database::{ConnectError, Database};
 pub use failure::DriverError;
-pub use postgres::{ConnectPgError, PgOptions, PgStorage, ReplicaFacts, ServerFacts};
+pub use postgres::{
+    ConnectPgError, DatabaseMove, FollowError, MoveError, MoveObserver, MovePoint, MoveState,
+    MoveStatus, Moved, PAUSE, PgOptions, PgStorage, ReplicaFacts, ServerFacts,
+};
 pub use schema::{SchemaError, Status, Step};
 pub use sqlite::{
     CopiedSessions, CopyError, OpenSqliteError, SqliteStorage, check_database, copy_database,

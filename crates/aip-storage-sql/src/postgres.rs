@@ -10,6 +10,7 @@ use aip_storage::StorageError;
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::STATEMENT_CACHE_SIZE;
@@ -22,6 +23,11 @@ use crate::sql::unavailable;
 macro_rules! for_update {
     () => {
         " FOR UPDATE"
+    };
+}
+macro_rules! for_share {
+    () => {
+        " FOR SHARE"
     };
 }
 macro_rules! skip_locked {
@@ -44,11 +50,17 @@ macro_rules! database_now {
 mod statements;
 
 mod migrate;
+mod moving;
 mod notices;
 mod pooler;
 mod rotation;
 mod server_facts;
 
+use self::moving::Following;
+pub use self::moving::{
+    DatabaseMove, FollowError, MoveError, MoveObserver, MovePoint, MoveState, MoveStatus, Moved,
+    PAUSE,
+};
 use self::notices::PgNotices;
 pub use self::server_facts::{ReplicaFacts, ServerFacts};
 
@@ -65,10 +77,16 @@ const TESTED_AFTER: Duration = Duration::from_secs(5);
 /// Storage in a PostgreSQL database.
 #[derive(Clone)]
 pub struct PgStorage {
+    /// Callers wait while the database is known to have been moved, and its successor cannot be reached.
     connections: Pool<Driver>,
-    options: Arc<PgConnectOptions>,
+    /// The same; who writes waits while the database is moved.
+    writers: Pool<Driver>,
+    /// How to connect; another value when the database has been moved.
+    options: watch::Receiver<Arc<PgConnectOptions>>,
     /// A pooler gives each transaction another connection.
     pooled: bool,
+    /// Waits for the database to be moved, as long as this lives.
+    following: Option<Arc<Following>>,
 }
 
 /// How to connect.
@@ -90,6 +108,18 @@ pub enum ConnectPgError {
     /// No connection.
     #[error("cannot connect to PostgreSQL: {0}")]
     Connect(#[source] DriverError),
+    /// `sslmode` requires encryption, and the server has none.
+    #[error(
+        "the PostgreSQL server offers no TLS, which sslmode of the database URL requires: switch `ssl` on in \
+         the server's postgresql.conf, or name the server that was meant"
+    )]
+    NoTls,
+    /// The server's certificate is not believed, or the authorities to believe cannot be read.
+    #[error(
+        "no TLS connection to PostgreSQL: {0}: sslrootcert of the database URL names the file (PEM) of the \
+         authority that signed the server's certificate, and the host of the URL must be one that it is for"
+    )]
+    Tls(#[source] DriverError),
 }
 
 impl Default for PgOptions {
@@ -104,11 +134,17 @@ impl Default for PgOptions {
 impl PgStorage {
     /// Connects to the server of a `postgres://` URL.
     pub async fn connect(url: &SecretString, options: PgOptions) -> Result<Self, ConnectPgError> {
-        let mut connect_options = connect_options(url)?;
+        Self::connect_with(connect_options(url)?, options).await
+    }
+
+    async fn connect_with(
+        mut connect_options: PgConnectOptions,
+        options: PgOptions,
+    ) -> Result<Self, ConnectPgError> {
         let watched = timeout(ACQUIRE_TIMEOUT, pooler::watch(&connect_options))
             .await
             .unwrap_or(Err(sqlx::Error::PoolTimedOut))
-            .map_err(|error| ConnectPgError::Connect(error.into()))?;
+            .map_err(connect_error)?;
         let pooled = watched.multiplexed;
         let mut first = Some(watched.connection);
         if pooled {
@@ -131,11 +167,13 @@ impl PgStorage {
         };
         let connections = Pool::open_with(connect_options.clone(), config, first)
             .await
-            .map_err(|error| ConnectPgError::Connect(error.into()))?;
+            .map_err(connect_error)?;
         Ok(Self {
+            writers: connections.clone(),
             connections,
-            options: Arc::new(connect_options),
+            options: watch::channel(Arc::new(connect_options)).1,
             pooled,
+            following: None,
         })
     }
 
@@ -164,11 +202,16 @@ impl PgStorage {
     }
 
     fn writer(&self) -> &Pool<Driver> {
+        &self.writers
+    }
+
+    /// For writes of what is not moved, which no move pauses.
+    fn unfenced(&self) -> &Pool<Driver> {
         &self.connections
     }
 
     async fn begin(&self) -> Result<PooledTransaction<Driver>, StorageError> {
-        self.connections.begin().await.map_err(unavailable)
+        self.writers.begin().await.map_err(unavailable)
     }
 }
 
@@ -187,6 +230,20 @@ fn connect_options(url: &SecretString) -> Result<PgConnectOptions, ConnectPgErro
         .application_name("aip")
         .extra_float_digits(None)
         .statement_cache_capacity(STATEMENT_CACHE_SIZE))
+}
+
+fn connect_error(error: sqlx::Error) -> ConnectPgError {
+    /// What the driver says of a server that answers `N` to an `SSLRequest`.
+    const NO_TLS: &str = "server does not support TLS";
+    match &error {
+        sqlx::Error::Tls(why) if why.to_string() == NO_TLS => ConnectPgError::NoTls,
+        sqlx::Error::Tls(_) => ConnectPgError::Tls(error.into()),
+        // So rustls reports a handshake that it ends, such as for a certificate that it does not believe.
+        sqlx::Error::Io(io) if io.kind() == std::io::ErrorKind::InvalidData => {
+            ConnectPgError::Tls(error.into())
+        }
+        _ => ConnectPgError::Connect(error.into()),
+    }
 }
 
 #[cfg(test)]

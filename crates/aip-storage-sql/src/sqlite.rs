@@ -24,6 +24,11 @@ macro_rules! for_update {
         ""
     };
 }
+macro_rules! for_share {
+    () => {
+        ""
+    };
+}
 macro_rules! skip_locked {
     () => {
         ""
@@ -146,6 +151,11 @@ impl SqliteStorage {
     }
 
     fn writer(&self) -> &Pool<Driver> {
+        &self.writer
+    }
+
+    /// For writes of what is not moved, which no move pauses: here there are no moves.
+    fn unfenced(&self) -> &Pool<Driver> {
         &self.writer
     }
 

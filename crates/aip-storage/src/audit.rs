@@ -46,6 +46,16 @@ pub enum AuditKind {
     ClientRegistrationChanged,
     /// A client that registered itself deleted itself.
     ClientRegistrationDeleted,
+    /// An administrator, who is the account, changed a client; the detail says by which method.
+    ClientChangedByAdmin,
+    /// An owner let another account act for theirs; the detail says what and until when.
+    DelegationGiven,
+    /// A delegation ended; the detail says why.
+    DelegationEnded,
+    /// A delegate exchanged a token for one that acts for the owner; the detail says its scope.
+    DelegatedToken,
+    /// A delegate is about to change something for the owner; the detail says the call.
+    DelegatedCall,
     /// A client was told that a person has signed out.
     LogoutDelivered,
     /// A client was not told, and will not be; the detail says why.
@@ -63,6 +73,8 @@ pub struct AuditEvent {
     pub kind: AuditKind,
     /// The account concerned.
     pub did: Option<Did>,
+    /// Who acted, if not the account itself: a delegate of its owner.
+    pub actor: Option<Did>,
     /// The client concerned.
     pub client_id: Option<ClientId>,
     /// Which check, which reason: fixed words, at most 500 characters, no secret.
@@ -77,6 +89,7 @@ impl AuditEvent {
             at: clock.now(),
             kind,
             did: None,
+            actor: None,
             client_id: None,
             detail: detail.chars().take(MAX_DETAIL).collect(),
         }
@@ -86,6 +99,13 @@ impl AuditEvent {
     #[must_use]
     pub fn of_account(mut self, did: &Did) -> Self {
         self.did = Some(did.clone());
+        self
+    }
+
+    /// The same event, by that delegate.
+    #[must_use]
+    pub fn by_delegate(mut self, did: &Did) -> Self {
+        self.actor = Some(did.clone());
         self
     }
 

@@ -16,6 +16,7 @@ pub use crate::client_keys::{ClientKeys, JwksUri, JwksUriError};
 use crate::logout::LogoutNotification;
 pub use crate::redirect_uri::{RedirectTarget, RedirectUri, RedirectUriError};
 use crate::resource_uri::{ResourceList, ResourceUri};
+use crate::sector::Sector;
 
 /// The `client_id` of an app: 1 to 255 visible ASCII characters without space, quote or backslash.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,6 +59,9 @@ pub enum GrantType {
     /// A code from the device authorization endpoint (RFC 8628).
     #[strum(serialize = "urn:ietf:params:oauth:grant-type:device_code")]
     DeviceCode,
+    /// A person's own token, for one that acts for somebody who lets them (RFC 8693).
+    #[strum(serialize = "urn:ietf:params:oauth:grant-type:token-exchange")]
+    TokenExchange,
 }
 
 /// The grants that a client may use, at least one.
@@ -67,7 +71,7 @@ pub struct GrantTypes(BTreeSet<GrantType>);
 /// Not a list of grant types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "grant types are one or more of `authorization_code`, `refresh_token`, `client_credentials` and `urn:ietf:params:oauth:grant-type:device_code`"
+    "grant types are one or more of `authorization_code`, `refresh_token`, `client_credentials`, `urn:ietf:params:oauth:grant-type:device_code` and `urn:ietf:params:oauth:grant-type:token-exchange`"
 )]
 pub struct InvalidGrantTypes;
 
@@ -171,6 +175,9 @@ pub struct ClientSettings {
     /// Whether it gets to know who somebody is and nothing else: AIP ends its session at the PDS as soon
     /// as the person has allowed the app, and keeps none.
     pub authentication_only: bool,
+    /// Of which sector it is if it knows people by identifiers of that sector, and not by their DIDs
+    /// (OpenID Connect Core §8.1). It never changes: every `sub` would be another one.
+    pub pairwise: Option<Sector>,
     /// The service that its XRPC calls go on to when they name none (`atproto-proxy`).
     pub default_atproto_proxy: Option<ServiceRef>,
     /// Life of an access token.
@@ -209,6 +216,7 @@ impl Default for ClientSettings {
             resource_server: None,
             claims_in_id_token: false,
             authentication_only: false,
+            pairwise: None,
             default_atproto_proxy: None,
             access_token_ttl: Duration::from_hours(1),
             refresh_token_ttl: Duration::from_hours(90 * 24),
@@ -273,12 +281,25 @@ pub trait Clients: Send + Sync {
     /// All clients, by id.
     async fn list_clients(&self) -> Result<Vec<Client>, StorageError>;
 
-    /// Writes every column of `client` but `created_at`. The secret changes only when the client
+    /// Writes every column of `client` but `created_at` and its sector (`pairwise`). The secret changes only when the client
     /// gets or loses one by this: otherwise the stored one stays, which may have been replaced
     /// since `client` was read. `false`: there is no such client, or it would authenticate with a
     /// secret and have none, or one of the two is known by a document and the other is not: it was
     /// deleted and another one registered under its id.
+    ///
+    /// Resource servers that the client loses by this are taken from its live grants, all or nothing; a
+    /// grant that was for nothing else ends ([`RevokeReason::ByOperator`]) at [`Client::updated_at`].
+    ///
+    /// [`RevokeReason::ByOperator`]: crate::grant::RevokeReason::ByOperator
     async fn update_client(&self, client: &Client) -> Result<bool, StorageError>;
+
+    /// [`Self::update_client`], unless the client was changed since it was read with that
+    /// [`Client::updated_at`]: then `false`, too.
+    async fn update_client_as_read(
+        &self,
+        client: &Client,
+        read_at: Timestamp,
+    ) -> Result<bool, StorageError>;
 
     /// Replaces the secret of a client that has one. `false`: there is none of that id.
     async fn replace_client_secret(
@@ -376,6 +397,11 @@ impl ClientId {
     /// A new id of 128 random bits; base64url is within the alphabet of ids.
     pub fn random(rng: &dyn Rng) -> Self {
         Self(random_name::<16>(rng))
+    }
+
+    /// An id of ours, within the alphabet of ids.
+    pub(crate) fn fixed(id: &'static str) -> Self {
+        Self(id.to_owned())
     }
 
     /// The id as sent on the wire.

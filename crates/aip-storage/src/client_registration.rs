@@ -67,6 +67,8 @@ pub enum RegisterClient {
 pub struct ChangedRegistration {
     /// The client as it becomes.
     pub client: Client,
+    /// When the client that this change was made from was last changed ([`Client::updated_at`]).
+    pub read_at: Timestamp,
     /// Whether `client.secret_hash` takes the place of a secret that is there.
     pub replaces_secret: bool,
     /// Whether people are asked again who allowed the client something.
@@ -75,6 +77,18 @@ pub struct ChangedRegistration {
     pub token: TokenHash,
     /// That of the one which takes its place.
     pub next_token: TokenHash,
+}
+
+/// The outcome of a client's change of its own registration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangeRegistration {
+    /// It is changed.
+    Changed,
+    /// The token that was presented is not the client's (any more). Nothing changed.
+    Refused,
+    /// Somebody else, such as the operator, has changed the client since it was read. Nothing changed: the
+    /// change is to be made anew from what it is now.
+    ChangedMeanwhile,
 }
 
 /// Clients that registered themselves.
@@ -107,10 +121,11 @@ pub trait ClientRegistrations: Send + Sync {
         token: &TokenHash,
     ) -> Result<Option<Client>, StorageError>;
 
-    /// Changes a registration and its token, all or nothing. `false`: the token that was presented
-    /// is not the client's (any more), and nothing changed.
-    async fn change_registration(&self, change: &ChangedRegistration)
-    -> Result<bool, StorageError>;
+    /// Changes a registration and its token, all or nothing.
+    async fn change_registration(
+        &self,
+        change: &ChangedRegistration,
+    ) -> Result<ChangeRegistration, StorageError>;
 
     /// Deletes a client at its own wish, as [`Clients::delete_client`] does. `false`: the token that
     /// was presented is not the client's (any more), and nothing changed.

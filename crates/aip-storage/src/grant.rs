@@ -17,6 +17,7 @@ use crate::client::{Client, ClientId, RedirectUri};
 use crate::request::RedirectDelivery;
 use crate::requested_claims::RequestedClaims;
 use crate::resource_uri::ResourceList;
+use crate::sector::SectorId;
 use crate::session_read::TokenForCall;
 use crate::session_status::TokenWithSession;
 
@@ -27,9 +28,12 @@ pub struct Grant {
     pub id: RowId,
     /// The app.
     pub client_id: ClientId,
-    /// Whose account at their PDS the grant is for: the `sub` of its tokens.
+    /// Whose account at their PDS the grant is for: the `sub` of its tokens, unless it is pairwise.
     pub subject: Did,
-    /// Who allowed it and acts with it. The subject, until accounts can be delegated.
+    /// The sector of the client, if that knows the subject by an identifier of its sector.
+    pub sector: Option<SectorId>,
+    /// Who allowed it and acts with it: the subject, or a delegate of theirs
+    /// ([`delegation`](crate::delegation)).
     pub actor: Did,
     /// What was allowed: by the person here, and by their PDS.
     pub scope: ScopeSet,
@@ -51,6 +55,13 @@ pub struct Grant {
     pub created_at: Timestamp,
     /// When it ended and why; `None` while it lives.
     pub revoked: Option<Revoked>,
+}
+
+impl Grant {
+    /// Who acts with it for the subject, if that is somebody else.
+    pub fn delegate(&self) -> Option<&Did> {
+        (self.actor != self.subject).then_some(&self.actor)
+    }
 }
 
 /// The end of a grant.
@@ -80,6 +91,8 @@ pub enum RevokeReason {
     Expired,
     /// An operator ended it.
     ByOperator,
+    /// The delegation that it rests on has ended.
+    DelegationEnded,
 }
 
 impl RevokeReason {
@@ -89,7 +102,11 @@ impl RevokeReason {
     pub fn ends_the_sign_in(self) -> bool {
         match self {
             Self::ByPerson | Self::UpstreamEnded | Self::ByOperator => true,
-            Self::ByClient | Self::CodeReplayed | Self::RefreshReplayed | Self::Expired => false,
+            Self::ByClient
+            | Self::CodeReplayed
+            | Self::RefreshReplayed
+            | Self::Expired
+            | Self::DelegationEnded => false,
         }
     }
 }
@@ -124,6 +141,9 @@ pub struct Approval {
     pub client_registered_itself: bool,
     /// The client if it is known by a document: it is kept from now on.
     pub client_from_document: Option<DocumentClient>,
+    /// What the client is registered for, as it was read, if the grant is for other resource servers than
+    /// AIP. Where that has changed meanwhile, the request is gone.
+    pub client_resources: Option<ResourceList>,
     /// Whether the session at the PDS ends by this, and the grant goes on without it: the client is for
     /// authentication only.
     pub ends_session: bool,
@@ -142,9 +162,11 @@ pub struct DocumentClient {
     pub site: String,
     /// How many of these may be kept, with this one.
     pub max_clients_of_site: u64,
-    /// How many clients of this kind an account may have allowed something, with this one, for one to
-    /// be kept that is new.
+    /// How many clients of this kind an account may allow something, with this one, for one to be kept
+    /// that is new.
     pub max_clients_of_account: u64,
+    /// How many of these may be of its host.
+    pub max_clients_of_account_at_site: u64,
 }
 
 /// How an app gets at a grant.
@@ -419,7 +441,8 @@ pub trait Grants: Send + Sync {
         now: Timestamp,
     ) -> Result<(), StorageError>;
 
-    /// The live grants for the account `subject`, newest first.
+    /// The live grants that the account `subject` gave for itself, newest first. Those by which
+    /// delegates act for it are not among them.
     async fn grants_of(&self, subject: &Did) -> Result<Vec<Grant>, StorageError>;
 
     /// Ends every live grant of that client for the account `subject` as [`Grants::revoke_grant`]

@@ -12,6 +12,7 @@
 //! | initial access tokens | when they expire, used up or not |
 //! | grants, with their codes | 30 days after they ended |
 //! | upstream sessions | 30 days after they ended, if their PDS knows |
+//! | delegations | 30 days after they ended |
 //! | deliveries of logouts | 1 day after the sign-in ended, delivered or not |
 //! | sessions of another server, held and never released | 30 days after an import last found them there |
 //! | nonces shared between replicas | 1 day after they were given |
@@ -60,6 +61,8 @@ pub enum RetentionClass {
     Grants,
     /// Ended upstream sessions.
     UpstreamSessions,
+    /// Ended delegations.
+    Delegations,
     /// Deliveries of logouts that nobody took.
     LogoutDeliveries,
     /// Sessions of another server that were never released.
@@ -127,7 +130,9 @@ impl RetentionClass {
             | Self::RateLimits => Duration::ZERO,
             Self::Codes | Self::DeviceCodes | Self::Nonces => DAY,
             Self::LogoutDeliveries => crate::logout::KEPT_FOR,
-            Self::Grants | Self::UpstreamSessions | Self::ImportedSessions => DAY * 30,
+            Self::Grants | Self::UpstreamSessions | Self::Delegations | Self::ImportedSessions => {
+                DAY * 30
+            }
             Self::AuditEvents => DAY * 365,
         }
     }

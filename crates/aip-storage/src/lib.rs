@@ -12,6 +12,7 @@ pub mod client;
 mod client_keys;
 pub mod client_registration;
 pub mod client_token;
+pub mod delegation;
 pub mod device;
 pub mod gcra;
 pub mod grant;
@@ -29,9 +30,11 @@ pub mod replay;
 pub mod request;
 pub mod requested_claims;
 pub mod resource_uri;
+pub mod sector;
 pub mod session_read;
 pub mod session_status;
 pub mod signing_keys;
+pub mod subject;
 pub mod upstream;
 
 mod error;
@@ -58,6 +61,8 @@ stable_names!(
     client::IdTokenAlg,
     client::AccessTokenFormat,
     client::SecurityProfile,
+    delegation::DelegationEnd,
+    delegation::DelegationPreset,
     grant::RevokeReason,
     housekeeping::RetentionClass,
     nonces::ServerRole,
@@ -88,6 +93,7 @@ storage_of!(
     client::Clients,
     client_registration::ClientRegistrations,
     client_token::ClientTokens,
+    delegation::Delegations,
     device::DeviceCodes,
     grant::Codes,
     grant::Grants,

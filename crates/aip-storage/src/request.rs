@@ -14,6 +14,7 @@ use crate::client::{Client, ClientId, RedirectUri};
 use crate::prompt::Prompts;
 use crate::requested_claims::RequestedClaims;
 use crate::resource_uri::ResourceList;
+use crate::subject::Subject;
 
 /// How the authorization response is encoded (`response_mode`, OAuth 2.0 Multiple Response Type
 /// Encoding Practices §2.1).
@@ -71,7 +72,7 @@ pub struct AuthorizationParams {
     /// known (an essential `auth_time`).
     pub max_age: Option<u64>,
     /// The accounts that the app accepts (`id_token_hint`, or `sub` of `claims`); empty: any.
-    pub subjects: Vec<Did>,
+    pub subjects: Vec<Subject>,
     /// The claims that the app asks for by name.
     pub claims: RequestedClaims,
     /// The resource servers that the app asks for (RFC 8707); none: AIP alone.
@@ -79,10 +80,10 @@ pub struct AuthorizationParams {
 }
 
 impl AuthorizationParams {
-    /// The account that the app accepts, if it accepts one alone.
-    pub fn only_subject(&self) -> Option<&Did> {
+    /// Whom the app accepts, if it accepts one alone.
+    pub fn only_subject(&self) -> Option<&Subject> {
         match self.subjects.as_slice() {
-            [did] => Some(did),
+            [subject] => Some(subject),
             _ => None,
         }
     }

@@ -83,6 +83,13 @@ impl ResourceList {
         self.0.iter()
     }
 
+    /// The same list without some of it.
+    #[must_use]
+    pub fn without(&self, taken: &[&ResourceUri]) -> Self {
+        let kept = self.iter().filter(|it| !taken.contains(it));
+        Self(kept.cloned().collect())
+    }
+
     /// The same list, if there is any resource in it.
     pub fn if_any(&self) -> Option<Self> {
         (!self.is_empty()).then(|| self.clone())

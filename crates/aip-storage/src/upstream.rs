@@ -201,6 +201,8 @@ pub enum EndReason {
     ByOperator,
     /// Its client is for authentication only.
     AuthenticationOnly,
+    /// The delegation that it served has ended.
+    DelegationEnded,
 }
 
 /// A session that is over at AIP and not yet at its PDS.

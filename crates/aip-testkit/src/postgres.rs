@@ -8,10 +8,13 @@
     reason = "a test that has no database must fail at once"
 )]
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{ChildStdin, Command};
 use tokio::sync::OnceCell;
@@ -23,13 +26,22 @@ struct Server {
     _alive: ChildStdin,
 }
 
-/// A cluster that accepts TLS on a port of 127.0.0.1. It ends when this is dropped.
+/// A cluster of its own, on a port of 127.0.0.1 too. It ends when this is dropped.
+pub struct TcpCluster {
+    port: u16,
+    server: Server,
+}
+
+/// A cluster that accepts TLS, and nothing else, on a port of 127.0.0.1. Its certificate is for
+/// `localhost`. It ends when this is dropped.
 pub struct TlsCluster {
     port: u16,
+    files: TempDir,
     _server: Server,
 }
 
 static CLUSTER: OnceCell<Server> = OnceCell::const_new();
+static OTHER_CLUSTER: OnceCell<Server> = OnceCell::const_new();
 static POOLER: OnceCell<Server> = OnceCell::const_new();
 static DATABASES: AtomicU32 = AtomicU32::new(0);
 
@@ -39,7 +51,20 @@ static DATABASES: AtomicU32 = AtomicU32::new(0);
 ///
 /// If PostgreSQL cannot be started.
 pub async fn create_database() -> String {
-    let cluster = CLUSTER.get_or_init(Server::cluster).await;
+    create_at(&CLUSTER).await
+}
+
+/// The same at another server.
+///
+/// # Panics
+///
+/// If PostgreSQL cannot be started.
+pub async fn create_database_elsewhere() -> String {
+    create_at(&OTHER_CLUSTER).await
+}
+
+async fn create_at(cluster: &OnceCell<Server>) -> String {
+    let cluster = cluster.get_or_init(Server::cluster).await;
     let name = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
     cluster.create(&name).await;
     format!("postgres://aip@localhost/{name}?host={}", cluster.directory)
@@ -58,30 +83,115 @@ pub async fn behind_pooler(database: &str) -> String {
     format!("{before}?host={}&port=6432", pooler.directory)
 }
 
-impl TlsCluster {
-    /// Starts one with the files `certificate.pem` and `key.pem` of a directory that everybody
-    /// may read.
+impl TcpCluster {
+    /// Starts one that has no TLS.
     ///
     /// # Panics
     ///
     /// If PostgreSQL cannot be started.
-    pub async fn start(directory: &Path) -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = free.local_addr().expect("an address").port();
-        drop(free);
-        let directory = directory.to_str().expect("a path of ours");
-        let arguments = [port.to_string(), directory.to_owned()];
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    pub async fn start() -> Self {
+        let port = free_port();
+        let script = include_str!("postgres.sh");
         Self {
             port,
-            _server: Server::start(include_str!("postgres.sh"), &arguments).await,
+            server: Server::start(script, &[&port.to_string()]).await,
         }
     }
 
-    /// Its port.
-    pub fn port(&self) -> u16 {
-        self.port
+    /// Starts a standby of this cluster, which receives by streaming replication what is written.
+    ///
+    /// # Panics
+    ///
+    /// If PostgreSQL cannot be started.
+    pub async fn standby(&self) -> Self {
+        let port = free_port();
+        let script = include_str!("postgres_standby.sh");
+        let of = [
+            &*self.server.directory,
+            &self.port.to_string(),
+            &port.to_string(),
+        ];
+        Self {
+            port,
+            server: Server::start(script, &of).await,
+        }
     }
+
+    /// The URL of the database `postgres`.
+    pub fn url(&self) -> String {
+        format!("postgres://aip@127.0.0.1:{}/postgres", self.port)
+    }
+}
+
+impl TlsCluster {
+    /// Starts one, with an authority of its own.
+    ///
+    /// # Panics
+    ///
+    /// If PostgreSQL cannot be started.
+    pub async fn start() -> Self {
+        let port = free_port();
+        let files = certificates();
+        let directory = files.path().to_str().expect("a path of ours");
+        let script = include_str!("postgres.sh");
+        Self {
+            port,
+            _server: Server::start(script, &[&port.to_string(), directory]).await,
+            files,
+        }
+    }
+
+    /// The URL of the database `postgres` with `sslmode=verify-full`, by this name of the host, and
+    /// with this file of authorities: `trusted.pem`, or `other.pem`, which did not sign the
+    /// certificate of the server.
+    pub fn url(&self, host: &str, authorities: &str) -> String {
+        format!(
+            "postgresql://aip@{host}:{}/postgres?sslmode=verify-full&sslrootcert={}",
+            self.port,
+            self.files.path().join(authorities).display()
+        )
+    }
+}
+
+fn free_port() -> u16 {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    free.local_addr().expect("an address").port()
+}
+
+/// A certificate for `localhost` with its key, the authority that signed it, and another one.
+fn certificates() -> TempDir {
+    let authority = authority("the authority of the server");
+    let key = KeyPair::generate().expect("a key");
+    let certificate = CertificateParams::new(["localhost".to_owned()])
+        .and_then(|params| params.signed_by(&key, &authority))
+        .expect("a certificate");
+    let directory = tempfile::tempdir().expect("a folder");
+    // The server runs as another user when the tests run as root.
+    readable(directory.path(), 0o755);
+    for (name, text) in [
+        ("certificate.pem", certificate.pem()),
+        ("key.pem", key.serialize_pem()),
+        ("trusted.pem", authority.pem()),
+        ("other.pem", self::authority("another authority").pem()),
+    ] {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).expect("the folder takes files");
+        readable(&path, 0o644);
+    }
+    directory
+}
+
+fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().expect("a key");
+    CertifiedIssuer::self_signed(params, key).expect("a certificate")
+}
+
+fn readable(path: &Path, mode: u32) {
+    let mode = std::fs::Permissions::from_mode(mode);
+    std::fs::set_permissions(path, mode).expect("it is ours");
 }
 
 impl Server {

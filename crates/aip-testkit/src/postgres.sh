@@ -1,7 +1,7 @@
 # A throw-away PostgreSQL cluster: prints `ready DIRECTORY` when it accepts connections on the
 # Unix socket there, and removes everything when its standard input ends, so also when the tests
-# are killed. With a PORT as $2 and a directory as $3, it also accepts TLS there on 127.0.0.1, with
-# the files `certificate.pem` and `key.pem` of that directory.
+# are killed. With a PORT as $2 it listens on 127.0.0.1, too: for TLS alone, with the files
+# `certificate.pem` and `key.pem` of the directory $3, if that is named.
 set -eu
 
 # PostgreSQL refuses to run as root.
@@ -25,10 +25,12 @@ initdb --pgdata="$dir/data" --username=aip --auth=trust --encoding=UTF8 --locale
 address=
 if [ -n "${2:-}" ]; then
     address=127.0.0.1
+    echo "port = $2" >>"$dir/data/postgresql.conf"
+fi
+if [ -n "${3:-}" ]; then
     # The key must be the server's own, and nobody else's.
     install -m 600 "$3/certificate.pem" "$3/key.pem" "$dir/data/"
-    printf "port = %s\nssl = on\nssl_cert_file = 'certificate.pem'\nssl_key_file = 'key.pem'\n" "$2" \
-        >>"$dir/data/postgresql.conf"
+    printf "ssl = on\nssl_cert_file = 'certificate.pem'\nssl_key_file = 'key.pem'\n" >>"$dir/data/postgresql.conf"
     echo "hostssl all all 127.0.0.1/32 trust" >"$dir/data/pg_hba.conf"
     echo "local all all trust" >>"$dir/data/pg_hba.conf"
 fi

@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
-use aip_atproto::{Nsid, ScopeSet, ServiceRef};
+use aip_atproto::{Did, Nsid, ScopeSet, ServiceRef};
 use aip_base::{AmbiguousHeader, Body, HttpError, OnBehalfOf, Paced, collect, empty, full};
 use aip_sessions::{ActiveSession, Keeper, KeeperError};
+use aip_storage::audit::{AuditEvent, AuditKind};
+use aip_storage::client::ClientId;
 use aip_storage::session_read::SessionRead;
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, ETAG};
@@ -18,7 +20,7 @@ use crate::headers::{self, ATPROTO_PROXY};
 use crate::methods::is_passed_on;
 use crate::permission_sets::SetReader;
 use crate::permit::{
-    CallHead, Judgement, PermittedCall, permit, permit_default_service, permit_write,
+    CallHead, Judgement, PermittedCall, Refusal, permit, permit_default_service, permit_write,
 };
 use crate::quota::{Allowance, CallQuota, OverQuota};
 use crate::send::{Outgoing, Payload};
@@ -41,8 +43,11 @@ pub struct XrpcCall<'a> {
     /// The upstream session of the grant that the app's token belongs to, as it was read a moment
     /// ago; `None` if it is not there any more.
     pub session: Option<&'a SessionRead>,
+    /// Who calls for the account, if that is somebody else: what they change is written down first, for
+    /// its owner to see.
+    pub delegate: Option<&'a Did>,
     /// The app.
-    pub client: &'a str,
+    pub client: &'a ClientId,
     /// The service that a call of the app goes on to when it names none.
     pub default_proxy: Option<&'a ServiceRef>,
     /// What the app's token allows.
@@ -75,6 +80,9 @@ impl Forwarder {
     }
 
     async fn judge_and_send(&self, call: XrpcCall<'_>) -> Result<Response<Body>, ForwardError> {
+        if call.delegate.is_some() && is_for_the_account_alone(&call.nsid) {
+            return Err(Refusal::Method(call.nsid).into());
+        }
         let mut to_pds = headers::to_pds(call.headers);
         let named = single(call.headers, ATPROTO_PROXY)?;
         let default = call.default_proxy.filter(|_| is_passed_on(&call.nsid));
@@ -92,7 +100,7 @@ impl Forwarder {
         let sets = SetReader {
             resolver: self.keeper.upstream.pds.resolver(),
             quota: self.quota.as_ref(),
-            client: call.client,
+            client: call.client.as_str(),
             now: self.keeper.upstream.clock.now(),
         };
         let judged = sets.judge(call.scope, |scope| permit(scope, head)).await?;
@@ -122,7 +130,7 @@ impl Forwarder {
             let judge = |scope: &ScopeSet| permit_default_service(scope, &active.scope, head);
             sets.judge(call.scope, judge).await?
         };
-        let allowance = self.count(call.client, &active)?;
+        let allowance = self.count(call.client.as_str(), &active)?;
         let narrow = session::withholds_email(permitted.name(), call.scope);
         if narrow {
             // The answer is read here, so it must come whole and as it is.
@@ -134,9 +142,13 @@ impl Forwarder {
             headers: to_pds,
             caller: OnBehalfOf {
                 account: active.did.as_str().into(),
-                client: call.client.into(),
+                client: call.client.as_str().into(),
             },
         };
+        if let Some(delegate) = call.delegate.filter(|_| call.method == Method::POST) {
+            self.record(delegate, call.client, &active, &outgoing.call)
+                .await?;
+        }
         let response = self.send(&outgoing, read, active, payload).await?;
         if response.status().is_success() {
             self.forget_what_changed(outgoing.call.name(), read).await;
@@ -162,6 +174,22 @@ impl Forwarder {
             body = full(told.ok_or_else(unreadable)?);
         }
         Ok(Response::from_parts(head, body))
+    }
+
+    /// Writes down what a delegate is about to do. Without that nothing is sent.
+    async fn record(
+        &self,
+        delegate: &Did,
+        client: &ClientId,
+        active: &ActiveSession,
+        call: &PermittedCall,
+    ) -> Result<(), KeeperError> {
+        let upstream = &self.keeper.upstream;
+        let (clock, rng) = (&*upstream.clock, &*upstream.rng);
+        let event = AuditEvent::new(clock, rng, AuditKind::DelegatedCall, &call.in_words());
+        let event = event.of_account(&active.did).by_delegate(delegate);
+        upstream.storage.record(&event.of_client(client)).await?;
+        Ok(())
     }
 
     /// Forgets what is remembered of the account and what a call that succeeded has changed.
@@ -193,6 +221,13 @@ impl Forwarder {
         }
         taken.map(Some)
     }
+}
+
+/// Whether the answer to a call is a credential of the account, which is for nobody who acts for it: with a
+/// service token its delegate could call others as the account, where nobody sees it.
+fn is_for_the_account_alone(nsid: &Nsid) -> bool {
+    nsid.as_str()
+        .eq_ignore_ascii_case("com.atproto.server.getServiceAuth")
 }
 
 async fn payload(headers: &HeaderMap, body: Body) -> Result<Payload, ForwardError> {

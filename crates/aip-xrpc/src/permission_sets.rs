@@ -104,8 +104,12 @@ impl SetReader<'_> {
         if let Some(quota) = self.quota
             && !self.resolver.remembers_permission_set(set)
         {
-            let permitted = quota.may_read_set(self.client, self.now);
-            permitted.map_err(Unread::TooOften)?;
+            if let Err(over) = quota.may_read_set(self.client, self.now) {
+                // What is kept of it is good for longer than it is taken without a look.
+                let kept = timeout(DEADLINE, self.resolver.kept_permission_set(set)).await;
+                let kept = kept.ok().flatten();
+                return kept.map(Some).ok_or(Unread::TooOften(over));
+            }
         }
         let count = || {
             if let Some(quota) = self.quota {

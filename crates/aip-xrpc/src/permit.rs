@@ -7,7 +7,9 @@
 
 use std::borrow::Cow;
 
-use aip_atproto::{Audience, IdentityAttr, Nsid, Scope, ScopeSet, ServiceRef, ServiceRefError};
+use aip_atproto::{
+    Audience, IdentityAttr, Nsid, RepoAction, Scope, ScopeSet, ServiceRef, ServiceRefError,
+};
 use bytes::Bytes;
 use http::Method;
 
@@ -28,6 +30,8 @@ pub struct PermittedCall {
     query: Option<String>,
     /// JSON that was judged and written anew; `None`: the body does not matter.
     judged_body: Option<Bytes>,
+    /// The records that it writes, where that was judged.
+    touches: Vec<(Nsid, RepoAction)>,
 }
 
 /// What it takes to judge a call.
@@ -106,6 +110,7 @@ impl PermittedCall {
             name: call.nsid.as_str().to_owned().into(),
             query: call.query.map(str::to_owned),
             judged_body: None,
+            touches: Vec::new(),
         }
     }
 
@@ -117,6 +122,7 @@ impl PermittedCall {
             name: session::GET_SESSION.into(),
             query: None,
             judged_body: None,
+            touches: Vec::new(),
         }
     }
 
@@ -128,6 +134,28 @@ impl PermittedCall {
     /// The name of the XRPC method.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The method, and the records that it writes: `createRecord: create app.bsky.feed.post`, each kind
+    /// once with its number.
+    pub(crate) fn in_words(&self) -> String {
+        let mut kinds: Vec<(String, usize)> = Vec::new();
+        for (collection, action) in &self.touches {
+            let kind = format!("{} {collection}", action.as_str());
+            match kinds.iter_mut().find(|(known, _)| *known == kind) {
+                Some((_, count)) => *count += 1,
+                None => kinds.push((kind, 1)),
+            }
+        }
+        let kinds = kinds.into_iter().map(|(kind, count)| match count {
+            1 => kind,
+            _ => format!("{kind} ({count})"),
+        });
+        let kinds: Vec<_> = kinds.collect();
+        match &*kinds {
+            [] => self.name.to_string(),
+            kinds => format!("{}: {}", self.name, kinds.join(", ")),
+        }
     }
 
     /// Path and query at the PDS.
@@ -212,6 +240,7 @@ pub fn permit_write(
     Ok(PermittedCall {
         query: None,
         judged_body: Some(judged.body),
+        touches: judged.touches,
         ..PermittedCall::for_head(call)
     })
 }

@@ -481,3 +481,40 @@ fn an_empty_content_type_is_the_same_as_none() {
     let png = Some("image/png");
     assert!(allowed("blob:image/*", upload, None, png, None));
 }
+
+#[test]
+fn a_write_is_told_by_its_kinds() {
+    let words = |method: &str, body: &str| {
+        let nsid = nsid(method);
+        let call = call(&Method::POST, &nsid);
+        let permitted = permit_write(&scope("atproto repo:*"), call, body.as_bytes());
+        permitted.unwrap().in_words()
+    };
+    let create = "com.atproto.repo.createRecord";
+    let put = "com.atproto.repo.putRecord";
+    let batch = "com.atproto.repo.applyWrites";
+    let one = r#"{"repo":"did:plc:a","collection":"a.b.post","rkey":"self","record":{}}"#;
+    let write = |kind: &str, collection: &str| {
+        format!(
+            r##"{{"$type":"{batch}#{kind}","collection":"{collection}","rkey":"x","value":{{}}}}"##
+        )
+    };
+    let writes = [
+        write("create", "a.b.post"),
+        write("delete", "a.b.like"),
+        write("create", "a.b.post"),
+    ];
+    let several = format!(r#"{{"repo":"did:plc:a","writes":[{}]}}"#, writes.join(","));
+    for (method, body, expected) in [
+        (create, one, "create a.b.post"),
+        (put, one, "create a.b.post, update a.b.post"),
+        (batch, &several, "create a.b.post (2), delete a.b.like"),
+    ] {
+        assert_eq!(words(method, body), format!("{method}: {expected}"));
+    }
+    assert_eq!(
+        words(batch, r#"{"repo":"did:plc:a","writes":[]}"#),
+        batch,
+        "nothing is written"
+    );
+}

@@ -332,7 +332,11 @@ fn absolute(path: &Path) -> PathBuf {
 
 /// Opens or connects to the database.
 pub(crate) async fn connect(loaded: &LoadedConfig) -> anyhow::Result<Database> {
-    Ok(Database::connect(&loaded.database_url(), PgOptions::default()).await?)
+    let (url, options) = (loaded.database_url(), PgOptions::default());
+    Ok(match &loaded.config.database.next_url {
+        Some(next) => Database::connect_following(&url, next, options).await?,
+        None => Database::connect(&url, options).await?,
+    })
 }
 
 impl Network {

@@ -52,6 +52,7 @@ pub(crate) fn app(loaded: &LoadedConfig) -> anyhow::Result<AppConfig> {
             .clients
             .metadata_documents
             .then_some(config.clients.max_document_clients.get() as u64),
+        admin_dids: config.clients.admin_dids.clone(),
         rate_limits: server.rate_limits,
         call_limits: call_limits(server),
         proxies: TrustedProxies::new(
@@ -68,6 +69,7 @@ pub(crate) fn key_rotation(config: &Config) -> RotationPolicy {
     RotationPolicy {
         upstream_every: config.keys.rotate_upstream_every,
         oidc_every: config.keys.rotate_oidc_every,
+        service_auth_every: config.keys.rotate_service_auth_every,
         publish_before_use,
         publish_after_use: publish_before_use + LONGEST_TOKEN_LIFE,
         // An app may hold the ID token of a grant for as long as the grant lasts without being used,

@@ -8,10 +8,11 @@ use yaml_lossless::Document;
 
 use crate::poll::eventually;
 
-/// The Gateway API: `Gateway` and `HTTPRoute`.
+/// The Gateway API: `Gateway`, `HTTPRoute` and `ReferenceGrant`.
 pub const GATEWAY_API: &[&str] = &[
     include_str!("../crds/gateway.networking.k8s.io_gateways.yaml"),
     include_str!("../crds/gateway.networking.k8s.io_httproutes.yaml"),
+    include_str!("../crds/gateway.networking.k8s.io_referencegrants.yaml"),
 ];
 
 /// cert-manager: `Certificate`, and `ClusterIssuer` without a schema.

@@ -38,6 +38,6 @@ pub use load::{Load, Tally};
 pub use moto::Moto;
 pub use poll::{eventually, eventually_within};
 pub use programs::{
-    aip_image, kustomize_program, registry_program, tiltfile_program, workspace_example,
-    workspace_program,
+    aip_image, envoy_gateway_program, kustomize_program, registry_program, tiltfile_program,
+    workspace_example, workspace_program,
 };

@@ -111,6 +111,15 @@ pub fn tiltfile_program() -> PathBuf {
     script("build-tool.sh", Some("tiltfile"))
 }
 
+/// Envoy Gateway's translator, built once by the script.
+///
+/// # Panics
+///
+/// If it cannot be built.
+pub fn envoy_gateway_program() -> PathBuf {
+    script("build-tool.sh", Some("envoy-gateway"))
+}
+
 /// A container registry, built once by the script of the packaging suite.
 ///
 /// # Panics

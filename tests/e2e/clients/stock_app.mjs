@@ -28,10 +28,13 @@ export class StockApp {
     this.#server.listen(0, '127.0.0.1')
     await once(this.#server, 'listening')
     const { port } = this.#server.address()
-    this.url = tls ? `https://app.internal:${port}` : `http://127.0.0.1:${port}`
+    this.url = tls ? `https://${this.hostName}:${port}` : `http://127.0.0.1:${port}`
     this.loginUrl = `${this.url}/login`
     this.redirectUri = `${this.url}${this.callbackPath}`
   }
+
+  /** The name of its site, on https. */
+  hostName = 'app.internal'
 
   /** Where the library wants the answer. */
   callbackPath = '/callback'

@@ -46,12 +46,12 @@ export class Aip {
     return this.#program.stop()
   }
 
-  /** Registers an app: `client_id` and, for `client_secret_*`, `client_secret`. */
-  async createClient({ name, redirectUri, scope, authMethod }) {
+  /** Registers an app, with `more` arguments: `client_id` and, for `client_secret_*`, `client_secret`. */
+  async createClient({ name, redirectUri, scope, authMethod, more }) {
     const created = await this.command('clients', 'create', '--name', name, '--redirect-uri', redirectUri, '--scope', scope,
       '--auth-method', authMethod,
-      // The apps of these stories listen on loopback, as programs on a person's device do.
-      '--application-type', 'native', '--output', 'json')
+      // The apps of most stories listen on loopback, as programs on a person's device do.
+      ...(more ?? ['--application-type', 'native']), '--output', 'json')
     return JSON.parse(created)
   }
 

@@ -10,16 +10,21 @@ const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium'
 const PHONE = { width: 390, height: 844 }
 
 /** As if the person had chosen "Block all cookies" in the settings of the browser. */
-function blockCookies(profile) {
+const NO_COOKIES = { default_content_setting_values: { cookies: 2 } }
+/** "Allow" or "Block third-party cookies": Chrome comes with the first, Debian's Chromium with the second. */
+const thirdParty = (allowed) => ({ block_third_party_cookies: !allowed, cookie_controls_mode: allowed ? 0 : 1 })
+
+/** Writes settings of the browser before it starts. */
+function choose(profile, settings) {
   const folder = path.join(profile, 'Default')
   fs.mkdirSync(folder)
-  const settings = { profile: { default_content_setting_values: { cookies: 2 } } }
-  fs.writeFileSync(path.join(folder, 'Preferences'), JSON.stringify(settings))
+  fs.writeFileSync(path.join(folder, 'Preferences'), JSON.stringify({ profile: settings }))
 }
 
 /** Opens a browser whose secrets (codes it carried, cookies it holds) are noted in `secrets`. */
-export async function openBrowser({ profile, certificates, secrets, cookies = true }) {
-  if (!cookies) blockCookies(profile)
+export async function openBrowser({ profile, certificates, secrets, cookies = true, thirdPartyCookies }) {
+  if (!cookies) choose(profile, NO_COOKIES)
+  else if (thirdPartyCookies !== undefined) choose(profile, thirdParty(thirdPartyCookies))
   const args = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
     '--disable-component-update', '--disable-sync', '--host-resolver-rules=MAP *.internal 127.0.0.1, MAP *.test 127.0.0.1']
   if (certificates) args.push(`--ignore-certificate-errors-spki-list=${publicKeyHash(certificates)}`)

@@ -43,11 +43,15 @@ export class Story {
     assert.equal(await this.aip.stop(), 0, 'aip serve ends with 0 when it is asked to')
   }
 
-  /** An app that is registered at AIP; `kind` is OpenidClientApp. */
-  async newApp(kind, { name, scope, authMethod = 'none' }) {
-    const app = await kind.start({ secrets: this.#secrets, log: path.join(this.#folder, `${name}.log`) })
+  /**
+   * An app that is registered at AIP; `kind` is OpenidClientApp or one with its methods. `more(app)` are
+   * arguments of `aip clients create` in the place of those for a program on a person's device.
+   */
+  async newApp(kind, { name, scope, authMethod = 'none', more }) {
+    const log = path.join(this.#folder, `${name}.log`)
+    const app = await kind.start({ secrets: this.#secrets, certificates: this.lab.certificates, log })
     this.#cleanups.push(() => app.stop())
-    const client = await this.aip.createClient({ name, scope, authMethod, redirectUri: app.redirectUri })
+    const client = await this.aip.createClient({ name, scope, authMethod, redirectUri: app.redirectUri, more: more?.(app) })
     this.#secrets.add('client secret', client.client_secret)
     await app.configure({ issuer: this.aip.url, client, scope })
     app.clientId = client.client_id
@@ -89,13 +93,17 @@ export class Story {
     return person
   }
 
-  /** A browser of its own for a person, who may have switched `cookies` off; returns its page. */
-  async newBrowser({ cookies = true } = {}) {
+  /**
+   * A browser of its own for a person, who may have switched `cookies` off, or chosen about those of other
+   * sites than the one in the address bar (`thirdPartyCookies`); returns its page.
+   */
+  async newBrowser({ cookies = true, thirdPartyCookies } = {}) {
     const browser = await openBrowser({
       profile: this.#newFolder('browser'),
       certificates: this.lab.certificates,
       secrets: this.#secrets,
       cookies,
+      thirdPartyCookies,
     })
     this.#cleanups.push(() => browser.close({ site: this.aip?.url }))
     return browser.page

@@ -19,6 +19,7 @@ const pages = [
     mark: (page) => page.locator('form#consent'),
     act: (page, { consent }) => page.locator(consent === 'deny' ? 'button#deny' : 'button#allow').click(),
   },
+  { name: 'aip:account', mark: (page) => page.locator('form#sign-out') },
   { name: 'aip:error', mark: (page) => page.locator('main#error') },
   {
     name: 'pds:sign-in',

@@ -77,12 +77,14 @@ pub(crate) fn sources() -> Vec<Text> {
     sources
 }
 
-/// All Cargo manifests, parsed.
+/// The Cargo manifests of the workspace's crates, parsed. One that is a workspace of its own is a stock client
+/// of `tests/e2e`, with no crate of ours in it.
 pub(crate) fn manifests() -> Vec<(String, toml::Table)> {
     texts()
         .into_iter()
         .filter(|text| text.path.ends_with("/Cargo.toml"))
         .map(|text| (text.path, text.content.parse().unwrap()))
+        .filter(|(_, manifest): &(String, toml::Table)| !manifest.contains_key("workspace"))
         .collect()
 }
 

@@ -221,6 +221,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "aip-sandbox",
             "aip-testkit",
+            "cluster",
             "harness",
             "release",
             "yaml-lossless",

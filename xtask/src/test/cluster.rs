@@ -28,7 +28,7 @@ impl Ahead {
     pub(super) fn start() -> Result<Self> {
         let mut nice = process::command("nice");
         let all = format!(
-            "{SCRIPT}; {}; {TOOL_SCRIPT} kustomize; {TOOL_SCRIPT} tiltfile",
+            "{SCRIPT}; {}; {TOOL_SCRIPT} kustomize; {TOOL_SCRIPT} tiltfile; {TOOL_SCRIPT} envoy-gateway",
             packaging::SCRIPT
         );
         // Whatever goes wrong, the suite says: it runs the script again, which waits for this one.

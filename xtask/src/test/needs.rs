@@ -34,7 +34,13 @@ const NEEDS: &[Need] = &[
     },
     Need {
         what: "PostgreSQL server",
-        suites: &[Suite::Unit, Suite::Stories, Suite::Chaos, Suite::Cluster],
+        suites: &[
+            Suite::Unit,
+            Suite::Stories,
+            Suite::Chaos,
+            Suite::Cluster,
+            Suite::Packaging,
+        ],
         present: || on_path("initdb") || debian_postgres().next().is_some(),
         debian: &["postgresql"],
     },
@@ -63,6 +69,12 @@ const NEEDS: &[Need] = &[
         // Debian keeps it where the `PATH` of most users does not lead.
         present: || on_path("nginx") || Path::new("/usr/sbin/nginx").is_file(),
         debian: &["nginx-light"],
+    },
+    Need {
+        what: "curl",
+        suites: &[Suite::Packaging],
+        present: || on_path("curl"),
+        debian: &["curl"],
     },
     Need {
         what: "Caddy",

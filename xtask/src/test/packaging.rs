@@ -27,6 +27,7 @@ pub(super) fn run() -> Result<Tally> {
         ("PACKAGING_RELEASE", folder),
         ("PACKAGING_IMAGE", cluster::image()?),
         ("PACKAGING_REGISTRY", registry()?),
+        (cluster::PROGRAMS_VARIABLE, cluster::programs()?),
     ])
 }
 

@@ -18,6 +18,12 @@ const STORIES: &str = "stories";
 const CLUSTER: &str = "cluster";
 const PACKAGING: &str = "packaging";
 
+/// How many tests of a program run at once. By itself it is one per processor, and these tests wait for
+/// others most of the time: on two processors a third of the time passes with nothing to do.
+const THREADS_VARIABLE: &str = "RUST_TEST_THREADS";
+const STORIES_THREADS: &str = "3";
+const CLUSTER_THREADS: &str = "4";
+
 pub(super) fn unit() -> Result<Tally> {
     let mut test = cargo_test()?;
     test.args(["--lib", "--bins"]);
@@ -27,7 +33,11 @@ pub(super) fn unit() -> Result<Tally> {
 }
 
 pub(super) fn stories() -> Result<Tally> {
-    count(cargo_test()?.args(["--test", STORIES]))
+    count(
+        cargo_test()?
+            .args(["--test", STORIES])
+            .env(THREADS_VARIABLE, STORIES_THREADS),
+    )
 }
 
 /// `programs` is the folder of the control plane's programs, `image` the layout that Pods run.
@@ -35,6 +45,7 @@ pub(super) fn cluster(programs: &Path, image: &Path) -> Result<Tally> {
     let mut test = cargo_test()?;
     test.env(super::cluster::PROGRAMS_VARIABLE, programs);
     test.env(super::cluster::IMAGE_VARIABLE, image);
+    test.env(THREADS_VARIABLE, CLUSTER_THREADS);
     count(add_targets(&mut test, |name| name.starts_with(CLUSTER))?)
 }
 

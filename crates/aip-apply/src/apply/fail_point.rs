@@ -13,6 +13,10 @@ pub enum FailPoint {
     LeaseAcquired,
     /// `keys rotate --auto`: the stack file has the new keys, which are not deployed yet.
     KeysWritten,
+    /// `deps migrate`: the data is at the other server; the stack file does not say so yet.
+    DatabaseMoved,
+    /// `deps migrate`: the stack file leads to the other server, which is not deployed yet.
+    MoveWritten,
     /// The state knows what the run may create.
     IntentRecorded,
     /// The namespace exists.

@@ -119,6 +119,11 @@ pub enum ApplyError {
          says which values"
     )]
     Rekey(Failure),
+    /// The database was not moved; what uses it goes on.
+    #[error(
+        "the database was not moved: {0}; the log of the Job says why, and the same command goes on from there"
+    )]
+    DatabaseMove(Failure),
     /// The rollout cannot succeed by waiting longer.
     #[error("the rollout failed: {0}")]
     Rollout(Failure),

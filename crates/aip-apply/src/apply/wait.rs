@@ -1,7 +1,7 @@
 //! Waits for what was applied, phase by phase: the migration before anything new serves, the rollout
 //! after.
 
-use aip_stack::desired::{Desired, Phase, REKEY_JOB};
+use aip_stack::desired::{Desired, MOVE_JOB, Phase, REKEY_JOB};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -53,6 +53,9 @@ pub(super) async fn phase(
             FollowOutcome::Done => {}
             FollowOutcome::Failed(failure) if desired.object().logical_name == REKEY_JOB => {
                 return Err(ApplyError::Rekey(failure));
+            }
+            FollowOutcome::Failed(failure) if desired.object().logical_name == MOVE_JOB => {
+                return Err(ApplyError::DatabaseMove(failure));
             }
             FollowOutcome::Failed(failure) if migrates => {
                 return Err(ApplyError::Migration(failure));

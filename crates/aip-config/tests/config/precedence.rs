@@ -131,11 +131,11 @@ fn two_names_of_a_setting_may_agree_and_must_not_differ() {
 
 #[test]
 fn a_name_of_an_older_version_that_has_no_effect_is_shown_as_such() {
-    let said = Said::variables([("ADMIN_DIDS", "did:plc:admin"), ("PATH", "/bin")]);
-    let (value, place) = said.shown("ADMIN_DIDS");
+    let said = Said::variables([("ALLOWED_DOMAINS", "example.org"), ("PATH", "/bin")]);
+    let (value, place) = said.shown("ALLOWED_DOMAINS");
     assert_eq!(
         (value.as_str(), place.as_str()),
-        ("(no effect)", "ADMIN_DIDS")
+        ("(no effect)", "ALLOWED_DOMAINS")
     );
     assert!(
         said.loaded()

@@ -15,7 +15,7 @@ fn a_name_of_an_older_version_that_has_no_effect_is_told_with_what_is_so_instead
         ("ALLOWED_DOMAINS", "example.org"),
         ("ENCRYPTION_KEY", "secret"),
         ("ATPROTO_OAUTH_SIGNING_KEYS", "did:key:z"),
-        ("ADMIN_DIDS", ""),
+        ("SVG_LOGO", ""),
         ("PATH", "/bin"),
     ]));
     assert_eq!(

@@ -14,6 +14,7 @@ pub(crate) mod adopt;
 pub(crate) mod apply_flags;
 pub(crate) mod cert;
 pub(crate) mod config;
+pub(crate) mod deps;
 pub(crate) mod destroy;
 pub(crate) mod doctor;
 pub(crate) mod drift;
@@ -86,6 +87,7 @@ commands! {
     Repin(repin::RepinArgs) => await,
     Keys(keys::KeysArgs) => await,
     Cert(cert::CertArgs) => await,
+    Deps(deps::DepsArgs) => await,
     Doctor(doctor::DoctorArgs) => await,
     Completions(generate::CompletionsArgs),
     Man(generate::ManArgs),

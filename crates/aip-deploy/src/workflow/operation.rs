@@ -20,6 +20,8 @@ pub(crate) enum Operation<'o> {
     },
     /// `keys rotate --auto` deploys keys that it has put into the stack file.
     RotateKeys,
+    /// `deps migrate` deploys what moves the database, and then what uses it at its new place.
+    MoveDatabase,
     Destroy,
 }
 
@@ -40,6 +42,7 @@ impl<'o> Operation<'o> {
             Self::Rollback | Self::AutoRollback => ("rollback", "rollback", "Rolling back"),
             Self::Adopt { .. } => ("adopt", "adoption", "Adopting"),
             Self::RotateKeys => ("keys rotate", "key rotation", "Rotating keys"),
+            Self::MoveDatabase => ("deps migrate", "move", "Moving the database"),
             Self::Destroy => ("destroy", "destroy", "Destroying"),
         };
         Words {
@@ -61,6 +64,7 @@ impl<'o> Operation<'o> {
             | Self::Rollback
             | Self::AutoRollback
             | Self::RotateKeys
+            | Self::MoveDatabase
             | Self::Destroy => None,
         }
     }
@@ -106,6 +110,7 @@ mod tests {
             Operation::AutoRollback,
             Operation::Adopt { objects: &[] },
             Operation::RotateKeys,
+            Operation::MoveDatabase,
             Operation::Destroy,
         ];
         for other in others {

@@ -73,7 +73,7 @@ fn a_key_is_added_deployed_activated_and_the_old_one_removed() {
 fn nothing_private_is_shown_and_a_stack_without_keys_says_so() {
     let project = TestProject::new();
     rotate(&project, &["--activate", "nope"]).fails(2, "there is no key `nope`");
-    rotate(&project, &["--purpose", "oidc"]).fails(2, "no keys for apps yet");
+    rotate(&project, &["--purpose", "oidc"]).fails(2, "have no purposes yet");
     let shown = project.run(&["keys", "status"]).ok().out;
     assert!(
         shown.contains("ES256") && shown.contains("for PDSs"),

@@ -57,6 +57,8 @@ pub enum Endpoint {
     ProtectedResourceMetadata,
     /// The keys that apps verify with.
     Jwks,
+    /// AIP's own DID document.
+    DidDocument,
     /// AIP's own client metadata document, for PDSs.
     ClientMetadata,
     /// The keys that PDSs verify with.
@@ -67,6 +69,8 @@ pub enum Endpoint {
     AppPassword,
     /// Who handles and DIDs are.
     Resolve,
+    /// An administrator changes a client.
+    ClientsUpdate,
     /// Calls on the account's PDS.
     Xrpc,
     /// Is the process alive?

@@ -228,6 +228,14 @@ impl Endpoint {
                 standard: "RFC 7517 §5",
                 ..DOCUMENT
             },
+            Self::DidDocument => Spec {
+                path: "/.well-known/did.json",
+                public: true,
+                errors: ErrorFormat::Xrpc,
+                summary: "DID document of AIP as a service (not with a loopback base)",
+                standard: "did:web, AT Protocol DID",
+                ..DOCUMENT
+            },
             Self::ClientMetadata => Spec {
                 path: "/oauth-client-metadata.json",
                 public: true,
@@ -266,6 +274,15 @@ impl Endpoint {
                 payload: Payload::Nothing,
                 summary: "Who handles and DIDs are: DID, verified handle, PDS, signing key",
                 standard: "AT Protocol handles and DIDs",
+                ..API
+            },
+            Self::ClientsUpdate => Spec {
+                path: "/xrpc/tools.graze.aip.clients.Update",
+                public: true,
+                errors: ErrorFormat::Xrpc,
+                payload: Payload::Json,
+                summary: "An administrator changes a client, by a service token",
+                standard: "AT Protocol XRPC",
                 ..API
             },
             Self::Xrpc => Spec {

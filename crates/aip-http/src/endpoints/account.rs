@@ -1,5 +1,5 @@
-//! `/account`: which apps may act for the accounts of this browser; taking that back; app passwords;
-//! signing out.
+//! `/account`: which apps may use the accounts of this browser, and who may act for them; taking that
+//! back; app passwords; signing out.
 
 use std::collections::BTreeMap;
 
@@ -15,6 +15,7 @@ use axum::response::Response;
 use http::StatusCode;
 
 use super::app_password;
+use super::delegations::{self, NotGiven};
 use crate::api_error::ApiError;
 use crate::asked::Asked;
 use crate::browser::Browser;
@@ -50,34 +51,51 @@ pub(super) async fn handle(
     form.show(app, incoming, StatusCode::OK, None).await
 }
 
+/// Why the page comes again.
+struct Failure {
+    status: StatusCode,
+    words: String,
+}
+
+impl From<&AppPasswordError> for Failure {
+    fn from(error: &AppPasswordError) -> Self {
+        match error {
+            AppPasswordError::Unavailable(_) => Self {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                words: "Your host cannot be asked at present. Please try again later.".to_owned(),
+            },
+            error => Self {
+                status: StatusCode::BAD_REQUEST,
+                words: sentence(&error.to_string()),
+            },
+        }
+    }
+}
+
 async fn show(
     app: &AppState,
     incoming: &IncomingRequest,
     browser: &Browser,
-    failure: Option<&AppPasswordError>,
+    failure: Option<Failure>,
 ) -> Result<Response, ApiError> {
     let mut accounts = Vec::new();
     for account in &browser.session.accounts {
         accounts.push(AccountSection {
             name: app.account_name(&account.did).await?,
             grants: grants(app, account).await?,
+            delegations: delegations::lines(app, &account.did).await?,
+            acts: delegations::acts(app, &account.did).await?,
         });
     }
     let params = Params::parse(incoming.query()).unwrap_or_default();
     let instead_of = params.get("instead_of").and_then(|it| Did::parse(it).ok());
-    let (status, failure) = match failure {
-        None => (StatusCode::OK, None),
-        Some(AppPasswordError::Unavailable(_)) => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            Some("Your host cannot be asked at present. Please try again later.".to_owned()),
-        ),
-        Some(error) => (StatusCode::BAD_REQUEST, Some(sentence(&error.to_string()))),
-    };
+    let status = failure.as_ref().map_or(StatusCode::OK, |it| it.status);
     let page = AccountPage {
         brand: app.brand(),
         instead_of: instead_of.as_ref().map(Did::as_str),
         accounts: &accounts,
-        failure: failure.as_deref(),
+        presets: &delegations::presets(),
+        failure: failure.as_ref().map(|it| it.words.as_str()),
         csrf: &app.csrf(&browser.binding(), Purpose::Account),
     };
     Ok(html(status, &page))
@@ -100,13 +118,13 @@ async fn grants(app: &AppState, account: &BrowserAccount) -> Result<Vec<GrantLin
     let mut lines = Vec::new();
     for (client_id, (scopes, since)) in apps {
         let client = app.storage().client(&client_id).await?;
-        let authentication_only = client
+        let takes_app_password = client
             .as_ref()
-            .is_some_and(|it| it.settings.authentication_only);
+            .is_none_or(|it| app_password::is_taken_by(&it.settings));
         let has_app_password = app_password::is_given(app, &client_id, &account.did).await?;
         lines.push(GrantLine {
             has_app_password,
-            takes_app_password: !authentication_only,
+            takes_app_password,
             app: client.map_or_else(|| client_id.to_string(), |client| client.settings.name),
             client_id: client_id.to_string(),
             since: day(since),
@@ -147,8 +165,34 @@ async fn act(app: &AppState, incoming: &IncomingRequest) -> Result<Response, Api
             app_password::remove(app, &client, &account.did).await?;
             Ok(see_other("/account"))
         }
+        Some("delegate") => {
+            let owner = signed_in(&params, &browser)?;
+            let given = delegations::give(app, incoming, &params, &browser, owner).await?;
+            match given {
+                Ok(to_host) => Ok(to_host),
+                Err(NotGiven(words)) => {
+                    let status = StatusCode::BAD_REQUEST;
+                    let failure = Failure { status, words };
+                    show(app, incoming, &browser, Some(failure)).await
+                }
+            }
+        }
+        Some("take-back") => {
+            let owner = signed_in(&params, &browser)?;
+            delegations::take_back(app, &params, &owner.did).await
+        }
         _ => Err(ApiError::request("There is nothing to do.")),
     }
+}
+
+/// The account of this browser that a form is about.
+fn signed_in<'a>(params: &Params, browser: &'a Browser) -> Result<&'a BrowserAccount, ApiError> {
+    let account = params.get("did").and_then(|did| browser.account(did));
+    account.ok_or_else(not_signed_in)
+}
+
+fn not_signed_in() -> ApiError {
+    ApiError::request("You are not signed in as the account that you want to change.")
 }
 
 /// The account of this browser and the app that a form is about.
@@ -158,9 +202,7 @@ fn named<'a>(
 ) -> Result<(&'a BrowserAccount, ClientId), ApiError> {
     let account = params.get("did").and_then(|did| browser.account(did));
     let client = params.get("client_id").and_then(|id| id.parse().ok());
-    account.zip(client).ok_or_else(|| {
-        ApiError::request("You are not signed in as the account that you want to change.")
-    })
+    account.zip(client).ok_or_else(not_signed_in)
 }
 
 async fn give_app_password(
@@ -184,7 +226,7 @@ async fn give_app_password(
             error @ (AppPasswordError::Form(_)
             | AppPasswordError::Refused(_)
             | AppPasswordError::Unavailable(_)),
-        ) => show(app, incoming, browser, Some(&error)).await,
+        ) => show(app, incoming, browser, Some((&error).into())).await,
         Err(error) => Err(error.into()),
     }
 }

@@ -4,9 +4,10 @@
 //! The password is for the client and the account of the access token, and for no others.
 
 use aip_atproto::Did;
+use aip_base::Blame;
 use aip_oauth::params::Params;
 use aip_sessions::{AppPasswordError, AppPasswords};
-use aip_storage::client::ClientId;
+use aip_storage::client::{ClientId, ClientSettings};
 use aip_storage::upstream::SessionKind;
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
@@ -17,7 +18,7 @@ use crate::api_error::ApiError;
 use crate::bearer::{authorize, challenge, protected_resource_url, with_nonce};
 use crate::endpoint::Endpoint;
 use crate::incoming_request::IncomingRequest;
-use crate::limits::Limit;
+use crate::limits::{Counted, Limit};
 use crate::state::AppState;
 
 /// The field of the form, here and on the account page.
@@ -45,6 +46,12 @@ pub(super) async fn handle(
 async fn answer(app: &AppState, incoming: &IncomingRequest) -> Result<Response, ApiError> {
     let authorized = authorize(app, incoming, Endpoint::AppPassword.spec().path).await?;
     let grant = &authorized.token().grant;
+    if grant.delegate().is_some() {
+        let metadata = protected_resource_url(app);
+        let words =
+            "an access token that acts for somebody gives and takes no app password of theirs";
+        return Err(challenge(&metadata, incoming).scope(words));
+    }
     let (client, did) = (&grant.client_id, &grant.subject);
     if incoming.is_post() {
         return give(app, incoming, client, did).await;
@@ -93,8 +100,8 @@ async fn give(
     Ok(Json(given).into_response())
 }
 
-/// Tries the password at the account's PDS and keeps it, unless too many were tried, or the client is for
-/// authentication only and has no session at a PDS; the inner error says why it is not kept.
+/// Tries the password at the account's PDS and keeps it, unless too many were tried, or the client only
+/// learns who people are and calls no PDS; the inner error says why it is not kept.
 pub(super) async fn set(
     app: &AppState,
     incoming: &IncomingRequest,
@@ -103,14 +110,23 @@ pub(super) async fn set(
     password: &str,
 ) -> Result<Result<(), AppPasswordError>, ApiError> {
     let registered = app.server().known_client(client).await?;
-    if registered.is_some_and(|it| it.settings.authentication_only) {
+    if registered.is_some_and(|it| !is_taken_by(&it.settings)) {
         let words = "This app only learns who people are, and takes no app password.";
         return Err(ApiError::request(words));
     }
     app.count(Limit::AppPasswords, incoming).await?;
-    app.count_for_account(Limit::AppPasswordsOfAccount, did)
+    let pair = Counted::ClientAndAccount(client.as_str(), did);
+    let limiter = &app.parts().limiter;
+    limiter
+        .count(Limit::AppPasswordsOfAccount, pair, app.now())
         .await?;
     let set = passwords(app).set(client, did, password).await;
+    if let Err(error) = &set
+        && error.blame() == Blame::Caller
+        && limiter.permits(Limit::NotedRefusals, pair, app.now()).await
+    {
+        passwords(app).note_refusal(client, did, error).await?;
+    }
     // Whoever takes an access back ends the grants and then forgets the password: one that was tried at
     // the PDS meanwhile is forgotten here.
     if set.is_ok() && !has_grant(app, client, did).await? {
@@ -118,6 +134,11 @@ pub(super) async fn set(
         return Err(no_grant());
     }
     Ok(set.map(drop))
+}
+
+/// Whether the app has a session at a PDS that an app password could be for.
+pub(super) fn is_taken_by(client: &ClientSettings) -> bool {
+    !client.authentication_only && client.pairwise.is_none()
 }
 
 /// Whether the app may use the account at present.

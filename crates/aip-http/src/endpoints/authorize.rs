@@ -49,21 +49,23 @@ pub(super) async fn handle(
     let browser = app.browser(incoming).await?;
     let session = browser.as_ref().map(|it| &it.session);
     let hint = Hint::read(app, &valid, session).await?;
-    let input = InteractionInput {
-        client: &valid.client,
-        delivery: &valid.params.delivery,
-        scope: &valid.params.scope,
-        prompts: &valid.params.prompts,
-        max_age: valid.params.max_age,
-        hinted: hint.account().or(valid.params.only_subject()),
-    };
     let mut accounts = match (&hint, session) {
         // The hint names somebody who is not signed in here: nobody who is can be meant.
         (Hint::Unknown, _) | (_, None) => Vec::new(),
         (_, Some(session)) => session.accounts.clone(),
     };
     let subjects = &valid.params.subjects;
-    accounts.retain(|it| subjects.is_empty() || subjects.contains(&it.did));
+    accounts.retain(|it| app.server().accepts(&valid.client, subjects, &it.did));
+    let only = accounts.first().filter(|_| subjects.len() == 1);
+    let only = only.map(|it| it.did.clone());
+    let input = InteractionInput {
+        client: &valid.client,
+        delivery: &valid.params.delivery,
+        scope: &valid.params.scope,
+        prompts: &valid.params.prompts,
+        max_age: valid.params.max_age,
+        hinted: hint.account().or(only.as_ref()),
+    };
     match (next_step(&input, &accounts, app.now()), &browser) {
         (NextStep::Refuse(code), _) => app.refuse_unstored(&valid, code, NO_PAGE).await,
         (NextStep::Use(account), Some(browser)) => {
@@ -104,6 +106,10 @@ impl Hint {
         let Some(hint) = valid.params.login_hint.as_deref() else {
             return Ok(Self::Nothing);
         };
+        // Whether anybody is let in for it would tell the app whose account it is.
+        if valid.client.settings.pairwise.is_some() {
+            return Ok(Self::Nothing);
+        }
         // As the sign-in page reads what is typed there, so that both mean the same account.
         let handle = match SubjectInput::parse(hint) {
             Ok(SubjectInput::Account(AtIdentifier::Did(did))) => return Ok(Self::Account(did)),
@@ -136,6 +142,7 @@ async fn sign_in(
     let choose = [Prompt::SelectAccount, Prompt::Create]
         .into_iter()
         .any(|it| valid.params.prompts.has(it));
+    let is_pairwise = valid.client.settings.pairwise.is_some();
     let asked = Asked::new(app, incoming.params(), valid);
     if !asked.fits_form() {
         return Err(ApiError::request(
@@ -155,7 +162,10 @@ async fn sign_in(
         // another site says is first shown (RFC 9700 §4.11).
         // What nobody can be found by is shown as well, where it can be corrected.
         (Some(hint), _)
-            if !choose && !incoming.is_cross_site() && SubjectInput::parse(hint).is_ok() =>
+            if !choose
+                && !is_pairwise
+                && !incoming.is_cross_site()
+                && SubjectInput::parse(hint).is_ok() =>
         {
             form.submit(app, incoming).await
         }

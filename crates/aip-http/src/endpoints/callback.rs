@@ -8,6 +8,7 @@ use aip_storage::request::{FlowBrowser, SignedIn};
 use axum::response::Response;
 use http::StatusCode;
 
+use super::delegations;
 use crate::api_error::{ApiError, ErrorReport, printable};
 use crate::csrf::Purpose;
 use crate::incoming_request::IncomingRequest;
@@ -122,6 +123,9 @@ async fn failed(
             RefusalCode::TemporarilyUnavailable,
             "The host of the account does not answer.",
         ),
+        SignInFailure::DelegationsFull => {
+            return Err(ApiError::request(delegations::full()).with_detail(blame, detail));
+        }
         SignInFailure::Storage(error) => return Err(error.into()),
         SignInFailure::MissingKey(_) | SignInFailure::Sealer(_) => {
             return Err(ApiError::internal(detail));
@@ -130,6 +134,11 @@ async fn failed(
     match request {
         Some(FlowRequest { token, browser }) => {
             let pending = app.pending(browser, &token).await?;
+            // The words may name the host, which can lead to the account.
+            let words = match pending.client.settings.pairwise {
+                None => words,
+                Some(_) => "The sign-in at the host of the account failed.",
+            };
             let response = app.refuse(&pending, code, words).await?;
             Ok(ErrorReport::of(
                 blame,

@@ -3,18 +3,23 @@
 //! Whoever has not the registration access token of the client learns nothing: unknown clients,
 //! those of the operator and those of others are answered alike (RFC 7592 §2.1).
 
-use aip_oauth::client_registration::{ClientRegistrationError, RegistrationMode};
+use aip_oauth::client_registration::{
+    ClientRegistrationError, OwnRegistration, Registered, RegistrationMode,
+};
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
 use http::{Method, StatusCode};
 
 use super::client_information::{information, registered};
 use super::client_metadata::{ClientMetadata, invalid};
-use super::client_registration::{bearer, refused};
+use super::client_registration::{bearer, count_document, refused};
 use crate::api_error::ApiError;
 use crate::endpoint::Endpoint;
 use crate::incoming_request::IncomingRequest;
 use crate::state::AppState;
+
+/// How often a change is made, each time from what the client is then, while the operator changes it, too.
+const MOST_TRIES: u32 = 3;
 
 /// Reads, replaces or deletes the registration.
 pub(super) async fn handle(
@@ -37,13 +42,16 @@ pub(super) async fn handle(
             Err(ClientRegistrationError::Off.into())
         }
         Method::PUT => {
-            let metadata = ClientMetadata::parse(&incoming.json)?;
-            check_replacement(&metadata, id)?;
-            let secret = metadata.client_secret.clone();
-            let base = server.registration.changed_client(own.client());
-            let settings = metadata.settings(base, app.issuer().is_loopback())?;
-            let changed = server.replace_registration(own, secret.as_deref(), settings);
-            Ok(Json(registered(app, &changed.await?)).into_response())
+            let mut changed = replace(app, incoming, own).await?;
+            for _ in 1..MOST_TRIES {
+                if !matches!(changed, Err(ClientRegistrationError::ChangedMeanwhile)) {
+                    break;
+                }
+                let again = server.own_registration(id, token).await;
+                let again = refused(app, incoming, again).await?;
+                changed = replace(app, incoming, again).await?;
+            }
+            Ok(Json(registered(app, &changed?)).into_response())
         }
         Method::DELETE => {
             server.delete_registration(own).await?;
@@ -51,6 +59,24 @@ pub(super) async fn handle(
         }
         _ => Ok(Json(information(app, own.client(), token.unwrap_or_default())).into_response()),
     }
+}
+
+/// Replaces what the client said of itself by what it sends, on top of what it is now. The inner error says
+/// why not; the outer one, what is wrong with the metadata.
+async fn replace(
+    app: &AppState,
+    incoming: &IncomingRequest,
+    own: OwnRegistration,
+) -> Result<Result<Registered, ClientRegistrationError>, ApiError> {
+    let server = app.server();
+    let metadata = ClientMetadata::parse(&incoming.json)?;
+    check_replacement(&metadata, own.client().id.as_str())?;
+    let secret = metadata.client_secret.clone();
+    let base = server.registration.changed_client(own.client());
+    let settings = metadata.settings(base, app.issuer().is_loopback())?;
+    count_document(app, incoming, &settings).await?;
+    let replaced = server.replace_registration(own, secret.as_deref(), settings);
+    Ok(replaced.await)
 }
 
 /// RFC 7592 §2.2: what a client must, and must not, send back.

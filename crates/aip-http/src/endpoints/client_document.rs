@@ -3,9 +3,10 @@
 //! `client_id` and without secrets. The rules for such clients are in `aip-oauth`.
 
 use aip_storage::client::{ApplicationType, ClientId, ClientSettings, GrantType};
+use aip_storage::sector::{Sector, SectorError};
 use url::Url;
 
-use super::client_metadata::ClientMetadata;
+use super::client_metadata::{ClientMetadata, PAIRWISE_SCOPE};
 
 /// What the document of the client `id` says over `base`; otherwise what is wrong with it.
 pub fn read_client_document(
@@ -45,8 +46,9 @@ pub fn read_client_document(
         .as_deref()
         .is_none_or(|it| it.trim().is_empty())
     {
-        metadata.client_name = host_of(id);
+        metadata.client_name = host_of(id).map(|host| host.chars().take(100).collect());
     }
+    let sector = own_sector(&mut metadata, id)?;
     // The document is the same for all servers, some of which know more of both.
     if let Some(grants) = &mut metadata.grant_types {
         grants.retain(|it| it.parse::<GrantType>().is_ok());
@@ -64,12 +66,38 @@ pub fn read_client_document(
     }
     // What keys and addresses may be is as on the Internet: whoever wrote the document is there.
     let settings = metadata.settings(base, false);
-    settings.map_err(|error| error.message().to_owned())
+    let settings = settings.map_err(|error| error.message().to_owned())?;
+    Ok(ClientSettings {
+        pairwise: sector,
+        ..settings
+    })
+}
+
+/// The sector of a client with pairwise subjects (OpenID Connect Core §8.1): the host of its document,
+/// which vouches for its redirect URIs as a list at a `sector_identifier_uri` would.
+fn own_sector(metadata: &mut ClientMetadata, id: &ClientId) -> Result<Option<Sector>, String> {
+    if metadata.sector_identifier_uri.is_some() {
+        return Err(
+            "`sector_identifier_uri` has no place in a document: its host is the sector".to_owned(),
+        );
+    }
+    if metadata.subject_type.as_deref() != Some("pairwise") {
+        return Ok(None);
+    }
+    metadata.subject_type = None;
+    metadata
+        .scope
+        .get_or_insert_with(|| PAIRWISE_SCOPE.to_owned());
+    let host = host_of(id).unwrap_or_default();
+    let sector = host.parse().map(Sector::Host);
+    sector
+        .map(Some)
+        .map_err(|error: SectorError| error.to_string())
 }
 
 fn host_of(id: &ClientId) -> Option<String> {
     let url = Url::parse(id.as_str()).ok()?;
-    Some(url.host_str()?.chars().take(100).collect())
+    url.host_str().map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -4,8 +4,10 @@ use aip_jose::JwkSet;
 use aip_oauth::client_registration::Registered;
 use aip_storage::client::{Client, ClientKeys, GrantType, IdTokenAlg, RedirectUri};
 use aip_storage::logout::LogoutNotification;
+use aip_storage::sector::Sector;
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::endpoint::Endpoint;
 use crate::state::AppState;
@@ -20,8 +22,11 @@ pub(super) struct ClientInformation {
     /// Only beside a secret; 0: it does not expire.
     #[serde(skip_serializing_if = "Option::is_none")]
     client_secret_expires_at: Option<i64>,
-    registration_access_token: String,
-    registration_client_uri: String,
+    /// For the client itself: with the URI it manages its registration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registration_access_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registration_client_uri: Option<String>,
     client_name: String,
     application_type: &'static str,
     redirect_uris: Vec<String>,
@@ -46,8 +51,34 @@ pub(super) struct ClientInformation {
     #[serde(skip_serializing_if = "Option::is_none")]
     userinfo_signed_response_alg: Option<&'static str>,
     subject_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sector_identifier_uri: Option<String>,
     require_pushed_authorization_requests: bool,
     dpop_bound_access_tokens: bool,
+}
+
+impl ClientInformation {
+    /// What a client is registered with, as the members that it could have sent itself (RFC 7591 §2).
+    /// `None` if it cannot be written.
+    pub(super) fn metadata(client: &Client) -> Option<Map<String, Value>> {
+        let Ok(Value::Object(mut members)) = serde_json::to_value(described(client)) else {
+            return None;
+        };
+        // What the server says, and what follows from the grant types.
+        for told in ["client_id", "client_id_issued_at", "response_types"] {
+            members.remove(told);
+        }
+        Some(members)
+    }
+}
+
+/// What somebody else is told who has changed the client: a secret if that was made anew.
+pub(super) fn changed(client: &Client, secret: Option<&str>) -> ClientInformation {
+    ClientInformation {
+        client_secret: secret.map(str::to_owned),
+        client_secret_expires_at: secret.map(|_| 0),
+        ..described(client)
+    }
 }
 
 /// What a client is told that has just been registered or changed.
@@ -62,6 +93,16 @@ pub(super) fn registered(app: &AppState, registered: &Registered) -> ClientInfor
 
 /// What a client is told whose registration access token this is. AIP knows no secret of it.
 pub(super) fn information(app: &AppState, client: &Client, token: &str) -> ClientInformation {
+    let path = Endpoint::ClientConfiguration.spec().path;
+    let path = path.replace("{id}", client.id.as_str());
+    ClientInformation {
+        registration_access_token: Some(token.to_owned()),
+        registration_client_uri: Some(app.issuer().url(&path)),
+        ..described(client)
+    }
+}
+
+fn described(client: &Client) -> ClientInformation {
     let settings = &client.settings;
     let (jwks, jwks_uri) = match &settings.keys {
         None => (None, None),
@@ -71,16 +112,14 @@ pub(super) fn information(app: &AppState, client: &Client, token: &str) -> Clien
     let texts = |uris: &[RedirectUri]| uris.iter().map(ToString::to_string).collect();
     let uri = |told: &LogoutNotification| told.uri.to_string();
     let session = |told: &LogoutNotification| told.session_required;
-    let path = Endpoint::ClientConfiguration.spec().path;
-    let path = path.replace("{id}", client.id.as_str());
     let gives_codes = settings.grant_types.allows(GrantType::AuthorizationCode);
     ClientInformation {
         client_id: client.id.to_string(),
         client_secret: None,
         client_id_issued_at: client.created_at.as_secs(),
         client_secret_expires_at: None,
-        registration_access_token: token.to_owned(),
-        registration_client_uri: app.issuer().url(&path),
+        registration_access_token: None,
+        registration_client_uri: None,
         client_name: settings.name.clone(),
         application_type: settings.application_type.as_str(),
         redirect_uris: texts(&settings.redirect_uris),
@@ -97,7 +136,15 @@ pub(super) fn information(app: &AppState, client: &Client, token: &str) -> Clien
         jwks_uri,
         id_token_signed_response_alg: settings.id_token_alg.as_str(),
         userinfo_signed_response_alg: settings.userinfo_alg.map(IdTokenAlg::as_str),
-        subject_type: "public",
+        subject_type: match settings.pairwise {
+            None => "public",
+            Some(_) => "pairwise",
+        },
+        sector_identifier_uri: settings
+            .pairwise
+            .as_ref()
+            .and_then(Sector::document)
+            .map(ToString::to_string),
         require_pushed_authorization_requests: settings.require_par,
         dpop_bound_access_tokens: settings.dpop_bound_access_tokens,
     }

@@ -8,12 +8,14 @@
 
 use aip_jose::JwkSet;
 use aip_oauth::client_auth::ASSERTION_ALGS;
+use aip_oauth::pairwise::sector_of_host;
 use aip_oauth::registration::ClientSettings;
 use aip_storage::client::{
     ApplicationType, ClientAuthMethod, ClientKeys, GrantType, GrantTypes, IdTokenAlg, JwksUri,
     RedirectUri,
 };
 use aip_storage::logout::LogoutNotification;
+use aip_storage::sector::{Sector, SectorError};
 use serde::Deserialize;
 use serde_json::Value;
 use url::{Host, Url};
@@ -23,6 +25,9 @@ use crate::api_error::ApiError;
 /// What a client may ask for that names no scope. A request without `scope` gets all of it, so it
 /// is who somebody is, and nothing else.
 const DEFAULT_SCOPE: &str = "openid profile email offline_access atproto";
+
+/// The same of a client with pairwise subjects, which gets no more to know of them.
+pub(super) const PAIRWISE_SCOPE: &str = "openid email offline_access";
 
 /// The name of an app that has none, and no host to call it by.
 const NO_NAME: &str = "App without a name";
@@ -42,11 +47,11 @@ pub(super) struct ClientMetadata {
     pub(super) response_types: Option<Vec<String>>,
     pub(super) application_type: Option<String>,
     pub(super) client_name: Option<String>,
-    scope: Option<String>,
+    pub(super) scope: Option<String>,
     jwks: Option<JwkSet>,
     jwks_uri: Option<String>,
     id_token_signed_response_alg: Option<String>,
-    subject_type: Option<String>,
+    pub(super) subject_type: Option<String>,
     require_pushed_authorization_requests: Option<bool>,
     dpop_bound_access_tokens: Option<bool>,
     client_uri: Option<String>,
@@ -55,7 +60,7 @@ pub(super) struct ClientMetadata {
     tos_uri: Option<String>,
     initiate_login_uri: Option<String>,
     software_statement: Option<Value>,
-    sector_identifier_uri: Option<Value>,
+    pub(super) sector_identifier_uri: Option<String>,
     id_token_encrypted_response_alg: Option<Value>,
     userinfo_signed_response_alg: Option<String>,
     userinfo_encrypted_response_alg: Option<Value>,
@@ -134,7 +139,18 @@ impl ClientMetadata {
         }
         let name = self.client_name.filter(|name| !name.trim().is_empty());
         let name = name.unwrap_or_else(|| name_of(&redirect_uris));
-        let scope = self.scope.as_deref().unwrap_or(DEFAULT_SCOPE);
+        let pairwise = sector(
+            self.subject_type.as_deref(),
+            self.sector_identifier_uri.as_deref(),
+            base.pairwise.clone(),
+            &redirect_uris,
+            development,
+        )?;
+        let default_scope = match pairwise {
+            None => DEFAULT_SCOPE,
+            Some(_) => PAIRWISE_SCOPE,
+        };
+        let scope = self.scope.as_deref().unwrap_or(default_scope);
         let scope = scope
             .parse()
             .map_err(|error| invalid(format!("`scope`: {error}")))?;
@@ -167,6 +183,7 @@ impl ClientMetadata {
                 || self.dpop_bound_access_tokens == Some(true),
             id_token_alg,
             userinfo_alg,
+            pairwise,
             ..base
         })
     }
@@ -226,7 +243,6 @@ impl ClientMetadata {
             ));
         }
         let not_done = [
-            ("sector_identifier_uri", &self.sector_identifier_uri),
             (
                 "id_token_encrypted_response_alg",
                 &self.id_token_encrypted_response_alg,
@@ -274,9 +290,6 @@ impl ClientMetadata {
         ];
         if let Some((name, _)) = demands.iter().find(|(_, wanted)| *wanted == Some(true)) {
             return Err(invalid(format!("`{name}` is not supported")));
-        }
-        if let Some(other) = self.subject_type.as_deref().filter(|it| *it != "public") {
-            return Err(unsupported("subject_type", other));
         }
         let addresses = [
             ("client_uri", &self.client_uri),
@@ -340,6 +353,37 @@ fn keys(
         }
         // RFC 7591 §2: "The `jwks_uri` and `jwks` parameters MUST NOT both be present".
         (Some(_), Some(_)) => Err(invalid("`jwks` and `jwks_uri` exclude each other")),
+    }
+}
+
+/// The sector of a client, if it knows people by pairwise subjects (OpenID Connect Core §8). Whoever
+/// names a sector and no subject type means those.
+fn sector(
+    subject_type: Option<&str>,
+    uri: Option<&str>,
+    base: Option<Sector>,
+    redirect_uris: &[RedirectUri],
+    development: bool,
+) -> Result<Option<Sector>, ApiError> {
+    match (subject_type, uri) {
+        (None, None) => Ok(base),
+        (Some("public"), None) => Ok(None),
+        (Some("public"), Some(_)) => Err(invalid(
+            "`sector_identifier_uri` is for the `subject_type` `pairwise`",
+        )),
+        (Some("pairwise"), None) => {
+            let sector = sector_of_host(redirect_uris);
+            sector.map(Some).map_err(|error| invalid(error.to_string()))
+        }
+        (Some("pairwise") | None, Some(uri)) => {
+            if !development && !names_public_host(uri) {
+                let words = "`sector_identifier_uri` is no address of the Internet";
+                return Err(invalid(words));
+            }
+            let parsed = uri.parse().map(Sector::Document).map(Some);
+            parsed.map_err(|error: SectorError| invalid(error.to_string()))
+        }
+        (Some(other), _) => Err(unsupported("subject_type", other)),
     }
 }
 

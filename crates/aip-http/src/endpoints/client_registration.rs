@@ -1,6 +1,8 @@
 //! `/oauth/clients/register`: a client registers itself (RFC 7591).
 
 use aip_oauth::client_registration::{ClientRegistrationError, RegistrationMode};
+use aip_storage::client::ClientSettings;
+use aip_storage::sector::Sector;
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
@@ -27,8 +29,23 @@ pub(super) async fn handle(
     let metadata = ClientMetadata::parse(&incoming.json)?;
     let base = server.registration.new_client();
     let settings = metadata.settings(base, app.issuer().is_loopback())?;
+    count_document(app, incoming, &settings).await?;
     let client = server.register_itself(admitted, settings).await?;
     Ok((StatusCode::CREATED, Json(registered(app, &client))).into_response())
+}
+
+/// Counts the document that lists the redirect URIs of the client, which may have to be read: a request to
+/// a site that the caller names.
+pub(super) async fn count_document(
+    app: &AppState,
+    incoming: &IncomingRequest,
+    settings: &ClientSettings,
+) -> Result<(), ApiError> {
+    let sector = settings.pairwise.as_ref();
+    if sector.and_then(Sector::document).is_some() {
+        app.count(Limit::ClientDocuments, incoming).await?;
+    }
+    Ok(())
 }
 
 /// The token of the `Authorization` header (RFC 6750 §2.1).

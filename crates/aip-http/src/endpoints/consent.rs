@@ -1,13 +1,14 @@
 //! `/consent`: may this app (OpenID Connect Core §3.1.2.4)? The answer is bound to browser, request,
 //! account and scopes by the CSRF token (RFC 9700 §4.7), and the request is spent by it.
 
-use aip_atproto::Did;
+use aip_atproto::{Did, OpenIdScope, Scope, ScopeLine, ScopeSet};
 use aip_keys::TokenHash;
 use aip_oauth::authorize::RefusalCode;
 use aip_oauth::client_documents::document_host;
 use aip_oauth::interaction::ConsentReason;
 use aip_oauth::params::Params;
 use aip_storage::request::{Delivery, SignedIn};
+use aip_storage::sector::Sector;
 use axum::response::Response;
 use http::StatusCode;
 use url::Url;
@@ -145,6 +146,7 @@ fn show(
         Delivery::Device(_) => None,
     };
     let document_host = document_host(&pending.client);
+    let scopes = described(&granted, pending.client.settings.pairwise.as_ref());
     let page = ConsentPage {
         brand: app.brand(),
         app: &pending.client.settings.name,
@@ -154,11 +156,28 @@ fn show(
         account: &account,
         reason,
         instead_of: instead_of.map(Did::as_str),
-        scopes: &granted.describe(),
+        scopes: &scopes,
         request: &pending.name(),
         csrf: &app.csrf(&browser.binding(), purpose),
     };
     html(StatusCode::OK, &page)
+}
+
+/// What is delivered, in words: to an app with pairwise subjects no word about the account.
+fn described(granted: &ScopeSet, sector: Option<&Sector>) -> Vec<ScopeLine> {
+    let mut lines = granted.describe();
+    let openid = Scope::OpenId(OpenIdScope::OpenId).to_string();
+    if let Some(sector) = sector
+        && let Some(line) = lines.iter_mut().find(|it| it.raw == openid)
+    {
+        "Recognise you when you come back".clone_into(&mut line.title);
+        line.detail = format!(
+            "Receive an identifier for you that is made for {} alone. It learns neither your handle nor \
+             which account you have.",
+            sector.id()
+        );
+    }
+    lines
 }
 
 /// The host of a redirect URI, or what an app on the person's device is opened by.

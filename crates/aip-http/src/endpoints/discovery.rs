@@ -113,7 +113,7 @@ fn metadata(app: &AppState, signing: &[IdTokenAlg]) -> Map<String, Value> {
         "prompt_values_supported",
         json!(Prompt::iter().map(Prompt::as_str).collect::<Vec<_>>()),
     );
-    put("subject_types_supported", json!(["public"]));
+    put("subject_types_supported", json!(["public", "pairwise"]));
     let signing: Vec<_> = signing.iter().map(|alg| alg.as_str()).collect();
     for answer in ["id_token", "userinfo", "introspection"] {
         let name = format!("{answer}_signing_alg_values_supported");

@@ -3,6 +3,7 @@
 
 use aip_jose::Audience;
 use aip_oauth::Issuer;
+use aip_oauth::claims::Actor;
 use aip_oauth::dpop::Confirmation;
 use aip_oauth::tokens::Introspection;
 use axum::Json;
@@ -24,6 +25,9 @@ struct Live<'a> {
     active: bool,
     iss: &'a str,
     sub: &'a str,
+    /// RFC 8693 §4.1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    act: Option<Actor<'a>>,
     client_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     aud: Option<Audience>,
@@ -74,6 +78,7 @@ fn live<'a>(found: &'a Introspection, issuer: &'a Issuer) -> Live<'a> {
         active: true,
         iss: issuer.as_str(),
         sub: &found.subject,
+        act: found.actor.as_deref().map(|sub| Actor { sub }),
         client_id: found.client_id.as_str(),
         aud: found.audience.as_ref().map(|it| issuer.audience_claim(it)),
         scope: &found.scope,

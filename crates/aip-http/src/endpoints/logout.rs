@@ -32,7 +32,7 @@ pub(super) async fn handle(
     app: &AppState,
     incoming: &IncomingRequest,
 ) -> Result<Response, ApiError> {
-    let Logout { account, location } = app.server().check_logout(incoming.params()).await?;
+    let Logout { hinted, location } = app.server().check_logout(incoming.params()).await?;
     if !app.brings_cookies(incoming)
         && let Some(navigation) = as_navigation(app, incoming, Endpoint::Logout)
     {
@@ -43,9 +43,15 @@ pub(super) async fn handle(
         return Ok(after_sign_out(app, SignedOut::default(), location).await);
     };
     let id = browser.session.id;
-    let hinted = account.filter(|did| browser.account(did.as_str()).is_some());
-    if let Some(did) = hinted {
-        let ended = app.storage().sign_out_account(id, &did, app.now()).await?;
+    let hinted = hinted.and_then(|hinted| {
+        let mut accounts = browser.session.accounts.iter();
+        accounts.find(|it| app.server().is_hinted(&hinted, &it.did))
+    });
+    if let Some(account) = hinted {
+        let ended = app
+            .storage()
+            .sign_out_account(id, &account.did, app.now())
+            .await?;
         return Ok(after_sign_out(app, ended, location).await);
     }
     // RP-Initiated Logout §2: whoever is signed in is not who the app speaks of, or it does not

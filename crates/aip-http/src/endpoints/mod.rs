@@ -10,10 +10,13 @@ mod client_document;
 mod client_information;
 mod client_metadata;
 mod client_registration;
+mod clients_update;
 mod consent;
 mod credentials;
+mod delegations;
 mod device;
 mod device_authorization;
+mod did_document;
 mod discovery;
 mod home;
 mod identity;
@@ -76,11 +79,13 @@ pub(crate) async fn dispatch(
         }
         Endpoint::ProtectedResourceMetadata => Ok(discovery::protected_resource(app)),
         Endpoint::Jwks => Ok(discovery::jwks(app)),
+        Endpoint::DidDocument => did_document::handle(app),
         Endpoint::ClientMetadata => upstream::client_metadata(app).await,
         Endpoint::UpstreamJwks => Ok(upstream::jwks(app)),
         Endpoint::Session => session::handle(app, incoming).await,
         Endpoint::AppPassword => app_password::handle(app, incoming).await,
         Endpoint::Resolve => resolve::handle(app, incoming).await,
+        Endpoint::ClientsUpdate => clients_update::handle(app, incoming).await,
         Endpoint::Xrpc => xrpc::handle(app, incoming, stream).await,
         Endpoint::Alive => Ok(probes::alive()),
         Endpoint::Ready => probes::ready(app.health()).await,

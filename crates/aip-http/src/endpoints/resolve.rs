@@ -11,7 +11,8 @@ use axum::Json;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use http::StatusCode;
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use tokio::time::Instant;
 use url::form_urlencoded;
@@ -26,7 +27,9 @@ use crate::state::AppState;
 /// How many subjects one request may name.
 const MAX_SUBJECTS: usize = 100;
 /// How many of one request are looked up at once.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 16;
+/// When one asks again for those that were not looked up in time, in seconds.
+const ASK_AGAIN_AFTER: &str = "5";
 
 #[derive(Serialize)]
 struct Answer {
@@ -91,6 +94,9 @@ struct Failure {
     subject: String,
     error: &'static str,
     message: String,
+    /// Whether asking again may help soon.
+    #[serde(skip)]
+    was_too_slow: bool,
 }
 
 /// Answers with those that the request names.
@@ -110,12 +116,29 @@ async fn resolve(app: &AppState, incoming: &IncomingRequest) -> Result<Response,
     let deadline = Lookups::deadline();
     // Each with its own handle of the application: futures that borrow it have no lifetime that a task
     // could be sure of (rust-lang/rust issue 102211).
-    let lookups = subjects.into_iter().map(|subject| {
+    let lookups = subjects.into_iter().enumerate().map(|(place, subject)| {
         let (app, grant) = (app.clone(), Arc::clone(&grant));
-        async move { entry(&app, &grant, subject, deadline).await }
+        async move { (place, entry(&app, &grant, subject, deadline).await) }
     });
-    let identities = stream::iter(lookups).buffered(AT_ONCE).collect().await;
-    Ok(Json(Answer { identities }).into_response())
+    // As they are done: one that takes long keeps no other from its turn.
+    let entries = stream::iter(lookups).buffer_unordered(AT_ONCE);
+    let mut entries: Vec<(usize, Entry)> = entries.collect().await;
+    entries.sort_unstable_by_key(|(place, _)| *place);
+    Ok(answer(
+        entries.into_iter().map(|(_, entry)| entry).collect(),
+    ))
+}
+
+/// The answer, which says when to ask again if some were not looked up in time.
+fn answer(identities: Vec<Entry>) -> Response {
+    let was_too_slow = |entry: &Entry| matches!(entry, Entry::Failed(it) if it.was_too_slow);
+    let is_whole = !identities.iter().any(was_too_slow);
+    let mut answer = Json(Answer { identities }).into_response();
+    if !is_whole {
+        let after = HeaderValue::from_static(ASK_AGAIN_AFTER);
+        answer.headers_mut().insert(RETRY_AFTER, after);
+    }
+    answer
 }
 
 /// The subjects that a query names; other parameters mean nothing.
@@ -144,6 +167,7 @@ async fn entry(app: &AppState, grant: &Grant, subject: String, deadline: Instant
                 subject,
                 error: "InvalidRequest",
                 message: error.to_string(),
+                was_too_slow: false,
             });
         }
     };
@@ -157,11 +181,13 @@ async fn entry(app: &AppState, grant: &Grant, subject: String, deadline: Instant
         Ok(known) => Entry::Found(Identity::of(subject, &known)),
         Err(error) => {
             tracing::debug!(error = %error.detail(), "look-up failed");
+            let was_too_slow = error.was_too_slow();
             let (_, error, message) = error.told();
             Entry::Failed(Failure {
                 subject,
                 error,
                 message,
+                was_too_slow,
             })
         }
     }
@@ -205,6 +231,29 @@ impl SigningKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_without_some_says_when_to_ask_again() {
+        let failed = |was_too_slow| {
+            Entry::Failed(Failure {
+                subject: "a.example".to_owned(),
+                error: "UpstreamTimeout",
+                message: String::new(),
+                was_too_slow,
+            })
+        };
+        for (entries, expected) in [
+            (vec![], None),
+            (vec![failed(false)], None),
+            (vec![failed(false), failed(true)], Some("5")),
+            (vec![failed(true), failed(true), failed(false)], Some("5")),
+        ] {
+            let answer = answer(entries);
+            assert_eq!(answer.status(), StatusCode::OK);
+            let after = answer.headers().get(RETRY_AFTER);
+            assert_eq!(after.map(|it| it.to_str().unwrap()), expected);
+        }
+    }
 
     #[test]
     fn subjects_are_1_to_100_and_keep_their_order() {

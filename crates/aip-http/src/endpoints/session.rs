@@ -163,6 +163,10 @@ async fn of_app_password(
     call: &AuthorizedSessionCall,
 ) -> Result<SessionStatus, KeeperError> {
     let (keeper, grant) = (&app.parts().keeper, &call.token().grant);
+    if grant.delegate().is_some() {
+        // What the owner gave the app for themselves is nothing that their delegate uses.
+        return Err(KeeperError::Unknown);
+    }
     let kind = SessionKind::AppPassword;
     let found = keeper.session_for(&grant.client_id, &grant.subject, kind);
     let found = found.await?.ok_or(KeeperError::Unknown)?;

@@ -19,6 +19,9 @@ use crate::state::AppState;
 #[derive(Serialize)]
 struct Tokens<'a> {
     access_token: &'a str,
+    /// RFC 8693 §2.2.1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issued_token_type: Option<&'a str>,
     token_type: &'a str,
     expires_in: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -36,6 +39,7 @@ pub(super) async fn token(
     let answer = redeem(app, incoming).await.map(|tokens| {
         Json(Tokens {
             access_token: tokens.access_token.expose_secret(),
+            issued_token_type: tokens.issued_token_type,
             token_type: tokens.token_type,
             expires_in: tokens.expires_in,
             refresh_token: tokens

@@ -3,7 +3,7 @@
 //! the header, or in the form of a `POST` (RFC 6750 §2.2). Never in the query (OAuth 2.1 §5.1.1).
 
 use aip_atproto::{OpenIdScope, Scope};
-use aip_oauth::claims::PersonClaims;
+use aip_oauth::claims::{Actor, PersonClaims};
 use aip_storage::grant::AccessToken;
 use aip_storage::requested_claims::ClaimPlace;
 use axum::Json;
@@ -12,15 +12,17 @@ use http::header::CONTENT_TYPE;
 use serde::Serialize;
 
 use crate::api_error::ApiError;
-use crate::bearer::{authorize, challenge, protected_resource_url, with_nonce};
-use crate::endpoint::Endpoint;
+use crate::bearer::{authorize_userinfo, challenge, protected_resource_url, with_nonce};
 use crate::incoming_request::IncomingRequest;
 use crate::state::AppState;
 
-/// OpenID Connect Core §5.1; `sub` is the DID.
+/// OpenID Connect Core §5.1; `sub` is the DID, or pairwise.
 #[derive(Serialize)]
 struct Claims<'a> {
     sub: &'a str,
+    /// Who acts for the account with the token (RFC 8693 §4.1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    act: Option<Actor<'a>>,
     #[serde(flatten)]
     person: PersonClaims,
 }
@@ -35,15 +37,17 @@ pub(super) async fn handle(
 }
 
 async fn claims(app: &AppState, incoming: &IncomingRequest) -> Result<Response, ApiError> {
-    let authorized = authorize(app, incoming, Endpoint::Userinfo.spec().path).await?;
+    let authorized = authorize_userinfo(app, incoming).await?;
     let AccessToken { grant, scope, .. } = authorized.token();
     if !scope.contains(&Scope::OpenId(OpenIdScope::OpenId)) {
         let resource_metadata = protected_resource_url(app);
         return Err(challenge(&resource_metadata, incoming).scope("openid"));
     }
     let server = app.server();
+    let subject = server.subject_of(grant).to_string();
     let claims = Claims {
-        sub: grant.subject.as_str(),
+        sub: &subject,
+        act: grant.delegate().map(|it| Actor { sub: it.as_str() }),
         person: server
             .person_claims(grant, scope, ClaimPlace::Userinfo, true)
             .await?,

@@ -2,10 +2,13 @@
 //! and the method's name parsed; what may be called and how it is forwarded is the proxy's. Who
 //! somebody is, AIP says itself (`identity`).
 
-use aip_atproto::Nsid;
-use aip_base::BodyError;
+use aip_atproto::{Did, Nsid};
+use aip_base::{BodyError, single_header};
+use aip_oauth::delegation::{ActingFor, DelegationError};
+use aip_oauth::resource::AuthorizedProxyCall;
+use aip_sessions::KeeperError;
 use aip_storage::grant::AccessToken;
-use aip_xrpc::XrpcCall;
+use aip_xrpc::{ForwardError, XrpcCall};
 use axum::body::Body;
 use axum::response::Response;
 use http::StatusCode;
@@ -17,6 +20,12 @@ use crate::bearer::{authorize_proxy, challenge, protected_resource_url, with_non
 use crate::endpoint::Endpoint;
 use crate::incoming_request::IncomingRequest;
 use crate::state::AppState;
+
+/// Names the account that a delegate acts for. It is for AIP alone.
+const ACCOUNT: &str = "x-aip-account";
+
+/// The error of a call for an account that nobody lets the caller act for.
+const FORBIDDEN: &str = "Forbidden";
 
 /// Checks the call and forwards it.
 pub(super) async fn handle(
@@ -48,14 +57,21 @@ async fn forward(
     })?;
     let authorized = authorize_proxy(app, incoming, path).await?;
     let AccessToken { grant, scope, .. } = authorized.token();
+    let acting = acting_for(app, incoming, &authorized).await?;
+    let delegate = acting
+        .as_ref()
+        .map_or(grant.delegate(), |_| Some(&grant.subject));
     if let Some(method) = IdentityMethod::of(&nsid, incoming.headers()) {
         return method.answer(app, incoming, grant).await;
     }
     let forwarded = app.parts().forwarder.forward(XrpcCall {
-        session: authorized.session(),
-        client: grant.client_id.as_str(),
+        session: acting
+            .as_ref()
+            .map_or(authorized.session(), |it| Some(it.session())),
+        delegate,
+        client: &grant.client_id,
         default_proxy: authorized.default_atproto_proxy(),
-        scope,
+        scope: acting.as_ref().map_or(scope, ActingFor::scope),
         method: incoming.head.method.clone(),
         nsid,
         query: incoming.head.uri.query(),
@@ -66,9 +82,40 @@ async fn forward(
     });
     match forwarded.await {
         Ok(response) => Ok(response.map(Body::new)),
+        // Not that the token is no good: its person cannot sign in for the owner.
+        Err(ForwardError::Session(
+            error @ (KeeperError::Unknown | KeeperError::NeedsReauth(_) | KeeperError::Ended(_)),
+        )) if delegate.is_some() => {
+            let words = "the owner of the account has to allow it anew that you act for it";
+            Err(ApiError::caller(StatusCode::FORBIDDEN, FORBIDDEN, words)
+                .with_detail(error.blame(), error.to_string()))
+        }
         Err(error) => {
             let metadata = protected_resource_url(app);
             Err(challenge(&metadata, incoming).not_forwarded(error))
         }
+    }
+}
+
+/// What the caller may do for the account that the call names; `None` if it is the token's own.
+async fn acting_for(
+    app: &AppState,
+    incoming: &IncomingRequest,
+    authorized: &AuthorizedProxyCall,
+) -> Result<Option<ActingFor>, ApiError> {
+    let bad = |words: &str| ApiError::caller(StatusCode::BAD_REQUEST, "InvalidRequest", words);
+    let named = single_header(incoming.headers(), ACCOUNT)
+        .map_err(|_| bad("the header X-AIP-Account is repeated or unreadable"))?;
+    let Some(named) = named else { return Ok(None) };
+    let owner = Did::parse(named).map_err(|_| bad("X-AIP-Account must be a DID"))?;
+    if owner == authorized.token().grant.subject {
+        return Ok(None);
+    }
+    match app.server().act_for(authorized, &owner).await {
+        Ok(acting) => Ok(Some(acting)),
+        Err(DelegationError::Storage(error)) => Err(error.into()),
+        Err(error @ (DelegationError::Chain(_) | DelegationError::NotAllowed { .. })) => Err(
+            ApiError::caller(StatusCode::FORBIDDEN, FORBIDDEN, error.to_string()),
+        ),
     }
 }

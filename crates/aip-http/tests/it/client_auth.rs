@@ -71,7 +71,7 @@ async fn other_grant_types_are_unsupported() {
     let app = world.confidential_app().await;
     for grant_type in [
         "password",
-        "urn:ietf:params:oauth:grant-type:token-exchange",
+        "urn:ietf:params:oauth:grant-type:jwt-bearer",
         "implicit",
     ] {
         let answer = app.token(&[("grant_type", grant_type)]).await;

@@ -72,8 +72,8 @@ async fn every_advertised_method_of_authentication_and_grant_works_and_no_other(
     let document = world.get("/.well-known/openid-configuration").await.json();
     let list =
         |name: &str| -> Vec<String> { serde_json::from_value(document[name].clone()).unwrap() };
-    // The stories `client_auth`, `private_key_jwt`, `client_credentials`, `tokens`, `rotation`, `dpop`
-    // and `par` exercise each of these.
+    // The stories `client_auth`, `private_key_jwt`, `client_credentials`, `tokens`, `rotation`, `dpop`,
+    // `par` and `delegation` exercise each of these.
     assert_eq!(
         list("token_endpoint_auth_methods_supported"),
         [
@@ -105,7 +105,8 @@ async fn every_advertised_method_of_authentication_and_grant_works_and_no_other(
             "authorization_code",
             "refresh_token",
             "client_credentials",
-            "urn:ietf:params:oauth:grant-type:device_code"
+            "urn:ietf:params:oauth:grant-type:device_code",
+            "urn:ietf:params:oauth:grant-type:token-exchange"
         ]
     );
     assert_eq!(list("response_types_supported"), ["code"]);
@@ -115,7 +116,7 @@ async fn every_advertised_method_of_authentication_and_grant_works_and_no_other(
         let name = format!("{answer}_signing_alg_values_supported");
         assert_eq!(list(&name), ["RS256", "ES256"]);
     }
-    assert_eq!(list("subject_types_supported"), ["public"]);
+    assert_eq!(list("subject_types_supported"), ["public", "pairwise"]);
     assert_eq!(
         document["authorization_response_iss_parameter_supported"],
         true

@@ -16,6 +16,9 @@ pub struct JwkSet {
 /// Nobody rotates through more keys than this at a time.
 const MAX_KEYS: usize = 64;
 
+/// How many keys that share a `kid` are tried on one signature.
+const MAX_CANDIDATES: usize = 4;
+
 impl JwkSet {
     /// A set of `keys`.
     pub fn new(keys: Vec<PublicJwk>) -> Self {
@@ -38,14 +41,24 @@ impl JwkSet {
         &self.keys
     }
 
-    /// The key that a token with this `kid` and `alg` must be signed with. Without a `kid` there
-    /// must be only one candidate: keys are not tried out.
+    /// The keys that a token with this `kid` and `alg` may be signed with. A `kid` should name one
+    /// key (RFC 7517 §4.5); where several share it, each that fits the algorithm is one, of four at
+    /// most. Without a `kid` there must be only one: keys are not tried out.
+    pub fn candidates(&self, kid: Option<&str>, alg: Alg) -> Vec<&PublicJwk> {
+        let fits = |key: &&PublicJwk| key.alg() == alg && (kid.is_none() || key.kid() == kid);
+        let candidates: Vec<_> = self.keys.iter().filter(fits).take(MAX_CANDIDATES).collect();
+        if kid.is_none() && candidates.len() > 1 {
+            return Vec::new();
+        }
+        candidates
+    }
+
+    /// The key that a token with this `kid` and `alg` must be signed with, if there is only one.
     pub fn select(&self, kid: Option<&str>, alg: Alg) -> Option<&PublicJwk> {
-        let mut candidates = self
-            .keys
-            .iter()
-            .filter(|key| key.alg() == alg && (kid.is_none() || key.kid() == kid));
-        candidates.next().filter(|_| candidates.next().is_none())
+        match self.candidates(kid, alg)[..] {
+            [key] => Some(key),
+            _ => None,
+        }
     }
 }
 

@@ -9,4 +9,4 @@ mod verifying;
 pub use signing::{KeyError, SignError, SigningKey};
 pub use verifying::{SignatureError, VerifyingKey};
 
-pub(crate) use verifying::{Curve, Material, RsaPadding};
+pub(crate) use verifying::{Curve, Material, RsaPadding, has_low_s};

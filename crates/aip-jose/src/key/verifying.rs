@@ -144,6 +144,22 @@ impl Curve {
         }
     }
 
+    /// Half of the order of the curve, rounded down, big-endian (SEC 2 §2.4.1 and §2.4.2).
+    const fn half_order(self) -> [u8; 32] {
+        match self {
+            Self::P256 => [
+                0x7f, 0xff, 0xff, 0xff, 0x80, 0x00, 0x00, 0x00, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff,
+                0xff, 0xff, 0xde, 0x73, 0x7d, 0x56, 0xd3, 0x8b, 0xcf, 0x42, 0x79, 0xdc, 0xe5, 0x61,
+                0x7e, 0x31, 0x92, 0xa8,
+            ],
+            Self::Secp256k1 => [
+                0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+                0xff, 0xff, 0x5d, 0x57, 0x6e, 0x73, 0x57, 0xa4, 0x50, 0x1d, 0xdf, 0xe9, 0x2f, 0x46,
+                0x68, 0x1b, 0x20, 0xa0,
+            ],
+        }
+    }
+
     fn parse(self, point: &[u8]) -> Result<Parsed, NotAKey> {
         match self {
             Self::P256 => ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
@@ -154,6 +170,18 @@ impl Curve {
                 .map_err(|_| NotAKey),
         }
     }
+}
+
+/// Whether `signature` (`r ‖ s`) has the lower of the two `s` that verify; `true` where the algorithm
+/// has no such pair. A signature of another length never verifies.
+pub(crate) fn has_low_s(alg: Alg, signature: &[u8]) -> bool {
+    let curves = [Curve::P256, Curve::Secp256k1];
+    let Some(curve) = curves.into_iter().find(|curve| curve.alg() == alg) else {
+        return true;
+    };
+    signature
+        .get(32..)
+        .is_some_and(|s| s <= curve.half_order().as_slice())
 }
 
 impl Parsed {

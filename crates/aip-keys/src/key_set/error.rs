@@ -23,8 +23,8 @@ pub enum KeySetError {
     Library(#[source] KeyError),
     /// A purpose or state with an unknown name, or a time that is none.
     #[error(
-        "key number {number} of the set has a `{member}` that is none: purposes are `upstream` and \
-         `oidc`, states `published`, `active` and `retired`, times whole seconds since 1970"
+        "key number {number} of the set has a `{member}` that is none: purposes are `upstream`, \
+         `oidc` and `service_auth`, states `published`, `active` and `retired`, times whole seconds since 1970"
     )]
     Member {
         /// Counted from 1.
@@ -34,8 +34,8 @@ pub enum KeySetError {
     },
     /// An algorithm that is not used for this purpose.
     #[error(
-        "the key `{kid}` is {alg}, which is not used for {purpose} keys (upstream: ES256; \
-         oidc: ES256, RS256, EdDSA)"
+        "the key `{kid}` is {alg}, which is not used for {purpose} keys (upstream, \
+         service_auth: ES256; oidc: ES256, RS256, EdDSA)"
     )]
     Unsuitable {
         /// The key.

@@ -104,6 +104,7 @@ mod tests {
         let policy = RotationPolicy {
             upstream_every: Some(year * 100),
             oidc_every: None,
+            service_auth_every: None,
             publish_before_use: Duration::ZERO,
             publish_after_use: Duration::ZERO,
             verify_after_retirement: Duration::ZERO,

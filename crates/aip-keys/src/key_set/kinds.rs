@@ -16,6 +16,8 @@ pub enum Purpose {
     Upstream,
     /// `id_token`s and other tokens that apps verify.
     Oidc,
+    /// What AIP says as a service of the AT Protocol: the key is in its own DID document.
+    ServiceAuth,
 }
 
 /// Where a key is in its life.

@@ -19,7 +19,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use aip_base::{Clock, Rng, RowId, Timestamp};
-use aip_jose::{Alg, JwkSet, SigningKey};
+use aip_jose::{Alg, JwkSet, PublicJwk, SigningKey};
 
 pub use error::KeySetError;
 pub use kinds::{KeyInfo, KeyState, Purpose};
@@ -51,7 +51,8 @@ const OIDC_ALGS: [Alg; 2] = [Alg::Es256, Alg::Rs256];
 const SUITABLE_OIDC_ALGS: [Alg; 3] = [Alg::Es256, Alg::Rs256, Alg::EdDsa];
 
 impl KeySet {
-    /// A fresh set: one upstream key, and one key towards apps for each algorithm.
+    /// A fresh set: one upstream key, one key towards apps for each algorithm, one for service
+    /// authentication.
     pub fn generate(clock: &dyn Clock, rng: &dyn Rng) -> Result<Self, KeySetError> {
         let upstream =
             Entry::generate(Purpose::Upstream, Alg::Es256, KeyState::Active, clock, rng)?;
@@ -60,6 +61,9 @@ impl KeySet {
             entries: vec![upstream],
         };
         set.add_missing_oidc(clock, rng)?;
+        let (purpose, state) = (Purpose::ServiceAuth, KeyState::Active);
+        let service_auth = Entry::generate(purpose, Alg::Es256, state, clock, rng)?;
+        set.entries.push(service_auth);
         Ok(set)
     }
 
@@ -99,6 +103,14 @@ impl KeySet {
     /// The public keys that apps verify AIP's tokens with.
     pub fn public_oidc_jwks(&self) -> JwkSet {
         self.public(Purpose::Oidc)
+    }
+
+    /// The public keys of AIP's own DID document: the one that signs, then those that sign later or
+    /// signed before. None in a set that was made without.
+    pub fn public_service_auth_keys(&self) -> Vec<&PublicJwk> {
+        let mut keys: Vec<&Entry> = self.published(Purpose::ServiceAuth).collect();
+        keys.sort_by_key(|entry| entry.state != KeyState::Active);
+        keys.into_iter().map(|entry| entry.key.public()).collect()
     }
 
     /// Every key, as it may be shown.
@@ -273,7 +285,7 @@ impl Entry {
         let kid = key.kid().unwrap_or_default().to_owned();
         let alg = key.alg();
         let suitable = match purpose {
-            Purpose::Upstream => alg == Alg::Es256,
+            Purpose::Upstream | Purpose::ServiceAuth => alg == Alg::Es256,
             Purpose::Oidc => SUITABLE_OIDC_ALGS.contains(&alg),
         };
         if !suitable {

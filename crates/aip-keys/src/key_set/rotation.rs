@@ -18,6 +18,8 @@ pub struct RotationPolicy {
     pub upstream_every: Option<Duration>,
     /// How long a key signs towards apps what is new; `None`: it is not rotated.
     pub oidc_every: Option<Duration>,
+    /// How long a key signs as a service; `None`: it is not rotated.
+    pub service_auth_every: Option<Duration>,
     /// How long a key is published before it signs, so that every process publishes it and every
     /// cache of the public keys has been renewed.
     pub publish_before_use: Duration,
@@ -57,23 +59,30 @@ pub enum RotationStep {
 
 /// The purposes and algorithms that each have a key of their own; one without an active key is not
 /// rotated.
-const ROTATED: [(Purpose, Alg); 4] = [
+const ROTATED: [(Purpose, Alg); 5] = [
     (Purpose::Upstream, Alg::Es256),
     (Purpose::Oidc, Alg::Es256),
     (Purpose::Oidc, Alg::Rs256),
     (Purpose::Oidc, Alg::EdDsa),
+    (Purpose::ServiceAuth, Alg::Es256),
 ];
 
 impl RotationPolicy {
     /// Whether any key is rotated.
     pub fn rotates(&self) -> bool {
-        self.upstream_every.is_some() || self.oidc_every.is_some()
+        let periods = [
+            self.upstream_every,
+            self.oidc_every,
+            self.service_auth_every,
+        ];
+        periods.iter().any(Option::is_some)
     }
 
     fn every(&self, purpose: Purpose) -> Option<Duration> {
         match purpose {
             Purpose::Upstream => self.upstream_every,
             Purpose::Oidc => self.oidc_every,
+            Purpose::ServiceAuth => self.service_auth_every,
         }
     }
 }
@@ -181,9 +190,9 @@ fn outdated<'a>(
                 over.then_some(RotationStep::Retire { kid })
             }
             KeyState::Retired => {
-                // What an upstream key signed lived a minute.
+                // What an upstream key signed lived a minute, and a DID document has no retired keys.
                 let verifies = match key.purpose {
-                    Purpose::Upstream => Duration::ZERO,
+                    Purpose::Upstream | Purpose::ServiceAuth => Duration::ZERO,
                     Purpose::Oidc => policy.verify_after_retirement,
                 };
                 let over = now >= key.times.retired? + verifies;

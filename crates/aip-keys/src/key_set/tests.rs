@@ -35,6 +35,37 @@ fn a_fresh_set_signs_for_every_purpose() {
     assert_eq!(set.oidc(Alg::Rs256).unwrap().alg(), Alg::Rs256);
     assert!(set.oidc(Alg::Es256k).is_none());
     assert!(!set.add_missing_oidc(&SystemClock, &SystemRng).unwrap());
+    let service = set.public_service_auth_keys();
+    assert_eq!(service.len(), 1);
+    assert_eq!(service[0].alg(), Alg::Es256);
+}
+
+#[test]
+fn a_key_for_service_authentication_is_of_its_purpose_alone() {
+    let set = generate();
+    let kid = set.public_service_auth_keys()[0].kid().unwrap().to_owned();
+    assert!(set.upstream_by_kid(&kid).is_none() && set.oidc_by_kid(&kid).is_none());
+    let others = [set.public_upstream_jwks(), set.public_oidc_jwks()];
+    assert!(
+        others
+            .iter()
+            .all(|jwks| !kids(jwks).contains(&kid.as_str()))
+    );
+    // Its purpose survives the file, and only what PDSs and resolvers of the AT Protocol verify does.
+    let json = set.to_json().unwrap();
+    let read = KeySet::load_json(json.expose_secret(), &[]).unwrap();
+    assert!(read.is_same(&set));
+    for alg in [Alg::Rs256, Alg::EdDsa, Alg::Es256k] {
+        let mut key = private(alg, Some("s"));
+        key["aip_purpose"] = "service_auth".into();
+        let refused = load(&[private(Alg::Es256, Some("a")), key], &[]);
+        assert!(matches!(refused, Err(KeySetError::Unsuitable { .. })));
+    }
+    let active = KeySet::load_json(json.expose_secret(), &[kid]);
+    assert!(matches!(active, Err(KeySetError::NotUpstream { .. })));
+    // An older set has none.
+    let older = load(&[private(Alg::Es256, Some("a"))], &[]).unwrap();
+    assert!(older.public_service_auth_keys().is_empty());
 }
 
 #[test]
@@ -112,7 +143,7 @@ fn the_times_of_a_key_are_members_of_its_jwk() {
     let later = NOW + std::time::Duration::from_millis(1500);
     set.retire(&old, later).unwrap();
     let json: Value = serde_json::from_str(set.to_json().unwrap().expose_secret()).unwrap();
-    let (retired, active) = (&json["keys"][0], &json["keys"][3]);
+    let (retired, active) = (&json["keys"][0], &json["keys"][4]);
     assert_eq!(retired["aip_created"], made.as_secs());
     assert_eq!(retired["aip_published_since"], made.as_secs());
     assert_eq!(retired["aip_active_since"], made.as_secs());

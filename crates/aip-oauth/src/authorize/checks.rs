@@ -1,9 +1,10 @@
 //! One function per check. Each takes the parameters, and gives the typed value or the refusal.
 
-use aip_atproto::{Did, ScopeSet};
+use aip_atproto::ScopeSet;
 use aip_storage::client::{Client, GrantType, RedirectTarget, RedirectUri};
 use aip_storage::prompt::{Prompt, Prompts};
 use aip_storage::request::ResponseMode;
+use aip_storage::subject::Subject;
 use strum::IntoEnumIterator as _;
 
 use super::error::RefusalCode;
@@ -82,9 +83,9 @@ pub(super) fn response_mode(params: &Params, redirect_uri: &RedirectUri) -> Resu
 }
 
 /// The accounts that are acceptable to all of these lists; none if there is no list.
-pub(super) fn subjects(lists: Vec<Vec<Did>>) -> Result<Vec<Did>, Refused> {
+pub(super) fn subjects(lists: Vec<Vec<Subject>>) -> Result<Vec<Subject>, Refused> {
     let common = lists.into_iter().reduce(|mut common, list| {
-        common.retain(|did| list.contains(did));
+        common.retain(|subject| list.contains(subject));
         common
     });
     match common {

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use aip_atproto::Did;
 use aip_storage::requested_claims::{ClaimName, ClaimPlace, RequestedClaims};
+use aip_storage::subject::Subject;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -28,7 +28,7 @@ pub(super) struct ClaimsParameter {
     /// The claims that it asks for by name.
     pub(super) claims: RequestedClaims,
     /// For each `sub` with a value: the accounts that it accepts.
-    pub(super) subjects: Vec<Vec<Did>>,
+    pub(super) subjects: Vec<Vec<Subject>>,
     /// The `max_age` that follows from an essential `auth_time` (§2).
     pub(super) max_age: Option<u64>,
 }
@@ -63,8 +63,9 @@ impl Wish {
 }
 
 impl ClaimsParameter {
-    /// Reads both parameters.
-    pub(super) fn read(params: &Params) -> Result<Self, (RefusalCode, String)> {
+    /// Reads both parameters. A client with `pairwise` subjects names nobody by a DID: whether anybody
+    /// is let in would tell it whose account it is.
+    pub(super) fn read(params: &Params, pairwise: bool) -> Result<Self, (RefusalCode, String)> {
         let mut read = Self::default();
         if let Some(text) = params.get("acr_values") {
             check_length("acr_values", text)?;
@@ -88,7 +89,7 @@ impl ClaimsParameter {
         ];
         for (place, claims) in places {
             for (name, wish) in claims.into_iter().flatten() {
-                read.add(place, &name, wish.as_ref())?;
+                read.add(place, &name, wish.as_ref(), pairwise)?;
             }
         }
         Ok(read)
@@ -99,14 +100,15 @@ impl ClaimsParameter {
         place: ClaimPlace,
         name: &str,
         wish: Option<&Wish>,
+        pairwise: bool,
     ) -> Result<(), (RefusalCode, String)> {
         let acceptable = wish.and_then(Wish::acceptable);
         let is_essential = wish.is_some_and(|it| it.essential);
         match (name, place) {
             ("sub", _) => {
                 if let Some(values) = acceptable {
-                    let dids = values.into_iter().map(did);
-                    self.subjects.push(dids.collect::<Result<_, _>>()?);
+                    let subjects = values.into_iter().map(|it| subject(it, pairwise));
+                    self.subjects.push(subjects.collect::<Result<_, _>>()?);
                 }
             }
             ("auth_time", ClaimPlace::IdToken) if is_essential => {
@@ -144,11 +146,13 @@ fn check_length(name: &str, text: &str) -> Result<(), (RefusalCode, String)> {
     ))
 }
 
-fn did(value: &Value) -> Result<Did, (RefusalCode, String)> {
-    let did = value.as_str().and_then(|text| Did::parse(text).ok());
-    did.ok_or_else(|| {
+fn subject(value: &Value, pairwise: bool) -> Result<Subject, (RefusalCode, String)> {
+    let subject = value.as_str().and_then(|text| text.parse().ok());
+    let subject = subject.filter(|it| matches!(it, Subject::Pairwise(_)) == pairwise);
+    subject.ok_or_else(|| {
         let shown = quoted(&value.to_string());
-        let what = format!("`claims` asks for the `sub` {shown}, which is no DID");
+        let kind = if pairwise { "pairwise subject" } else { "DID" };
+        let what = format!("`claims` asks for the `sub` {shown}, which is no {kind}");
         (RefusalCode::InvalidRequest, what)
     })
 }
@@ -158,11 +162,15 @@ mod tests {
     use super::*;
 
     fn read(claims: &str) -> Result<ClaimsParameter, RefusalCode> {
+        read_for(claims, false)
+    }
+
+    fn read_for(claims: &str, pairwise: bool) -> Result<ClaimsParameter, RefusalCode> {
         let query = url::form_urlencoded::Serializer::new(String::new())
             .append_pair("claims", claims)
             .finish();
         let params = Params::parse(query.as_bytes()).unwrap();
-        ClaimsParameter::read(&params).map_err(|(code, _)| code)
+        ClaimsParameter::read(&params, pairwise).map_err(|(code, _)| code)
     }
 
     #[test]
@@ -190,6 +198,13 @@ mod tests {
             let claims = format!(r#"{{"id_token": {{"sub": {{"value": {value}}}}}}}"#);
             assert_eq!(read(&claims), Err(RefusalCode::InvalidRequest), "{value}");
         }
+        // Whichever kind the client has, the other one is none of its subjects.
+        let sub = |value: &str| format!(r#"{{"id_token": {{"sub": {{"value": "{value}"}}}}}}"#);
+        let (did, pairwise) = (sub("did:web:a.example"), sub(&"A".repeat(43)));
+        assert_eq!(read_for(&pairwise, true).unwrap().subjects.len(), 1);
+        let refused = Err(RefusalCode::InvalidRequest);
+        assert_eq!(read_for(&did, true), refused);
+        assert_eq!(read_for(&pairwise, false), refused);
     }
 
     #[test]

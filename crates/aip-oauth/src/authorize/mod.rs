@@ -13,13 +13,13 @@ mod pushed;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aip_atproto::Did;
 use aip_base::{RequestNotes, RowId};
 use aip_keys::TokenHash;
 use aip_storage::client::{Client, ClientId, RedirectTarget};
 use aip_storage::request::{
     AuthorizationParams, AuthorizationRequest, Delivery, RedirectDelivery, ResponseMode,
 };
+use aip_storage::subject::Subject;
 
 use self::checks::AskedScope;
 use self::claims_parameter::ClaimsParameter;
@@ -140,7 +140,7 @@ impl AuthorizationServer {
         let prompts = checks::prompts(&params)?;
         let max_age = checks::max_age(&params)?;
         let login_hint = checks::bounded(&params, "login_hint", checks::MAX_LOGIN_HINT)?;
-        let mut asked_for = ClaimsParameter::read(&params)?;
+        let mut asked_for = ClaimsParameter::read(&params, client.settings.pairwise.is_some())?;
         asked_for
             .subjects
             .extend(self.hinted_subject(&params, client)?.map(|it| vec![it]));
@@ -164,13 +164,13 @@ impl AuthorizationServer {
         })
     }
 
-    /// The account that `id_token_hint` names: an `id_token` that was issued to this client
+    /// Whom `id_token_hint` names: an `id_token` that was issued to this client
     /// (OpenID Connect Core §3.1.2.1).
     fn hinted_subject(
         &self,
         params: &Params,
         client: &Client,
-    ) -> Result<Option<Did>, (RefusalCode, String)> {
+    ) -> Result<Option<Subject>, (RefusalCode, String)> {
         let Some(token) = params.get("id_token_hint") else {
             return Ok(None);
         };

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use aip_base::{Fetched, Http, HttpError, Limits};
+use aip_base::{Fetched, Http, Limits};
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{Request, StatusCode};
@@ -21,7 +21,8 @@ const READ_LIMITS: Limits = Limits {
 pub(super) struct Failure {
     /// What its developer is told.
     pub(super) why: String,
-    /// Whether it may be there again soon, so that the one from before holds meanwhile.
+    /// Whether the document may be there as it was, so that the one from before holds meanwhile. It is
+    /// withdrawn only by a site that answers: that it is gone, or with another document.
     pub(super) passes: bool,
 }
 
@@ -41,27 +42,18 @@ pub(super) async fn fetch(http: &dyn Http, url: &DocumentUrl) -> Result<Fetched,
         .header(ACCEPT, "application/json")
         .body(Bytes::new())
         .map_err(|error| Failure::lasting(error.to_string()))?;
-    let fetched = http.fetch(request, READ_LIMITS).await.map_err(|error| {
-        let passes = match error {
-            HttpError::Refused(_)
-            | HttpError::NoHost
-            | HttpError::TooLarge(_)
-            | HttpError::Compressed(_) => false,
-            HttpError::Connect(_)
-            | HttpError::Busy(_)
-            | HttpError::Broken(_)
-            | HttpError::Deadline(_) => true,
-        };
-        Failure {
-            why: error.to_string(),
-            passes,
-        }
+    // Nobody has said anything about the document: a name that leads nowhere, or to an address that is not
+    // public, is as often a fault of DNS.
+    let fetched = http.fetch(request, READ_LIMITS).await;
+    let fetched = fetched.map_err(|error| Failure {
+        why: error.to_string(),
+        passes: true,
     })?;
     let status = fetched.status;
     if status != StatusCode::OK {
         return Err(Failure {
             why: format!("the answer has status {}", status.as_u16()),
-            passes: status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS,
+            passes: !matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE),
         });
     }
     if !is_json(&fetched) {
@@ -81,4 +73,76 @@ fn is_json(fetched: &Fetched) -> bool {
     essence
         .strip_prefix("application/")
         .is_some_and(|it| it == "json" || it.ends_with("+json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use aip_base::{Body, HttpError, Share, empty};
+    use async_trait::async_trait;
+    use http::Response;
+
+    use super::*;
+
+    /// A site that always answers alike.
+    struct Site(fn() -> Result<Response<Body>, HttpError>);
+
+    #[async_trait]
+    impl Http for Site {
+        async fn send(
+            &self,
+            _request: Request<Body>,
+            _deadline: Duration,
+        ) -> Result<Response<Body>, HttpError> {
+            (self.0)()
+        }
+    }
+
+    fn answer(status: u16, content_type: &'static str) -> Result<Response<Body>, HttpError> {
+        let answer = Response::builder()
+            .status(status)
+            .header(CONTENT_TYPE, content_type);
+        Ok(answer.body(empty()).unwrap())
+    }
+
+    async fn failure(site: fn() -> Result<Response<Body>, HttpError>) -> Failure {
+        let id = "https://app.example/client.json".parse().unwrap();
+        let url = DocumentUrl::parse(&id).unwrap();
+        fetch(&Site(site), &url).await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn only_a_site_that_answers_withdraws_its_document() {
+        let unread: [fn() -> Result<Response<Body>, HttpError>; 16] = [
+            || Err(HttpError::NoHost),
+            || Err(HttpError::Refused("it has no public address".to_owned())),
+            || Err(HttpError::Connect("refused".to_owned())),
+            || Err(HttpError::Busy(Share::Host)),
+            || Err(HttpError::Broken("reset".to_owned())),
+            || Err(HttpError::Deadline(READ_LIMITS.deadline)),
+            || Err(HttpError::TooLarge(READ_LIMITS.max_bytes)),
+            || Err(HttpError::Compressed("gzip".to_owned())),
+            || answer(500, "text/html"),
+            || answer(503, "application/json"),
+            || answer(429, "application/json"),
+            || answer(301, "text/html"),
+            || answer(302, "text/html"),
+            || answer(401, "application/json"),
+            || answer(403, "text/html"),
+            || answer(204, "application/json"),
+        ];
+        for site in unread {
+            let failure = failure(site).await;
+            assert!(failure.passes, "{failure:?}");
+        }
+        let withdrawn: [fn() -> Result<Response<Body>, HttpError>; 4] = [
+            || answer(404, "application/json"),
+            || answer(404, "text/html"),
+            || answer(410, "text/html"),
+            || answer(200, "text/html"),
+        ];
+        for site in withdrawn {
+            let failure = failure(site).await;
+            assert!(!failure.passes, "{failure:?}");
+        }
+    }
 }

@@ -11,6 +11,7 @@ use aip_storage::grant::DocumentClient;
 use super::url::DocumentUrl;
 use super::{ClientDocuments, HOLDS_UNREAD_FOR};
 use crate::AuthorizationServer;
+use crate::registration::is_another_app;
 
 /// A document that says what it said is noted as read again after this time only: a busy one is read
 /// each minute, by each process.
@@ -24,6 +25,9 @@ const MIN_OF_SITE: u64 = 20;
 const SHARE_OF_ACCOUNT: u64 = 20;
 /// An account has room for so many in any case.
 const MIN_OF_ACCOUNT: u64 = 50;
+/// An account has room for so many of one host, on which people who do not know each other may have their
+/// apps: so it takes several accounts to use up the share of a host.
+const OF_ACCOUNT_AT_SITE: u64 = 5;
 
 impl ClientDocuments {
     /// A client with a document, as it is kept with an approval at `now`; `None` for every other one.
@@ -40,6 +44,7 @@ impl ClientDocuments {
             site: url.site(),
             max_clients_of_site: (max_clients / SHARE_OF_SITE).max(MIN_OF_SITE),
             max_clients_of_account: (max_clients / SHARE_OF_ACCOUNT).max(MIN_OF_ACCOUNT),
+            max_clients_of_account_at_site: OF_ACCOUNT_AT_SITE,
         })
     }
 }
@@ -60,10 +65,9 @@ impl AuthorizationServer {
             }
             return self.storage.hold_document(&kept.id, holds_until).await;
         }
-        // What people allowed, they allowed to an app of that name at those addresses. Whoever writes
-        // the document now must not get codes from them without a page.
-        let forgets_consents = kept.settings.redirect_uris != settings.redirect_uris
-            || kept.settings.name != settings.name;
+        // Whoever writes the document now must not get codes without a page from people who allowed
+        // another app.
+        let forgets_consents = is_another_app(&kept.settings, settings);
         let client = Client {
             settings: settings.clone(),
             document_holds_until: Some(holds_until),

@@ -37,6 +37,7 @@ use self::lifetime::lifetime;
 use self::url::{DocumentUrl, is_address};
 use crate::AuthorizationServer;
 use crate::authorize::PageError;
+use crate::pairwise::PairwiseError;
 use crate::params::Lenient;
 
 /// How long a document holds that cannot be read again.
@@ -85,6 +86,8 @@ struct Known {
     said: Option<Said>,
     /// When it could last not be read, and why; nothing once it was read again.
     failed: Option<(Timestamp, Failure)>,
+    /// When it was withdrawn, as this process saw it last; nothing once it was read again.
+    withdrawn_at: Option<Timestamp>,
 }
 
 #[derive(Clone)]
@@ -128,6 +131,11 @@ impl ClientDocuments {
         }
     }
 
+    /// What documents are read through that clients name.
+    pub(crate) fn http(&self) -> &dyn Http {
+        &*self.http
+    }
+
     /// Whether clients with a document are taken.
     pub fn are_taken(&self) -> bool {
         self.policy.is_some()
@@ -151,12 +159,22 @@ impl ClientDocuments {
         if self.policy.is_none() || DocumentUrl::parse(id).is_err() {
             return None;
         }
-        let Known { said, failed } = self.known(id);
-        if failed.is_some_and(|(_, failure)| !failure.passes) {
-            return None;
+        let Known {
+            said, withdrawn_at, ..
+        } = self.known(id);
+        let holds = |it: &Client| it.document_holds_until.is_some_and(|until| now < until);
+        if let Some(at) = withdrawn_at {
+            // Another process may have read it since, which this one cannot.
+            let is_read_since = |it: &Client| {
+                let until = it.document_holds_until;
+                until.is_some_and(|until| at + HOLDS_UNREAD_FOR < until)
+            };
+            return kept.filter(|it| holds(it) && is_read_since(it));
         }
         // Once that is old which this process has read, the row counts, which all of them write.
         let is_kept = kept.is_some();
+        // What people are known by to a client that is kept stays.
+        let sector = kept.as_ref().map(|it| it.settings.pairwise.clone());
         let holds_until = |said: &Said| {
             if is_kept {
                 said.fresh_until
@@ -168,7 +186,10 @@ impl ClientDocuments {
         if let Some(said) = said {
             return Some(Client {
                 id: id.clone(),
-                settings: (*said.settings).clone(),
+                settings: ClientSettings {
+                    pairwise: sector.unwrap_or_else(|| said.settings.pairwise.clone()),
+                    ..(*said.settings).clone()
+                },
                 secret_hash: None,
                 registered_itself: false,
                 from_document: true,
@@ -177,13 +198,13 @@ impl ClientDocuments {
                 updated_at: kept.as_ref().map_or(now, |it| it.updated_at),
             });
         }
-        kept.filter(|it| it.document_holds_until.is_some_and(|until| now < until))
+        kept.filter(holds)
     }
 
     /// Whether the document of a client could not be read lately, without being withdrawn.
     pub(crate) fn is_unreachable(&self, id: &ClientId) -> bool {
-        let failed = self.known(id).failed;
-        self.policy.is_some() && failed.is_some_and(|(_, failure)| failure.passes)
+        let known = self.known(id);
+        self.policy.is_some() && known.failed.is_some() && known.withdrawn_at.is_none()
     }
 
     /// Why there is no client of an id that is meant as the address of a document.
@@ -221,6 +242,7 @@ impl Known {
             Ok((settings, lives)) => {
                 let settings = Arc::new(settings);
                 self.failed = None;
+                self.withdrawn_at = None;
                 self.said = Some(Said {
                     settings: Arc::clone(&settings),
                     read_at: now,
@@ -228,14 +250,12 @@ impl Known {
                 });
                 Some(settings)
             }
-            Err(mut failure) => {
+            Err(failure) => {
                 let (client, why) = (id.as_str(), &failure.why);
                 tracing::info!(client, why, "the document of a client cannot be used");
-                if self.failed.as_ref().is_some_and(|(_, it)| !it.passes) {
-                    failure.passes = false;
-                }
                 if !failure.passes {
                     self.said = None;
+                    self.withdrawn_at = Some(now);
                 }
                 self.failed = Some((now, failure));
                 None
@@ -326,6 +346,11 @@ impl AuthorizationServer {
         };
         let said = read(&fetched.body, &due.id, base).map_err(Failure::lasting)?;
         let mut settings = self.held_to_rules(&due.url, said)?;
+        // Whoever knows people by one identifier must not know them by another one tomorrow.
+        let kept = due.kept.as_ref().map(|it| &it.settings.pairwise);
+        if kept.is_some_and(|sector| *sector != settings.pairwise) {
+            return Err(Failure::lasting(PairwiseError::Fixed.to_string()));
+        }
         self.check_settings(&mut settings)
             .map_err(|error| Failure::lasting(error.to_string()))?;
         Ok((settings, lifetime(&fetched.headers)))
@@ -398,6 +423,16 @@ impl AuthorizationServer {
         Ok(current(kept))
     }
 
+    /// Whether the client of a token may use it: not while its document is withdrawn or was not read for a
+    /// day, as it gets no further token meanwhile. Clients that are registered cost nothing here.
+    pub(crate) async fn may_use_tokens(&self, id: &ClientId) -> Result<bool, StorageError> {
+        if !is_address(id) || self.known_client(id).await?.is_some() {
+            return Ok(true);
+        }
+        let kept = self.storage.client(id).await?;
+        Ok(self.client_of_request(id, kept).await?.is_some())
+    }
+
     /// What a person is told when there is no client of that id.
     pub(crate) fn unknown_client(&self, id: &ClientId) -> PageError {
         let why = self.client_documents.why_none(id);
@@ -432,3 +467,6 @@ pub fn document_host(client: &Client) -> Option<String> {
     url.filter(|_| client.from_document)
         .map(|it| it.host().to_owned())
 }
+
+#[cfg(test)]
+mod tests;

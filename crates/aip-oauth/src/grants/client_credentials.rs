@@ -38,6 +38,7 @@ impl AuthorizationServer {
         self.storage.put_client_token(&hash, &token).await?;
         let content = AccessTokenContent {
             account: None,
+            actor: None,
             audience: &token.audience,
             scope: &token.scope,
             auth_time: None,
@@ -47,6 +48,7 @@ impl AuthorizationServer {
         };
         Ok(TokenResponse {
             access_token: self.finish_access_token(client, new, &content)?,
+            issued_token_type: None,
             token_type: token_type(key.is_some()),
             expires_in: life.as_secs(),
             // RFC 6749 §4.4.3: "A refresh token SHOULD NOT be included".

@@ -3,7 +3,12 @@
 mod authorization_code;
 mod client_credentials;
 mod device_code;
+mod read_so_far;
 mod refresh_token;
+mod token_exchange;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use aip_atproto::{OpenIdScope, Scope, ScopeSet};
 use aip_base::{RequestNotes, Timestamp};
@@ -15,11 +20,14 @@ use aip_storage::requested_claims::ClaimPlace;
 use aip_storage::resource_uri::ResourceList;
 use aip_storage::upstream::ReauthReason;
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::timeout;
+use tracing::Instrument as _;
 
 pub use self::device_code::DeviceWait;
+use self::read_so_far::{Known, ReadSoFar};
 use crate::AuthorizationServer;
 use crate::access_token::{AccessTokenContent, NewAccessToken};
-use crate::claims::PersonClaims;
+use crate::claims::{Emails, PersonClaims, Profiles};
 use crate::client_auth::{AuthenticatedClient, ClientAuthError, ClientRequest};
 use crate::dpop::{ProofError, ProvenKey};
 use crate::id_token::IdTokenSubject;
@@ -34,13 +42,20 @@ pub const SUPPORTED_GRANTS: &[GrantType] = &[
     GrantType::RefreshToken,
     GrantType::ClientCredentials,
     GrantType::DeviceCode,
+    GrantType::TokenExchange,
 ];
+
+/// How long the answer to a token request waits for what servers of others say of the person. Clients wait
+/// for an answer for 5 seconds or longer.
+const CLAIMS_AWAITED_FOR: Duration = Duration::from_secs(1);
 
 /// Tokens for an app.
 #[derive(Debug)]
 pub struct TokenResponse {
     /// The access token.
     pub access_token: SecretString,
+    /// What kind of token that is, where it was exchanged for another one (RFC 8693 §2.2.1).
+    pub issued_token_type: Option<&'static str>,
     /// `DPoP` when the tokens are bound to a key, otherwise `Bearer`.
     pub token_type: &'static str,
     /// Seconds until the access token expires.
@@ -184,6 +199,7 @@ impl AuthorizationServer {
             GrantType::RefreshToken => self.redeem_refresh_token(&redeeming).await,
             GrantType::ClientCredentials => self.give_client_token(&redeeming).await,
             GrantType::DeviceCode => self.redeem_device_code(&redeeming).await,
+            GrantType::TokenExchange => self.exchange_token(&redeeming).await,
         }
     }
 }
@@ -252,16 +268,56 @@ impl AuthorizationServer {
         self.hasher.hash(token.expose_secret())
     }
 
-    /// The claims for the `id_token`. The code or refresh token is spent already, so that the
-    /// answer must not fail because of them: an app that misses them asks userinfo.
+    /// The claims for the `id_token`. The code or refresh token is spent already, so that the answer must
+    /// neither fail because of them nor take so long that its app gives up waiting for it: an app that
+    /// misses them asks userinfo, which has by then what was read here.
     async fn person_claims_or_none(
         &self,
         grant: &Grant,
         scope: &ScopeSet,
         by_scope: bool,
     ) -> PersonClaims {
-        let claims = self.person_claims(grant, scope, ClaimPlace::IdToken, by_scope);
-        match claims.await {
+        if !by_scope && grant.claims.is_empty() {
+            return PersonClaims::default();
+        }
+        let read = Arc::new(ReadSoFar {
+            emails: Arc::clone(&self.emails),
+            profiles: Arc::clone(&self.profiles),
+            email: OnceLock::new(),
+            profile: OnceLock::new(),
+        });
+        let server = Self {
+            emails: Arc::clone(&read) as Arc<dyn Emails>,
+            profiles: Arc::clone(&read) as Arc<dyn Profiles>,
+            ..self.clone()
+        };
+        let (of, opened) = (grant.clone(), scope.clone());
+        // A task of its own, which goes on when it is not waited for any more.
+        let reading = tokio::spawn(RequestNotes::carried_into(
+            async move {
+                let place = ClaimPlace::IdToken;
+                server.person_claims(&of, &opened, place, by_scope).await
+            }
+            .in_current_span(),
+        ));
+        let claims = match timeout(CLAIMS_AWAITED_FOR, reading).await {
+            Ok(Ok(claims)) => claims,
+            Ok(Err(_)) | Err(_) => {
+                tracing::info!(grant = %grant.id, "claims not read in time, ID token issued with what is known");
+                let so_far = Arc::new(Known {
+                    email: read.email.get().cloned(),
+                    profile: read.profile.get().cloned(),
+                });
+                let known = Self {
+                    emails: Arc::clone(&so_far) as Arc<dyn Emails>,
+                    profiles: so_far,
+                    ..self.clone()
+                };
+                let place = ClaimPlace::IdToken;
+                known.person_claims(grant, scope, place, by_scope).await
+            }
+        };
+        match claims {
             Ok(claims) => claims,
             Err(error) => {
                 tracing::warn!(%error, grant = %grant.id, "e-mail address unavailable, ID token issued without it");
@@ -283,8 +339,10 @@ impl AuthorizationServer {
         let tokens = minted.tokens;
         let scope = tokens.access_scope.unwrap_or_else(|| grant.scope.clone());
         let audience = tokens.access_audience.as_ref();
+        let subject = self.subject_of(grant).to_string();
         let content = AccessTokenContent {
-            account: Some(grant.subject.as_str()),
+            account: Some(&subject),
+            actor: None,
             audience: audience.unwrap_or(&grant.resources),
             scope: &scope,
             auth_time: grant.auth_time,
@@ -308,6 +366,7 @@ impl AuthorizationServer {
         };
         Ok(TokenResponse {
             access_token,
+            issued_token_type: None,
             token_type: token_type(key.is_some()),
             expires_in: client.settings.access_token_ttl.as_secs(),
             refresh_token: client

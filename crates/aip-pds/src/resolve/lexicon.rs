@@ -81,6 +81,12 @@ impl Resolver {
         found
     }
 
+    /// That permission set as it was read at last, for a caller who may not have it read anew. It is older
+    /// than it should be, and younger than 90 days.
+    pub async fn kept_permission_set(&self, set: &Nsid) -> Option<Arc<PermissionSet>> {
+        self.permission_sets.kept(set).await
+    }
+
     /// Whether nobody needs to be asked for that permission set now.
     pub fn remembers_permission_set(&self, set: &Nsid) -> bool {
         self.permission_sets.peek(set).is_some()

@@ -181,6 +181,19 @@ impl Resolver {
         found.map(|(document, _)| document)
     }
 
+    /// The DID document of `did`, read within `max_age`: what is remembered from before is not used,
+    /// not even when nobody answers. Of all who ask at once one reads it.
+    pub async fn document_within(
+        &self,
+        did: &Did,
+        max_age: Duration,
+        trace: &mut Trace,
+    ) -> Result<Arc<DidDocument>, ResolveError> {
+        let fetch = self.fetch_document(did, trace);
+        let (outcome, _) = self.documents.get_within(did, max_age, fetch).await;
+        outcome
+    }
+
     /// The DID document of `did`, and how long ago it was read.
     async fn document_and_age(
         &self,

@@ -64,6 +64,15 @@ pub enum PostgresKind {
     External,
     /// A Cluster of `CloudNativePG`.
     Cnpg,
+    /// A server that the operator has, while the data is moved to a Cluster, which is there already.
+    CnpgNext,
+}
+
+impl PostgresKind {
+    /// Whether the stack makes a Cluster.
+    pub fn makes_cluster(self) -> bool {
+        matches!(self, Self::Cnpg | Self::CnpgNext)
+    }
 }
 
 /// Which Valkey the Pods use.

@@ -17,7 +17,8 @@ fields! {
     /// PostgreSQL and Valkey
     DEPENDENCIES at "aip_config.dependencies" {
         /// `external`: a server of yours, named by `required_env.DATABASE_URL`; `cnpg`: a Cluster of
-        /// `CloudNativePG`, which the stack makes (restricted profile)
+        /// `CloudNativePG`, which the stack makes (restricted profile); `cnpg_next`: the server of yours, until
+        /// `aip-deploy deps migrate postgres --to cnpg` has moved its data to the Cluster
         POSTGRES: PostgresKind = "postgres" => |_| PostgresKind::External;
         /// `external`: a server of yours, named by `required_env.REDIS_DSN`, or none; `cluster`: a server in
         /// the cluster, which the stack makes (restricted profile)

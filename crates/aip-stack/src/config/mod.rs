@@ -49,6 +49,9 @@ pub use schema::schema;
 pub use value::{ConfigString, EnvValues, FieldValue, PLACEHOLDER};
 pub use values::Values;
 
+/// The variable with the URL of the database that `aip` goes on at once it is moved there.
+pub const NEXT_DATABASE_URL: &str = "AIP_DATABASE_NEXT_URL";
+
 /// The validated configuration of a stack.
 #[derive(Clone)]
 pub struct StackConfig {

@@ -1,5 +1,6 @@
-//! The Job that seals the database again with the primary master key: `aip keys rekey`, in a Pod with the
-//! image, the environment and the volumes of the servers.
+//! Jobs that run a command of `aip` in a Pod with the image, the environment and the volumes of the servers:
+//! `aip keys rekey` seals the database again with the primary master key, `aip database move run` moves it to
+//! another server.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +10,13 @@ use super::common::APP_NAME;
 use super::kinds::{Kind, ObjectMetadata};
 use super::{Desired, ObjectRef};
 
-/// Logical name of the Job, and what the name of each run begins with.
+/// Logical name of the Job that seals again, and what the name of each run begins with.
 pub const REKEY_JOB: &str = "aip-rekey";
 
-/// How long it may take: a million rows take minutes, and what is done stays done.
+/// The same of the Job that moves the database.
+pub const MOVE_JOB: &str = "aip-database-move";
+
+/// How long either may take: a million rows take minutes, and what is done stays done.
 pub const REKEY_TIMEOUT_SECONDS: u64 = 6 * 3600;
 
 /// Fields of a server that a Job has no use for.
@@ -25,9 +29,18 @@ const SERVER_FIELDS: [&str; 5] = [
 ];
 
 impl Desired {
-    /// The Job, made from the Deployment of a stack; none from another object. A Job is immutable, so each
-    /// run has a name of its own: `run` is lower-case letters and digits.
+    /// The Job that seals again, made from the Deployment of a stack; none from another object. A Job is
+    /// immutable, so each run has a name of its own: `run` is lower-case letters and digits.
     pub fn rekey_job(&self, run: &str) -> Option<Self> {
+        self.job_like_server(REKEY_JOB, &["keys", "rekey"], run)
+    }
+
+    /// The Job that moves the database, likewise.
+    pub fn move_job(&self, run: &str) -> Option<Self> {
+        self.job_like_server(MOVE_JOB, &["database", "move", "run"], run)
+    }
+
+    fn job_like_server(&self, job: &str, args: &[&str], run: &str) -> Option<Self> {
         let ObjectRef {
             kind,
             name,
@@ -39,8 +52,8 @@ impl Desired {
         let containers = pod["containers"].as_array_mut().filter(|_| is_server)?;
         let container = containers.first_mut()?.as_object_mut()?;
         container.retain(|field, _| !SERVER_FIELDS.contains(&field.as_str()));
-        container.insert("name".to_owned(), REKEY_JOB.into());
-        container.insert("args".to_owned(), json!(["keys", "rekey"]));
+        container.insert("name".to_owned(), job.into());
+        container.insert("args".to_owned(), json!(args));
         let env = container.entry("env").or_insert_with(|| json!([]));
         // How far it is, is read from its log.
         let readable = json!({"name": "AIP_LOG_FORMAT", "value": "pretty"});
@@ -57,14 +70,14 @@ impl Desired {
             ]},
             "activeDeadlineSeconds": REKEY_TIMEOUT_SECONDS,
             // Not the Pods' own labels: the Services must not send requests here.
-            "template": {"metadata": {"labels": {"app.kubernetes.io/name": REKEY_JOB}}, "spec": pod},
+            "template": {"metadata": {"labels": {"app.kubernetes.io/name": job}}, "spec": pod},
         });
         let metadata = ObjectMetadata {
-            name: format!("{REKEY_JOB}-{run}"),
+            name: format!("{job}-{run}"),
             namespace: namespace.clone()?,
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
         };
-        Some(Kind::Job.object(REKEY_JOB, metadata, [("spec", spec)]))
+        Some(Kind::Job.object(job, metadata, [("spec", spec)]))
     }
 }

@@ -44,6 +44,9 @@ pub enum Purpose {
     Upstream,
     /// Signs tokens for apps.
     Oidc,
+    /// Signs as a service of the AT Protocol.
+    #[serde(rename = "service_auth")]
+    ServiceAuth,
 }
 
 impl Purpose {
@@ -52,6 +55,7 @@ impl Purpose {
         match self {
             Self::Upstream => "upstream",
             Self::Oidc => "oidc",
+            Self::ServiceAuth => "service_auth",
         }
     }
 }
@@ -104,7 +108,7 @@ pub enum SigningKeysError {
         "sessions at PDSs may be bound to the key `{0}`: it stays published until it is removed by hand"
     )]
     Bound(String),
-    #[error("the set has no keys for apps yet: `aip` generates a set with both purposes")]
+    #[error("the keys of the set have no purposes yet: `aip` generates a set with every purpose")]
     OnePurpose,
     /// Nobody can say what follows it.
     #[error(
@@ -165,13 +169,13 @@ impl SigningKeys {
     /// Whether a set that is deployed is newer than this one: it has a key that is not in here, or one
     /// that is in both was changed later.
     ///
-    /// A retired key for apps may be missing, as it is removed at the end of its life. A set from before it
+    /// A retired key that is not for PDSs may be missing, as it is removed at the end of its life. A set from before it
     /// was made is still found: it lacks the key that signs now, or has it as it was before.
     pub fn behind(&self, deployed: &Self) -> Option<Behind> {
         let all = deployed.list().into_iter();
         let (common, missing): (Vec<_>, Vec<_>) = all.partition(|key| self.has(&key.kid));
         let was_removed = |key: &KeyView| {
-            key.purpose == Purpose::Oidc && key.state == RETIRED && !key.service_auth
+            key.purpose != Purpose::Upstream && key.state == RETIRED && !key.service_auth
         };
         if let Some(key) = missing.into_iter().find(|key| !was_removed(key)) {
             return Some(Behind::Lacks(key.kid));
@@ -200,7 +204,7 @@ impl SigningKeys {
         rng: &dyn Rng,
     ) -> Result<String, SigningKeysError> {
         let states = self.has_states();
-        if purpose == Purpose::Oidc && !states {
+        if purpose != Purpose::Upstream && !states {
             return Err(SigningKeysError::OnePurpose);
         }
         // Ids sort by time, as those do that `aip` makes.
@@ -265,7 +269,7 @@ impl SigningKeys {
         Ok(())
     }
 
-    /// Takes a key for apps out of the public set; it still verifies what it signed. One for PDSs would
+    /// Takes a key out of the public set; one for apps still verifies what it signed. One for PDSs would
     /// end every session that is bound to it: that is done by hand, by [`Self::remove`].
     pub fn retire(&mut self, kid: &str, now: Timestamp) -> Result<(), SigningKeysError> {
         let chosen = self.find(kid)?;
@@ -273,10 +277,10 @@ impl SigningKeys {
             (ACTIVE, _) => return Err(SigningKeysError::Active(chosen.kid)),
             (RETIRED, _) => return Err(SigningKeysError::Retired(chosen.kid)),
             (_, Purpose::Upstream) => return Err(SigningKeysError::Bound(chosen.kid)),
-            (_, Purpose::Oidc) if chosen.service_auth => {
+            (_, Purpose::Oidc | Purpose::ServiceAuth) if chosen.service_auth => {
                 return Err(SigningKeysError::Service(chosen.kid));
             }
-            (_, Purpose::Oidc) => {}
+            (_, Purpose::Oidc | Purpose::ServiceAuth) => {}
         }
         for key in self.keys.iter_mut().filter(|key| key["kid"] == kid) {
             key[STATE] = RETIRED.into();
@@ -313,6 +317,7 @@ impl SigningKeys {
         let alg = alg(key);
         let purpose = match key[PURPOSE].as_str() {
             Some(text) if text == Purpose::Oidc.as_str() => Purpose::Oidc,
+            Some(text) if text == Purpose::ServiceAuth.as_str() => Purpose::ServiceAuth,
             // What signs towards PDSs is ES256, so these can only be meant for apps.
             None if matches!(alg, Some(Alg::Rs256 | Alg::EdDsa)) => Purpose::Oidc,
             _ => Purpose::Upstream,

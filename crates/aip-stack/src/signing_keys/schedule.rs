@@ -3,7 +3,7 @@
 //!
 //! A key signs for [`Schedule::every`], or not much longer; since it was made, if it does not say since
 //! when. One that does not say that either has signed long enough. Its successor is published and deployed first, and activated when verifiers must have
-//! learned of it. A key for PDSs stays published for good: sessions are bound to it. One for apps is
+//! learned of it. A key for PDSs stays published for good: sessions are bound to it. Any other is
 //! retired when nothing that it signed can be valid any more, and removed a period later.
 
 use std::time::Duration;
@@ -158,7 +158,7 @@ impl SigningKeys {
             if let Some(active) = line.active_at() {
                 signs |= line.purpose == needed;
                 successor(&line, active, schedule, deployed, now, &mut due);
-                if line.purpose == Purpose::Oidc {
+                if line.purpose != Purpose::Upstream {
                     predecessors(&line, active, schedule, deployed, now, &mut due);
                 }
             }

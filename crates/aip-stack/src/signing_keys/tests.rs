@@ -340,6 +340,42 @@ fn a_key_for_pdss_and_one_of_service_authentication_are_never_retired() {
 }
 
 #[test]
+fn a_key_as_a_service_is_rotated_retired_and_removed_and_is_never_taken_for_one_for_pdss() {
+    let states_too = WITH_STATES.replace(
+        r#"{"kid":"r""#,
+        r#"{"kid":"s","kty":"EC","crv":"P-256","aip_purpose":"service_auth","aip_state":"active"},
+           {"kid":"r""#,
+    );
+    let mut set = keys(&states_too, &["u"]);
+    let of = |set: &SigningKeys, kid: &str| set.list().into_iter().find(|key| key.kid == kid);
+    assert_eq!(of(&set, "s").unwrap().purpose, Purpose::ServiceAuth);
+    let new = add(&mut set, Purpose::ServiceAuth);
+    assert_eq!(set.waiting(Purpose::ServiceAuth).unwrap(), new);
+    assert!(set.waiting(Purpose::Upstream).is_err());
+    set.activate(&new, NOW).unwrap();
+    assert_eq!(set.active(), ["u"], "PDSs know nothing of it");
+    assert_eq!(of(&set, "o").unwrap().state, ACTIVE);
+    assert_eq!(of(&set, "s").unwrap().state, PUBLISHED);
+    let deployed = Deployed(vec![(NOW, set.clone())]);
+    let due = |set: &SigningKeys, later| {
+        let purpose = Some(Purpose::ServiceAuth);
+        let due = set.due(purpose, SCHEDULE, &deployed, later);
+        due.unwrap().steps
+    };
+    let retired = NOW + SCHEDULE.overlap;
+    assert_eq!(due(&set, retired), [Step::Retire("s".to_owned())]);
+    set.retire("s", retired).unwrap();
+    let removed = retired + SCHEDULE.every;
+    assert!(due(&set, removed).contains(&Step::Remove("s".to_owned())));
+    let before = set.clone();
+    set.remove("s").unwrap();
+    assert_eq!(set.behind(&before), None, "it was retired");
+    // A set whose keys have no purposes can have none.
+    let plain = keys(PLAIN, &["a"]).add(Purpose::ServiceAuth, Alg::Es256, &SystemClock, &SystemRng);
+    assert!(matches!(plain, Err(SigningKeysError::OnePurpose)));
+}
+
+#[test]
 fn a_file_that_another_copy_has_overtaken_is_told_from_one_that_is_ahead() {
     let first = keys(PLAIN, &["b"]);
     let mut published = first.clone();

@@ -66,6 +66,8 @@ const MIGRATIONS: &[Migration] = migrations! {
     18 "default atproto proxy" in "0018_default_atproto_proxy";
     19 "imports" in "0019_imports";
     20 "authentication only" in "0020_authentication_only";
+    21 "delegations" in "0021_delegations";
+    22 "pairwise subjects" in "0022_pairwise_subjects";
 };
 
 /// The migrations of SQLite, in order.

@@ -20,16 +20,24 @@ pub(crate) struct Connection<D> {
     prepares_statements: bool,
     /// How long a statement may take.
     statement_timeout: Duration,
+    /// Which of the servers that the pool had one after the other it leads to.
+    pub(super) server: u64,
     /// When it was connected or last returned to the pool.
     pub(super) idle_since: Instant,
 }
 
 impl<D: Driver> Connection<D> {
     /// One that was just made.
-    pub(super) fn new(driver: D, config: &PoolConfig) -> Self {
+    pub(super) fn new(
+        driver: D,
+        config: &PoolConfig,
+        prepares_statements: bool,
+        server: u64,
+    ) -> Self {
         Self {
             driver: Some(driver),
-            prepares_statements: config.prepares_statements,
+            prepares_statements,
+            server,
             statement_timeout: config.statement_timeout,
             idle_since: Instant::now(),
         }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use aip_base::lock;
@@ -25,7 +25,7 @@ pub(super) type InUse<D> = Object<Manager<D>>;
 
 /// What the library asks for connections.
 pub(crate) struct Manager<D: Driver> {
-    options: D::Options,
+    server: Mutex<Server<D>>,
     pub(super) config: PoolConfig,
     /// A connection that was there before the pool, until it is in it.
     first: Mutex<Option<D>>,
@@ -40,6 +40,15 @@ pub(crate) struct Manager<D: Driver> {
     pub(super) released: Notify,
 }
 
+/// Where the pool connects to.
+struct Server<D: Driver> {
+    options: Arc<D::Options>,
+    /// Whether statements may stay prepared there.
+    prepares_statements: bool,
+    /// Grows when the pool goes on to another server.
+    number: u64,
+}
+
 impl<D: Driver> Manager<D> {
     /// A pool whose first connection is `first`, if there is one.
     pub(super) fn pool(
@@ -48,7 +57,11 @@ impl<D: Driver> Manager<D> {
         first: Option<D>,
     ) -> Result<Inner<D>, sqlx::Error> {
         let manager = Self {
-            options,
+            server: Mutex::new(Server {
+                options: Arc::new(options),
+                prepares_statements: config.prepares_statements,
+                number: 0,
+            }),
             config,
             first: Mutex::new(first),
             pool: OnceLock::new(),
@@ -71,11 +84,32 @@ impl<D: Driver> Manager<D> {
     /// Makes one connection, for the pool or apart from it.
     pub(super) async fn connect(&self) -> Result<Connection<D>, sqlx::Error> {
         let first = lock(&self.first).take();
+        let (options, prepares_statements, server) = {
+            let server = lock(&self.server);
+            let options = Arc::clone(&server.options);
+            (options, server.prepares_statements, server.number)
+        };
         let driver = match first {
             Some(driver) => driver,
-            None => D::connect(&self.options).await?,
+            None => D::connect(&options).await?,
         };
-        Ok(Connection::new(driver, &self.config))
+        let config = &self.config;
+        Ok(Connection::new(driver, config, prepares_statements, server))
+    }
+
+    /// From now on another server: connections to the one before are not used again.
+    pub(super) fn go_on_at(&self, options: D::Options, prepares_statements: bool) {
+        drop(lock(&self.first).take());
+        let number = {
+            let mut server = lock(&self.server);
+            *server = Server {
+                options: Arc::new(options),
+                prepares_statements,
+                number: server.number + 1,
+            };
+            server.number
+        };
+        self.keep_idle(|connection| connection.server == number);
     }
 
     /// Why the server refused the last attempt to connect while it was starting up, if it did.
@@ -134,6 +168,10 @@ impl<D: Driver> managed::Manager for Manager<D> {
             self.keep_idle(|other| other.idle_since.elapsed() <= max_age);
             connection.close().await;
             return Err(RecycleError::message("the connection is too old"));
+        }
+        if connection.server != lock(&self.server).number {
+            connection.close().await;
+            return Err(RecycleError::message("the database is on another server"));
         }
         if connection.idle_since.elapsed() > test_after_idle && !connection.answers().await {
             self.keep_idle(|_| false);

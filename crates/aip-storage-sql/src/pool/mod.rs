@@ -18,6 +18,7 @@ use std::sync::atomic::Ordering;
 
 use aip_base::{QueryStats, RequestNotes};
 use deadpool::managed::PoolError;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use self::manager::{Inner, Manager, discard_idle, report};
@@ -34,7 +35,11 @@ pub(crate) use self::driver::{Driver, Row, Statement};
 pub(crate) use self::guard::{PooledConnection, PooledTransaction};
 
 /// The connections, shared by clones.
-pub(crate) struct Pool<D: Driver>(Inner<D>);
+pub(crate) struct Pool<D: Driver> {
+    inner: Inner<D>,
+    /// While this is false, callers wait.
+    gate: Option<watch::Receiver<bool>>,
+}
 
 impl<D: Driver> Pool<D> {
     /// Connects once, so that what is wrong is known at once and as it is.
@@ -49,25 +54,54 @@ impl<D: Driver> Pool<D> {
         config: PoolConfig,
         first: Option<D>,
     ) -> Result<Self, sqlx::Error> {
-        let pool = Self(Manager::pool(options, config, first)?);
+        let pool = Self {
+            inner: Manager::pool(options, config, first)?,
+            gate: None,
+        };
         pool.acquire().await?.answered();
-        let manager = pool.0.manager();
+        let manager = pool.inner.manager();
         manager.connected_once.store(true, Ordering::Release);
         Ok(pool)
+    }
+
+    /// The same connections for callers who wait while `gate` is false, at most as long as for a
+    /// connection.
+    pub(crate) fn behind(&self, gate: watch::Receiver<bool>) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            gate: Some(gate),
+        }
+    }
+
+    /// From now on connections to another server.
+    pub(crate) fn go_on_at(&self, options: D::Options, prepares_statements: bool) {
+        let manager = self.inner.manager();
+        manager.go_on_at(options, prepares_statements);
     }
 
     /// Acquires a connection, waiting for one if all are in use.
     pub(crate) async fn acquire(&self) -> Result<PooledConnection<D>, sqlx::Error> {
         let began = Instant::now();
-        let manager = self.0.manager();
-        let connection = match timeout(manager.config.acquire_timeout, self.0.get()).await {
+        let manager = self.inner.manager();
+        if let Some(gate) = &self.gate {
+            let mut gate = gate.clone();
+            let opened = gate.wait_for(|open| *open);
+            // Nobody is left who would open it: then it is open.
+            if timeout(manager.config.acquire_timeout, opened)
+                .await
+                .is_err()
+            {
+                return Err(sqlx::Error::PoolTimedOut);
+            }
+        }
+        let connection = match timeout(manager.config.acquire_timeout, self.inner.get()).await {
             Ok(Ok(connection)) => PooledConnection::new(connection),
             Ok(Err(PoolError::Backend(error))) => return Err(error),
             Ok(Err(PoolError::Closed)) => return Err(sqlx::Error::PoolClosed),
             Ok(Err(_)) => return Err(sqlx::Error::PoolTimedOut),
             Err(_) => {
                 // Perhaps one was being tested and is silent; then the others may be, too.
-                discard_idle(&self.0);
+                discard_idle(&self.inner);
                 return Err(manager.take_refusal().unwrap_or(sqlx::Error::PoolTimedOut));
             }
         };
@@ -77,7 +111,7 @@ impl<D: Driver> Pool<D> {
         let waited = began.elapsed();
         metrics::histogram!("aip_database_wait_seconds", "pool" => manager.config.name)
             .record(waited.as_secs_f64());
-        report(&self.0);
+        report(&self.inner);
         RequestNotes::note_query(QueryStats {
             acquire_time: waited,
             ..QueryStats::default()
@@ -101,7 +135,7 @@ impl<D: Driver> Pool<D> {
 
     /// A connection outside the pool, which does not count among its connections.
     pub(crate) async fn connect_apart(&self) -> Result<Connection<D>, sqlx::Error> {
-        let manager = self.0.manager();
+        let manager = self.inner.manager();
         timeout(manager.config.acquire_timeout, manager.connect())
             .await
             .map_err(|_| sqlx::Error::PoolTimedOut)?
@@ -109,34 +143,37 @@ impl<D: Driver> Pool<D> {
 
     /// Refuses further use, waits until all are returned, and closes them.
     pub(crate) async fn close(&self) {
-        let manager = self.0.manager();
+        let manager = self.inner.manager();
         manager.closing.store(true, Ordering::Release);
         loop {
             let mut released = pin!(manager.released.notified());
             // From here on no release is missed.
             released.as_mut().enable();
-            for mut idle in self.0.retain(|_, _| false).removed {
+            for mut idle in self.inner.retain(|_, _| false).removed {
                 idle.close().await;
             }
-            if self.0.status().size == 0 {
+            if self.inner.status().size == 0 {
                 break;
             }
             released.await;
         }
-        self.0.close();
+        self.inner.close();
     }
 }
 
 impl<D: Driver> Clone for Pool<D> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self {
+            inner: self.inner.clone(),
+            gate: self.gate.clone(),
+        }
     }
 }
 
 impl<D: Driver> fmt::Debug for Pool<D> {
     /// Without the options, which hold a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let config = &self.0.manager().config;
+        let config = &self.inner.manager().config;
         f.debug_tuple("Pool").field(config).finish()
     }
 }

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use futures_util::stream::{BoxStream, StreamExt as _};
 use sqlx::Executor as _;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -63,7 +64,7 @@ impl PgNotices {
         let received = LocalNotices::default();
         let mut listening = JoinSet::new();
         if !store.pooled {
-            let options = Arc::clone(&store.options);
+            let options = store.options.clone();
             listening.spawn(listen(options, received.clone(), rng));
         }
         Self {
@@ -79,7 +80,7 @@ impl Notices for PgNotices {
     async fn publish(&self, notice: &Notice) {
         let told = sql("SELECT pg_notify($1, $2)")
             .bind((&CHANNEL.to_owned(), &notice.to_text()))
-            .execute(self.store.writer())
+            .execute(self.store.unfenced())
             .await;
         if let Err(error) = told {
             tracing::warn!(%error, "publishing a notice to the other replicas failed");
@@ -99,11 +100,19 @@ impl Notices for PgNotices {
     }
 }
 
-/// Listens for ever.
-async fn listen(options: Arc<PgConnectOptions>, received: LocalNotices, rng: Arc<dyn Rng>) {
+/// Listens for ever, at another server once the database has been moved.
+async fn listen(
+    mut options: watch::Receiver<Arc<PgConnectOptions>>,
+    received: LocalNotices,
+    rng: Arc<dyn Rng>,
+) {
     let mut failures = 0;
     loop {
-        let Err(error) = listen_once(&options, &received, &mut failures).await;
+        let current = Arc::clone(&options.borrow_and_update());
+        let error = tokio::select! {
+            Err(error) = listen_once(&current, &received, &mut failures) => error,
+            Ok(()) = options.changed() => continue,
+        };
         tracing::warn!(%error, "LISTEN connection lost, reconnecting");
         sleep(RETRY.delay(failures, &*rng)).await;
         failures = failures.saturating_add(1);

@@ -20,6 +20,7 @@ pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approv
         grant,
         client_registered_itself,
         client_from_document,
+        client_resources,
         ends_session,
         handover,
     } = approval;
@@ -32,6 +33,22 @@ pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approv
         .bind(&grant.client_id)
         .execute(&mut *tx)
         .await?;
+    }
+    // Held until the grant is in: whoever takes a resource from the client sees the grant, and narrows it.
+    if let Some(resources) = client_resources {
+        let unchanged = sql("UPDATE clients SET updated_at = updated_at
+             WHERE id = $1 AND resources IS NOT DISTINCT FROM $2")
+        .bind((&grant.client_id, &resources.if_any()))
+        .execute(&mut *tx)
+        .await?;
+        if unchanged == 0 {
+            let client = grant.client_id.as_str();
+            tracing::info!(
+                client,
+                "a request is over: the resources of its client have changed"
+            );
+            return Ok(Approve::RequestGone);
+        }
     }
     if let Some(document) = client_from_document {
         match client_document::keep(&mut tx, document, &grant.subject, grant.created_at).await? {
@@ -70,9 +87,9 @@ pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approv
     let granted = sql(concat!(
         "INSERT INTO grants
              (id, client_id, did, scope, upstream_session, dpop_jkt, auth_time, created_at,
-              authenticated_at, asked, actor, claims, resources, browser_id)
-         SELECT $1, $2, $3, $4, s.id, $6, $7, $7, $8, $9, $10, $11, $12,
-             (SELECT CAST($13 AS TEXT) FROM clients c WHERE c.id = $2
+              authenticated_at, asked, actor, claims, resources, sector, browser_id)
+         SELECT $1, $2, $3, $4, s.id, $6, $7, $7, $8, $9, $10, $11, $12, $13,
+             (SELECT CAST($14 AS TEXT) FROM clients c WHERE c.id = $2
                  AND (c.backchannel_logout_uri IS NOT NULL
                      OR c.frontchannel_logout_uri IS NOT NULL))
          FROM upstream_sessions s
@@ -91,6 +108,7 @@ pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approv
     .bind(&grant.actor)
     .bind(&Some(grant.claims.clone()).filter(|it| !it.is_empty()))
     .bind(&grant.resources.if_any())
+    .bind(&grant.sector)
     .bind(&signed_in_at)
     .execute(&mut *tx)
     .await?;

@@ -16,7 +16,7 @@ impl Audit for Store {
 
     async fn audit_events(&self, limit: u32) -> Result<Vec<AuditEvent>, StorageError> {
         let rows = sql(
-            "SELECT id, at, kind, did, client_id, detail FROM audit_events
+            "SELECT id, at, kind, did, actor, client_id, detail FROM audit_events
              ORDER BY at DESC, id DESC LIMIT $1",
         )
         .bind(&limit)
@@ -32,13 +32,14 @@ pub(super) async fn insert_event(
     event: &AuditEvent,
 ) -> Result<(), StorageError> {
     sql(
-        "INSERT INTO audit_events (id, at, kind, did, client_id, detail)
-         VALUES ($1, $2, $3, $4, $5, $6)",
+        "INSERT INTO audit_events (id, at, kind, did, actor, client_id, detail)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
     )
     .bind(&event.id)
     .bind(&event.at)
     .bind(&event.kind)
     .bind(&event.did)
+    .bind(&event.actor)
     .bind(&event.client_id)
     .bind(&event.detail)
     .execute(on)
@@ -46,13 +47,14 @@ pub(super) async fn insert_event(
     Ok(())
 }
 
-fn read_event(row: &Row) -> Result<AuditEvent, StorageError> {
+pub(super) fn read_event(row: &Row) -> Result<AuditEvent, StorageError> {
     let fields = Fields::of("audit_events", "id", row)?;
     Ok(AuditEvent {
         id: fields.get("id")?,
         at: fields.get("at")?,
         kind: fields.get("kind")?,
         did: fields.get("did")?,
+        actor: fields.get("actor")?,
         client_id: fields.get("client_id")?,
         detail: fields.get("detail")?,
     })

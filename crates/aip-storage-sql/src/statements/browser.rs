@@ -11,7 +11,8 @@ use aip_storage::client::ClientId;
 use aip_storage::logout::SignedOut;
 use async_trait::async_trait;
 
-use super::logout::note_sign_out;
+use super::logout::{hold_sign_ins, note_sign_out};
+use super::request::delete_requests;
 use super::sql::{Fields, Row, sql, unavailable};
 use super::{DbConnection, Driver, Store};
 use crate::sql::Executor;
@@ -91,6 +92,7 @@ impl Browsers for Store {
         now: Timestamp,
     ) -> Result<SignedOut, StorageError> {
         let mut tx = self.begin().await?;
+        hold_sign_ins(&mut tx, id, Some(did)).await?;
         // Of several requests one deletes the row, and notes what ends with it.
         let signed_out = sql("DELETE FROM browser_accounts WHERE browser_id = $1 AND did = $2")
             .bind((&id, did))
@@ -114,7 +116,13 @@ impl Browsers for Store {
         now: Timestamp,
     ) -> Result<SignedOut, StorageError> {
         let mut tx = self.begin().await?;
-        // Accounts, consents, requests and flows go with it (ON DELETE CASCADE). Of several requests
+        // As whoever allows one of them something does, before anything else is held (`approve`).
+        sql(delete_requests!("browser_id = $1"))
+            .bind(&id)
+            .execute(&mut *tx)
+            .await?;
+        hold_sign_ins(&mut tx, id, None).await?;
+        // Accounts, consents, later requests and flows go with it (ON DELETE CASCADE). Of several requests
         // one deletes the row, and notes what ends with it.
         let deleted = sql("DELETE FROM browser_sessions WHERE id = $1")
             .bind(&id)

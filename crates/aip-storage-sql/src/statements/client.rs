@@ -12,8 +12,9 @@ use aip_storage::upstream::EndReason;
 use async_trait::async_trait;
 
 use super::ending::end_session;
+use super::request::delete_requests;
 use super::sql::{Fields, Row, Sql, ids, readable, sql, unavailable};
-use super::{DbConnection, Driver, Store};
+use super::{DbConnection, Driver, Store, client_resource};
 use crate::sql::Executor;
 
 /// The columns that [`read_client`] reads, of the table `clients` or of its alias in a join.
@@ -29,7 +30,8 @@ macro_rules! client_columns {
             security_profile userinfo_alg access_token_format resources resource_server
             default_atproto_proxy backchannel_logout_uri backchannel_logout_session_required
             frontchannel_logout_uri frontchannel_logout_session_required
-            authentication_only registered_itself from_document document_holds_until; created_at)
+            authentication_only pairwise registered_itself from_document document_holds_until;
+            created_at)
     };
     (@ $table:literal $($column:ident)*; $last:ident) => {
         concat!($($table, ".", stringify!($column), ", ",)* $table, ".", stringify!($last))
@@ -83,7 +85,15 @@ impl Clients for Store {
     }
 
     async fn update_client(&self, client: &Client) -> Result<bool, StorageError> {
-        write_client(self.writer(), client).await
+        update_client(self, client, None).await
+    }
+
+    async fn update_client_as_read(
+        &self,
+        client: &Client,
+        read_at: Timestamp,
+    ) -> Result<bool, StorageError> {
+        update_client(self, client, Some(read_at)).await
     }
 
     async fn replace_client_secret(
@@ -115,6 +125,35 @@ impl Clients for Store {
     }
 }
 
+/// [`Clients::update_client`], or [`Clients::update_client_as_read`] at that instant.
+async fn update_client(
+    store: &Store,
+    client: &Client,
+    read_at: Option<Timestamp>,
+) -> Result<bool, StorageError> {
+    let mut tx = store.begin().await?;
+    if let Some(read_at) = read_at {
+        // Held until the end, so that no other change comes between and is written over.
+        let unchanged = sql("UPDATE clients SET updated_at = $3 WHERE id = $1 AND updated_at = $2")
+            .bind((&client.id, &read_at, &client.updated_at))
+            .execute(&mut *tx)
+            .await?;
+        if unchanged == 0 {
+            return Ok(false);
+        }
+    }
+    let before = client_resource::of_client(&mut tx, &client.id).await?;
+    if !write_client(&mut *tx, client).await? {
+        return Ok(false);
+    }
+    let after = &client.settings.resources;
+    let taken = before.iter().filter(|it| !after.contains(it.as_str()));
+    let taken: Vec<_> = taken.collect();
+    client_resource::take_from_grants(&mut tx, client, &taken).await?;
+    tx.commit().await.map_err(unavailable)?;
+    Ok(true)
+}
+
 /// [`Clients::delete_client`], in a transaction that must not be committed at `false`. The
 /// registration of the client, if it has one of its own, is deleted already.
 pub(super) async fn remove_client(
@@ -125,12 +164,38 @@ pub(super) async fn remove_client(
     // Grants, codes and consents go with it (ON DELETE CASCADE); its tokens are dead without their
     // grant, and the clean-up removes them as they expire.
     //
-    // Codes first, then their grants, as whoever redeems one does: the other way round the two
-    // could wait for each other.
+    // Everything is locked in the order that `ending` has. The client itself by a change of nothing,
+    // which lets those finish who give it a grant.
+    let held = sql("UPDATE clients SET updated_at = updated_at WHERE id = $1")
+        .bind(id)
+        .execute(&mut *conn)
+        .await?;
+    if held == 0 {
+        return Ok(false);
+    }
+    sql(delete_requests!("client_id = $1"))
+        .bind(id)
+        .execute(&mut *conn)
+        .await?;
+    sql(concat!(
+        "SELECT id FROM upstream_sessions WHERE client_id = $1 AND state <> 'ended' ORDER BY id",
+        for_update!()
+    ))
+    .bind(id)
+    .all(&mut *conn)
+    .await?;
     sql("DELETE FROM codes WHERE client_id = $1")
         .bind(id)
         .execute(&mut *conn)
         .await?;
+    sql(concat!(
+        "SELECT COUNT(*) AS held FROM (SELECT id FROM grants WHERE client_id = $1 ORDER BY id",
+        for_update!(),
+        ") locked"
+    ))
+    .bind(id)
+    .all(&mut *conn)
+    .await?;
     let deleted = sql("DELETE FROM clients WHERE id = $1")
         .bind(id)
         .execute(&mut *conn)
@@ -138,7 +203,8 @@ pub(super) async fn remove_client(
     if deleted == 0 {
         return Ok(false);
     }
-    sql("DELETE FROM authorization_requests WHERE client_id = $1")
+    // Those that came meanwhile. Nobody can allow them any more.
+    sql(delete_requests!("client_id = $1"))
         .bind(id)
         .execute(&mut *conn)
         .await?;
@@ -167,16 +233,17 @@ pub(super) async fn insert_client(
               resource_server, default_atproto_proxy, backchannel_logout_uri,
               backchannel_logout_session_required, frontchannel_logout_uri,
               frontchannel_logout_session_required, authentication_only, registered_itself,
-              created_at, from_document, document_holds_until)
+              created_at, from_document, document_holds_until, pairwise)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
              $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35,
-             $36, $37)
+             $36, $37, $38)
          ON CONFLICT (id) DO NOTHING";
     let inserted = bind_changeable(sql(insert), client)
         .bind(&client.registered_itself)
         .bind(&client.created_at)
         .bind(&client.from_document)
         .bind(&client.document_holds_until)
+        .bind(&client.settings.pairwise)
         .execute(on)
         .await?;
     Ok(if inserted == 1 {
@@ -317,6 +384,7 @@ pub(super) fn read_client(row: &Row) -> Result<Client, StorageError> {
         resource_server: fields.get("resource_server")?,
         claims_in_id_token: fields.get("claims_in_id_token")?,
         authentication_only: fields.get("authentication_only")?,
+        pairwise: fields.get("pairwise")?,
         backchannel_logout: notification(
             fields.get("backchannel_logout_uri")?,
             fields.get("backchannel_logout_session_required")?,

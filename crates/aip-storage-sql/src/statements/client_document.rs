@@ -10,12 +10,16 @@ use aip_storage::client::{Client, ClientId, CreateClient};
 use aip_storage::grant::DocumentClient;
 
 use super::client::{insert_client, remove_client, write_client};
-use super::sql::{Fields, readable, sql, unavailable};
+use super::sql::{Fields, Row, readable, sql, unavailable};
 use super::{DbConnection, Store};
 
 /// How often an approval is noted in the row of its client. What depends on the newest change of all
 /// clients is made anew at each.
 const NOTE_EVERY: Duration = Duration::from_hours(24);
+
+/// How many clients give their places up for a new one: more than one where several were kept at the same
+/// moment.
+const MAX_GIVEN_UP: usize = 5;
 
 /// Whether a client is kept. Otherwise the transaction must not be committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +55,7 @@ pub(super) async fn keep(
             return Ok(Keep::Kept);
         }
         if insert_client(&mut *conn, client).await? == CreateClient::Created {
-            return Ok(if is_within_bounds(conn, document, account).await? {
+            return Ok(if has_room(conn, document, account, now).await? {
                 Keep::Kept
             } else {
                 Keep::Full
@@ -61,26 +65,118 @@ pub(super) async fn keep(
     Ok(Keep::Registered)
 }
 
-/// Whether the client, which is inserted, is not one too many. What the account allows it now is no
-/// grant yet.
-async fn is_within_bounds(
+/// What there is too much of, with a client that is inserted.
+struct Bounds {
+    /// Clients that the account allows something, of all sites or of this one.
+    of_account: bool,
+    /// Clients of the site.
+    of_site: bool,
+    /// Clients of all sites.
+    of_all: bool,
+}
+
+/// Whether there is room for the client, which is inserted. One that nobody allows anything any more
+/// gives its place up.
+async fn has_room(
     conn: &mut DbConnection,
     document: &DocumentClient,
     account: &Did,
+    now: Timestamp,
 ) -> Result<bool, StorageError> {
-    let within = sql("SELECT 'all' AS id
-         WHERE (SELECT COUNT(*) FROM clients WHERE from_document) <= $1
-             AND (SELECT COUNT(*) FROM clients
-                 WHERE from_document AND substr(id, 1, length($2)) = $2) <= $3
-             AND (SELECT COUNT(*) FROM clients
-                 WHERE from_document AND EXISTS (SELECT 1 FROM grants
-                     WHERE grants.client_id = clients.id AND grants.did = $4)) < $5")
-    .bind(&document.max_clients)
-    .bind((&document.site, &document.max_clients_of_site))
-    .bind((account, &document.max_clients_of_account))
-    .first(conn)
+    for _ in 0..MAX_GIVEN_UP {
+        let over = bounds(&mut *conn, document, account).await?;
+        // Every address begins with nothing.
+        let site = match over {
+            Bounds {
+                of_account: true, ..
+            } => return Ok(false),
+            Bounds { of_site: true, .. } => document.site.as_str(),
+            Bounds { of_all: true, .. } => "",
+            Bounds { .. } => return Ok(true),
+        };
+        if !give_up_one(&mut *conn, &document.client.id, site, now).await? {
+            return Ok(false);
+        }
+    }
+    Ok(false)
+}
+
+/// What the account allows the client now is no grant yet. Its grants that have ended do not count.
+async fn bounds(
+    conn: &mut DbConnection,
+    document: &DocumentClient,
+    account: &Did,
+) -> Result<Bounds, StorageError> {
+    let read = |row: &Row| {
+        let fields = Fields::of("clients", "id", row)?;
+        let number = |name| fields.get::<u64>(name);
+        Ok(Bounds {
+            of_account: number("allowed")? >= document.max_clients_of_account
+                || number("allowed_of_site")? >= document.max_clients_of_account_at_site,
+            of_site: number("of_site")? > document.max_clients_of_site,
+            of_all: number("of_all")? > document.max_clients,
+        })
+    };
+    let counted = sql("SELECT 'all' AS id, COUNT(*) AS of_all,
+             COUNT(CASE WHEN is_of_site THEN 1 END) AS of_site,
+             COUNT(CASE WHEN is_allowed THEN 1 END) AS allowed,
+             COUNT(CASE WHEN is_of_site AND is_allowed THEN 1 END) AS allowed_of_site
+         FROM (SELECT substr(id, 1, length($1)) = $1 AS is_of_site,
+                 EXISTS (SELECT 1 FROM grants WHERE grants.client_id = clients.id
+                     AND grants.did = $2 AND grants.revoked_at IS NULL) AS is_allowed
+             FROM clients WHERE from_document) counted")
+    .bind((&document.site, account))
+    .one(conn, read)
     .await?;
-    Ok(within.is_some())
+    Ok(counted.unwrap_or(Bounds {
+        of_account: false,
+        of_site: false,
+        of_all: false,
+    }))
+}
+
+/// Deletes the client of that site, other than `kept`, that was allowed something longest ago, of those that
+/// nobody allows anything any more. Whether there is one. One that is to be told of a logout is not yet done
+/// with, nor is one with a session at a PDS, whose person is expected back, or with a person at its sign-in.
+async fn give_up_one(
+    conn: &mut DbConnection,
+    kept: &ClientId,
+    site: &str,
+    now: Timestamp,
+) -> Result<bool, StorageError> {
+    // One that is locked is being allowed something.
+    let row = sql(concat!(
+        "SELECT id FROM clients
+         WHERE from_document AND id <> $1 AND substr(id, 1, length($2)) = $2
+             AND NOT EXISTS (SELECT 1 FROM grants
+                 WHERE grants.client_id = clients.id AND grants.revoked_at IS NULL)
+             AND NOT EXISTS (SELECT 1 FROM logout_deliveries
+                 WHERE logout_deliveries.client_id = clients.id)
+             AND NOT EXISTS (SELECT 1 FROM upstream_sessions
+                 WHERE upstream_sessions.client_id = clients.id AND state <> 'ended')
+             AND NOT EXISTS (SELECT 1 FROM authorization_requests
+                 WHERE authorization_requests.client_id = clients.id AND expires_at > $3)
+         ORDER BY updated_at, id LIMIT 1",
+        skip_locked!()
+    ))
+    .bind((kept, &site.to_owned(), &now))
+    .first(&mut *conn)
+    .await?;
+    let Some(row) = row else { return Ok(false) };
+    let id = Fields::of("clients", "id", &row)?.get::<ClientId>("id")?;
+    // An approval or a sign-in that was stored while this one looked.
+    let used = sql(
+        "SELECT 1 FROM grants WHERE client_id = $1 AND revoked_at IS NULL
+         UNION ALL
+         SELECT 1 FROM upstream_sessions WHERE client_id = $1 AND state <> 'ended'",
+    )
+    .bind(&id)
+    .first(&mut *conn)
+    .await?;
+    if used.is_some() {
+        return Ok(false);
+    }
+    remove_client(conn, &id, now).await
 }
 
 /// Writes what the document of a client says now.

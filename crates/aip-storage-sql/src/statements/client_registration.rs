@@ -5,8 +5,8 @@ use aip_keys::TokenHash;
 use aip_storage::StorageError;
 use aip_storage::client::{Client, ClientId, CreateClient};
 use aip_storage::client_registration::{
-    Admission, ChangedRegistration, ClientRegistrations, InitialAccessToken, NewRegistration,
-    RegisterClient,
+    Admission, ChangeRegistration, ChangedRegistration, ClientRegistrations, InitialAccessToken,
+    NewRegistration, RegisterClient,
 };
 use async_trait::async_trait;
 
@@ -89,7 +89,7 @@ impl ClientRegistrations for Store {
     async fn change_registration(
         &self,
         change: &ChangedRegistration,
-    ) -> Result<bool, StorageError> {
+    ) -> Result<ChangeRegistration, StorageError> {
         let client = &change.client;
         let mut tx = self.begin().await?;
         let presented = sql("UPDATE client_registrations SET token = $3
@@ -97,8 +97,16 @@ impl ClientRegistrations for Store {
         .bind((&client.id, &change.token, &change.next_token))
         .execute(&mut *tx)
         .await?;
-        if presented == 0 || !write_client(&mut *tx, client).await? {
-            return Ok(false);
+        if presented == 0 {
+            return Ok(ChangeRegistration::Refused);
+        }
+        // Held until the end, so that no change of the operator's comes between and is written over.
+        let unchanged = sql("UPDATE clients SET updated_at = $3 WHERE id = $1 AND updated_at = $2")
+            .bind((&client.id, &change.read_at, &client.updated_at))
+            .execute(&mut *tx)
+            .await?;
+        if unchanged == 0 || !write_client(&mut *tx, client).await? {
+            return Ok(ChangeRegistration::ChangedMeanwhile);
         }
         if change.replaces_secret {
             sql("UPDATE clients SET secret_hash = $2 WHERE id = $1 AND secret_hash IS NOT NULL")
@@ -113,7 +121,7 @@ impl ClientRegistrations for Store {
                 .await?;
         }
         tx.commit().await.map_err(unavailable)?;
-        Ok(true)
+        Ok(ChangeRegistration::Changed)
     }
 
     async fn delete_registration(

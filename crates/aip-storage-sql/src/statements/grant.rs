@@ -11,8 +11,9 @@ use aip_storage::session_read::TokenForCall;
 use aip_storage::session_status::TokenWithSession;
 use async_trait::async_trait;
 
+use super::ending::hold_sessions;
 use super::grant_row::{grant_columns, read_grant};
-use super::revoke::revoke_grant;
+use super::revoke::{revoke_grant, revoke_grants, sessions_of};
 use super::session_row::{
     joined_session_columns, read_joined_session, read_status, status_columns,
 };
@@ -134,7 +135,7 @@ impl Grants for Store {
         let rows = sql(concat!(
             "SELECT ",
             grant_columns!(),
-            " FROM grants g WHERE g.did = $1 AND g.revoked_at IS NULL
+            " FROM grants g WHERE g.did = $1 AND g.revoked_at IS NULL AND g.delegation_id IS NULL
              ORDER BY g.created_at DESC, g.id DESC"
         ))
         .bind(subject)
@@ -151,20 +152,18 @@ impl Grants for Store {
         now: Timestamp,
     ) -> Result<u64, StorageError> {
         let mut tx = self.begin().await?;
+        let rows = sql("SELECT id, upstream_session FROM grants
+             WHERE client_id = $1 AND did = $2 AND revoked_at IS NULL AND delegation_id IS NULL
+             ORDER BY id")
+        .bind((client, subject))
+        .all(&mut *tx)
+        .await?;
+        hold_sessions(&mut tx, sessions_of(&rows)).await?;
+        let ended = revoke_grants(&mut tx, ids("grants", &rows), reason, now).await?;
         sql("DELETE FROM consents WHERE client_id = $1 AND did = $2")
             .bind((client, subject))
             .execute(&mut *tx)
             .await?;
-        // In the order of their ids, so that two callers cannot wait for each other.
-        let rows = sql("SELECT id FROM grants
-             WHERE client_id = $1 AND did = $2 AND revoked_at IS NULL ORDER BY id")
-        .bind((client, subject))
-        .all(&mut *tx)
-        .await?;
-        let mut ended = 0;
-        for id in ids("grants", &rows) {
-            ended += u64::from(revoke_grant(&mut tx, id, reason, now).await?);
-        }
         tx.commit().await.map_err(unavailable)?;
         Ok(ended)
     }

@@ -15,7 +15,8 @@ use super::sql::{Fields, Row, sql};
 macro_rules! grant_columns {
     () => {
         "g.id, g.client_id, g.did, g.actor, g.scope, g.asked, g.upstream_session, g.dpop_jkt, \
-         g.authenticated_at, g.claims, g.resources, g.created_at, g.revoked_at, g.revoke_reason"
+         g.authenticated_at, g.claims, g.resources, g.created_at, g.revoked_at, g.revoke_reason, \
+         g.sector"
     };
 }
 pub(crate) use grant_columns;
@@ -55,6 +56,7 @@ pub(crate) fn read_grant(row: &Row) -> Result<Grant, StorageError> {
         client_id: fields.get("client_id")?,
         actor: actor.unwrap_or_else(|| subject.clone()),
         subject,
+        sector: fields.get("sector")?,
         asked: asked.unwrap_or_else(|| scope.clone()),
         scope,
         upstream_session: fields.get("upstream_session")?,

@@ -10,7 +10,8 @@ use async_trait::async_trait;
 use strum::IntoEnumIterator as _;
 
 use super::Store;
-use super::revoke::revoke_grant;
+use super::ending::hold_sessions;
+use super::revoke::{revoke_grants, sessions_of};
 use super::sql::{ids, sql, unavailable};
 
 #[async_trait]
@@ -40,7 +41,7 @@ impl Housekeeping for Store {
     ) -> Result<u64, StorageError> {
         // Looked for outside the transaction, so that nobody waits meanwhile. What is found stays
         // as it is: codes and refresh tokens that could change it have expired.
-        let rows = sql("SELECT g.id FROM grants g
+        let rows = sql("SELECT g.id, g.upstream_session FROM grants g
              WHERE g.revoked_at IS NULL AND g.created_at < $1
                  AND g.id IN (SELECT r.grant_id FROM refresh_tokens r WHERE r.expires_at <= $2
                      UNION SELECT c.grant_id FROM codes c
@@ -53,14 +54,13 @@ impl Housekeeping for Store {
         .bind((&before, &now, &batch))
         .all(self.reader())
         .await?;
-        let mut ended = 0;
         if rows.is_empty() {
-            return Ok(ended);
+            return Ok(0);
         }
         let mut tx = self.begin().await?;
-        for id in ids("grants", &rows) {
-            ended += u64::from(revoke_grant(&mut tx, id, RevokeReason::Expired, now).await?);
-        }
+        hold_sessions(&mut tx, sessions_of(&rows)).await?;
+        let expired = ids("grants", &rows);
+        let ended = revoke_grants(&mut tx, expired, RevokeReason::Expired, now).await?;
         tx.commit().await.map_err(unavailable)?;
         Ok(ended)
     }
@@ -81,7 +81,7 @@ impl Housekeeping for Store {
             database_now!("$4")
         ))
         .bind((&task.to_owned(), &owner.to_owned(), &length, &now))
-        .execute(self.writer())
+        .execute(self.unfenced())
         .await?;
         Ok(leads == 1)
     }
@@ -111,6 +111,30 @@ macro_rules! delete_batch {
     };
 }
 
+/// Likewise for rows that others lock several of: those that are locked now are left to the next round,
+/// so that the clean-up waits for nobody (`ending`). Materialized, so that they are chosen once.
+macro_rules! delete_free_batch {
+    ($table:literal, $key:literal, $condition:literal) => {
+        concat!(
+            "WITH doomed AS MATERIALIZED (SELECT ",
+            $key,
+            " FROM ",
+            $table,
+            " WHERE ",
+            $condition,
+            " LIMIT $2",
+            skip_locked!(),
+            ") DELETE FROM ",
+            $table,
+            " WHERE ",
+            $key,
+            " IN (SELECT ",
+            $key,
+            " FROM doomed)"
+        )
+    };
+}
+
 /// Deletes up to `$2` rows whose time came before `$1`.
 fn statement(kind: RetentionClass) -> &'static str {
     match kind {
@@ -124,13 +148,13 @@ fn statement(kind: RetentionClass) -> &'static str {
             delete_batch!("upstream_flows", "id", "expires_at <= $1")
         }
         // What a live grant hangs from leads to it when it is over (`end_expired_grants`).
-        RetentionClass::Codes => delete_batch!(
+        RetentionClass::Codes => delete_free_batch!(
             "codes",
             "hash",
             "expires_at <= $1 AND (spent_at IS NOT NULL OR NOT EXISTS (SELECT 1 FROM grants g
                  WHERE g.id = codes.grant_id AND g.revoked_at IS NULL))"
         ),
-        RetentionClass::DeviceCodes => delete_batch!(
+        RetentionClass::DeviceCodes => delete_free_batch!(
             "device_codes",
             "code",
             "expires_at <= $1 AND (spent_at IS NOT NULL OR NOT EXISTS (SELECT 1 FROM grants g
@@ -150,21 +174,22 @@ fn statement(kind: RetentionClass) -> &'static str {
         }
         RetentionClass::Replays => delete_batch!("replays", "hash", "expires_at <= $1"),
         RetentionClass::BrowserSessions => {
-            delete_batch!("browser_sessions", "id", "expires_at <= $1")
+            delete_free_batch!("browser_sessions", "id", "expires_at <= $1")
         }
         RetentionClass::InitialAccessTokens => {
             delete_batch!("initial_access_tokens", "id", "expires_at <= $1")
         }
-        RetentionClass::Grants => delete_batch!("grants", "id", "revoked_at <= $1"),
+        RetentionClass::Grants => delete_free_batch!("grants", "id", "revoked_at <= $1"),
         RetentionClass::UpstreamSessions => {
-            delete_batch!(
+            delete_free_batch!(
                 "upstream_sessions",
                 "id",
                 "ended_at <= $1 AND revoke_due_at IS NULL"
             )
         }
+        RetentionClass::Delegations => delete_batch!("delegations", "id", "ended_at <= $1"),
         RetentionClass::LogoutDeliveries => {
-            delete_batch!("logout_deliveries", "grant_id", "ended_at <= $1")
+            delete_free_batch!("logout_deliveries", "grant_id", "ended_at <= $1")
         }
         RetentionClass::ImportedSessions => {
             delete_batch!("imported_sessions", "id", "seen_at <= $1")

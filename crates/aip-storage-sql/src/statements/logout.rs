@@ -97,7 +97,8 @@ macro_rules! not_told_before {
         concat!(
             given_in_browser!($browser, $did),
             " AND (g.revoked_at IS NULL
-                 OR g.revoke_reason IN ('expired', 'code_replayed', 'refresh_replayed'))"
+                 OR g.revoke_reason IN ('expired', 'code_replayed', 'refresh_replayed',
+                     'delegation_ended'))"
         )
     };
 }
@@ -124,15 +125,16 @@ impl LogoutDeliveries for Store {
         limit: u32,
         share: u32,
     ) -> Result<Vec<LogoutDelivery>, StorageError> {
-        // Materialized: otherwise PostgreSQL may look for what is due once more for each row.
+        // Materialized: otherwise PostgreSQL may look for what is due once more for each row. The limit
+        // is of rows that could be locked: another claim at the same moment has its own.
         let rows = sql(concat!(
-            "WITH due AS MATERIALIZED (SELECT grant_id FROM logout_deliveries
-                 WHERE due_at <= $1 AND grant_id IN (SELECT grant_id FROM (
-                     SELECT grant_id, due_at, ROW_NUMBER() OVER (
-                         PARTITION BY client_id ORDER BY due_at, grant_id) AS place
-                     FROM logout_deliveries WHERE due_at <= $1) placed
-                     WHERE place <= $4 ORDER BY place, due_at, grant_id LIMIT $3)
-                 ORDER BY due_at, grant_id",
+            "WITH placed AS MATERIALIZED (SELECT grant_id AS placed_id, ROW_NUMBER() OVER (
+                     PARTITION BY client_id ORDER BY due_at, grant_id) AS place
+                 FROM logout_deliveries WHERE due_at <= $1),
+             due AS MATERIALIZED (SELECT grant_id FROM logout_deliveries
+                 JOIN placed ON placed_id = grant_id
+                 WHERE due_at <= $1 AND place <= $4
+                 ORDER BY place, due_at, grant_id LIMIT $3",
             skip_locked!(),
             ") UPDATE logout_deliveries SET due_at = $2, attempts = attempts + 1
              WHERE due_at <= $1 AND grant_id IN (SELECT grant_id FROM due)
@@ -176,6 +178,25 @@ impl LogoutDeliveries for Store {
     }
 }
 
+/// Locks the grants that were given in the browser, in the order of their ids, before accounts and
+/// consents are (`ending`). Whether there are any.
+pub(super) async fn hold_sign_ins(
+    conn: &mut DbConnection,
+    browser: RowId,
+    did: Option<&Did>,
+) -> Result<bool, StorageError> {
+    let grants = sql(concat!(
+        "SELECT g.id FROM grants g WHERE ",
+        given_in_browser!("$1", "$2"),
+        " ORDER BY g.id",
+        for_update!()
+    ))
+    .bind((&browser, &did.cloned()))
+    .all(conn)
+    .await?;
+    Ok(!grants.is_empty())
+}
+
 /// Notes the sign-ins that end with the account `did` at the browser, or with all of its accounts; the
 /// deliveries are the caller's. For whoever has just signed the account out, and nobody else.
 pub(super) async fn note_sign_out(
@@ -184,20 +205,11 @@ pub(super) async fn note_sign_out(
     did: Option<&Did>,
     now: Timestamp,
 ) -> Result<SignedOut, StorageError> {
-    let did = did.cloned();
-    // In the order of their ids, as whoever ends several grants locks them.
-    let grants = sql(concat!(
-        "SELECT g.id FROM grants g WHERE ",
-        given_in_browser!("$1", "$2"),
-        " ORDER BY g.id",
-        for_update!()
-    ))
-    .bind((&browser, &did))
-    .all(&mut *conn)
-    .await?;
-    if grants.is_empty() {
+    // Again: some may have been given meanwhile.
+    if !hold_sign_ins(conn, browser, did).await? {
         return Ok(SignedOut::default());
     }
+    let did = did.cloned();
     end_unredeemed(conn, browser, did.as_ref(), now).await?;
     forget_older(conn, browser, did.as_ref()).await?;
     let opened = sql(concat!(
@@ -261,7 +273,8 @@ async fn end_unredeemed(
     Ok(())
 }
 
-/// Takes the browser from all but the latest sign-ins of each account at each client.
+/// Takes the browser from all but the latest sign-ins of each account at each client. Those whose end
+/// the app was told of already use up no place of the others.
 async fn forget_older(
     conn: &mut DbConnection,
     browser: RowId,
@@ -270,7 +283,10 @@ async fn forget_older(
     sql(concat!(
         "UPDATE grants SET browser_id = NULL WHERE id IN (SELECT id
              FROM (SELECT g.id, ROW_NUMBER() OVER (PARTITION BY g.client_id, g.did,
-                         (' ' || g.scope || ' ') LIKE '% openid %'
+                         (' ' || g.scope || ' ') LIKE '% openid %',
+                         CASE WHEN ",
+        not_told_before!("$1", "$2"),
+        " THEN 1 ELSE 0 END
                      ORDER BY g.id DESC) AS place
                  FROM grants g WHERE ",
         may_be_signed_in!("$1", "$2"),

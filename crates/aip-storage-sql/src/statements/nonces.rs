@@ -41,7 +41,7 @@ impl SharedNonces for Store {
              WHERE nonces.given_at < excluded.given_at",
         )
         .bind((&role.as_str().to_owned(), origin, &given.nonce, &given.at))
-        .execute(self.writer())
+        .execute(self.unfenced())
         .await?;
         Ok(())
     }

@@ -17,7 +17,7 @@ impl RateLimits for Store {
                  + CASE WHEN rate_limits.arrival > $2 THEN rate_limits.arrival ELSE $2 END
              WHERE rate_limits.arrival <= $4")
         .bind((&key.to_owned(), &now, &quota.every, &latest))
-        .execute(self.writer())
+        .execute(self.unfenced())
         .await?;
         if counted == 1 {
             return Ok(Verdict::Permitted);

@@ -28,6 +28,20 @@ macro_rules! request_columns {
     };
 }
 
+/// Deletes the requests that match the condition; locked by their tokens.
+macro_rules! delete_requests {
+    ($condition:literal) => {
+        concat!(
+            "WITH held AS MATERIALIZED (SELECT token FROM authorization_requests WHERE ",
+            $condition,
+            " ORDER BY token",
+            for_update!(),
+            ") DELETE FROM authorization_requests WHERE token IN (SELECT token FROM held)"
+        )
+    };
+}
+pub(super) use delete_requests;
+
 #[async_trait]
 impl Requests for Store {
     async fn put_request(&self, request: &AuthorizationRequest) -> Result<bool, StorageError> {

@@ -245,7 +245,10 @@ impl UpstreamSessions for Store {
             }
             let mut ended_now = 0;
             let mut tx = self.begin().await?;
-            for id in ids("upstream_sessions", &rows) {
+            // In the order of their ids (`ending`).
+            let mut abandoned = ids("upstream_sessions", &rows);
+            abandoned.sort_unstable();
+            for id in abandoned {
                 ended_now +=
                     u64::from(end_unused_session(&mut tx, id, EndReason::Abandoned, now).await?);
             }
@@ -264,13 +267,15 @@ impl UpstreamSessions for Store {
         retry_at: Timestamp,
         limit: u32,
     ) -> Result<Vec<DueRevocation>, StorageError> {
+        // Materialized, as for the keeper: no more than the limit is claimed.
         let rows = sql(concat!(
-            "UPDATE upstream_sessions SET revoke_due_at = $2, revoke_attempts = revoke_attempts + 1
-             WHERE revoke_due_at <= $1 AND id IN (
-                 SELECT id FROM upstream_sessions WHERE revoke_due_at <= $1
+            "WITH due AS MATERIALIZED (SELECT id FROM upstream_sessions WHERE revoke_due_at <= $1
                  ORDER BY revoke_due_at, id LIMIT $3",
             skip_locked!(),
-            ") RETURNING revoke_attempts, ",
+            ") UPDATE upstream_sessions
+                 SET revoke_due_at = $2, revoke_attempts = revoke_attempts + 1
+             WHERE revoke_due_at <= $1 AND id IN (SELECT id FROM due)
+             RETURNING revoke_attempts, ",
             session_columns!()
         ))
         .bind((&now, &retry_at, &limit))

@@ -1,21 +1,126 @@
 //! For which resource servers grants and their tokens are (RFC 8707).
 
-use aip_storage::grant::{Rotate, Rotation};
+use std::sync::Arc;
+
+use aip_storage::client::Client;
+use aip_storage::grant::{Approve, RedeemCode, RevokeReason, Rotate, Rotation};
 use aip_storage::resource_uri::ResourceList;
 
 use crate::world::{
-    HOUR, MINUTE, NOW, World, alice, code_of, measure, new_client_token, new_device, new_hash,
-    redemption_of, repeated, rotation_of,
+    HOUR, MINUTE, NOW, World, alice, at_once, code_of, measure, new_client_token, new_device,
+    new_hash, public_client, redemption_of, repeated, rotation_of,
 };
 
 super::on_both_engines_and_behind_a_pooler!(
     a_token_is_for_what_its_grant_is_for_or_for_less,
     what_a_code_and_a_device_are_for_is_told_to_their_client,
     a_token_of_a_client_is_for_what_it_was_stored_with,
+    what_is_taken_from_a_client_is_taken_from_its_grants,
+    a_request_for_what_is_taken_just_then_is_over,
 );
 
 fn list(text: &str) -> ResourceList {
     text.parse().unwrap()
+}
+
+const ISSUER: &str = "https://aip.example";
+
+/// A client that is registered for these.
+async fn registered_for(world: &World, id: &str, resources: &str) -> Client {
+    let mut client = public_client(id);
+    client.settings.resources = list(resources);
+    world.storage.create_client(&client).await.unwrap();
+    client
+}
+
+async fn what_is_taken_from_a_client_is_taken_from_its_grants(world: World) {
+    let storage = &world.storage;
+    let mut app = registered_for(&world, "app", "urn:a urn:b").await;
+    let other = registered_for(&world, "other", "urn:a urn:b").await;
+    let mut grants = Vec::new();
+    for (client, asked, kept) in [
+        (&app, "urn:a urn:b", Some("urn:b")),
+        (&app, &format!("urn:a {ISSUER}"), Some(ISSUER)),
+        (&app, "urn:a", None),
+        (&app, "urn:b", Some("urn:b")),
+        (&app, "", Some("")),
+        (&other, "urn:a", Some("urn:a")),
+    ] {
+        let session = world.session(&client.id, &alice()).await.id;
+        let mut approval = world.pending(&client.id, &alice(), session).await;
+        approval.grant.resources = list(asked);
+        assert_eq!(storage.approve(&approval).await.unwrap(), Approve::Approved);
+        let redemption = redemption_of(&approval);
+        let redeemed = storage.redeem_code(&redemption).await.unwrap();
+        assert!(matches!(redeemed, RedeemCode::Redeemed(_)));
+        grants.push((client.id.clone(), redemption.tokens, asked.to_owned(), kept));
+    }
+    app.settings.resources = list("urn:b urn:c");
+    assert!(storage.update_client(&app).await.unwrap());
+    for (client, tokens, asked, kept) in grants {
+        let token = storage.access_token(&tokens.access, NOW).await.unwrap();
+        let rotation = rotation_of(&client, &tokens);
+        let rotated = storage.rotate_refresh_token(&rotation).await.unwrap();
+        match (rotated, kept) {
+            (Rotate::Rotated(grant), Some(kept)) => {
+                assert_eq!(grant.resources, list(kept), "{asked}");
+                assert_eq!(token.unwrap().audience, list(kept), "{asked}");
+            }
+            // For AIP itself it never was.
+            (Rotate::Ended(grant), None) => {
+                assert_eq!(grant.revoked.unwrap().reason, RevokeReason::ByOperator);
+                assert!(token.is_none(), "{asked}");
+            }
+            (outcome, _) => panic!("{asked}: {outcome:?}"),
+        }
+    }
+}
+
+async fn a_request_for_what_is_taken_just_then_is_over(world: World) {
+    let app = registered_for(&world, "app", "urn:a urn:b").await;
+    let mut approvals = Vec::new();
+    for _ in 0..20 {
+        let session = world.session(&app.id, &alice()).await.id;
+        let mut approval = world.pending(&app.id, &alice(), session).await;
+        approval.grant.resources = list("urn:a");
+        approval.client_resources = Some(app.settings.resources.clone());
+        approvals.push(approval);
+    }
+    let mut narrower = app.clone();
+    narrower.settings.resources = list("urn:b");
+    let (narrower, approvals) = (Arc::new(narrower), Arc::new(approvals));
+    let outcomes = at_once(21, |n| {
+        let storage = Arc::clone(&world.storage);
+        let (narrower, approvals) = (Arc::clone(&narrower), Arc::clone(&approvals));
+        async move {
+            if n == 10 {
+                assert!(storage.update_client(&narrower).await.unwrap());
+                return None;
+            }
+            let approval = &approvals[n.min(19)];
+            Some(storage.approve(approval).await.unwrap())
+        }
+    });
+    for outcome in outcomes.await.into_iter().flatten() {
+        assert!(matches!(outcome, Approve::Approved | Approve::RequestGone));
+    }
+    let live = world.storage.grants_of(&alice()).await.unwrap();
+    assert!(live.is_empty(), "no live grant is for it: {live:?}");
+    // Who was read after that is told at once.
+    let session = world.session(&app.id, &alice()).await.id;
+    let mut late = world.pending(&app.id, &alice(), session).await;
+    late.grant.resources = list("urn:a");
+    late.client_resources = Some(app.settings.resources.clone());
+    assert_eq!(
+        world.storage.approve(&late).await.unwrap(),
+        Approve::RequestGone
+    );
+    late.grant.resources = list("urn:b");
+    late.client_resources = Some(list("urn:b"));
+    assert_eq!(
+        world.storage.approve(&late).await.unwrap(),
+        Approve::Approved
+    );
 }
 
 async fn a_token_is_for_what_its_grant_is_for_or_for_less(world: World) {

@@ -3,7 +3,7 @@
 use aip_storage::audit::{AuditEvent, AuditKind};
 use strum::IntoEnumIterator as _;
 
-use crate::world::{NOW, SECOND, World, alice, new_id};
+use crate::world::{NOW, SECOND, World, alice, bob, new_id};
 
 super::on_both_engines!(
     every_kind_of_event_is_read_back_newest_first,
@@ -19,6 +19,7 @@ async fn every_kind_of_event_is_read_back_newest_first(world: World) {
             at: NOW + n * SECOND,
             kind,
             did: (n % 2 == 0).then(alice),
+            actor: (n % 4 == 0).then(bob),
             client_id: (n % 3 == 0).then(|| client.clone()),
             detail: format!("event {n}"),
         };
@@ -38,6 +39,7 @@ async fn no_more_events_are_read_than_asked_for(world: World) {
             at: NOW + n * SECOND,
             kind: AuditKind::SignedIn,
             did: None,
+            actor: None,
             client_id: None,
             detail: n.to_string(),
         };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use aip_atproto::Did;
 use aip_storage::client::{Client, ClientId};
 use aip_storage::grant::{Approval, Approve, DocumentClient, RevokeReason};
+use aip_storage::upstream::EndReason;
 
 use crate::on_both_engines;
 use crate::world::{DAY, NOW, World, alice, at_once, bob, public_client};
@@ -14,6 +15,8 @@ on_both_engines!(
     no_more_are_kept_than_may_be_and_a_refusal_changes_nothing,
     of_one_site_no_more_are_kept_than_its_share,
     of_one_account_no_more_are_kept_than_its_share,
+    one_account_leaves_places_of_a_site_to_others,
+    a_client_that_nobody_allows_any_more_gives_its_place_up,
     of_fifty_first_approvals_each_is_given_and_one_client_kept,
     who_is_allowed_something_just_then_is_not_forgotten,
     who_has_grants_is_not_forgotten,
@@ -43,6 +46,7 @@ async fn pending_of(world: &World, id: &ClientId, did: &Did, max_clients: u64) -
             site: "https://app.example/".to_owned(),
             max_clients_of_site: 1000,
             max_clients_of_account: 1000,
+            max_clients_of_account_at_site: 1000,
         }),
         ..world.pending(id, did, session.id).await
     }
@@ -203,6 +207,121 @@ async fn of_one_account_no_more_are_kept_than_its_share(world: World) {
         assert_eq!(approve(n, &did).await, outcome, "{n} {did}");
     }
     assert_eq!(kept(&world).await.len(), 4);
+}
+
+async fn one_account_leaves_places_of_a_site_to_others(world: World) {
+    const SITES: [&str; 2] = ["https://app.example/", "https://other.example/"];
+    let approval = async |site: &str, n: usize, did: &Did| {
+        let id = format!("{site}{n}.json").parse().unwrap();
+        let mut approval = pending_of(&world, &id, did, 100).await;
+        let document = approval.client_from_document.as_mut().unwrap();
+        site.clone_into(&mut document.site);
+        document.max_clients_of_site = 5;
+        document.max_clients_of_account_at_site = 2;
+        approval
+    };
+    let approve = async |site: &str, n: usize, did: &Did| {
+        let approval = approval(site, n, did).await;
+        let outcome = world.storage.approve(&approval).await.unwrap();
+        (outcome, approval.grant.id)
+    };
+    let mut first = None;
+    for (site, n, did, outcome) in [
+        (SITES[0], 1, alice(), Approve::Approved),
+        (SITES[0], 2, alice(), Approve::Approved),
+        (SITES[0], 3, alice(), Approve::ClientsFull),
+        (SITES[0], 3, bob(), Approve::Approved),
+        // It is not new any more, and counts for her as well.
+        (SITES[0], 3, alice(), Approve::Approved),
+        (SITES[0], 4, alice(), Approve::ClientsFull),
+        (SITES[0], 4, bob(), Approve::Approved),
+        (SITES[0], 5, bob(), Approve::ClientsFull),
+        (SITES[1], 1, alice(), Approve::Approved),
+    ] {
+        let (found, grant) = approve(site, n, &did).await;
+        assert_eq!(found, outcome, "{site}{n} {did}");
+        first.get_or_insert(grant);
+    }
+    // What she has taken back does not count.
+    for (grant, expected) in [(None, Approve::ClientsFull), (first, Approve::ClientsFull)] {
+        if let Some(grant) = grant {
+            let reason = RevokeReason::ByPerson;
+            world
+                .storage
+                .revoke_grant(grant, reason, NOW)
+                .await
+                .unwrap();
+        }
+        assert_eq!(approve(SITES[0], 6, &alice()).await.0, expected);
+    }
+    let (third, did, reason) = (id(3), alice(), RevokeReason::ByPerson);
+    let ends = world
+        .storage
+        .revoke_client_grants(&third, &did, reason, NOW);
+    assert_eq!(ends.await.unwrap(), 1);
+    assert_eq!(approve(SITES[0], 6, &alice()).await.0, Approve::Approved);
+}
+
+async fn a_client_that_nobody_allows_any_more_gives_its_place_up(world: World) {
+    let approve = async |n: usize| {
+        let mut approval = pending(&world, &id(n), 4).await;
+        let document = approval.client_from_document.as_mut().unwrap();
+        document.max_clients_of_site = 3;
+        let outcome = world.storage.approve(&approval).await.unwrap();
+        (outcome, approval.grant.id)
+    };
+    let elsewhere = "https://elsewhere.example/1.json".parse().unwrap();
+    let other = pending(&world, &elsewhere, 4).await;
+    assert_eq!(
+        world.storage.approve(&other).await.unwrap(),
+        Approve::Approved
+    );
+    let mut grants = Vec::new();
+    for n in 1..=3 {
+        let (outcome, grant) = approve(n).await;
+        assert_eq!(outcome, Approve::Approved);
+        grants.push(grant);
+    }
+    assert_eq!(approve(20).await.0, Approve::ClientsFull);
+    // Whoever allows apps and takes that back, one after the other, has the place of one.
+    let end = async |grant| {
+        let reason = RevokeReason::ByPerson;
+        world
+            .storage
+            .revoke_grant(grant, reason, NOW)
+            .await
+            .unwrap();
+    };
+    for n in 4..10 {
+        end(grants.pop().unwrap()).await;
+        let (outcome, grant) = approve(n).await;
+        assert_eq!(outcome, Approve::Approved, "{n}");
+        grants.push(grant);
+        let kept = kept(&world).await;
+        assert_eq!(kept.len(), 4, "{kept:?}");
+        for id in [&id(1), &id(2), &id(n), &elsewhere] {
+            assert!(kept.contains(id), "{id} of {kept:?}");
+        }
+    }
+    // One of another site makes no room in this one.
+    end(other.grant.id).await;
+    assert_eq!(approve(10).await.0, Approve::ClientsFull);
+    assert!(kept(&world).await.contains(&elsewhere));
+    // One that is to be told of a logout stays until it is.
+    end(grants.pop().unwrap()).await;
+    crate::logouts::waiting(&world, id(9).as_str(), 1, NOW).await;
+    assert_eq!(approve(10).await.0, Approve::ClientsFull);
+    world.raw("DELETE FROM logout_deliveries").await;
+    // One that somebody is at the sign-in of stays until they are done, and one with a session at a PDS.
+    let coming_back = pending(&world, &id(9), 4).await;
+    assert_eq!(approve(10).await.0, Approve::ClientsFull);
+    let (session, reason) = (coming_back.grant.upstream_session, EndReason::ByOperator);
+    let end = world.storage.end_upstream_session(session, reason, NOW);
+    assert!(end.await.unwrap());
+    assert_eq!(approve(10).await.0, Approve::ClientsFull);
+    world.raw("DELETE FROM authorization_requests").await;
+    assert_eq!(approve(10).await.0, Approve::Approved);
+    assert!(!kept(&world).await.contains(&id(9)));
 }
 
 async fn of_fifty_first_approvals_each_is_given_and_one_client_kept(world: World) {

@@ -7,7 +7,8 @@ use aip_base::Timestamp;
 use aip_keys::TokenHash;
 use aip_storage::client::{Client, ClientAuthMethod};
 use aip_storage::client_registration::{
-    Admission, ChangedRegistration, InitialAccessToken, NewRegistration, RegisterClient,
+    Admission, ChangeRegistration, ChangedRegistration, InitialAccessToken, NewRegistration,
+    RegisterClient,
 };
 use aip_storage::grant::{Approve, RevokeReason};
 
@@ -20,6 +21,7 @@ super::on_both_engines_and_behind_a_pooler!(
     of_fifty_changes_with_one_token_one_counts,
     a_registration_is_its_clients_own,
     a_change_keeps_the_secret_or_replaces_it,
+    a_change_writes_over_no_other_change,
     a_change_forgets_the_consents_of_that_client_if_it_says_so,
     of_fifty_deletions_with_one_token_one_counts,
     a_deletion_with_a_spent_token_deletes_nothing,
@@ -59,12 +61,21 @@ async fn register(world: &World, registration: &NewRegistration) -> RegisterClie
 async fn change(world: &World, client: &Client, token: TokenHash, next: TokenHash) -> bool {
     let change = ChangedRegistration {
         client: client.clone(),
+        read_at: NOW,
         replaces_secret: false,
         forgets_consents: false,
         token,
         next_token: next,
     };
-    world.storage.change_registration(&change).await.unwrap()
+    is_changed(world, &change).await
+}
+
+async fn is_changed(world: &World, change: &ChangedRegistration) -> bool {
+    match world.storage.change_registration(change).await.unwrap() {
+        ChangeRegistration::Changed => true,
+        ChangeRegistration::Refused => false,
+        ChangeRegistration::ChangedMeanwhile => panic!("nobody else changed it"),
+    }
 }
 
 async fn of_fifty_registrations_with_a_token_for_three_three_succeed(world: World) {
@@ -221,16 +232,85 @@ async fn a_change_keeps_the_secret_or_replaces_it(world: World) {
         let next_token = new_hash();
         let change = ChangedRegistration {
             client: client.clone(),
+            read_at: NOW,
             replaces_secret,
             forgets_consents: false,
             token,
             next_token,
         };
-        assert!(world.storage.change_registration(&change).await.unwrap());
+        assert!(is_changed(&world, &change).await);
         token = next_token;
         let stored = world.storage.client(&client.id).await.unwrap().unwrap();
         assert_eq!(stored.secret_hash == Some(other), replaces_secret);
     }
+}
+
+async fn a_change_writes_over_no_other_change(world: World) {
+    let registered = registration("app", Admission::Open);
+    register(&world, &registered).await;
+    let id = registered.client.id.clone();
+    let stored = async || world.storage.client(&id).await.unwrap().unwrap();
+    let mut token = registered.token;
+    for round in 1..=3_u32 {
+        let read = stored().await;
+        // The operator changes it after the client was read for the change.
+        let mut operators = read.clone();
+        operators.settings.require_par = !read.settings.require_par;
+        operators.updated_at = NOW + HOUR * round;
+        let update = async |client| {
+            let read_at = read.updated_at;
+            let update = world.storage.update_client_as_read(client, read_at);
+            update.await.unwrap()
+        };
+        assert!(update(&operators).await);
+        assert!(!update(&read).await, "it is not what was read any more");
+        let mut change = ChangedRegistration {
+            client: read.clone(),
+            read_at: read.updated_at,
+            replaces_secret: false,
+            forgets_consents: true,
+            token,
+            next_token: new_hash(),
+        };
+        change.client.settings.name = format!("Renamed {round}");
+        change.client.updated_at = operators.updated_at + HOUR / 2;
+        for _ in 0..2 {
+            let outcome = world.storage.change_registration(&change).await.unwrap();
+            assert_eq!(outcome, ChangeRegistration::ChangedMeanwhile);
+        }
+        let after = stored().await;
+        assert_eq!(after.settings, operators.settings);
+        assert_eq!(after.updated_at, operators.updated_at);
+        // The token is not spent: the change can be made anew, with both.
+        change.client.settings.require_par = after.settings.require_par;
+        change.read_at = after.updated_at;
+        assert!(is_changed(&world, &change).await);
+        assert_eq!(stored().await.settings, change.client.settings);
+        token = change.next_token;
+    }
+    // Of several that were made from the same state one counts.
+    let read = stored().await;
+    let secrets: Vec<_> = (0..10).map(|_| new_hash()).collect();
+    let outcomes = at_once(10, |n| {
+        let storage = Arc::clone(&world.storage);
+        let mut client = read.clone();
+        client.settings.name = format!("Of {n}");
+        client.updated_at = read.updated_at + HOUR;
+        let change = ChangedRegistration {
+            client,
+            read_at: read.updated_at,
+            replaces_secret: false,
+            forgets_consents: false,
+            token,
+            next_token: secrets[n],
+        };
+        async move { storage.change_registration(&change).await.unwrap() }
+    });
+    let changed = outcomes.await;
+    let changed = changed
+        .iter()
+        .filter(|it| **it == ChangeRegistration::Changed);
+    assert_eq!(changed.count(), 1);
 }
 
 async fn a_change_forgets_the_consents_of_that_client_if_it_says_so(world: World) {
@@ -261,12 +341,13 @@ async fn a_change_forgets_the_consents_of_that_client_if_it_says_so(world: World
         let next_token = new_hash();
         let change = ChangedRegistration {
             client: one.client.clone(),
+            read_at: NOW,
             replaces_secret: false,
             forgets_consents,
             token: presented.unwrap_or(token),
             next_token,
         };
-        let changed = world.storage.change_registration(&change).await.unwrap();
+        let changed = is_changed(&world, &change).await;
         assert_eq!(changed, presented.is_none());
         if changed {
             token = next_token;

@@ -20,7 +20,7 @@ super::on_both_engines_and_behind_a_pooler!(
     a_client_comes_back_as_it_was_registered,
     an_id_is_taken_once,
     clients_are_listed_by_id,
-    an_update_writes_everything_but_the_secret,
+    an_update_writes_everything_but_the_secret_and_the_sector,
     an_update_changes_the_secret_only_between_public_and_confidential,
     the_version_of_the_clients_changes_with_each_of_them,
     a_secret_is_replaced_for_confidential_clients_only,
@@ -83,7 +83,7 @@ async fn clients_are_listed_by_id(world: World) {
     assert_eq!(ids, ["-", "B", "a", "b"]);
 }
 
-async fn an_update_writes_everything_but_the_secret(world: World) {
+async fn an_update_writes_everything_but_the_secret_and_the_sector(world: World) {
     let before = confidential_client("app");
     world.storage.create_client(&before).await.unwrap();
     let uri = "https://app.example/keys.json".parse().unwrap();
@@ -119,6 +119,7 @@ async fn an_update_writes_everything_but_the_secret(world: World) {
             resource_server: Some("urn:photos".parse().unwrap()),
             claims_in_id_token: true,
             authentication_only: true,
+            pairwise: None,
             default_atproto_proxy: Some("did:web:api.example#appview".parse().unwrap()),
             access_token_ttl: MINUTE,
             refresh_token_ttl: HOUR,
@@ -133,10 +134,13 @@ async fn an_update_writes_everything_but_the_secret(world: World) {
 
     let stored = world.storage.client(&before.id).await.unwrap().unwrap();
     assert_eq!(stored.secret_hash, before.secret_hash);
-    let expected = Client {
+    let mut expected = Client {
         secret_hash: before.secret_hash,
         ..after
     };
+    // What people are known by to a client stays, too.
+    expected.settings.pairwise = before.settings.pairwise;
+    assert!(expected.settings.pairwise.is_some());
     assert_eq!(format!("{stored:?}"), format!("{expected:?}"));
     assert!(
         !world
@@ -307,6 +311,7 @@ fn confidential_client(id: &str) -> Client {
                 "https://app.example/other".parse().unwrap(),
             ],
             id_token_alg: IdTokenAlg::Rs256,
+            pairwise: Some("https://sector.example/list.json".parse().unwrap()),
             ..public.settings
         },
         secret_hash: Some(new_hash()),

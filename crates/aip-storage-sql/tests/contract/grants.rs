@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use aip_storage::StorageError;
-use aip_storage::grant::{Approve, RevokeReason};
+use aip_storage::grant::{Approve, RedeemCode, RevokeReason, Rotate};
+use aip_storage::sector::SectorId;
 use aip_storage::upstream::{EndReason, UpstreamState};
 
-use crate::world::{NOW, SECOND, World, alice, bob};
+use crate::world::{NOW, SECOND, World, alice, bob, redemption_of, rotation_of};
 
 super::on_both_engines!(
     the_end_of_a_grant_is_the_end_of_its_tokens_and_its_session,
@@ -17,7 +18,39 @@ super::on_both_engines!(
     an_account_sees_its_live_grants_newest_first,
     taking_an_app_back_ends_its_grants_and_forgets_the_consents,
     a_grant_that_ended_without_a_reason_is_not_read,
+    a_grant_keeps_the_sector_of_its_client,
 );
+
+async fn a_grant_keeps_the_sector_of_its_client(world: World) {
+    let client = world.client("app").await;
+    let sector: Option<SectorId> = Some("app.example".parse().unwrap());
+    let session = world.session(&client, &alice()).await;
+    let mut approval = world.pending(&client, &alice(), session.id).await;
+    approval.grant.sector.clone_from(&sector);
+    let storage = &world.storage;
+    assert_eq!(storage.approve(&approval).await.unwrap(), Approve::Approved);
+    let redemption = redemption_of(&approval);
+    let RedeemCode::Redeemed(redeemed) = storage.redeem_code(&redemption).await.unwrap() else {
+        panic!("not redeemed")
+    };
+    assert_eq!(redeemed.grant.sector, sector);
+    let tokens = redemption.tokens;
+    let access = storage.access_token(&tokens.access, NOW + SECOND).await;
+    assert_eq!(access.unwrap().unwrap().grant.sector, sector);
+    let for_call = storage.access_token_for_call(&tokens.access, NOW + SECOND);
+    assert_eq!(for_call.await.unwrap().unwrap().token.grant.sector, sector);
+    let with_session = storage.access_token_with_session(&tokens.access, NOW + SECOND);
+    let with_session = with_session.await.unwrap().unwrap();
+    assert_eq!(with_session.token.grant.sector, sector);
+    let refresh = storage.refresh_token(&tokens.refresh, NOW + SECOND).await;
+    assert_eq!(refresh.unwrap().unwrap().grant.sector, sector);
+    let rotation = rotation_of(&client, &tokens);
+    match storage.rotate_refresh_token(&rotation).await.unwrap() {
+        Rotate::Rotated(grant) => assert_eq!(grant.sector, sector),
+        refused => panic!("{refused:?}"),
+    }
+    assert_eq!(storage.grants_of(&alice()).await.unwrap()[0].sector, sector);
+}
 
 async fn the_end_of_a_grant_is_the_end_of_its_tokens_and_its_session(world: World) {
     let client = world.client("app").await;

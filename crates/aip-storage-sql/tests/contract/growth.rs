@@ -14,6 +14,7 @@ use aip_storage::client_registration::{
     Admission, InitialAccessToken, NewRegistration, RegisterClient,
 };
 use aip_storage::client_token::ClientToken;
+use aip_storage::delegation::GiveDelegation;
 use aip_storage::grant::{
     Approval, Approve, Grant, Handover, NewCode, NewTokens, RedeemCode, RevokeReason, Rotate,
 };
@@ -26,6 +27,7 @@ use aip_storage::request::UpstreamFlow;
 use aip_storage::requested_claims::RequestedClaims;
 use aip_storage::resource_uri::ResourceList;
 
+use crate::delegations::new_delegation;
 use crate::world::{
     DAY, HOUR, MINUTE, NOW, World, issuer, new_client_token, new_device, new_hash,
     new_held_session, new_id, new_request, new_session, new_tokens, origin, public_client,
@@ -140,7 +142,7 @@ async fn refused_after_the_last_clean_up(world: &World, client: &ClientId, now: 
 /// Everything that a sign-in leaves behind, and some of what was not finished.
 async fn sign_in(world: &World, client: &ClientId, day: u32, n: u32, now: Timestamp) -> Visitor {
     let storage = &world.storage;
-    let did: Did = format!("did:web:person-{n}.example").parse().unwrap();
+    let did = visitor_of(n);
     let account = Account {
         did: did.clone(),
         handle: None,
@@ -187,6 +189,7 @@ async fn sign_in(world: &World, client: &ClientId, day: u32, n: u32, now: Timest
             id: new_id(),
             client_id: client.clone(),
             subject: did.clone(),
+            sector: None,
             actor: did,
             scope: scope("atproto openid"),
             asked: scope("atproto"),
@@ -200,6 +203,7 @@ async fn sign_in(world: &World, client: &ClientId, day: u32, n: u32, now: Timest
         },
         client_registered_itself: false,
         client_from_document: None,
+        client_resources: None,
         ends_session: false,
         handover: Handover::Code(NewCode {
             hash: new_hash(),
@@ -221,11 +225,17 @@ async fn sign_in(world: &World, client: &ClientId, day: u32, n: u32, now: Timest
         at: now,
         kind: AuditKind::SignedIn,
         did: None,
+        actor: None,
         client_id: None,
         detail: String::new(),
     };
     event.did = Some(approval.grant.subject.clone());
     storage.record(&event).await.unwrap();
+    let (mut delegation, mut session) = new_delegation(&approval.grant.subject, &visitor_of(n + 1));
+    (session.created_at, session.next_refresh_at) = (now, now + DAY);
+    (delegation.created_at, delegation.ends_at) = (now, now + DAY);
+    let given = storage.give_delegation(&delegation, &session, &[]).await;
+    assert_eq!(given.unwrap(), GiveDelegation::Given);
     let held = new_held_session(client, &approval.grant.subject, now);
     storage.hold_sessions(&[held], now).await.unwrap();
     storage.begin_release(now).await.unwrap();
@@ -237,6 +247,10 @@ async fn sign_in(world: &World, client: &ClientId, day: u32, n: u32, now: Timest
         tokens: redemption.tokens,
         since: day,
     }
+}
+
+fn visitor_of(n: u32) -> Did {
+    format!("did:web:person-{n}.example").parse().unwrap()
 }
 
 async fn browser(world: &World, did: &Did, now: Timestamp) -> RowId {
@@ -368,6 +382,8 @@ async fn clean_up(world: &World, now: Timestamp) {
     storage.end_abandoned_sessions(hour_ago, now).await.unwrap();
     let end = storage.end_expired_grants(hour_ago, now, 500);
     end.await.unwrap();
+    let ended = storage.end_expired_delegations(now, 500);
+    ended.await.unwrap();
     let unused = storage.delete_unused_clients(now, 50);
     unused.await.unwrap();
     let unused = storage.delete_unused_document_clients(now - 30 * DAY, now, 50);

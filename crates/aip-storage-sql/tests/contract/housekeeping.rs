@@ -5,6 +5,7 @@ use std::sync::Arc;
 use aip_base::Timestamp;
 use aip_storage::audit::{AuditEvent, AuditKind};
 use aip_storage::client_registration::InitialAccessToken;
+use aip_storage::delegation::{DelegationEnd, GiveDelegation};
 use aip_storage::grant::{RevokeReason, Rotate};
 use aip_storage::housekeeping::{PurgeReport, RetentionClass};
 use aip_storage::nonces::{GivenNonce, ServerRole};
@@ -70,6 +71,13 @@ async fn each_kind_is_kept_for_its_time_and_no_longer(world: World) {
         .revocation_done(grant.upstream_session)
         .await
         .unwrap();
+    let (delegation, session) = crate::delegations::new_delegation(&alice(), &bob());
+    let given = storage.give_delegation(&delegation, &session, &[]).await;
+    assert_eq!(given.unwrap(), GiveDelegation::Given);
+    let reason = DelegationEnd::TakenBack;
+    let ended = storage.end_delegation(&delegation.owner, delegation.id, reason, NOW);
+    assert!(ended.await.unwrap());
+    storage.revocation_done(session.id).await.unwrap();
     crate::logouts::waiting(&world, "app", 1, NOW).await;
     let micro = std::time::Duration::from_micros(1);
 
@@ -107,7 +115,8 @@ async fn each_kind_is_kept_for_its_time_and_no_longer(world: World) {
             vec![
                 (RetentionClass::RefreshTokens, 1),
                 (RetentionClass::Grants, 1),
-                (RetentionClass::UpstreamSessions, 1),
+                (RetentionClass::UpstreamSessions, 2),
+                (RetentionClass::Delegations, 1),
             ],
         ),
         (NOW + 365 * DAY, vec![(RetentionClass::AuditEvents, 1)]),
@@ -302,6 +311,7 @@ fn new_event() -> AuditEvent {
         at: NOW,
         kind: AuditKind::GrantGiven,
         did: None,
+        actor: None,
         client_id: None,
         detail: String::new(),
     }

@@ -25,6 +25,7 @@ super::on_both_engines_and_behind_a_pooler!(
     of_fifty_sign_outs_one_notes_the_ends,
     a_grant_that_others_end_is_told_and_one_that_its_client_ends_is_not,
     of_fifty_claims_one_has_the_delivery,
+    claims_at_the_same_moment_have_each_their_own,
     a_claim_that_has_lapsed_changes_nothing_any_more,
     no_client_holds_the_others_up,
     a_claim_takes_one_of_each_client_before_others,
@@ -297,6 +298,20 @@ async fn of_fifty_claims_one_has_the_delivery(world: World) {
         assert_eq!(claimed.len(), 1);
         assert_eq!((claimed[0].grant, claimed[0].attempts), (grant, attempts));
     }
+}
+
+async fn claims_at_the_same_moment_have_each_their_own(world: World) {
+    waiting(&world, "many", 60, NOW).await;
+    waiting(&world, "few", 40, NOW).await;
+    let storage = Arc::clone(&world.storage);
+    let claims = at_once(4, |_| {
+        let storage = Arc::clone(&storage);
+        async move { storage.claim_logouts(NOW + DAY, 25, 100).await.unwrap() }
+    });
+    let claims = claims.await;
+    let counts: Vec<_> = claims.iter().map(Vec::len).collect();
+    assert_eq!(counts, [25; 4], "none is without, and none has too many");
+    assert_eq!(grants(&claims.concat()).len(), 100, "none is in two");
 }
 
 async fn a_claim_that_has_lapsed_changes_nothing_any_more(world: World) {

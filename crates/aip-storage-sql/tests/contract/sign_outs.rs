@@ -25,6 +25,7 @@ super::on_both_engines_and_behind_a_pooler!(
     a_browser_opens_one_address_of_each_client_before_others_and_not_too_many,
     a_browser_tells_however_a_grant_ended_unless_its_client_ended_it,
     of_many_sign_ins_at_one_client_the_latest_are_told,
+    ends_that_were_told_use_up_no_place_of_others,
     of_what_ends_at_once_no_more_waits_than_may,
     a_sign_out_ends_what_nobody_has_redeemed,
     of_a_redemption_and_a_sign_out_at_once_the_later_knows_of_the_other,
@@ -141,6 +142,24 @@ async fn of_many_sign_ins_at_one_client_the_latest_are_told(world: World) {
     assert!(world.strings(with_browser).await.is_empty());
 }
 
+async fn ends_that_were_told_use_up_no_place_of_others(world: World) {
+    let storage = &world.storage;
+    let app = told(&world, "app").await;
+    for reason in [RevokeReason::ByPerson, RevokeReason::UpstreamEnded] {
+        let browser = browser_of(&world, &[alice()]).await;
+        let all = several(&world, &app, browser, &alice(), 2 * LATEST_SIGN_INS).await;
+        let (newer, older) = all.split_at(usize::try_from(LATEST_SIGN_INS).unwrap());
+        for grant in newer {
+            storage.revoke_grant(*grant, reason, NOW).await.unwrap();
+        }
+        assert_eq!(grants(&due(&world, NOW).await).len(), newer.len());
+        let ended = storage.sign_out_account(browser, &alice(), NOW).await;
+        let told: BTreeSet<_> = older.iter().copied().collect();
+        assert_eq!(grants(&ended.unwrap().deliveries), told, "{reason:?}");
+        world.raw("DELETE FROM logout_deliveries").await;
+    }
+}
+
 async fn of_what_ends_at_once_no_more_waits_than_may(world: World) {
     let storage = &world.storage;
     let (app, other) = (told(&world, "app").await, told(&world, "other").await);
@@ -230,6 +249,7 @@ async fn a_delivery_ends_with_its_event_or_not_at_all(world: World) {
         at: NOW,
         kind,
         did: Some(alice()),
+        actor: None,
         client_id: None,
         detail: String::new(),
     };

@@ -88,7 +88,7 @@ impl World {
         }
     }
 
-    async fn migrated(url: String, directory: Option<TempDir>) -> Self {
+    pub(crate) async fn migrated(url: String, directory: Option<TempDir>) -> Self {
         let database = Database::connect(&url.parse().unwrap(), PgOptions::default())
             .await
             .unwrap();
@@ -219,6 +219,7 @@ impl World {
                 id: new_id(),
                 client_id: client.clone(),
                 subject: did.clone(),
+                sector: None,
                 actor: did.clone(),
                 scope: scope("atproto"),
                 asked: scope("atproto"),
@@ -232,6 +233,7 @@ impl World {
             },
             client_registered_itself: stored.is_some_and(|it| it.registered_itself),
             client_from_document: None,
+            client_resources: None,
             ends_session: false,
             handover: Handover::Code(NewCode {
                 hash: new_hash(),

@@ -116,6 +116,7 @@ async fn clean_up(
     };
     let expired = storage.end_expired_grants(now - MIN_GRANT_AGE, now, PURGE_BATCH_ROWS);
     let expired = expired.await;
+    let delegations = storage.end_expired_delegations(now, PURGE_BATCH_ROWS).await;
     let unused = storage.delete_unused_clients(now, UNUSED_CLIENTS_BATCH_ROWS);
     let unused = unused.await;
     let unused_documents = storage
@@ -128,6 +129,7 @@ async fn clean_up(
     while storage.purge_expired(now, PURGE_BATCH_ROWS).await?.more {}
     abandoned
         .and(expired)
+        .and(delegations)
         .and(unused)
         .and(unused_documents)
         .map(drop)

@@ -1,10 +1,11 @@
 //! The key set in the database, and its rotation by the server itself.
 //!
-//! Who has AIP rotate its keys (`keys.rotate_upstream_every`, `keys.rotate_oidc_every`) keeps the
-//! signing keys in the database, whether one process works on it or many: the set is one sealed value
-//! (`signing_key_sets`) that every process reads again each [`POLL_INTERVAL`]. The first process that
-//! rotates stores the keys it was started with. Keys that are given from outside
-//! (`keys.json_web_keys`) are rotated outside, and the configuration refuses both at once.
+//! Who has AIP rotate its keys (`keys.rotate_upstream_every`, `keys.rotate_oidc_every`,
+//! `keys.rotate_service_auth_every`) keeps the signing keys in the database, whether one process works
+//! on it or many: the set is one sealed value (`signing_key_sets`) that every process reads again each
+//! [`POLL_INTERVAL`]. The first process that rotates stores the keys it was started with. Keys that are
+//! given from outside (`keys.json_web_keys`) are rotated outside, and the configuration refuses both at
+//! once.
 //!
 //! A step of a rotation (`aip_keys::RotationStep`) is one statement that changes the set of the
 //! generation that was read. Of several processes one succeeds, and the others read what it stored: no

@@ -4,7 +4,9 @@
 use aip_atproto::{Origin, ScopeSet};
 use aip_http::{Endpoint, UpstreamDocument};
 use aip_sessions::UpstreamIdentity;
+use aip_storage::delegation::DelegationPreset;
 use serde_json::json;
+use strum::IntoEnumIterator as _;
 
 /// What the document says besides what follows from AIP's address.
 #[derive(Debug, Clone, Default)]
@@ -51,6 +53,10 @@ impl ClientDocument {
                 document[name] = value.as_str().into();
             }
         }
-        Some(UpstreamDocument::new(document, self.scope.clone()))
+        // An owner may delegate whatever the clients are registered for.
+        let delegated =
+            DelegationPreset::iter().flat_map(|it| it.scope().iter().cloned().collect::<Vec<_>>());
+        let always = self.scope.iter().cloned().chain(delegated).collect();
+        Some(UpstreamDocument::new(document, always))
     }
 }

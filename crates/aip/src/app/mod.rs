@@ -12,9 +12,9 @@ mod profiles;
 
 use std::sync::Arc;
 
-use aip_atproto::{Origin, Scope, ScopeSet};
+use aip_atproto::{Did, Origin, Scope, ScopeSet};
 use aip_base::{Clock, DnsTxt, Http, Rng};
-use aip_http::{AppState, Endpoint, Health, Parts, RateLimiter, TrustedProxies};
+use aip_http::{AppState, Endpoint, Health, Parts, RateLimiter, ServiceIdentity, TrustedProxies};
 use aip_keys::{KeyRing, KeySet, MasterKeys, Sealer};
 use aip_listen::Lifecycle;
 use aip_oauth::credentials::RecordedCredentials;
@@ -73,6 +73,8 @@ pub struct AppConfig {
     /// How many clients are kept that are known by a document at their `client_id`; `None` where such
     /// clients are not taken.
     pub max_document_clients: Option<u64>,
+    /// The accounts that may change clients over the network.
+    pub admin_dids: Vec<Did>,
     /// Whether calls are limited by the network they come from.
     pub rate_limits: bool,
     /// How many calls on PDSs an app may make; `None` for any number.
@@ -100,6 +102,7 @@ impl AppConfig {
             require_par: false,
             registration: RegistrationPolicy::default(),
             max_document_clients: None,
+            admin_dids: Vec::new(),
             rate_limits: false,
             call_limits: None,
             proxies: TrustedProxies::new(Vec::new(), http::header::FORWARDED),
@@ -334,6 +337,7 @@ impl Application {
             health: Arc::clone(&health),
             limiter,
             proxies: config.proxies,
+            service: ServiceIdentity::new(&config.external_base, config.admin_dids),
             brand: config.brand,
             scopes_supported: config.scopes_supported,
             client_metadata,

@@ -4,6 +4,7 @@ mod backup;
 mod clients;
 mod completions;
 mod config;
+mod database;
 mod doctor;
 mod healthcheck;
 mod import;
@@ -41,6 +42,8 @@ pub(crate) enum Command {
     Import(import::Args),
     /// Brings the database up to this program
     Migrate(migrate::Args),
+    /// Moves the PostgreSQL database to another server
+    Database(database::Args),
     /// Copies the SQLite database while servers use it
     Backup(backup::Args),
     /// Puts a copy in the place of the SQLite database
@@ -66,6 +69,7 @@ impl Command {
             Self::Resolve(args) => resolve::run(&args, global),
             Self::Import(args) => import::run(&args, global),
             Self::Migrate(args) => migrate::run(&args, global),
+            Self::Database(args) => database::run(&args, global),
             Self::Backup(args) => backup::run(&args, global),
             Self::Restore(args) => restore::run(&args, global),
             Self::Config(args) => config::run(&args, global),

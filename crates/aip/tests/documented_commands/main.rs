@@ -150,6 +150,11 @@ fn the_commands_of_the_developers_guide_work() {
 }
 
 #[test]
+fn the_commands_of_the_guide_for_teams_work() {
+    run_commands_of("docs/delegation.md");
+}
+
+#[test]
 fn the_commands_of_the_quick_start_work() {
     run_commands_of("README.md");
     run_commands_of("docs/quickstart.md");

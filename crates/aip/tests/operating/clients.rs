@@ -8,7 +8,7 @@ use std::time::Duration;
 use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
 
-use crate::command::{aip, command};
+use crate::command::{Said, aip, command};
 use crate::server::Server;
 
 /// How many connections the database has seen, once all of them have ended.
@@ -189,4 +189,72 @@ fn the_default_service_of_an_app_is_set_shown_changed_and_cleared() {
     assert_eq!(default(&["show", "app"]).as_deref(), Some(two));
     assert_eq!(default(&["update", "app", "--atproto-proxy", ""]), None);
     assert_eq!(default(&["show", "app"]), None);
+}
+
+#[test]
+fn an_app_with_pairwise_subjects_is_registered_once_and_for_all() {
+    let folder = TempDir::new().unwrap();
+    let create = |words: &[&str]| {
+        let usual = ["--output", "json", "clients", "create", "--name", "Poll"];
+        aip(folder.path(), &[], &[&usual, words].concat())
+    };
+    let redirect = ["--redirect-uri", "https://poll.example/callback"];
+    let pairwise = ["--subject-type", "pairwise"];
+    let said = create(&[&redirect[..], &pairwise].concat());
+    let made: serde_json::Value = serde_json::from_str(said.ok()).unwrap();
+    assert_eq!(made["subject_type"], "pairwise");
+    assert_eq!(made["sector_identifier"], "poll.example");
+    assert_eq!(made["scope"], "openid");
+    let id = made["client_id"].as_str().unwrap();
+    let shown = aip(folder.path(), &[], &["clients", "show", id]);
+    for member in [
+        "subject_type",
+        "pairwise",
+        "sector_identifier",
+        "poll.example",
+    ] {
+        assert!(shown.ok().contains(member), "{}", shown.result);
+    }
+
+    let refused = |said: &Said, why: &str| {
+        assert_eq!(said.code, 2, "{}{}", said.result, said.talk);
+        assert!(said.talk.contains(why), "{}", said.talk);
+    };
+    let elsewhere = ["--redirect-uri", "https://elsewhere.example/callback"];
+    let list = ["--sector-identifier-uri", "https://127.0.0.1/list.json"];
+    let public = ["--subject-type", "public"];
+    for (words, why) in [
+        (
+            [&redirect[..], &pairwise, &["--scope", "openid atproto"]].concat(),
+            "tells it the account",
+        ),
+        (
+            [&redirect[..], &elsewhere, &pairwise].concat(),
+            "of one host",
+        ),
+        (pairwise.to_vec(), "has a redirect URI"),
+        ([&redirect[..], &list].concat(), "an https URL"),
+        (
+            [&redirect[..], &list, &public].concat(),
+            "is for --subject-type pairwise",
+        ),
+    ] {
+        refused(&create(&words), why);
+    }
+    let update = |words: &[&str]| {
+        aip(
+            folder.path(),
+            &[],
+            &[&["clients", "update", id], words].concat(),
+        )
+    };
+    refused(&update(&elsewhere), "stay at its sector");
+    refused(
+        &update(&["--scope", "openid profile"]),
+        "tells it the account",
+    );
+    update(&["--scope", "openid email"]).ok();
+    refused(&update(&pairwise), "unexpected argument");
+    let listed = aip(folder.path(), &[], &["--output", "json", "clients", "list"]);
+    assert_eq!(listed.rows().len(), 1);
 }

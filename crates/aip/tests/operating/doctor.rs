@@ -1,5 +1,7 @@
 //! `aip doctor`: a healthy installation has no failing line, and whatever is broken has its own.
 
+mod postgres;
+
 use std::net::TcpListener;
 use std::path::Path;
 

@@ -41,6 +41,7 @@ fn a_list_shows_every_key_and_nothing_private() {
         r#""master" "A256GCM" "active""#,
         r#""oidc" "ES256" "active""#,
         r#""oidc" "RS256" "active""#,
+        r#""service_auth" "ES256" "active""#,
         r#""upstream" "ES256" "active""#,
     ];
     assert_eq!(seen, expected);

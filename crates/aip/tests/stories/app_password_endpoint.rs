@@ -191,20 +191,29 @@ async fn whoever_guesses_app_passwords_is_stopped(world: &World) {
         let answer = give(&app, &access, &guess).await;
         answer.expect(401, "authentication_failed");
     }
-    // The right one, too, through another app and on the page: whoever guesses must not learn it.
-    let other = world.app().await;
+    // The right one, too, and on the page: whoever guesses must not learn it.
     let browser = world.browser();
-    let others = other.sign_in(&browser, world.alice()).await;
-    for (app, access) in [(&app, &access), (&other, &others.access)] {
-        let answer = give(app, access, &password).await;
-        answer
-            .expect(429, "temporarily_unavailable")
-            .logged("over the limit `app_passwords_of_account`");
-    }
-    let page = give_on_page(&browser, &other, &password).await;
-    page.answer.expect_page(429, "Too many app passwords");
+    app.sign_in(&browser, world.alice()).await;
+    let answer = give(&app, &access, &password).await;
+    answer
+        .expect(429, "temporarily_unavailable")
+        .logged("over the limit `app_passwords_of_account`");
+    let page = give_on_page(&browser, &app, &password).await;
+    page.answer.expect_page(429, "gave too many app passwords");
     assert_eq!(tries(world) - before, 10, "the host saw no more");
+    // However many were refused in a minute, the audit log has one of them.
+    let refused = async || world.audit(AuditKind::AppPasswordRefused).await.len();
+    assert_eq!(refused().await, 1);
 
+    // No other app pays for that, nor does another account.
+    let other = world.app().await;
+    let others = other.sign_in(&world.browser(), world.alice()).await;
+    for guess in ["abcd-efgh-ijkl-mnop", "abcd-efgh-ijkl-mnoq"] {
+        let answer = give(&other, &others.access, guess).await;
+        answer.expect(401, "authentication_failed");
+    }
+    assert_eq!(refused().await, 2);
+    give(&other, &others.access, &password).await.ok();
     let bobs = app.sign_in(&world.browser(), world.bob()).await;
     let answer = give(&app, &bobs.access, "abcd-efgh-ijkl-mnop").await;
     answer.expect(401, "authentication_failed");

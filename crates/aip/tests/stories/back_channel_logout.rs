@@ -59,7 +59,12 @@ pub(crate) async fn sign_in(app: &App<'_>, browser: &Browser<'_>, person: &Perso
     sign_in_for(app, browser, person, SCOPE).await
 }
 
-async fn sign_in_for(app: &App<'_>, browser: &Browser<'_>, person: &Person, scope: &str) -> Tokens {
+pub(crate) async fn sign_in_for(
+    app: &App<'_>,
+    browser: &Browser<'_>,
+    person: &Person,
+    scope: &str,
+) -> Tokens {
     let errand = app.errand(&[("scope", scope), ("prompt", "select_account")]);
     let login = browser.open(&errand.url).await;
     let page = browser.sign_in(&login, person).await;

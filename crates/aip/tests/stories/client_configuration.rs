@@ -242,6 +242,12 @@ async fn people_are_asked_again_about_an_app_that_goes_elsewhere(world: &World) 
     let page = browser.open(&again.url).await;
     browser.allow(&page).await;
     assert_eq!(silent(&now, REDIRECT).await, None);
+    // In another order they are the same.
+    change["redirect_uris"] = json!([elsewhere, REDIRECT]);
+    now = replace(world, &now, &change).await.ok();
+    for redirect in [REDIRECT, elsewhere] {
+        assert_eq!(silent(&now, redirect).await, None, "{redirect}");
+    }
     change["client_name"] = json!("Somebody Else");
     now = replace(world, &now, &change).await.ok();
     assert_eq!(silent(&now, REDIRECT).await, asked);

@@ -9,7 +9,7 @@ use aip_jose::{Alg, JwkSet, SigningKey};
 use aip_oauth::registration::RegistrationError;
 use aip_storage::client::ClientAuthMethod;
 use bytes::Bytes;
-use http::Request;
+use http::{Method, Request};
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
@@ -28,6 +28,7 @@ on_both_engines!(
     an_outage_is_survived_and_a_withdrawal_is_not,
     what_was_withdrawn_does_not_come_back_while_its_site_is_down,
     a_document_that_cannot_be_read_holds_for_a_day,
+    a_withdrawn_app_gets_nothing_for_its_tokens,
     an_app_whose_document_is_gone_is_told_of_no_sign_out,
     an_app_whose_document_was_not_read_for_days_is_told_of_a_sign_out,
     an_app_with_keys_in_its_document_proves_itself,
@@ -110,7 +111,8 @@ async fn an_app_that_nobody_registered_signs_a_person_in(world: &World) {
     put(world, &document(ID));
     let app = App::known(world, ID, None);
     let browser = world.browser();
-    let errand = app.errand(&[]);
+    // As libraries do (RFC 8707), of a server that does not know the app yet.
+    let errand = app.errand(&[("resource", BASE)]);
     let login = browser.open(&errand.url).await;
     let consent = browser.sign_in(&login, world.alice()).await;
     let page = consent.answer.text();
@@ -223,7 +225,14 @@ async fn a_changed_document_takes_effect(world: &World) {
     put(world, &document(ID));
     world.pass(Duration::from_mins(10));
     app.sign_in(&world.browser(), world.alice()).await;
-    put(world, &with("scope", json!("atproto openid profile")));
+    // Nor does the order of its addresses.
+    let both = [REDIRECT, "https://app.example.org/more"];
+    put(world, &with("redirect_uris", json!(both)));
+    world.pass(Duration::from_mins(10));
+    app.sign_in(&world.browser(), world.alice()).await;
+    let mut reordered = with("redirect_uris", json!([both[1], both[0]]));
+    reordered["scope"] = json!("atproto openid profile");
+    put(world, &reordered);
     world.pass(Duration::from_mins(10));
     open(world, &app).await;
     let client = &world.aip().app.server.storage.list_clients().await.unwrap()[0];
@@ -262,7 +271,7 @@ async fn an_outage_is_survived_and_a_withdrawal_is_not(world: &World) {
     put(world, &document(ID));
     let app = App::known(world, ID, None);
     let mut tokens = app.sign_in(&world.browser(), world.alice()).await;
-    for status in [500, 503, 429] {
+    for status in [500, 503, 429, 301, 403] {
         world.hosted.put(ID, status, String::new());
         world.pass(Duration::from_mins(61));
         assert_eq!(open(world, &app).await.status, 200, "{status}");
@@ -296,7 +305,7 @@ async fn what_was_withdrawn_does_not_come_back_while_its_site_is_down(world: &Wo
         let refused = app.refresh(&tokens.refresh).await;
         refused.expect(401, "invalid_client");
     };
-    for (status, body) in [(404, ""), (200, "<html>"), (301, "")] {
+    for (status, body) in [(404, ""), (200, "<html>"), (410, "")] {
         world.hosted.put_with(ID, status, &[JSON], body.to_owned());
         world.pass(Duration::from_mins(61));
         is_refused(&tokens).await;
@@ -350,6 +359,53 @@ async fn a_document_that_cannot_be_read_holds_for_a_day(world: &World) {
     assert_eq!(open(world, &app).await.status, 200);
     world.pass(Duration::from_hours(2));
     open(world, &app).await.expect_page(400, "can be used");
+}
+
+async fn a_withdrawn_app_gets_nothing_for_its_tokens(world: &World) {
+    take_documents(world, |_| {}).await;
+    put(world, &document(ID));
+    let app = App::known(world, ID, None);
+    let tokens = app.sign_in(&world.browser(), world.alice()).await;
+    let operators = world.app().await;
+    let others = operators.sign_in(&world.browser(), world.alice()).await;
+    let call = async |app: &App<'_>, access: &str| {
+        let path = "/api/atprotocol/session";
+        let session = app
+            .call(&Method::GET, path, access, &[], Bytes::new())
+            .await;
+        let query = app.query(access, "com.atproto.server.getSession").await;
+        [app.userinfo(access).await, session, query]
+    };
+    for (status, body) in [
+        (404, String::new()),
+        (410, String::new()),
+        (200, "{}".to_owned()),
+    ] {
+        for answer in call(&app, &tokens.access).await {
+            answer.ok();
+        }
+        world.hosted.put_with(ID, status, &[JSON], body);
+        world.pass(Duration::from_mins(11));
+        open(world, &app).await.expect_page(400, "can be used");
+        for _ in 0..2 {
+            for answer in call(&app, &tokens.access).await {
+                answer.expect(401, "invalid_token").logged("is withdrawn");
+            }
+            let refused = app.refresh(&tokens.refresh).await;
+            refused.expect(401, "invalid_client");
+            for answer in call(&operators, &others.access).await {
+                answer.ok();
+            }
+            // In a process that never saw the withdrawal, too.
+            world.restart().await;
+        }
+        // Nothing was ended by that.
+        put(world, &document(ID));
+        world.pass(Duration::from_secs(11));
+    }
+    for answer in call(&app, &tokens.access).await {
+        answer.ok();
+    }
 }
 
 async fn an_app_whose_document_is_gone_is_told_of_no_sign_out(world: &World) {

@@ -2,7 +2,9 @@
 
 use aip_oauth::registration::{ClientSettings, RegistrationError};
 use aip_storage::client::{ApplicationType, ClientAuthMethod, RedirectUri};
+use aip_storage::delegation::DelegationPreset;
 use serde_json::Value;
+use strum::IntoEnumIterator as _;
 
 use crate::app::{App, REDIRECT, basic_credential};
 use crate::on_both_engines;
@@ -52,6 +54,12 @@ async fn the_document_for_pdss_follows_every_change_of_a_client(world: &World) {
     let other = "repo:com.example.other.record";
     let has = async |scope: &str| document_scopes(world).await.contains(&scope.to_owned());
     assert!(!has(first).await);
+    // What an owner may delegate is not a client's to register.
+    for preset in DelegationPreset::iter() {
+        for scope in preset.scope().iter() {
+            assert!(has(&scope.to_string()).await, "{scope}");
+        }
+    }
     let app = App::register(world, scoped("atproto repo:com.example.first.record")).await;
     assert!(has(first).await);
 

@@ -22,6 +22,7 @@ on_both_engines!(
     bound_tokens_say_so_and_are_worthless_without_a_proof,
     a_proof_of_every_advertised_algorithm_binds_a_token,
     every_flaw_of_a_proof_is_refused,
+    a_key_that_was_named_in_the_browser_binds_the_code,
     a_proof_is_good_once_on_all_replicas,
     a_proof_is_good_once_although_valkey_forgets,
     an_old_or_missing_nonce_is_answered_with_a_new_one,
@@ -262,6 +263,42 @@ async fn every_flaw_of_a_proof_is_refused(world: &World) {
     expect_challenge(&answer, "invalid_token");
     assert_eq!(world.state().await.without(&["replays"]), before);
     prover.send(&[prover.proof()]).await.ok();
+}
+
+/// RFC 9449 §10, for a request that was not pushed.
+async fn a_key_that_was_named_in_the_browser_binds_the_code(world: &World) {
+    for app in [world.app().await, world.public_app().await] {
+        let app = app.with_dpop();
+        let jkt = app.key().public().thumbprint();
+        let errand = app.errand(&[("dpop_jkt", jkt.as_str())]);
+        let browser = world.browser();
+        let login = browser.open(&errand.url).await;
+        let consent = browser.sign_in(&login, world.alice()).await;
+        let code = errand.code(&browser.allow(&consent).await);
+        let before = world.state().await.without(&["replays"]);
+        for other in [app.without_key(), app.with_another_key()] {
+            let answer = other.redeem(&errand, &code).await;
+            answer.expect(400, "invalid_grant").logged("DPoP key");
+        }
+        assert_eq!(world.state().await.without(&["replays"]), before);
+        let tokens = Tokens::of(&app.redeem(&errand, &code).await);
+        assert_eq!(tokens.answer["token_type"], "DPoP");
+        app.userinfo(&tokens.access).await.ok();
+        let refused = app.with_another_key().userinfo(&tokens.access).await;
+        refused.expect(401, "invalid_token");
+    }
+    let app = world.app().await;
+    let long = "a".repeat(44);
+    for jkt in [
+        "short",
+        &long,
+        "not/base64url+of/a/SHA-256/hash/at/all+++++",
+    ] {
+        let errand = app.errand(&[("dpop_jkt", jkt)]);
+        let page = world.browser().open(&errand.url).await;
+        errand.refused(&page.away(), "invalid_request");
+        page.answer.logged("dpop_jkt");
+    }
 }
 
 #[track_caller]

@@ -1,7 +1,7 @@
 //! The grants that an app is registered for, and the bound tokens that it is registered with.
 
 use aip_oauth::registration::{ClientSettings, RegistrationError};
-use aip_storage::client::{ClientAuthMethod, GrantType, GrantTypes};
+use aip_storage::client::{ClientAuthMethod, ClientId, GrantType, GrantTypes};
 
 use crate::app::App;
 use crate::on_both_engines;
@@ -88,6 +88,12 @@ async fn grants_that_nobody_could_use_are_not_registered(world: &World) {
     assert!(matches!(refused, RegistrationError::PublicWithCredentials));
     let refused = refusal(&|it| grants(it, &[GrantType::RefreshToken])).await;
     assert!(matches!(refused, RegistrationError::RefreshAlone));
+    let alone = [GrantType::ClientCredentials, GrantType::TokenExchange];
+    let refused = refusal(&|it| grants(it, &alone)).await;
+    assert!(matches!(refused, RegistrationError::ExchangeAlone));
+    let reserved = ClientId::of_delegations();
+    let refused = server.register_client(Some(reserved), App::settings());
+    assert!(matches!(refused.await, Err(RegistrationError::Exists(_))));
     let refused = refusal(&|it| it.auth_method = ClientAuthMethod::PrivateKeyJwt).await;
     assert!(matches!(refused, RegistrationError::NoClientKeys));
     let refused = refusal(&|it| it.redirect_uris.clear()).await;

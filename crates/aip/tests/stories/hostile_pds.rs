@@ -8,6 +8,7 @@ use aip_storage::audit::AuditKind;
 use url::Url;
 
 use crate::on_both_engines;
+use crate::signing::did_of_length;
 use crate::world::{BASE, World};
 
 on_both_engines!(
@@ -265,12 +266,14 @@ async fn a_pds_that_is_away_at_the_callback_is_told_to_the_app_as_unavailable(wo
 
 async fn a_token_response_that_lacks_or_twists_something_is_refused_and_revoked(world: &World) {
     let token = Document::TokenResponse;
+    let too_long = did_of_length(world, 256, world.pds().origin());
     for (lie, check) in [
         (Lie::omit(token, "scope"), "scope"),
         (Lie::set(token, "scope", "transition:generic"), "atproto"),
         (Lie::set(token, "token_type", "Bearer"), "token_type"),
         (Lie::set(token, "sub", "not a DID"), "sub"),
         (Lie::omit(token, "sub"), "sub"),
+        (Lie::sub_of(&too_long), "256 characters"),
     ] {
         world.pds().lie(lie);
         expect_refused(world, world.pds(), "alice.test", world.alice(), check).await;

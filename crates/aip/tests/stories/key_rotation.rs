@@ -38,6 +38,7 @@ const KNOWN_BY_ALL: Duration = Duration::from_secs(10 * 60 + 30);
 const POLICY: RotationPolicy = RotationPolicy {
     upstream_every: Some(Duration::from_hours(48)),
     oidc_every: Some(Duration::from_hours(48)),
+    service_auth_every: None,
     publish_before_use: KNOWN_BY_ALL,
     publish_after_use: Duration::from_secs(10 * 60 + 30 + 24 * 60 * 60),
     verify_after_retirement: Duration::from_hours(24 * 90),
@@ -98,6 +99,12 @@ fn only(purpose: Purpose) -> RotationPolicy {
         },
         Purpose::Oidc => RotationPolicy {
             upstream_every: None,
+            ..POLICY
+        },
+        Purpose::ServiceAuth => RotationPolicy {
+            upstream_every: None,
+            oidc_every: None,
+            service_auth_every: POLICY.upstream_every,
             ..POLICY
         },
     }
@@ -223,7 +230,8 @@ async fn no_replica_signs_with_a_key_that_another_does_not_publish(world: &World
         }
     }
     learn(world, &stored(world).await.set);
-    assert_eq!(signed.len(), 3 * 4, "three rotations of three keys");
+    let words = "three rotations of three keys, and the key as a service, which stays";
+    assert_eq!(signed.len(), 3 * 4 + 1, "{words}");
 }
 
 /// The keys that sign at any of the replicas; each of the others publishes them.

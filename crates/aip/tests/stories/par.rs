@@ -15,7 +15,8 @@ use url::Url;
 use crate::answer::Answer;
 use crate::app::{App, Errand, Tokens, basic_credential};
 use crate::on_both_engines;
-use crate::world::{BASE, World};
+use crate::request_line::statements;
+use crate::world::{BASE, Engine, World};
 
 on_both_engines!(
     a_pushed_request_leads_to_tokens_and_is_spent,
@@ -30,6 +31,7 @@ on_both_engines!(
     a_client_that_must_push_is_refused_without,
     a_server_can_demand_it_of_every_client,
     requests_in_the_name_of_public_clients_are_limited_by_network,
+    a_pushed_request_costs_one_statement_besides_its_limit,
 );
 
 const PAR: &str = "/oauth/par";
@@ -324,6 +326,21 @@ async fn a_server_can_demand_it_of_every_client(world: &World) {
     errand.refused(&page.away(), "invalid_request");
     let url = link(&app, &request_uri(&push(&app, &errand).await));
     assert!(world.browser().open(&url).await.has_form("login"));
+}
+
+async fn a_pushed_request_costs_one_statement_besides_its_limit(world: &World) {
+    let app = world.app().await;
+    let mut costs = Vec::new();
+    // PostgreSQL counts for all replicas where there is no Valkey, SQLite has one process.
+    let expected = 1 + u64::from(world.engine() == Engine::Postgres);
+    // At first the client is read, and again when a second has passed.
+    while costs.len() < 20 && !costs.contains(&expected) {
+        let pushed = push(&app, &app.errand(&[])).await;
+        request_uri(&pushed);
+        costs.push(statements(world, &pushed));
+    }
+    assert!(costs.iter().all(|cost| *cost >= expected), "{costs:?}");
+    assert!(costs.contains(&expected), "{costs:?}");
 }
 
 async fn requests_in_the_name_of_public_clients_are_limited_by_network(world: &World) {

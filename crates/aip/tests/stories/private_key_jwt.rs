@@ -5,7 +5,7 @@ use std::time::Duration;
 use aip_base::Clock as _;
 use aip_jose::client_assertion::ASSERTION_TYPE;
 use aip_jose::{Alg, JwkSet, SigningKey, sign_jwt};
-use aip_storage::client::{ClientAuthMethod, ClientKeys};
+use aip_storage::client::{ClientAuthMethod, ClientKeys, SecurityProfile};
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -22,6 +22,7 @@ on_both_engines!(
     an_app_with_a_key_does_everything_that_one_with_a_secret_does,
     assertions_of_every_advertised_algorithm_are_accepted,
     an_rsa_key_is_for_the_one_algorithm_that_it_names,
+    of_keys_that_share_a_kid_the_one_that_signed_is_found,
     assertions_that_are_not_right_are_refused_and_cost_nothing,
     more_than_one_proof_or_half_an_assertion_is_refused,
     the_clock_of_an_app_may_be_a_little_ahead,
@@ -127,6 +128,64 @@ async fn an_rsa_key_is_for_the_one_algorithm_that_it_names(world: &World) {
         let logged = format!("no single key for {alg}");
         refused.expect(401, "invalid_client").logged(&logged);
     }
+}
+
+/// FAPI 2.0 Security Profile §5.4.3: algorithm and kind of key tell keys of one `kid` apart, and what they
+/// do not tell apart is tried.
+async fn of_keys_that_share_a_kid_the_one_that_signed_is_found(world: &World) {
+    let new = |alg| SigningKey::generate(alg, Some("shared".to_owned())).unwrap();
+    let keys = [Alg::Es256, Alg::Ps256, Alg::Es256, Alg::EdDsa].map(new);
+    let listed: Vec<&SigningKey> = keys.iter().collect();
+    world.hosted.put(KEYS_URI, 200, published(&listed));
+    let public: Vec<_> = keys.iter().map(|key| key.public().clone()).collect();
+    for profile in [SecurityProfile::OAuth21, SecurityProfile::Fapi2] {
+        for at_address in [false, true] {
+            let app = App::register(world, |settings| {
+                settings.auth_method = ClientAuthMethod::PrivateKeyJwt;
+                settings.security_profile = profile;
+                settings.keys = Some(if at_address {
+                    ClientKeys::At(KEYS_URI.parse().unwrap())
+                } else {
+                    ClientKeys::Registered(JwkSet::new(public.clone()))
+                });
+            });
+            let app = app.await;
+            let by = |key: &SigningKey| sign(&app, key, &AssertionClaims::of(&app));
+            for key in &keys {
+                introspect_with(&app, &by(key)).await.ok();
+            }
+            let stranger = introspect_with(&app, &by(&new(Alg::Es256))).await;
+            let stranger = stranger.expect(401, "invalid_client");
+            stranger.logged("does not verify");
+            let unnamed = sign_as_unnamed(&app, &keys[0]);
+            let unnamed = introspect_with(&app, &unnamed).await;
+            let unnamed = unnamed.expect(401, "invalid_client");
+            unnamed.logged("no single key");
+        }
+    }
+    assert_eq!(world.hosted.reads(KEYS_URI), 1);
+
+    // Four of them are tried, and no more.
+    let keys: Vec<_> = (0..5).map(|_| new(Alg::Es256)).collect();
+    let public = keys.iter().map(|key| key.public().clone()).collect();
+    let app = App::register(world, |settings| {
+        settings.auth_method = ClientAuthMethod::PrivateKeyJwt;
+        settings.keys = Some(ClientKeys::Registered(JwkSet::new(public)));
+    });
+    let app = app.await;
+    let by = |key: &SigningKey| sign(&app, key, &AssertionClaims::of(&app));
+    introspect_with(&app, &by(&keys[3])).await.ok();
+    let fifth = introspect_with(&app, &by(&keys[4])).await;
+    fifth.expect(401, "invalid_client");
+}
+
+/// An assertion whose header names no key.
+fn sign_as_unnamed(app: &App<'_>, key: &SigningKey) -> String {
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let header = json!({ "alg": "ES256", "typ": "JWT" });
+    let input = format!("{}.{}", part(&header), part(&AssertionClaims::of(app).0));
+    let signature = key.sign(input.as_bytes()).unwrap();
+    format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
 /// A token that is signed with a secret, or not at all.

@@ -4,20 +4,21 @@
 use std::time::Duration;
 
 use aip_oauth::registration::ClientSettings;
-use aip_sandbox::{Endpoint, PdsOptions};
+use aip_sandbox::{Endpoint, PdsOptions, When};
 use serde_json::{Value, json};
 
 use crate::app::{App, SCOPE, Tokens};
 use crate::app_passwords::{call, own_session};
 use crate::main_story::verified_claims;
 use crate::on_both_engines;
-use crate::world::World;
+use crate::world::{World, until};
 
 on_both_engines!(
     the_profile_is_told_as_its_owner_wrote_it,
     the_profile_is_for_those_who_may_know_it,
     a_name_that_is_no_name_is_not_told,
     a_pds_that_does_not_tell_costs_the_profile_alone,
+    a_code_is_answered_before_its_app_gives_up_and_nothing_that_was_read_is_lost,
     a_host_that_an_account_has_left_does_not_name_it,
 );
 
@@ -196,6 +197,42 @@ async fn a_pds_that_does_not_tell_costs_the_profile_alone(world: &World) {
     world.pds().always(GET_RECORD).drops_response();
     world.pass(Duration::from_mins(10));
     assert_eq!(app.userinfo(&tokens.access).await.ok(), told);
+}
+
+async fn a_code_is_answered_before_its_app_gives_up_and_nothing_that_was_read_is_lost(
+    world: &World,
+) {
+    write_profile(world, with_picture(&json!("Alice"))).await;
+    let app = App::register(world, |settings: &mut ClientSettings| {
+        settings.claims_in_id_token = true;
+    });
+    let app = app.await;
+    // The token endpoint waits for it for a while, and not for as long as it may take.
+    let gate = world.pds().next(GET_RECORD).holds(When::After);
+    let given_up = async {
+        let line = "claims not read in time";
+        until(line, async || world.log().contains(line)).await;
+        // At once: the read itself is given up, too, a second later.
+        gate.open();
+    };
+    let browser = world.browser();
+    let scope = format!("{SCOPE} email");
+    let signed_in = app.sign_in_for(&browser, world.alice(), &scope);
+    let (tokens, ()) = tokio::join!(signed_in, given_up);
+    let claims = verified_claims(world, tokens.id_token()).await;
+    let expected = plain(world);
+    for name in ["name", "preferred_username", "pds_endpoint"] {
+        assert_eq!(claims[name], expected[name], "{name}");
+    }
+    assert!(claims["picture"].is_null());
+    let email = "alice-test@mail.test";
+    assert_eq!(claims["email"], email, "a slow profile costs nothing else");
+    let told = app.userinfo(&tokens.access).await.ok();
+    assert_eq!(told["name"], "Alice");
+    assert_eq!(reads(world), 1, "it was read for the code");
+    let renewed = Tokens::of(&app.refresh(&tokens.refresh).await);
+    let claims = verified_claims(world, renewed.id_token()).await;
+    assert_eq!(claims["picture"], told["picture"]);
 }
 
 async fn a_host_that_an_account_has_left_does_not_name_it(world: &World) {

@@ -21,6 +21,7 @@ on_both_engines!(
     a_resource_server_learns_about_tokens_for_it_and_no_others,
     of_fifty_exchanges_for_a_resource_one_wins,
     a_refresh_for_the_resources_of_its_grant_costs_one_statement,
+    what_the_operator_takes_from_an_app_gets_no_more_tokens,
     a_resource_server_is_confidential_and_not_this_server,
 );
 
@@ -357,6 +358,41 @@ async fn a_refresh_for_the_resources_of_its_grant_costs_one_statement(world: &Wo
     if world.engine() == Engine::Postgres {
         assert_eq!(costs, [1, 1]);
     }
+}
+
+async fn what_the_operator_takes_from_an_app_gets_no_more_tokens(world: &World) {
+    let app = app_for_both(world).await;
+    let server = world.aip().app.server.clone();
+    let of_both = tokens_for(&app, &[API, PHOTOS]).await;
+    let with_aip = tokens_for(&app, &[BASE, API]).await;
+    let of_one = tokens_for(&app, &[API]).await;
+    let usual = tokens_for(&app, &[]).await;
+    let asked = app.errand(&[("resource", API)]);
+    let browser = world.browser();
+    let login = browser.open(&asked.url).await;
+    let consent = browser.sign_in(&login, world.alice()).await;
+
+    let stored = server.storage.client(&app.id).await.unwrap().unwrap();
+    let mut settings = stored.settings;
+    settings.resources = PHOTOS.parse().unwrap();
+    server.update_client(&app.id, settings).await.unwrap();
+
+    let narrower = Tokens::of(&app.refresh(&of_both.refresh).await);
+    assert_eq!(audience(&app, &narrower.access).await, PHOTOS);
+    assert_eq!(audience(&app, &of_both.access).await, PHOTOS);
+    let refused = refresh_for(&app, &narrower.refresh, &[API]).await;
+    refused.expect(400, "invalid_target");
+    let own = Tokens::of(&app.refresh(&with_aip.refresh).await);
+    assert_eq!(audience(&app, &own.access).await, BASE);
+    // It was for nothing else, and must not become one for AIP.
+    let refused = app.refresh(&of_one.refresh).await;
+    refused.expect(400, "invalid_grant").logged("by_operator");
+    assert_eq!(audience(&app, &of_one.access).await, Value::Null);
+    Tokens::of(&app.refresh(&usual.refresh).await);
+    // A request from before, to which a person says yes now, is over.
+    let over = browser.submit(consent.form("consent"), "allow").await;
+    assert!(over.stayed(), "{over:?}");
+    over.answer.logged("its resource was taken from the client");
 }
 
 async fn a_resource_server_is_confidential_and_not_this_server(world: &World) {

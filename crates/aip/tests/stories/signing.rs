@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aip_atproto::Did;
 use aip_sandbox::{Document, Endpoint, Lie};
 use http::StatusCode;
 use serde_json::json;
@@ -15,6 +16,7 @@ on_both_engines!(
     a_server_that_is_away_is_the_page_again_and_works_later,
     resource_metadata_that_is_not_right_leads_nowhere,
     server_metadata_that_is_not_right_leads_nowhere,
+    an_account_that_apps_could_not_know_by_its_did_cannot_sign_in,
 );
 
 /// Types that and claims that the page comes again with these words, and that nothing began.
@@ -72,6 +74,40 @@ async fn a_server_that_is_away_is_the_page_again_and_works_later(world: &World) 
     let page = browser.sign_in_as(&page, "alice.test").await;
     let callback = browser.at_pds(&page, world.alice()).await;
     assert!(browser.open(callback.as_str()).await.has_form("consent"));
+}
+
+/// OpenID Connect Core §2: a `sub` has 255 characters at most.
+async fn an_account_that_apps_could_not_know_by_its_did_cannot_sign_in(world: &World) {
+    let browser = world.browser();
+    let pds = world.pds().origin();
+    for length in [256, 261] {
+        let did = did_of_length(world, length, pds);
+        let page = expect_page_again(world, &browser, did.as_str(), "cannot sign in here").await;
+        page.answer.logged("caller");
+        assert!(page.answer.text().contains(&format!("{length} characters")));
+    }
+    let did = did_of_length(world, 255, pds);
+    let login = browser.open(&world.app().await.errand(&[]).url).await;
+    let at_pds = browser.sign_in_as(&login, did.as_str()).await;
+    assert!(!at_pds.has_form("login"), "it goes on at the PDS");
+    assert_eq!(world.dump().await.count("upstream_flows"), 1);
+}
+
+/// A `did:web` of so many characters, whose document leads to that PDS.
+pub(crate) fn did_of_length(world: &World, length: usize, pds: &str) -> Did {
+    let label = "a".repeat(60);
+    let host = format!(
+        "{label}.{label}.{label}.{label}.{}",
+        "b".repeat(length - 252)
+    );
+    let did = format!("did:web:{host}");
+    let service = json!({
+        "id": "#atproto_pds", "type": "AtprotoPersonalDataServer", "serviceEndpoint": pds,
+    });
+    let document = json!({ "id": did, "service": [service] });
+    let place = format!("https://{host}/.well-known/did.json");
+    world.hosted.put(&place, 200, document.to_string());
+    did.parse().unwrap()
 }
 
 async fn resource_metadata_that_is_not_right_leads_nowhere(world: &World) {

@@ -37,7 +37,15 @@ async fn after_a_kill_at_any_point_the_next_up_converges() {
         .kill_at(FailPoint::NamespaceCreated, &["up", "--yes"])
         .await;
     let points = FailPoint::iter()
-        .filter(|point| *point != FailPoint::NamespaceCreated && *point != FailPoint::KeysWritten)
+        .filter(|point| {
+            let of_others = [
+                FailPoint::NamespaceCreated,
+                FailPoint::KeysWritten,
+                FailPoint::DatabaseMoved,
+                FailPoint::MoveWritten,
+            ];
+            !of_others.contains(point)
+        })
         .filter(|point| !OF_DELETION.contains(point));
     for point in points.clone() {
         let tag = format!("after-{point}");

@@ -9,11 +9,14 @@
 mod adoption;
 mod autoscaling;
 mod certificates;
+mod database_move;
 mod deleting;
 mod dependencies;
 mod digests;
 mod drift;
 mod edge;
+mod endpoints;
+mod envoy;
 mod failures;
 mod gitops;
 mod guard;

@@ -5,6 +5,7 @@ mod aip_project;
 mod edge;
 mod failures;
 mod master_keys;
+mod moving;
 mod person;
 mod search;
 mod secrets;

@@ -1,5 +1,5 @@
 //! What operators are given, tried out as they do: the image and a registry, the release folder, the
-//! Debian packages, the compose file, and AIP behind reverse proxies.
+//! Debian packages, the compose file, AIP behind reverse proxies, and the checklist for going live.
 
 #![allow(
     clippy::expect_used,
@@ -8,10 +8,14 @@
     reason = "a set-up step that fails ends the test"
 )]
 
+mod checklist;
 mod compose;
 mod debian;
 mod dockerfile;
+mod go_live;
 mod image;
+#[path = "../../../../crates/aip/tests/documented_commands/page.rs"]
+mod page;
 mod proxies;
 mod pushed;
 mod release_folder;

@@ -28,7 +28,7 @@ trait Proxy {
     async fn start(folder: &Path, port: u16, upstream: u16) -> Service;
 }
 
-struct Nginx;
+pub(crate) struct Nginx;
 
 impl Nginx {
     /// The whole configuration with the file that operators install.
@@ -42,7 +42,7 @@ impl Nginx {
         )
     }
 
-    fn command(folder: &Path, site: &str) -> Command {
+    pub(crate) fn command(folder: &Path, site: &str) -> Command {
         let file = folder.join("nginx.conf");
         std::fs::write(&file, Self::configuration(folder, site)).unwrap();
         let mut nginx = Command::new(debian_program("nginx"));

@@ -16,7 +16,7 @@ use tokio::process::Command;
 /// The user `aip` with the password `correct-horse`, by bcrypt, which is all that the registry takes.
 const PASSWORDS: &str = "aip:$2b$05$KZkkohYbtuzQp0VOp6oDledAPj6J4.SWY6Y9dvmq8wwKHt2FEHn6O\n";
 
-async fn registry_below(folder: &Path, port: u16, passwords: bool) -> Service {
+pub(crate) async fn registry_below(folder: &Path, port: u16, passwords: bool) -> Service {
     let access = if passwords {
         let file = folder.join("passwords");
         std::fs::write(&file, PASSWORDS).unwrap();
@@ -39,7 +39,7 @@ async fn registry_below(folder: &Path, port: u16, passwords: bool) -> Service {
     Service::start(command, &folder.join("registry.log"), port).await
 }
 
-fn plain(user: Option<(&str, &str)>) -> Registry {
+pub(crate) fn plain(user: Option<(&str, &str)>) -> Registry {
     Registry {
         plain_http: true,
         user: user.map(|(user, password)| (user.to_owned(), password.to_owned())),

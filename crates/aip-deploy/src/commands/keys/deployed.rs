@@ -210,7 +210,7 @@ mod tests {
         pod["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
         assert_eq!(stopping_time(&pod), Some(Duration::ZERO));
         pod["metadata"]["deletionGracePeriodSeconds"] = 60.into();
-        assert_eq!(stopping_time(&pod), Some(Duration::from_secs(60)));
+        assert_eq!(stopping_time(&pod), Some(Duration::from_mins(1)));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! Secret of the Pods, and the Pods. An old key is removed by a run whose own Job has sealed everything again,
 //! whatever runs before it did, and while no Pod seals with another key.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aip_apply::apply::{FailPoint, LeaseRenewer};
 use aip_apply::cluster::GuardedCluster;
@@ -18,6 +18,7 @@ use aip_stack::signing_keys::Deployed;
 use pulumi_files::StackFile;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::KeysError;
 use super::auto::{deploy, only_keys_differ, period, say_next};

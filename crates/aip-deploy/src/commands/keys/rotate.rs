@@ -33,7 +33,7 @@ pub(super) struct RotateArgs {
     /// With --auto: how long a key signs (90d, 12w), instead of `aip_config.keys.rotate_every`
     #[arg(long, value_name = "PERIOD", requires = "auto", value_parser = rotate_every)]
     every: Option<Duration>,
-    /// Purpose of the key: upstream if not given; with --auto, both purposes of signing keys
+    /// Purpose of the key: upstream if not given; with --auto, every purpose of signing keys
     #[arg(long, value_enum)]
     purpose: Option<PurposeName>,
     /// Activate a key even if verifiers may not have fetched it yet
@@ -51,6 +51,9 @@ enum PurposeName {
     Upstream,
     /// Signs tokens for apps
     Oidc,
+    /// Signs as a service: the key of AIP's own DID document
+    #[value(name = "service_auth")]
+    ServiceAuth,
     /// Encrypts what the database holds; with --auto alone
     Master,
 }
@@ -61,6 +64,7 @@ impl PurposeName {
         match self {
             Self::Upstream => Some(Purpose::Upstream),
             Self::Oidc => Some(Purpose::Oidc),
+            Self::ServiceAuth => Some(Purpose::ServiceAuth),
             Self::Master => None,
         }
     }

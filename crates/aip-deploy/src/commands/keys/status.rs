@@ -37,6 +37,7 @@ fn row(key: &KeyView) -> [String; 5] {
     let mut signs = match key.purpose {
         Purpose::Upstream => "for PDSs".to_owned(),
         Purpose::Oidc => "for apps".to_owned(),
+        Purpose::ServiceAuth => "as a service".to_owned(),
     };
     if key.service_auth {
         signs.push_str(", service authentication");

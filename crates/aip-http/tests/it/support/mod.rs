@@ -9,7 +9,9 @@ use std::sync::{Arc, LazyLock};
 
 use aip_atproto::ScopeSet;
 use aip_base::SystemRng;
-use aip_http::{AppState, Parts, RateLimiter, TrustedProxies, UpstreamDocument, router};
+use aip_http::{
+    AppState, Parts, RateLimiter, ServiceIdentity, TrustedProxies, UpstreamDocument, router,
+};
 use aip_keys::{KeyRing, KeySet, MasterKeys};
 use aip_oauth::registration::ClientSettings;
 use aip_oauth::{AuthorizationServer, Issuer};
@@ -111,6 +113,7 @@ impl World {
             health: Arc::clone(&health) as _,
             limiter: RateLimiter::new(database.rate_limits()),
             proxies: TrustedProxies::default(),
+            service: ServiceIdentity::new(server.issuer.origin(), Vec::new()),
             brand: "Test AIP".to_owned(),
             scopes_supported: "openid profile email atproto transition:generic"
                 .parse()

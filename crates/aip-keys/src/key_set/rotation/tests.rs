@@ -12,6 +12,7 @@ const START: Timestamp = Timestamp::from_secs(1_800_000_000);
 const POLICY: RotationPolicy = RotationPolicy {
     upstream_every: Some(Duration::from_hours(24 * 30)),
     oidc_every: Some(Duration::from_hours(24 * 7)),
+    service_auth_every: None,
     publish_before_use: Duration::from_mins(11),
     publish_after_use: Duration::from_hours(25),
     verify_after_retirement: Duration::from_hours(24 * 90),
@@ -83,6 +84,45 @@ fn a_key_is_known_before_it_signs_and_stays_until_nothing_it_signed_is_valid() {
     assert_eq!(activated, 30 * DAY, "it signs when the period is over");
     assert!(retired >= activated + policy.publish_after_use);
     assert_eq!(done[2].1, RotationStep::Retire { kid: first });
+}
+
+#[test]
+fn a_key_for_service_authentication_is_rotated_alone_and_forgotten_when_it_is_retired() {
+    let mut set = fresh();
+    let policy = RotationPolicy {
+        upstream_every: None,
+        oidc_every: None,
+        service_auth_every: Some(30 * DAY),
+        ..POLICY
+    };
+    assert!(policy.rotates());
+    let kids = |set: &KeySet| -> Vec<String> {
+        let keys = set.public_service_auth_keys().into_iter();
+        keys.filter_map(|key| key.kid().map(str::to_owned))
+            .collect()
+    };
+    let first = kids(&set).remove(0);
+    let others = set.list().count() - 1;
+    let nobody = |_| Vec::new();
+    let end = START + 30 * DAY;
+    let done = run(&mut set, &policy, &nobody, (START, end), MINUTE);
+    let names: Vec<_> = done.iter().map(|(_, step)| step.name()).collect();
+    assert_eq!(names, ["publish", "activate"]);
+    let both = kids(&set);
+    assert_eq!(
+        (both.len(), both.last()),
+        (2, Some(&first)),
+        "the new one is the first"
+    );
+    let end = end + 2 * DAY;
+    let start = START + 30 * DAY;
+    let done = run(&mut set, &policy, &nobody, (start, end), MINUTE);
+    let names: Vec<_> = done.iter().map(|(_, step)| step.name()).collect();
+    assert_eq!(names, ["retire", "remove"]);
+    assert_eq!(done[0].1, RotationStep::Retire { kid: first });
+    assert!(done[0].0 >= 30 * DAY + policy.publish_after_use);
+    assert_eq!(kids(&set), both[..1]);
+    assert_eq!(set.list().count(), others + 1, "no other key was touched");
 }
 
 #[test]

@@ -83,7 +83,7 @@ impl Resolver<'_> {
         restricted: bool,
         pods: u32,
     ) -> Option<Postgres> {
-        if values.get(&POSTGRES) != PostgresKind::Cnpg
+        if !values.get(&POSTGRES).makes_cluster()
             || !self.is_restricted(values, &POSTGRES, restricted)
         {
             return None;
@@ -148,7 +148,7 @@ impl Resolver<'_> {
             (
                 &CNPG,
                 POSTGRES.path(),
-                values.get(&POSTGRES) == PostgresKind::Cnpg,
+                values.get(&POSTGRES).makes_cluster(),
             ),
             (
                 &VALKEY_CLUSTER,

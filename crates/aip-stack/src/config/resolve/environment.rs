@@ -389,6 +389,9 @@ impl Resolver<'_> {
                     continue;
                 }
                 Some(key) if key.purpose == Purpose::Oidc => "a key for apps",
+                Some(key) if key.purpose == Purpose::ServiceAuth => {
+                    "a key for service authentication"
+                }
                 Some(key) if key.state == "retired" => "a retired key",
                 Some(_) => "a key whose algorithm PDSs do not accept",
             };

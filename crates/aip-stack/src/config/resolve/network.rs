@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use url::Url;
 
+use crate::config::NEXT_DATABASE_URL;
 use crate::config::NetworkPolicy;
 use crate::config::checks;
 use crate::config::choices::ServiceType;
 use crate::config::fields::{
     ALLOW_CIDRS, AUTOSCALING, DATABASE_URL, MAX_REPLICAS, MIN_REPLICAS, NETWORK_POLICY,
-    NETWORK_POLICY_ENABLED, REDIS_DSN, REPLICAS, SERVICE_TYPE, TRUSTED_PROXIES,
+    NETWORK_POLICY_ENABLED, POSTGRES, REDIS_DSN, REPLICAS, SERVICE_TYPE, TRUSTED_PROXIES,
 };
 use crate::config::fix::{Edit, Fix, Remedy};
 use crate::config::value::ConfigString;
@@ -118,10 +119,14 @@ impl Resolver<'_> {
             let url = Url::parse(required.get(name)?.plaintext()?).ok()?;
             (url.scheme() != "sqlite").then(|| url.port().unwrap_or(default))
         };
-        let mut ports: Vec<u16> = [port(DATABASE_URL.name, 5432), port(REDIS_DSN.name, 6379)]
-            .into_iter()
-            .flatten()
-            .collect();
+        // Where the data is being moved to.
+        let next = extra.get(NEXT_DATABASE_URL).map(|url| {
+            let url = url.plaintext().and_then(|url| Url::parse(url).ok());
+            url.and_then(|url| url.port()).unwrap_or(5432)
+        });
+        let cluster = values.get(&POSTGRES).makes_cluster().then_some(5432);
+        let given = [port(DATABASE_URL.name, 5432), port(REDIS_DSN.name, 6379)];
+        let mut ports: Vec<u16> = given.into_iter().chain([next, cluster]).flatten().collect();
         ports.sort_unstable();
         ports.dedup();
         let statsd = extra.contains_key("TELEGRAF_HOST").then(|| {

@@ -11,9 +11,12 @@ use super::{requiring, server_metadata, storage_class};
 use crate::config::fields::{
     BACKUP_ENDPOINT, BACKUP_KEEP_DAYS, BACKUP_SCHEDULE, CNPG_CPU, CNPG_IMAGE, CNPG_INSTANCES,
     CNPG_MAX_CONNECTIONS, CNPG_MEMORY, CNPG_STORAGE, CNPG_STORAGE_CLASS, DATABASE_URL, POD_MONITOR,
-    POD_MONITOR_LABELS,
+    POD_MONITOR_LABELS, POSTGRES,
 };
-use crate::config::{AipConfig, BackupCredentials, POSTGRES_NAME, PostgresBackup, StackConfig};
+use crate::config::{
+    AipConfig, BackupCredentials, NEXT_DATABASE_URL, POSTGRES_NAME, PostgresBackup, PostgresKind,
+    StackConfig,
+};
 use crate::desired::Desired;
 use crate::desired::kinds::Kind;
 
@@ -43,17 +46,21 @@ pub(super) fn objects(config: &StackConfig) -> Vec<Desired> {
     objects
 }
 
-/// `DATABASE_URL` out of the Secret that the operator makes. The kubelet expands the reference, as it stands
+/// `DATABASE_URL`, or the URL of the next database, out of the Secret that the operator makes. The kubelet expands the reference, as it stands
 /// behind the variable it names. The server has a certificate for its host, of an authority of its own.
 pub(in crate::desired) fn variables(aip: &AipConfig) -> Vec<Value> {
     if aip.postgres.is_none() {
         return Vec::new();
     }
+    let variable = match aip.get(&POSTGRES) {
+        PostgresKind::CnpgNext => NEXT_DATABASE_URL,
+        PostgresKind::External | PostgresKind::Cnpg => DATABASE_URL.name,
+    };
     let secret = json!({"name": format!("{POSTGRES_NAME}-app"), "key": "uri"});
     let url = format!("$({URL_VARIABLE})?sslmode=verify-full&sslrootcert={AUTHORITY_DIR}/ca.crt");
     vec![
         json!({"name": URL_VARIABLE, "valueFrom": {"secretKeyRef": secret}}),
-        json!({"name": DATABASE_URL.name, "value": url}),
+        json!({"name": variable, "value": url}),
     ]
 }
 

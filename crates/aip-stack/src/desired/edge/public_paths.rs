@@ -26,10 +26,12 @@ pub(super) const PUBLIC_PATHS: &[PublicPath] = &[
     PublicPath::exact("/.well-known/oauth-authorization-server"),
     PublicPath::exact("/.well-known/oauth-protected-resource"),
     PublicPath::exact("/.well-known/jwks.json"),
+    PublicPath::exact("/.well-known/did.json"),
     PublicPath::exact("/oauth-client-metadata.json"),
     PublicPath::exact("/oauth/upstream/jwks.json"),
     PublicPath::exact("/api/atprotocol/session"),
     PublicPath::exact("/api/atprotocol/app-password"),
     PublicPath::exact("/api/atprotocol/resolve"),
+    PublicPath::exact("/xrpc/tools.graze.aip.clients.Update"),
     PublicPath::streams_below("/xrpc"),
 ];

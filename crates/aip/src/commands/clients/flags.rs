@@ -144,6 +144,8 @@ enum Grant {
     ClientCredentials,
     #[value(name = "urn:ietf:params:oauth:grant-type:device_code")]
     DeviceCode,
+    #[value(name = "urn:ietf:params:oauth:grant-type:token-exchange")]
+    TokenExchange,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -296,6 +298,7 @@ impl Changes {
             resource_server,
             claims_in_id_token: self.claims_in_id_token.unwrap_or(base.claims_in_id_token),
             authentication_only: self.authentication_only.unwrap_or(base.authentication_only),
+            pairwise: base.pairwise,
             default_atproto_proxy,
             access_token_ttl: seconds(self.access_token_ttl, base.access_token_ttl),
             refresh_token_ttl: seconds(self.refresh_token_ttl, base.refresh_token_ttl),
@@ -322,6 +325,7 @@ impl From<Grant> for GrantType {
             Grant::RefreshToken => Self::RefreshToken,
             Grant::ClientCredentials => Self::ClientCredentials,
             Grant::DeviceCode => Self::DeviceCode,
+            Grant::TokenExchange => Self::TokenExchange,
         }
     }
 }

@@ -3,6 +3,7 @@
 mod flags;
 mod registration_tokens;
 mod shown;
+mod subject;
 
 use aip_config::LoadedConfig;
 use aip_oauth::AuthorizationServer;
@@ -13,6 +14,7 @@ use serde_json::json;
 
 use self::flags::{Changes, Ttls, new_client};
 use self::shown::{ClientRow, show};
+use self::subject::{Subjects, reaching_sector};
 use crate::cli::Global;
 use crate::environment::load;
 use crate::failure::Failure;
@@ -55,6 +57,8 @@ struct Create {
     #[arg(long)]
     id: Option<ClientId>,
     #[command(flatten)]
+    subjects: Subjects,
+    #[command(flatten)]
     settings: Changes,
 }
 
@@ -90,8 +94,9 @@ async fn act(
 ) -> Result<(), Failure> {
     match action {
         Action::Create(create) => {
-            let settings = create.settings.over(new_client(defaults))?;
-            let (client, secret) = server
+            let base = create.subjects.base(new_client(defaults));
+            let settings = create.subjects.over(create.settings.over(base)?)?;
+            let (client, secret) = reaching_sector(server, &settings, loaded)?
                 .register_client(create.id, settings)
                 .await
                 .map_err(failure)?;
@@ -110,7 +115,7 @@ async fn act(
         Action::Update(update) => {
             let old = find(server, update.id).await?;
             let settings = update.settings.over(old.settings)?;
-            let (client, secret) = server
+            let (client, secret) = reaching_sector(server, &settings, loaded)?
                 .update_client(&old.id, settings)
                 .await
                 .map_err(failure)?;

@@ -6,6 +6,7 @@ use aip_base::Timestamp;
 use aip_jose::JwkSet;
 use aip_storage::client::{Client, ClientKeys, GrantType, IdTokenAlg, RedirectUri};
 use aip_storage::logout::LogoutNotification;
+use aip_storage::sector::Sector;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 
@@ -56,6 +57,11 @@ pub(super) struct ClientRow {
     resource_server: Option<String>,
     claims_in_id_token: bool,
     authentication_only: bool,
+    subject_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sector_identifier: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sector_identifier_uri: Option<String>,
     from_document: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     default_atproto_proxy: Option<String>,
@@ -131,6 +137,16 @@ impl ClientRow {
             resource_server: settings.resource_server.as_ref().map(ToString::to_string),
             claims_in_id_token: settings.claims_in_id_token,
             authentication_only: settings.authentication_only,
+            subject_type: match settings.pairwise {
+                None => "public",
+                Some(_) => "pairwise",
+            },
+            sector_identifier: settings.pairwise.as_ref().map(|it| it.id().to_string()),
+            sector_identifier_uri: settings
+                .pairwise
+                .as_ref()
+                .and_then(Sector::document)
+                .map(ToString::to_string),
             from_document: client.from_document,
             default_atproto_proxy: settings
                 .default_atproto_proxy
@@ -235,6 +251,15 @@ fn members(shown: &ClientRow, client: &Client) -> Vec<(&'static str, String)> {
         ),
         ("claims_in_id_token", shown.claims_in_id_token.to_string()),
         ("authentication_only", shown.authentication_only.to_string()),
+        ("subject_type", text(shown.subject_type)),
+        (
+            "sector_identifier",
+            text(shown.sector_identifier.as_deref().unwrap_or_default()),
+        ),
+        (
+            "sector_identifier_uri",
+            text(shown.sector_identifier_uri.as_deref().unwrap_or_default()),
+        ),
         (
             "default_atproto_proxy",
             text(shown.default_atproto_proxy.as_deref().unwrap_or_default()),

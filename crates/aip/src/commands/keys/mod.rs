@@ -83,6 +83,9 @@ enum KeyPurpose {
     Upstream,
     /// Signs towards apps
     Oidc,
+    /// Signs as a service: the key of AIP's own DID document
+    #[value(name = "service_auth")]
+    ServiceAuth,
     /// Protects the database
     Master,
 }
@@ -175,6 +178,7 @@ fn make(generate: &Generate, loaded: &LoadedConfig, format: Format) -> Result<()
     let (kid, place) = match generate.purpose {
         KeyPurpose::Upstream => signing(Purpose::Upstream)?,
         KeyPurpose::Oidc => signing(Purpose::Oidc)?,
+        KeyPurpose::ServiceAuth => signing(Purpose::ServiceAuth)?,
         KeyPurpose::Master => {
             let keys = &loaded.config.keys;
             let add = data_dir.change_master_keys(keys, |master| Ok(master.add(&SystemRng)));
@@ -184,7 +188,7 @@ fn make(generate: &Generate, loaded: &LoadedConfig, format: Format) -> Result<()
     };
     let next = match generate.purpose {
         KeyPurpose::Master => "Give it to every server and send each SIGHUP, so that it opens",
-        KeyPurpose::Upstream | KeyPurpose::Oidc => place.published(),
+        KeyPurpose::Upstream | KeyPurpose::Oidc | KeyPurpose::ServiceAuth => place.published(),
     };
     output::say(&format!(
         "Added to {place}. {next}; then `aip keys activate {kid}`."

@@ -1,7 +1,9 @@
 //! Rows that make no sense are named, each with its reason, and the rest is taken.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use aip_base::RequestNotes;
 use aip_import_v2::{Mode, Reason};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,7 +14,10 @@ use crate::app::Tokens;
 use crate::on_both_engines;
 use crate::world::World;
 
-on_both_engines!(a_row_that_makes_no_sense_is_named_and_the_rest_is_taken);
+on_both_engines!(
+    a_row_that_makes_no_sense_is_named_and_the_rest_is_taken,
+    apps_with_more_scopes_than_one_may_have_are_named_and_each_costs_the_same,
+);
 
 /// Changes a row of `atp_oauth_sessions`, `access_tokens` and `refresh_tokens` each.
 type Spoil = fn(&mut Value, &mut Value, &mut Value);
@@ -108,6 +113,43 @@ const CLIENTS: &[(&str, Change)] = &[
         it["application_type"] = json!("tv");
     }),
 ];
+
+async fn apps_with_more_scopes_than_one_may_have_are_named_and_each_costs_the_same(world: &World) {
+    const APPS: u64 = 150;
+    const JUNK: usize = 3;
+    let v2 = V2::begin(world).await;
+    let good = v2.sign_in(&world.alice().did).await;
+    for number in 0..JUNK {
+        let mut client = v2.client(&format!("junk-{number}"));
+        let scopes =
+            (0..120).map(|n| format!("repo:com.example.junk{number}.recordOfManyKinds{n}"));
+        client["scope"] = json!(scopes.collect::<Vec<_>>().join(" "));
+        v2.put("oauth_clients", &client).await;
+    }
+    let many = format!(
+        "INSERT INTO oauth_clients SELECT made.* FROM generate_series(1, {APPS}) n,
+             jsonb_populate_record(NULL::oauth_clients,
+                 '{}'::jsonb || jsonb_build_object('client_id', 'app-' || n)) made",
+        v2.client("app")
+    );
+    v2.run(&many).await;
+    let notes = Arc::<RequestNotes>::default();
+    let report = Arc::clone(&notes).during(v2.run_import(Mode::Hold)).await;
+    // What it reads of all clients, it reads once.
+    let statements = notes.query_stats().statements;
+    let clients = APPS + 1 + u64::try_from(JUNK).unwrap();
+    assert!(statements < 3 * clients + 80, "{statements} for {clients}");
+    assert_eq!(report.clients_new, APPS + 1);
+    let mut named: Vec<_> = report.left_out.iter().map(|it| it.row.as_str()).collect();
+    named.sort_unstable();
+    assert_eq!(named, ["client junk-0", "client junk-1", "client junk-2"]);
+    for row in &report.left_out {
+        assert_eq!(row.reason, Reason::ClientRefused);
+        assert!(row.detail.contains("4096 bytes of scopes"), "{row:?}");
+    }
+    assert_eq!(v2.finish().await.released, 1);
+    Tokens::of(&v2.app().refresh(&good.refresh).await);
+}
 
 async fn a_row_that_makes_no_sense_is_named_and_the_rest_is_taken(world: &World) {
     let v2 = V2::begin(world).await;

@@ -7,7 +7,7 @@ use aip_base::SystemRng;
 use aip_shared_state::SharedState;
 use aip_shared_state::valkey::{Valkey, ValkeyConfig};
 use aip_storage::Storage;
-use aip_storage_sql::{Database, PgOptions};
+use aip_storage_sql::{Database, DatabaseMove, PgOptions};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _, SqliteConnection};
 use tempfile::TempDir;
 
@@ -24,6 +24,8 @@ pub(crate) struct Db {
     database: Database,
     directory: Option<TempDir>,
     valkey: Mutex<Option<ValkeyConfig>>,
+    /// Where it is being moved to.
+    next: Mutex<Option<String>>,
 }
 
 /// Every row of every table, as text.
@@ -64,6 +66,7 @@ impl Db {
             database,
             directory,
             valkey: Mutex::default(),
+            next: Mutex::default(),
         }
     }
 
@@ -76,8 +79,21 @@ impl Db {
 
     /// The storage, over new connections: what a process sees that was started anew.
     pub(crate) async fn storage(&self) -> Arc<dyn Storage> {
-        let database = Database::connect(&self.url.parse().unwrap(), PgOptions::default()).await;
+        let (url, options) = (self.url.parse().unwrap(), PgOptions::default());
+        let next = self.next.lock().unwrap().clone();
+        let database = match next {
+            Some(next) => Database::connect_following(&url, &next.parse().unwrap(), options).await,
+            None => Database::connect(&url, options).await,
+        };
         database.unwrap().storage().await.unwrap()
+    }
+
+    /// A move to another server, which processes follow that are started from now on.
+    pub(crate) async fn begin_move(&self) -> DatabaseMove {
+        let next = aip_testkit::postgres::create_database_elsewhere().await;
+        let begun = DatabaseMove::connect(&self.url.clone().into(), &next.clone().into()).await;
+        *self.next.lock().unwrap() = Some(next);
+        begun.unwrap()
     }
 
     /// Puts Valkey before it, for processes that are started from now on.

@@ -18,6 +18,7 @@ use aip_keys::{KeySet, MasterKeys, Purpose};
 use aip_sandbox::{Pds, Person, Sandbox, SandboxOptions};
 use aip_storage::audit::{AuditEvent, AuditKind};
 use aip_storage::client::ClientAuthMethod;
+use aip_storage_sql::DatabaseMove;
 use aip_testkit::clock::ManualClock;
 use aip_testkit::logs::Captured;
 use aip_testkit::valkey::ValkeyServer;
@@ -271,6 +272,13 @@ impl World {
     /// Takes the sessions from everybody who would write them, until it is released.
     pub(crate) async fn block_writes(&self) -> Blocked {
         self.database.block_writes().await
+    }
+
+    /// A move of the database to another server, which AIP, started anew, follows.
+    pub(crate) async fn begin_move(&self) -> DatabaseMove {
+        let begun = self.database.begin_move().await;
+        self.restart().await;
+        begun
     }
 
     /// How many sessions' tokens wait on the disk.

@@ -5,36 +5,19 @@ use http::header::HOST;
 use http::{HeaderValue, StatusCode};
 
 use super::aip_project::AipProject;
+use crate::endpoints::{endpoint_paths, public_paths};
 
 /// A name of this machine: with another one `aip` would not talk to the stand-ins on it.
 const HOST_NAME: &str = "localhost";
-/// What `aip-deploy` lets in, and what there is.
-const PUBLIC_PATHS: &str =
-    include_str!("../../../../../crates/aip-stack/src/desired/edge/public_paths.rs");
-const ENDPOINTS: &str = include_str!("../../../../../docs/reference/endpoints.md");
 
 /// Public paths with something in place of what varies.
 fn public() -> Vec<String> {
-    let rows = PUBLIC_PATHS.lines().map(str::trim);
-    let calls = rows.filter_map(|row| row.strip_prefix("PublicPath::"));
-    let paths = calls.map(|call| {
-        let path = call.split('"').nth(1).unwrap();
-        let is_exact = call.starts_with("exact");
-        format!("{path}{}", if is_exact { "" } else { "/something" })
-    });
-    paths.collect()
-}
-
-/// The path of every endpoint with something in place of what varies.
-fn endpoints() -> Vec<String> {
-    let rows = ENDPOINTS.lines().filter_map(|row| row.strip_prefix("| `/"));
-    let paths = rows.map(|row| {
-        let path = row.split('`').next().unwrap();
-        let fixed = path.split('{').next().unwrap();
-        let variable = if fixed == path { "" } else { "something" };
-        format!("/{fixed}{variable}")
-    });
-    paths.collect()
+    let all = public_paths().into_iter();
+    all.map(|public| {
+        let below = if public.is_prefix { "/something" } else { "" };
+        format!("{}{below}", public.path)
+    })
+    .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,7 +57,7 @@ async fn every_public_path_answers_behind_a_gateway_and_everything_else_is_not_f
         assert_eq!(ask(path).await.status(), StatusCode::OK, "{path}");
     }
 
-    let mut private = endpoints();
+    let mut private = endpoint_paths();
     private.retain(|path| !public.contains(path));
     assert!(
         private.contains(&"/internal/ready".to_owned()),

@@ -30,17 +30,17 @@ impl Secrets {
         let output = output.unwrap();
         assert!(output.status.success(), "{output:?}");
         let read = |name| std::fs::read_to_string(folder.path().join(name)).unwrap();
-        let url = aip_testkit::postgres::create_database().await;
-        let (url, socket) = url.split_once("?host=").unwrap();
-        // Encoded, the folder of the socket is not taken for a path in the Pod's own `/tmp`.
-        let socket = socket.replace('/', "%2F");
-        let url = url.replace("aip@", &format!("aip:{PASSWORD}@"));
         Self {
-            database_url: format!("{url}?host={socket}"),
+            database_url: for_pods(&aip_testkit::postgres::create_database().await),
             keys: read("keys.json"),
             master_keys: read("master-keys.json"),
             folder,
         }
+    }
+
+    /// An empty database at another server.
+    pub(crate) async fn database_elsewhere() -> String {
+        for_pods(&aip_testkit::postgres::create_database_elsewhere().await)
     }
 
     /// The ids of the keys that prove AIP to PDSs.
@@ -51,6 +51,15 @@ impl Secrets {
             .map(|key| key["kid"].as_str().unwrap().to_owned())
             .collect()
     }
+}
+
+/// The URL with a password, and as Pods can use it.
+fn for_pods(url: &str) -> String {
+    let (url, socket) = url.split_once("?host=").unwrap();
+    // Encoded, the folder of the socket is not taken for a path in the Pod's own `/tmp`.
+    let socket = socket.replace('/', "%2F");
+    let url = url.replace("aip@", &format!("aip:{PASSWORD}@"));
+    format!("{url}?host={socket}")
 }
 
 /// The program, built once.

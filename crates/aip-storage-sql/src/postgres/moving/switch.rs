@@ -1,0 +1,308 @@
+//! The pause: nobody writes, the rest is copied, both sides are compared, the target takes over.
+//!
+//! The fence of the source lapses by itself. Before the target is opened the source is closed for good, and
+//! what was noted until then is applied: so nothing is lost, however long the fence held.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use sqlx::{PgConnection, Row as _};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::changes::{BATCH, apply_some, array};
+use super::copy::copied;
+use super::follow::FOLLOW_INTERVAL;
+use super::install::{add_foreign_keys, drop_foreign_keys};
+use super::tables::{Table, content, count, foreign_keys, tables};
+use super::{
+    DatabaseMove, MoveError, MoveObserver, MovePoint, Moved, WRITE, Workers, begin, marker, open,
+    source, target,
+};
+
+/// What is left of the pause for the last steps, which are short, and for servers to find the target.
+const RESERVE: Duration = Duration::from_secs(2);
+/// Between two looks at who writes.
+const WRITERS_INTERVAL: Duration = Duration::from_millis(20);
+/// Keys that are compared by one statement.
+const COMPARED_AT_ONCE: i64 = 5000;
+
+pub(super) async fn switch(
+    the_move: &DatabaseMove,
+    observer: &dyn MoveObserver,
+) -> Result<Moved, MoveError> {
+    let mut workers = the_move.workers().await?;
+    let here = marker(&mut workers.source).await.map_err(source)?;
+    let there = marker(&mut workers.target).await.map_err(target)?;
+    let (Some(here), Some(there)) = (here, there) else {
+        return Err(MoveError::NotCopied);
+    };
+    if here.id != there.id {
+        return Err(MoveError::NotCopied);
+    }
+    let id = here.id;
+    let tables = tables(&mut workers.target).await.map_err(target)?;
+    if there.state == "live" {
+        return Ok(Moved {
+            paused: Duration::ZERO,
+            rows: rows(&mut workers.target, &tables).await.map_err(target)?,
+        });
+    }
+    if here.state == "moved" {
+        // An earlier process was killed when it had closed the source.
+        let began = Instant::now();
+        let rows = open_target(&mut workers, &id, &tables, observer).await?;
+        return Ok(Moved {
+            paused: began.elapsed(),
+            rows,
+        });
+    }
+    let done = copied(&mut workers.target).await.map_err(target)?;
+    if !tables.iter().all(|table| done.contains(&table.name)) {
+        return Err(MoveError::NotCopied);
+    }
+    the_move.source.status().await?.require_current()?;
+    // Its columns are what is copied and compared.
+    if !the_move.target.status().await?.pending().is_empty() {
+        return Err(MoveError::SchemaChanged);
+    }
+    follow(&mut workers, &id, &tables).await?;
+    observer.reached(MovePoint::Followed).await;
+    let began = Instant::now();
+    let most = the_move.pause;
+    let paused = pause(&mut workers, &id, &tables, most, observer);
+    let paused = match timeout(most.saturating_sub(RESERVE), paused).await {
+        Ok(paused) => paused,
+        Err(_) => Err(MoveError::PauseTooLong(most)),
+    };
+    if let Err(error) = paused {
+        // Both lapse by themselves, should this fail.
+        let _ = reopen(the_move, &id).await;
+        return Err(error);
+    }
+    close_source(&mut workers.source, &id)
+        .await
+        .map_err(source)?;
+    observer.reached(MovePoint::SourceClosed).await;
+    let rows = open_target(&mut workers, &id, &tables, observer).await?;
+    Ok(Moved {
+        paused: began.elapsed(),
+        rows,
+    })
+}
+
+/// Applies notes until few are left.
+async fn follow(workers: &mut Workers, id: &str, tables: &[Table]) -> Result<(), MoveError> {
+    // An earlier process may have put the references in force, and been killed then.
+    drop_foreign_keys(&mut workers.target, id)
+        .await
+        .map_err(target)?;
+    while apply_some(&mut workers.source, &mut workers.target, id, tables).await? == BATCH {}
+    Ok(())
+}
+
+/// Keeps everybody from writing, and brings both sides to the same.
+async fn pause(
+    workers: &mut Workers,
+    id: &str,
+    tables: &[Table],
+    most: Duration,
+    observer: &dyn MoveObserver,
+) -> Result<(), MoveError> {
+    fence(&mut workers.target, id, most).await.map_err(target)?;
+    observer.reached(MovePoint::Announced).await;
+    // Every server that follows has looked by then.
+    sleep(FOLLOW_INTERVAL * 2).await;
+    fence(&mut workers.source, id, most).await.map_err(source)?;
+    observer.reached(MovePoint::Fenced).await;
+    settle(workers, id, tables).await?;
+    observer.reached(MovePoint::Drained).await;
+    compare(workers, id, tables).await?;
+    refer(workers, id).await?;
+    observer.reached(MovePoint::Compared).await;
+    Ok(())
+}
+
+/// Sets until when a database is fenced, by its own clock.
+async fn fence(connection: &mut PgConnection, id: &str, time: Duration) -> Result<(), sqlx::Error> {
+    let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    let mut tx = begin(connection, id, WRITE).await?;
+    sqlx::query(
+        "UPDATE aip_move SET fenced_until = clock_timestamp() + $1 * interval '1 millisecond'",
+    )
+    .bind(millis)
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await
+}
+
+/// Waits for those who were writing when the fence came, and applies every note.
+async fn settle(workers: &mut Workers, id: &str, tables: &[Table]) -> Result<(), MoveError> {
+    let from = &mut workers.source;
+    let before = writers(from, id, tables).await.map_err(source)?;
+    loop {
+        // Who comes after the fence is refused, and soon gone.
+        let now = writers(from, id, tables).await.map_err(source)?;
+        if now.is_disjoint(&before) {
+            break;
+        }
+        sleep(WRITERS_INTERVAL).await;
+    }
+    while apply_some(&mut workers.source, &mut workers.target, id, tables).await? > 0 {}
+    Ok(())
+}
+
+/// The transactions that write, or have written, one of the tables. A lock of our own would wait for cleanups of
+/// the server, too, and others behind it.
+async fn writers(
+    from: &mut PgConnection,
+    id: &str,
+    tables: &[Table],
+) -> Result<BTreeSet<String>, sqlx::Error> {
+    let names: Vec<String> = tables.iter().map(|table| table.name.clone()).collect();
+    let mut tx = begin(from, id, WRITE).await?;
+    let rows = sqlx::query(
+        "SELECT DISTINCT l.virtualtransaction AS writer FROM pg_catalog.pg_locks l
+            JOIN pg_catalog.pg_class c ON c.oid = l.relation
+            WHERE l.locktype = 'relation' AND l.granted AND l.mode = 'RowExclusiveLock'
+                AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+                AND c.relnamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = current_schema())
+                AND c.relname = ANY ($1)",
+    )
+    .bind(names)
+    .fetch_all(&mut *tx)
+    .await?;
+    tx.rollback().await?;
+    rows.iter().map(|row| row.try_get("writer")).collect()
+}
+
+/// Compares the number of rows of every table, and the content of those that were written since its copy,
+/// which was compared as a whole.
+async fn compare(workers: &mut Workers, id: &str, tables: &[Table]) -> Result<(), MoveError> {
+    let Workers {
+        source: from,
+        target: to,
+        ..
+    } = workers;
+    let mut from = begin(from, id, WRITE).await.map_err(source)?;
+    let mut to = begin(to, id, WRITE).await.map_err(target)?;
+    for table in tables {
+        let (here, there) = tokio::join!(count(&mut from, table), count(&mut to, table));
+        let (here, there) = (here.map_err(source)?, there.map_err(target)?);
+        let differs = |source_rows, target_rows| MoveError::Differs {
+            table: table.name.clone(),
+            source_rows,
+            target_rows,
+        };
+        if here != there {
+            return Err(differs(here, there));
+        }
+        let mut after = String::new();
+        loop {
+            let keys = keys_after(&mut to, table, &after).await.map_err(target)?;
+            let Some(last) = keys.last() else {
+                break;
+            };
+            after.clone_from(last);
+            let keys = array(keys.iter().map(String::as_str));
+            let (here, there) = tokio::join!(
+                content(&mut from, table, Some(&keys)),
+                content(&mut to, table, Some(&keys))
+            );
+            let (here, there) = (here.map_err(source)?, there.map_err(target)?);
+            if here != there {
+                return Err(differs(here.rows, there.rows));
+            }
+        }
+    }
+    from.rollback().await.map_err(source)?;
+    to.rollback().await.map_err(target)
+}
+
+/// Some of the keys that were copied again, in the order of their text.
+async fn keys_after(
+    to: &mut PgConnection,
+    table: &Table,
+    after: &str,
+) -> Result<Vec<String>, sqlx::Error> {
+    let rows = sqlx::query(
+        r#"SELECT key::text AS key FROM aip_move_keys
+            WHERE relation = $1 AND key::text COLLATE "C" > $2 ORDER BY key::text COLLATE "C" LIMIT $3"#,
+    )
+    .bind(table.name.clone())
+    .bind(after.to_owned())
+    .bind(COMPARED_AT_ONCE)
+    .fetch_all(to)
+    .await?;
+    rows.iter().map(|row| row.try_get("key")).collect()
+}
+
+/// Puts the references of the source in force at the target.
+async fn refer(workers: &mut Workers, id: &str) -> Result<(), MoveError> {
+    let wanted = foreign_keys(&mut workers.source).await.map_err(source)?;
+    add_foreign_keys(&mut workers.target, id, &wanted)
+        .await
+        .map_err(target)
+}
+
+/// From here on the source is never written again.
+async fn close_source(from: &mut PgConnection, id: &str) -> Result<(), sqlx::Error> {
+    let mut tx = begin(from, id, WRITE).await?;
+    sqlx::query("UPDATE aip_move SET state = 'moved'")
+        .execute(&mut *tx)
+        .await?;
+    tx.commit().await
+}
+
+/// Opens the target, when the source is closed; how many rows it has.
+async fn open_target(
+    workers: &mut Workers,
+    id: &str,
+    tables: &[Table],
+    observer: &dyn MoveObserver,
+) -> Result<u64, MoveError> {
+    // Notes of who wrote between the end of a fence and the closing, if there are any.
+    let mut left = begin(&mut workers.source, id, WRITE)
+        .await
+        .map_err(source)?;
+    let note = sqlx::query("SELECT 1 FROM aip_move_changes LIMIT 1")
+        .fetch_optional(&mut *left)
+        .await
+        .map_err(source)?;
+    left.rollback().await.map_err(source)?;
+    if note.is_some() {
+        drop_foreign_keys(&mut workers.target, id)
+            .await
+            .map_err(target)?;
+    }
+    settle(workers, id, tables).await?;
+    if note.is_some() {
+        compare(workers, id, tables).await?;
+    }
+    refer(workers, id).await?;
+    let mut tx = begin(&mut workers.target, id, WRITE)
+        .await
+        .map_err(target)?;
+    sqlx::query("UPDATE aip_move SET state = 'live', fenced_until = NULL")
+        .execute(&mut *tx)
+        .await
+        .map_err(target)?;
+    tx.commit().await.map_err(target)?;
+    observer.reached(MovePoint::Live).await;
+    rows(&mut workers.target, tables).await.map_err(target)
+}
+
+async fn rows(connection: &mut PgConnection, tables: &[Table]) -> Result<u64, sqlx::Error> {
+    let mut rows = 0;
+    for table in tables {
+        rows += u64::try_from(count(connection, table).await?).unwrap_or(0);
+    }
+    Ok(rows)
+}
+
+/// Lets everybody write again, over connections of which nothing is under way.
+async fn reopen(the_move: &DatabaseMove, id: &str) -> Result<(), sqlx::Error> {
+    for side in [&the_move.source, &the_move.target] {
+        fence(&mut open(side).await?, id, Duration::ZERO).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,257 @@
+//! The order in which transactions lock rows: two that meet in the worst moment both succeed. PostgreSQL
+//! alone has locks of rows; the stories that run on both engines have them meet by chance.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aip_base::RowId;
+use aip_storage::StorageError;
+use aip_storage::grant::RevokeReason;
+use aip_storage::housekeeping::RetentionClass;
+use aip_storage::upstream::EndReason;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::logouts::{browser_of, given_on, told};
+use crate::world::{DAY, NOW, World, alice, at_once};
+
+super::on_both_engines!(
+    grants_and_sessions_end_at_once,
+    apps_are_deleted_while_people_sign_out,
+);
+
+/// How long a test waits for what must come.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+type Outcome = JoinHandle<Result<(), StorageError>>;
+
+/// A lock that somebody else holds.
+struct Held(PgConnection);
+
+impl Held {
+    async fn row(world: &World, table: &str, id: RowId) -> Self {
+        let mut connection = PgConnection::connect(&world.url).await.unwrap();
+        let lock = format!("BEGIN; SELECT 1 FROM {table} WHERE id = '{id}' FOR UPDATE");
+        connection.execute(AssertSqlSafe(lock)).await.unwrap();
+        Self(connection)
+    }
+
+    async fn release(mut self) {
+        self.0.execute("COMMIT").await.unwrap();
+    }
+}
+
+/// Starts a verb and returns when so many of this database wait for a lock.
+async fn started(
+    world: &World,
+    waiting: u32,
+    verb: impl Future<Output = Result<(), StorageError>> + Send + 'static,
+) -> Outcome {
+    let running = tokio::spawn(verb);
+    let waits = "SELECT CAST(count(*) AS TEXT) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let all_wait = async {
+        while world.strings(waits).await != [waiting.to_string()] {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, all_wait).await.unwrap();
+    running
+}
+
+async fn both_succeed(outcomes: [Outcome; 2]) {
+    for outcome in outcomes {
+        let outcome = timeout(PATIENCE, outcome).await.unwrap();
+        outcome.unwrap().unwrap();
+    }
+}
+
+/// Whoever ends the session has its lock, or is the next to have it, when somebody ends its grant.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_ends_a_session_and_who_ends_its_grant_do_not_wait_for_each_other() {
+    let world = World::postgres().await;
+    let app = told(&world, "app").await;
+    for several in [false, true] {
+        let session = world.session(&app, &alice()).await.id;
+        let browser = browser_of(&world, &[alice()]).await;
+        let grant = given_on(&world, &app, browser, &alice(), "openid", session).await;
+        given_on(&world, &app, browser, &alice(), "openid", session).await;
+        let held = Held::row(&world, "upstream_sessions", session).await;
+        let storage = Arc::clone(&world.storage);
+        let first = started(&world, 1, async move {
+            let end = storage.end_upstream_session(session, EndReason::ByOperator, NOW);
+            end.await.map(drop)
+        });
+        let first = first.await;
+        let (storage, app) = (Arc::clone(&world.storage), app.clone());
+        let second = started(&world, 2, async move {
+            let reason = RevokeReason::ByPerson;
+            if several {
+                let did = alice();
+                let end = storage.revoke_client_grants(&app, &did, reason, NOW);
+                return end.await.map(drop);
+            }
+            storage.revoke_grant(grant.grant.id, reason, NOW).await
+        });
+        let second = second.await;
+        held.release().await;
+        both_succeed([first, second]).await;
+        assert!(world.storage.grants_of(&alice()).await.unwrap().is_empty());
+    }
+}
+
+/// The clean-up leaves to its next round what somebody holds, and holds up nobody who comes to it later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_clean_up_waits_for_nobody() {
+    let world = World::postgres().await;
+    let app = told(&world, "app").await;
+    let session = world.session(&app, &alice()).await.id;
+    let browser = browser_of(&world, &[alice()]).await;
+    let mut grants = Vec::new();
+    for _ in 0..4 {
+        let given = given_on(&world, &app, browser, &alice(), "openid", session).await;
+        grants.push(given.grant.id);
+    }
+    let (did, reason) = (alice(), RevokeReason::ByPerson);
+    let end = world.storage.revoke_client_grants(&app, &did, reason, NOW);
+    end.await.unwrap();
+    grants.sort_unstable();
+    let held = Held::row(&world, "grants", grants[1]).await;
+    // A sign-out locks them one after the other, and waits for the second one.
+    let storage = Arc::clone(&world.storage);
+    let out = started(&world, 1, async move {
+        let did = alice();
+        let out = storage.sign_out_account(browser, &did, NOW);
+        out.await.map(drop)
+    });
+    let out = out.await;
+    let later = NOW + DAY * 3650;
+    let forgotten = async || {
+        let round = timeout(PATIENCE, world.storage.purge_expired(later, 1000));
+        let counts = round.await.unwrap().unwrap().counts;
+        let of_grants = counts
+            .iter()
+            .find(|(kind, _)| *kind == RetentionClass::Grants);
+        of_grants.unwrap().1
+    };
+    assert_eq!(forgotten().await, 2, "those that nobody holds");
+    held.release().await;
+    let out = timeout(PATIENCE, out).await.unwrap();
+    out.unwrap().unwrap();
+    assert_eq!(forgotten().await, 2);
+}
+
+/// Whoever deletes a client or a browser session deletes its requests, one of which somebody allows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_deletes_requests_and_who_allows_one_do_not_wait_for_each_other() {
+    let world = World::postgres().await;
+    for of_client in [false, true] {
+        let app = told(&world, &format!("app-{of_client}")).await;
+        let session = world.session(&app, &alice()).await.id;
+        let approval = world.pending(&app, &alice(), session).await;
+        let browser = approval.browser;
+        let held = if of_client {
+            Held::row(&world, "upstream_sessions", session).await
+        } else {
+            Held::row(&world, "browser_sessions", browser).await
+        };
+        let storage = Arc::clone(&world.storage);
+        let deletion = started(&world, 1, async move {
+            if of_client {
+                return storage.delete_client(&app, NOW).await.map(drop);
+            }
+            let deleted = storage.delete_browser_session(browser, NOW);
+            deleted.await.map(drop)
+        });
+        let deletion = deletion.await;
+        let storage = Arc::clone(&world.storage);
+        let yes = started(&world, 2, async move {
+            storage.approve(&approval).await.map(drop)
+        });
+        let yes = yes.await;
+        held.release().await;
+        both_succeed([deletion, yes]).await;
+        assert!(world.storage.grants_of(&alice()).await.unwrap().is_empty());
+    }
+}
+
+async fn grants_and_sessions_end_at_once(world: World) {
+    let app = told(&world, "app").await;
+    for _ in 0..3 {
+        let browser = browser_of(&world, &[alice()]).await;
+        let mut ends = Vec::new();
+        for _ in 0..4 {
+            let session = world.session(&app, &alice()).await.id;
+            for _ in 0..2 {
+                let given = given_on(&world, &app, browser, &alice(), "openid", session).await;
+                ends.push((session, given.grant.id));
+            }
+        }
+        let ends = Arc::new(ends);
+        let outcomes = at_once(24, |n| {
+            let (storage, ends) = (Arc::clone(&world.storage), Arc::clone(&ends));
+            let app = app.clone();
+            async move {
+                let (session, grant) = ends[n % ends.len()];
+                match n % 4 {
+                    0 => {
+                        let reason = EndReason::ByOperator;
+                        let end = storage.end_upstream_session(session, reason, NOW);
+                        end.await.map(drop)
+                    }
+                    1 => {
+                        storage
+                            .revoke_grant(grant, RevokeReason::ByPerson, NOW)
+                            .await
+                    }
+                    2 => {
+                        let reason = RevokeReason::ByPerson;
+                        let did = alice();
+                        let end = storage.revoke_client_grants(&app, &did, reason, NOW);
+                        end.await.map(drop)
+                    }
+                    _ => storage.delete_browser_session(browser, NOW).await.map(drop),
+                }
+            }
+        });
+        for outcome in outcomes.await {
+            outcome.unwrap();
+        }
+        assert!(world.storage.grants_of(&alice()).await.unwrap().is_empty());
+    }
+}
+
+async fn apps_are_deleted_while_people_sign_out(world: World) {
+    for round in 0..3 {
+        let app = told(&world, &format!("app-{round}")).await;
+        let browser = browser_of(&world, &[alice()]).await;
+        let session = world.session(&app, &alice()).await.id;
+        for _ in 0..6 {
+            given_on(&world, &app, browser, &alice(), "openid", session).await;
+        }
+        let outcomes = at_once(12, |n| {
+            let (storage, app) = (Arc::clone(&world.storage), app.clone());
+            async move {
+                match n % 3 {
+                    0 => storage.delete_client(&app, NOW).await.map(drop),
+                    1 => {
+                        let did = alice();
+                        let out = storage.sign_out_account(browser, &did, NOW);
+                        out.await.map(drop)
+                    }
+                    _ => {
+                        let reason = EndReason::ByOperator;
+                        let end = storage.end_upstream_session(session, reason, NOW);
+                        end.await.map(drop)
+                    }
+                }
+            }
+        });
+        for outcome in outcomes.await {
+            outcome.unwrap();
+        }
+        assert!(world.storage.client(&app).await.unwrap().is_none());
+    }
+}
