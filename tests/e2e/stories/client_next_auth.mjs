@@ -9,7 +9,7 @@ export const lab = 'http'
 
 export async function tell(story) {
   await story.startAip()
-  const person = await story.newPerson('nora')
+  const person = await story.newPerson('nadia')
   const app = await story.newAppOf(NextAuthApp, 'next-auth')
   const page = await story.newBrowser()
 
