@@ -18,10 +18,10 @@ const STORIES: &str = "stories";
 const CLUSTER: &str = "cluster";
 const PACKAGING: &str = "packaging";
 
-/// How many tests of a program run at once. By itself it is one per processor, and these tests wait for
-/// others most of the time: on two processors a third of the time passes with nothing to do.
+/// How many stories run at once. By itself it is one per processor, and stories wait: of two processors a
+/// third is idle then.
 const THREADS_VARIABLE: &str = "RUST_TEST_THREADS";
-const WAITING_THREADS: &str = "3";
+const STORIES_THREADS: &str = "3";
 
 pub(super) fn unit() -> Result<Tally> {
     let mut test = cargo_test()?;
@@ -35,7 +35,7 @@ pub(super) fn stories() -> Result<Tally> {
     count(
         cargo_test()?
             .args(["--test", STORIES])
-            .env(THREADS_VARIABLE, WAITING_THREADS),
+            .env(THREADS_VARIABLE, STORIES_THREADS),
     )
 }
 
@@ -44,7 +44,6 @@ pub(super) fn cluster(programs: &Path, image: &Path) -> Result<Tally> {
     let mut test = cargo_test()?;
     test.env(super::cluster::PROGRAMS_VARIABLE, programs);
     test.env(super::cluster::IMAGE_VARIABLE, image);
-    test.env(THREADS_VARIABLE, WAITING_THREADS);
     count(add_targets(&mut test, |name| name.starts_with(CLUSTER))?)
 }
 
