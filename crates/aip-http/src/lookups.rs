@@ -267,7 +267,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_account_leaves_places_to_its_app_and_every_place_is_free_again() {
         let lookups = Lookups::default();
-        assert!(OF_CLIENT / 2 > OF_ACCOUNT, "it may have more than its own");
+        const { assert!(OF_CLIENT / 2 > OF_ACCOUNT, "it may have more than its own") };
         let of_one_account = join_all((0..100).map(|_| stuck(&lookups, "app", 0)));
         let look = async {
             settle().await;

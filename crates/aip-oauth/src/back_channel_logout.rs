@@ -169,7 +169,7 @@ impl AuthorizationServer {
             count("deferred");
             tracing::info!(%error, client = id, attempts, "client not told of a logout, trying again later");
             let at = self.clock.now() + *pause;
-            return self.storage.put_logout_off(delivery, at).await;
+            return self.storage.defer_logout(delivery, at).await;
         }
         count("given_up");
         tracing::warn!(%error, client = id, attempts, "client not told of a logout, giving up");

@@ -108,7 +108,7 @@ pub trait LogoutDeliveries: Send + Sync {
     ) -> Result<Vec<LogoutDelivery>, StorageError>;
 
     /// A claimed delivery is made again at `at`, unless somebody else has claimed it since.
-    async fn put_logout_off(
+    async fn defer_logout(
         &self,
         delivery: &LogoutDelivery,
         at: Timestamp,

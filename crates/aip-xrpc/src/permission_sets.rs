@@ -103,13 +103,12 @@ impl SetReader<'_> {
         // Who asks for what others read already costs nothing, so what is read is counted where it begins.
         if let Some(quota) = self.quota
             && !self.resolver.remembers_permission_set(set)
+            && let Err(over) = quota.may_read_set(self.client, self.now)
         {
-            if let Err(over) = quota.may_read_set(self.client, self.now) {
-                // What is kept of it is good for longer than it is taken without a look.
-                let kept = timeout(DEADLINE, self.resolver.kept_permission_set(set)).await;
-                let kept = kept.ok().flatten();
-                return kept.map(Some).ok_or(Unread::TooOften(over));
-            }
+            // What is kept of it is good for longer than it is taken without a look.
+            let kept = timeout(DEADLINE, self.resolver.kept_permission_set(set)).await;
+            let kept = kept.ok().flatten();
+            return kept.map(Some).ok_or(Unread::TooOften(over));
         }
         let count = || {
             if let Some(quota) = self.quota {

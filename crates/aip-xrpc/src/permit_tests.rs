@@ -496,7 +496,7 @@ fn a_write_is_told_by_its_kinds() {
     let one = r#"{"repo":"did:plc:a","collection":"a.b.post","rkey":"self","record":{}}"#;
     let write = |kind: &str, collection: &str| {
         format!(
-            r##"{{"$type":"{batch}#{kind}","collection":"{collection}","rkey":"x","value":{{}}}}"##
+            r#"{{"$type":"{batch}#{kind}","collection":"{collection}","rkey":"x","value":{{}}}}"#
         )
     };
     let writes = [

@@ -8,7 +8,7 @@ use aip_storage::client::{Client, ClientId};
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
-use secrecy::ExposeSecret as _;
+use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 
 use super::client_information::{ClientInformation, changed};
@@ -28,9 +28,8 @@ pub(super) async fn handle(
     let admin = app.authorize_admin(incoming, method).await?;
     let mut wanted: Map<String, Value> = serde_json::from_slice(&incoming.json)
         .map_err(|error| invalid_request(format!("the body is no JSON object: {error}")))?;
-    let id = match wanted.remove("client_id") {
-        Some(Value::String(id)) => id,
-        _ => return Err(invalid_request("`client_id` is missing")),
+    let Some(Value::String(id)) = wanted.remove("client_id") else {
+        return Err(invalid_request("`client_id` is missing"));
     };
     let unknown = || {
         let words = format!("there is no client with the id {id:?}");
@@ -49,7 +48,7 @@ pub(super) async fn handle(
     if let Err(error) = app.storage().record(&event).await {
         tracing::error!(client = client.id.as_str(), %error, "not noted in the audit log");
     }
-    let secret = secret.as_ref().map(|it| it.expose_secret());
+    let secret = secret.as_ref().map(ExposeSecret::expose_secret);
     Ok(Json(changed(&client, secret)).into_response())
 }
 

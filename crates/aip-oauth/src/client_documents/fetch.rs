@@ -83,8 +83,10 @@ mod tests {
 
     use super::*;
 
+    type Answer = fn() -> Result<Response<Body>, HttpError>;
+
     /// A site that always answers alike.
-    struct Site(fn() -> Result<Response<Body>, HttpError>);
+    struct Site(Answer);
 
     #[async_trait]
     impl Http for Site {
@@ -97,14 +99,14 @@ mod tests {
         }
     }
 
-    fn answer(status: u16, content_type: &'static str) -> Result<Response<Body>, HttpError> {
+    fn answer(status: u16, content_type: &'static str) -> Response<Body> {
         let answer = Response::builder()
             .status(status)
             .header(CONTENT_TYPE, content_type);
-        Ok(answer.body(empty()).unwrap())
+        answer.body(empty()).unwrap()
     }
 
-    async fn failure(site: fn() -> Result<Response<Body>, HttpError>) -> Failure {
+    async fn failure(site: Answer) -> Failure {
         let id = "https://app.example/client.json".parse().unwrap();
         let url = DocumentUrl::parse(&id).unwrap();
         fetch(&Site(site), &url).await.unwrap_err()
@@ -112,7 +114,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_a_site_that_answers_withdraws_its_document() {
-        let unread: [fn() -> Result<Response<Body>, HttpError>; 16] = [
+        let unread: [Answer; 16] = [
             || Err(HttpError::NoHost),
             || Err(HttpError::Refused("it has no public address".to_owned())),
             || Err(HttpError::Connect("refused".to_owned())),
@@ -121,24 +123,24 @@ mod tests {
             || Err(HttpError::Deadline(READ_LIMITS.deadline)),
             || Err(HttpError::TooLarge(READ_LIMITS.max_bytes)),
             || Err(HttpError::Compressed("gzip".to_owned())),
-            || answer(500, "text/html"),
-            || answer(503, "application/json"),
-            || answer(429, "application/json"),
-            || answer(301, "text/html"),
-            || answer(302, "text/html"),
-            || answer(401, "application/json"),
-            || answer(403, "text/html"),
-            || answer(204, "application/json"),
+            || Ok(answer(500, "text/html")),
+            || Ok(answer(503, "application/json")),
+            || Ok(answer(429, "application/json")),
+            || Ok(answer(301, "text/html")),
+            || Ok(answer(302, "text/html")),
+            || Ok(answer(401, "application/json")),
+            || Ok(answer(403, "text/html")),
+            || Ok(answer(204, "application/json")),
         ];
         for site in unread {
             let failure = failure(site).await;
             assert!(failure.passes, "{failure:?}");
         }
-        let withdrawn: [fn() -> Result<Response<Body>, HttpError>; 4] = [
-            || answer(404, "application/json"),
-            || answer(404, "text/html"),
-            || answer(410, "text/html"),
-            || answer(200, "text/html"),
+        let withdrawn: [Answer; 4] = [
+            || Ok(answer(404, "application/json")),
+            || Ok(answer(404, "text/html")),
+            || Ok(answer(410, "text/html")),
+            || Ok(answer(200, "text/html")),
         ];
         for site in withdrawn {
             let failure = failure(site).await;

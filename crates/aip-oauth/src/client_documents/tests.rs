@@ -24,8 +24,8 @@ impl Http for NoHttp {
     }
 }
 
-fn read(_: &[u8], _: &ClientId, base: ClientSettings) -> Result<ClientSettings, String> {
-    Ok(base)
+fn read(_: &[u8], _: &ClientId, _: ClientSettings) -> Result<ClientSettings, String> {
+    Err("no document is read here".to_owned())
 }
 
 /// A process, with what it knows of the document.
@@ -58,8 +58,8 @@ impl Process {
 }
 
 /// The row of the client, which holds until then.
-fn row(holds_until: Timestamp) -> Option<Client> {
-    Some(Client {
+fn row(holds_until: Timestamp) -> Client {
+    Client {
         id: ID.parse().unwrap(),
         settings: ClientSettings::default(),
         secret_hash: None,
@@ -68,7 +68,7 @@ fn row(holds_until: Timestamp) -> Option<Client> {
         document_holds_until: Some(holds_until),
         created_at: BEGIN,
         updated_at: BEGIN,
-    })
+    }
 }
 
 fn gone() -> Result<(), Failure> {
@@ -100,21 +100,28 @@ fn what_this_process_saw_withdrawn_holds_when_another_has_read_it_since() {
             (BEGIN + HOUR, true),
         ] {
             let until = read_at + day;
-            assert_eq!(process.holds(row(until), now), is_read_since, "{read_at:?}");
+            assert_eq!(
+                process.holds(Some(row(until)), now),
+                is_read_since,
+                "{read_at:?}"
+            );
             assert!(
-                !process.holds(row(until), until),
+                !process.holds(Some(row(until)), until),
                 "not for longer than a day"
             );
         }
-        assert!(!process.holds(row(BEGIN), now), "it is noted as withdrawn");
+        assert!(
+            !process.holds(Some(row(BEGIN)), now),
+            "it is noted as withdrawn"
+        );
         assert!(!process.holds(None, now), "nothing is noted");
     }
     assert!(!process.0.is_unreachable(&ID.parse().unwrap()));
     // And withdrawn once more.
     process.takes(gone(), now);
-    assert!(!process.holds(row(BEGIN + HOUR + day), now));
+    assert!(!process.holds(Some(row(BEGIN + HOUR + day)), now));
     process.takes(Ok(()), now + HOUR);
-    assert!(process.holds(row(BEGIN), now + HOUR));
+    assert!(process.holds(Some(row(BEGIN)), now + HOUR));
 }
 
 #[test]
@@ -125,15 +132,15 @@ fn what_cannot_be_read_holds_for_a_day_in_every_process() {
     for hours in [2, 10, 23] {
         let now = BEGIN + HOUR * hours;
         process.takes(down(), now);
-        assert!(process.holds(row(until), now));
+        assert!(process.holds(Some(row(until)), now));
         assert!(process.holds(None, now));
         assert!(process.0.is_unreachable(&ID.parse().unwrap()));
         // One that never read it.
         let other = Process::new();
         other.takes(down(), now);
-        assert!(other.holds(row(until), now));
+        assert!(other.holds(Some(row(until)), now));
         assert!(!other.holds(None, now));
     }
     process.takes(down(), until);
-    assert!(!process.holds(row(until), until));
+    assert!(!process.holds(Some(row(until)), until));
 }

@@ -300,22 +300,21 @@ impl AuthorizationServer {
             }
             .in_current_span(),
         ));
-        let claims = match timeout(CLAIMS_AWAITED_FOR, reading).await {
-            Ok(Ok(claims)) => claims,
-            Ok(Err(_)) | Err(_) => {
-                tracing::info!(grant = %grant.id, "claims not read in time, ID token issued with what is known");
-                let so_far = Arc::new(Known {
-                    email: read.email.get().cloned(),
-                    profile: read.profile.get().cloned(),
-                });
-                let known = Self {
-                    emails: Arc::clone(&so_far) as Arc<dyn Emails>,
-                    profiles: so_far,
-                    ..self.clone()
-                };
-                let place = ClaimPlace::IdToken;
-                known.person_claims(grant, scope, place, by_scope).await
-            }
+        let claims = if let Ok(Ok(claims)) = timeout(CLAIMS_AWAITED_FOR, reading).await {
+            claims
+        } else {
+            tracing::info!(grant = %grant.id, "claims not read in time, ID token issued with what is known");
+            let so_far = Arc::new(Known {
+                email: read.email.get().cloned(),
+                profile: read.profile.get().cloned(),
+            });
+            let known = Self {
+                emails: Arc::clone(&so_far) as Arc<dyn Emails>,
+                profiles: so_far,
+                ..self.clone()
+            };
+            let place = ClaimPlace::IdToken;
+            known.person_claims(grant, scope, place, by_scope).await
         };
         match claims {
             Ok(claims) => claims,

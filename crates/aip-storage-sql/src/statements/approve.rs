@@ -18,44 +18,13 @@ pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approv
         request,
         browser,
         grant,
-        client_registered_itself,
-        client_from_document,
-        client_resources,
         ends_session,
         handover,
+        ..
     } = approval;
     let mut tx = store.begin().await?;
-    // A client that registered itself is used now, and stays. First of all, as whoever deletes it
-    // begins with this row: so the two cannot wait for each other, and one sees what the other did.
-    if *client_registered_itself {
-        sql("UPDATE client_registrations SET unused_until = NULL
-             WHERE client_id = $1 AND unused_until IS NOT NULL")
-        .bind(&grant.client_id)
-        .execute(&mut *tx)
-        .await?;
-    }
-    // Held until the grant is in: whoever takes a resource from the client sees the grant, and narrows it.
-    if let Some(resources) = client_resources {
-        let unchanged = sql("UPDATE clients SET updated_at = updated_at
-             WHERE id = $1 AND resources IS NOT DISTINCT FROM $2")
-        .bind((&grant.client_id, &resources.if_any()))
-        .execute(&mut *tx)
-        .await?;
-        if unchanged == 0 {
-            let client = grant.client_id.as_str();
-            tracing::info!(
-                client,
-                "a request is over: the resources of its client have changed"
-            );
-            return Ok(Approve::RequestGone);
-        }
-    }
-    if let Some(document) = client_from_document {
-        match client_document::keep(&mut tx, document, &grant.subject, grant.created_at).await? {
-            Keep::Kept => {}
-            Keep::Full => return Ok(Approve::ClientsFull),
-            Keep::Registered => return Ok(Approve::RequestGone),
-        }
+    if let Some(refused) = hold_client(&mut tx, approval).await? {
+        return Ok(refused);
     }
     let spent = sql("DELETE FROM authorization_requests
          WHERE token = $1 AND browser_id = $2 AND client_id = $3 AND expires_at > $4")
@@ -131,6 +100,54 @@ pub(super) async fn approve(store: &Store, approval: &Approval) -> Result<Approv
     }
     tx.commit().await.map_err(unavailable)?;
     Ok(Approve::Approved)
+}
+
+/// Holds the client until the grant is in, and keeps one whose document was read for this request. Why the
+/// approval comes to nothing, if it does.
+async fn hold_client(
+    conn: &mut DbConnection,
+    approval: &Approval,
+) -> Result<Option<Approve>, StorageError> {
+    let Approval {
+        grant,
+        client_registered_itself,
+        client_from_document,
+        client_resources,
+        ..
+    } = approval;
+    // A client that registered itself is used now, and stays. First of all, as whoever deletes it
+    // begins with this row: so the two cannot wait for each other, and one sees what the other did.
+    if *client_registered_itself {
+        sql("UPDATE client_registrations SET unused_until = NULL
+             WHERE client_id = $1 AND unused_until IS NOT NULL")
+        .bind(&grant.client_id)
+        .execute(&mut *conn)
+        .await?;
+    }
+    // Held until the grant is in: whoever takes a resource from the client sees the grant, and narrows it.
+    if let Some(resources) = client_resources {
+        let unchanged = sql("UPDATE clients SET updated_at = updated_at
+             WHERE id = $1 AND resources IS NOT DISTINCT FROM $2")
+        .bind((&grant.client_id, &resources.if_any()))
+        .execute(&mut *conn)
+        .await?;
+        if unchanged == 0 {
+            let client = grant.client_id.as_str();
+            tracing::info!(
+                client,
+                "a request is over: the resources of its client have changed"
+            );
+            return Ok(Some(Approve::RequestGone));
+        }
+    }
+    if let Some(document) = client_from_document {
+        match client_document::keep(&mut *conn, document, &grant.subject, grant.created_at).await? {
+            Keep::Kept => {}
+            Keep::Full => return Ok(Some(Approve::ClientsFull)),
+            Keep::Registered => return Ok(Some(Approve::RequestGone)),
+        }
+    }
+    Ok(None)
 }
 
 async fn put_code(

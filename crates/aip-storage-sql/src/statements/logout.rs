@@ -146,7 +146,7 @@ impl LogoutDeliveries for Store {
         Ok(readable(&rows, read_delivery))
     }
 
-    async fn put_logout_off(
+    async fn defer_logout(
         &self,
         delivery: &LogoutDelivery,
         at: Timestamp,

@@ -139,6 +139,18 @@ async fn refused_after_the_last_clean_up(world: &World, client: &ClientId, now: 
     assert!(refused.await.unwrap().is_some());
 }
 
+/// `owner` lets `to` act for a day.
+async fn delegate(world: &World, owner: &Did, to: &Did, now: Timestamp) {
+    let (mut delegation, mut session) = new_delegation(owner, to);
+    (session.created_at, session.next_refresh_at) = (now, now + DAY);
+    (delegation.created_at, delegation.ends_at) = (now, now + DAY);
+    let given = world
+        .storage
+        .give_delegation(&delegation, &session, &[])
+        .await;
+    assert_eq!(given.unwrap(), GiveDelegation::Given);
+}
+
 /// Everything that a sign-in leaves behind, and some of what was not finished.
 async fn sign_in(world: &World, client: &ClientId, day: u32, n: u32, now: Timestamp) -> Visitor {
     let storage = &world.storage;
@@ -220,22 +232,17 @@ async fn sign_in(world: &World, client: &ClientId, day: u32, n: u32, now: Timest
     let redeemed = storage.redeem_code(&redemption).await.unwrap();
     assert!(matches!(redeemed, RedeemCode::Redeemed(_)), "{redeemed:?}");
 
-    let mut event = AuditEvent {
+    let event = AuditEvent {
         id: new_id(),
         at: now,
         kind: AuditKind::SignedIn,
-        did: None,
+        did: Some(approval.grant.subject.clone()),
         actor: None,
         client_id: None,
         detail: String::new(),
     };
-    event.did = Some(approval.grant.subject.clone());
     storage.record(&event).await.unwrap();
-    let (mut delegation, mut session) = new_delegation(&approval.grant.subject, &visitor_of(n + 1));
-    (session.created_at, session.next_refresh_at) = (now, now + DAY);
-    (delegation.created_at, delegation.ends_at) = (now, now + DAY);
-    let given = storage.give_delegation(&delegation, &session, &[]).await;
-    assert_eq!(given.unwrap(), GiveDelegation::Given);
+    delegate(world, &approval.grant.subject, &visitor_of(n + 1), now).await;
     let held = new_held_session(client, &approval.grant.subject, now);
     storage.hold_sessions(&[held], now).await.unwrap();
     storage.begin_release(now).await.unwrap();

@@ -320,9 +320,9 @@ async fn a_claim_that_has_lapsed_changes_nothing_any_more(world: World) {
     let stalled = due(&world, NOW).await.remove(0);
     let later = NOW + CLAIMED_FOR;
     let current = due(&world, later).await.remove(0);
-    storage.put_logout_off(&stalled, NOW).await.unwrap();
+    storage.defer_logout(&stalled, NOW).await.unwrap();
     assert_eq!(due(&world, later).await, [], "it is somebody else's");
-    storage.put_logout_off(&current, later + DAY).await.unwrap();
+    storage.defer_logout(&current, later + DAY).await.unwrap();
     assert_eq!(due(&world, later + DAY - SECOND).await, []);
     let last = due(&world, later + DAY).await.remove(0);
     assert_eq!(last.attempts, 3);

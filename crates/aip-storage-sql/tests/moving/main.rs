@@ -64,7 +64,7 @@ impl MoveObserver for StopsAt {
     async fn reached(&self, point: MovePoint) {
         if point == self.point {
             self.reached.notify_one();
-            pending().await
+            pending::<()>().await;
         }
     }
     fn copied(&self, _: u64) {}

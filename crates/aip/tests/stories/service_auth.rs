@@ -314,8 +314,8 @@ async fn of_fifty_calls_with_one_token_one_is_taken(world: &World) {
     let authorization = format!("Bearer {token}");
     let calls = (0..50).map(|_| update(world, &authorization, &wanted));
     let answers = join_all(calls).await;
-    let (taken, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|it| it.status == 200);
-    assert_eq!((taken.len(), refused.len()), (1, 49));
+    let (accepted, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|it| it.status == 200);
+    assert_eq!((accepted.len(), refused.len()), (1, 49));
     for answer in refused {
         answer.expect(401, "BadJwt").logged("used before");
     }

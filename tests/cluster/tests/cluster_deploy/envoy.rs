@@ -137,7 +137,7 @@ fn conditions(translated: &Value, route: &str) -> Vec<String> {
 }
 
 /// The only element that fits.
-fn only<'a>(of: &'a Value, fits: impl Fn(&Value) -> bool) -> &'a Value {
+fn only(of: &Value, fits: impl Fn(&Value) -> bool) -> &Value {
     let found: Vec<&Value> = of
         .as_array()
         .into_iter()
@@ -267,7 +267,7 @@ async fn envoy_gateway_names_what_a_route_lacks() {
         (
             "a listener that does not exist",
             changed(ROUTE, &|it| {
-                set(it, &format!("{parent}/sectionName"), json!("x"))
+                set(it, &format!("{parent}/sectionName"), json!("x"));
             }),
             &[
                 "Accepted=False NoMatchingParent",
@@ -291,7 +291,7 @@ async fn envoy_gateway_names_what_a_route_lacks() {
         (
             "a listener for another host",
             changed(GATEWAY, &|it| {
-                it["spec"]["listeners"][0]["hostname"] = json!("x.example.org")
+                it["spec"]["listeners"][0]["hostname"] = json!("x.example.org");
             }),
             &[
                 "Accepted=False NoMatchingListenerHostname",

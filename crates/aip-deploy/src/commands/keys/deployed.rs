@@ -152,9 +152,8 @@ pub(super) fn other_version(
 /// How long a Pod that is being deleted may take to stop (`metadata.deletionGracePeriodSeconds`); none for a Pod
 /// that is not.
 pub(super) fn stopping_time(pod: &Value) -> Option<Duration> {
-    let metadata = &pod["metadata"];
-    metadata["deletionTimestamp"].as_str()?;
-    let seconds = metadata["deletionGracePeriodSeconds"].as_u64();
+    Deleting::of(pod)?;
+    let seconds = pod["metadata"]["deletionGracePeriodSeconds"].as_u64();
     Some(Duration::from_secs(seconds.unwrap_or_default()))
 }
 

@@ -46,12 +46,11 @@ pub(super) async fn mark_source(
     let row = sqlx::query("SELECT id FROM aip_move")
         .fetch_optional(&mut *tx)
         .await?;
-    let id = match row {
-        Some(row) => row.try_get(0)?,
-        None => {
-            insert_marker(&mut tx, fresh_id, "preparing").await?;
-            fresh_id.to_owned()
-        }
+    let id = if let Some(row) = row {
+        row.try_get(0)?
+    } else {
+        insert_marker(&mut tx, fresh_id, "preparing").await?;
+        fresh_id.to_owned()
     };
     tx.commit().await?;
     Ok(id)

@@ -32,8 +32,7 @@ pub(crate) struct Args {
 
 #[derive(clap::Subcommand)]
 enum Action {
-    /// Moves the database from AIP_DATABASE_URL to AIP_DATABASE_NEXT_URL, PostgreSQL both, while servers use
-    /// it
+    /// Moves the database to another PostgreSQL server while AIP uses it
     Move {
         /// The longest time that writes are paused, in seconds
         #[arg(long, global = true, value_name = "SECONDS", default_value_t = PAUSE.as_secs(),
